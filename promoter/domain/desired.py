@@ -1,0 +1,217 @@
+"""Desired state: `registry.yaml` as it is written, and the settings that result for each model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
+
+from promoter.domain.document import Document
+from promoter.domain.faults import Path
+from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
+
+ABSENT = "absent"
+_SHARE = re.compile(r"(100|\d{1,2})%")
+
+OnDrift = Literal["revert", "report", "adopt"]
+
+
+def _rotation(value: object) -> object:
+    return "off" if value is False else value  # YAML 1.1 reads a bare `off` as false
+
+
+Rotation = Annotated[Literal["off", "commit", "pull-request"], BeforeValidator(_rotation)]
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, date) and not (isinstance(value, datetime) and value.tzinfo):
+        raise ValueError("give a full time with its zone, such as 2026-12-01T00:00:00Z")
+    return value
+
+
+class Hold(Document):
+    """Rotation leaves the alias alone until `until` (for good, where it is left out)."""
+
+    reason: str = Field(min_length=1, max_length=1_000)
+    by: str = Field(min_length=1, max_length=200)
+    until: Annotated[AwareDatetime, BeforeValidator(_moment)] | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether it still holds."""
+        return self.until is None or now < self.until
+
+
+class SharedAlias(Document):
+    """What `defaults` and `families` may say of an alias: nothing that belongs to one model's versions."""
+
+    policy: PolicyName | None = None
+    rotation: Rotation | None = None
+    hold: Hold | None = None
+
+
+class AliasEntry(SharedAlias):
+    """An alias of one model. `8` is short for `{version: 8}`; `absent` says that it must not exist."""
+
+    version: VersionNumber | None = None
+    quarantine: tuple[VersionNumber, ...] = Field(default=(), max_length=10_000, strict=False)
+    absent: bool = Field(default=False, exclude=True)
+
+
+def _alias_entry(value: object) -> object:
+    if value == ABSENT:
+        return AliasEntry(absent=True)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"version": value}
+    if isinstance(value, Mapping) and ABSENT in value:
+        raise ValueError("write `ALIAS: absent`, without braces")
+    if not isinstance(value, Mapping | AliasEntry):
+        raise ValueError("an alias is a version number, `absent`, or a mapping such as {version: 8, policy: champion}")  # noqa: TRY004
+    return value
+
+
+class SharedModel(Document):
+    """Settings that many models share."""
+
+    owners: tuple[str, ...] = Field(default=(), max_length=100, strict=False)
+    prune: bool = False
+    on_drift: OnDrift = "revert"
+    aliases: dict[AliasName, SharedAlias] = Field(default_factory=dict)
+
+
+class Family(SharedModel):
+    """Settings for every registered model whose name matches; the first match wins."""
+
+    match: str = Field(min_length=1, max_length=256)
+
+
+class ModelEntry(SharedModel):
+    """One model."""
+
+    aliases: dict[AliasName, Annotated[AliasEntry, BeforeValidator(_alias_entry)]] = Field(default_factory=dict)  # type: ignore[assignment]
+
+
+class Safety(Document):
+    """The mass-change limit: a share of the managed aliases, or a number of changes."""
+
+    max_changes: str | Annotated[int, Field(ge=0)] = "30%"
+
+    @field_validator("max_changes")
+    @classmethod
+    def _share(cls, value: str | int) -> str | int:
+        if isinstance(value, str) and not _SHARE.fullmatch(value):
+            raise ValueError("a share between `0%` and `100%`, or a number of changes")
+        return value
+
+
+class RegistryDocument(Document):
+    """`registry.yaml` as it is written."""
+
+    version: Literal[1]
+    defaults: SharedModel = SharedModel()
+    safety: Safety = Safety()
+    families: tuple[Family, ...] = Field(default=(), max_length=1_000, strict=False)
+    models: dict[ModelName, ModelEntry]
+
+
+@dataclass(frozen=True)
+class AliasIntent:
+    """What git says of one alias of one model, all settings merged. `version` None and not `absent`: nothing stated."""
+
+    model: str
+    alias: str
+    version: int | None = None
+    absent: bool = False
+    policy: str | None = None
+    rotation: str = "off"
+    quarantine: frozenset[int] = frozenset()
+    hold: Hold | None = None
+
+    @property
+    def stated(self) -> bool:
+        """Whether git says where the alias is to be."""
+        return self.absent or self.version is not None
+
+
+@dataclass(frozen=True)
+class ModelIntent:
+    """What git says of one model, all settings merged."""
+
+    name: str
+    owners: tuple[str, ...] = ()
+    prune: bool = False
+    on_drift: OnDrift = "revert"
+    aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """The registry as git wants it. Models under `models` are merged once; others are matched by family when asked for."""
+
+    document: RegistryDocument
+    listed: Mapping[str, ModelIntent]
+
+    @classmethod
+    def of(cls, document: RegistryDocument) -> DesiredState:
+        """Merge the settings of every listed model."""
+        return cls(document, {name: _merge(document, name, entry) for name, entry in document.models.items()})
+
+    def intent(self, name: str) -> ModelIntent | None:
+        """What git says of a registered model; None where it is not managed."""
+        if name in self.listed:
+            return self.listed[name]
+        return _merge(self.document, name, None) if _family(self.document, name) else None
+
+    def manages(self, name: str) -> bool:
+        """Whether the model is listed or belongs to a family."""
+        return name in self.listed or _family(self.document, name) is not None
+
+    @property
+    def statements(self) -> Iterator[AliasIntent]:
+        """Every alias that git says something definite of: the managed aliases of the mass-change limit."""
+        return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.stated)
+
+    def policy_uses(self) -> Iterator[tuple[Path, str]]:
+        """Where in the document which policy is named."""
+        document = self.document
+        for alias, shared in document.defaults.aliases.items():
+            if shared.policy:
+                yield ("defaults", "aliases", alias, "policy"), shared.policy
+        for index, family in enumerate(document.families):
+            for alias, shared in family.aliases.items():
+                if shared.policy:
+                    yield ("families", index, "aliases", alias, "policy"), shared.policy
+        for name, entry in document.models.items():
+            for alias, own in entry.aliases.items():
+                if own.policy:
+                    yield ("models", name, "aliases", alias, "policy"), own.policy
+
+
+def _family(document: RegistryDocument, name: str) -> Family | None:
+    return next((family for family in document.families if fnmatchcase(name, family.match)), None)
+
+
+def _merge(document: RegistryDocument, name: str, entry: ModelEntry | None) -> ModelIntent:
+    """`defaults` < first matching family < the model's own, by each field that is written."""
+    layers: list[SharedModel] = [document.defaults]
+    family = _family(document, name)
+    layers += [family] if family else []
+    layers += [entry] if entry else []
+    settings: dict[str, Any] = {}
+    aliases: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        settings |= {key: getattr(layer, key) for key in ("owners", "prune", "on_drift") if key in layer.model_fields_set}
+        for alias, said in layer.aliases.items():
+            aliases.setdefault(alias, {}).update({key: getattr(said, key) for key in said.model_fields_set})
+    return ModelIntent(name=name, aliases={alias: _intent(name, alias, said) for alias, said in aliases.items()}, **settings)
+
+
+def _intent(model: str, alias: str, said: dict[str, Any]) -> AliasIntent:
+    if said.get(ABSENT):
+        return AliasIntent(model=model, alias=alias, absent=True)
+    said = {**said, "quarantine": frozenset(said.get("quarantine", ())), "rotation": said.get("rotation") or "off"}
+    return AliasIntent(model=model, alias=alias, **said)

@@ -1,0 +1,121 @@
+"""Verdicts, and the tree of findings that a decision consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from promoter.domain.evidence import Evidence
+
+Scalar = str | int | float | bool | None
+
+
+class Verdict(StrEnum):
+    """Only PASS lets a change through: PENDING is not known yet, ERROR is evidence that cannot be trusted."""
+
+    PASS = "pass"  # noqa: S105  # a verdict, not a password
+    FAIL = "fail"
+    PENDING = "pending"
+    ERROR = "error"
+
+
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Strong Kleene conjunction (S. C. Kleene, 1952): one FAIL settles it; else ERROR, then PENDING, are what is left open."""
+    return _first(set(verdicts), (Verdict.FAIL, Verdict.ERROR, Verdict.PENDING), Verdict.PASS)
+
+
+def any_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Strong Kleene disjunction: one PASS settles it; else ERROR, then PENDING, are what is left open."""
+    return _first(set(verdicts), (Verdict.PASS, Verdict.ERROR, Verdict.PENDING), Verdict.FAIL)
+
+
+def negated(verdict: Verdict) -> Verdict:
+    """PASS and FAIL change places. What is not known stays not known."""
+    return {Verdict.PASS: Verdict.FAIL, Verdict.FAIL: Verdict.PASS}.get(verdict, verdict)
+
+
+def _first(present: set[Verdict], order: tuple[Verdict, ...], otherwise: Verdict) -> Verdict:
+    return next((verdict for verdict in order if verdict in present), otherwise)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found: the rule as written, the value seen, and the expectation in words."""
+
+    rule: str
+    verdict: Verdict
+    value: Scalar
+    expected: str
+    children: tuple[Finding, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """`rule`, `verdict`, `value`, `expected`, and `rules` where it has children. NaN and infinities become text."""
+        value = self.value
+        if isinstance(value, float) and not math.isfinite(value):
+            value = str(value)
+        row: dict[str, Any] = {"rule": self.rule, "verdict": self.verdict.value, "value": value, "expected": self.expected}
+        if self.children:
+            row["rules"] = [child.as_json() for child in self.children]
+        return row
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether one version may hold one alias under one policy, at one moment, on this evidence.
+
+    `policy` is None for a decision that no policy file made (readiness of a version that returns under a hold);
+    `alias` is None where a version was judged on its own.
+    """
+
+    model: str
+    alias: str | None
+    version: int
+    policy: str | None
+    policy_digest: str | None
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    at: datetime
+    evidence: Evidence | None = None
+
+    @property
+    def unmet(self) -> tuple[Finding, ...]:
+        """The top-level findings that did not pass."""
+        return tuple(finding for finding in self.findings if finding.verdict is not Verdict.PASS)
+
+    @property
+    def summary(self) -> str:
+        """One line: the verdict, and the first rules that did not pass with the value seen."""
+        if self.verdict is Verdict.PASS:
+            return f"passes {self.policy or 'readiness'}"
+        told = "; ".join(f"{f.rule} is {f.verdict} ({_seen(f)})" for f in self.unmet[:3])
+        more = len(self.unmet) - 3
+        return told + (f"; and {more} more" if more > 0 else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of `explain --format json`, without its `schema`."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "version": self.version,
+            "policy": self.policy,
+            "policy_digest": self.policy_digest,
+            "verdict": self.verdict.value,
+            "at": self.at.isoformat(),
+            "rules": [finding.as_json() for finding in self.findings],
+        }
+
+    def digest(self) -> str:
+        """SHA-256 over what was decided, without the time: equal digests say the same."""
+        told = self.as_json()
+        del told["at"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _seen(finding: Finding) -> str:
+    return "nothing seen" if finding.value is None else f"saw {finding.value}, expected {finding.expected}"
