@@ -1,0 +1,1 @@
+"""The use cases, and (in `ports`) what they need of the world."""

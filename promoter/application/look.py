@@ -1,0 +1,115 @@
+"""A look: everything that is due for one model, under that model's lock: recover, reconcile, propose, reconcile again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from promoter.application.ports import Ledger, Locks
+from promoter.application.propose import Proposer
+from promoter.application.reconcile import Reconciler, Toward
+from promoter.application.revisions import Revisions
+from promoter.application.survey import Surveyor, View
+from promoter.domain.faults import Overtaken, Refused, Unavailable
+
+log = structlog.get_logger(__name__)
+
+ROUNDS = 8
+"""How often one look plans again, after its own proposals or a registry that moves, before it leaves the rest to the next."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The use cases that a look walks through."""
+
+    survey: Surveyor
+    reconcile: Reconciler
+    propose: Proposer
+    revisions: Revisions
+    ledger: Ledger
+    locks: Locks
+
+
+class Looker:
+    """Looks at one model, or at all. Every trigger ends here; none of them carries state."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Takes the use cases."""
+        self._rooms = rooms
+
+    def all(self) -> View | None:
+        """Survey everything that is managed; record what was seen for the first time. None: no revision is in force."""
+        declaration = self._rooms.revisions.in_force
+        if declaration is None:
+            return None
+        view = self._rooms.survey(declaration)
+        self._first_sight(view)
+        return view
+
+    def one(self, model: str, trigger: str, *, rotate: bool = True) -> View | None:
+        """Bring one model to where git wants it, and propose what rotation finds. The last view, for those who watch."""
+        with self._rooms.locks.hold(model):
+            for _ in range(ROUNDS):
+                declaration = self._rooms.revisions.in_force
+                if declaration is None or not declaration.desired.manages(model):
+                    return None
+                toward = Toward(declaration, self._rooms.revisions.before, trigger)
+                view, settled = self._round(model, toward, rotate=rotate)
+                if settled:
+                    return view
+        raise Unavailable("registry", f"{model} kept changing while it was looked at; the next look goes on")
+
+    def apply(self, model: str, toward: Toward) -> View:
+        """Bring one model to that declaration, without rotation: `promoter apply`."""
+        with self._rooms.locks.hold(model):
+            for _ in range(ROUNDS):
+                view, settled = self._round(model, toward, rotate=False)
+                if settled:
+                    return view
+        raise Unavailable("registry", f"{model} kept changing while it was looked at")
+
+    def unfinished(self) -> frozenset[str]:
+        """The models with an intent that no outcome closes."""
+        return frozenset(intent.fact.model for intent in self._rooms.ledger.open_intents())
+
+    def _round(self, model: str, toward: Toward, *, rotate: bool) -> tuple[View, bool]:
+        """One pass; False where another is needed."""
+        rooms = self._rooms
+        rooms.reconcile.recover(model)
+        view = rooms.survey(toward.declaration, {model})
+        rooms.reconcile.record(view)
+        if view.plan.refused:
+            raise Refused("plan", view.plan.refused)
+        if view.plan.allowed:
+            rooms.reconcile.carry_out(view, toward)
+            return view, False
+        if rotate and rooms.revisions.current and self._propose(view):
+            return view, False
+        return view, True
+
+    def _propose(self, view: View) -> bool:
+        rooms = self._rooms
+        try:
+            after = rooms.propose.commit(view)
+        except Overtaken:
+            log.info("somebody pushed first, judging again")
+            rooms.revisions.refresh()
+            return True
+        if after is None:
+            return False
+        rooms.revisions.adopt(after, view.declaration)
+        return True
+
+    def _first_sight(self, view: View) -> None:
+        """In bulk, and only where the ledger knows nothing yet: a look under the model's lock records everything else."""
+        ledger, models = self._rooms.ledger, view.models.items()
+        revision = view.declaration.revision
+        first = [move for _, model in models for move in model.moves if move.from_version is None]
+        if first:
+            ledger.observe(first, only_first=True)
+        agreed = {name: model.agreed for name, model in models if model.agreed}
+        if agreed:
+            ledger.settle(agreed, revision, view.at, only_first=True)
+        if view.decisions:
+            ledger.decide(view.decisions, revision)

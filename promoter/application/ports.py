@@ -1,0 +1,180 @@
+"""What the use cases need of the world. Each port is implemented in one room of `adapters`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from promoter.domain.audit import AuditRecord, Delivery, NewRecord, RecordedDecision, RecordFilter, RevisionState
+from promoter.domain.declaration import Declaration
+from promoter.domain.observed import ObservedModel, Run
+from promoter.domain.proposal import Edit
+from promoter.domain.verdict import Decision, Finding
+
+Sources = Mapping[str, bytes]
+"""The files of a revision that Promoter reads, by path: `registry.yaml` and `policies/*.yaml`, as bytes."""
+
+
+class Clock(Protocol):
+    """The one place that time comes from."""
+
+    def now(self) -> datetime:
+        """Now, aware, in UTC."""
+        ...
+
+
+class Registry(Protocol):
+    """MLflow's model registry and its runs. Raises `Unavailable` (retry) or `Refused` (a person must act)."""
+
+    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+        """The named models (those that exist), or all; prompts are left out. Read in bulk."""
+        ...
+
+    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+        """The runs that exist, by id, with the last value of each metric. Read in bulk."""
+        ...
+
+    def aliases(self, model: str) -> Mapping[str, int] | None:
+        """Alias to version of one model, read now; None where the model does not exist."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point the alias at the version. MLflow has no compare-and-set: the caller reads before and after."""
+        ...
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove the alias; an absent one is no error."""
+        ...
+
+    def readiness(self, model: str, version: int) -> Finding:
+        """Whether the version's artifact is there and can be read as a model: for a version that returns under a hold."""
+        ...
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the watched branch. `author` is `Name <mail>`."""
+
+    revision: str
+    author: str
+    at: datetime
+    subject: str
+
+
+class Repository(Protocol):
+    """The user's GitOps repository: one branch of one remote. Raises `Unavailable`, `Refused` or `Overtaken`."""
+
+    def fetch(self) -> str:
+        """Fetch the branch; the revision (full object id) of its head."""
+        ...
+
+    def read(self, revision: str) -> Sources:
+        """The files of that revision that Promoter reads, without a checkout."""
+        ...
+
+    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first (only the last one without base)."""
+        ...
+
+    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+        """Commit the file on top of `base`, push to the branch if its head is still `base`; the new revision.
+
+        Raises `Overtaken` where the remote's head is not `base` any more.
+        """
+        ...
+
+
+class Documents(Protocol):
+    """The two files as text: parsed strictly, edited by bytes."""
+
+    def parse(self, sources: Sources, revision: str | None) -> Declaration:
+        """The desired state and the policies. Raises `Faults` with every fault, each with file, line and column."""
+        ...
+
+    def edit(self, content: bytes, edit: Edit) -> bytes:
+        """`registry.yaml` with that one value changed and every other byte as it was.
+
+        Raises `Faults` where the file cannot be edited safely.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The append-only record. Raises `Unavailable` where it cannot be written or read now."""
+
+    def intend(self, record: NewRecord, decision: Decision | None) -> int:
+        """Make an intent durable before its write; the intent's id. Records the decision behind it, once."""
+        ...
+
+    def close(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
+        """The outcome of an intent: `applied`, `failed` or `recovered`. A second outcome of one intent is refused."""
+        ...
+
+    def open_intents(self, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
+        """Intents without an outcome: a crash, or a write under way."""
+        ...
+
+    def observe(self, records: Iterable[NewRecord], *, only_first: bool = False) -> None:
+        """Record alias changes that the registry shows and Promoter did not make.
+
+        `only_first`: skip those for whose model and alias anything is recorded already, in the same transaction.
+        """
+        ...
+
+    def last_known(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+        """Model to alias to the version that the ledger last saw it at (None: deleted)."""
+        ...
+
+    def settle(
+        self,
+        statements: Mapping[str, Mapping[str, int | None]],
+        revision: str | None,
+        at: datetime,
+        *,
+        only_first: bool = False,
+    ) -> None:
+        """Git and the registry agree: model to alias to version (None: absent)."""
+        ...
+
+    def settled(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+        """What git and the registry last agreed on, by model and alias."""
+        ...
+
+    def held_before(self, model: str, alias: str, version: int) -> bool:
+        """Whether that version ever held the alias, as far as the ledger knows."""
+        ...
+
+    def decide(self, decisions: Iterable[Decision], revision: str | None) -> None:
+        """Record decisions with their evidence; one that says what the last of its model, alias and version said is skipped."""
+        ...
+
+    def decisions(self, model: str | None = None, alias: str | None = None, limit: int = 100) -> Sequence[RecordedDecision]:
+        """The newest decisions first."""
+        ...
+
+    def records(self, where: RecordFilter) -> Sequence[AuditRecord]:
+        """Audit records in ascending order of id."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> bool:
+        """Record a webhook delivery; False where that id was recorded before."""
+        ...
+
+    def mark_revision(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
+        """Record a revision as attempted, applied (in force) or refused; the same again is skipped."""
+        ...
+
+    def last_revision(self, state: RevisionState) -> str | None:
+        """The revision last marked with that state."""
+        ...
+
+
+class Locks(Protocol):
+    """Mutual exclusion by key, across threads and processes; released by the system when the holder dies."""
+
+    def hold(self, key: str) -> AbstractContextManager[None]:
+        """Wait for the key, and hold it. Raises `Unavailable` when that takes too long."""
+        ...

@@ -1,0 +1,58 @@
+"""Propose: rotation asks git for a change. It never touches an alias."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from promoter.application.ports import Documents, Repository
+from promoter.application.survey import View
+from promoter.domain.declaration import Declaration
+from promoter.domain.faults import Overtaken
+from promoter.domain.proposal import REGISTRY_FILE, Proposal
+
+log = structlog.get_logger(__name__)
+
+
+class Proposer:
+    """Turns a standing's proposal into a commit on the watched branch."""
+
+    def __init__(self, repository: Repository, documents: Documents) -> None:
+        """Takes the ports that it works with."""
+        self._repository = repository
+        self._documents = documents
+
+    def commit(self, view: View) -> Declaration | None:
+        """Commit the first proposal whose alias rotates by commit; the declaration that results, or None.
+
+        One at a time: the next is judged against the registry that this one makes. Raises `Overtaken` where somebody else
+        pushed first: fetch, and judge again.
+        """
+        declaration = view.declaration
+        proposal = next(iter(_by_commit(view)), None)
+        if proposal is None or declaration.revision is None:
+            return None
+        sources = dict(self._repository.read(declaration.revision))
+        edited = self._documents.edit(sources[REGISTRY_FILE], proposal.edit)
+        if edited == sources[REGISTRY_FILE]:
+            return None
+        # Parsed before it is pushed: an edit that could not be read back must never reach the branch.
+        after = self._documents.parse({**sources, REGISTRY_FILE: edited}, None)
+        revision = self._repository.commit(declaration.revision, REGISTRY_FILE, edited, proposal.message)
+        if revision == declaration.revision:
+            raise Overtaken("git", "the branch already says what was proposed")
+        edit = proposal.edit
+        log.info("proposed by commit", model=edit.model, alias=edit.alias, version=edit.version, revision=revision)
+        return replace(after, revision=revision)
+
+
+def _by_commit(view: View) -> list[Proposal]:
+    """Supports before champion, like every plan: sorted by model, champion last."""
+    found = [
+        standing.proposal
+        for model in view.models.values()
+        for standing in model.standings
+        if standing.proposal and model.intent.aliases[standing.alias].rotation == "commit"
+    ]
+    return sorted(found, key=lambda proposal: (proposal.edit.model, proposal.edit.alias == "champion", proposal.edit.alias))

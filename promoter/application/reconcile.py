@@ -1,0 +1,186 @@
+"""Reconcile: one model's aliases toward the revision in force. The only code that writes an alias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from promoter.application.attribution import attribute
+from promoter.application.ports import Clock, Documents, Ledger, Registry, Repository
+from promoter.application.survey import Surveyor, View
+from promoter.domain.audit import Kind, NewRecord, Outcome
+from promoter.domain.declaration import Declaration
+from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.plan import Cause, Change
+
+log = structlog.get_logger(__name__)
+
+PROMOTER = "promoter"
+
+
+class Ending(StrEnum):
+    """How carrying out a plan ended: DONE, or OVERTAKEN by a registry that changed underneath: plan again."""
+
+    DONE = "done"
+    OVERTAKEN = "overtaken"
+
+
+@dataclass(frozen=True)
+class Toward:
+    """The revision that is worked toward, the one that was in force before it, and what caused the look."""
+
+    declaration: Declaration
+    before: str | None
+    trigger: str
+
+
+class Reconciler:
+    """Carries out a view's plan: intent row, re-read, write, read back, outcome row. The caller holds the model's lock."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        repository: Repository,
+        documents: Documents,
+        ledger: Ledger,
+        survey: Surveyor,
+        clock: Clock,
+    ) -> None:
+        """Takes the ports that it works with."""
+        self._registry = registry
+        self._repository = repository
+        self._documents = documents
+        self._ledger = ledger
+        self._survey = survey
+        self._clock = clock
+
+    def recover(self, model: str) -> int:
+        """Close what a crash left open, by what the registry shows now; how many intents that were."""
+        left = self._ledger.open_intents({model})
+        if not left:
+            return 0
+        held = self._registry.aliases(model) or {}
+        for intent in left:
+            reached = held.get(intent.fact.alias) == intent.fact.to_version
+            outcome = Outcome.RECOVERED if reached else Outcome.FAILED
+            detail = "found written after a stop" if reached else "found not written after a stop"
+            self._ledger.close(intent.id, outcome, self._clock.now(), detail)
+            log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
+        return len(left)
+
+    def record(self, view: View) -> None:
+        """Tell the ledger what the view saw that nobody had told it: moves of others, agreements, decisions."""
+        revision = view.declaration.revision
+        moves = [move for model in view.models.values() for move in model.moves]
+        if moves:
+            self._ledger.observe(moves)
+        agreed = {name: model.agreed for name, model in view.models.items() if model.agreed}
+        if agreed:
+            self._ledger.settle(agreed, revision, view.at)
+        if view.decisions:
+            self._ledger.decide(view.decisions, revision)
+
+    def carry_out(self, view: View, toward: Toward) -> Ending:
+        """Each allowed change in order. Stops at the first that the registry or the evidence has moved away from."""
+        for change in view.plan.allowed:
+            if self._carry_out_one(change, toward) is Ending.OVERTAKEN:
+                return Ending.OVERTAKEN
+        return Ending.DONE
+
+    def _carry_out_one(self, change: Change, toward: Toward) -> Ending:
+        intent = self._ledger.intend(self._fact(change, toward), change.decision)
+        what = change.difference
+        try:
+            overtaken = self._overtaken(change, toward)
+        except OutsideError as error:
+            # Nothing has been written yet, so the outcome is known whatever the world is doing.
+            self._close(intent, Outcome.FAILED, f"not written: {error.message}")
+            raise
+        if overtaken:
+            self._close(intent, Outcome.FAILED, overtaken)
+            return Ending.OVERTAKEN
+        answered = self._write(intent, change)
+        self._read_back(intent, change, answered=answered)
+        self._ledger.settle({what.model: {what.alias: what.to_version}}, toward.declaration.revision, self._clock.now())
+        return Ending.DONE
+
+    def _overtaken(self, change: Change, toward: Toward) -> str | None:
+        """Read state and evidence again, right before the write. Why the change no longer holds, or None."""
+        again = self._survey(toward.declaration, {change.difference.model})
+        found = next((each for each in again.plan.allowed if each.difference.key == change.difference.key), None)
+        if found is not None:
+            return None
+        blocked = next((each.reason for each in again.plan.blocked if each.alias in (None, change.difference.alias)), None)
+        return f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
+
+    def _write(self, intent: int, change: Change) -> bool:
+        """Whether MLflow answered: without an answer, the write may have arrived, or may yet."""
+        what = change.difference
+        try:
+            if what.to_version is None:
+                self._registry.delete_alias(what.model, what.alias)
+            else:
+                self._registry.set_alias(what.model, what.alias, what.to_version)
+        except Refused as error:
+            self._close(intent, Outcome.FAILED, f"MLflow refused: {error.message}")
+            raise
+        except Unavailable:
+            log.warning("write unanswered, reading back", model=what.model, alias=what.alias)
+            return False
+        return True
+
+    def _read_back(self, intent: int, change: Change, *, answered: bool) -> None:
+        """Raises `Unavailable` with the intent left open where the outcome cannot be known: the next run closes it."""
+        what = change.difference
+        held = (self._registry.aliases(what.model) or {}).get(what.alias)
+        if held != what.to_version:
+            if answered:
+                self._close(intent, Outcome.FAILED, f"read back {_version(held)}")
+            raise Unavailable("MLflow", f"{what.model}@{what.alias} reads {_version(held)} after the write")
+        self._close(intent, Outcome.APPLIED, None)
+        log.info(
+            "alias moved",
+            model=what.model,
+            alias=what.alias,
+            source=_version(what.from_version),
+            target=_version(held),
+            cause=what.cause.value,
+        )
+
+    def _close(self, intent: int, outcome: Outcome, detail: str | None) -> None:
+        self._ledger.close(intent, outcome, self._clock.now(), detail)
+
+    def _fact(self, change: Change, toward: Toward) -> NewRecord:
+        what, decision = change.difference, change.decision
+        commit = attribute(what, toward.declaration, toward.before, self._repository, self._documents)
+        return NewRecord(
+            at=self._clock.now(),
+            kind=Kind.CHANGE,
+            model=what.model,
+            alias=what.alias,
+            from_version=what.from_version,
+            to_version=what.to_version,
+            revision=commit.revision if commit else toward.declaration.revision,
+            actor=PROMOTER if what.cause is Cause.DRIFT else (commit.author if commit else None),
+            trigger=toward.trigger,
+            policy=decision.policy if decision else None,
+            verdict=decision.verdict.value if decision else None,
+            outcome=Outcome.INTENDED,
+            reason=_reason(change, commit.subject if commit else None),
+        )
+
+
+def _reason(change: Change, subject: str | None) -> str:
+    match change.difference.cause:
+        case Cause.DRIFT:
+            return "drift put back: git still says so"
+        case Cause.PRUNE:
+            return "pruned: registry.yaml does not list it"
+        case _:
+            return subject or "stated in registry.yaml"
+
+
+def _version(number: int | None) -> str:
+    return "nothing" if number is None else f"v{number}"

@@ -1,0 +1,147 @@
+"""Which revision is in force: the newest that parses and whose plan is within the mass-change limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import RLock
+
+from promoter.application.ports import Clock, Documents, Ledger, Repository
+from promoter.application.survey import Surveyor
+from promoter.domain.audit import RevisionState
+from promoter.domain.declaration import Declaration
+from promoter.domain.faults import Faults, Refused
+from promoter.domain.plan import MASS_FLOOR
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a look at git brought. `models` None: anything may have changed; empty: nothing has."""
+
+    declaration: Declaration | None
+    models: frozenset[str] | None
+    refused: str | None = None
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Revisions:
+    """Follows the branch. A revision that cannot be used is refused and told; the last good one stays in force."""
+
+    def __init__(self, repository: Repository, documents: Documents, ledger: Ledger, survey: Surveyor, clock: Clock) -> None:
+        """Takes the ports; reads nothing yet."""
+        self._repository = repository
+        self._documents = documents
+        self._ledger = ledger
+        self._survey = survey
+        self._clock = clock
+        self._lock = RLock()
+        self._in_force: Declaration | None = None
+        self._before: str | None = None
+        self._head: str | None = None
+        self._refused: str | None = None
+        self.announce: Callable[[frozenset[str] | None], None] = lambda _: None
+        """Called with the models that a new revision concerns (None: possibly all) once it is in force."""
+
+    @property
+    def in_force(self) -> Declaration | None:
+        """The declaration that reconcile works towards; None before the first good revision."""
+        return self._in_force
+
+    @property
+    def before(self) -> str | None:
+        """The revision that was in force before, as far as it is known."""
+        return self._before
+
+    @property
+    def refused(self) -> str | None:
+        """Why the head of the branch is not in force; None: it is."""
+        return self._refused
+
+    @property
+    def current(self) -> bool:
+        """Whether the head of the branch, as last fetched, is in force."""
+        return self._refused is None and self._in_force is not None
+
+    def refresh(self) -> Refreshed:
+        """Fetch, and put the head in force if it can be. Raises `Unavailable` or `Refused` where git cannot be read."""
+        with self._lock:
+            head = self._repository.fetch()
+            if head == self._head and self._in_force is not None:
+                return Refreshed(self._in_force, _NOTHING, self._refused)
+            return self._attempt(head)
+
+    def _attempt(self, head: str) -> Refreshed:
+        self._ledger.mark_revision(head, RevisionState.ATTEMPTED, self._clock.now())
+        try:
+            declaration = self._documents.parse(self._repository.read(head), head)
+        except Faults as faults:
+            return self._refuse(head, str(faults))
+        last = self._in_force or self._last_good(head)
+        models = None if last is None else affected(last, declaration)
+        too_much = self._over_limit(last, declaration, models)
+        if too_much:
+            return self._refuse(head, too_much)
+        self._put_in_force(declaration, last)
+        self.announce(models)
+        return Refreshed(declaration, models)
+
+    def adopt(self, declaration: Declaration, base: Declaration) -> None:
+        """Put a commit of Promoter's own in force without another fetch, unless something newer already is."""
+        with self._lock:
+            if self._in_force is base:
+                self._put_in_force(declaration, base)
+
+    def _put_in_force(self, declaration: Declaration, last: Declaration | None) -> None:
+        if declaration.revision:
+            self._ledger.mark_revision(declaration.revision, RevisionState.APPLIED, self._clock.now())
+        self._before = last.revision if last else None
+        self._in_force, self._head, self._refused = declaration, declaration.revision, None
+
+    def _refuse(self, head: str, why: str) -> Refreshed:
+        """Keep the last good revision; after a restart, find it in the ledger and read it again."""
+        self._ledger.mark_revision(head, RevisionState.REFUSED, self._clock.now(), why)
+        self._head, self._refused = head, why
+        if self._in_force is None:
+            self._in_force = self._last_good(head)
+            return Refreshed(self._in_force, None, why)
+        return Refreshed(self._in_force, _NOTHING, why)
+
+    def _last_good(self, head: str) -> Declaration | None:
+        revision = self._ledger.last_revision(RevisionState.APPLIED)
+        if revision is None or revision == head:
+            return None
+        try:
+            return self._documents.parse(self._repository.read(revision), revision)
+        except (Faults, Refused):
+            # Rewritten history may have dropped it, or an older Promoter understood it otherwise: nothing is in force then.
+            return None
+
+    def _over_limit(self, last: Declaration | None, declaration: Declaration, models: frozenset[str] | None) -> str | None:
+        """The mass-change limit. Few changed statements cannot exceed it, so that a small commit needs no survey."""
+        prunes = models is None or any(_prunes(declaration, name) for name in models)
+        limit = declaration.desired.document.safety.max_changes
+        few = MASS_FLOOR if isinstance(limit, str) else min(limit, MASS_FLOOR)
+        if last is not None and not prunes and declaration.changed_statements(last) <= few:
+            return None
+        return self._survey(declaration, models).plan.refused
+
+
+def _prunes(declaration: Declaration, name: str) -> bool:
+    intent = declaration.desired.intent(name)
+    return intent is not None and intent.prune
+
+
+def affected(old: Declaration, new: Declaration) -> frozenset[str] | None:
+    """The models that a step from one revision to the other concerns; None: possibly all (shared settings, policies)."""
+    was, now = old.desired.document, new.desired.document
+    if (was.defaults, was.families, was.safety) != (now.defaults, now.families, now.safety):
+        return None
+    if _digests(old) != _digests(new):
+        return None
+    return new.changed_models(old)
+
+
+def _digests(declaration: Declaration) -> Mapping[str, str]:
+    return {name: policy.digest for name, policy in declaration.policies.items()}
