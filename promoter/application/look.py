@@ -11,6 +11,7 @@ from promoter.application.propose import Proposer
 from promoter.application.reconcile import Reconciler, Toward
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor, View
+from promoter.domain.declaration import Declaration
 from promoter.domain.faults import Overtaken, Refused, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,10 @@ class Looker:
     def all(self) -> View | None:
         """Survey everything that is managed; record what was seen for the first time. None: no revision is in force."""
         declaration = self._rooms.revisions.in_force
-        if declaration is None:
-            return None
+        return None if declaration is None else self.view(declaration)
+
+    def view(self, declaration: Declaration) -> View:
+        """Survey everything against that declaration; record what was seen for the first time."""
         view = self._rooms.survey(declaration)
         self._first_sight(view)
         return view

@@ -1,0 +1,28 @@
+"""The command line: one module a command, each importing what it needs only when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from promoter.delivery.cli import audit, demo, doctor, explain, init, plan, serve, validate, webhooks
+
+app = typer.Typer(
+    name="promoter",
+    help="GitOps for the MLflow model registry: aliases move by reviewed commits, gated by policy, recorded in a ledger.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("validate")(validate.validate)
+app.command("plan")(plan.plan)
+app.command("apply")(plan.apply)
+app.command("explain")(explain.explain)
+app.command("history")(audit.history)
+app.add_typer(
+    audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
+)
+app.command("serve")(serve.serve)
+app.add_typer(webhooks.app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions.")
+app.command("doctor")(doctor.doctor)

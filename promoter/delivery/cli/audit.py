@@ -1,0 +1,67 @@
+"""`promoter history` and `promoter audit list`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from promoter.delivery.cli.common import Format, FormatOption, console, split_alias, tell_json, world
+
+app = typer.Typer(no_args_is_help=True)
+
+
+def history(
+    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS")],
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show who held the alias when, and why, as the ledger knows it.
+
+    Example: promoter history fraud-detector@champion
+    """
+    from promoter.application import query
+    from promoter.delivery.cli import render
+
+    model, alias = split_alias(what)
+    spans = query.history(world().past, model, alias)
+    if output is Format.JSON:
+        tell_json({"model": model, "alias": alias, "spans": [span.as_json() for span in spans]})
+    elif not spans:
+        sys.stdout.write(f"The ledger knows nothing of {what}.\n")
+    elif output is Format.MARKDOWN:
+        lines = ["| version | since | until | actor | revision |", "| --- | --- | --- | --- | --- |"]
+        lines += [f"| {render.version(s.version)} | {s.since} | {s.until or 'now'} | {s.actor} | {s.revision} |" for s in spans]
+        sys.stdout.write("\n".join(lines) + "\n")
+    else:
+        console().print(render.spans_table(spans))
+
+
+@app.command("list")
+def list_records(
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 100,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """List audit records, oldest first: the last 100, unless told otherwise.
+
+    Example: promoter audit list --model fraud-detector --format json
+    """
+    from promoter.delivery.cli import render
+    from promoter.domain.audit import RecordFilter
+
+    records = world().past.records(RecordFilter(model=model, alias=alias, limit=limit, newest=True))
+    if output is Format.JSON:
+        tell_json({"records": [record.as_json() for record in records]})
+    elif output is Format.MARKDOWN:
+        lines = ["| id | at | model | alias | from | to | outcome | actor | revision |", "|" + " --- |" * 9]
+        for record in records:
+            row = record.as_json()
+            cells = [str(row[key]) for key in ("id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision")]
+            lines.append("| " + " | ".join(cells) + " |")
+        sys.stdout.write("\n".join(lines) + "\n")
+    elif records:
+        console().print(render.records_table(records))
+    else:
+        sys.stdout.write("The ledger has no such record.\n")

@@ -1,0 +1,73 @@
+"""What commands share: the output format, the console, the files of the working tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from promoter.bootstrap import World
+    from promoter.domain.declaration import Declaration
+
+SCHEMA = 1
+"""The version of every JSON output."""
+PIPE_WIDTH = 160
+
+
+class Format(StrEnum):
+    """How output is told."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to tell it.")]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Colours and the terminal's width on a terminal; plain and wide into a pipe. NO_COLOR and COLUMNS are respected."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def tell_json(told: dict[str, Any]) -> None:
+    """One JSON object with its version."""
+    sys.stdout.write(json.dumps({"schema": SCHEMA, **told}, indent=2, ensure_ascii=False) + "\n")
+
+
+def world() -> World:
+    """The adapters, by the settings in force. Logs go to standard error, and only warnings."""
+    from promoter.bootstrap import World
+    from promoter.delivery.logs import configure
+    from promoter.settings import load
+
+    configure("text", level="warning")
+    return World(load())
+
+
+def declared(built: World, path: Path = Path()) -> Declaration:
+    """The files of the working tree that one stands in. Raises `Faults`."""
+    from promoter.adapters.git.worktree import WorkTree
+
+    tree = WorkTree(path)
+    return built.documents.parse(tree.sources(), tree.revision())
+
+
+def split_alias(name: str) -> tuple[str, str]:
+    """`MODEL@ALIAS` in two. Raises a usage error."""
+    model, found, alias = name.rpartition("@")
+    if not found or not model or not alias:
+        raise typer.BadParameter(f"`{name}` is not MODEL@ALIAS, such as fraud-detector@champion")
+    return model, alias

@@ -1,0 +1,45 @@
+"""Faults, told for people on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+
+def told(app: typer.Typer) -> int:
+    """Run the app; its exit code. Faults of files and of the world become lines; only what nobody foresaw has a traceback."""
+    from promoter.domain.faults import Faults, OutsideError
+
+    try:
+        code = app(standalone_mode=False)
+    except Faults as faults:
+        tell_faults(faults)
+        return 1
+    except OutsideError as error:
+        print(f"promoter: {error}", file=sys.stderr)  # noqa: T201  # the command line's own voice
+        return 1
+    except click.exceptions.Abort:
+        print("promoter: stopped", file=sys.stderr)  # noqa: T201
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def tell_faults(faults: Exception) -> None:
+    """Every fault on a line of its own, and how many there are."""
+    from promoter.domain.faults import Faults
+
+    if not isinstance(faults, Faults):
+        return
+    for fault in faults.faults:
+        print(fault, file=sys.stderr)  # noqa: T201
+    count = len(faults.faults)
+    print(f"{count} fault{'s' if count != 1 else ''}", file=sys.stderr)  # noqa: T201

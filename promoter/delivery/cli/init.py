@@ -1,0 +1,37 @@
+"""`promoter init`: the files to start from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promoter.delivery.cli.common import world
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
+) -> None:
+    """Write registry.yaml from the aliases of the live registry, and starter policies. Overwrites nothing.
+
+    Example: promoter init && git add registry.yaml policies && git commit -m "State the registry"
+    """
+    from promoter.adapters.documents import starter, starter_policies
+    from promoter.domain.faults import Fault, Faults
+
+    files = dict(starter_policies())
+    taken = [name for name in ("registry.yaml", *files) if (path / name).exists()]
+    if taken:
+        fix = "init writes new files only: move it away first, or edit it by hand"
+        raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])
+    models = world().registry.observe()
+    files["registry.yaml"] = starter({name: dict(model.aliases) for name, model in models.items() if model.aliases})
+    for name, text in sorted(files.items()):
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+        sys.stdout.write(f"wrote {target}\n")
+    aliases = sum(len(model.aliases) for model in models.values())
+    sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")

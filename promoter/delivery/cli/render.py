@@ -1,0 +1,178 @@
+"""How plans, decisions and records look: rich tables and trees for people, Markdown for pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from promoter.domain.audit import AuditRecord, Span
+from promoter.domain.plan import Plan
+from promoter.domain.verdict import Decision, Finding, Verdict
+
+STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
+MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdict.ERROR: "!"}
+
+
+def version(number: int | None) -> str:
+    """`v7`, or a dash."""
+    return "-" if number is None else f"v{number}"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A plain table whose cells fold instead of being cut."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def plan_text(console: Console, plan: Plan) -> None:
+    """The changes as a table, each decision that blocks as a tree, and one line that sums up."""
+    if plan.changes:
+        rows = [
+            (each.difference.model, each.difference.alias, version(each.difference.from_version),
+             version(each.difference.to_version), each.difference.cause.value, _state(plan, each.allowed, each.verdict))
+            for each in plan.changes
+        ]  # fmt: skip
+        console.print(table(["MODEL", "ALIAS", "FROM", "TO", "CAUSE", "VERDICT"], rows))
+    for change in plan.changes:
+        if change.decision and not change.allowed:
+            console.print()
+            console.print(decision_tree(change.decision))
+    _plan_notes(console, plan)
+    console.print(escape(plan_summary(plan)))
+
+
+def _plan_notes(console: Console, plan: Plan) -> None:
+    decided = {(change.difference.model, change.difference.alias) for change in plan.changes}
+    rest = [each for each in plan.blocked if (each.model, each.alias) not in decided]
+    if plan.changes and (rest or plan.reported):
+        console.print()
+    for each in rest:
+        name = f"{each.model}@{each.alias}" if each.alias else each.model
+        console.print(Text.assemble(("blocked ", "red"), f"{name}: {each.reason}"))
+    for drift in plan.reported:
+        where = f"{drift.model}@{drift.alias}: git says {version(drift.to_version)}, the registry {version(drift.from_version)}"
+        console.print(Text.assemble(("drift ", "yellow"), where + " (reported only)"))
+    if plan.refused:
+        console.print(Text.assemble(("refused ", "bold red"), plan.refused))
+    if plan.changes or rest or plan.reported:
+        console.print()
+
+
+def plan_summary(plan: Plan) -> str:
+    """One line: how many changes, how many blocked."""
+    at = f" at {plan.revision[:10]}" if plan.revision else " of the working tree (not committed)"
+    if not (plan.changes or plan.blocked):
+        return f"Nothing to do{at}: the registry is as git says."
+    blocked = len(plan.blocked)
+    allowed = sum(change.allowed for change in plan.changes)
+    return f"Plan{at}: {allowed} to change, {blocked} blocked. Digest {plan.digest[:12]}."
+
+
+def _state(plan: Plan, allowed: bool, verdict: Verdict | None) -> Text:
+    if plan.refused:
+        return Text("refused", style="red")
+    if verdict is None:
+        return Text("not gated" if allowed else "blocked")
+    return Text(verdict.value if allowed else f"blocked: {verdict.value}", style=STYLE[verdict])
+
+
+def decision_tree(decision: Decision) -> Tree:
+    """The decision, each rule with the value seen and what was expected."""
+    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
+    head = f"{name} v{decision.version} under {f'policy {decision.policy}' if decision.policy else 'readiness'}: "
+    tree = Tree(Text.assemble(head, (decision.verdict.value, STYLE[decision.verdict])), guide_style="dim")
+    for finding in decision.findings:
+        _branch(tree, finding)
+    return tree
+
+
+def _branch(tree: Tree, finding: Finding) -> None:
+    style = STYLE[finding.verdict]
+    seen = "nothing" if finding.value is None else str(finding.value)
+    told = Text.assemble((f"{MARK[finding.verdict]} {finding.verdict.value:<7} ", style), finding.rule)
+    if not finding.children:
+        told.append(f"  saw {seen}, expected {finding.expected}", style="dim")
+    else:
+        told.append(f"  {seen}", style="dim")
+    branch = tree.add(told)
+    for child in finding.children:
+        _branch(branch, child)
+
+
+def plan_markdown(plan: Plan) -> str:
+    """For a pull request."""
+    lines = [f"**{plan_summary(plan)}**", ""]
+    if plan.changes:
+        lines += ["| model | alias | from | to | cause | verdict |", "| --- | --- | --- | --- | --- | --- |"]
+        lines += [
+            f"| {_cell(c.difference.model)} | {_cell(c.difference.alias)} | {version(c.difference.from_version)} "
+            f"| {version(c.difference.to_version)} | {c.difference.cause.value} | {_state(plan, c.allowed, c.verdict)} |"
+            for c in plan.changes
+        ]
+        lines.append("")
+    lines += [f"- blocked: `{each.model}{'@' + each.alias if each.alias else ''}`: {each.reason}" for each in plan.blocked]
+    lines += [f"- drift (reported only): `{each.model}@{each.alias}`" for each in plan.reported]
+    lines += [f"- refused: {plan.refused}"] if plan.refused else []
+    for change in plan.changes:
+        if change.decision:
+            lines += ["", *decision_markdown(change.decision)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def decision_markdown(decision: Decision) -> list[str]:
+    """A nested list."""
+    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
+    under = f"policy `{decision.policy}`" if decision.policy else "readiness"
+    return [
+        f"`{name}` v{decision.version} under {under}: **{decision.verdict.value}**",
+        "",
+        *(line for finding in decision.findings for line in _markdown(finding, 0)),
+    ]
+
+
+def _markdown(finding: Finding, depth: int) -> list[str]:
+    seen = "nothing" if finding.value is None else finding.value
+    told = f"{MARK[finding.verdict]} {finding.verdict.value}: `{finding.rule}`, saw {seen}, expected {finding.expected}"
+    return [f"{'  ' * depth}- {told}", *(more for child in finding.children for more in _markdown(child, depth + 1))]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def records_table(records: Iterable[AuditRecord]) -> Table:
+    """Audit records, oldest first."""
+    return table(
+        ["ID", "AT", "MODEL@ALIAS", "FROM", "TO", "OUTCOME", "ACTOR", "REVISION", "POLICY", "REASON"],
+        [
+            (str(r.id), f"{r.fact.at:%Y-%m-%d %H:%M:%S}", f"{r.fact.model}@{r.fact.alias}", version(r.fact.from_version),
+             version(r.fact.to_version), r.fact.outcome.value if r.fact.outcome else r.fact.kind.value,
+             _who(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", r.fact.reason or "")
+            for r in records
+        ],
+    )  # fmt: skip
+
+
+def spans_table(spans: Iterable[Span]) -> Table:
+    """Who held an alias when, oldest first."""
+    return table(
+        ["VERSION", "SINCE", "UNTIL", "ACTOR", "REVISION", "REASON"],
+        [
+            (version(s.version), f"{s.since:%Y-%m-%d %H:%M:%S}" if s.since else "unknown",
+             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10], s.reason or "")
+            for s in spans
+        ],
+    )  # fmt: skip
+
+
+def _who(actor: str | None) -> str:
+    return "unknown" if actor is None else actor.partition(" <")[0]

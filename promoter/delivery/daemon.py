@@ -1,0 +1,81 @@
+"""The daemon: polls and webhooks put keys on the queue, workers look, the web tells. Stops cleanly on SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from promoter.adapters.queue import KeyedQueue, backoff
+from promoter.application.watch import GIT, REGISTRY, Watch
+from promoter.bootstrap import World
+from promoter.delivery.logs import configure
+from promoter.delivery.web.app import Parts, create_app
+from promoter.delivery.web.server import WebServer
+from promoter.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WORKERS = 4
+JITTER_SHARE = 0.1
+"""Replicas that start together drift apart, so that MLflow is not asked by all at once."""
+
+
+class Daemon:
+    """Everything that runs in `promoter serve`."""
+
+    def __init__(self, world: World) -> None:
+        """Opens the ledger, takes the address; looks at nothing yet. Raises `Refused` or `Faults` where that fails."""
+        settings = world.settings
+        self._interval = settings.poll_interval
+        self.watch: Watch = world.watch(backoff)
+        self.queue = KeyedQueue(self.watch.run, workers=WORKERS)
+        self.watch.put = self.queue.put
+        parts = Parts(settings, self.watch, world.ledger, world.clock, self.queue.put, lambda: self.queue.depth)
+        self.web = WebServer(create_app(parts), *settings.host_and_port)
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        """Answer, look at everything once, then poll."""
+        self.web.start()
+        self.queue.start()
+        self.queue.put(GIT, "start")
+        self.queue.put(REGISTRY, "start")
+        for key, offset in ((GIT, 0.0), (REGISTRY, self._interval / 2)):
+            self._scheduler.add_job(
+                self.queue.put,
+                "interval",
+                args=(key, "poll"),
+                seconds=self._interval,
+                jitter=max(self._interval * JITTER_SHARE, 0.001),
+                next_run_time=datetime.now(UTC) + timedelta(seconds=self._interval / 2 + offset),
+                coalesce=True,
+                max_instances=1,
+            )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """No more polls, no more requests; what is being written finishes."""
+        self._scheduler.shutdown(wait=False)
+        self.web.stop()
+        if not self.queue.stop():
+            log.warning("a look was still running, and is closed at the next start")
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    configure(settings.log_format)
+    daemon = Daemon(World(settings))
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    daemon.start()
+    host, _ = settings.host_and_port
+    log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch)
+    stopping.wait()
+    log.info("stopping")
+    daemon.stop()
+    log.info("stopped")

@@ -1,0 +1,1 @@
+"""The web: webhooks in, page and API out. Reads the same queries as the command line."""

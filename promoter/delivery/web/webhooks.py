@@ -1,0 +1,155 @@
+"""Webhooks: each is a hint to look, authenticated before it is parsed, taken durably once, and never a statement of state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from promoter.application.ports import Clock, Ledger
+from promoter.application.watch import GIT, MODEL, Watch
+from promoter.delivery.web import signatures
+from promoter.domain.audit import Delivery
+from promoter.domain.faults import OutsideError
+from promoter.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+MLFLOW_ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
+
+
+class Malformed(Exception):  # noqa: N818  # says what the request is
+    """The body is signed, and still not what its sender documents."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Where to look, and because of what. `key` None: nothing of ours."""
+
+    key: str | None
+    event: str
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """What the webhooks need."""
+
+    settings: Settings
+    ledger: Ledger
+    watch: Watch
+    clock: Clock
+    put: Callable[[str, str], None]
+
+    def take(self, source: str, authenticate: Callable[[bytes], str], read: Callable[[Any], Hint]) -> Response:
+        """Cap, authenticate, parse, record, ask for a look. One log line, whatever comes of it."""
+        try:
+            delivery = authenticate(body := _body())
+            hint = read(_json(body))
+        except RequestEntityTooLarge:
+            return self._answer(413, source, "too large")
+        except signatures.Unsigned as unsigned:
+            return self._answer(401, source, str(unsigned))
+        except Malformed as malformed:
+            return self._answer(400, source, str(malformed))
+        if hint.key is None:
+            return self._answer(200, source, "not for us", hint)
+        return self._record(source, delivery, hint, hint.key)
+
+    def _record(self, source: str, delivery: str, hint: Hint, key: str) -> Response:
+        now = self.clock.now()
+        try:
+            new = not delivery or self.ledger.deliver(Delivery(source, delivery, now, hint.event, hint.model))
+        except OutsideError as error:
+            return self._answer(503, source, error.message, hint)
+        if not new:
+            return self._answer(200, source, "duplicate", hint)
+        self.put(key, f"webhook:{source}")
+        return self._answer(202, source, "accepted", hint)
+
+    def mlflow(self, told: Any) -> Hint:
+        """`entity`, `action`, `data.name`; whatever else it says is read from the registry, not from here."""
+        entity, action, data = _text(told, "entity"), _text(told, "action"), _mapping(told, "data")
+        event = f"{entity}.{action}"
+        if entity not in MLFLOW_ENTITIES:
+            return Hint(None, event)
+        name = _text(data, "name")
+        declaration = self.watch.revisions.in_force
+        if declaration is not None and not declaration.desired.manages(name):
+            return Hint(None, event, name)
+        return Hint(MODEL + name, event, name)
+
+    def github(self, told: Any, event: str) -> Hint:
+        """A push to the watched branch; all else is not for us."""
+        _mapping({"body": told}, "body")
+        if event != "push":
+            return Hint(None, event)
+        ours = _text(told, "ref") == f"refs/heads/{self.settings.branch}" and told.get("deleted") is not True
+        return Hint(GIT if ours else None, event)
+
+    def _answer(self, status: int, source: str, what: str, hint: Hint | None = None) -> Response:
+        tell = log.info if status < 400 else log.warning  # noqa: PLR2004  # HTTP's own line between good and bad
+        tell("webhook", source=source, status=status, result=what, event_name=hint.event if hint else None,
+             model=hint.model if hint else None)  # fmt: skip
+        return Response(json.dumps({"result": what}) + "\n", status=status, mimetype="application/json")
+
+
+def blueprint(receiver: Receiver) -> Blueprint:
+    """`POST /webhooks/...`."""
+    routes = Blueprint("webhooks", __name__)
+    settings = receiver.settings
+
+    @routes.post("/webhooks/mlflow")
+    def mlflow() -> Response:
+        return receiver.take(
+            "mlflow",
+            lambda body: signatures.mlflow(request.headers, body, settings.mlflow_webhook_secret, receiver.clock.now()),
+            receiver.mlflow,
+        )
+
+    @routes.post("/webhooks/github")
+    def github() -> Response:
+        event = request.headers.get("X-GitHub-Event", "")[:100]
+        return receiver.take(
+            "github",
+            lambda body: signatures.github(request.headers, body, settings.github_webhook_secret),
+            lambda told: receiver.github(told, event),
+        )
+
+    return routes
+
+
+def _body() -> bytes:
+    # One byte more than the limit: a chunked body that is cut exactly there would look whole.
+    request.max_content_length = BODY_LIMIT + 1
+    body = request.get_data(cache=False)
+    if len(body) > BODY_LIMIT:
+        raise RequestEntityTooLarge
+    return body
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+
+
+def _mapping(told: Any, key: str) -> dict[str, Any]:
+    value = told.get(key) if isinstance(told, dict) else None
+    if not isinstance(value, dict):
+        raise Malformed(f"`{key}` is not an object")
+    return value
+
+
+def _text(told: Any, key: str) -> str:
+    value = told.get(key) if isinstance(told, dict) else None
+    if not isinstance(value, str) or not value or len(value) > 500:  # noqa: PLR2004  # longer than any name
+        raise Malformed(f"`{key}` is not a text")
+    return value
