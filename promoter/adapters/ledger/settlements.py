@@ -1,0 +1,52 @@
+"""What git and the registry agreed on, in SQL: a row each time that it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
+
+from promoter.adapters.ledger.records import Places
+from promoter.adapters.ledger.schema import among, same, settled
+
+Statement = tuple[str, str, int | None]
+"""Model, alias, version."""
+
+
+def last_settled(connection: Connection, models: Collection[str] | None) -> Places:
+    """What was agreed on last, by model and alias."""
+    found: Places = {}
+    for condition in among(settled.c.model, models):
+        newest = select(func.max(settled.c.id)).group_by(settled.c.model, settled.c.alias)
+        if condition is not None:
+            newest = newest.where(condition)
+        last = select(settled.c.model, settled.c.alias, settled.c.version).where(settled.c.id.in_(newest))
+        for model, alias, version in connection.execute(last):
+            found.setdefault(model, {})[alias] = version
+    return found
+
+
+def not_yet_settled(connection: Connection, news: Collection[Statement], *, only_first: bool) -> list[Statement]:
+    """The statements that say something else than the last one did; with `only_first`, where there is none."""
+    known = last_settled(connection, {model for model, _, _ in news})
+    fresh = []
+    for model, alias, version in news:
+        said = known.get(model, {})
+        if alias not in said or (said[alias] != version and not only_first):
+            fresh.append((model, alias, version))
+    return fresh
+
+
+def insert_settled(connection: Connection, news: Iterable[Statement], revision: str | None, at: datetime) -> None:
+    """All of them."""
+    common = {"revision": revision, "at": at}
+    rows = [{"model": model, "alias": alias, "version": version, **common} for model, alias, version in news]
+    if rows:
+        connection.execute(insert(settled), rows)
+
+
+def settled_on(connection: Connection, model: str, alias: str, version: int) -> bool:
+    """Whether git and the registry ever agreed on that version."""
+    said = same((settled.c.model, model), (settled.c.alias, alias), (settled.c.version, version))
+    return bool(connection.scalar(select(select(settled.c.id).where(said).exists())))

@@ -1,0 +1,113 @@
+"""The ledger's contract on a SQLite file: what was settled, delivered, and marked."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.application.ports import Ledger
+from promoter.domain.audit import Delivery, RevisionState
+from promoter.domain.faults import Refused
+
+NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+ATTEMPTED, APPLIED, REFUSED = RevisionState.ATTEMPTED, RevisionState.APPLIED, RevisionState.REFUSED
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A database that is not there yet."""
+    return tmp_path / "promoter.db"
+
+
+@pytest.fixture
+def ledger(file: Path) -> Iterator[Ledger]:
+    """An empty ledger."""
+    opened = SqlLedger.open(f"sqlite:///{file}")
+    yield opened
+    opened.dispose()
+
+
+def rows(file: Path, table: str) -> int:
+    """How many rows a table has, seen from outside."""
+    raw = sqlite3.connect(file)
+    count: int = raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    raw.close()
+    return count
+
+
+def test_settled_is_what_was_agreed_on_last(ledger: Ledger, file: Path) -> None:
+    """By model and alias; to agree on the same again writes nothing, to come back to an earlier version does."""
+    ledger.settle({"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}, "r1", NOW)
+    ledger.settle({"fraud": {"champion": 7, "legacy": None}}, "r2", NOW)
+    assert rows(file, "settled") == 3
+    ledger.settle({"fraud": {"champion": 8, "legacy": 3}}, "r3", NOW)
+    ledger.settle({"fraud": {"champion": 7, "legacy": None}}, "r4", NOW)
+    assert rows(file, "settled") == 7
+    assert ledger.settled() == {"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}
+    assert ledger.settled(["churn"]) == {"churn": {"champion": 1}}
+
+
+def test_settle_only_first_leaves_alone_what_was_agreed_on(ledger: Ledger) -> None:
+    """Also where that was absence."""
+    ledger.settle({"fraud": {"champion": 7, "legacy": None}}, "r1", NOW)
+    ledger.settle({"fraud": {"champion": 8, "legacy": 2, "shadow": 3}}, None, NOW, only_first=True)
+    assert ledger.settled() == {"fraud": {"champion": 7, "legacy": None, "shadow": 3}}
+
+
+def test_a_delivery_is_recorded_once_for_each_source(ledger: Ledger) -> None:
+    """Two senders may use the same id."""
+    first = Delivery("mlflow", "id-1", NOW, "model_version_tag.set", "fraud")
+    assert ledger.deliver(first)
+    assert not ledger.deliver(first)
+    assert ledger.deliver(Delivery("github", "id-1", NOW, "push"))
+
+
+def test_a_delivery_that_no_database_can_keep_is_refused_in_words(ledger: Ledger) -> None:
+    """A lone surrogate is valid JSON, and no text: it ends that delivery, not the program."""
+    with pytest.raises(Refused, match="no database can keep"):
+        ledger.deliver(Delivery("mlflow", "id-1", NOW, "registered_model.created", "\ud800"))
+
+
+def test_marking_a_revision_again_writes_only_news(ledger: Ledger, file: Path) -> None:
+    """The same state with the same detail is no news, unless another revision had that state in between."""
+    assert ledger.last_revision(APPLIED) is None
+    for revision, state, detail, expected in (
+        ("r1", APPLIED, None, 1),
+        ("r1", APPLIED, None, 1),
+        ("r2", REFUSED, "line 3", 2),
+        ("r1", APPLIED, None, 2),
+        ("r2", REFUSED, "line 3", 2),
+        ("r2", REFUSED, "line 4", 3),
+        ("r3", APPLIED, None, 4),
+        ("r1", APPLIED, None, 5),
+        ("r1", ATTEMPTED, None, 6),
+        ("r1", APPLIED, None, 7),
+    ):
+        ledger.mark_revision(revision, state, NOW, detail)
+        assert rows(file, "revisions") == expected, (revision, state, detail)
+    assert [ledger.last_revision(state) for state in (APPLIED, REFUSED, ATTEMPTED)] == ["r1", "r2", "r1"]
+
+
+@pytest.mark.parametrize("table", ["records", "decisions", "deliveries", "settled", "revisions"])
+def test_rows_are_never_changed_or_deleted(ledger: Ledger, file: Path, table: str) -> None:
+    """The database refuses it, whoever asks."""
+    ledger.dispose()  # type: ignore[attr-defined]
+    raw = sqlite3.connect(file, isolation_level=None)
+    for statement in (
+        "INSERT INTO records (at, kind, model, alias) VALUES ('x', 'observed', 'm', 'a')",
+        "INSERT INTO decisions (at, model, version, digest, tree) VALUES ('x', 'm', 1, 'd', '{}')",
+        "INSERT INTO deliveries (source, id, at, event) VALUES ('s', 'i', 'x', 'e')",
+        "INSERT INTO settled (model, alias, at) VALUES ('m', 'a', 'x')",
+        "INSERT INTO revisions (revision, state, at) VALUES ('r', 's', 'x')",
+    ):
+        raw.execute(statement)
+    for statement in (f"UPDATE {table} SET at = 'y'", f"DELETE FROM {table}"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            raw.execute(statement)
+    raw.close()
+    assert rows(file, table) == 1

@@ -1,0 +1,186 @@
+"""What a ledger does with files that are missing, locked, full, foreign, newer, forbidden or moved."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.ledger.schema import VERSION_TABLE
+from promoter.application.ports import Ledger
+from promoter.domain.audit import Kind, NewRecord, RecordFilter, RevisionState
+from promoter.domain.faults import Refused, Unavailable
+
+NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A database that is not there yet."""
+    return tmp_path / "promoter.db"
+
+
+def opened(file: Path, *, read_only: bool = False) -> SqlLedger:
+    """The ledger in that file; it waits for nobody for long."""
+    return SqlLedger.open(f"sqlite:///{file}", read_only=read_only, busy_timeout=0.2)
+
+
+def change(to: int = 2) -> NewRecord:
+    """A change."""
+    return NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, to)
+
+
+def test_a_missing_file_reads_as_an_empty_ledger_and_stays_missing(file: Path) -> None:
+    """Read-only commands leave nothing behind, and cannot write."""
+    ledger: Ledger = opened(file, read_only=True)
+    assert not ledger.records(RecordFilter())
+    assert not ledger.decisions()
+    assert ledger.last_known() == ledger.settled() == {}
+    assert not ledger.open_intents()
+    assert not ledger.held_before("fraud", "champion", 1)
+    assert ledger.last_revision(RevisionState.APPLIED) is None
+    with pytest.raises(Refused, match="for reading only"):
+        ledger.intend(change(), None)
+    assert not list(file.parent.iterdir())
+
+
+def test_a_ledger_is_read_while_it_is_written(file: Path) -> None:
+    """A reader waits for no writer, and sees what was committed."""
+    ledger = opened(file)
+    ledger.intend(change(), None)
+    with ledger._database.write():
+        reader = opened(file, read_only=True)
+        reader.ping()
+        assert len(reader.records(RecordFilter())) == 1
+    reader.dispose()
+    ledger.dispose()
+
+
+def test_an_empty_file_is_a_new_ledger(file: Path) -> None:
+    """As a crash may leave it right after it was made."""
+    file.touch()
+    reader = opened(file, read_only=True)
+    assert not reader.records(RecordFilter())
+    ledger = opened(file)
+    assert ledger.intend(change(), None)
+    ledger.dispose()
+
+
+def test_a_locked_database_is_unavailable_in_time(file: Path) -> None:
+    """For one that opens, and for one that writes; afterwards it works again."""
+    ledger = opened(file)
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unavailable, match=r"stayed locked by another program for 0\.2 s"):
+        ledger.intend(change(), None)
+    ledger.ping()
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.intend(change(), None)
+    ledger.dispose()
+
+
+def test_a_new_database_that_is_locked_is_unavailable(file: Path) -> None:
+    """Its creation waits its turn like any other write, and is done as soon as it can be."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # SQLite does not wait for this lock by itself
+    with pytest.raises(Unavailable, match="stayed locked"):
+        opened(file)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(SqlLedger.open, f"sqlite:///{file}")
+        threading.Event().wait(0.1)
+        assert not waiting.done()
+        other.execute("ROLLBACK")
+        waiting.result().dispose()
+    other.close()
+
+
+def test_a_full_disk_is_unavailable(file: Path) -> None:
+    """What was begun is undone; nothing is half written."""
+    ledger = opened(file)
+
+    @event.listens_for(ledger._database._engine, "checkout")
+    def full(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    with pytest.raises(Unavailable, match=r"full.*make room"):
+        ledger.observe([NewRecord(NOW, Kind.OBSERVED, "m" * 250, str(number), None, 1) for number in range(1_000)])
+    assert not ledger.records(RecordFilter())
+    ledger.dispose()
+
+
+def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
+    """And left as it is."""
+    file.write_text("these are notes, not a database\n" * 100)
+    for read_only in (False, True):
+        with pytest.raises(Refused, match="is not a ledger"):
+            opened(file, read_only=read_only)
+    assert file.read_text().startswith("these are notes")
+
+
+def test_a_newer_schema_is_refused(file: Path) -> None:
+    """By name, and with what to do."""
+    opened(file).dispose()
+    raw = sqlite3.connect(file)
+    raw.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    raw.commit()
+    raw.close()
+    with pytest.raises(Refused, match=r"schema 9999, which is newer than this program.*upgrade Promoter"):
+        opened(file)
+    with pytest.raises(Refused, match="schema 9999"):
+        opened(file, read_only=True)
+
+
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """No such folder, a folder itself, memory only, another kind of database, no URL."""
+    for url, said in (
+        (f"sqlite:///{tmp_path}/none/promoter.db", "there is no folder"),
+        (f"sqlite:///{tmp_path}", "is a folder"),
+        ("sqlite://", "needs a file"),
+        ("mysql://alice:hunter2@host/db", "no ledger is kept in `mysql`"),
+        ("hunter2", "not a database URL"),
+    ):
+        with pytest.raises(Refused, match=said) as caught:
+            SqlLedger.open(url)
+        assert "hunter2" not in f"{caught.value}{caught.value!r}{caught.value.__cause__}"
+
+
+def test_a_file_without_write_permission_is_refused() -> None:
+    """The child gives up root, whom no permission stops; hence a folder of its own, that others may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        opened(folder / "promoter.db").dispose()
+        folder.chmod(0o555)
+        process = os.fork()
+        if process == 0:
+            said: list[str] = []
+            try:
+                if os.getuid() == 0:
+                    os.setuid(65534)
+                for read_only in (False, True):
+                    try:
+                        opened(folder / "promoter.db", read_only=read_only)
+                    except Refused as refusal:
+                        said.append(refusal.message)
+            finally:
+                os._exit(len([text for text in said if "may not be written" in text]))
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 2
+        folder.chmod(0o755)
+
+
+def test_a_file_that_was_moved_away_takes_no_more_writes(file: Path) -> None:
+    """They would succeed, and nobody would ever read them."""
+    ledger = opened(file)
+    ledger.intend(change(), None)
+    file.rename(file.with_name("elsewhere.db"))
+    with pytest.raises(Refused, match="was moved or replaced"):
+        ledger.intend(change(), None)
+    ledger.dispose()

@@ -1,0 +1,195 @@
+"""The ledger's contract on a SQLite file: intents, outcomes, observations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.application.ports import Ledger
+from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
+from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.faults import Refused
+from promoter.domain.verdict import Decision, Finding, Verdict
+
+NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
+FINDING = Finding("metric val_auc at least 0.9", Verdict.PASS, 0.93, "at least 0.9")
+DECISION = Decision("fraud", "champion", 8, "champion", "d1", Verdict.PASS, (FINDING,), NOW)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database that is not there yet."""
+    return f"sqlite:///{tmp_path}/promoter.db"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    """An empty ledger."""
+    opened = SqlLedger.open(url)
+    yield opened
+    opened.dispose()
+
+
+def change(model: str = "fraud", alias: str = "champion", to: int | None = 8) -> NewRecord:
+    """A change with every field filled in."""
+    return NewRecord(NOW, Kind.CHANGE, model, alias, 7, to, "abc", "alice", "poll", "champion", "pass", None, "passes champion")
+
+
+def seen(model: str = "fraud", alias: str = "champion", to: int | None = 8, since: int | None = None) -> NewRecord:
+    """A move that Promoter did not make."""
+    return NewRecord(NOW, Kind.OBSERVED, model, alias, since, to)
+
+
+def test_a_closed_intent_leaves_two_rows_that_tell_the_same_facts(ledger: Ledger) -> None:
+    """The outcome repeats what the intent said, names it, and both name the decision."""
+    intent = ledger.intend(change(), DECISION)
+    later = NOW + timedelta(microseconds=1)
+    ledger.close(intent, "applied", later)
+    opened, closed = ledger.records(RecordFilter())
+    decision = ledger.decisions()[0].id
+    assert opened.fact == replace(change(), outcome=Outcome.INTENDED)
+    assert (opened.id, opened.intent, opened.decision) == (intent, None, decision)
+    assert closed.fact == replace(change(), at=later, outcome=Outcome.APPLIED)
+    assert (closed.intent, closed.decision) == (intent, decision)
+    assert closed.id > opened.id
+
+
+def test_detail_becomes_the_reason_of_the_outcome(ledger: Ledger) -> None:
+    """What went wrong is said by the row that says so."""
+    ledger.close(ledger.intend(change(), None), "failed", NOW, "MLflow answered 503")
+    assert [record.fact.reason for record in ledger.records(RecordFilter())] == ["passes champion", "MLflow answered 503"]
+
+
+def test_an_intent_has_one_outcome(ledger: Ledger) -> None:
+    """A second one is refused in words, as is the outcome of no intent."""
+    intent = ledger.intend(change(), None)
+    ledger.close(intent, "applied", NOW)
+    with pytest.raises(Refused, match=f"intent {intent} is closed already: applied"):
+        ledger.close(intent, "failed", NOW)
+    with pytest.raises(Refused, match="there is no intent"):
+        ledger.close(intent + 1, "applied", NOW)
+    with pytest.raises(ValueError, match="not by another intent"):
+        ledger.close(intent, "intended", NOW)
+    assert len(ledger.records(RecordFilter())) == 2
+
+
+def test_the_database_itself_refuses_a_second_outcome(ledger: Ledger, tmp_path: Path) -> None:
+    """The rule does not rest on the program."""
+    intent = ledger.intend(change(), None)
+    ledger.close(intent, "applied", NOW)
+    raw = sqlite3.connect(tmp_path / "promoter.db", isolation_level=None)
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        raw.execute(f"INSERT INTO records (at, kind, model, alias, intent) VALUES ('x', 'change', 'm', 'a', {intent})")
+    raw.close()
+
+
+def test_open_intents_are_those_without_an_outcome(ledger: Ledger) -> None:
+    """Of all models or of some, in order of their ids."""
+    ids = [ledger.intend(change(model), None) for model in ("b", "a", "c", "a")]
+    ledger.close(ids[0], "failed", NOW)
+    assert [record.id for record in ledger.open_intents()] == ids[1:]
+    assert [record.id for record in ledger.open_intents({"a", "b"})] == [ids[1], ids[3]]
+    assert not ledger.open_intents([])
+
+
+def test_times_keep_their_microseconds_and_come_back_in_utc(ledger: Ledger) -> None:
+    """Whatever zone they were told in."""
+    told = datetime(2026, 1, 1, 1, 0, 0, 7, tzinfo=timezone(timedelta(hours=2)))
+    ledger.observe([replace(seen(), at=told)])
+    at = ledger.records(RecordFilter())[0].fact.at
+    assert at == told
+    assert at.isoformat() == "2025-12-31T23:00:00.000007+00:00"
+    with pytest.raises(Refused, match="without a zone"):
+        ledger.observe([replace(seen(), at=told.replace(tzinfo=None))])
+
+
+def test_last_known_is_where_the_last_move_left_each_alias(ledger: Ledger) -> None:
+    """Intents and failures move nothing; a deletion leaves None; models that nobody asked for are left out."""
+    ledger.observe([seen(to=5), seen(alias="shadow", to=None), seen("churn", to=3)])
+    ledger.close(ledger.intend(change(to=6), None), "applied", NOW)
+    ledger.close(ledger.intend(change(to=7), None), "failed", NOW)
+    ledger.close(ledger.intend(change("churn", to=4), None), "recovered", NOW)
+    ledger.intend(change("churn", to=9), None)
+    everything = {"fraud": {"champion": 6, "shadow": None}, "churn": {"champion": 4}}
+    assert ledger.last_known() == everything
+    assert ledger.last_known(["churn", "nobody"]) == {"churn": {"champion": 4}}
+    assert ledger.last_known([*(f"m{number}" for number in range(5_000)), "fraud", "churn"]) == everything
+    assert ledger.last_known([]) == {}
+
+
+def test_observe_only_first_leaves_alone_what_is_recorded(ledger: Ledger) -> None:
+    """Any record counts, an open intent too, and so does an earlier one of the same call."""
+    ledger.intend(change(), None)
+    ledger.observe([seen(to=1), seen("churn", to=2), seen("churn", to=3), seen(alias="shadow", to=4)], only_first=True)
+    ledger.observe([seen("churn", to=9)], only_first=True)
+    assert ledger.last_known() == {"churn": {"champion": 2}, "fraud": {"shadow": 4}}
+    ledger.observe([seen("churn", to=9)])
+    assert ledger.last_known(["churn"]) == {"churn": {"champion": 9}}
+
+
+def test_held_before_knows_moves_agreements_and_the_first_holder(ledger: Ledger) -> None:
+    """Not what was only intended, nor what another alias held."""
+    ledger.observe([seen(to=5, since=4), seen(to=None, since=5)])
+    ledger.settle({"fraud": {"champion": 2}}, "abc", NOW)
+    ledger.intend(change(to=9), None)
+    held = [version for version in range(1, 10) if ledger.held_before("fraud", "champion", version)]
+    assert held == [2, 4, 5]
+    assert not ledger.held_before("fraud", "shadow", 5)
+
+
+def test_records_are_filtered_and_paged(ledger: Ledger) -> None:
+    """Each restriction by itself and together, upwards from an id, or the newest; ascending in any case."""
+    ledger.observe([seen("a", to=1), seen("b", to=2), seen("a", "shadow", to=3)])
+    intent = ledger.intend(change("a", to=4), None)
+
+    def found(**where: object) -> list[int | None]:
+        return [record.fact.to_version for record in ledger.records(RecordFilter(**where))]  # type: ignore[arg-type]
+
+    assert found() == [1, 2, 3, 4]
+    assert found(model="a") == [1, 3, 4]
+    assert found(model="a", alias="champion") == [1, 4]
+    assert found(kind=Kind.OBSERVED, model="a") == [1, 3]
+    assert found(outcome=Outcome.INTENDED) == [4]
+    assert found(after=intent - 1) == [4]
+    assert found(limit=2) == [1, 2]
+    assert found(limit=2, newest=True) == [3, 4]
+
+
+def test_a_decision_that_says_the_same_again_is_one_row(ledger: Ledger) -> None:
+    """The time and the revision do not make it another; the intents name the same row, until something else is said."""
+    again = replace(DECISION, at=NOW + timedelta(hours=1))
+    other = replace(DECISION, verdict=Verdict.FAIL)
+    for decision in (DECISION, again, other, DECISION):
+        ledger.intend(change(), decision)
+    first, second, third, fourth = (record.decision for record in ledger.records(RecordFilter()))
+    assert first == second
+    assert len({first, third, fourth}) == 3
+    assert len(ledger.decisions()) == 3
+
+
+def test_decisions_in_bulk_are_recorded_once(ledger: Ledger) -> None:
+    """Per model, alias (or none) and version; within one call as well."""
+    news = [DECISION, replace(DECISION, alias=None), replace(DECISION, version=9), replace(DECISION, model="churn"), DECISION]
+    ledger.decide(news, "abc")
+    ledger.decide(news, "def")
+    assert len(ledger.decisions()) == 4
+    failing = replace(DECISION, verdict=Verdict.FAIL)
+    ledger.decide([failing, DECISION], "ghi")
+    assert [row.tree["verdict"] for row in ledger.decisions("fraud", "champion", limit=2)] == ["pass", "fail"]
+    assert [row.tree["model"] for row in ledger.decisions("churn")] == ["churn"]
+
+
+def test_a_decision_comes_back_with_its_tree_and_its_evidence(ledger: Ledger) -> None:
+    """As they were told, NaN in words, and null where there was none."""
+    evidence = Evidence(NOW, VersionEvidence(8, {"team": "Grün"}, "r1", "FINISHED", {"auc": float("nan")}), {"champion": None})
+    ledger.decide([replace(DECISION, evidence=evidence), replace(DECISION, version=9)], "abc")
+    without, having = ledger.decisions()
+    assert (having.at, having.revision, having.tree) == (NOW, "abc", DECISION.as_json())
+    assert having.evidence == evidence.as_json()
+    assert without.evidence is None
