@@ -1,0 +1,47 @@
+# Promoter's daemon as an image. For a build that is the same to the byte, pin the base by digest as well:
+#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+# Packages before the source, so that a change of the source does not install them again.
+COPY requirements/ requirements/
+RUN python -m venv --without-pip /opt/promoter \
+ && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/runtime.lock \
+ && pip install --require-hashes --requirement requirements/build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY promoter/ promoter/
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Promoter" \
+      org.opencontainers.image.description="GitOps for the MLflow model registry" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/promoter --shell /usr/sbin/nologin promoter \
+ && install --directory --owner=promoter --group=promoter --mode=0700 /var/lib/promoter
+COPY --from=build /opt/promoter /opt/promoter
+# The image can run with a read-only root and a /tmp in memory: only the volume is written to (database, git mirror).
+ENV PATH=/opt/promoter/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/var/lib/promoter \
+    PROMOTER_LISTEN=0.0.0.0:8080 \
+    PROMOTER_DATABASE_URL=sqlite:////var/lib/promoter/promoter.db
+WORKDIR /var/lib/promoter
+VOLUME /var/lib/promoter
+USER promoter
+EXPOSE 8080
+# Without the proxy that the environment may name: this asks the container itself.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
+  "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PROMOTER_LISTEN'].rpartition(':')[2] + '/healthz', timeout=4)"]
+ENTRYPOINT ["promoter"]
+CMD ["serve"]

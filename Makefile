@@ -1,0 +1,109 @@
+# Needs Python 3.11 or newer (with venv), git and make; everything else is installed into .venv, from hashed locks.
+# PYTHON=/path/to/python chooses the Python, ARGS is handed on to what a target runs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+CANDIDATES := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+# Two marks say what is done: `locked`, that the packages of dev.lock are all in, and for which folder (the commands of a
+# .venv name it, so that a moved one is of no use); `installed`, that the project is. No mark, or a dead Python: made anew.
+LOCKED := .venv/locked
+INSTALLED := .venv/installed
+$(shell [ "$$(cat $(LOCKED) 2>/dev/null)" = '$(CURDIR)' ] && $(BIN)/python -c '' 2>/dev/null || rm -f $(LOCKED))
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET [ARGS=...] [PYTHON=...]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+.PHONY: setup
+setup: $(INSTALLED) ## .venv with everything in it (the targets below call it)
+
+$(LOCKED): requirements/dev.lock
+	@set -e; for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	  echo 'There is no Python 3.11 or newer here (tried: $(CANDIDATES)).' >&2; \
+	  echo 'Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python' >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$python cannot make a virtual environment: its venv or ensurepip module is missing." >&2; \
+	  echo 'Install it (Debian: apt-get install python3-venv), or name another: make PYTHON=/path/to/python' >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$python" --version) (once, a minute or two) ..."; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv
+	@echo '  installing the packages of requirements/dev.lock ...'
+	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@printf '%s\n' '$(CURDIR)' > $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	@echo '  installing promoter itself ...'
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through and stop)
+	@$(BIN)/promoter demo $(ARGS)
+
+.PHONY: test
+test: lint chromium ## lint, then all tests (ARGS="-k word" for some)
+	@echo 'Testing ...'
+	$(BIN)/pytest -n 2 $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## style, types and import contracts
+	@echo 'Checking style, types and import contracts ...'
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: chromium
+chromium: ## the browser that the dashboard's tests drive
+	@for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+	  if command -v "$$name" >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'Installing chromium for the browser tests (once, about half a minute) ...'; \
+	  export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes; \
+	  if apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends \
+	      chromium fonts-dejavu-core >/dev/null; then exit 0; fi; \
+	fi; \
+	echo 'The browser tests need chromium or chrome on PATH, and there is none.' >&2
+
+.PHONY: bench
+bench: $(INSTALLED) ## the latency benchmark
+	@if [ -e benchmarks/latency ]; then $(BIN)/python benchmarks/latency $(ARGS); \
+	elif [ -e benchmarks/latency.py ]; then $(BIN)/python benchmarks/latency.py $(ARGS); \
+	else echo 'There is no benchmarks/latency.'; fi
+
+.PHONY: lock
+lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)
+	@echo 'Resolving with uv in a throw-away environment ...'
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m venv "$$folder"; \
+	"$$folder/bin/pip" -qq --disable-pip-version-check install uv; \
+	PATH=$$folder/bin:$$PATH; \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --group dev; \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra postgres \
+	  --constraint requirements/dev.lock; \
+	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -; \
+	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -
+
+.PHONY: clean
+clean: ## removes .venv, caches and build results
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
