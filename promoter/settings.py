@@ -38,7 +38,9 @@ Address = Annotated[str, BeforeValidator(_address)]
 class Settings(BaseSettings):
     """Everything that a deployment decides. MLflow's own variables are MLflow's."""
 
-    model_config = SettingsConfigDict(env_prefix="PROMOTER_", yaml_file=SETTINGS_FILE, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PROMOTER_", yaml_file=SETTINGS_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
     repo: str | None = None

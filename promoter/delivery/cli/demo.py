@@ -15,12 +15,9 @@ def demo(
     Example: promoter demo --exit
     """
     try:
-        import mlflow.sklearn  # noqa: F401
-        import sklearn  # noqa: F401
+        from promoter.demo.story import run
     except ImportError:
         from promoter.domain.faults import Refused
 
         raise Refused("demo", "it trains real models", "install promoter with its `demo` extra, or run `make demo`") from None
-    from promoter.demo.story import run
-
     raise typer.Exit(run(leave=leave))
