@@ -1,0 +1,244 @@
+"""Edits of `registry.yaml`: one value changes, and every other byte stays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promoter.adapters.documents import YamlDocuments, starter, starter_policies
+from promoter.domain.declaration import Declaration
+from promoter.domain.faults import Faults
+from promoter.domain.proposal import Edit
+
+HEAD = "version: 1\nmodels:\n"
+OLD = "  fraud:\n    aliases:\n      old:\n"
+
+
+def edited(text: str, model: str = "fraud", alias: str = "champion", version: int = 8) -> str:
+    """The text after the edit."""
+    return YamlDocuments().edit(text.encode(), Edit(model, alias, version)).decode()
+
+
+def parsed(content: bytes) -> Declaration:
+    """What a registry without policies says."""
+    return YamlDocuments().parse({"registry.yaml": content}, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  fraud: {aliases: {champion: 7}}  # c\n", "  fraud: {aliases: {champion: 8}}  # c\n"),
+        ("  fraud:\n    aliases:\n      champion: 7 # c\n", "  fraud:\n    aliases:\n      champion: 8 # c\n"),
+        ('  fraud: {aliases: {champion: "absent"}}\n', "  fraud: {aliases: {champion: 8}}\n"),
+        (
+            "  'fraud':\n    aliases:\n      champion:\n        rotation: off\n        version:  7\n",
+            "  'fraud':\n    aliases:\n      champion:\n        rotation: off\n        version:  8\n",
+        ),
+        (
+            "  fraud:\n    aliases:\n      champion:\n        # why\n        rotation: off\n\n",
+            "  fraud:\n    aliases:\n      champion:\n        # why\n        version: 8\n        rotation: off\n\n",
+        ),
+        ("  fraud: {aliases: {champion: {rotation: off}}}\n", "  fraud: {aliases: {champion: {version: 8, rotation: off}}}\n"),
+        ("  fraud: {aliases: {champion: {}}}\n", "  fraud: {aliases: {champion: {version: 8}}}\n"),
+        ("  fraud: {aliases: { }}\n", "  fraud: {aliases: {champion: 8 }}\n"),
+        ("  fraud: {aliases: {shadow: 1,}, prune: no}\n", "  fraud: {aliases: {shadow: 1, champion: 8,}, prune: no}\n"),
+        (
+            OLD + "        hold: {by: me, reason: x} # held\n      # end\n\n  z: {}",
+            OLD + "        hold: {by: me, reason: x} # held\n      champion: 8\n      # end\n\n  z: {}",
+        ),
+        (
+            OLD + "        hold:\n          by: me\n          reason: |\n            x\n  z: {}\n",
+            OLD + "        hold:\n          by: me\n          reason: |\n            x\n      champion: 8\n  z: {}\n",
+        ),
+        ("  fraud: {}\n", "  fraud: {aliases: {champion: 8}}\n"),
+        ("    fraud:\n        prune: yes", "    fraud:\n        prune: yes\n        aliases:\n            champion: 8"),
+        (
+            "  fraud:\n    owners:\n    - a\n    - b # two\n  z: {}\n",
+            "  fraud:\n    owners:\n    - a\n    - b # two\n    aliases:\n      champion: 8\n  z: {}\n",
+        ),
+        ("   a: {}\n# end", "   a: {}\n   fraud:\n      aliases:\n         champion: 8\n# end"),
+    ],
+)
+def test_one_value_changes(old: str, new: str) -> None:
+    """Every place that a version can have or be given, with Unix and with Windows line ends, with and without a mark."""
+    assert edited(HEAD + old) == HEAD + new
+    assert edited((HEAD + old).replace("\n", "\r\n")) == (HEAD + new).replace("\n", "\r\n")
+    assert edited("\ufeff" + HEAD + old) == "\ufeff" + HEAD + new
+    assert edited(HEAD + new) == HEAD + new
+
+
+def test_a_model_is_added_to_an_empty_list() -> None:
+    """Where families bring the first model: as a block, if there is nothing else in the line."""
+    block = "version: 1\nmodels:\n  fraud:\n    aliases:\n      champion: 8\n"
+    assert edited("version: 1\nmodels: {}\n") == block
+    assert edited("version: 1\nmodels: {}") == block[:-1]
+    assert edited("version: 1\nmodels: {} # c\n") == "version: 1\nmodels: {fraud: {aliases: {champion: 8}}} # c\n"
+    assert edited('{"version": 1, "models": {}\n}') == '{"version": 1, "models": {fraud: {aliases: {champion: 8}}}\n}'
+
+
+@pytest.mark.parametrize(
+    "name", ["yes", "10", "1e3", "0x1", "a b", "a#b", "- a", "*x", "é", "\U0001f600", "a\u2028b", '"', "y", "~"]
+)
+def test_names_that_yaml_would_read_as_something_else_are_quoted(name: str) -> None:
+    """The name that is read back is the name that was meant."""
+    text = edited(HEAD + "  a: {}\n", model=name)
+    assert parsed(text.encode()).desired.listed[name].aliases["champion"].version == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("  a: &a {aliases: {champion: 7}}\n  fraud: *a\n", "4:10: fraud@champion is shared through an anchor"),
+        ("  fraud: &a {aliases: {champion: 7}}\n  a: *a\n", "3:10: fraud@champion is shared through an anchor"),
+        ("  fraud: {aliases: {a: &a 7, champion: *a}}\n", "3:40: fraud@champion is shared through an anchor"),
+        ("  fraud: {aliases: {champion: {version: &a 7}, a: *a}}\n", "3:41: fraud@champion is shared through an anchor"),
+        (
+            "  fraud:\n    aliases:\n      champion:\n        ? rotation\n        : commit\n",
+            "6:11: fraud@champion cannot be changed without changing something else",
+        ),
+    ],
+)
+def test_what_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
+    """Shared values, and ways of writing that leave no place: a person edits them."""
+    with pytest.raises(Faults) as caught:
+        edited(HEAD + text)
+    (printed,) = (str(found) for found in caught.value.faults)
+    assert printed.startswith(f"registry.yaml:{fault}")
+    assert printed.endswith("(edit the file by hand)")
+
+
+def test_faulty_files_and_impossible_edits_are_refused() -> None:
+    """The faults of the file come first; an edit is no way to write what the file may not say."""
+    for text, edit in (
+        ("version: 1\nmodels: {fraud: {aliases: {champion: '7'}}}\n", Edit("fraud", "champion", 8)),
+        ("version: 1\nmodels: {}\n", Edit("fraud", "champion", 0)),
+        ("version: 1\nmodels: {}\n", Edit("fraud", "latest", 8)),
+        ("version: 1\nmodels: {}\n", Edit("a/b", "champion", 8)),
+        ("", Edit("fraud", "champion", 8)),
+    ):
+        with pytest.raises(Faults):
+            YamlDocuments().edit(text.encode(), edit)
+
+
+def test_the_files_of_init_are_valid_and_change_nothing() -> None:
+    """The starter says what the registry says, whatever the names; the starter policies know only what is known now."""
+    live = {"fraud": {"challenger": 9, "champion": 7}, "a # b": {}, "yes": {"no": 1}, "0x1": {"on": 2}}
+    sources = {path: text.encode() for path, text in starter_policies().items()}
+    declaration = YamlDocuments().parse({**sources, "registry.yaml": starter(live).encode()}, "r")
+    said = {
+        name: {alias: own.version for alias, own in model.aliases.items()} for name, model in declaration.desired.listed.items()
+    }
+    assert said == live
+    assert declaration.policies.keys() == {"champion", "challenger"}
+    assert not any(model.prune for model in declaration.desired.listed.values())
+    assert parsed(starter({}).encode()).desired.listed == {}
+
+
+NAMES = st.sampled_from(["fraud", "churn", "a b", "é", "10", "yes", "demand.eu-1", "v"])
+ALIASES = st.sampled_from(["champion", "challenger", "shadow", "on", "7", "x_1"])
+HOLD = {"by": "me", "reason": "a: 'b' # c"}
+ALIAS_FORMS = st.one_of(
+    st.integers(1, 99),
+    st.just("absent"),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "version": st.integers(1, 99),
+            "rotation": st.sampled_from(["commit", "pull-request"]),
+            "quarantine": st.lists(st.integers(1, 9), max_size=3),
+            "hold": st.just(HOLD),
+        },
+    ),
+)
+MODEL_FORMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "owners": st.lists(st.sampled_from(["risk", "a b"]), max_size=2),
+        "prune": st.booleans(),
+        "aliases": st.dictionaries(ALIASES, ALIAS_FORMS, max_size=3),
+    },
+)
+
+
+class Styled:
+    """Writes values as YAML, with every choice of style drawn."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        """The indentation is that of the whole file."""
+        self.draw = draw
+        self.step = draw(st.integers(1, 4))
+
+    def choose(self, *choices: str) -> str:
+        """One of them; the first is the plainest."""
+        return self.draw(st.sampled_from(choices))
+
+    def scalar(self, value: object) -> str:
+        """A scalar, quoted where it must be, or for no reason."""
+        if not isinstance(value, str):
+            return str(value).lower()
+        if "'" in value:
+            return f'"{value}"'
+        plain = () if value in ("10", "yes", "on", "7") else ("{}",)
+        return self.choose(*plain, "'{}'", '"{}"').format(value)
+
+    def flow(self, value: object) -> str:
+        """In brackets, in one line."""
+        if isinstance(value, dict):
+            inside = [f"{self.scalar(key)}: {self.flow(item)}" for key, item in value.items()]
+        elif isinstance(value, list):
+            inside = [self.flow(item) for item in value]
+        else:
+            return self.scalar(value)
+        text = self.choose(", ", " , ", ",  ").join(inside) + (self.choose("", ",") if inside else "")
+        padding = self.choose("", " ")
+        begin, end = "{}" if isinstance(value, dict) else "[]"
+        return begin + padding + text + padding + end
+
+    def lines(self, value: dict[str, object], depth: int) -> list[str]:
+        """As a block."""
+        found: list[str] = []
+        for key, item in value.items():
+            indent = " " * (self.step * depth)
+            if self.choose("", "", "", "x"):
+                found.append(self.choose("", indent + "# a comment: {", "# far left"))
+            comment = self.choose("", "", "  # c: 'd")
+            if isinstance(item, dict) and item and self.choose("block", "block", "flow") == "block":
+                found.append(f"{indent}{self.scalar(key)}:{comment}")
+                found += self.lines(item, depth + 1)
+            else:
+                found.append(f"{indent}{self.scalar(key)}:{self.choose(' ', '  ')}{self.flow(item)}{comment}")
+        return found
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> bytes:
+    """A `registry.yaml` in whatever style."""
+    styled = Styled(draw)
+    document: dict[str, object] = {"version": 1, "models": draw(st.dictionaries(NAMES, MODEL_FORMS, max_size=4))}
+    if draw(st.booleans()):
+        document["safety"] = {"max_changes": 5}
+    lines = [styled.flow(document)] if styled.choose("block", "block", "block", "flow") == "flow" else styled.lines(document, 0)
+    newline = styled.choose("\n", "\r\n")
+    text = styled.choose("", "\ufeff") + styled.choose("", "---" + newline) + newline.join(lines)
+    return (text + styled.choose(newline, "", newline + "# end", newline + "..." + newline)).encode()
+
+
+@settings(deadline=None, max_examples=300)
+@given(registries(), st.builds(Edit, NAMES, ALIASES, st.integers(1, 99)))
+def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Edit) -> None:
+    """Whatever the style: the new file says what was meant, and is the old one but for one span."""
+    before, result = parsed(content), YamlDocuments().edit(content, edit)
+    after = parsed(result)
+    assert after.desired.listed[edit.model].aliases[edit.alias].version == edit.version
+    assert not after.desired.listed[edit.model].aliases[edit.alias].absent
+    stated = {(said.model, said.alias): said.version for said in before.desired.statements}
+    expected = {**stated, (edit.model, edit.alias): edit.version}
+    assert {(said.model, said.alias): said.version for said in after.desired.statements} == expected
+    assert after.changed_models(before) <= {edit.model}
+    head = next((n for n, (a, b) in enumerate(zip(content, result, strict=False)) if a != b), min(len(content), len(result)))
+    room = min(len(content), len(result)) - head
+    tail = next((n for n in range(room) if content[-1 - n] != result[-1 - n]), room)
+    replaced = content[head : len(content) - tail].decode().strip(" \"'")
+    assert replaced in ("", "{}", "absent") or replaced.isdecimal()
+    assert YamlDocuments().edit(result, edit) == result
