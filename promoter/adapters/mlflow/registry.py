@@ -1,0 +1,134 @@
+"""MLflow's model registry and its runs, as the port `Registry` has them: read in bulk, one alias written at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+from promoter.adapters.mlflow import readiness
+from promoter.adapters.mlflow.convert import aliases_of, named, pages, version_of
+from promoter.adapters.mlflow.errors import address, is_absent, translated
+from promoter.adapters.mlflow.runs import RunReader
+from promoter.adapters.mlflow.transport import connect
+from promoter.domain.observed import ModelVersion, ObservedModel, Run
+from promoter.domain.verdict import Finding
+
+_FEW = 20  # up to here models are read one by one, above it all of them, in pages
+_THREADS = 8
+_MODELS_A_PAGE = 1_000  # MLflow's limit
+_VERSIONS_A_PAGE = 25_000  # about 8 s of a small server; MLflow's limit of 200,000 would outlast the timeout
+
+Aliases = dict[str, int]
+Versions = dict[int, ModelVersion]
+
+
+class MlflowRegistry:
+    """The port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        """`tracking_uri` may hold user and password: neither is ever shown."""
+        self._tracking_uri = tracking_uri
+        self.address = address(tracking_uri)
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return f"MlflowRegistry({self.address!r})"
+
+    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+        """The named models that exist, or all; prompts are left out."""
+        if names is None:
+            return self._all()
+        wanted = dict.fromkeys(names)
+        if len(wanted) <= _FEW:
+            return self._some(wanted)
+        everything = self._all()
+        return {name: everything[name] for name in wanted if name in everything}
+
+    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+        """The runs that exist, by id, with the last value of each metric (which may be NaN)."""
+        with self._asking("read runs"):
+            return self._runs.read(run_ids) if run_ids else {}
+
+    def aliases(self, model: str) -> Mapping[str, int] | None:
+        """Alias to version, read now; None where there is no such model."""
+        with self._asking(f"read model {model}"):
+            return self._aliases(model)
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point the alias at the version."""
+        with self._asking(f"set {model}@{alias} to version {version}"):
+            self._client.set_registered_model_alias(model, alias, str(version))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove the alias; an absent one is no error."""
+        with self._asking(f"delete {model}@{alias}"):
+            self._client.delete_registered_model_alias(model, alias)
+
+    def readiness(self, model: str, version: int) -> Finding:
+        """Whether the version is READY and its `MLmodel` file can be read; see `readiness.py` for the verdicts."""
+        with self._asking(f"read version {version} of model {model}"):
+            return readiness.readiness(self._client, self._tracking_uri, self.address, model, version)
+
+    def _asking(self, doing: str) -> AbstractContextManager[None]:
+        return translated(doing, self.address)
+
+    @cached_property
+    def _client(self) -> Any:
+        return connect(self._tracking_uri)
+
+    @cached_property
+    def _runs(self) -> RunReader:
+        return RunReader(self._client)
+
+    def _some(self, names: Iterable[str]) -> dict[str, ObservedModel]:
+        with self._asking("read models"), ThreadPoolExecutor(_THREADS) as pool:
+            asked = [(name, pool.submit(self._aliases, name), pool.submit(self._versions, name)) for name in names]
+            read = [(name, aliases.result(), versions.result()) for name, aliases, versions in asked]
+            return {name: self._model(name, aliases, versions) for name, aliases, versions in read if aliases is not None}
+
+    def _all(self) -> dict[str, ObservedModel]:
+        with self._asking("read all models"), ThreadPoolExecutor(2) as pool:
+            models, versions = pool.submit(self._all_aliases), pool.submit(self._all_versions)
+            found = versions.result()
+            return {name: self._model(name, held, found.get(name, {})) for name, held in models.result().items()}
+
+    def _model(self, name: str, aliases: Aliases, versions: Versions) -> ObservedModel:
+        if not versions.keys() >= set(aliases.values()):
+            versions = self._versions(name)  # registered, and given an alias, between the two reads
+        return ObservedModel(name, aliases, versions)
+
+    def _aliases(self, name: str) -> Aliases | None:
+        try:
+            return aliases_of(self._client.get_registered_model(name))
+        except Exception as error:
+            if is_absent(error):
+                return None
+            raise
+
+    def _versions(self, name: str) -> Versions:
+        return {version.number: version for model, version in self._version_rows(named(name)) if model == name}
+
+    def _all_aliases(self) -> dict[str, Aliases]:
+        rows = pages(
+            lambda token: self._client.search_registered_models(
+                max_results=_MODELS_A_PAGE, order_by=["name ASC"], page_token=token
+            )
+        )
+        return {model.name: aliases_of(model) for model in rows}
+
+    def _all_versions(self) -> dict[str, Versions]:
+        found: dict[str, Versions] = {}
+        for model, version in self._version_rows(None):
+            found.setdefault(model, {})[version.number] = version
+        return found
+
+    def _version_rows(self, where: str | None) -> Iterator[tuple[str, ModelVersion]]:
+        rows = pages(
+            lambda token: self._client.search_model_versions(
+                where, max_results=_VERSIONS_A_PAGE, order_by=["name ASC", "version_number ASC"], page_token=token
+            )
+        )
+        return ((row.name, version_of(row)) for row in rows)

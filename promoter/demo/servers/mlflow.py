@@ -1,0 +1,157 @@
+"""A real `mlflow server` as a child process, with its data in one folder: for the demo, and for the tests."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+_LOG_LINES_SHOWN = 20
+_POLL_SECONDS = 0.1
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """Starts `mlflow server` in `folder` (database, artifacts, log, webhook key), and stops all that it started.
+
+    Used as a context manager, or by `start` and `stop`. A second `start` serves the same data on the same port.
+    `workers` is MLflow's number of server processes (MLflow's own default is 4).
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, workers: int = 1) -> None:
+        """Starts nothing yet. `port` None: a free one."""
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+        self.workers = workers
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        """Where the server's output goes."""
+        return self.folder / "mlflow.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that was started is still alive."""
+        return self._child is not None and self._child.poll() is None
+
+    def start(self, *, timeout: float = 120) -> Self:
+        """Start, and wait until the server answers. Raises RuntimeError with the end of its log where it does not."""
+        if self.running:
+            return self
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603  # a fixed program, its arguments ours
+                self._command(),
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its workers share its group, and are stopped with it
+            )
+        try:
+            self._await_health(time.monotonic() + timeout)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self, *, grace: float = 10) -> None:
+        """End the server and its workers: asked first, killed after `grace` seconds."""
+        if self._child is None:
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(grace)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the server and its workers at once, as a crash would."""
+        if self._child is None:
+            return
+        self._signal(signal.SIGKILL)
+        self._child.wait()
+        self._child = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop, whatever happened."""
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(self.port)]
+        command += ["--workers", str(self.workers), "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        return [*command, "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
+
+    def _environment(self) -> dict[str, str]:
+        # What the surrounding shell says of MLflow is about its client, or another server: none of it is for this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
+        return inherited | {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            # Eight more processes and half of the time to start, for evaluation jobs that nobody here asks for.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            # Without one key for all its processes, MLflow loses most events of a webhook that has a secret.
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": self._webhook_key(),
+        }
+
+    def _webhook_key(self) -> str:
+        """A Fernet key, made once: 32 random bytes in URL-safe base64."""
+        path = self.folder / "webhook.key"
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(base64.urlsafe_b64encode(secrets.token_bytes(32)))
+        return path.read_text("ascii")
+
+    def _await_health(self, deadline: float) -> None:
+        while not self._healthy():
+            if not self.running:
+                raise RuntimeError(f"the MLflow server ended while it started; its log ends with:\n{self._log_end()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the MLflow server does not answer at {self.uri}; its log ends with:\n{self._log_end()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:  # noqa: S310  # the scheme is ours
+                return bool(answer.status == 200)  # noqa: PLR2004
+        except OSError:
+            return False
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])

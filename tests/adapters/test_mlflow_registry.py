@@ -1,0 +1,157 @@
+"""The port `Registry` on a real MLflow server."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from promoter.adapters.mlflow import registry as registry_module
+from promoter.adapters.mlflow import runs as runs_module
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.domain.faults import Refused
+from promoter.domain.observed import Run
+from tests.seeding import make_run, make_version, register
+
+
+def test_a_model_is_observed_with_its_versions_and_aliases(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str
+) -> None:
+    """Numbers are integers, times aware, and the aliases joined from where MLflow keeps them."""
+    make_version(mlflow_client, fresh_name, {"auc": 0.9}, {"approved_by": "risk"})
+    make_version(mlflow_client, fresh_name)
+    registry.set_alias(fresh_name, "champion", 1)
+
+    model = registry.observe([fresh_name])[fresh_name]
+
+    assert (model.name, model.aliases, set(model.versions)) == (fresh_name, {"champion": 1}, {1, 2})
+    first = model.versions[1]
+    assert first.ready
+    assert first.tags == {"approved_by": "risk"}
+    assert abs(datetime.now(UTC) - first.created_at) < timedelta(hours=1)
+    assert first.run_id
+    assert registry.runs([first.run_id]) == {first.run_id: Run(first.run_id, "FINISHED", {"auc": 0.9})}
+
+
+def test_reading_all_models_and_naming_many_say_what_reading_each_says(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages are followed to the end, and the two ways of reading agree."""
+    monkeypatch.setattr(registry_module, "_MODELS_A_PAGE", 2)
+    monkeypatch.setattr(registry_module, "_VERSIONS_A_PAGE", 2)
+    names = [f"{fresh_name}-{number}" for number in range(3)]
+    for name in names:
+        make_version(mlflow_client, name)
+        make_version(mlflow_client, name)
+        registry.set_alias(name, "champion", 2)
+    register(mlflow_client, f"{fresh_name}-bare")
+    names.append(f"{fresh_name}-bare")
+
+    everything = registry.observe()
+    one_by_one = registry.observe([*names, "no-such-model"])
+    many = registry.observe([*names, *(f"no-such-model-{number}" for number in range(30))])
+
+    assert {name: everything[name] for name in names} == one_by_one == many
+    assert [len(one_by_one[name].versions) for name in names] == [2, 2, 2, 0]
+
+
+def test_a_version_that_appears_between_the_two_reads_is_read_again(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str
+) -> None:
+    """Aliases and versions are read side by side: an alias never points at a version that is not told."""
+    make_version(mlflow_client, fresh_name)
+
+    model = registry._model(fresh_name, {"champion": 1}, {})
+
+    assert set(model.versions) == {1}
+
+
+def test_prompts_are_left_out(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
+    """MLflow keeps prompts among the registered models; none of them is one."""
+    mlflow_client.register_prompt(fresh_name, "Classify {{text}}")
+
+    assert fresh_name not in registry.observe()
+    assert registry.observe([fresh_name]) == {}
+    assert registry.aliases(fresh_name) is None
+
+
+@pytest.mark.parametrize("shape", ['it\'s "x" {}', "back\\slash {}\\", "under_score % {}", "dots.and;-- {}", "ünï {}"])
+def test_any_name_finds_its_own_versions_and_no_other(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, shape: str
+) -> None:
+    """Names may hold whatever ends, escapes or widens a filter."""
+    name = shape.format(fresh_name)
+    lookalike = name.translate({ord(sign): "x" for sign in "'\\_%"}) + ("" if set("'\\_%") & set(name) else "x")
+    for model, count in ((name, 1), (lookalike, 2)):
+        register(mlflow_client, model)
+        for _ in range(count):
+            mlflow_client.create_model_version(model, "s3://bucket/model", await_creation_for=0)
+
+    assert len(registry.observe([name])[name].versions) == 1
+
+
+def test_an_alias_is_set_moved_read_back_and_deleted(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
+    """Deleting it once more is no error."""
+    make_version(mlflow_client, fresh_name)
+    make_version(mlflow_client, fresh_name)
+
+    registry.set_alias(fresh_name, "champion", 1)
+    registry.set_alias(fresh_name, "champion", 2)
+    assert registry.aliases(fresh_name) == {"champion": 2}
+    registry.delete_alias(fresh_name, "champion")
+    registry.delete_alias(fresh_name, "champion")
+    assert registry.aliases(fresh_name) == {}
+
+
+def test_what_does_not_exist_is_absent_when_read_and_refused_when_written(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str
+) -> None:
+    """No write creates anything by the way."""
+    assert registry.aliases(fresh_name) is None
+    with pytest.raises(Refused, match="not found"):
+        registry.set_alias(fresh_name, "champion", 1)
+    with pytest.raises(Refused, match="not found"):
+        registry.delete_alias(fresh_name, "champion")
+    make_version(mlflow_client, fresh_name)
+    with pytest.raises(Refused, match="version=9"):
+        registry.set_alias(fresh_name, "champion", 9)
+    with pytest.raises(Refused, match="reserved"):
+        registry.set_alias(fresh_name, "v1", 1)
+
+
+def test_runs_are_read_in_bulk_across_experiments(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from an experiment that is newer than the last look, with NaN kept, and in several searches."""
+    monkeypatch.setattr(runs_module, "_RUNS_A_SEARCH", 2)
+    old = [make_run(mlflow_client, {"auc": number / 10}).info.run_id for number in range(5)]
+    unknown = [uuid.uuid4().hex, "it's no run id"]
+    assert set(registry.runs([*old, *unknown])) == set(old)
+
+    experiment = mlflow_client.create_experiment(fresh_name)
+    new = make_run(mlflow_client, {"auc": math.nan}, experiment=experiment, status=None).info.run_id
+    found = registry.runs([*old, new, *unknown])
+
+    assert [found[run_id].metrics["auc"] for run_id in old] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert found[new].status == "RUNNING"
+    assert math.isnan(found[new].metrics["auc"])
+    assert registry.runs([]) == {}
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_deleted_runs_are_absent(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, others: int) -> None:
+    """A run that was deleted, or whose experiment was, is no evidence: read alone, and in bulk."""
+    experiment = mlflow_client.create_experiment(fresh_name)
+    buried = make_run(mlflow_client, experiment=experiment).info.run_id
+    deleted = make_run(mlflow_client).info.run_id
+    kept = {make_run(mlflow_client).info.run_id for _ in range(others)}
+    asked = [buried, deleted, *kept]
+    assert set(registry.runs(asked)) == set(asked)
+
+    mlflow_client.delete_run(deleted)
+    mlflow_client.delete_experiment(experiment)
+
+    assert set(registry.runs(asked)) == kept

@@ -1,0 +1,47 @@
+"""A real MLflow server for each test process, and the adapters on it. Tests share it: each uses model names of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.adapters.mlflow.transport import connect
+from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+from promoter.demo.servers.mlflow import MlflowServer
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for the whole session; stopped also when tests fail."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_client(mlflow_server: MlflowServer) -> Any:
+    """MLflow's own client, to seed and to check with."""
+    return connect(mlflow_server.uri)
+
+
+@pytest.fixture
+def registry(mlflow_server: MlflowServer) -> MlflowRegistry:
+    """The adapter under test."""
+    return MlflowRegistry(mlflow_server.uri)
+
+
+@pytest.fixture
+def mlflow_webhooks(mlflow_server: MlflowServer) -> Iterator[MlflowWebhooks]:
+    """The webhooks of the shared server; Promoter's is removed again."""
+    webhooks = MlflowWebhooks(mlflow_server.uri)
+    yield webhooks
+    webhooks.remove()
+
+
+@pytest.fixture
+def fresh_name() -> str:
+    """A model name that no other test uses."""
+    return f"model-{uuid.uuid4().hex[:12]}"
