@@ -101,8 +101,7 @@ class Surveyor:
                 news=any(move.alias in was_known for move in moves) or any(alias in was_settled for alias in agreed),
             )
         desired = declaration.desired
-        managed = sum(1 for _ in desired.statements)
-        plan = make_plan(declaration.revision, changes, compared.values(), desired.document.safety, managed)
+        plan = make_plan(declaration.revision, changes, compared.values(), desired.document.safety, desired.managed)
         return View(at, declaration, views, plan)
 
     def _decide(

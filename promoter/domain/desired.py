@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
@@ -172,8 +173,13 @@ class DesiredState:
 
     @property
     def statements(self) -> Iterator[AliasIntent]:
-        """Every alias that git says something definite of: the managed aliases of the mass-change limit."""
+        """Every alias that git says something definite of."""
         return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.stated)
+
+    @cached_property
+    def managed(self) -> int:
+        """How many aliases git states something of: what the mass-change limit is a share of."""
+        return sum(1 for _ in self.statements)
 
     def policy_uses(self) -> Iterator[tuple[Path, str]]:
         """Where in the document which policy is named."""

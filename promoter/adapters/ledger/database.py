@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from promoter.adapters.ledger.schema import VERSION_TABLE
 from promoter.adapters.ledger.sqlite import nothing
-from promoter.adapters.ledger.stores import LEDGER, Store
+from promoter.adapters.ledger.store import LEDGER, Store
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 
 _WRITE = "ledger_write"

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from promoter.adapters.ledger.stores import LEDGER
+from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 
 _WRITERS = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"

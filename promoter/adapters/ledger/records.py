@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, except_, exists, func, insert, or_, select
 
 from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, among, records, same
-from promoter.adapters.ledger.stores import LEDGER
+from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.faults import Refused
 

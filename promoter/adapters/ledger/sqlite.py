@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from promoter.adapters.ledger.schema import metadata
-from promoter.adapters.ledger.stores import LEDGER
+from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 
 _POOL = 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from promoter.adapters.ledger.database import Database
 from promoter.adapters.ledger.schema import SCHEMA
-from promoter.adapters.ledger.stores import LEDGER, Store
+from promoter.adapters.ledger.store import LEDGER, Store
 from promoter.domain.faults import Refused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -34,9 +34,14 @@ def validate(
     if output is Format.TEXT:
         models, policies = len(declaration.desired.listed), len(declaration.policies)
         aliases = sum(len(intent.aliases) for intent in declaration.desired.listed.values())
-        sys.stdout.write(f"valid: {models} models, {aliases} aliases, {policies} policies\n")
+        told = (_count(models, "model"), _count(aliases, "alias", "aliases"), _count(policies, "policy", "policies"))
+        sys.stdout.write(f"valid: {', '.join(told)}\n")
     else:
         _tell(output, Faults([]))
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _tell(output: Format, faults: Exception) -> None:

@@ -1,0 +1,46 @@
+"""What a kind of database must tell the ledger about itself; all that differs between them lies behind this."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from promoter.domain.faults import OutsideError
+
+LEDGER = "ledger"
+
+
+class Store(Protocol):
+    """One database."""
+
+    @property
+    def place(self) -> str:
+        """Names it for people."""
+        ...
+
+    @property
+    def secret(self) -> str | None:
+        """What no message may contain."""
+        ...
+
+    def prepare(self) -> None:
+        """Make sure that it is there and can be written. Raises `Refused` or `Unavailable`."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is something to read."""
+        ...
+
+    def engine(self, *, read_only: bool) -> Engine:
+        """A pool of connections; none is opened yet."""
+        ...
+
+    def begin(self, connection: Connection, *, write: bool) -> None:
+        """Start a transaction: one that reads sees one moment, one that writes is alone."""
+        ...
+
+    def fault(self, error: DBAPIError) -> OutsideError:
+        """What went wrong, for people."""
+        ...
