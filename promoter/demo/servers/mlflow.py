@@ -125,6 +125,8 @@ class MlflowServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            # MLflow remembers which webhooks there are, for a minute: a new one would hear nothing for that long.
+            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             # Without one key for all its processes, MLflow loses most events of a webhook that has a secret.
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": self._webhook_key(),
         }

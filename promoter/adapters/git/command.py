@@ -1,0 +1,189 @@
+"""Runs git: fixed argument lists, an environment of our own, and an end to what hangs.
+
+Nothing that a user's or a mirror's configuration says is run: no hooks, no helpers, no prompts. Credentials travel in the
+environment, never among the arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess  # nosec: only its exceptions and constants; GitPython starts the processes
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from promoter.adapters.git.remote import Remote, Transport
+from promoter.domain.faults import Refused, Unavailable
+
+_BOUND_ELSEWHERE = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
+    "GIT_PREFIX",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_SHALLOW_FILE",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_TRACE_CURL",
+    "GIT_CURL_VERBOSE",
+)
+"""What a calling git (Promoter run in a hook) sets for its own repository, and traces that would show credentials."""
+
+_SETTINGS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "credential.helper": "",
+    "protocol.ext.allow": "never",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "http.followRedirects": "false",  # git would carry the credentials to wherever a redirect leads
+    "http.lowSpeedLimit": "1000",
+}
+NO_CONFIGURATION = Path(os.devnull)
+_DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a git command said. `err` may name the remote with what it echoed: redact before it is shown."""
+
+    status: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without the space around it."""
+        return self.out.decode("utf-8", "replace").strip()
+
+
+class GitCommand:
+    """Starts git in a folder, for one remote or for none. `timeout`: seconds after which a command is killed."""
+
+    def __init__(
+        self, folder: Path, remote: Remote | None = None, timeout: float = 60.0, config: Path | None = NO_CONFIGURATION
+    ) -> None:
+        """`config` stands in for the user's own configuration and the system's; None: those are read, as ever."""
+        self.timeout = timeout
+        self._folder = folder
+        self._environment = _environment(remote, timeout, config)
+
+    def run(self, *arguments: str, stdin: bytes | None = None, timeout: float | None = None) -> Reply:
+        """Run to its end. Any exit status is a reply. Raises `Unavailable` on timeout, `Refused` where git is not installed."""
+        limit = timeout or self.timeout
+        with self._started(arguments, feed=stdin is not None) as process:
+            try:
+                out, err = process.communicate(stdin, limit)
+            except subprocess.TimeoutExpired:
+                raise _too_slow(arguments, limit) from None
+            return Reply(process.returncode, out, err.decode("utf-8", "replace"))
+
+    def start_of(self, limit: int, *arguments: str) -> bytes:
+        """At most the first `limit` bytes of the output; the rest is not waited for."""
+        with self._started(arguments, feed=False) as process:
+            out = process.stdout
+            if out is None:  # pragma: no cover - the pipe was asked for
+                raise Unavailable("git", "git gave no output")
+            overdue = threading.Event()
+
+            def expire() -> None:
+                overdue.set()
+                _kill(process)
+
+            timer = threading.Timer(self.timeout, expire)
+            timer.start()
+            try:
+                content = out.read(limit)
+            finally:
+                timer.cancel()
+            if overdue.is_set():
+                raise _too_slow(arguments, self.timeout)
+            return content
+
+    @contextlib.contextmanager
+    def _started(self, arguments: tuple[str, ...], *, feed: bool) -> Iterator[subprocess.Popen[bytes]]:
+        """A git process in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails where git is not installed
+        from git import Git, GitCommandNotFound
+
+        git = Git(self._folder)
+        inherited = [name for name in _BOUND_ELSEWHERE if name in os.environ]
+        unset = ["env", *(part for name in inherited for part in ("-u", name))] if inherited else []
+        try:
+            interrupt = git.execute(
+                [*unset, git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
+                istream=subprocess.PIPE if feed else None,
+                as_process=True,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except GitCommandNotFound:
+            raise Refused(
+                "git", "the git command was not found", "install git 2.39 or newer, and see that it is on PATH"
+            ) from None
+        except OSError as error:
+            raise Unavailable("git", f"git could not be started: {error.strerror or 'no reason given'}") from None
+        process = cast("subprocess.Popen[bytes]", interrupt.proc)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _kill(process)
+                with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
+                    process.communicate(timeout=_DRAIN_SECONDS)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+
+def _environment(remote: Remote | None, timeout: float, config: Path | None) -> dict[str, str]:
+    """The variables for every command. Configuration given here outranks every file."""
+    settings = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
+    if remote is not None and remote.header is not None:
+        settings[f"http.{remote.origin}.extraHeader"] = remote.header.get_secret_value()
+    environment = {
+        "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS": "",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TRACE_REDACT": "1",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+    }
+    if config is not None:
+        environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(config)}
+    for index, (key, value) in enumerate(settings.items()):
+        environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    if remote is not None and remote.transport is Transport.SSH and not os.environ.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"}:
+        environment["GIT_SSH_COMMAND"] = (
+            f"ssh -o BatchMode=yes -o ConnectTimeout={max(1, int(timeout / 2))} -o ServerAliveInterval=15 -o ControlMaster=no"
+        )
+    return environment
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the whole group: a transport left behind would hold the pipes open."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _too_slow(arguments: tuple[str, ...], limit: float) -> Unavailable:
+    verb = next((word for word in arguments if re.fullmatch(r"[a-z][a-z-]+", word)), "command")
+    return Unavailable("git", f"git {verb} gave no answer within {limit:g} s", "see whether the remote answers")

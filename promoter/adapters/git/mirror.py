@@ -1,0 +1,240 @@
+"""A bare copy of one branch in a cache folder: made whole or not at all, and made anew when it is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from promoter.adapters.git.command import NO_CONFIGURATION, GitCommand, Reply
+from promoter.adapters.git.errors import failure, known_failure, one_line
+from promoter.adapters.git.remote import Remote
+from promoter.adapters.git.sources import (
+    BLOB_LIMIT,
+    POLICIES,
+    REGISTRY,
+    Entry,
+    batched,
+    is_source,
+    regular_files,
+    within_bounds,
+)
+from promoter.domain.faults import Refused, Unavailable
+
+_REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA256_LENGTH = 64
+_LOOSE_OBJECTS = 2_000
+_NO_REPOSITORY = f"--git-dir={os.devnull}"
+"""Where no repository is meant, git is kept from finding one around the cache folder."""
+_LOCK_POLL_SECONDS = 0.02
+_FIRST_FETCH_FACTOR = 10
+"""The first fetch brings the whole branch, and gets that many times the usual time."""
+
+
+def full_revision(revision: str) -> str:
+    """The revision itself. Raises `Refused` for anything but a full object id."""
+    if not _REVISION.fullmatch(revision):
+        raise Refused("git", f"{revision[:80]!r} is not a full commit id")
+    return revision
+
+
+class Mirror:
+    """The cache folder. Its user holds it (`held`) while it changes; a lock file keeps other processes out meanwhile."""
+
+    def __init__(self, folder: Path, remote: Remote, branch: str, timeout: float) -> None:
+        """Touches nothing yet."""
+        self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
+        self._remote = remote
+        self._ref = f"refs/heads/{branch}"
+        self._branch = branch
+        self._timeout = timeout
+        self._doubted = False
+        config = self._beside("gitconfig") if remote.path else NO_CONFIGURATION
+        self._command = GitCommand(self._folder.parent, remote, timeout, config)
+
+    def _beside(self, ending: str) -> Path:
+        return self._folder.parent / f".{self._folder.name}.{ending}"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from changing the mirror. Raises `Unavailable` where that takes longer than a command may."""
+        try:
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Refused(
+                "git", f"{self._folder.parent}: the cache folder cannot be written: {error.strerror}", "see to its permissions"
+            ) from None
+        try:
+            self._wait_for(descriptor)
+            self._trust_local_remote()
+            yield
+        except OSError as error:
+            raise Unavailable(
+                "git", f"{self._folder.parent}: {error.strerror or 'cannot be used'}", "see to the disk"
+            ) from None
+        finally:
+            os.close(descriptor)
+
+    def _wait_for(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Unavailable("git", f"another process keeps using {self._folder}") from None
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
+
+    def _trust_local_remote(self) -> None:
+        """A path that the user named is trusted; only a file tells that to the git which serves the path."""
+        path = self._remote.path
+        if path is None:
+            return
+        places = sorted({str(place) for each in (path, path.resolve()) for place in (each, each / ".git")})
+        quoted = (place.replace("\\", "\\\\").replace('"', '\\"') for place in places)
+        text = "[safe]\n" + "".join(f'\tdirectory = "{place}"\n' for place in quoted)
+        file = self._beside("gitconfig")
+        if not file.exists() or file.read_text() != text:
+            file.write_text(text)
+
+    def talk(self, *arguments: str, stdin: bytes | None = None) -> Reply:
+        """Run git on the mirror."""
+        return self._command.run(f"--git-dir={self._folder}", "--literal-pathspecs", *arguments, stdin=stdin)
+
+    def remote_head(self) -> str:
+        """The branch's head on the remote, now. Raises `Refused` where the branch does not exist."""
+        reply = self._command.run(_NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, self._ref)
+        if reply.status != 0:
+            raise failure("ls-remote", reply, self._remote)
+        for line in reply.text.splitlines():
+            revision, _, name = line.partition("\t")
+            if name == self._ref:
+                return full_revision(revision)
+        raise Refused(
+            "git",
+            f"{self._remote.url}: there is no branch {self._branch}",
+            "push a first commit with registry.yaml to it, or name another branch",
+        )
+
+    def head(self) -> str | None:
+        """The branch's head as of the last fetch; None: nothing fetched yet, or nothing that can be relied on."""
+        if self._doubted or not (self._folder / "HEAD").is_file():
+            return None
+        reply = self.talk("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
+        return reply.text if reply.status == 0 and _REVISION.fullmatch(reply.text) else None
+
+    def follow(self, expected: str) -> str:
+        """Fetch the branch, whose head on the remote was just `expected`; the head that came. Force-pushes are followed."""
+        if self.head() is None:
+            return self._rebuild(expected)
+        reply = self._fetch(self._folder, self._timeout)
+        if reply.status != 0:
+            known = known_failure(reply, self._remote)
+            if isinstance(known, Unavailable):
+                raise known
+            return self._rebuild(expected)  # the remote just answered, so the mirror is to blame; else this fails alike
+        self.tidy()
+        return self.head() or self._rebuild(expected)
+
+    def tidy(self) -> None:
+        """Pack what has gathered, once it is much; never in the background, and no matter if it fails."""
+        with contextlib.suppress(Unavailable):
+            self.talk("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+
+    def _fetch(self, folder: Path, timeout: float) -> Reply:
+        options = (
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--no-auto-maintenance",
+        )
+        refspec = f"+{self._ref}:{self._ref}"
+        return self._command.run(
+            f"--git-dir={folder}", "fetch", *options, "--end-of-options", self._remote.url, refspec, timeout=timeout
+        )
+
+    def _rebuild(self, expected: str) -> str:
+        """Make the mirror under another name, then put it in place: a crash at any point leaves the old one or none."""
+        self._clear()
+        fresh = self._beside(f"new-{secrets.token_hex(6)}")
+        kind = "sha256" if len(expected) == _SHA256_LENGTH else "sha1"
+        options = ("--quiet", "--bare", "--template=", f"--object-format={kind}", f"--initial-branch={self._branch}")
+        reply = self._command.run("init", *options, "--end-of-options", str(fresh))
+        if reply.status == 0:
+            reply = self._fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR)
+        if reply.status != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise failure("fetch", reply, self._remote)
+        if self._folder.exists():
+            self._folder.rename(self._beside(f"new-old-{secrets.token_hex(6)}"))
+        fresh.rename(self._folder)
+        self._clear()
+        self._doubted = False
+        head = self.head()
+        if head is None:
+            raise Unavailable("git", f"{self._folder}: the mirror cannot be read right after it was made", "see to the disk")
+        return head
+
+    def _clear(self) -> None:
+        """Remove what a making left behind, now or when it was killed."""
+        for left in self._folder.parent.glob(f".{glob.escape(self._folder.name)}.new-*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+    def knows(self, revision: str) -> bool:
+        """Whether that commit is in the mirror."""
+        return self.talk("cat-file", "-e", f"{revision}^{{commit}}").status == 0
+
+    def require(self, revision: str) -> None:
+        """Raises `Refused` where that commit is not in the mirror."""
+        if not self.knows(revision):
+            raise Refused("git", f"commit {revision} is not known here", "fetch first; it may be on another branch")
+
+    def moved_back(self, before: str, after: str) -> bool:
+        """Whether the way from one head to the other leaves commits behind: somebody forced a push."""
+        return before != after and self.talk("merge-base", "--is-ancestor", before, after).status != 0
+
+    def entries(self, revision: str, *paths: str) -> list[Entry]:
+        """The regular files under those paths. Raises `Refused` where the revision is unknown."""
+        reply = self.talk("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
+        if reply.status != 0:
+            self.require(revision)
+            raise self._damage(reply)
+        return regular_files(reply.out)
+
+    def sources(self, revision: str) -> Mapping[str, bytes]:
+        """The contents of the files that Promoter reads, bounded, with one listing and one batch."""
+        entries = [entry for entry in self.entries(revision, REGISTRY, f"{POLICIES}/") if is_source(entry.path)]
+        within_bounds([entry.size for entry in entries])
+        small = [entry for entry in entries if entry.size <= BLOB_LIMIT]
+        reply = self.talk("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
+        contents = batched(reply.out, small)
+        if contents is None:
+            raise self._damage(reply)
+        for entry in entries:
+            if entry.size > BLOB_LIMIT:
+                contents[entry.path] = self._command.start_of(
+                    BLOB_LIMIT + 1, f"--git-dir={self._folder}", "cat-file", "blob", entry.blob
+                )
+                if len(contents[entry.path]) <= BLOB_LIMIT:
+                    raise self._damage(reply)
+        return contents
+
+    def _damage(self, reply: Reply) -> Unavailable:
+        """The mirror lacks what it should have: distrust it, so that the next fetch makes it anew."""
+        self._doubted = True
+        said = one_line(reply.err, self._remote) or "an object is missing"
+        return Unavailable("git", f"the mirror is damaged, and is made anew with the next fetch: {said}")

@@ -1,0 +1,261 @@
+"""A git remote on this machine: a bare repository over smart HTTP, with webhooks of GitHub's shape after a push.
+
+Git's own `http-backend` does the talking; this serves it through waitress, so that the demo and the tests have a remote
+that behaves like a forge, and that can be taken away and brought back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import functools
+import hmac
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from waitress import create_server, wasyncore
+
+from promoter.demo.servers.push import PushNotification, PushSender
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_CHUNK = 65_536
+_STOP_SECONDS = 10.0
+
+
+class GitRemote:
+    """A bare repository under `folder`, served as `http://127.0.0.1:PORT/OWNER/NAME.git` while started.
+
+    `token`: the password that fetches and pushes need, with any user name; None: no authentication.
+    `notify`: where pushes are announced; may be set or changed at any time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "demo/registry",
+        branch: str = "main",
+        token: str | None = None,
+        notify: PushNotification | None = None,
+    ) -> None:
+        """Makes the repository where it does not exist yet; serves nothing before `start`."""
+        self.name = name
+        self.branch = branch
+        self.path = folder / f"{name}.git"
+        self.notify = notify
+        self._folder = folder
+        self._token = token
+        self._port = 0
+        self._server: Any = None
+        self._channels: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sender: PushSender | None = None
+        if not (self.path / "HEAD").exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _git(self.path.parent, "init", "--quiet", "--bare", f"--initial-branch={branch}", str(self.path))
+            _git(self.path, "config", "http.receivepack", "true")
+
+    @property
+    def url(self) -> str:
+        """The repository's address, without credentials. Known once started; the same after a stop and a new start."""
+        return f"http://127.0.0.1:{self._port}/{self.name}.git"
+
+    @property
+    def statuses(self) -> list[int | None]:
+        """What the last announcements were answered with, oldest first; None: no answer."""
+        return list(self._sender.statuses) if self._sender else []
+
+    def start(self) -> Self:
+        """Serve, on the port of the last time if there was one."""
+        self._channels = {}
+        self._server = self._listen()
+        self._port = int(self._server.effective_port)
+        self._sender = PushSender(self.path, self.name)
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._serve, name="git-remote", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Let running requests finish, then refuse connections, as in an outage. The repository stays."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.trigger.pull_trigger(lambda: wasyncore.dispatcher.close(server))
+        server.task_dispatcher.shutdown(timeout=_STOP_SECONDS)
+        self._stopping.set()
+        server.trigger.pull_trigger()
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+        wasyncore.close_all(self._channels, ignore_all=True)
+        if self._sender is not None:
+            self._sender.close()
+
+    def _listen(self) -> Any:
+        """A server on the port of the last time, or on a free one below those that the system hands out to clients.
+
+        Such a client, of anybody, could else take the port during an outage.
+        """
+        ports = [self._port] if self._port else [*secrets.SystemRandom().sample(range(20_000, 32_000), 20), 0]
+        for port in ports:
+            try:
+                return create_server(self._answer, map=self._channels, host="127.0.0.1", port=port, threads=8)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port == ports[-1]:
+                    raise
+                wasyncore.close_all(self._channels, ignore_all=True)
+        raise AssertionError("the last port returns or raises")
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            wasyncore.loop(timeout=1, use_poll=True, map=self._channels, count=1)
+
+    def __enter__(self) -> Self:
+        """Started."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stopped."""
+        self.stop()
+
+    def seed(self, files: Mapping[str, bytes], message: str = "First commit", author: str = "Ada <ada@example.org>") -> str:
+        """Commit the files on top of the branch, past the server and without an announcement; the new revision."""
+        head = _git(self.path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{self.branch}").decode().strip()
+        text = message.encode()
+        now = int(time.time())
+        lines = [
+            f"commit refs/heads/{self.branch}\nmark :1\nauthor {author} {now} +0000\ncommitter {author} {now} +0000\n".encode()
+        ]
+        lines.append(b"data %d\n%s\n" % (len(text), text))
+        lines.append(f"from {head}\n".encode() if head else b"")
+        for path, content in files.items():
+            lines.append(f"M 100644 inline {path}\ndata {len(content)}\n".encode() + content + b"\n")
+        stream = b"".join((*lines, b"\nget-mark :1\ndone\n"))
+        revision = _git(self.path, "fast-import", "--quiet", "--done", stdin=stream).decode().strip()
+        if self._sender is not None:
+            self._sender.announce(None)
+        return revision
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes] | list[bytes]:
+        """The WSGI application."""
+        user = self._user(environ.get("HTTP_AUTHORIZATION", ""))
+        if user is None:
+            start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Length", "0")])
+            return []
+        process = self._backend(environ, user)
+        feeder = threading.Thread(target=_feed, args=(environ["wsgi.input"], process.stdin), daemon=True)
+        feeder.start()
+        assert process.stdout is not None  # noqa: S101  # the pipe was asked for
+        status, headers = _cgi_head(process.stdout)
+        start_response(status, headers)
+        pushes = environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/git-receive-pack")
+        return self._stream(process, feeder, pushes=pushes)
+
+    def _stream(self, process: subprocess.Popen[bytes], feeder: threading.Thread, *, pushes: bool) -> Iterator[bytes]:
+        """The body as it comes; afterwards, what a push changed is announced."""
+        assert process.stdout is not None  # noqa: S101  # the pipe was asked for
+        try:
+            while chunk := process.stdout.read1(_CHUNK):  # type: ignore[attr-defined]  # a BufferedReader, typed as IO
+                yield chunk
+        finally:
+            process.stdout.close()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            feeder.join(_STOP_SECONDS)
+            if pushes and self._sender is not None:
+                self._sender.announce(self.notify)
+
+    def _user(self, authorization: str) -> str | None:
+        """Who asks; None: nobody that may."""
+        kind, _, encoded = authorization.partition(" ")
+        try:
+            user, _, password = base64.b64decode(encoded if kind.lower() == "basic" else "").decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        if self._token is not None and not hmac.compare_digest(password.encode(), self._token.encode()):
+            return None
+        return user or "anonymous"
+
+    def _backend(self, environ: WSGIEnvironment, user: str) -> subprocess.Popen[bytes]:
+        passed = (
+            "REQUEST_METHOD",
+            "PATH_INFO",
+            "QUERY_STRING",
+            "CONTENT_TYPE",
+            "CONTENT_LENGTH",
+            "REMOTE_ADDR",
+            "SERVER_PROTOCOL",
+        )
+        variables = {name: environ[name] for name in passed if environ.get(name)} | _ENVIRONMENT
+        variables |= {"GIT_PROJECT_ROOT": str(self._folder), "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": user}
+        variables |= {name: environ[name] for name in ("HTTP_CONTENT_ENCODING",) if name in environ}
+        if "HTTP_GIT_PROTOCOL" in environ:
+            variables["GIT_PROTOCOL"] = environ["HTTP_GIT_PROTOCOL"]
+        return subprocess.Popen(  # noqa: S603  # git's own program, no shell
+            [_backend_program()], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+
+_ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "LC_ALL": "C",
+}
+
+
+def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """Run git in the folder; its output. Raises `CalledProcessError`."""
+    return subprocess.run(  # noqa: S603  # a fixed argument list, no shell
+        ["git", *arguments],  # noqa: S607  # the git of the PATH
+        cwd=folder,
+        env=_ENVIRONMENT,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+
+
+@functools.cache
+def _backend_program() -> str:
+    folder = _git(Path.cwd(), "--exec-path").decode().strip()
+    return f"{folder}/git-http-backend"
+
+
+def _feed(body: IO[bytes], stdin: IO[bytes] | None) -> None:
+    """Hand the request's body to the program, while its answer is read elsewhere."""
+    assert stdin is not None  # noqa: S101  # the pipe was asked for
+    try:
+        while chunk := body.read(_CHUNK):
+            stdin.write(chunk)
+        stdin.close()
+    except (BrokenPipeError, ValueError):
+        return  # the program has heard enough
+
+
+def _cgi_head(output: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:
+    """Status and headers as a CGI program writes them."""
+    status = "200 OK"
+    headers: list[tuple[str, str]] = []
+    for line in iter(output.readline, b""):
+        name, _, value = line.decode("latin-1").strip().partition(":")
+        if not name:
+            return status, headers
+        if name.lower() == "status":
+            status = value.strip()
+        else:
+            headers.append((name, value.strip()))
+    return "500 Internal Server Error", []
