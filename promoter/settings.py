@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
 
 from promoter.domain.faults import Fault, Faults
 
@@ -26,7 +27,7 @@ def seconds(value: object) -> float:
 
 def _address(value: object) -> object:
     host, _, port = str(value).rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004  # the highest port
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:  # noqa: PLR2004  # the highest port
         raise ValueError("an address such as 127.0.0.1:8080")
     return value
 
@@ -98,7 +99,7 @@ def load(**overrides: Any) -> Settings:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise Faults(_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)) from None
-    except (ValueError, OSError) as error:
+    except (YAMLError, ValueError, OSError) as error:
         raise Faults(
             [Fault(f"cannot be read: {type(error).__name__}", file=SETTINGS_FILE, fix="write it as a YAML mapping")]
         ) from None

@@ -9,7 +9,7 @@ import structlog
 from promoter.application.ports import Documents, Repository
 from promoter.application.survey import View
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Overtaken
+from promoter.domain.faults import Faults, Overtaken, Refused
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
 
 log = structlog.get_logger(__name__)
@@ -27,14 +27,17 @@ class Proposer:
         """Commit the first proposal whose alias rotates by commit; the declaration that results, or None.
 
         One at a time: the next is judged against the registry that this one makes. Raises `Overtaken` where somebody else
-        pushed first: fetch, and judge again.
+        pushed first: fetch, and judge again; `Refused` where the file cannot be edited safely, and a person has to.
         """
         declaration = view.declaration
         proposal = next(iter(_by_commit(view)), None)
         if proposal is None or declaration.revision is None:
             return None
         sources = dict(self._repository.read(declaration.revision))
-        edited = self._documents.edit(sources[REGISTRY_FILE], proposal.edit)
+        try:
+            edited = self._documents.edit(sources[REGISTRY_FILE], proposal.edit)
+        except Faults as faults:
+            raise Refused(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
         if edited == sources[REGISTRY_FILE]:
             return None
         # Parsed before it is pushed: an edit that could not be read back must never reach the branch.

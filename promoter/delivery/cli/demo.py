@@ -14,10 +14,25 @@ def demo(
 
     Example: promoter demo --exit
     """
-    try:
-        from promoter.demo.story import run
-    except ImportError:
-        from promoter.domain.faults import Refused
+    from promoter.domain.faults import Refused
 
-        raise Refused("demo", "it trains real models", "install promoter with its `demo` extra, or run `make demo`") from None
+    lacking = _lacking()
+    if lacking:
+        fix = "install promoter with its `demo` extra, or run `make demo`"
+        raise Refused("demo", f"it trains real models, and lacks {', '.join(lacking)}", fix)
+    from promoter.demo.story import run
+
     raise typer.Exit(run(leave=leave))
+
+
+def _lacking() -> list[str]:
+    """The packages of the `demo` extra that are not installed; found without importing them, which takes seconds."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("mlflow", "pandas", "scikit-learn"):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            found.append(name)
+    return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
+
+# Newer versions of typer bring a click of their own, and do not export the base of what it raises.
+_Usage: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def told(app: typer.Typer) -> int:
@@ -21,12 +23,12 @@ def told(app: typer.Typer) -> int:
     except OutsideError as error:
         print(f"promoter: {error}", file=sys.stderr)  # noqa: T201  # the command line's own voice
         return 1
-    except click.exceptions.Abort:
+    except typer.Abort:
         print("promoter: stopped", file=sys.stderr)  # noqa: T201
         return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+    except _Usage as error:
+        error.show()  # type: ignore[attr-defined]  # every ClickException has it
+        return 1  # and not click's 2, which `plan` says when there is something to do
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
         return 0

@@ -12,7 +12,7 @@ from promoter.delivery.cli.common import Format, FormatOption, tell_json
 
 
 def validate(
-    path: Annotated[Path, typer.Argument(help="A folder inside the GitOps repository.")] = Path(),
+    path: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder inside the GitOps repository.")] = Path(),
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Check registry.yaml and policies/*.yaml, offline: every fault at once, with file, line and column.

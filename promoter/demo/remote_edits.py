@@ -1,0 +1,122 @@
+"""People who work on the git repository: a clone, edits of `registry.yaml` as text, commits in their name, a push."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from promoter.domain.faults import Refused
+
+FILE = "registry.yaml"
+_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who commits."""
+
+    name: str
+
+    @property
+    def mail(self) -> str:
+        """An address that nobody has."""
+        return f"{self.name.lower()}@example.org"
+
+
+def with_alias(text: str, alias: str, version: int) -> str:
+    """`registry.yaml` with one more alias at the top of its only model's aliases. Raises `Refused` where it has no place."""
+    return _replaced(r"^( +)aliases:[^\n]*\n", rf"\g<0>\g<1>  {alias}: {version}\n", text)
+
+
+def put_back(text: str, alias: str, version: int, reason: str, by: str, until: datetime) -> str:
+    """`registry.yaml` with the alias at an earlier version under a hold, and the version it had in quarantine."""
+    hold = f'hold: {{reason: "{reason}", by: {by}, until: {until:%Y-%m-%dT%H:%M:%SZ}}}'
+    lines = rf"\g<2>version: {version}\n\g<2>quarantine: [\g<3>]\n\g<2>{hold}\n"
+    return _replaced(rf"^( +{alias}:[^\n]*\n)( +)version: (\d+)[^\n]*\n", rf"\g<1>{lines}", text)
+
+
+def _replaced(pattern: str, by: str, text: str) -> str:
+    found, count = re.subn(pattern, by, text, count=1, flags=re.MULTILINE)
+    if not count:
+        raise Refused(
+            "demo", f"{FILE} is not laid out as the story's edits expect it", "restore it: git checkout registry.yaml"
+        )
+    return found
+
+
+class Clone:
+    """A clone of the remote, with `main` checked out."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        """Clones. Raises `Refused` where git does not do as told, as does everything here."""
+        self.folder = folder
+        _git(folder.parent, "clone", "--quiet", url, str(folder))
+
+    def pull(self) -> str:
+        """Bring `main` up to date; its revision."""
+        self._run("pull", "--quiet", "--ff-only")
+        return self.head
+
+    @property
+    def head(self) -> str:
+        """The revision of what is checked out."""
+        return self._run("rev-parse", "HEAD")
+
+    @property
+    def remote_head(self) -> str:
+        """The revision of `main` on the remote, asked now."""
+        return self._run("ls-remote", "origin", "refs/heads/main").split()[0]
+
+    def commit(self, person: Person, message: str, change: Callable[[str], str]) -> str:
+        """Edit `registry.yaml` and commit it; the lines that changed, as a diff shows them."""
+        file = self.folder / FILE
+        file.write_text(change(file.read_text("utf-8")), "utf-8")
+        self._run("commit", "--quiet", "--all", "--message", message, person=person)
+        shown = self._run("show", "--format=", "--unified=0", "--no-color", "HEAD")
+        return "\n".join(line for line in shown.splitlines() if re.match(r"[+-](?![+-])", line))
+
+    def message(self) -> str:
+        """The message of the newest commit."""
+        return self._run("log", "-1", "--format=%B")
+
+    def branch(self, name: str) -> None:
+        """Begin a branch."""
+        self._run("switch", "--quiet", "--create", name)
+
+    def merge(self, person: Person, name: str) -> None:
+        """Back to `main`, with the branch merged into it by a commit of its own."""
+        self._run("switch", "--quiet", "main")
+        self._run("merge", "--quiet", "--no-ff", "--message", f"Merge branch '{name}'", name, person=person)
+
+    def push(self) -> str:
+        """Push `main`; its revision."""
+        self._run("push", "--quiet", "origin", "main")
+        return self.head
+
+    def _run(self, *arguments: str, person: Person | None = None) -> str:
+        return _git(self.folder, *arguments, person=person)
+
+
+def _git(folder: Path, *arguments: str, person: Person | None = None) -> str:
+    environment = os.environ | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+    if person is not None:
+        for role in ("AUTHOR", "COMMITTER"):
+            environment |= {f"GIT_{role}_NAME": person.name, f"GIT_{role}_EMAIL": person.mail}
+    try:
+        done = subprocess.run(  # noqa: S603  # a fixed program, its arguments ours
+            ["git", *arguments],  # noqa: S607  # the git of the PATH
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_TIMEOUT_SECONDS,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise Refused("git", "there is no git on the PATH", "install it (Debian: apt-get install git)") from None
+    except subprocess.TimeoutExpired:
+        raise Refused("git", f"`git {arguments[0]}` took longer than {_TIMEOUT_SECONDS} s") from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode("utf-8", "replace").strip()
+        raise Refused("git", f"`git {arguments[0]}` failed: {said}") from None
+    return done.stdout.decode("utf-8", "replace").strip()

@@ -1,0 +1,204 @@
+"""A data scientist's work: fits a small grid on data that scikit-learn ships, and logs each fit so that it can be judged."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from promoter.domain.faults import Refused
+
+SEED = 11
+FOLDS = 5
+TIMED_CALLS = 100
+DIGITS = 4
+REFUSED_BELOW, SERVES_FROM, MARGIN = 0.90, 0.95, 0.005
+"""What `policies/` ask of val_auc."""
+QUIET = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to fit: `boosting` or `logistic-regression`, and its hyperparameters."""
+
+    learner: str
+    parameters: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.learner == "boosting":
+            trees, depth = self.parameters["n_estimators"], self.parameters["max_depth"]
+            return f"{trees} tree{'s' if trees > 1 else ''} of depth {depth}"
+        return f"{self.learner} with C={self.parameters['C']:g}"
+
+
+def boosting(trees: int, depth: int) -> Recipe:
+    """Gradient boosting with so many trees of that depth."""
+    return Recipe("boosting", {"n_estimators": trees, "max_depth": depth, "learning_rate": 0.1})
+
+
+GRID = tuple(boosting(trees, depth) for trees in (1, 5, 40) for depth in (1, 2))
+FIRST, WEAK, BETTER, NO_BETTER = boosting(5, 1), boosting(1, 1), boosting(40, 2), boosting(5, 2)
+ANOTHER = Recipe("logistic-regression", {"C": 1.0})
+
+
+@dataclass(frozen=True)
+class Data:
+    """Measurements of breast tumours (malignant 0, benign 1): what is learnt from, and what is only measured on."""
+
+    train: Any
+    train_answers: Any
+    validation: Any
+    validation_answers: Any
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model and what was measured: `p99_ms` is the CPU time of one prediction, 99th percentile."""
+
+    recipe: Recipe
+    model: Any
+    val_auc: float
+    fold_auc: tuple[float, ...]
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Where MLflow keeps it."""
+
+    run_id: str
+    model_id: str
+    model_uri: str
+
+
+@cache
+def data() -> Data:
+    """The same split every time. Ships with scikit-learn: nothing is downloaded."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
+    features, answers = load_breast_cancer(return_X_y=True, as_frame=True)
+    parts = train_test_split(features, answers, test_size=0.35, stratify=answers, random_state=SEED)
+    return Data(parts[0], parts[2], parts[1], parts[3])
+
+
+def fit_all(recipes: Iterable[Recipe], progress: Callable[[int], None] = lambda _done: None) -> dict[str, Fitted]:
+    """Fit and measure each; by the recipe's name. `progress` is told how many are done."""
+    fitted: dict[str, Fitted] = {}
+    for recipe in recipes:
+        fitted[recipe.name] = fit(recipe)
+        progress(len(fitted))
+    return fitted
+
+
+def fit(recipe: Recipe) -> Fitted:
+    """Fit on the training rows, measure on the validation rows, and on folds of the training rows."""
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    rows = data()
+    model = _learner(recipe).fit(rows.train, rows.train_answers)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+    scores = cross_val_score(_learner(recipe), rows.train, rows.train_answers, cv=folds, scoring="roc_auc")
+    return Fitted(
+        recipe=recipe,
+        model=model,
+        val_auc=round(float(roc_auc_score(rows.validation_answers, model.predict_proba(rows.validation)[:, 1])), DIGITS),
+        fold_auc=tuple(round(float(score), DIGITS) for score in scores),
+        p99_ms=_p99_ms(model, rows.validation.head(1)),
+    )
+
+
+def log(fitted: Fitted, tracking_uri: str, experiment: str, author: str) -> Logged:
+    """A run with parameters, metrics and the model with its signature and an input example; finished when this returns."""
+    import mlflow
+    import mlflow.sklearn
+    import sklearn
+    from mlflow.models import infer_signature
+
+    rows = data()
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=fitted.recipe.name, tags={"mlflow.user": author}) as run:
+        mlflow.log_params({"learner": fitted.recipe.learner, **fitted.recipe.parameters, "seed": SEED})
+        mlflow.log_metrics({"val_auc": fitted.val_auc, "p99_ms": fitted.p99_ms})
+        for step, score in enumerate(fitted.fold_auc):
+            mlflow.log_metric("fold_auc", score, step=step)
+        info = mlflow.sklearn.log_model(
+            fitted.model,
+            name="model",
+            signature=infer_signature(rows.train, fitted.model.predict(rows.train)),
+            input_example=rows.train.head(3),
+            # Named, since MLflow would otherwise load the model in another process to find out what it imports.
+            pip_requirements=[f"scikit-learn=={sklearn.__version__}", "pandas", "skops"],
+            # A format that runs no code when it is loaded; the one compiled type that trees are stored in is let through.
+            serialization_format="skops",
+            skops_trusted_types=["sklearn.tree._tree.Tree"],
+        )
+    return Logged(run.info.run_id, info.model_id, info.model_uri)
+
+
+def register(client: Any, logged: Logged, name: str, description: str) -> int:
+    """The next version of the registered model, which is made where there is none yet; its number."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(name, logged.model_uri, logged.run_id, description=description, model_id=logged.model_id)
+    return int(made.version)
+
+
+def quietly() -> None:
+    """Keep MLflow's client from chatting on standard output. To be called before it is imported."""
+    os.environ.update(QUIET)
+
+
+def check_order(fitted: Mapping[str, Fitted]) -> None:
+    """The story is told of models that stand in this order. Raises `Refused` where they were measured otherwise."""
+    first, weak, better, no_better, another = (
+        fitted[recipe.name].val_auc for recipe in (FIRST, WEAK, BETTER, NO_BETTER, ANOTHER)
+    )
+    holds = (
+        weak < REFUSED_BELOW < SERVES_FROM <= first
+        and better >= first + MARGIN
+        and no_better < better
+        and another >= better + MARGIN
+    )
+    if not holds:
+        seen = ", ".join(f"{each.recipe.name} {each.val_auc:.4f}" for each in fitted.values())
+        fix = "install the scikit-learn of requirements/dev.lock"
+        raise Refused("training", f"these models do not rank as the story needs it: val_auc of {seen}", fix)
+
+
+def _learner(recipe: Recipe) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if recipe.learner == "boosting":
+        return GradientBoostingClassifier(**recipe.parameters, random_state=SEED)
+    return make_pipeline(StandardScaler(), LogisticRegression(**recipe.parameters, random_state=SEED))
+
+
+def _p99_ms(model: Any, row: Any) -> float:
+    # CPU time of this thread: a busy machine must not make a model look slow.
+    times = []
+    for _ in range(TIMED_CALLS):
+        started = time.thread_time()
+        model.predict(row)
+        times.append(time.thread_time() - started)
+    return round(sorted(times)[int(TIMED_CALLS * 0.99) - 1] * 1_000, 3)

@@ -1,0 +1,91 @@
+"""The demo's parts that need no whole system: careful training, and the edits that people make. `.ci/run` plays it all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.adapters.documents import YamlDocuments
+from promoter.adapters.git.worktree import WorkTree
+from promoter.demo import training
+from promoter.demo.remote_edits import put_back, with_alias
+from promoter.demo.servers.mlflow import MlflowServer
+from promoter.domain.desired import AliasIntent
+from promoter.domain.faults import Refused
+from promoter.domain.proposal import Edit
+
+PROJECT = Path(__file__).parents[2]
+MODEL = "tumour-classifier"
+UNTIL = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def intents(registry: bytes) -> dict[str, AliasIntent]:
+    """What that registry.yaml says, beside the project's own policies."""
+    sources = {**WorkTree(PROJECT).sources(), "registry.yaml": registry}
+    return dict(YamlDocuments().parse(sources, None).desired.listed[MODEL].aliases)
+
+
+def test_people_and_promoter_edit_the_same_registry_file() -> None:
+    """The project's own files are valid, and stay so when rotation, Carol and Dave have edited them in turn."""
+    content = (PROJECT / "registry.yaml").read_bytes()
+    assert {alias: intent.version for alias, intent in intents(content).items()} == {"champion": None, "challenger": None}
+    for alias, version in (("challenger", 3), ("champion", 3)):
+        content = YamlDocuments().edit(content, Edit(MODEL, alias, version))
+    text = with_alias(content.decode(), "shadow", 4)
+    found = intents(put_back(text, "champion", 1, "too slow", "dave", UNTIL).encode())
+    assert {alias: intent.version for alias, intent in found.items()} == {"champion": 1, "challenger": 3, "shadow": 4}
+    champion = found["champion"]
+    assert champion.quarantine == {3}
+    assert champion.hold is not None
+    assert (champion.hold.reason, champion.hold.by, champion.hold.until) == ("too slow", "dave", UNTIL)
+    assert (champion.policy, champion.rotation) == ("champion", "commit")
+
+
+def test_an_edit_without_its_place_is_refused() -> None:
+    """A registry.yaml that is laid out otherwise is not edited by guess."""
+    with pytest.raises(Refused, match="laid out"):
+        put_back("models: {}\n", "champion", 1, "too slow", "dave", UNTIL)
+
+
+def test_training_logs_what_a_decision_needs(
+    mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """A run with parameters, metrics and folds, its model with signature and example, and a version that knows its run."""
+    for name, value in training.QUIET.items():
+        monkeypatch.setenv(name, value)
+    fitted = training.fit(training.WEAK)
+    logged = training.log(fitted, mlflow_server.uri, fresh_name, "alice")
+    version = training.register(mlflow_client, logged, fresh_name, "weak")
+    again = training.register(mlflow_client, logged, fresh_name, "weak")
+    assert (version, again) == (1, 2)
+    run = mlflow_client.get_run(mlflow_client.get_model_version(fresh_name, "1").run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "learner": "boosting",
+        "n_estimators": "1",
+        "max_depth": "1",
+        "learning_rate": "0.1",
+        "seed": "11",
+    }
+    assert run.data.metrics["val_auc"] == fitted.val_auc < training.REFUSED_BELOW
+    assert run.data.metrics["p99_ms"] > 0
+    folds = mlflow_client.get_metric_history(run.info.run_id, "fold_auc")
+    assert [(each.step, each.value) for each in folds] == list(enumerate(fitted.fold_auc))
+
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(f"models:/{fresh_name}/1")
+    assert model.metadata.signature.inputs.input_names() == list(training.data().train.columns)
+    assert model.metadata.saved_input_example_info is not None
+    assert set(model.predict(training.data().validation)) <= {0, 1}
+    assert capfd.readouterr().out == ""
+
+
+def test_the_story_wants_its_models_in_order() -> None:
+    """Where the metrics do not stand as the story needs them, it is not begun."""
+    even = {recipe.name: training.Fitted(recipe, None, 0.96, (), 1.0) for recipe in (*training.GRID, training.ANOTHER)}
+    with pytest.raises(Refused, match="do not rank"):
+        training.check_order(even)
