@@ -111,7 +111,7 @@ class World:
     @cached_property
     def revisions(self) -> Revisions:
         """The revision in force."""
-        return Revisions(self.repository, self.documents, self.ledger, self.survey, self.clock)
+        return Revisions(self.repository, self.documents, self.ledger, self.survey, self.clock, self.locks)
 
     @cached_property
     def looker(self) -> Looker:

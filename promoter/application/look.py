@@ -54,6 +54,7 @@ class Looker:
         """Bring one model to where git wants it, and propose what rotation finds. The last view, for those who watch."""
         with self._rooms.locks.hold(model):
             for _ in range(ROUNDS):
+                self._rooms.revisions.catch_up()
                 declaration = self._rooms.revisions.in_force
                 if declaration is None or not declaration.desired.manages(model):
                     return None

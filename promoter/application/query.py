@@ -9,11 +9,14 @@ from typing import Any
 
 from promoter.application.ports import Ledger
 from promoter.application.survey import ModelView
-from promoter.domain.audit import AuditRecord, RecordFilter, Span, moved, spans
+from promoter.domain.audit import AuditRecord, Kind, Outcome, RecordFilter, Span, moved, spans
 from promoter.domain.desired import AliasIntent
 from promoter.domain.plan import Change
+from promoter.domain.verdict import Decision, Finding, Verdict
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
+CANDIDATE = "candidate"
+_RECENT = 50
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class AliasRow:
     status: str
     detail: str
     last: AuditRecord | None = None
+    absent: bool = False
+    """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
 
     def as_json(self) -> dict[str, Any]:
         """For the API."""
@@ -35,6 +40,7 @@ class AliasRow:
             "alias": self.alias,
             "version": self.held,
             "stated": self.stated,
+            "absent": self.absent,
             "status": self.status,
             "detail": self.detail,
             "last_change": self.last.as_json() if self.last else None,
@@ -52,6 +58,67 @@ def last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
     return {record.fact.alias: record for record in records if moved(record)}
 
 
+def latest_moves(ledger: Ledger, view: ModelView) -> dict[str, AuditRecord]:
+    """The last move of each alias of the model, however long ago it was."""
+    model = view.intent.name
+    found = last_moves(ledger.records(RecordFilter(model=model, limit=_RECENT, newest=True)))
+    for alias in {*view.intent.aliases, *(view.observed.aliases if view.observed else {})} - found.keys():
+        moves = [
+            *ledger.records(RecordFilter(model, alias, kind=Kind.OBSERVED, limit=1, newest=True)),
+            *ledger.records(RecordFilter(model, alias, outcome=Outcome.APPLIED, limit=1, newest=True)),
+            *ledger.records(RecordFilter(model, alias, outcome=Outcome.RECOVERED, limit=1, newest=True)),
+        ]
+        if moves:
+            found[alias] = max(moves, key=lambda record: record.id)
+    return found
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that is not yet as it should be. `alias` None: the whole model. `unmet` are the rules it waits for."""
+
+    model: str
+    alias: str | None
+    held: int | None
+    target: int | None
+    status: str
+    reason: str
+    unmet: tuple[Finding, ...] = ()
+
+
+def waiting(view: ModelView, now: datetime) -> list[Waiting]:
+    """What of the model is due, blocked or adrift, and candidates of which a rule cannot say yet (a plain no is no wait)."""
+    whole = next((each for each in view.compared.blocked if each.alias is None), None)
+    if whole:
+        return [Waiting(whole.model, None, None, None, BLOCKED, whole.reason)]
+    found = []
+    for row in alias_rows(view, {}, now):
+        if row.status in (BLOCKED, DUE, DRIFT):
+            decision = _decision(view, row.alias)
+            found.append(_waiting(row, row.stated, row.status, row.detail, decision))
+        elif (candidate := _candidate(view, row.alias)) and row.status != HOLD:
+            found.append(_waiting(row, candidate.version, CANDIDATE, candidate.summary, candidate))
+    return found
+
+
+def _waiting(row: AliasRow, target: int | None, status: str, reason: str, decision: Decision | None) -> Waiting:
+    unmet = decision.unmet if decision else ()
+    return Waiting(row.model, row.alias, row.held, target, status, reason, unmet)
+
+
+def _decision(view: ModelView, alias: str) -> Decision | None:
+    return next((each.decision for each in view.changes if each.difference.alias == alias), None)
+
+
+def _candidate(view: ModelView, alias: str) -> Decision | None:
+    """The newest candidate that is neither taken nor turned down."""
+    standing = next((each for each in view.standings if each.alias == alias), None)
+    if standing is None or standing.proposal:
+        return None
+    open_ones = (each for each in reversed(standing.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
+    return next(open_ones, None)
+
+
 def history(ledger: Ledger, model: str, alias: str) -> list[Span]:
     """Who held the alias when, oldest first."""
     return spans(list(ledger.records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
@@ -59,9 +126,10 @@ def history(ledger: Ledger, model: str, alias: str) -> list[Span]:
 
 def _row(view: ModelView, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
     intent = view.intent.aliases.get(alias)
-    held = view.observed.aliases.get(alias) if view.observed else None
+    held = _held(view, alias)
     status, detail = _status(view, alias, intent, now)
-    return AliasRow(view.intent.name, alias, held, intent.version if intent else None, status, detail, last)
+    stated, absent = (intent.version, intent.absent) if intent else (None, False)
+    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent)
 
 
 def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
@@ -76,6 +144,8 @@ def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: dateti
         return DRIFT, f"git says {_version(reported.to_version)}"
     if intent is None:
         return OPEN, "not in registry.yaml"
+    if view.compared.blocked and intent.stated and _held(view, alias) != intent.version:
+        return BLOCKED, f"{_version(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it"
     return _resting(view, intent, now)
 
 
@@ -91,6 +161,10 @@ def _resting(view: ModelView, intent: AliasIntent, now: datetime) -> tuple[str, 
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
     standing = next((each for each in view.standings if each.alias == intent.alias), None)
     return IN_STEP if intent.stated else OPEN, standing.reason if standing else ""
+
+
+def _held(view: ModelView, alias: str) -> int | None:
+    return view.observed.aliases.get(alias) if view.observed else None
 
 
 def _version(number: int | None) -> str:

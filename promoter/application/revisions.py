@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 
-from promoter.application.ports import Clock, Documents, Ledger, Repository
+from promoter.application.ports import Clock, Documents, Ledger, Locks, Repository
 from promoter.application.survey import Surveyor
 from promoter.domain.audit import RevisionState
 from promoter.domain.declaration import Declaration
@@ -24,23 +25,34 @@ class Refreshed:
 
 
 _NOTHING: frozenset[str] = frozenset()
+_LOCK = "/revisions"  # no model can have this name
 
 
 class Revisions:
     """Follows the branch. A revision that cannot be used is refused and told; the last good one stays in force."""
 
-    def __init__(self, repository: Repository, documents: Documents, ledger: Ledger, survey: Surveyor, clock: Clock) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        documents: Documents,
+        ledger: Ledger,
+        survey: Surveyor,
+        clock: Clock,
+        locks: Locks,
+    ) -> None:
         """Takes the ports; reads nothing yet."""
         self._repository = repository
         self._documents = documents
         self._ledger = ledger
         self._survey = survey
         self._clock = clock
+        self._locks = locks
         self._lock = RLock()
         self._in_force: Declaration | None = None
         self._before: str | None = None
         self._head: str | None = None
         self._refused: str | None = None
+        self._elsewhere: str | None = None
         self.announce: Callable[[frozenset[str] | None], None] = lambda _: None
         """Called with the models that a new revision concerns (None: possibly all) once it is in force."""
 
@@ -66,11 +78,37 @@ class Revisions:
 
     def refresh(self) -> Refreshed:
         """Fetch, and put the head in force if it can be. Raises `Unavailable` or `Refused` where git cannot be read."""
-        with self._lock:
-            head = self._repository.fetch()
-            if head == self._head and self._in_force is not None:
-                return Refreshed(self._in_force, _NOTHING, self._refused)
-            return self._attempt(head)
+        with self._alone():
+            return self._refresh()
+
+    def catch_up(self) -> None:
+        """Fetch where the ledger shows that another replica has put a revision in force that this one does not know.
+
+        Whoever holds a model's lock calls it before he looks: what the other did to the model is never undone.
+        """
+        last = self._ledger.last_revision(RevisionState.APPLIED)
+        if last in (self._revision, self._elsewhere):
+            return
+        with self._alone():
+            if last not in (self._revision, self._elsewhere):
+                self._refresh()
+                self._elsewhere = last
+
+    @property
+    def _revision(self) -> str | None:
+        return self._in_force.revision if self._in_force else None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """From the fetch to the mark in the ledger no other replica fetches: the last mark is the newest that anybody has."""
+        with self._locks.hold(_LOCK), self._lock:
+            yield
+
+    def _refresh(self) -> Refreshed:
+        head = self._repository.fetch()
+        if head == self._head and self._in_force is not None:
+            return Refreshed(self._in_force, _NOTHING, self._refused)
+        return self._attempt(head)
 
     def _attempt(self, head: str) -> Refreshed:
         self._ledger.mark_revision(head, RevisionState.ATTEMPTED, self._clock.now())
@@ -89,9 +127,13 @@ class Revisions:
 
     def adopt(self, declaration: Declaration, base: Declaration) -> None:
         """Put a commit of Promoter's own in force without another fetch, unless something newer already is."""
-        with self._lock:
-            if self._in_force is base:
+        with self._alone():
+            if self._in_force is not base:
+                return
+            if self._ledger.last_revision(RevisionState.APPLIED) == base.revision:
                 self._put_in_force(declaration, base)
+            else:
+                self._refresh()
 
     def _put_in_force(self, declaration: Declaration, last: Declaration | None) -> None:
         if declaration.revision:
@@ -105,6 +147,8 @@ class Revisions:
         self._head, self._refused = head, why
         if self._in_force is None:
             self._in_force = self._last_good(head)
+            if self._in_force is not None:
+                self.announce(None)
             return Refreshed(self._in_force, None, why)
         return Refreshed(self._in_force, _NOTHING, why)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
@@ -20,25 +19,41 @@ log = structlog.get_logger(__name__)
 GIT, REGISTRY, MODEL = "git", "registry", "model:"
 
 
-@dataclass
 class Health:
-    """Which parts of the world did not answer when last asked: part to what it said. Empty: all well."""
+    """What did not answer when last asked. Kept by key, so that one model's success hides no other's failure."""
 
-    trouble: dict[str, str] = field(default_factory=dict)
-    checked: datetime | None = None
-    _lock: Lock = field(default_factory=Lock)
+    def __init__(self) -> None:
+        """All is well as long as nobody says otherwise."""
+        self.checked: datetime | None = None
+        """When the registry was last looked at."""
+        self._failed: dict[str, OutsideError] = {}
+        self._lock = Lock()
 
-    def good(self, at: datetime, *parts: str) -> None:
-        """These parts answered."""
+    @property
+    def trouble(self) -> Mapping[str, str]:
+        """Part of the world to what it said last. Empty: all well."""
         with self._lock:
-            self.checked = at
-            for part in parts:
-                self.trouble.pop(part, None)
+            return {error.what: error.message for error in self._failed.values()}
 
-    def bad(self, error: OutsideError) -> None:
-        """That part did not."""
+    def good(self, key: str, at: datetime) -> None:
+        """A look at the key went through."""
         with self._lock:
-            self.trouble[error.what] = error.message
+            if key != GIT:
+                self.checked = at
+            self._failed.pop(key, None)
+
+    def bad(self, key: str, error: OutsideError) -> None:
+        """A look at the key did not."""
+        with self._lock:
+            self._failed.pop(key, None)
+            self._failed[key] = error
+
+    def only(self, models: frozenset[str]) -> None:
+        """Only these models still have to be looked at: what was wrong with others is over."""
+        with self._lock:
+            over = [key for key in self._failed if key.startswith(MODEL) and key.removeprefix(MODEL) not in models]
+            for key in over:
+                del self._failed[key]
 
 
 class Watch:
@@ -53,14 +68,15 @@ class Watch:
         self._revisions = revisions
         self._clock = clock
         self._backoff = backoff
-        self._views: dict[str, ModelView] = {}
+        self._lock = Lock()
+        self._views: dict[str, tuple[datetime, ModelView]] = {}
         self._failures: dict[str, int] = {}
         revisions.announce = self._announce
 
     @property
     def views(self) -> Mapping[str, ModelView]:
         """The latest view of each model."""
-        return dict(self._views)
+        return {name: view for name, (_, view) in self._views.items()}
 
     @property
     def revisions(self) -> Revisions:
@@ -74,42 +90,38 @@ class Watch:
         except Unavailable as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = self._backoff(failures)
-            self.health.bad(error)
+            self.health.bad(key, error)
             log.warning("not now, looking again", key=key, error=str(error), seconds=round(delay, 1))
             return delay
         except Refused as error:
-            if error.what != "plan":
-                self.health.bad(error)
+            self.health.bad(key, error)
             log.error("a person has to act", key=key, error=str(error))
             return None
         self._failures.pop(key, None)
+        self.health.good(key, self._clock.now())
         return None
 
     def _look(self, key: str, trigger: str) -> None:
         if key == GIT:
             refreshed = self._revisions.refresh()
-            self.health.good(self._clock.now(), "git")
             if refreshed.refused:
                 log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
         elif key == REGISTRY:
             self._survey(trigger)
         else:
             self._keep(self._looker.one(key.removeprefix(MODEL), trigger))
-            self.health.good(self._clock.now(), "MLflow", "ledger")
 
     def _survey(self, trigger: str) -> None:
         view = self._looker.all()
         if view is None:
             return
-        self.health.good(self._clock.now(), "MLflow", "ledger")
-        self._views = dict(view.models)
-        if view.plan.refused:
-            self.health.bad(Refused("plan", view.plan.refused))
-            log.error("the plan is refused", why=view.plan.refused)
-        else:
-            self.health.good(self._clock.now(), "plan")
-        for name in sorted(view.restless | self._looker.unfinished()):
+        self._keep(view, whole=True)
+        due = view.restless | self._looker.unfinished()
+        self.health.only(due)
+        for name in sorted(due):
             self.put(MODEL + name, trigger)
+        if view.plan.refused:
+            raise Refused("plan", view.plan.refused)
 
     def _announce(self, models: frozenset[str] | None) -> None:
         if models is None:
@@ -118,6 +130,13 @@ class Watch:
         for name in sorted(models):
             self.put(MODEL + name, "git")
 
-    def _keep(self, view: View | None) -> None:
-        if view is not None:
-            self._views.update(view.models)
+    def _keep(self, view: View | None, *, whole: bool = False) -> None:
+        """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""
+        if view is None:
+            return
+        with self._lock:
+            kept = self._views
+            news = {name: (view.at, each) for name, each in view.models.items()}
+            older = {name for name in news if name in kept and kept[name][0] > view.at}
+            self._views = {} if whole else dict(kept)
+            self._views.update({name: kept[name] if name in older else new for name, new in news.items()})

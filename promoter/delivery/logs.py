@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from threading import Lock
+from typing import Any, TextIO
 
 import structlog
 
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^/\s:@]*(?::[^/\s@]*)?@")
+_CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^\s\"'<>]*@")
+"""Up to the last @, since passwords hold slashes and @ of their own. A plain @ later in a URL is lost as well."""
 _SECRET_NAMES = ("secret", "token", "password", "authorization", "signature")
+_CONTROLS = {number: f"\\x{number:02x}" for number in (*range(9), *range(11, 32), *range(127, 160))}
+"""What would move a terminal's cursor or colour its text, but for tab and newline."""
 
 
 def redact(text: str) -> str:
@@ -19,22 +24,60 @@ def redact(text: str) -> str:
     return _CREDENTIALS.sub(r"\1***@", text)
 
 
+def _clean(key: str, value: Any) -> Any:
+    if any(name in key.lower() for name in _SECRET_NAMES):
+        return "***"
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _clean(str(name), each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", each) for each in value]
+    return redact(str(value))
+
+
 def _without_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if any(name in key.lower() for name in _SECRET_NAMES):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = redact(value)
-    return event
+    return {key: _clean(key, value) for key, value in event.items()}
+
+
+def _printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What others sent stays on its line, and leaves the terminal as it is; newlines in values are quoted anyway."""
+    shown = {key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()}
+    shown["event"] = str(shown.get("event", "")).replace("\n", "\\n")
+    return shown
+
+
+class _Lines:
+    """A stream. A log that cannot be written, for a full disk or a closed pipe, must not stop the work that it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = Lock()
+
+    def msg(self, line: str) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+class _Forward(logging.Handler):
+    """What libraries log, in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        logger.log(max(record.levelno, logging.DEBUG), record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def configure(style: str, level: str = "info") -> None:
     """`style`: `text` or `json`. Standard logging (of libraries) goes the same way, from warnings up."""
     number = logging.getLevelName(level.upper())
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
+    lines = _Lines(sys.stderr)
+    renderers: list[Any] = (
+        [structlog.processors.JSONRenderer()]
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     )
     structlog.configure(
         processors=[
@@ -43,10 +86,10 @@ def configure(style: str, level: str = "info") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _without_secrets,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)

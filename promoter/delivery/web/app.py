@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from promoter.application.ports import Clock, Ledger
@@ -18,11 +18,13 @@ from promoter.settings import Settings
 log = structlog.get_logger(__name__)
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+FOR_PROGRAMS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(health.blueprint(parts.watch, parts.depth))
     app.register_blueprint(api.blueprint(parts.watch, parts.ledger, parts.clock, parts.put))
     app.register_blueprint(page.blueprint(parts.watch, parts.ledger, parts.clock))
-    app.template_filter("moment")(lambda at: f"{at:%Y-%m-%d %H:%M:%S}")
 
     @app.after_request
     def harden(response: Response) -> Response:
@@ -56,15 +57,34 @@ def create_app(parts: Parts) -> Flask:
         return response
 
     @app.errorhandler(OutsideError)
-    def outside(error: OutsideError) -> tuple[Response, int]:
-        log.warning("request could not be answered", error=str(error))
-        return jsonify({"error": error.message}), 503
+    def outside(error: OutsideError) -> Response:
+        log.warning("request could not be answered", path=request.path[:100], error=str(error))
+        return _told(503, f"{error.what}: {error.message}")
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        status = error.code or 500
+        if request.path.startswith("/webhooks/"):
+            log.warning("webhook", status=status, result=error.name, path=request.path[:100])
+        answer = _told(status, error.description or error.name)
+        for name, value in error.get_headers():
+            if name in ("Allow", "Location"):
+                answer.headers[name] = value
+        return answer
 
     @app.errorhandler(Exception)
-    def unforeseen(error: Exception) -> tuple[Response, int] | HTTPException:
-        if isinstance(error, HTTPException):
-            return error
-        log.error("request failed in an unforeseen way", exc_info=error)
-        return jsonify({"error": "internal error, see the log"}), 500
+    def unforeseen(error: Exception) -> Response:
+        log.error("request failed in an unforeseen way", path=request.path[:100], exc_info=error)
+        return _told(500, "internal error, see the log")
 
     return app
+
+
+def _told(status: int, message: str) -> Response:
+    """JSON for programs, a page for people."""
+    if request.path.startswith(FOR_PROGRAMS):
+        answer = jsonify({"schema": api.SCHEMA, "error": message})
+    else:
+        answer = Response(render_template("error.html", status=status, message=message), mimetype="text/html")
+    answer.status_code = status
+    return answer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from flask import Flask
@@ -18,19 +21,63 @@ log = structlog.get_logger(__name__)
 
 THREADS = 16
 CONNECTIONS = 1_000
+READ_LIMIT = 2 * BODY_LIMIT
+"""Waitress counts the framing of chunks too. What lies between the limits is read, and refused by the application."""
+LINGER_SECONDS = 2.0
 
 
-class _LoggedError(ErrorTask):  # type: ignore[misc]
+class _Refusal(ErrorTask):  # type: ignore[misc]
     """What waitress itself refuses (too large, malformed) never reaches the application: it gets its log line here."""
 
     def execute(self) -> None:
         error = self.request.error
-        log.warning("request refused", status=error.code, reason=error.reason, path=str(self.request.path)[:100])
+        # A request whose first line cannot be read has no path.
+        path = str(getattr(self.request, "path", "?"))[:100]
+        log.warning("request refused", status=error.code, reason=error.reason, path=path)
+        self.channel.lingers = True
         super().execute()
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    error_task_class = _LoggedError
+    """A connection. After a refusal it goes on reading for a moment.
+
+    A socket that is closed with unread bytes resets the connection, and the sender never sees why (RFC 9112, 9.6).
+    """
+
+    error_task_class = _Refusal
+    close_when_flushed: bool
+    lingers = False
+    _until: float | None = None
+
+    def readable(self) -> bool:
+        return self._until is not None or bool(super().readable())
+
+    def handle_read(self) -> None:
+        if self._until is None:
+            super().handle_read()
+            return
+        try:
+            self.recv(self.adj.recv_bytes)
+        except OSError:
+            self.will_close = True
+
+    def writable(self) -> bool:
+        if self._until is not None and time.monotonic() > self._until:
+            self.will_close = True
+        return bool(super().writable())
+
+    def handle_write(self) -> None:
+        if not (self.lingers and self.close_when_flushed):
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if not self.total_outbufs_len:
+            self.close_when_flushed = False
+            self._until = time.monotonic() + LINGER_SECONDS
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.will_close = True
 
 
 class WebServer:
@@ -38,22 +85,19 @@ class WebServer:
 
     def __init__(self, app: Flask, host: str, port: int) -> None:
         """Listens at once (port 0: any free one). Raises `Refused` where the address cannot be had."""
-        try:
-            self._server = create_server(
-                app,
-                host=host,
-                port=port,
-                threads=THREADS,
-                connection_limit=CONNECTIONS,
-                max_request_body_size=BODY_LIMIT,
-                clear_untrusted_proxy_headers=True,
-                ident=None,
-            )
-        except OSError as error:
-            fix = "another program has it, or it is not an address of this host: set PROMOTER_LISTEN"
-            raise Refused("web", f"cannot listen on {host}:{port}: {error.strerror}", fix) from None
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits for a thread
+        self._server = create_server(
+            app,
+            sockets=[_listen(host, port)],
+            threads=THREADS,
+            connection_limit=CONNECTIONS,
+            max_request_body_size=READ_LIMIT,
+            asyncore_use_poll=True,  # select() knows no descriptor above 1,023
+            clear_untrusted_proxy_headers=True,
+            ident=None,
+        )
         self._server.channel_class = _Channel
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     @property
     def port(self) -> int:
@@ -65,19 +109,48 @@ class WebServer:
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Take no new connection, let running requests finish, then close."""
+        """Take no new connection, let running requests finish for up to `timeout` seconds, then close."""
         server = self._server
-        server.del_channel()
-        server.socket.close()
+        self._in_loop(self._turn_away)
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline and any(c.requests or c.total_outbufs_len for c in server.active_channels.values()):
-            time.sleep(0.02)
+        while time.monotonic() < deadline and self._busy():
+            time.sleep(0.01)
         server.task_dispatcher.shutdown()
-        for channel in list(server.active_channels.values()):
-            channel.handle_close()
+        self._in_loop(self._hang_up)
 
-    def _run(self) -> None:
-        try:
-            self._server.run()
-        except OSError:
-            log.debug("the listening socket was closed")
+    def _busy(self) -> bool:
+        return any(channel.requests or channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
+
+    def _in_loop(self, step: Callable[[], None]) -> None:
+        """Sockets are closed by the thread that polls them, or by this one where it does not run."""
+        done = threading.Event()
+
+        def stepped() -> None:
+            step()
+            done.set()
+
+        if self._thread.is_alive():
+            self._server.trigger.pull_trigger(stepped)
+            done.wait(5)
+        else:
+            stepped()
+
+    def _turn_away(self) -> None:
+        self._server.del_channel()
+        self._server.socket.close()
+
+    def _hang_up(self) -> None:
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.trigger.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """One socket, also for a name with several addresses."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
+    except OSError as error:
+        fix = "another program has it, or it is not an address of this host: set PROMOTER_LISTEN"
+        raise Refused("web", f"cannot listen on {host}:{port}: {error.strerror}", fix) from None

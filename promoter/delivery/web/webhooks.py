@@ -16,6 +16,7 @@ from promoter.application.watch import GIT, MODEL, Watch
 from promoter.delivery.web import signatures
 from promoter.domain.audit import Delivery
 from promoter.domain.faults import OutsideError
+from promoter.domain.names import model_name
 from promoter.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class Receiver:
         event = f"{entity}.{action}"
         if entity not in MLFLOW_ENTITIES:
             return Hint(None, event)
-        name = _text(data, "name")
+        name = _model(data)
         declaration = self.watch.revisions.in_force
         if declaration is not None and not declaration.desired.manages(name):
             return Hint(None, event, name)
@@ -136,9 +137,23 @@ def _body() -> bytes:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise Malformed("the body is not JSON") from None
+
+
+def _no_number(_word: str) -> None:
+    """`NaN` and `Infinity`, which Python reads and JSON does not know."""
+    raise ValueError
+
+
+def _model(data: dict[str, Any]) -> str:
+    try:
+        name = model_name(_text(data, "name"))
+        name.encode()  # half a surrogate pair can be written in JSON, and nowhere be kept
+    except ValueError:
+        raise Malformed("`name` is not a model name") from None
+    return name
 
 
 def _mapping(told: Any, key: str) -> dict[str, Any]:
