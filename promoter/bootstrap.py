@@ -20,6 +20,11 @@ from promoter.settings import Settings
 if TYPE_CHECKING:
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 
+_NEEDED = {
+    "mlflow_tracking_uri": ("MLFLOW_TRACKING_URI", "set it to the address of the MLflow server"),
+    "repo": ("PROMOTER_REPO", "set it to the URL or the path of the repository that holds registry.yaml"),
+}
+
 
 @dataclass
 class World:
@@ -29,6 +34,12 @@ class World:
     """
 
     settings: Settings
+
+    def require(self, *names: str) -> None:
+        """Raises `Faults` with every one of these settings that is not set, and what to set it to."""
+        missing = [name for name in names if not getattr(self.settings, name)]
+        if missing:
+            raise Faults(Fault(f"{_NEEDED[name][0]} is not set", fix=_NEEDED[name][1]) for name in missing)
 
     @cached_property
     def clock(self) -> Clock:
@@ -60,9 +71,8 @@ class World:
 
     @property
     def _tracking_uri(self) -> str:
-        if not self.settings.mlflow_tracking_uri:
-            raise Faults([Fault("MLFLOW_TRACKING_URI is not set", fix="set it to the address of the MLflow server")])
-        return self.settings.mlflow_tracking_uri
+        self.require("mlflow_tracking_uri")
+        return self.settings.mlflow_tracking_uri or ""
 
     @cached_property
     def repository(self) -> Repository:
@@ -70,11 +80,9 @@ class World:
         from promoter.adapters.git.repository import GitRepository
 
         settings = self.settings
-        if not settings.repo:
-            fix = "set it to the URL or the path of the repository that holds registry.yaml"
-            raise Faults([Fault("PROMOTER_REPO is not set", fix=fix)])
+        self.require("repo")
         return GitRepository(
-            settings.repo, settings.branch, settings.mirror_path, token=settings.git_token, author=settings.author
+            settings.repo or "", settings.branch, settings.mirror_path, token=settings.git_token, author=settings.author
         )
 
     @cached_property

@@ -20,6 +20,7 @@ from promoter.settings import Settings
 log = structlog.get_logger(__name__)
 
 WORKERS = 4
+WAKE_SECONDS = 0.5
 JITTER_SHARE = 0.1
 """Replicas that start together drift apart, so that MLflow is not asked by all at once."""
 
@@ -30,6 +31,7 @@ class Daemon:
     def __init__(self, world: World) -> None:
         """Opens the ledger, takes the address; looks at nothing yet. Raises `Refused` or `Faults` where that fails."""
         settings = world.settings
+        world.require("mlflow_tracking_uri", "repo")
         self._interval = settings.poll_interval
         self.watch: Watch = world.watch(backoff)
         self.queue = KeyedQueue(self.watch.run, workers=WORKERS)
@@ -75,7 +77,8 @@ def run(settings: Settings) -> None:
     daemon.start()
     host, _ = settings.host_and_port
     log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch)
-    stopping.wait()
+    while not stopping.wait(WAKE_SECONDS):
+        pass  # a signal that the system hands to another thread is noticed only when this one wakes
     log.info("stopping")
     daemon.stop()
     log.info("stopped")

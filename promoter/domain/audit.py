@@ -151,7 +151,7 @@ def moved(record: AuditRecord) -> bool:
 def spans(records: list[AuditRecord]) -> list[Span]:
     """Who held one alias when, oldest first, from that alias's records in ascending order."""
     facts = [record.fact for record in records if moved(record)]
-    ends = [fact.at for fact in facts[1:]] + [None]
+    ends = [*(fact.at for fact in facts[1:]), None][: len(facts)]
     found = [
         Span(fact.to_version, fact.at, end, fact.revision, fact.actor, fact.reason)
         for fact, end in zip(facts, ends, strict=True)

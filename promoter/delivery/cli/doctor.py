@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LONG_ENOUGH = 16
 """Characters of a secret below which it can be guessed."""
+REACH = "see that it runs, that its address is right, and that this host reaches it"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _safely(name: str, check: Callable[[World], Checkup], built: World) -> Check
     try:
         return check(built)
     except OutsideError as error:
-        return Checkup(name, good=False, said=error.message, fix=error.fix)
+        return Checkup(name, good=False, said=error.message, fix=error.fix or REACH)
     except Faults as faults:
         first = faults.faults[0]
         more = f" (and {len(faults.faults) - 1} more)" if len(faults.faults) > 1 else ""

@@ -26,7 +26,8 @@ def plan(output: FormatOption = Format.TEXT) -> None:
     Example: promoter plan --format markdown
     """
     built = world()
-    view = built.reading_survey(declared(built))
+    declaration = declared(built)
+    view = built.reading_survey(declaration)
     _tell(view.plan, output)
     if view.plan.blocked or view.plan.refused:
         raise typer.Exit(BLOCKED)

@@ -1,0 +1,45 @@
+"""Spans: who held an alias when, from its records."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from strategies import NOW
+
+from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, spans
+
+
+def record(number: int, was: int | None, now: int | None, outcome: Outcome | None = None) -> AuditRecord:
+    """The record of that number, a minute after the one before."""
+    kind = Kind.CHANGE if outcome else Kind.OBSERVED
+    return AuditRecord(number, NewRecord(minute(number), kind, "fraud", "champion", was, now, outcome=outcome))
+
+
+def minute(number: int) -> datetime:
+    """That many minutes from now."""
+    return NOW + timedelta(minutes=number)
+
+
+def test_no_record_is_no_span() -> None:
+    """An alias that the ledger does not know has no history."""
+    assert spans([]) == []
+
+
+def test_spans_follow_what_moved_and_say_where_the_ledger_does_not_know() -> None:
+    """Intents and failures move nothing; what held before the first record did so since an unknown time."""
+    found = spans(
+        [
+            record(1, 3, 4, Outcome.INTENDED),
+            record(2, 3, 4, Outcome.APPLIED),
+            record(3, 4, 5, Outcome.INTENDED),
+            record(4, 4, 5, Outcome.FAILED),
+            record(5, 4, None),
+            record(6, None, 5, Outcome.RECOVERED),
+        ]
+    )
+    assert [(span.version, span.since, span.until) for span in found] == [
+        (3, None, minute(2)),
+        (4, minute(2), minute(5)),
+        (None, minute(5), minute(6)),
+        (5, minute(6), None),
+    ]
