@@ -100,8 +100,6 @@ class KeyedQueue:
                     key, trigger = self._waiting.popitem(last=False)
                     self._running.add(key)
                     self._due.pop(key, None)
-                    # Who watched the next date is busy now: another one takes over the watch, and what else became due.
-                    self._condition.notify()
                     return key, trigger
                 timeout = self._later[0][0] - time.monotonic() if self._later else None
                 self._condition.wait(timeout)

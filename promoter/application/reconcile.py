@@ -17,7 +17,7 @@ from promoter.domain.plan import Cause, Change
 
 log = structlog.get_logger(__name__)
 
-PROMOTER = "promoter"
+PROMOTER = "Promoter"
 
 
 class Ending(StrEnum):

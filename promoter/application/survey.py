@@ -88,7 +88,7 @@ class Surveyor:
         views = {}
         for name, intent in intents.items():
             seen, was_settled, was_known = observed.get(name), settled.get(name, {}), known.get(name, {})
-            moves = _moves(intent, seen, was_known, at, declaration.revision)
+            moves = _moves(intent, seen, was_known, at)
             agreed = _agreed(intent, seen, was_settled)
             views[name] = ModelView(
                 intent=intent,
@@ -203,9 +203,8 @@ def _moves(
     observed: ObservedModel | None,
     known: Mapping[str, int | None],
     at: datetime,
-    revision: str | None,
 ) -> tuple[NewRecord, ...]:
-    """Managed aliases that stand elsewhere than the ledger last saw them. The actor is unknown: MLflow keeps none."""
+    """Managed aliases that stand elsewhere than the ledger last saw them. Neither actor nor revision is known."""
     held = observed.aliases if observed else {}
     records: list[NewRecord] = []
     for alias in sorted(intent.aliases.keys() | known.keys() if observed else known.keys()):
@@ -213,7 +212,7 @@ def _moves(
         if was == now:
             continue
         reason = "moved outside Promoter" if alias in known else "first seen"
-        records.append(NewRecord(at, Kind.OBSERVED, intent.name, alias, was, now, revision=revision, reason=reason))
+        records.append(NewRecord(at, Kind.OBSERVED, intent.name, alias, was, now, reason=reason))
     return tuple(records)
 
 

@@ -1,0 +1,189 @@
+"""In-memory stand-ins for MLflow's registry and for the git repository; `test_contracts.py` holds them to the real ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from promoter.application.ports import Commit, Sources
+from promoter.domain.faults import Overtaken, Refused
+from promoter.domain.observed import ModelVersion, ObservedModel, Run
+from promoter.domain.verdict import Finding, Verdict
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """Stands still until told otherwise."""
+
+    def __init__(self) -> None:
+        """Noon."""
+        self.at = START
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.at
+
+    def pass_time(self, **delta: float) -> None:
+        """As `timedelta` takes it."""
+        self.at += timedelta(**delta)
+
+
+class FakeRegistry:
+    """Models in a mapping. `on` is called with each call's name before it is done, and may raise or meddle."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.models: dict[str, ObservedModel] = {}
+        self.all_runs: dict[str, Run] = {}
+        self.unfit: set[tuple[str, int]] = set()
+        self.calls: list[tuple[object, ...]] = []
+        self.on: Callable[[str], None] = lambda _call: None
+
+    def version(self, model: str, tags: Mapping[str, str] | None = None, status: str = "FINISHED", **metrics: float) -> int:
+        """Register the next version, from a run of its own."""
+        seen = self.models.setdefault(model, ObservedModel(model))
+        number = (seen.newest or 0) + 1
+        run = Run(f"{model}-{number}", status, metrics)
+        self.all_runs[run.run_id] = run
+        made = ModelVersion(number, START, run.run_id, tags=dict(tags or {}))
+        self.models[model] = replace(seen, versions={**seen.versions, number: made})
+        return number
+
+    def tag(self, model: str, number: int, **tags: str) -> None:
+        """Set tags of a version."""
+        seen = self.models[model]
+        tagged = replace(seen.versions[number], tags={**seen.versions[number].tags, **tags})
+        self.models[model] = replace(seen, versions={**seen.versions, number: tagged})
+
+    def place(self, model: str, alias: str, version: int | None) -> None:
+        """Move an alias past Promoter."""
+        seen = self.models[model]
+        held = {name: number for name, number in seen.aliases.items() if name != alias}
+        self.models[model] = replace(seen, aliases=held if version is None else {**held, alias: version})
+
+    @property
+    def writes(self) -> list[tuple[object, ...]]:
+        """The calls that wrote."""
+        return [call for call in self.calls if call[0] in ("set_alias", "delete_alias")]
+
+    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+        """As the port says."""
+        self._called("observe", None if names is None else frozenset(names))
+        return {name: model for name, model in self.models.items() if names is None or name in names}
+
+    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+        """As the port says."""
+        self._called("runs", frozenset(run_ids))
+        return {run_id: self.all_runs[run_id] for run_id in run_ids if run_id in self.all_runs}
+
+    def aliases(self, model: str) -> Mapping[str, int] | None:
+        """As the port says."""
+        self._called("aliases", model)
+        return dict(self.models[model].aliases) if model in self.models else None
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """As the port says."""
+        self._called("set_alias", model, alias, version)
+        if model not in self.models or version not in self.models[model].versions:
+            raise Refused("MLflow", "no such model or version")
+        self.place(model, alias, version)
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """As the port says."""
+        self._called("delete_alias", model, alias)
+        if model not in self.models:
+            raise Refused("MLflow", "no such model")
+        self.place(model, alias, None)
+
+    def readiness(self, model: str, version: int) -> Finding:
+        """As the port says."""
+        self._called("readiness", model, version)
+        verdict = Verdict.FAIL if (model, version) in self.unfit else Verdict.PASS
+        return Finding("ready", verdict, None, "an artifact that loads")
+
+    def _called(self, *call: object) -> None:
+        self.calls.append(call)
+        self.on(str(call[0]))
+
+
+@dataclass
+class FakeRepository:
+    """A branch as a list of commits. `before_commit` is called once, before the next commit of Promoter's."""
+
+    history: list[tuple[Commit, dict[str, bytes]]] = field(default_factory=list)
+    before_commit: Callable[[], object] | None = None
+    trouble: Exception | None = None
+
+    def push(self, files: Mapping[str, bytes], subject: str = "By hand", author: str = "Ada <ada@example.org>") -> str:
+        """Somebody's commit on top; its revision."""
+        content = {**(self.history[-1][1] if self.history else {}), **files}
+        told = repr((len(self.history), subject, sorted(content.items()), [each.revision for each, _ in self.history[-1:]]))
+        revision = hashlib.sha1(told.encode()).hexdigest()
+        self.history.append((Commit(revision, author, START, subject), content))
+        return revision
+
+    @property
+    def head(self) -> str:
+        """The newest revision."""
+        return self.history[-1][0].revision
+
+    @property
+    def subjects(self) -> list[str]:
+        """Of every commit, oldest first."""
+        return [commit.subject for commit, _ in self.history]
+
+    def fetch(self) -> str:
+        """As the port says."""
+        if self.trouble:
+            raise self.trouble
+        return self.head
+
+    def read(self, revision: str) -> Sources:
+        """As the port says."""
+        return self.history[self._index(revision)][1]
+
+    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
+        """As the port says."""
+        known = {commit.revision for commit, _ in self.history}
+        first = self._index(base) + 1 if base in known and base else 0
+        touching = [
+            commit
+            for index, (commit, files) in enumerate(self.history[: self._index(head) + 1])
+            if index >= first and files.get(path) != (self.history[index - 1][1].get(path) if index else None)
+        ]
+        return touching if base in known else touching[-1:]
+
+    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+        """As the port says."""
+        meddle, self.before_commit = self.before_commit, None
+        if meddle:
+            meddle()
+        if self.read(base).get(path) == content:
+            return base
+        if base != self.head:
+            raise Overtaken("git", "somebody else pushed first")
+        return self.push({path: content}, message.splitlines()[0], "Promoter <promoter@localhost>")
+
+    def _index(self, revision: str) -> int:
+        found = [index for index, (commit, _) in enumerate(self.history) if commit.revision == revision]
+        if not found:
+            raise Refused("git", f"commit {revision} is not known here")
+        return found[0]
+
+
+class FreeLocks:
+    """Locks in a world with one thread; remembers the order in which they were taken."""
+
+    def __init__(self) -> None:
+        """None taken."""
+        self.taken: list[str] = []
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """As the port says."""
+        self.taken.append(key)
+        yield

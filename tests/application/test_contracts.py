@@ -1,0 +1,88 @@
+"""What the use cases rely on, asked of the fakes and of the real adapters alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from promoter.adapters.git.repository import GitRepository
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.application.ports import Registry, Repository
+from promoter.domain.faults import Overtaken, Refused
+from tests.application.fakes import FakeRegistry, FakeRepository
+from tests.fixtures_git import Colleague
+from tests.seeding import make_version
+
+Register = Callable[[str, float], int]
+Push = Callable[[Mapping[str, bytes], str], str]
+KINDS = ["fake", "real"]
+
+
+@pytest.fixture(params=KINDS)
+def some_registry(request: pytest.FixtureRequest) -> tuple[Registry, Register]:
+    """A registry, and how to register a version in it with a metric `auc`."""
+    if request.param == "fake":
+        fake = FakeRegistry()
+        return fake, lambda model, auc: fake.version(model, auc=auc)
+    client: Any = request.getfixturevalue("mlflow_client")
+    real: MlflowRegistry = request.getfixturevalue("registry")
+    return real, lambda model, auc: make_version(client, model, {"auc": auc}, mlmodel=None)
+
+
+@pytest.fixture(params=KINDS)
+def some_repository(request: pytest.FixtureRequest) -> tuple[Repository, Push]:
+    """A repository with one commit, and how somebody else pushes there."""
+    if request.param == "fake":
+        fake = FakeRepository()
+        fake.push({"registry.yaml": b"version: 1\nmodels: {}\n"})
+        return fake, fake.push
+    real: GitRepository = request.getfixturevalue("git_repository")
+    colleague: Colleague = request.getfixturevalue("colleague")
+    return real, colleague.push
+
+
+def test_registry(some_registry: tuple[Registry, Register], fresh_name: str) -> None:
+    """What was registered is observed with its run; aliases move, and go; what is not there is absent, or refused."""
+    registry, register = some_registry
+    assert registry.observe([fresh_name]) == {}
+    assert registry.aliases(fresh_name) is None
+    assert [register(fresh_name, auc) for auc in (0.8, 0.9)] == [1, 2]
+    registry.set_alias(fresh_name, "champion", 1)
+    registry.set_alias(fresh_name, "champion", 2)
+    observed = registry.observe([fresh_name, "no-such-model"])
+    assert observed.keys() == {fresh_name}
+    assert observed[fresh_name].aliases == {"champion": 2}
+    assert observed[fresh_name].newest == 2
+    run_id = observed[fresh_name].versions[2].run_id or ""
+    assert {key: (run.status, run.metrics) for key, run in registry.runs([run_id, "0" * 32]).items()} == {
+        run_id: ("FINISHED", {"auc": 0.9})
+    }
+    registry.delete_alias(fresh_name, "champion")
+    registry.delete_alias(fresh_name, "champion")
+    assert registry.aliases(fresh_name) == {}
+    with pytest.raises(Refused):
+        registry.set_alias(fresh_name, "champion", 99)
+
+
+def test_repository(some_repository: tuple[Repository, Push]) -> None:
+    """Reads by revision, commits by compare-and-swap, writes nothing for nothing, and knows who touched the file."""
+    repository, push = some_repository
+    first = repository.fetch()
+    second = push({"registry.yaml": b"version: 1\nmodels: {m: {}}\n"}, "Add m")
+    push({"policies/p.yaml": b"version: 1\nrules: []\n"}, "Add p")
+    head = repository.fetch()
+    assert repository.read(first)["registry.yaml"] == b"version: 1\nmodels: {}\n"
+    assert repository.read(head)["registry.yaml"] == b"version: 1\nmodels: {m: {}}\n"
+    assert [commit.revision for commit in repository.commits(first, head, "registry.yaml")] == [second]
+    assert repository.commits(head, head, "registry.yaml") == []
+    assert [commit.subject for commit in repository.commits(None, head, "registry.yaml")] == ["Add m"]
+    assert repository.commit(head, "registry.yaml", b"version: 1\nmodels: {m: {}}\n", "Nothing") == head
+    new = repository.commit(head, "registry.yaml", b"version: 1\nmodels: {n: {}}\n", "Rename\n\nBecause.")
+    assert repository.fetch() == new
+    assert [commit.subject for commit in repository.commits(head, new, "registry.yaml")] == ["Rename"]
+    with pytest.raises(Overtaken):
+        repository.commit(head, "registry.yaml", b"version: 1\nmodels: {o: {}}\n", "Late")
+    with pytest.raises(Refused):
+        repository.read("0" * 40)

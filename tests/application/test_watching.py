@@ -1,0 +1,87 @@
+"""What the daemon does with a key: faults of the world become pauses and words, and one model's never stop another's."""
+
+from __future__ import annotations
+
+from promoter.application.watch import GIT, REGISTRY
+from promoter.domain.faults import Refused, Unavailable
+from tests.application.conftest import Office
+
+
+def test_pauses_grow_and_end(office: Office) -> None:
+    """Each failure in a row counts for the next pause; a success ends the count, and the trouble."""
+    office.mlflow.version("m")
+    office.commit("m: {aliases: {champion: 1}}")
+    office.git.trouble = Unavailable("git", "gone")
+    watch = office.watch(lambda failures: 10.0 * failures)
+    assert [watch.run(GIT, "poll") for _ in range(3)] == [10.0, 20.0, 30.0]
+    assert watch.health.trouble == {"git": "gone"}
+    office.git.trouble = None
+    assert watch.run(GIT, "poll") is None
+    assert watch.health.trouble == {}
+    office.git.trouble = Unavailable("git", "gone")
+    assert watch.run(GIT, "poll") == 10.0
+
+
+def test_one_model_in_trouble(office: Office) -> None:
+    """Its write is refused; the other model is brought to where git wants it, and the trouble is told until it is over."""
+    for model in "mn":
+        office.mlflow.version(model)
+    office.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+
+    def no_permission(call: str) -> None:
+        if call == "set_alias" and office.mlflow.calls[-1][1] == "m":
+            raise Refused("MLflow", "no permission")
+
+    office.mlflow.on = no_permission
+    watch = office.converge()
+    assert (office.aliases("m"), office.aliases("n")) == ({}, {"champion": 1})
+    assert watch.health.trouble == {"MLflow": "no permission"}
+    office.mlflow.on = lambda _call: None
+    assert watch.run("model:m", "webhook") is None
+    assert watch.health.trouble == {}
+
+
+def test_registry_that_never_rests(office: Office) -> None:
+    """A model that changes under each look is left for the next one, in words, and the trouble ends with it."""
+    for _ in range(2):
+        office.mlflow.version("m")
+    office.commit("m: {aliases: {champion: 1}}")
+    office.converge()
+    watch = office.watch(lambda _: 1.0)
+
+    def restless(call: str) -> None:
+        if call == "aliases":
+            office.mlflow.place("m", "champion", 1)
+        elif call == "observe":
+            office.mlflow.place("m", "champion", 2)
+
+    office.mlflow.on = restless
+    assert watch.run("model:m", "webhook") == 1.0
+    assert "kept changing" in str(watch.health.trouble)
+    office.mlflow.on = lambda _call: None
+    assert watch.run("model:m", "webhook") is None
+    assert watch.health.trouble == {}
+
+
+def test_views_and_what_is_asked_for(office: Office) -> None:
+    """A survey keeps what it saw, and asks for a look only at models where something is to be done."""
+    for model in "mno":
+        office.mlflow.version(model)
+    office.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+    watch = office.converge()
+    asked: list[str] = []
+    watch.put = lambda key, _trigger: asked.append(key)
+    office.mlflow.place("n", "champion", None)
+    watch.run(REGISTRY, "poll")
+    assert asked == ["model:n"]
+    assert watch.views.keys() == {"m", "n"}
+    assert watch.views["n"].observed == office.mlflow.models["n"]
+
+
+def test_nothing_in_force(office: Office) -> None:
+    """Before the first good revision, a survey and a look do nothing and are no trouble."""
+    watch = office.watch(lambda _: 1.0)
+    assert watch.run(REGISTRY, "start") is None
+    assert watch.run("model:m", "webhook") is None
+    assert watch.health.trouble == {}
+    assert office.mlflow.calls == []
