@@ -1,4 +1,4 @@
-"""Signatures: the deliveries that a real MLflow server signed are accepted as they came, within their window, and not otherwise."""
+"""Signatures: what a real MLflow server signed is accepted as it came, within its window, and not otherwise."""
 
 from __future__ import annotations
 
