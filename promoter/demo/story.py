@@ -97,7 +97,7 @@ def _wait(teller: Teller, system: System) -> None:
     teller.table(
         ["", ""],
         [
-            ("Promoter's page", system.page),
+            ("Promoter's page", f"{system.page}/?live=1"),
             ("MLflow UI", f"{system.mlflow.uri}/#/models/{MODEL}"),
             ("git clone", system.git.url),
         ],

@@ -234,3 +234,11 @@ def test_the_daemons_own_fault_is_500_and_one_line(site: Site, log_lines: ReadLi
     assert "Traceback" in line["exception"]
     site.watch.revisions._in_force = None
     assert send_mlflow(site).status == 202
+
+
+@pytest.mark.parametrize("forge", ["gitlab", "gitea"])
+def test_a_sender_whose_signature_cannot_be_checked_is_refused(site: Site, forge: str, log_lines: ReadLines) -> None:
+    """Whatever secret is configured for it: nothing is taken unproven."""
+    assert site.post(f"/webhooks/{forge}", b"{}", {"X-Gitlab-Token": "s", "X-Gitea-Signature": "s"}).status == 401
+    assert site.puts == []
+    assert len(log_lines()) == 1

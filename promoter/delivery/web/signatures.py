@@ -39,6 +39,11 @@ def github(headers: Headers, body: bytes, secret: SecretStr | None) -> str:
     return headers.get("X-GitHub-Delivery", "")[:100]
 
 
+def unknown(_body: bytes) -> str:
+    """A sender whose signatures this version cannot check. Raises `Unsigned`, always."""
+    raise Unsigned("this version takes no webhooks of this sender")
+
+
 def _key(secret: SecretStr | None) -> bytes:
     if secret is None or not secret.get_secret_value():
         raise Unsigned("no secret is configured for this webhook")
