@@ -1,0 +1,52 @@
+"""Fixtures of the end-to-end tests. Servers and daemons are ended by process id, also when a test fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.mlflow import MlflowServer
+from tests.e2e.proxy import Proxy
+from tests.e2e.stage import Stage
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_stage(mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path) -> Iterator[MakeStage]:
+    """Makes stages on the shared MLflow server (or on `client` and `uri`); ends all that was started on them."""
+    with contextlib.ExitStack() as stack:
+
+        def make(name: str = "stage", client: Any = None, uri: str | None = None) -> Stage:
+            folder = tmp_path / name
+            folder.mkdir()
+            remote = stack.enter_context(GitRemote(folder / "remote"))
+            stage = Stage(folder, remote, client or mlflow_client, uri or mlflow_server.uri)
+            stack.callback(lambda: [daemon.kill() for daemon in stage.daemons])
+            return stage
+
+        yield make
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage) -> Stage:
+    """A stage straight on the shared MLflow server."""
+    return make_stage()
+
+
+@pytest.fixture
+def proxy(mlflow_server: MlflowServer) -> Iterator[Proxy]:
+    """A proxy in front of the shared MLflow server."""
+    with Proxy(mlflow_server.uri) as running:
+        yield running
+
+
+@pytest.fixture
+def behind(make_stage: MakeStage, proxy: Proxy) -> Stage:
+    """A stage whose Promoters reach MLflow through the proxy."""
+    return make_stage("behind", uri=proxy.url)

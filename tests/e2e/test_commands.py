@@ -1,0 +1,241 @@
+"""The commands on real servers: what they do, their exit codes, their JSON; and words instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.__main__ import main
+from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+from promoter.demo.servers.mlflow import free_port
+from tests.e2e.proxy import Proxy, Wrong, alias_writes
+from tests.e2e.stage import POLICY, SECRET, Stage, registry_yaml
+from tests.fixtures_git import Colleague
+
+GATED = "{model}: {{aliases: {{champion: {{version: {number}, policy: champion}}, shadow: 1}}}}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Its JSON, whose version is 1."""
+        told: dict[str, Any] = json.loads(self.out)
+        assert told.pop("schema") == 1
+        return told
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command on a stage, in its clone: as the program does, but in this process. Anything unforeseen is raised."""
+
+    def promoter(stage: Stage, *arguments: str, **changed: str) -> Said:
+        with monkeypatch.context() as patched:
+            patched.chdir(stage.folder / "clone")
+            for name, text in stage.environment(**changed).items():
+                if name.startswith(("PROMOTER_", "MLFLOW_")):
+                    patched.setenv(name, text)
+            for name in [name for name, text in changed.items() if not text]:
+                patched.delenv(name)
+            patched.setattr(sys, "argv", ["promoter", *arguments])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+            out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Said(int(str(ended.value.code or 0)), out, err)
+
+    return promoter
+
+
+def cloned(stage: Stage, files: dict[str, bytes] | None = None) -> Colleague:
+    """Somebody's clone of the stage's remote, in which the commands run."""
+    stage.remote.seed(files or {"README.md": b"models\n"})
+    return Colleague(stage.remote, stage.folder / "clone", "any")
+
+
+def test_from_init_to_history(stage: Stage, fresh_name: str, run: Run) -> None:
+    """Init states what is there; a change is planned, applied once it is committed, and told by history and audit."""
+    stage.version(fresh_name, 0.8)
+    stage.version(fresh_name, 0.9)
+    stage.by_hand(fresh_name, "champion", 1)
+    colleague = cloned(stage)
+    file = colleague.folder / "registry.yaml"
+
+    assert run(stage, "init").code == 0
+    assert run(stage, "init").code == 1, "init overwrites nothing"
+    assert run(stage, "validate").code == 0
+    assert run(stage, "plan").code == 0, "init states what is there"
+    file.write_bytes(registry_yaml(GATED.format(model=fresh_name, number=1)))
+    (colleague.folder / "policies/champion.yaml").write_bytes(POLICY)
+    assert run(stage, "plan").code == 2
+    colleague.push({}, "Start")
+    assert run(stage, "apply").code == 0
+    assert run(stage, "plan").code == 0
+
+    file.write_bytes(registry_yaml(GATED.format(model=fresh_name, number=2)))
+    told = run(stage, "plan", "--format", "json")
+    assert told.code == 2
+    assert told.json.keys() >= {"revision", "digest", "changes", "blocked"}
+    assert told.json["revision"] is None, "the working tree is no revision yet"
+    change = told.json["changes"][0]
+    expected = {"model": fresh_name, "alias": "champion", "from": 1, "to": 2, "verdict": "pass"}
+    assert {key: change[key] for key in expected} == expected
+    assert change["decision"]["rules"][0].keys() >= {"rule", "verdict", "value", "expected"}
+    assert run(stage, "apply", PROMOTER_REPO="").code == 1, "what is not committed is not applied"
+    revision = colleague.push({}, "Promote v2")
+    applied = run(stage, "apply", "--format", "json")
+    assert applied.code == 0
+    assert applied.json["revision"] == revision
+    assert stage.aliases(fresh_name) == {"champion": 2, "shadow": 1}
+
+    spans = run(stage, "history", f"{fresh_name}@champion", "--format", "json").json["spans"]
+    assert [span["version"] for span in spans] == [1, 2]
+    assert spans[1].keys() >= {"version", "since", "until", "revision", "actor"}
+    assert (spans[1]["until"], spans[1]["revision"], spans[1]["actor"]) == (None, revision, "Bob <bob@example.org>")
+    records = run(stage, "audit", "list", "--model", fresh_name, "--format", "json").json["records"]
+    assert [record["id"] for record in records] == sorted(record["id"] for record in records)
+    keys = "id at kind model alias from to revision actor trigger policy verdict outcome hash".split()  # noqa: SIM905
+    assert records[-1].keys() >= set(keys)
+    assert (records[-1]["outcome"], records[-1]["policy"], records[-1]["verdict"]) == ("applied", "champion", "pass")
+    assert "Promote v2" in run(stage, "audit", "list", "--format", "markdown").out + run(stage, "audit", "list").out + str(
+        records
+    )
+
+
+def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None:
+    """What the policy does not let through is told with exit code 3, and the rest is done; what MLflow refuses is 1."""
+    behind.version(fresh_name, 0.8)
+    behind.version(fresh_name, 0.7)
+    behind.by_hand(fresh_name, "champion", 1)
+    cloned(behind, {"registry.yaml": registry_yaml(GATED.format(model=fresh_name, number=2)), "policies/champion.yaml": POLICY})
+    planned = run(behind, "plan", "--format", "json")
+    assert planned.code == 3
+    assert [(each["model"], each["alias"]) for each in planned.json["blocked"]] == [(fresh_name, "champion")]
+    explained = run(behind, "explain", f"{fresh_name}@champion", "--format", "json")
+    assert explained.code == 3
+    expected = {"model": fresh_name, "version": 2, "policy": "champion", "verdict": "fail"}
+    assert {key: explained.json[key] for key in expected} == expected
+    assert [rule["verdict"] for rule in explained.json["rules"]] == ["pass", "fail"]
+    assert run(behind, "explain", f"{fresh_name}/1", "--policy", "champion", "--format", "markdown").code == 3
+    assert "0.7" in run(behind, "explain", f"{fresh_name}@champion").out
+
+    with proxy.broken(Wrong.FAILS, alias_writes):
+        failed = run(behind, "apply", "--format", "json")
+    assert failed.code == 1
+    assert list(failed.json["failed"]) == [fresh_name]
+    assert run(behind, "apply").code == 3
+    assert behind.aliases(fresh_name) == {"champion": 1, "shadow": 1}
+    behind.version(fresh_name, 0.9)
+    assert run(behind, "explain", f"{fresh_name}/3", "--policy", "champion").code == 0
+
+
+def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fresh_name: str, run: Run) -> None:
+    """Installed twice it is there once; its test reaches the daemon; doctor sees what is well and what is not."""
+    mlflow_webhooks.remove()
+    stage.version(fresh_name, 0.8)
+    cloned(stage, {"registry.yaml": registry_yaml(f"{fresh_name}: {{aliases: {{champion: 1}}}}")})
+    daemon = stage.daemon(PROMOTER_POLL_INTERVAL="1h")
+    daemon.until_ready()
+    assert run(stage, "webhooks", "test").code == 1, "there is none yet"
+    outcomes = [run(stage, "webhooks", "install", "--url", daemon.url, "--format", "json").json for _ in range(2)]
+    assert [told["outcome"] for told in outcomes] == ["created", "unchanged"]
+    listed = run(stage, "webhooks", "list", "--format", "json")
+    assert [each["url"] for each in listed.json["webhooks"] if each["name"] == "promoter"] == [f"{daemon.url}/webhooks/mlflow"]
+    assert SECRET not in listed.out
+    assert run(stage, "webhooks", "test").code == 0
+    healthy = run(stage, "doctor", "--format", "json")
+    assert healthy.code == 0
+    assert all(check["good"] for check in healthy.json["checks"]), healthy.out
+    assert daemon.stop() == 0
+    ill = run(stage, "doctor", "--format", "json", PROMOTER_REPO="http://127.0.0.1:9/none.git")
+    assert ill.code == 1
+    assert {check["name"] for check in ill.json["checks"] if check["good"] is False} == {"git", "webhook"}
+    assert all(check["fix"] for check in ill.json["checks"] if check["good"] is False)
+    assert SECRET not in ill.out
+    assert run(stage, "webhooks", "remove").out == "removed 1\n"
+    assert run(stage, "webhooks", "remove").out == "removed 0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "no-such-model@champion"),
+        ("explain", "no-such-model/1", "--policy", "champion"),
+        ("explain", "{model}/99", "--policy", "champion"),
+        ("explain", "{model}/1", "--policy", "no-such-policy"),
+        ("explain", "{model}/1"),
+        ("explain", "{model}@no-such-alias"),
+        ("explain", "nonsense"),
+        ("history", "nonsense"),
+        ("plan", "--format", "xml"),
+        ("plan", "--no-such-option"),
+        ("no-such-command",),
+        ("audit", "list", "--limit", "0"),
+        ("apply", "--revision", "main"),
+        ("webhooks", "install", "--url", "not a url"),
+        ("validate", "no/such/folder"),
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments(arguments: tuple[str, ...], stage: Stage, fresh_name: str, run: Run) -> None:
+    """Exit code 1 and a line that says what is wrong: never 2 or 3, which say something of a plan."""
+    stage.version(fresh_name, 0.8)
+    cloned(stage, {"registry.yaml": registry_yaml(GATED.format(model=fresh_name, number=1)), "policies/champion.yaml": POLICY})
+    said = run(stage, *(argument.format(model=fresh_name) for argument in arguments))
+    assert said.code == 1
+    assert said.err.strip()
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "explain m@champion", "init new", "webhooks list", "doctor"])
+def test_nothing_set_or_nobody_there(command: str, stage: Stage, run: Run) -> None:
+    """Without settings, and with a server that is not there, each command says what to do, with exit code 1."""
+    cloned(stage, {"registry.yaml": registry_yaml("m: {aliases: {champion: 1}}")})
+    unset = run(stage, *command.split(), MLFLOW_TRACKING_URI="", PROMOTER_REPO="")
+    assert unset.code == 1
+    assert "MLFLOW_TRACKING_URI" in unset.err + unset.out
+    nobody = run(stage, *command.split(), MLFLOW_TRACKING_URI=f"http://user:hunter2@127.0.0.1:{free_port()}")
+    assert nobody.code == 1
+    assert "refused" in nobody.err + nobody.out
+    assert "hunter2" not in nobody.err + nobody.out
+    assert not (stage.folder / "clone/new").exists(), "init wrote half"
+
+
+def test_faulty_files(stage: Stage, run: Run) -> None:
+    """Every fault at once, with its place, from each command that reads the files."""
+    cloned(stage, {"registry.yaml": b"version: 1\nmodles: {}\nmodels: {m: {aliases: {latest: 0}}}\n"})
+    told = run(stage, "validate", "--format", "json")
+    assert told.code == 1
+    assert told.json["valid"] is False
+    assert {fault["line"] for fault in told.json["faults"]} == {2, 3}
+    for command in ("validate", "plan", "apply", "explain m@champion", "doctor"):
+        said = run(stage, *command.split())
+        assert said.code == 1
+        assert "registry.yaml:2:1" in said.err + said.out, command
+
+
+def test_as_a_program(stage: Stage, tmp_path: Path) -> None:
+    """The program itself, in a folder with nothing in it: words on standard error, nothing else, and no database made."""
+    command = [sys.executable, "-m", "promoter", "plan"]
+    done = subprocess.run(command, cwd=tmp_path, env=stage.environment(), check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "registry.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (stage.folder / "promoter.db").exists()
