@@ -115,5 +115,7 @@ class Looker:
         agreed = {name: model.agreed for name, model in models if model.agreed}
         if agreed:
             ledger.settle(agreed, revision, view.at, only_first=True)
+        if view.unstated:
+            ledger.unsettle(view.unstated, revision, view.at)
         if view.decisions:
             ledger.decide(view.decisions, revision)

@@ -110,7 +110,10 @@ class Ledger(Protocol):
         ...
 
     def close(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
-        """The outcome of an intent: `applied`, `failed` or `recovered`. A second outcome of one intent is refused."""
+        """The outcome of an intent: `applied`, `failed` or `recovered`. A second outcome of one intent is refused.
+
+        With the first and the last, git and the registry agree on what was intended: the same transaction settles it.
+        """
         ...
 
     def open_intents(self, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
@@ -137,6 +140,10 @@ class Ledger(Protocol):
         only_first: bool = False,
     ) -> None:
         """Git and the registry agree: model to alias to version (None: absent)."""
+        ...
+
+    def unsettle(self, aliases: Mapping[str, Collection[str]], revision: str | None, at: datetime) -> None:
+        """Git says nothing of these aliases any more, by model: what it may say of them later is a new decision."""
         ...
 
     def settled(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:

@@ -79,6 +79,8 @@ class Reconciler:
         agreed = {name: model.agreed for name, model in view.models.items() if model.agreed}
         if agreed:
             self._ledger.settle(agreed, revision, view.at)
+        if view.unstated:
+            self._ledger.unsettle(view.unstated, revision, view.at)
         if view.decisions:
             self._ledger.decide(view.decisions, revision)
 
@@ -91,7 +93,6 @@ class Reconciler:
 
     def _carry_out_one(self, change: Change, toward: Toward) -> Ending:
         intent = self._ledger.intend(self._fact(change, toward), change.decision)
-        what = change.difference
         try:
             overtaken = self._overtaken(change, toward)
         except OutsideError as error:
@@ -103,7 +104,6 @@ class Reconciler:
             return Ending.OVERTAKEN
         answered = self._write(intent, change)
         self._read_back(intent, change, answered=answered)
-        self._ledger.settle({what.model: {what.alias: what.to_version}}, toward.declaration.revision, self._clock.now())
         return Ending.DONE
 
     def _overtaken(self, change: Change, toward: Toward) -> str | None:

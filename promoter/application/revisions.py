@@ -164,6 +164,8 @@ class Revisions:
 
     def _over_limit(self, last: Declaration | None, declaration: Declaration, models: frozenset[str] | None) -> str | None:
         """The mass-change limit. Few changed statements cannot exceed it, so that a small commit needs no survey."""
+        if self._ledger.last_revision(RevisionState.APPLIED) == declaration.revision:
+            return None  # it was in force before the restart, within the limit
         prunes = models is None or any(_prunes(declaration, name) for name in models)
         limit = declaration.desired.document.safety.max_changes
         few = MASS_FLOOR if isinstance(limit, str) else min(limit, MASS_FLOOR)

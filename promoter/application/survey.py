@@ -46,6 +46,8 @@ class View:
     declaration: Declaration
     models: Mapping[str, ModelView]
     plan: Plan
+    unstated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Aliases that were agreed on, and that git says nothing of any more, by model."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -102,7 +104,7 @@ class Surveyor:
             )
         desired = declaration.desired
         plan = make_plan(declaration.revision, changes, compared.values(), desired.document.safety, desired.managed)
-        return View(at, declaration, views, plan)
+        return View(at, declaration, views, plan, _unstated(intents, settled))
 
     def _decide(
         self,
@@ -217,6 +219,11 @@ def _moves(
 
 
 def _agreed(intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Where git and the registry say the same, and the ledger does not know it yet.
+
+    Not where a policy gates the alias, and somebody else than Promoter moved it to what git says: its policy has not been
+    asked, so that it stays a decision to be made, and is never put back as mere drift.
+    """
     if observed is None:
         return {}
     return {
@@ -224,5 +231,17 @@ def _agreed(intent: ModelIntent, observed: ObservedModel | None, settled: Mappin
         for alias in intent.aliases.values()
         if alias.stated
         and observed.aliases.get(alias.alias) == alias.version
-        and (alias.alias not in settled or settled[alias.alias] != alias.version)
+        and (alias.alias not in settled or (settled[alias.alias] != alias.version and alias.policy is None))
     }
+
+
+def _unstated(
+    intents: Mapping[str, ModelIntent], settled: Mapping[str, Mapping[str, int | None]]
+) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, agreed in settled.items():
+        aliases = intents[name].aliases if name in intents else {}
+        gone = tuple(alias for alias in agreed if alias not in aliases or not aliases[alias].stated)
+        if gone:
+            found[name] = gone
+    return found

@@ -209,7 +209,8 @@ def make_plan(
 ) -> Plan:
     """Put the parts in order, tell what is blocked, and hold the whole against the mass-change limit.
 
-    `managed` is the number of aliases that git states something of.
+    `managed` is the number of aliases that git states something of. Drift does not count: putting back what git has said all
+    along is no new decision, and how much of it meets in one plan is a matter of chance.
     """
     ordered = tuple(sorted(changes, key=_safe_order))
     parts = tuple(compared)
@@ -223,7 +224,9 @@ def make_plan(
         changes=ordered,
         blocked=tuple(sorted(blocked, key=lambda each: (each.model, each.alias or ""))),
         reported=tuple(each for part in parts for each in part.reported),
-        refused=_refusal(sum(change.allowed for change in ordered), safety, managed),
+        refused=_refusal(
+            sum(change.allowed and change.difference.cause is not Cause.DRIFT for change in ordered), safety, managed
+        ),
     )
 
 

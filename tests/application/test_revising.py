@@ -173,3 +173,20 @@ def test_faults_name_every_policy_that_is_missing(stated: Office) -> None:
     assert stated.revisions.refresh().refused == str(faults.value)
     assert "`one`" in str(faults.value)
     assert "`two`" in str(faults.value)
+
+
+def test_mass_drift_is_put_back_and_survives_a_restart(office: Office) -> None:
+    """The limit is for what commits bring: drift is no new decision, and a head that was in force stays so."""
+    office.mlflow.version("m")
+    office.mlflow.version("m")
+    aliases = ", ".join(f"a{n}: 1" for n in range(20))
+    office.commit(f"m: {{aliases: {{{aliases}}}}}", head="safety: {max_changes: 100%}\n")
+    office.converge()
+    office.commit(f"m: {{aliases: {{{aliases}}}}}")
+    office.converge()
+    for number in range(12):
+        office.mlflow.place("m", f"a{number}", 2)
+    again = office.another()
+    again.converge()
+    assert again.revisions.current
+    assert set(again.aliases().values()) == {1}

@@ -59,13 +59,16 @@ class SqlLedger:
     def close(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
         """The outcome of an intent: `applied`, `failed` or `recovered`. A second one is refused.
 
-        `detail` becomes its reason; without one, the intent's reason stays.
+        `detail` becomes its reason; without one, the intent's reason stays. What moved as intended is settled with it.
         """
         closing = Outcome(outcome)
         if closing is Outcome.INTENDED:
             raise ValueError("an intent is closed by an outcome, not by another intent")
         with self._database.write() as connection:
-            records.insert_outcome(connection, intent, closing, at, detail)
+            fact = records.insert_outcome(connection, intent, closing, at, detail)
+            if closing is not Outcome.FAILED:
+                agreed = settlements.not_yet_settled(connection, [(fact.model, fact.alias, fact.to_version)], only_first=False)
+                settlements.insert_settled(connection, agreed, fact.revision, at)
 
     def open_intents(self, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
         """Intents without an outcome: a crash, or a write under way."""
@@ -109,6 +112,18 @@ class SqlLedger:
         with self._database.write() as connection:
             fresh = settlements.not_yet_settled(connection, fresh, only_first=only_first)
             settlements.insert_settled(connection, fresh, revision, at)
+
+    def unsettle(self, aliases: Mapping[str, Collection[str]], revision: str | None, at: datetime) -> None:
+        """Git says nothing of these aliases any more, by model: what it may say of them later is a new decision."""
+        with self._database.write() as connection:
+            known = settlements.last_settled(connection, set(aliases))
+            gone = [
+                (model, alias, settlements.UNSTATED)
+                for model, said in aliases.items()
+                for alias in said
+                if alias in known.get(model, {})
+            ]
+            settlements.insert_settled(connection, gone, revision, at)
 
     def settled(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
         """What git and the registry last agreed on, by model and alias."""

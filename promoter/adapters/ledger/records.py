@@ -25,8 +25,8 @@ def insert_intent(connection: Connection, record: NewRecord, decision: int | Non
     return int(key[0]) if key else 0
 
 
-def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: datetime, detail: str | None) -> None:
-    """Close an intent with its own facts. Raises `Refused` where there is none, or where it is closed."""
+def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: datetime, detail: str | None) -> NewRecord:
+    """Close an intent with its own facts, which are returned. Raises `Refused` where there is none, or where it is closed."""
     found = connection.execute(select(records).where(records.c.id == intent, INTENDED)).one_or_none()
     if found is None:
         raise Refused(LEDGER, f"there is no intent {intent}")
@@ -36,6 +36,7 @@ def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: da
     opened = _record(found)
     closed = replace(opened.fact, at=at, outcome=outcome, reason=detail or opened.fact.reason)
     connection.execute(insert(records).values(_row(closed) | {"intent": intent, "decision": opened.decision}))
+    return closed
 
 
 def insert_observed(connection: Connection, news: Iterable[NewRecord]) -> None:

@@ -13,6 +13,9 @@ from promoter.adapters.ledger.schema import among, same, settled
 Statement = tuple[str, str, int | None]
 """Model, alias, version."""
 
+UNSTATED = 0
+"""In place of a version: git stopped saying anything of the alias, and what was agreed on counts no more."""
+
 
 def last_settled(connection: Connection, models: Collection[str] | None) -> Places:
     """What was agreed on last, by model and alias."""
@@ -23,7 +26,8 @@ def last_settled(connection: Connection, models: Collection[str] | None) -> Plac
             newest = newest.where(condition)
         last = select(settled.c.model, settled.c.alias, settled.c.version).where(settled.c.id.in_(newest))
         for model, alias, version in connection.execute(last):
-            found.setdefault(model, {})[alias] = version
+            if version != UNSTATED:
+                found.setdefault(model, {})[alias] = version
     return found
 
 
