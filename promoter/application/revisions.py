@@ -11,7 +11,7 @@ from promoter.application.ports import Clock, Documents, Ledger, Locks, Reposito
 from promoter.application.survey import Surveyor
 from promoter.domain.audit import RevisionState
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Faults, Refused
+from promoter.domain.faults import Faults, OutsideError
 from promoter.domain.plan import MASS_FLOOR
 
 
@@ -105,10 +105,20 @@ class Revisions:
             yield
 
     def _refresh(self) -> Refreshed:
-        head = self._repository.fetch()
+        try:
+            head = self._repository.fetch()
+        except OutsideError:
+            self._fall_back()
+            raise
         if head == self._head and self._in_force is not None:
             return Refreshed(self._in_force, _NOTHING, self._refused)
         return self._attempt(head)
+
+    def _fall_back(self) -> None:
+        """A start without git: what was last in force, as the mirror has it, so that drift is put back meanwhile."""
+        if self._in_force is None and (good := self._last_good(None)):
+            self._in_force = good
+            self.announce(None)
 
     def _attempt(self, head: str) -> Refreshed:
         self._ledger.mark_revision(head, RevisionState.ATTEMPTED, self._clock.now())
@@ -152,13 +162,13 @@ class Revisions:
             return Refreshed(self._in_force, None, why)
         return Refreshed(self._in_force, _NOTHING, why)
 
-    def _last_good(self, head: str) -> Declaration | None:
+    def _last_good(self, head: str | None) -> Declaration | None:
         revision = self._ledger.last_revision(RevisionState.APPLIED)
         if revision is None or revision == head:
             return None
         try:
             return self._documents.parse(self._repository.read(revision), revision)
-        except (Faults, Refused):
+        except (Faults, OutsideError):
             # Rewritten history may have dropped it, or an older Promoter understood it otherwise: nothing is in force then.
             return None
 

@@ -142,3 +142,15 @@ def _stalling_ssh(folder: Path) -> Path:
     )
     program.chmod(0o755)
     return stalled
+
+
+def test_what_is_in_the_mirror_is_read_without_the_remote(
+    git_repository: GitRepository, git_remote: GitRemote, tmp_path: Path
+) -> None:
+    """A daemon that starts while the remote is gone still has the revision that was in force."""
+    head = git_repository.fetch()
+    git_remote.stop()
+    restarted = GitRepository(git_remote.url, "main", tmp_path / "cache" / "mirror", SecretStr(GIT_TOKEN), timeout=20)
+    with pytest.raises(Unavailable):
+        restarted.fetch()
+    assert restarted.read(head) == FIRST_FILES

@@ -190,3 +190,18 @@ def test_mass_drift_is_put_back_and_survives_a_restart(office: Office) -> None:
     again.converge()
     assert again.revisions.current
     assert set(again.aliases().values()) == {1}
+
+
+def test_a_start_without_git(stated: Office) -> None:
+    """What was last in force is in force again, drift is put back under it, and git's return is taken in."""
+    stated.converge()
+    again = stated.another()
+    again.git.trouble = Unavailable("git", "gone")
+    again.mlflow.place("m", "champion", 2)
+    watch = again.converge()
+    assert watch.health.trouble == {"git": "gone"}
+    assert again.aliases() == {"champion": 1}
+    again.git.trouble = None
+    again.commit("m: {aliases: {champion: 2}}")
+    again.converge()
+    assert again.aliases() == {"champion": 2}
