@@ -23,24 +23,21 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
     """`/api/v1/...`. Errors are `{"schema": 1, "error": TEXT}`."""
     routes = Blueprint("api", __name__, url_prefix="/api/v1")
 
-    def model(view: ModelView) -> dict[str, Any]:
-        rows = [row.as_json() for row in alias_rows(view, latest_moves(ledger, view), clock.now())]
-        newest = view.observed.newest if view.observed else None
-        return {"name": view.intent.name, "owners": list(view.intent.owners), "newest_version": newest, "aliases": rows}
-
     @routes.get("/models")
     def models() -> Response:
         views = watch.views
         start, limit = whole("offset", 0, HIGHEST_ID), whole("limit", 100)
         names = sorted(views)[start : start + limit]
-        return jsonify({"schema": SCHEMA, "total": len(views), "models": [model(views[name]) for name in names]})
+        return jsonify(
+            {"schema": SCHEMA, "total": len(views), "models": [_model(views[name], ledger, clock) for name in names]}
+        )
 
     @routes.get("/models/<name>")
     def one(name: str) -> Response:
         view = watch.views.get(name)
         if view is None:
             raise NotFound("no managed model of this name")
-        return jsonify({"schema": SCHEMA, "model": model(view)})
+        return jsonify({"schema": SCHEMA, "model": _model(view, ledger, clock)})
 
     @routes.get("/decisions")
     def decisions() -> Response:
@@ -65,6 +62,12 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
         return jsonify({"schema": SCHEMA, "result": "accepted"}), 202
 
     return routes
+
+
+def _model(view: ModelView, ledger: Ledger, clock: Clock) -> dict[str, Any]:
+    rows = [row.as_json() for row in alias_rows(view, latest_moves(ledger, view), clock.now())]
+    newest = view.observed.newest if view.observed else None
+    return {"name": view.intent.name, "owners": list(view.intent.owners), "newest_version": newest, "aliases": rows}
 
 
 def whole(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:

@@ -38,10 +38,6 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock) -> Blueprint:
     """`GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
     routes = Blueprint("page", __name__)
 
-    def rows(view: ModelView, now: datetime) -> ModelRows:
-        newest = view.observed.newest if view.observed else None
-        return ModelRows(view.intent.name, view.intent.owners, newest, alias_rows(view, latest_moves(ledger, view), now))
-
     @routes.get("/")
     def index() -> str:
         views, now = watch.views, clock.now()
@@ -54,7 +50,7 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock) -> Blueprint:
         ready, told = readiness(watch)
         return render_template(
             "index.html",
-            models=[rows(view, now) for view in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]],
+            models=[_rows(view, ledger, now) for view in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]],
             total=len(views),
             found=len(found),
             sought=sought,
@@ -77,6 +73,11 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock) -> Blueprint:
     routes.add_app_template_filter(since, "since")
     routes.add_app_template_filter(cause, "cause")
     return routes
+
+
+def _rows(view: ModelView, ledger: Ledger, now: datetime) -> ModelRows:
+    newest = view.observed.newest if view.observed else None
+    return ModelRows(view.intent.name, view.intent.owners, newest, alias_rows(view, latest_moves(ledger, view), now))
 
 
 def moment(at: datetime) -> str:
