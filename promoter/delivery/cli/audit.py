@@ -62,6 +62,7 @@ def list_records(
             lines.append("| " + " | ".join(cells) + " |")
         sys.stdout.write("\n".join(lines) + "\n")
     elif records:
-        console().print(render.records_table(records))
+        screen = console()
+        screen.print(render.records_table(records, screen.width))
     else:
         sys.stdout.write("The ledger has no such record.\n")

@@ -15,6 +15,8 @@ from promoter.domain.plan import Plan
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
+WIDE = 130
+"""Columns of a terminal from which on an audit record fits in one line."""
 MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdict.ERROR: "!"}
 
 
@@ -69,12 +71,13 @@ def _plan_notes(console: Console, plan: Plan) -> None:
 
 def plan_summary(plan: Plan) -> str:
     """One line: how many changes, how many blocked."""
-    at = f" at {plan.revision[:10]}" if plan.revision else " of the working tree (not committed)"
     if not (plan.changes or plan.blocked):
-        return f"Nothing to do{at}: the registry is as git says."
+        whose = f"git says at {plan.revision[:10]}" if plan.revision else "the files say (not committed)"
+        return f"Nothing to do: the registry is as {whose}."
     blocked = len(plan.blocked)
     allowed = sum(change.allowed for change in plan.changes)
-    return f"Plan{at}: {allowed} to change, {blocked} blocked. Digest {plan.digest[:12]}."
+    what = f"at {plan.revision[:10]}" if plan.revision else "of files that are not committed"
+    return f"Plan {what}: {allowed} to change, {blocked} blocked. Digest {plan.digest[:12]}."
 
 
 def _state(plan: Plan, allowed: bool, verdict: Verdict | None) -> Text:
@@ -149,17 +152,35 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def records_table(records: Iterable[AuditRecord]) -> Table:
-    """Audit records, oldest first."""
+def records_table(records: Iterable[AuditRecord], width: int) -> Table:
+    """Audit records, oldest first: a line each, or two where `width` (in characters) is too little for all columns."""
+    if width < WIDE:
+        return table(["ID", "RECORD"], [(str(record.id), _in_two_lines(record)) for record in records])
     return table(
         ["ID", "AT", "MODEL@ALIAS", "FROM", "TO", "OUTCOME", "ACTOR", "REVISION", "POLICY", "REASON"],
         [
-            (str(r.id), f"{r.fact.at:%Y-%m-%d %H:%M:%S}", f"{r.fact.model}@{r.fact.alias}", version(r.fact.from_version),
-             version(r.fact.to_version), r.fact.outcome.value if r.fact.outcome else r.fact.kind.value,
-             _who(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", r.fact.reason or "")
+            (str(r.id), _moment(r), f"{r.fact.model}@{r.fact.alias}", version(r.fact.from_version), version(r.fact.to_version),
+             _outcome(r), _who(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", r.fact.reason or "")
             for r in records
         ],
     )  # fmt: skip
+
+
+def _in_two_lines(record: AuditRecord) -> str:
+    fact = record.fact
+    move = f"{version(fact.from_version)} -> {version(fact.to_version)}"
+    why = [f"{fact.reason or 'no reason given'}, by {_who(fact.actor)}"]
+    why += [f"at {fact.revision[:10]}"] if fact.revision else []
+    why += [f"under policy {fact.policy}"] if fact.policy else []
+    return f"{_moment(record)}  {fact.model}@{fact.alias}  {move}  {_outcome(record)}\n{' '.join(why)}"
+
+
+def _moment(record: AuditRecord) -> str:
+    return f"{record.fact.at:%Y-%m-%d %H:%M:%S}"
+
+
+def _outcome(record: AuditRecord) -> str:
+    return (record.fact.outcome or record.fact.kind).value
 
 
 def spans_table(spans: Iterable[Span]) -> Table:
