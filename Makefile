@@ -97,8 +97,8 @@ lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest
 	$(BIN)/python -m venv "$$folder"; \
 	"$$folder/bin/pip" -qq --disable-pip-version-check install uv; \
 	PATH=$$folder/bin:$$PATH; \
-	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --group dev; \
-	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra postgres \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --group dev; \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra expressions --extra postgres \
 	  --constraint requirements/dev.lock; \
 	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -; \
 	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -
