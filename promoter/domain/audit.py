@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from promoter.domain.evidence import Stretch
 
 
 class Kind(StrEnum):
@@ -159,3 +162,13 @@ def spans(records: list[AuditRecord]) -> list[Span]:
     if facts and facts[0].from_version is not None:
         found.insert(0, Span(facts[0].from_version, None, facts[0].at, None, None, "before the ledger began"))
     return found
+
+
+def longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> Stretch | None:
+    """The longest time without a break in which the version held the alias of these moves; None where it never did.
+
+    What was before the ledger began does not count, since nobody knows how long it was.
+    """
+    held = [span for span in spans(list(records)) if span.version == version and span.since is not None]
+    found = [Stretch(span.since, span.until) for span in held if span.since is not None]
+    return max(found, key=lambda stretch: (stretch.until or at) - stretch.since, default=None)

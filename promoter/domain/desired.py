@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from promoter.domain.document import Document
 from promoter.domain.faults import Path
+from promoter.domain.moment import Moment
 from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
 
 ABSENT = "absent"
@@ -29,18 +30,12 @@ def _rotation(value: object) -> object:
 Rotation = Annotated[Literal["off", "commit", "pull-request"], BeforeValidator(_rotation)]
 
 
-def _moment(value: object) -> object:
-    if isinstance(value, date) and not (isinstance(value, datetime) and value.tzinfo):
-        raise ValueError("give a full time with its zone, such as 2026-12-01T00:00:00Z")
-    return value
-
-
 class Hold(Document):
     """Rotation leaves the alias alone until `until` (for good, where it is left out)."""
 
     reason: str = Field(min_length=1, max_length=1_000)
     by: str = Field(min_length=1, max_length=200)
-    until: Annotated[AwareDatetime, BeforeValidator(_moment)] | None = None
+    until: Moment | None = None
 
     def in_force(self, now: datetime) -> bool:
         """Whether it still holds."""

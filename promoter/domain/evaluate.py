@@ -1,19 +1,24 @@
-"""One evaluation: a policy's rules on one version's evidence."""
+"""One evaluation: a policy's rules on one version's evidence, and the limits of the alias."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from promoter.domain.evidence import Evidence
-from promoter.domain.policy import Policy
+from promoter.domain.observed import Loading
+from promoter.domain.policy import Policy, answers_to
 from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Decision, Finding, Verdict, all_of
+from promoter.domain.verdict import Decision, Finding, Verdict, Waived, all_of
 
 
 def evaluate(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
     """Every rule is evaluated, so that a decision tells all that is missing, not the first."""
-    document = policy.document
-    findings = tuple(_finding(rule, evidence, document.setting) for rule in document.rules)
+    document, past = policy.document, evidence.past
+    findings = [_waived(policy, model, evidence, rule, _finding(rule, evidence, policy.setting)) for rule in document.rules]
+    if past is not None:
+        findings += document.limits.findings(past, evidence.at)
+        findings += [freeze.finding(past, evidence.at) for freeze in document.freeze]
     return Decision(
         model=model,
         alias=alias,
@@ -21,21 +26,34 @@ def evaluate(policy: Policy, model: str, alias: str | None, evidence: Evidence) 
         policy=policy.name,
         policy_digest=policy.digest,
         verdict=all_of(finding.verdict for finding in findings),
-        findings=findings,
+        findings=tuple(findings),
         at=evidence.at,
         evidence=evidence,
+        enforcement=document.enforcement,
     )
+
+
+def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
+    """Whether it is for the artifact to say: everything else is known, and it is not tried yet whether it loads."""
+    evidence = decision.evidence
+    if decision.verdict is not Verdict.PENDING or not policy.need.loading or evidence is None or evidence.candidate.loading:
+        return False
+    for outcome in ("loaded", "failed"):
+        supposed = replace(evidence, candidate=replace(evidence.candidate, loading=Loading(outcome, "supposed")))
+        if evaluate(policy, decision.model, decision.alias, supposed).verdict is Verdict.PASS:
+            return True
+    return False
 
 
 def rank_value(policy: Policy, evidence: Evidence) -> float | None:
     """The candidate's place in the rank, higher is better; None where it cannot be ranked."""
-    rank = policy.document.rank
-    if rank is None:
+    rank, metric = policy.document.rank, policy.rank_metric
+    if rank is None or metric is None:
         return float(evidence.candidate.version)
-    value = evidence.candidate.metrics.get(rank.metric)
-    if value is None or not math.isfinite(value):
+    measured = evidence.candidate.measured(metric)
+    if measured is None or not math.isfinite(measured.value):
         return None
-    return value if rank.order == "highest" else -value
+    return measured.value if rank.order == "highest" else -measured.value
 
 
 def _finding(rule: BaseRule, evidence: Evidence, setting: Setting) -> Finding:
@@ -44,3 +62,13 @@ def _finding(rule: BaseRule, evidence: Evidence, setting: Setting) -> Finding:
     except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
         # Fail closed: whatever evidence a rule was not written for is an error of that rule, never of the daemon.
         return Finding(str(rule), Verdict.ERROR, None, f"evidence that can be judged ({type(error).__name__})")
+
+
+def _waived(policy: Policy, model: str, evidence: Evidence, rule: BaseRule, finding: Finding) -> Finding:
+    if finding.verdict is Verdict.PASS:
+        return finding
+    for waiver in policy.document.waivers:
+        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and answers_to(rule, waiver.rule)
+        if meant and waiver.in_force(evidence.at):
+            return replace(finding, verdict=Verdict.PASS, waived=Waived(finding.verdict, str(waiver)))
+    return finding

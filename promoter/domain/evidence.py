@@ -2,60 +2,138 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from promoter.domain.metrics import Measurement, MetricRef, Series
+from promoter.domain.observed import Loading, LoggedModel, Run, Signature, Unread
+
+NOT_READ = Unread("it was not asked for")
 
 
 @dataclass(frozen=True)
 class Need:
     """What rules ask for, so that evidence for many candidates is gathered in bulk, and only that.
 
-    `holders` are the aliases whose holder a rule compares with.
+    `holders` are aliases whose holder a rule compares with, `held` aliases of which it matters how long the version held
+    them, `watched` tags of which it matters when they were set, `logged_model` and `series` metrics beyond the run's last
+    values, and `loading` the one that costs seconds: it is asked for only where everything else passes.
     """
 
     run: bool = False
+    experiment: bool = False
+    logged_model: bool = False
+    series: frozenset[MetricRef] = frozenset()
+    signature: bool = False
+    loading: bool = False
     holders: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+    watched: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
 
     def __or__(self, other: Need) -> Need:
         """What both ask for."""
-        return Need(self.run or other.run, self.holders | other.holders)
+        return Need(**{each.name: getattr(self, each.name) | getattr(other, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A time in which a version held an alias without a break. `until` None: it still does."""
+
+    since: datetime
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
 class VersionEvidence:
-    """What is known of one version: tags of the version, status and metrics of its run (None: no run to be read)."""
+    """What is known of one version.
+
+    `run` is None where there is none that can be read. `witnessed` are the tags that the ledger saw being set, with the
+    value that they have, after the version was there. `held` is the longest stretch by alias. What no rule asked for is
+    NOT_READ or None.
+    """
 
     version: int
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
-    run_status: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    run: Run | None = None
+    created_at: datetime | None = None
+    source: str | None = None
+    copied: bool = False
+    witnessed: frozenset[str] = frozenset()
+    logged_model: LoggedModel | Unread | None = NOT_READ
+    series: tuple[Series, ...] = ()
+    signature: Signature | Unread | None = NOT_READ
+    loading: Loading | None = None
+    held: Mapping[str, Stretch] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        """For the ledger. NaN and infinities become text, since JSON has no word for them."""
-        return {
-            "version": self.version,
-            "tags": dict(self.tags),
-            "run_id": self.run_id,
-            "run_status": self.run_status,
-            "metrics": {key: value if abs(value) < float("inf") else str(value) for key, value in self.metrics.items()},
-        }
+    def measured(self, metric: MetricRef) -> Measurement | None:
+        """The last value of the metric, of that source and on that dataset; None where there is none."""
+        if metric.source == "run":
+            value = self.run.metrics.get(metric.name) if self.run else None
+            return None if value is None else Measurement(metric.name, value)
+        found = self.logged_model.metrics if isinstance(self.logged_model, LoggedModel) else ()
+        return next((each for each in found if (each.name, each.dataset) == (metric.name, metric.dataset)), None)
+
+    def elsewhere(self, metric: MetricRef) -> tuple[MetricRef, ...]:
+        """Where else the version has a metric of that name."""
+        found = [MetricRef(metric.name)] if self.run and metric.name in self.run.metrics else []
+        if isinstance(self.logged_model, LoggedModel):
+            found += [
+                MetricRef(metric.name, "logged_model", each.dataset)
+                for each in self.logged_model.metrics
+                if each.name == metric.name
+            ]
+        return tuple(each for each in found if each != metric)
+
+    def points(self, metric: MetricRef) -> Mapping[int, float]:
+        """Step to value of the metric."""
+        return dict(next((each.points for each in self.series if each.metric == metric), ()))
+
+
+@dataclass(frozen=True)
+class AliasPast:
+    """What matters of an alias's own past to whether it may move now.
+
+    `moves` are the gated moves that the ledger knows, `begun` is when the change under way began (what has begun finishes),
+    `override` the reason that a commit gives for going past a freeze.
+    """
+
+    moves: tuple[datetime, ...] = ()
+    begun: datetime | None = None
+    override: str | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The candidate, and who holds the aliases that it is compared with (None: nobody)."""
+    """The candidate, and who holds the aliases that it is compared with (None: nobody).
+
+    `past` is None where no move of an alias is in question.
+    """
 
     at: datetime
     candidate: VersionEvidence
     holders: Mapping[str, VersionEvidence | None] = field(default_factory=dict)
+    past: AliasPast | None = None
+    model: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For the ledger."""
-        return {
-            "at": self.at.isoformat(),
-            "candidate": self.candidate.as_json(),
-            "holders": {alias: held.as_json() if held else None for alias, held in self.holders.items()},
-        }
+        """For the ledger. NaN and infinities become text, since JSON has no word for them."""
+        told: dict[str, Any] = json.loads(_Told(evidence=self).model_dump_json(exclude_defaults=True))["evidence"]
+        return told
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Evidence:
+        """What `as_json` told. Raises ValueError for anything else."""
+        return _Told.model_validate({"evidence": told}).evidence
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="strings", extra="forbid")
+
+    evidence: Evidence

@@ -13,6 +13,7 @@ CHAMPION = "champion"
 _ALIAS = re.compile(r"[\w-]{1,255}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 _POLICY = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_APPROVER = re.compile(r"[A-Za-z0-9][\w.@-]{0,99}", re.ASCII)
 _MODEL_FORBIDDEN = re.compile(r"[/:\x00-\x1f\x7f]")
 _MODEL_LIMIT = 256
 
@@ -40,7 +41,15 @@ def policy_name(name: str) -> str:
     return name
 
 
+def approver_name(name: str) -> str:
+    """The name itself. Raises ValueError where it could not be part of a tag's key."""
+    if not _APPROVER.fullmatch(name):
+        raise ValueError(f"{name!r:.60} is not an approver's or a group's name: use letters, digits, `_`, `.`, `@` and `-`")
+    return name
+
+
 AliasName = Annotated[str, AfterValidator(alias_name)]
+ApproverName = Annotated[str, AfterValidator(approver_name)]
 ModelName = Annotated[str, AfterValidator(model_name)]
 PolicyName = Annotated[str, AfterValidator(policy_name)]
 VersionNumber = Annotated[int, Field(strict=True, gt=0, le=2**31 - 1)]

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
+
+from promoter.domain.metrics import Measurement
+
+
+def is_copy(source: str | None) -> bool:
+    """Whether a source is that of `copy_model_version`: `models:/NAME/VERSION`, not `models:/m-ID`."""
+    name, slash, version = (source or "").removeprefix("models:/").rpartition("/")
+    return bool(source) and str(source).startswith("models:/") and bool(slash and name) and version.isdigit()
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,11 @@ class ModelVersion:
     source: str | None = None
     ready: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def copied(self) -> bool:
+        """Whether it is a copy of another version: its tags came along, and say nothing of this one."""
+        return is_copy(self.source)
 
 
 @dataclass(frozen=True)
@@ -34,9 +48,66 @@ class ObservedModel:
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """A dataset that a run says it read."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """What a training run says: status (`FINISHED`, `RUNNING`, `FAILED`, ...), and the last value of each metric."""
+    """What a training run says: status (`FINISHED`, `RUNNING`, `FAILED`, ...), the last value of each metric, and its origin.
+
+    `experiment` is the name of its experiment; None where it was not asked for.
+    """
 
     run_id: str
     status: str
     metrics: Mapping[str, float] = field(default_factory=dict)
+    experiment: str | None = None
+    user: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[Dataset, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """The logged model that a version was registered from, and the last values measured on it."""
+
+    model_id: str
+    metrics: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives, flattened: `input age` to `long`, `output 0` to `tensor float64 (-1, 3)`, ..."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def differences(self, other: Signature) -> list[str]:
+        """What changed from `other` to this one, in words, in order of the names."""
+        told = []
+        for name in sorted(self.fields.keys() | other.fields.keys()):
+            ours, theirs = self.fields.get(name), other.fields.get(name)
+            if ours == theirs:
+                continue
+            told.append(
+                f"{name} is new" if theirs is None else f"{name} is gone" if ours is None else f"{name} is {ours}, was {theirs}"
+            )
+        return told
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Evidence that was asked for and cannot be had, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What came of loading the version's artifact. LOADED, FAILED for certain, or UNTRIED (no library, no time, no storage)."""
+
+    outcome: Literal["loaded", "failed", "untried"]
+    detail: str

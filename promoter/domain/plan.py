@@ -83,8 +83,8 @@ class Change:
 
     @property
     def allowed(self) -> bool:
-        """Only a pass lets a gated change through."""
-        return self.decision is None or self.decision.verdict is Verdict.PASS
+        """Only a pass lets a gated change through, unless its policy only watches."""
+        return self.decision is None or self.decision.lets_through
 
     @property
     def verdict(self) -> Verdict | None:

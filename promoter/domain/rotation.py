@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from promoter.domain.desired import AliasIntent
-from promoter.domain.evaluate import evaluate, rank_value
+from promoter.domain.evaluate import rank_value
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import ObservedModel
-from promoter.domain.policy import ANY, Policy, Rank
+from promoter.domain.policy import ANY, Policy
 from promoter.domain.proposal import Edit, Proposal
 from promoter.domain.verdict import Decision, Finding, Verdict, all_of
 
@@ -86,34 +86,66 @@ def _from_alias(
     return Search((candidate,)) if version and version.ready else Search(reason=f"{source} is v{candidate}, which is not ready")
 
 
-def choose(intent: AliasIntent, policy: Policy, held: int | None, evidence: Mapping[int, Evidence]) -> Standing:
-    """Judge every candidate, and propose the best by rank that passes; of equals the newest."""
-    judged = {number: _judge(intent, policy, seen) for number, seen in sorted(evidence.items())}
+def obstacles(
+    intent: AliasIntent,
+    policy: Policy | None,
+    observed: ObservedModel,
+    version: int,
+    now: datetime,
+) -> list[str]:
+    """Everything that keeps rotation from even considering the version for the alias, in words; its rules come after that."""
+    told = [f"v{version} is in quarantine for {intent.alias}"] if version in intent.quarantine else []
+    seen, held = observed.versions.get(version), observed.aliases.get(intent.alias)
+    if seen and not seen.ready:
+        told.append(f"v{version} is still being registered, or its registration failed")
+    if intent.hold and intent.hold.in_force(now):
+        told.append(f"{intent.alias} is held by {intent.hold.by}: {intent.hold.reason}")
+    if intent.rotation == "off":
+        told.append(f"{intent.alias} does not rotate (`rotation: off`): a commit of registry.yaml moves it")
+    candidates = policy.document.candidates if policy else None
+    if candidates is None:
+        return told
+    if candidates.from_ != ANY and observed.aliases.get(candidates.from_) != version:
+        source = _version(observed.aliases.get(candidates.from_))
+        told.append(f"candidates come from {candidates.from_}, which is at {source}")
+    if candidates.from_ == ANY and held is not None and version < held:
+        told.append(f"v{version} is older than v{held}, which holds {intent.alias}: only newer versions are candidates")
+    return told
+
+
+def choose(intent: AliasIntent, policy: Policy, held: int | None, found: Mapping[int, Decision]) -> Standing:
+    """Of the candidates, each with what its policy found, propose the best by rank that passes; of equals the newest."""
+    judged = {number: _ranked(policy, decision) for number, decision in sorted(found.items())}
     decisions = tuple(judged.values())
     passing = {number: decision for number, decision in judged.items() if decision.verdict is Verdict.PASS}
     if not passing:
         latest = decisions[-1]
         others = f" (and {len(decisions) - 1} more)" if len(decisions) > 1 else ""
         return Standing(intent.model, intent.alias, f"v{latest.version}{others}: {latest.summary}", decisions=decisions)
-    best = max(passing, key=lambda number: (rank_value(policy, evidence[number]) or 0.0, number))
+    best = max(passing, key=lambda number: (_rank(policy, passing[number]) or 0.0, number))
     proposal = Proposal(Edit(intent.model, intent.alias, best), held, passing[best])
-    return Standing(intent.model, intent.alias, f"v{best} passes `{policy.name}`", proposal, decisions)
+    return Standing(intent.model, intent.alias, f"v{best} {passing[best].summary}", proposal, decisions)
 
 
-def _judge(intent: AliasIntent, policy: Policy, evidence: Evidence) -> Decision:
-    """The policy's rules; and the rank, without which a candidate cannot be compared, so that it is not proposed."""
-    decision = evaluate(policy, intent.model, intent.alias, evidence)
-    rank = policy.document.rank
-    if rank is None or rank_value(policy, evidence) is not None:
+def _rank(policy: Policy, decision: Decision) -> float | None:
+    return rank_value(policy, decision.evidence) if decision.evidence else None
+
+
+def _ranked(policy: Policy, decision: Decision) -> Decision:
+    """With the rank, without which a candidate cannot be compared, so that it is not proposed."""
+    metric, evidence = policy.rank_metric, decision.evidence
+    if metric is None or evidence is None or _rank(policy, decision) is not None:
         return decision
-    findings = (*decision.findings, _unranked(rank, evidence))
+    findings = (*decision.findings, _unranked(policy, evidence))
     return replace(decision, findings=findings, verdict=all_of(finding.verdict for finding in findings))
 
 
-def _unranked(rank: Rank, evidence: Evidence) -> Finding:
-    value = evidence.candidate.metrics.get(rank.metric)
-    verdict = Verdict.PENDING if value is None else Verdict.ERROR
-    return Finding(f"rank {rank.metric} {rank.order}", verdict, value, "a number to rank by")
+def _unranked(policy: Policy, evidence: Evidence) -> Finding:
+    metric, rank = policy.rank_metric, policy.document.rank
+    measured = evidence.candidate.measured(metric) if metric else None
+    verdict = Verdict.PENDING if measured is None else Verdict.ERROR
+    order = rank.order if rank else ""
+    return Finding(f"rank {metric} {order}", verdict, measured.value if measured else None, "a number to rank by")
 
 
 def _version(number: int | None) -> str:

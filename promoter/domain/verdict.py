@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from promoter.domain.evidence import Evidence
 
@@ -44,6 +44,32 @@ def _first(present: set[Verdict], order: tuple[Verdict, ...], otherwise: Verdict
     return next((verdict for verdict in order if verdict in present), otherwise)
 
 
+def visible(text: str) -> str:
+    """The text with everything that does not print, or that turns direction, as an escape."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+@dataclass(frozen=True)
+class Waived:
+    """A waiver acted: what the rule found by itself, and the waiver in words."""
+
+    verdict: Verdict
+    waiver: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval: from `low` to `high`, at that level (0.9: nine times in ten it covers the true value)."""
+
+    low: float
+    high: float
+    level: float
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{100 * self.level:g} % interval [{self.low:.3g}, {self.high:.3g}]"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one rule found: the rule as written, the value seen, and the expectation in words."""
@@ -53,15 +79,34 @@ class Finding:
     value: Scalar
     expected: str
     children: tuple[Finding, ...] = ()
+    interval: Interval | None = None
+    waived: Waived | None = None
+
+    def __post_init__(self) -> None:
+        """What is told of evidence is visible: nobody's tag may paint over a terminal, a page or a commit message."""
+        for name in ("rule", "value", "expected"):
+            told = getattr(self, name)
+            if isinstance(told, str) and not told.isprintable():
+                object.__setattr__(self, name, visible(told))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to tell of it, in words: its interval, and the waiver that acted."""
+        waived = f"{self.waived.waiver} (it was {self.waived.verdict})" if self.waived else ""
+        return tuple(note for note in (str(self.interval or ""), waived) if note)
 
     def as_json(self) -> dict[str, Any]:
-        """`rule`, `verdict`, `value`, `expected`, and `rules` where it has children. NaN and infinities become text."""
+        """`rule`, `verdict`, `value`, `expected`; and where there are such `rules`, `interval`, `waived`. NaN becomes text."""
         value = self.value
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
         row: dict[str, Any] = {"rule": self.rule, "verdict": self.verdict.value, "value": value, "expected": self.expected}
         if self.children:
             row["rules"] = [child.as_json() for child in self.children]
+        if self.interval:
+            row["interval"] = {"low": self.interval.low, "high": self.interval.high, "level": self.interval.level}
+        if self.waived:
+            row["waived"] = {"verdict": self.waived.verdict.value, "waiver": self.waived.waiver}
         return row
 
 
@@ -82,6 +127,22 @@ class Decision:
     findings: tuple[Finding, ...]
     at: datetime
     evidence: Evidence | None = None
+    enforcement: Literal["enforce", "audit"] = "enforce"
+
+    @property
+    def lets_through(self) -> bool:
+        """Whether a change may go ahead: it passes, or its policy only watches (`enforcement: audit`)."""
+        return self.verdict is Verdict.PASS or self.enforcement == "audit"
+
+    @property
+    def would_block(self) -> bool:
+        """Whether only `enforcement: audit` lets it through."""
+        return self.lets_through and self.verdict is not Verdict.PASS
+
+    @property
+    def waivers(self) -> tuple[Finding, ...]:
+        """The findings that pass because of a waiver."""
+        return tuple(finding for finding in self.findings if finding.waived)
 
     @property
     def unmet(self) -> tuple[Finding, ...]:
@@ -92,7 +153,8 @@ class Decision:
     def summary(self) -> str:
         """One line: the verdict, and the first rules that did not pass with the value seen."""
         if self.verdict is Verdict.PASS:
-            return f"passes {self.policy or 'readiness'}"
+            waived = f", {len(self.waivers)} waived" if self.waivers else ""
+            return f"passes {self.policy or 'readiness'}{waived}"
         told = "; ".join(f"{f.rule} is {f.verdict} ({_seen(f)})" for f in self.unmet[:3])
         more = len(self.unmet) - 3
         return told + (f"; and {more} more" if more > 0 else "")
@@ -106,6 +168,7 @@ class Decision:
             "policy": self.policy,
             "policy_digest": self.policy_digest,
             "verdict": self.verdict.value,
+            "enforcement": self.enforcement,
             "at": self.at.isoformat(),
             "rules": [finding.as_json() for finding in self.findings],
         }

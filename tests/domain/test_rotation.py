@@ -10,8 +10,9 @@ import pytest
 from strategies import NOW, versions
 
 from promoter.domain.desired import AliasIntent, Hold
+from promoter.domain.evaluate import evaluate
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import ObservedModel, Run
 from promoter.domain.policy import Policy, PolicyDocument
 from promoter.domain.rotation import Standing, choose, search
 
@@ -92,11 +93,15 @@ def test_an_expired_hold_holds_nothing() -> None:
 
 def chosen(values: dict[int, float | None], order: str = "highest") -> Standing:
     """What rotation chooses among versions with these values of the ranked metric."""
+    judged = policy(order=order)
     evidence = {
-        number: Evidence(NOW, VersionEvidence(number, metrics={} if value is None else {"auc": value}))
+        number: Evidence(
+            NOW, VersionEvidence(number, run=Run(f"run-{number}", "FINISHED", {} if value is None else {"auc": value}))
+        )
         for number, value in values.items()
     }
-    return choose(INTENT, policy(order=order), 2, evidence)
+    decisions = {number: evaluate(judged, "fraud", "champion", seen) for number, seen in evidence.items()}
+    return choose(INTENT, judged, 2, decisions)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from strategies import NOW
 
 from promoter.domain.evaluate import evaluate
 from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.observed import Run
 from promoter.domain.policy import Policy, PolicyDocument
 from promoter.domain.rules import Rule, Setting
 from promoter.domain.rules.base import BaseRule
@@ -31,7 +32,7 @@ def finding(written: dict[str, Any], candidate: VersionEvidence, holder: Version
 
 def metrics(version: int = 2, **values: float) -> VersionEvidence:
     """A version whose finished run has these metrics."""
-    return VersionEvidence(version, run_id=f"run-{version}", run_status="FINISHED", metrics=values)
+    return VersionEvidence(version, run_id=f"run-{version}", run=Run(f"run-{version}", "FINISHED", values))
 
 
 @pytest.mark.parametrize(
@@ -114,15 +115,6 @@ def test_a_tag(terms: dict[str, Any], value: str | None, verdict: str) -> None:
     assert finding({"tag": "approved_by", **terms}, VersionEvidence(2, tags=tags)).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("status", "verdict"),
-    [("FINISHED", "pass"), ("RUNNING", "pending"), ("SCHEDULED", "pending"), ("FAILED", "fail"), (None, "error")],
-)
-def test_a_run_status(status: str | None, verdict: str) -> None:
-    """Unfinished is pending; a version without a run that can be read is an error."""
-    assert finding({"run": {"status": "FINISHED"}}, VersionEvidence(2, run_status=status)).verdict == verdict
-
-
 PASSES, FAILS = {"metric": "p", "at_least": 1}, {"metric": "f", "at_least": 1}
 PENDING, ERROR = {"metric": "absent", "at_least": 1}, {"metric": "n", "at_least": 1}
 SAMPLE = metrics(p=1.0, f=0.0, n=NAN)
@@ -171,7 +163,19 @@ def test_groups_follow_three_valued_logic(written: dict[str, Any], verdict: str)
         {"tag": "a", "one_of": []},
         {"run": {"status": "DONE"}},
         {"any_of": []},
-        {"soak": {"alias": "challenger", "at_least": "24h"}},
+        {"soak": {"alias": "challenger", "at_least": "24 hours"}},
+        {"age": {"at_least": "2d", "at_most": "1d"}},
+        {"age": {}},
+        {"run": {}},
+        {"run": {"params": {"depth": 6}}},
+        {"signature": {"present": True, "equals": "champion"}},
+        {"loads": False},
+        {"tag": "a", "present": True, "bound": True, "copied": "accept"},
+        {"metric": "auc", "at_least": 1, "source": "run", "dataset": "holdout"},
+        {"metric": "auc", "at_least": 1, "confidence": 0.95},
+        {"metric": "auc", "beats": "champion", "confidence": 1},
+        {"metric": "auc", "beats": "champion", "steps": "folds"},
+        {"metric": "auc", "at_least": 1, "for": 0},
         {"not_": {"tag": "a", "present": True}},
         "metric",
     ],
@@ -223,3 +227,26 @@ def test_beats_never_passes_on_a_number_that_is_not_better(ours: float, theirs: 
         assert ours > theirs if order == "highest" else ours < theirs
     if not all(math.isfinite(value) for value in (ours, theirs)):
         assert found.verdict is Verdict.ERROR
+
+
+def test_what_is_told_of_evidence_is_visible() -> None:
+    """A tag that holds escape sequences, line breaks or a change of direction paints over nothing."""
+    tags = {"approved_by": "risk\x1b[2K\r\n✓ pass\u202e"}
+    found = finding({"tag": "approved_by", "equals": "risk"}, VersionEvidence(2, tags=tags))
+    assert found.value == "risk\\x1b[2K\\r\\n✓ pass\\u202e"
+    assert isinstance(found.value, str)
+    assert found.value.isprintable()
+
+
+def test_what_belongs_to_guards_is_refused_elsewhere() -> None:
+    """`for` in a rule or inside of a group, and an approval as a guard."""
+    guard = {"metric": "live", "at_least": 1, "for": 3}
+    approval = {"approval": {"from": ["risk"]}}
+    document = PolicyDocument.model_validate(
+        {"version": 1, "rules": [guard, PASSES], "guards": [{"any_of": [guard]}, {"not": approval}, guard]}
+    )
+    assert [(path, said.partition(":")[0]) for path, said in document.faults()] == [
+        (("rules", 0), "`for` and `every` belong to a guard"),
+        (("guards", 0), "`for` and `every` belong to the guard as a whole, not to a rule inside"),
+        (("guards", 1), "an approval cannot guard"),
+    ]

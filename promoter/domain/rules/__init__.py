@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Discriminator, Field, Tag
 
 from promoter.domain.evidence import Evidence, Need
+from promoter.domain.metrics import MetricRef
+from promoter.domain.rules.age import AgeRule
+from promoter.domain.rules.approval import ApprovalRule
 from promoter.domain.rules.base import BaseRule, Setting
+from promoter.domain.rules.expression import ExpressionRule
+from promoter.domain.rules.loads import LoadsRule
 from promoter.domain.rules.metric import MetricRule
 from promoter.domain.rules.run import RunRule
+from promoter.domain.rules.signature import SignatureRule
+from promoter.domain.rules.soak import SoakRule
 from promoter.domain.rules.tag import TagRule
 from promoter.domain.verdict import Finding, Verdict, all_of, any_of, negated
 
-__all__ = ["KINDS", "AllOf", "AnyOf", "BaseRule", "MetricRule", "Not", "Rule", "RunRule", "Setting", "TagRule"]
+__all__ = [
+    "KINDS",
+    "AgeRule",
+    "AllOf",
+    "AnyOf",
+    "ApprovalRule",
+    "BaseRule",
+    "ExpressionRule",
+    "LoadsRule",
+    "MetricRule",
+    "Not",
+    "Rule",
+    "RunRule",
+    "Setting",
+    "SignatureRule",
+    "SoakRule",
+    "TagRule",
+]
 
 
 class _Group(BaseRule):
@@ -25,13 +49,22 @@ class _Group(BaseRule):
         """The rules inside."""
         raise NotImplementedError
 
-    @property
-    def need(self) -> Need:
+    def need(self, setting: Setting) -> Need:
         """What the rules inside need."""
         need = Need()
         for rule in self.inner:
-            need |= rule.need
+            need |= rule.need(setting)
         return need
+
+    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+        """What the rules inside look at."""
+        return frozenset(metric for rule in self.inner for metric in rule.metrics(setting))
+
+    def every_rule(self) -> Iterator[BaseRule]:
+        """This rule, and those inside."""
+        yield self
+        for rule in self.inner:
+            yield from rule.every_rule()
 
     def faults(self, setting: Setting) -> list[str]:
         """What the rules inside lack."""
@@ -100,7 +133,20 @@ class Not(_Group):
         return self._of(negated(child.verdict), (child,), "it fails")
 
 
-KINDS: tuple[type[BaseRule], ...] = (MetricRule, TagRule, RunRule, AnyOf, AllOf, Not)
+KINDS: tuple[type[BaseRule], ...] = (
+    MetricRule,
+    TagRule,
+    RunRule,
+    AgeRule,
+    SoakRule,
+    SignatureRule,
+    LoadsRule,
+    ExpressionRule,
+    ApprovalRule,
+    AnyOf,
+    AllOf,
+    Not,
+)
 
 
 def _kind(value: object) -> str | None:
@@ -115,13 +161,19 @@ Rule = Annotated[
     Annotated[MetricRule, Tag("metric")]
     | Annotated[TagRule, Tag("tag")]
     | Annotated[RunRule, Tag("run")]
+    | Annotated[AgeRule, Tag("age")]
+    | Annotated[SoakRule, Tag("soak")]
+    | Annotated[SignatureRule, Tag("signature")]
+    | Annotated[LoadsRule, Tag("loads")]
+    | Annotated[ExpressionRule, Tag("expression")]
+    | Annotated[ApprovalRule, Tag("approval")]
     | Annotated[AnyOf, Tag("any_of")]
     | Annotated[AllOf, Tag("all_of")]
     | Annotated[Not, Tag("not")],
     Discriminator(
         _kind,
         custom_error_type="unknown_rule",
-        custom_error_message="not a rule: one of `metric`, `tag`, `run`, `any_of`, `all_of`, `not` says which",
+        custom_error_message="not a rule: one of " + ", ".join(f"`{rule.kind}`" for rule in KINDS) + " says which",
     ),
 ]
 

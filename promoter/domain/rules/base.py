@@ -3,37 +3,79 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
+from promoter.domain.approvers import NOBODY, Approvers
 from promoter.domain.document import Document
+from promoter.domain.duration import Duration
 from promoter.domain.evidence import Evidence, Need
+from promoter.domain.metrics import MetricRef, SourceName
 from promoter.domain.verdict import Finding, Scalar, Verdict
 
 Order = Literal["highest", "lowest"]
 
+EVERY = timedelta(seconds=60)
+"""How far apart two checks of a guard are at least, for both to count."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What a rule may know of the policy that it stands in: which direction of a metric is better (None: not said)."""
+    """What a rule may know of the policy that it stands in.
+
+    `order` is the direction in which the ranked metric is better (None: not said), `source` and `dataset` where metrics are
+    read unless the rule says otherwise, `used` every metric of the candidate that the policy looks at.
+    """
 
     order: Order | None = None
+    source: SourceName = "run"
+    dataset: str | None = None
+    policy: str = ""
+    digest: str = ""
+    approvers: Approvers = NOBODY
+    used: tuple[MetricRef, ...] = ()
 
 
 class BaseRule(Document):
-    """One rule. `kind` is the key that it is recognised by; a new kind is one file beside this one."""
+    """One rule. `kind` is the key that it is recognised by; a new kind is one file beside this one.
+
+    `name` is what a waiver calls it, where its text is not enough. `for` and `every` belong to guards: how many checks in a
+    row must fail, and how far apart two of them are at least.
+    """
 
     kind: ClassVar[str]
 
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    for_: int | None = Field(default=None, alias="for", ge=1, le=1_000)
+    every: Duration | None = None
+
     @property
-    def need(self) -> Need:
+    def guards(self) -> bool:
+        """Whether it says what only a guard may say."""
+        return self.for_ is not None or self.every is not None
+
+    def need(self, setting: Setting) -> Need:
         """The evidence that `evaluate` looks at."""
+        del setting
         return Need()
+
+    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+        """The metrics of the candidate that `evaluate` looks at."""
+        del setting
+        return frozenset()
 
     def faults(self, setting: Setting) -> list[str]:
         """What makes this rule impossible in that policy, in words."""
         del setting
         return []
+
+    def every_rule(self) -> Iterator[BaseRule]:
+        """This rule, and those inside."""
+        yield self
 
     @abstractmethod
     def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:

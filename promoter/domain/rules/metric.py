@@ -1,20 +1,26 @@
-"""`metric`: a number of the version's run against a bound, or against the holder of an alias."""
+"""`metric`: a number of the version's run or logged model, against a bound, or against the holder of an alias."""
 
 from __future__ import annotations
 
 import math
 import re
+import sys
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
+from promoter.domain.alternatives import exactly_one, never, said
+from promoter.domain.confidence import compare
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
+from promoter.domain.metrics import Measurement, MetricRef, SourceName
 from promoter.domain.names import AliasName
+from promoter.domain.observed import Unread
 from promoter.domain.rules.base import BaseRule, Order, Setting
 from promoter.domain.verdict import Finding, Verdict
 
 _SHARE = re.compile(r"\d{1,6}(\.\d{1,9})?%")
+_LARGEST = sys.float_info.max  # YAML knows integers beyond it
 
 
 def _margin(value: object) -> object:
@@ -22,8 +28,8 @@ def _margin(value: object) -> object:
         raise ValueError("a margin is a number, or a share such as `1%`")  # noqa: TRY004  # pydantic wants ValueError
     if isinstance(value, str) and not _SHARE.fullmatch(value):
         raise ValueError("a share is written like `1%` or `0.5%`; an absolute margin has no quotes")
-    if not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
-        raise ValueError("a margin is not negative: the direction comes from `order`")
+    if not isinstance(value, str) and not 0 <= value <= _LARGEST:
+        raise ValueError("a margin is finite and not negative: the direction comes from `order`")
     return value
 
 
@@ -38,16 +44,23 @@ def _not_a_flag(value: object) -> object:
 
 
 Bound = Annotated[Number, BeforeValidator(_not_a_flag)]
+Confidence = Annotated[Number, BeforeValidator(_not_a_flag), Field(ge=0.5, lt=1)]
 
 
 class MetricRule(BaseRule):
     """`{metric: val_auc, at_least: 0.9}`, `{..., at_most: ...}`, or `{..., beats: champion, by: 0.005}`.
 
-    `beats` compares the last value of the same metric on the holder's run. `by` is absolute, or a share of the size of
-    the holder's value (`1%`). Which direction is better is the `order` of the policy's rank, or the rule's own.
-    Numbers are compared in decimal as MLflow shows them, so that 0.905 beats 0.9 by 0.005.
+    `beats` compares the last values of the same metric, from the same source and dataset. `by` is absolute, or a share of
+    the size of the holder's value (`1%`). Which direction is better is the `order` of the policy's rank, or the rule's own.
+    Numbers are compared in decimal as MLflow shows them, so that 0.905 beats 0.9 by 0.005. With `confidence: 0.95` the
+    values of every step are compared in pairs instead; see `promoter.domain.confidence`.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=exactly_one("at_least", "at_most", "beats")
+        | never(said("dataset"), said("source", {"const": "run"}))
+        | {"dependentRequired": {"by": ["beats"], "order": ["beats"], "confidence": ["beats"], "steps": ["confidence"]}}
+    )
     kind: ClassVar[str] = "metric"
 
     metric: str = Field(min_length=1, max_length=250)
@@ -56,27 +69,56 @@ class MetricRule(BaseRule):
     beats: AliasName | None = None
     by: Margin = 0
     order: Order | None = None
+    confidence: Confidence | None = None
+    steps: Literal["folds", "independent"] = "folds"
+    source: SourceName | None = None
+    dataset: str | None = Field(default=None, min_length=1, max_length=500)
 
     @model_validator(mode="after")
     def _one_comparison(self) -> MetricRule:
         said = [key for key in ("at_least", "at_most", "beats") if getattr(self, key) is not None]
         if len(said) != 1:
             raise ValueError("a metric rule has exactly one of `at_least`, `at_most` and `beats`")
-        if self.beats is None and {"by", "order"} & self.model_fields_set:
-            raise ValueError("`by` and `order` go with `beats`")
+        if self.beats is None and {"by", "order", "confidence"} & self.model_fields_set:
+            raise ValueError("`by`, `order` and `confidence` go with `beats`")
+        if self.confidence is None and "steps" in self.model_fields_set:
+            raise ValueError("`steps` goes with `confidence`")
+        if self.dataset is not None and self.source == "run":
+            raise ValueError("`dataset` goes with `source: logged_model`: MLflow keeps one value of a metric for a run")
         return self
 
     def __str__(self) -> str:
         """As it is written."""
-        if self.beats is not None:
-            margin = f" by {self.by}" if self.by else ""
-            return f"metric {self.metric} beats {self.beats}{margin}"
-        return f"metric {self.metric} {self._bound_in_words()}"
+        where = f" on {self.dataset}" if self.dataset else f" of the {self.source}" if self.source else ""
+        where = where.replace("_", " ")
+        if self.beats is None:
+            return f"metric {self.metric}{where} {self._bound_in_words()}"
+        margin = f" by {self.by}" if self.by else ""
+        sure = f" with confidence {self.confidence!r}" if self.confidence else ""
+        sure += " over independent steps" if self.steps == "independent" else ""
+        return f"metric {self.metric}{where} beats {self.beats}{margin}{sure}"
 
-    @property
-    def need(self) -> Need:
-        """The run, and for `beats` the holder's run."""
-        return Need(run=True, holders=frozenset({self.beats} if self.beats else ()))
+    def ref(self, setting: Setting) -> MetricRef:
+        """Which metric is meant: of the rule's own source, or of the policy's. A dataset is always the logged model's."""
+        if self.dataset is not None:
+            return MetricRef(self.metric, "logged_model", self.dataset)
+        if self.source is not None:
+            return MetricRef(self.metric, self.source, setting.dataset if self.source == setting.source else None)
+        return MetricRef(self.metric, setting.source, setting.dataset)
+
+    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+        """The one."""
+        return frozenset({self.ref(setting)})
+
+    def need(self, setting: Setting) -> Need:
+        """The metric, for `beats` the holder's, and for `confidence` all of their values."""
+        ref = self.ref(setting)
+        return Need(
+            run=True,
+            logged_model=ref.source == "logged_model",
+            series=frozenset({ref} if self.confidence else ()),
+            holders=frozenset({self.beats} if self.beats else ()),
+        )
 
     def faults(self, setting: Setting) -> list[str]:
         """`beats` needs a direction."""
@@ -86,49 +128,78 @@ class MetricRule(BaseRule):
 
     def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
         """Absent is pending, NaN and infinities are errors; with `beats`, an alias that nobody holds is beaten."""
+        ref = self.ref(setting)
         if self.beats is None:
-            return self._against_bound(evidence.candidate)
+            return self._against_bound(evidence.candidate, ref)
         if self.beats not in evidence.holders:
             return self.found(Verdict.ERROR, None, f"who holds {self.beats} to be known")
         holder = evidence.holders[self.beats]
-        seen = evidence.candidate.metrics.get(self.metric)
         if holder is None:
-            return self.found(Verdict.PASS, seen, f"better than {self.beats} (nobody else holds it)")
-        return self._against_holder(evidence.candidate, holder, self.order or setting.order)
+            return self.found(Verdict.PASS, _value(evidence.candidate, ref), f"better than {self.beats} (nobody else holds it)")
+        return self._against_version(evidence.candidate, holder, ref, self.order or setting.order)
 
     def _bound_in_words(self) -> str:
         return f"at_least {self.at_least:g}" if self.at_least is not None else f"at_most {self.at_most:g}"
 
-    def _against_bound(self, candidate: VersionEvidence) -> Finding:
+    def _against_bound(self, candidate: VersionEvidence, ref: MetricRef) -> Finding:
         expected = self._bound_in_words().replace("_", " ")
-        value = candidate.metrics.get(self.metric)
-        unusable = _unusable(value)
-        if unusable or value is None:
-            return self.found(unusable or Verdict.PENDING, value, expected)
+        trouble = unreadable(candidate, ref, "this version")
+        if trouble:
+            return self.found(Verdict.ERROR, None, f"{expected}, and {trouble}")
+        measured = candidate.measured(ref)
+        if measured is None:
+            return self.found(Verdict.PENDING, None, expected)
+        value = measured.value
+        if not math.isfinite(value):
+            return self.found(Verdict.ERROR, value, expected)
         met = value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
         return self.found(Verdict.PASS if met else Verdict.FAIL, value, expected)
 
-    def _against_holder(self, candidate: VersionEvidence, holder: VersionEvidence, order: Order | None) -> Finding:
-        ours, theirs = candidate.metrics.get(self.metric), holder.metrics.get(self.metric)
-        whom = f"{self.beats} v{holder.version}"
+    def _against_version(
+        self, candidate: VersionEvidence, holder: VersionEvidence, ref: MetricRef, order: Order | None
+    ) -> Finding:
+        whom, value = f"{self.beats} v{holder.version}", _value(candidate, ref)
         if candidate.version == holder.version:
-            return self.found(Verdict.FAIL, ours, f"better than {whom}, which is this very version")
-        if theirs is None or _unusable(theirs):
-            has = "no value" if theirs is None else str(theirs)
-            verdict = Verdict.PENDING if theirs is None else Verdict.ERROR
-            return self.found(verdict, ours, f"better than {whom}, which has {has}")
+            return self.found(Verdict.FAIL, value, f"better than {whom}, which is this very version")
         if order is None:
-            return self.found(Verdict.ERROR, ours, "a direction: `order: highest` or `lowest`")
-        base, sign = Decimal(repr(theirs)), 1 if order == "highest" else -1
+            return self.found(Verdict.ERROR, value, "a direction: `order: highest` or `lowest`")
+        trouble = unreadable(candidate, ref, "this version") or unreadable(holder, ref, whom)
+        if trouble:
+            return self.found(Verdict.ERROR, value, trouble)
+        if self.confidence is None:
+            return self._against_last_value(candidate.measured(ref), holder.measured(ref), whom, order)
+        if other := other_data(candidate.measured(ref), holder.measured(ref), whom):
+            return self.found(Verdict.ERROR, None, f"values {other}")
+        told = compare(
+            candidate.points(ref),
+            holder.points(ref),
+            order=order,
+            margin=self._margin_of,
+            confidence=self.confidence,
+            steps=self.steps,
+            whom=whom,
+        )
+        return Finding(str(self), told.verdict, told.value, told.expected, interval=told.interval)
+
+    def _against_last_value(self, ours: Measurement | None, theirs: Measurement | None, whom: str, order: Order) -> Finding:
+        seen = ours.value if ours else None
+        if theirs is None:
+            return self.found(Verdict.PENDING, seen, f"better than {whom}, which has no value")
+        if not math.isfinite(theirs.value):
+            return self.found(Verdict.ERROR, seen, f"better than {whom}, which has {theirs.value}")
+        base, sign = Decimal(repr(theirs.value)), 1 if order == "highest" else -1
         margin = self._margin_of(base)
         reach = base + sign * margin
-        expected = f"at {'least' if sign > 0 else 'most'} {reach.normalize():f} ({whom} has {theirs!r})"
-        expected = expected if margin else f"better than {theirs!r} ({whom})"
-        unusable = _unusable(ours)
-        if unusable or ours is None:
-            return self.found(unusable or Verdict.PENDING, ours, expected)
-        gain = sign * (Decimal(repr(ours)) - base)
-        return self.found(Verdict.PASS if gain > 0 and gain >= margin else Verdict.FAIL, ours, expected)
+        expected = f"at {'least' if sign > 0 else 'most'} {reach.normalize():f} ({whom} has {theirs.value!r})"
+        expected = expected if margin else f"better than {theirs.value!r} ({whom})"
+        if ours is None:
+            return self.found(Verdict.PENDING, None, expected)
+        if not math.isfinite(ours.value):
+            return self.found(Verdict.ERROR, ours.value, expected)
+        if other := other_data(ours, theirs, whom):
+            return self.found(Verdict.ERROR, ours.value, f"{expected}, {other}")
+        gain = sign * (Decimal(repr(ours.value)) - base)
+        return self.found(Verdict.PASS if gain > 0 and gain >= margin else Verdict.FAIL, ours.value, expected)
 
     def _margin_of(self, base: Decimal) -> Decimal:
         if isinstance(self.by, str):
@@ -136,7 +207,30 @@ class MetricRule(BaseRule):
         return Decimal(repr(self.by))
 
 
-def _unusable(value: float | None) -> Verdict | None:
-    if value is None:
-        return Verdict.PENDING
-    return None if math.isfinite(value) else Verdict.ERROR
+def _value(version: VersionEvidence, ref: MetricRef) -> float | None:
+    measured = version.measured(ref)
+    return measured.value if measured else None
+
+
+def other_data(ours: Measurement | None, theirs: Measurement | None, whom: str) -> str | None:
+    """What was to be, in words, where the two were measured on different data; None where they were not, as far as is known."""
+    if ours is None or theirs is None or ours.digest == theirs.digest:
+        return None
+    return f"measured on the data of {whom}: digest {theirs.digest or 'unknown'}, not {ours.digest or 'unknown'}"
+
+
+def unreadable(version: VersionEvidence, ref: MetricRef, whom: str) -> str | None:
+    """Why that version's metric can never be read as meant, in words; None where it is there, or may yet come."""
+    if ref.source == "logged_model":
+        if isinstance(version.logged_model, Unread):
+            return f"the logged model of {whom} to be readable: {version.logged_model.reason}"
+        if version.logged_model is None:
+            return f"a logged model, and {whom} was registered from none"
+    if version.measured(ref) is None and not version.points(ref) and (found := version.elsewhere(ref)):
+        places = ", ".join(_place(each) for each in found[:3])
+        return f"{ref.name} {_place(ref)}, and {whom} has it {places} only"
+    return None
+
+
+def _place(ref: MetricRef) -> str:
+    return f"on dataset {ref.dataset}" if ref.dataset else "on the run" if ref.source == "run" else "on no dataset"

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from pydantic import ConfigDict, Field, model_validator
+
+from promoter.domain.alternatives import at_least_one
 from promoter.domain.document import Document
 from promoter.domain.evidence import Evidence, Need
+from promoter.domain.observed import Run
 from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.verdict import Finding, Verdict, all_of
 
 RunStatus = Literal["FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]
 _MAY_CHANGE = ("RUNNING", "SCHEDULED")
+SHOWN = 200
+
+
+class DatasetTerms(Document):
+    """A dataset that the run must have logged as an input."""
+
+    digest: str = Field(min_length=1, max_length=500)
+    name: str | None = Field(default=None, min_length=1, max_length=500)
+
+    def __str__(self) -> str:
+        """Name and digest."""
+        return f"{self.name} {self.digest}" if self.name else self.digest
 
 
 class RunTerms(Document):
-    """What the run must be."""
+    """What the run must be: at least one of these. Parameters are text, as MLflow keeps them."""
 
-    status: RunStatus
+    model_config = ConfigDict(json_schema_extra=at_least_one("status", "experiment", "user", "params", "dataset"))
+
+    status: RunStatus | None = None
+    experiment: str | None = Field(default=None, min_length=1, max_length=500)
+    user: str | None = Field(default=None, min_length=1, max_length=500)
+    params: dict[str, str] = Field(default_factory=dict, max_length=100)
+    dataset: DatasetTerms | None = None
+
+    @model_validator(mode="after")
+    def _some_term(self) -> RunTerms:
+        if not (self.status or self.experiment or self.user or self.params or self.dataset):
+            raise ValueError("`run` says at least one of `status`, `experiment`, `user`, `params` and `dataset`")
+        return self
 
 
 class RunRule(BaseRule):
-    """`{run: {status: FINISHED}}`."""
+    """`{run: {status: FINISHED, experiment: NAME, user: NAME, params: {KEY: VALUE}, dataset: {name: N, digest: D}}}`.
+
+    MLflow lets whoever logs a run name its user: that term tells mistakes apart, not people who lie.
+    """
 
     kind: ClassVar[str] = "run"
 
@@ -28,19 +60,58 @@ class RunRule(BaseRule):
 
     def __str__(self) -> str:
         """As it is written."""
-        return f"run status {self.run.status}"
+        return "run " + ", ".join(f"{name} {expected}" for name, expected in self._terms())
 
-    @property
-    def need(self) -> Need:
-        """The run."""
-        return Need(run=True)
+    def _terms(self) -> Iterator[tuple[str, str]]:
+        terms = self.run
+        for name, expected in (("status", terms.status), ("experiment", terms.experiment), ("user", terms.user)):
+            if expected:
+                yield name, expected
+        for key, expected in terms.params.items():
+            yield f"param {key}", expected
+        if terms.dataset:
+            yield "dataset", str(terms.dataset)
+
+    def need(self, setting: Setting) -> Need:
+        """The run, and the name of its experiment where that is asked for."""
+        del setting
+        return Need(run=True, experiment=self.run.experiment is not None)
 
     def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
-        """Unfinished is pending; a version without a readable run is an error: it can never be known."""
+        """Unfinished is pending, also for what it may yet log; a version without a run that can be read is an error."""
         del setting
-        status, expected = evidence.candidate.run_status, self.run.status
-        if status is None:
+        run = evidence.candidate.run
+        if run is None:
+            expected = ", ".join(f"{name} {value}" for name, value in self._terms())
             return self.found(Verdict.ERROR, None, f"{expected} (the version has no run that can be read)")
-        if status == expected:
-            return self.found(Verdict.PASS, status, expected)
-        return self.found(Verdict.PENDING if status in _MAY_CHANGE else Verdict.FAIL, status, expected)
+        found = [self._term(run, name, expected) for name, expected in self._terms()]
+        if len(found) == 1:
+            return found[0]
+        passed = sum(each.verdict is Verdict.PASS for each in found)
+        verdict = all_of(each.verdict for each in found)
+        return Finding(str(self), verdict, f"{passed} of {len(found)} pass", "all pass", tuple(found))
+
+    def _term(self, run: Run, name: str, expected: str) -> Finding:
+        seen = self._seen(run, name)
+        rule = f"run {name} {expected}"
+        if self._holds(run, name, expected):
+            return Finding(rule, Verdict.PASS, seen, expected)
+        open_ = run.status in _MAY_CHANGE and (name == "status" or seen is None or name == "dataset")
+        return Finding(rule, Verdict.PENDING if open_ else Verdict.FAIL, seen, expected)
+
+    def _holds(self, run: Run, name: str, expected: str) -> bool:
+        if name != "dataset":
+            return self._seen(run, name, whole=True) == expected
+        wanted = self.run.dataset
+        return wanted is not None and any(
+            each.digest == wanted.digest and wanted.name in (None, each.name) for each in run.datasets
+        )
+
+    def _seen(self, run: Run, name: str, *, whole: bool = False) -> str | None:
+        if name == "dataset":
+            return ", ".join(f"{each.name} {each.digest}" for each in run.datasets)[:SHOWN] or None
+        if name.startswith("param "):
+            value = run.params.get(name.removeprefix("param "))
+        else:
+            value = {"status": run.status, "experiment": run.experiment, "user": run.user}[name]
+        return value if whole or value is None else value[:SHOWN]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
-from promoter.domain.evidence import Evidence
+from promoter.domain.alternatives import exactly_one, never, said
+from promoter.domain.evidence import Evidence, Need
 from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.verdict import Finding, Verdict
 
@@ -26,9 +27,17 @@ def _whole(pattern: str) -> SchemaValidator:
 class TagRule(BaseRule):
     """`{tag: approved_by, present: true}`, or with `equals`, `one_of` or `matches` (the whole value).
 
+    A tag of a copied version came along with the copy, and does not count, unless the ledger saw it being set on the copy, or
+    the rule says `copied: accept`. With `bound: true` the same holds for every version: a tag that was there when the
+    version was first seen does not count.
+
     Patterns are regular expressions without look-around and back references, since those cannot be bounded in time.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=exactly_one("present", "equals", "one_of", "matches")
+        | never(said("bound", {"const": True}), said("copied", {"const": "accept"}))
+    )
     kind: ClassVar[str] = "tag"
 
     tag: str = Field(min_length=1, max_length=250)
@@ -36,6 +45,8 @@ class TagRule(BaseRule):
     equals: str | None = None
     one_of: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1_000, strict=False)
     matches: str | None = Field(default=None, min_length=1, max_length=PATTERN_LIMIT)
+    copied: Literal["accept", "refuse"] = "refuse"
+    bound: bool = False
 
     @field_validator("matches")
     @classmethod
@@ -52,24 +63,48 @@ class TagRule(BaseRule):
         said = [key for key in ("present", "equals", "one_of", "matches") if getattr(self, key) is not None]
         if len(said) != 1:
             raise ValueError("a tag rule has exactly one of `present`, `equals`, `one_of` and `matches`")
+        if self.bound and self.copied == "accept":
+            raise ValueError("`bound: true` counts no tag that came with a copy: leave `copied: accept` out")
         return self
 
     def __str__(self) -> str:
         """As it is written."""
+        bound = ", bound" if self.bound else ", copied accept" if self.copied == "accept" else ""
+        return f"tag {self.tag} {self._test}{bound}"
+
+    @property
+    def _test(self) -> str:
         if self.equals is not None:
-            return f"tag {self.tag} equals {self.equals}"
+            return f"equals {self.equals}"
         if self.one_of is not None:
-            return f"tag {self.tag} one_of [{', '.join(self.one_of)}]"
-        return f"tag {self.tag} matches {self.matches}" if self.matches is not None else f"tag {self.tag} present"
+            return f"one_of [{', '.join(self.one_of)}]"
+        return f"matches {self.matches}" if self.matches is not None else "present"
+
+    def need(self, setting: Setting) -> Need:
+        """When the tag was set: of every version with `bound`, else of copies."""
+        del setting
+        if self.bound:
+            return Need(watched=frozenset({self.tag}))
+        return Need() if self.copied == "accept" else Need(tags=frozenset({self.tag}))
 
     def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
-        """Absent is pending: somebody may yet set it."""
+        """Absent is pending: somebody may yet set it. So is one that does not count: somebody may set it anew."""
         del setting
-        value = evidence.candidate.tags.get(self.tag)
-        expected = str(self).removeprefix(f"tag {self.tag} ").replace("_", " ", 1)
+        candidate = evidence.candidate
+        value = candidate.tags.get(self.tag)
+        expected = self._test.replace("_", " ", 1)
         if value is None:
             return self.found(Verdict.PENDING, None, expected)
-        return self.found(Verdict.PASS if self._holds(value) else Verdict.FAIL, value[:SHOWN], expected)
+        if not self._holds(value):
+            return self.found(Verdict.FAIL, value[:SHOWN], expected)
+        if self.tag not in candidate.witnessed:
+            if candidate.copied and self.copied == "refuse":
+                why = "set on this version: it came with the copy"
+                return self.found(Verdict.PENDING, value[:SHOWN], f"{expected}, {why} (delete it and set it anew)")
+            if self.bound:
+                why = "set after the version was registered, as the ledger saw it"
+                return self.found(Verdict.PENDING, value[:SHOWN], f"{expected}, {why} (delete it and set it anew)")
+        return self.found(Verdict.PASS, value[:SHOWN], expected)
 
     def _holds(self, value: str) -> bool:
         if self.equals is not None:

@@ -1,0 +1,49 @@
+"""Durations as people write them in policies: `90s`, `30m`, `24h`, `7d`, `2w`, or several of them: `1d12h`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+_PART = re.compile(r"(\d{1,9})(w|d|h|m|s)")
+_WHOLE = re.compile(r"(?:\d{1,9}[wdhms])+")
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_SIZES = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_LONG = 1_000
+_LONGEST = timedelta(days=3_660)
+
+
+def parse_duration(value: object) -> timedelta:
+    """The duration. Raises ValueError, in words, for anything else, and for nothing and for more than ten years."""
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+        raise ValueError("a duration is written like `90s`, `30m`, `24h`, `7d` or `1d12h`")
+    amounts = [timedelta(**{_UNITS[unit]: int(number)}) for number, unit in _PART.findall(value)]
+    total = sum(amounts, timedelta())
+    if not timedelta() < total <= _LONGEST:
+        raise ValueError("a duration is longer than nothing, and at most ten years")
+    return total
+
+
+def in_words(duration: timedelta) -> str:
+    """In the largest unit that comes out even (`62h`, `7d`); in several where that would be a long number (`1d12h30m`)."""
+    left = int(duration.total_seconds())
+    for unit, seconds in _SIZES:
+        if left and left % seconds == 0 and left // seconds < _LONG:
+            return f"{left // seconds}{unit}"
+    told = ""
+    for unit, seconds in _SIZES:
+        amount, left = divmod(left, seconds)
+        told += f"{amount}{unit}" if amount else ""
+    return told or "0s"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^([0-9]{1,9}[wdhms])+$")]),
+    PlainSerializer(in_words),
+]

@@ -1,0 +1,126 @@
+"""Guards: what must go on holding while a version has the alias; and where to return to when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from promoter.domain.audit import AuditRecord
+from promoter.domain.desired import AliasIntent, Hold
+from promoter.domain.observed import ObservedModel
+from promoter.domain.proposal import Edit, Proposal
+from promoter.domain.rules.base import EVERY, BaseRule
+from promoter.domain.verdict import Decision, Finding, Verdict
+
+
+@dataclass(frozen=True)
+class GuardCheck:
+    """What a guard found at one moment. Kept while it fails, and when it passes again after that."""
+
+    model: str
+    alias: str
+    version: int
+    rule: str
+    verdict: Verdict
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Row:
+    """A guard, and how many checks in a row have failed, of how many that it takes."""
+
+    finding: Finding
+    failed: int
+    needed: int
+
+    @property
+    def broken(self) -> bool:
+        """Whether it takes no more."""
+        return self.failed >= self.needed
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.finding.rule}: {self.finding.verdict}, {self.failed} of {self.needed} in a row failed"
+
+
+@dataclass(frozen=True)
+class GuardStanding:
+    """Where the guards of one alias stand: each with its count, the checks to record, and what is proposed, or why nothing."""
+
+    model: str
+    alias: str
+    version: int
+    decision: Decision
+    rows: tuple[Row, ...]
+    checks: tuple[GuardCheck, ...] = ()
+    proposal: Proposal | None = None
+    reason: str = ""
+
+    @property
+    def broken(self) -> tuple[Row, ...]:
+        """The guards that are broken."""
+        return tuple(row for row in self.rows if row.broken)
+
+
+def stand(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCheck]) -> GuardStanding:
+    """Count. `decision` is what the guards find now, one finding a rule; `known` are the checks before, oldest first.
+
+    Only a failure counts, and only a pass ends a row of failures: what is not known says neither that a version is bad nor
+    that it is good. Checks that lie closer together than the guard's `every` (events come in bursts) count once.
+    """
+    alias = decision.alias or ""
+    rows, checks = [], []
+    past = [each for each in known if each.version == decision.version]
+    for rule, finding in zip(rules, decision.findings, strict=True):
+        row = _failures(each for each in past if each.rule == finding.rule)
+        count, last = len(row), row[-1].at if row else None
+        check = GuardCheck(decision.model, alias, decision.version, finding.rule, finding.verdict, decision.at)
+        needed = rule.for_ or 1
+        if finding.verdict is Verdict.PASS:
+            checks += [check] if row else []
+            count = 0
+        elif (
+            finding.verdict is Verdict.FAIL and count < needed and (last is None or decision.at - last >= (rule.every or EVERY))
+        ):
+            checks.append(check)
+            count += 1
+        rows.append(Row(finding, count, needed))
+    return GuardStanding(decision.model, alias, decision.version, decision, tuple(rows), tuple(checks))
+
+
+def _failures(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
+    """The failures since the last pass."""
+    row: list[GuardCheck] = []
+    for check in checks:
+        row = [*row, check] if check.verdict is Verdict.FAIL else []
+    return row
+
+
+def earlier(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
+    """The versions that held the alias before `bad`, the latest first: those that are there, ready and not in quarantine."""
+    held: list[int] = []
+    for record in moves:
+        held += [each for each in (record.fact.from_version, record.fact.to_version) if each is not None]
+    latest_first = list(dict.fromkeys(reversed(held)))
+    usable = (each for each in latest_first if each in observed.versions and observed.versions[each].ready)
+    return [each for each in usable if each != bad and each not in intent.quarantine]
+
+
+def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
+    """Why a broken guard of this alias proposes nothing; None where it may."""
+    if intent.hold and intent.hold.in_force(now):
+        return f"held by {intent.hold.by}: a person decides"
+    if intent.version is not None and observed.aliases.get(intent.alias) != intent.version:
+        return "git and the registry are out of step: that comes first"
+    if intent.rotation == "off":
+        return "`rotation: off`: a person decides"
+    return None
+
+
+def roll_back(standing: GuardStanding, target: int) -> GuardStanding:
+    """The standing with the proposal: the earlier version, a hold, and the bad one in quarantine."""
+    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken)
+    hold = Hold(reason=reason[:1_000], by="Promoter")
+    edit = Edit(standing.model, standing.alias, target, hold, (standing.version,))
+    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision), reason=reason)

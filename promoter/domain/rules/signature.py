@@ -1,0 +1,86 @@
+"""`signature`: what the model takes and gives. A change of inputs is what breaks those who call it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, model_validator
+
+from promoter.domain.alternatives import exactly_one
+from promoter.domain.document import Document
+from promoter.domain.evidence import Evidence, Need
+from promoter.domain.names import AliasName
+from promoter.domain.observed import Signature, Unread
+from promoter.domain.rules.base import BaseRule, Setting
+from promoter.domain.verdict import Finding, Verdict
+
+SHOWN = 5
+
+
+class SignatureTerms(Document):
+    """Either that there is one, or that it equals that of an alias's holder."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("present", "equals"))
+
+    present: Literal[True] | None = None
+    equals: AliasName | None = None
+
+    @model_validator(mode="after")
+    def _one_term(self) -> SignatureTerms:
+        if (self.present is None) == (self.equals is None):
+            raise ValueError("`signature` says exactly one of `present: true` and `equals: ALIAS`")
+        return self
+
+
+class SignatureRule(BaseRule):
+    """`{signature: {present: true}}`, or `{signature: {equals: champion}}`: inputs, outputs, parameters, each with its type."""
+
+    kind: ClassVar[str] = "signature"
+
+    signature: SignatureTerms
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return f"signature equals {self.signature.equals}" if self.signature.equals else "signature present"
+
+    def need(self, setting: Setting) -> Need:
+        """The signature, and the holder's."""
+        del setting
+        return Need(signature=True, holders=frozenset({self.signature.equals} if self.signature.equals else ()))
+
+    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+        """An artifact without a signature fails for good; one that cannot be read is an error, also the holder's."""
+        del setting
+        alias, ours = self.signature.equals, evidence.candidate.signature
+        if isinstance(ours, Unread):
+            return self.found(Verdict.ERROR, None, f"a signature that can be read: {ours.reason}")
+        if alias is None:
+            seen = _told(ours)
+            return self.found(Verdict.PASS if ours else Verdict.FAIL, seen, "a signature in the artifact")
+        if alias not in evidence.holders:
+            return self.found(Verdict.ERROR, None, f"who holds {alias} to be known")
+        holder = evidence.holders[alias]
+        if ours is None:
+            return self.found(Verdict.FAIL, None, f"the signature of {alias}")
+        if holder is None:
+            return self.found(Verdict.PASS, _told(ours), f"the signature of {alias} (nobody else holds it)")
+        return self._compared(ours, holder.signature, f"{alias} v{holder.version}")
+
+    def _compared(self, ours: Signature, theirs: Signature | Unread | None, whom: str) -> Finding:
+        if not isinstance(theirs, Signature):
+            reason = theirs.reason if theirs else "it has none"
+            return self.found(Verdict.ERROR, _told(ours), f"the signature of {whom}, which cannot be compared: {reason}")
+        differences = ours.differences(theirs)
+        if not differences:
+            return self.found(Verdict.PASS, _told(ours), f"the signature of {whom}")
+        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        return self.found(Verdict.FAIL, "; ".join(differences[:SHOWN]) + more, f"the signature of {whom}")
+
+
+def _told(signature: Signature | None) -> str | None:
+    if signature is None:
+        return None
+    counts: dict[str, int] = {}
+    for name in signature.fields:
+        counts[name.split(" ")[0]] = counts.get(name.split(" ")[0], 0) + 1
+    return ", ".join(f"{count} {part}{'s' if count > 1 else ''}" for part, count in sorted(counts.items())) or "an empty one"

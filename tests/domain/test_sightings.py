@@ -1,0 +1,74 @@
+"""Sightings: which tags were set after a version was there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from strategies import NOW
+
+from promoter.domain.observed import ModelVersion, is_copy
+from promoter.domain.sightings import Sighting, news, witnessed
+
+
+def version(value: str | None, number: int = 3) -> ModelVersion:
+    """A version with that value of the tag."""
+    return ModelVersion(number, NOW, tags={} if value is None else {"approved_by": value})
+
+
+def seen(*values: str | None) -> list[Sighting]:
+    """The tag as it was seen, one look after the other; what does not change is not seen anew."""
+    known: list[Sighting] = []
+    for number, value in enumerate(values):
+        known += news("m", [version(value)], ["approved_by"], known, NOW + timedelta(minutes=number))
+    return known
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "counts"),
+    [
+        ([], "risk", False),
+        (["risk"], "risk", False),
+        ([None], None, False),
+        ([None, "risk"], "risk", True),
+        ([None], "risk", True),
+        ([None, "risk", None], None, False),
+        (["risk", None, "risk"], "risk", True),
+        (["eve", "risk"], "risk", True),
+        (["risk", "eve", "risk"], "risk", True),
+        ([None, "risk", "eve"], "eve", True),
+    ],
+)
+def test_a_tag_counts_if_it_was_seen_to_change(past: list[str | None], now: str | None, counts: bool) -> None:
+    """What was there at the first look may have come with the registration, and does not count."""
+    assert (witnessed(version(now), seen(*past)) == {"approved_by"}) is counts
+
+
+def test_what_was_seen_is_not_recorded_again() -> None:
+    """Level by level: as many sightings as there were changes."""
+    assert [each.value for each in seen(None, None, "risk", "risk", None)] == [None, "risk", None]
+
+
+def test_a_version_that_is_registered_anew_under_its_old_number_begins_anew() -> None:
+    """Its time of registration tells the two apart."""
+    again = ModelVersion(3, NOW + timedelta(days=1), tags={"approved_by": "risk"})
+    assert witnessed(again, seen(None)) == frozenset()
+    assert witnessed(version("risk", number=4), seen(None)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("source", "copied"),
+    [
+        ("models:/fraud/3", True),
+        ("models:/m-0123456789abcdef0123456789abcdef", False),
+        ("runs:/abc/model", False),
+        ("s3://bucket/models:/fraud/3", False),
+        ("models:/fraud@champion", False),
+        (None, False),
+        ("", False),
+    ],
+)
+def test_what_is_a_copy(source: str | None, copied: bool) -> None:
+    """By the source that `copy_model_version` leaves."""
+    assert ModelVersion(1, NOW, source=source).copied is copied
+    assert is_copy(source) is copied
