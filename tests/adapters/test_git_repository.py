@@ -17,10 +17,11 @@ from tests.fixtures_git import FIRST_FILES, GIT_TOKEN, Colleague, git
 
 def test_fetch_and_read(git_repository: GitRepository, colleague: Colleague) -> None:
     """The files that Promoter reads come as bytes, and nothing else: no tests of policies, no other kinds, no other folders."""
+    read = {"policies/b.yaml": b"\xff\x00 not text\r\n", "policies/empty.yaml": b"", "approvers.yaml": b"version: 1\n"}
     others = {"policies/tests/t.yaml": b"x", "policies/README.md": b"x", "other.yaml": b"x", "sub/registry.yaml": b"x"}
-    head = colleague.push({"policies/b.yaml": b"\xff\x00 not text\r\n", "policies/empty.yaml": b"", **others})
+    head = colleague.push({**read, **others, "sub/approvers.yaml": b"x", "policies/approvers.yml": b"x"})
     assert git_repository.fetch() == head
-    assert git_repository.read(head) == {**FIRST_FILES, "policies/b.yaml": b"\xff\x00 not text\r\n", "policies/empty.yaml": b""}
+    assert git_repository.read(head) == FIRST_FILES | read
 
 
 def test_missing_registry_is_absent(git_repository: GitRepository, colleague: Colleague) -> None:

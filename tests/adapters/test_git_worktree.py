@@ -63,6 +63,23 @@ def test_revision_only_where_all_is_committed(folder: Path) -> None:
     assert tree.revision() == git(folder, "rev-parse", "HEAD") != head
 
 
+def test_approvers_count(folder: Path) -> None:
+    """Who may approve is part of a revision: new, ignored, changed or removed, it is not what was committed."""
+    tree = WorkTree(folder)
+    approvers = folder / "approvers.yaml"
+    approvers.write_text("version: 1\n")
+    (folder / ".git" / "info" / "exclude").write_text("approvers.yaml\n")
+    assert tree.sources() == FIRST_FILES | {"approvers.yaml": b"version: 1\n"}
+    assert tree.revision() is None
+    git(folder, "add", "--force", "approvers.yaml")
+    git(folder, "commit", "--quiet", "--message", "Second")
+    assert tree.revision() == git(folder, "rev-parse", "HEAD")
+    approvers.write_text("changed")
+    assert tree.revision() is None
+    approvers.unlink()
+    assert tree.revision() is None
+
+
 def test_revision_outside_and_before_the_first_commit(tmp_path: Path) -> None:
     """No repository, or none with a commit, is no revision, and no error."""
     (tmp_path / "registry.yaml").write_text("version: 1\n")
@@ -96,8 +113,11 @@ def test_files_are_bounded(folder: Path, tmp_path: Path) -> None:
     sources = WorkTree(folder).sources()
     assert sources.keys() == {*FIRST_FILES, "policies/big.yaml"}
     assert len(sources["policies/big.yaml"]) == BLOB_LIMIT + 1
-    for number in range(POLICY_LIMIT):
+    (folder / "approvers.yaml").touch()
+    for number in range(POLICY_LIMIT - 2):
         (policies / f"p{number}.yaml").touch()
+    assert len(WorkTree(folder).sources()) == POLICY_LIMIT + 2
+    (policies / "more.yaml").touch()
     with pytest.raises(Refused, match="1,000 files"):
         WorkTree(folder).sources()
 

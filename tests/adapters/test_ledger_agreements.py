@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.ledger.schema import metadata
 from promoter.application.ports import Ledger
-from promoter.domain.audit import Delivery, RevisionState
+from promoter.domain.audit import Delivery, Kind, NewRecord, RevisionState
 from promoter.domain.faults import Refused
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -59,6 +60,25 @@ def test_settle_only_first_leaves_alone_what_was_agreed_on(ledger: Ledger) -> No
     assert ledger.settled() == {"fraud": {"champion": 7, "legacy": None, "shadow": 3}}
 
 
+def test_settled_at_is_the_revision_of_the_last_agreement(ledger: Ledger) -> None:
+    """The one that began it: neither the same again nor silence is another one; absence can be agreed on."""
+    assert ledger.settled_at("fraud", "champion") is None
+    ledger.settle({"fraud": {"champion": 7, "legacy": 1}}, "r1", NOW)
+    ledger.settle({"fraud": {"champion": 7}}, "r2", NOW)
+    assert ledger.settled_at("fraud", "champion") == "r1"
+    ledger.settle({"fraud": {"champion": None}}, "r3", NOW)
+    ledger.settle({"churn": {"champion": 2}}, "r4", NOW)
+    assert ledger.settled_at("fraud", "champion") == "r3"
+    ledger.unsettle({"fraud": ["champion", "legacy"]}, "r5", NOW)
+    assert [ledger.settled_at("fraud", alias) for alias in ("champion", "legacy", "shadow")] == ["r3", "r1", None]
+    intent = ledger.intend(NewRecord(NOW, Kind.CHANGE, "fraud", "champion", None, 8, "r6"), None)
+    assert ledger.settled_at("fraud", "champion") == "r3"
+    ledger.close(intent, "applied", NOW)
+    assert ledger.settled_at("fraud", "champion") == "r6"
+    ledger.settle({"fraud": {"champion": 9}}, None, NOW)
+    assert ledger.settled_at("fraud", "champion") is None
+
+
 def test_a_delivery_is_recorded_once_for_each_source(ledger: Ledger) -> None:
     """Two senders may use the same id."""
     first = Delivery("mlflow", "id-1", NOW, "model_version_tag.set", "fraud")
@@ -93,7 +113,7 @@ def test_marking_a_revision_again_writes_only_news(ledger: Ledger, file: Path) -
     assert [ledger.last_revision(state) for state in (APPLIED, REFUSED, ATTEMPTED)] == ["r1", "r2", "r1"]
 
 
-@pytest.mark.parametrize("table", ["records", "decisions", "deliveries", "settled", "revisions"])
+@pytest.mark.parametrize("table", [*metadata.tables])
 def test_rows_are_never_changed_or_deleted(ledger: Ledger, file: Path, table: str) -> None:
     """The database refuses it, whoever asks."""
     ledger.dispose()  # type: ignore[attr-defined]
@@ -104,6 +124,8 @@ def test_rows_are_never_changed_or_deleted(ledger: Ledger, file: Path, table: st
         "INSERT INTO deliveries (source, id, at, event) VALUES ('s', 'i', 'x', 'e')",
         "INSERT INTO settled (model, alias, at) VALUES ('m', 'a', 'x')",
         "INSERT INTO revisions (revision, state, at) VALUES ('r', 's', 'x')",
+        "INSERT INTO sightings (model, version, created_at, tag, at) VALUES ('m', 1, 'x', 't', 'x')",
+        "INSERT INTO guard_checks (model, alias, version, rule, verdict, at) VALUES ('m', 'a', 1, 'r', 'fail', 'x')",
     ):
         raw.execute(statement)
     for statement in (f"UPDATE {table} SET at = 'y'", f"DELETE FROM {table}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,6 +16,7 @@ from promoter.application.ports import Ledger
 from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.faults import Refused
+from promoter.domain.observed import Run
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
@@ -187,9 +189,57 @@ def test_decisions_in_bulk_are_recorded_once(ledger: Ledger) -> None:
 
 def test_a_decision_comes_back_with_its_tree_and_its_evidence(ledger: Ledger) -> None:
     """As they were told, NaN in words, and null where there was none."""
-    evidence = Evidence(NOW, VersionEvidence(8, {"team": "Grün"}, "r1", "FINISHED", {"auc": float("nan")}), {"champion": None})
-    ledger.decide([replace(DECISION, evidence=evidence), replace(DECISION, version=9)], "abc")
+    run = Run("r1", "FINISHED", {"auc": float("nan"), "loss": float("-inf")})
+    evidence = Evidence(NOW, VersionEvidence(8, {"team": "Grün"}, "r1", run), {"champion": None}, model="fraud")
+    ledger.decide([replace(DECISION, evidence=evidence, enforcement="audit"), replace(DECISION, version=9)], "abc")
     without, having = ledger.decisions()
-    assert (having.at, having.revision, having.tree) == (NOW, "abc", DECISION.as_json())
+    assert (having.at, having.revision, having.tree) == (NOW, "abc", replace(DECISION, enforcement="audit").as_json())
     assert having.evidence == evidence.as_json()
+    assert Evidence.from_json(having.evidence).as_json() == evidence.as_json()
     assert without.evidence is None
+
+
+def test_an_enforcement_that_changes_is_another_decision(ledger: Ledger) -> None:
+    """Whether a verdict blocks is part of what was decided."""
+    ledger.decide([DECISION, replace(DECISION, enforcement="audit"), replace(DECISION, enforcement="audit")], "abc")
+    assert [row.tree["enforcement"] for row in ledger.decisions()] == ["audit", "enforce"]
+
+
+def test_past_evidence_is_that_of_every_decision_oldest_first(ledger: Ledger) -> None:
+    """Of all models, of some, and of more than fit into one statement; decisions without evidence are left out."""
+    evidence = Evidence(NOW, VersionEvidence(8))
+    names = [f"m{number % 5}" for number in range(250)]
+    told = [
+        replace(DECISION, model=name, version=number, evidence=evidence if number % 2 else None)
+        for number, name in enumerate(names)
+    ]
+    ledger.decide(told, "abc")
+
+    def found(models: list[str] | None = None) -> list[tuple[str, int]]:
+        return [(row.tree["model"], row.tree["version"]) for row in ledger.past_evidence(models)]
+
+    everything = [(name, number) for number, name in enumerate(names) if number % 2]
+    assert found() == everything
+    assert found(["m1", "m3", "nobody"]) == [(name, number) for name, number in everything if name in {"m1", "m3"}]
+    assert found(["m1", "m3", *(f"n{number}" for number in range(5_000))]) == found(["m1", "m3"])
+    assert found([]) == []
+    assert {(row.at, row.revision) for row in ledger.past_evidence()} == {(NOW, "abc")}
+
+
+def test_past_evidence_takes_no_more_memory_than_a_page_of_it(ledger: Ledger) -> None:
+    """However much there is; whoever stops in the middle holds nothing any more, and others may write meanwhile."""
+    large = Evidence(NOW, VersionEvidence(8, {"note": "x" * 20_000}))
+    ledger.decide([replace(DECISION, version=number, evidence=large) for number in range(1_000)], "abc")
+    tracemalloc.start()
+    try:
+        stream = ledger.past_evidence()
+        assert next(stream).tree["version"] == 0
+        ledger.decide([replace(DECISION, version=1_000, evidence=large)], "abc")
+        assert sum(1 for _ in stream) == 999
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+    stopped = ledger.past_evidence()
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]
+    assert ledger._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]

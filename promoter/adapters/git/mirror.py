@@ -19,7 +19,7 @@ from promoter.adapters.git.remote import Remote
 from promoter.adapters.git.sources import (
     BLOB_LIMIT,
     POLICIES,
-    REGISTRY,
+    TOP,
     Entry,
     batched,
     is_source,
@@ -217,8 +217,8 @@ class Mirror:
 
     def sources(self, revision: str) -> Mapping[str, bytes]:
         """The contents of the files that Promoter reads, bounded, with one listing and one batch."""
-        entries = [entry for entry in self.entries(revision, REGISTRY, f"{POLICIES}/") if is_source(entry.path)]
-        within_bounds([entry.size for entry in entries])
+        entries = [entry for entry in self.entries(revision, *TOP, f"{POLICIES}/") if is_source(entry.path)]
+        within_bounds({entry.path: entry.size for entry in entries})
         small = [entry for entry in entries if entry.size <= BLOB_LIMIT]
         reply = self.talk("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
         contents = batched(reply.out, small)

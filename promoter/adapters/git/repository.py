@@ -25,6 +25,12 @@ _UNSIGNED = re.compile(r"[<>\x00-\x1f\x7f]")
 _DRAFT = "refs/promoter/draft"
 """Where a commit stands until the remote has it. One name is enough: whoever writes it holds the mirror."""
 _HISTORY_LIMIT = 1_000
+_COMMIT = "%H%n%an <%ae>%n%ct%n%s%n%(trailers:only,unfold)"
+"""A line each, and one for each trailer: unfolding leaves no line break in a value, and commits end with NUL, which no message
+has. So nothing that a message says can pass for another field, another trailer or another commit."""
+_TRAILERS = 100
+_KEY_LENGTH = 100
+_VALUE_LENGTH = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -76,14 +82,15 @@ class GitRepository:
             return after
 
     def read(self, revision: str) -> Sources:
-        """`registry.yaml` and `policies/*.yaml` of that revision, as bytes; what is not there is not in the mapping."""
+        """The files of that revision that Promoter reads, as bytes; what is not there is not in the mapping."""
         with self._lock:
             return self._mirror.sources(full_revision(revision))
 
     def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most.
 
-        Only the last one without a base, or with one that a rewritten history has dropped.
+        Only the last one without a base, or with one that a rewritten history has dropped. Trailers are those of the commit's
+        own message, as git sees them (in its last paragraph): the last 100, values cut at 1,000 characters.
         """
         full_revision(head)
         with self._lock:
@@ -99,7 +106,7 @@ class GitRepository:
                 f"--max-count={count}",
             )
             reply = self._mirror.talk(
-                "log", "-z", *options, "--format=%H%n%an <%ae>%n%ct%n%s", "--end-of-options", span, "--", _tracked(path)
+                "log", "-z", *options, f"--format={_COMMIT}", "--end-of-options", span, "--", _tracked(path)
             )
             if reply.status != 0:
                 raise failure("log", reply, self._remote)
@@ -164,5 +171,24 @@ def _blob_id(content: bytes, length: int) -> str:
 
 
 def _commit(text: str) -> Commit:
-    revision, author, seconds, subject = (text.lstrip("\n").split("\n", 3) + [""] * 3)[:4]
-    return Commit(revision, author, datetime.fromtimestamp(int(seconds), UTC), subject)
+    revision, author, seconds, subject, *trailers = text.lstrip("\n").split("\n")
+    return Commit(revision, author, _moment(seconds), subject, _trailers(trailers))
+
+
+def _moment(seconds: str) -> datetime:
+    """The time of a commit; the start of 1970 where it bears none that can be: anybody can write such a commit."""
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _trailers(lines: Sequence[str]) -> dict[str, str]:
+    """By key, as written; the last one of a key. A key longer than any that means something is left out."""
+    told = (line.partition(":") for line in [line for line in lines if line][-_TRAILERS:])
+    return {key: _shown(value) for key, colon, value in told if colon and len(key) <= _KEY_LENGTH}
+
+
+def _shown(value: str) -> str:
+    """Cut, and without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in value.strip()[:_VALUE_LENGTH])

@@ -1,14 +1,16 @@
-"""Which files of a repository Promoter reads, and how much of each: `registry.yaml` and `policies/*.yaml`, bounded."""
+"""Which files of a repository Promoter reads, bounded: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from promoter.domain.faults import Refused
 
 REGISTRY = "registry.yaml"
+TOP = (REGISTRY, "approvers.yaml")
+"""The files at the top level."""
 POLICIES = "policies"
 BLOB_LIMIT = 5 * 2**20
 """Bytes of a file that are read; one more is, so that the parser sees that there is more, and says so."""
@@ -30,17 +32,16 @@ class Entry:
 
 def is_source(path: str) -> bool:
     """Whether Promoter reads a regular file of that name."""
-    return path == REGISTRY or _POLICY.fullmatch(path) is not None
+    return path in TOP or _POLICY.fullmatch(path) is not None
 
 
-def within_bounds(sizes: Collection[int]) -> None:
-    """Raises `Refused` where there are more files, or bytes in all, than a registry can mean."""
-    if len(sizes) > POLICY_LIMIT + 1:
+def within_bounds(sizes: Mapping[str, int]) -> None:
+    """Raises `Refused` where there are more policies, or bytes in all, than a registry can mean; `sizes` by path."""
+    if len(sizes.keys() - set(TOP)) > POLICY_LIMIT:
         raise Refused("git", f"more than {POLICY_LIMIT:,} files in {POLICIES}/", "merge or remove policies")
-    if sum(min(size, BLOB_LIMIT + 1) for size in sizes) > TOTAL_LIMIT:
-        raise Refused(
-            "git", f"registry.yaml and policies/ are together larger than {TOTAL_LIMIT >> 20} MiB", "split the repository"
-        )
+    if sum(min(size, BLOB_LIMIT + 1) for size in sizes.values()) > TOTAL_LIMIT:
+        read = f"{', '.join(TOP)} and {POLICIES}/"
+        raise Refused("git", f"{read} are together larger than {TOTAL_LIMIT >> 20} MiB", "split the repository")
 
 
 def regular_files(listing: bytes) -> list[Entry]:

@@ -7,7 +7,7 @@ import stat
 from functools import cached_property
 from pathlib import Path
 
-from promoter.adapters.git.sources import BLOB_LIMIT, POLICIES, REGISTRY, is_source, regular_files, within_bounds
+from promoter.adapters.git.sources import BLOB_LIMIT, POLICIES, REGISTRY, TOP, is_source, regular_files, within_bounds
 from promoter.application.ports import Sources
 from promoter.domain.faults import OutsideError, Refused
 
@@ -33,9 +33,9 @@ class WorkTree:
         return start
 
     def sources(self) -> Sources:
-        """`registry.yaml` and `policies/*.yaml` as bytes: regular files only; what is not there is not in the mapping."""
+        """The files that Promoter reads, as bytes: regular files only; what is not there is not in the mapping."""
         sizes = self._sizes()
-        within_bounds(list(sizes.values()))
+        within_bounds(sizes)
         return {path: self._content(path) for path in sorted(sizes)}
 
     def revision(self) -> str | None:
@@ -47,8 +47,8 @@ class WorkTree:
             head = git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             if head.status != 0:
                 return None
-            listing = git.run("ls-tree", "-z", "-l", "--end-of-options", head.text, REGISTRY, f"{POLICIES}/")
-            status = git.run("status", "--porcelain", "--untracked-files=all", "--", REGISTRY, f":(glob){POLICIES}/*.yaml")
+            listing = git.run("ls-tree", "-z", "-l", "--end-of-options", head.text, *TOP, f"{POLICIES}/")
+            status = git.run("status", "--porcelain", "--untracked-files=all", "--", *TOP, f":(glob){POLICIES}/*.yaml")
         except OutsideError:
             return None
         committed = {entry.path for entry in regular_files(listing.out) if is_source(entry.path)}
@@ -66,7 +66,7 @@ class WorkTree:
             names = []
         except OSError as error:
             raise _unreadable(folder, error) from None
-        return [path for path in (REGISTRY, *(f"{POLICIES}/{name}" for name in names)) if is_source(path)]
+        return [path for path in (*TOP, *(f"{POLICIES}/{name}" for name in names)) if is_source(path)]
 
     def _size(self, path: str) -> int | None:
         """Bytes of a regular file; None for anything else."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from promoter.adapters.ledger.schema import decisions, same
 from promoter.domain.audit import RecordedDecision
@@ -16,6 +16,8 @@ Key = tuple[str, str | None, int]
 Digested = tuple[Decision, str]
 
 _CHUNK = 400
+_PAGE = 100
+_MANY = 1_000
 
 
 def digested(news: Iterable[Decision]) -> list[Digested]:
@@ -65,7 +67,24 @@ def find(connection: Connection, model: str | None, alias: str | None, limit: in
         ids = ids.where(decisions.c.alias == alias)
     # Trees are large: they are read once it is known which ones.
     query = select(decisions).where(decisions.c.id.in_(ids)).order_by(decisions.c.id.desc())
-    return [RecordedDecision(row.id, row.at, row.revision, row.tree, row.evidence) for row in connection.execute(query)]
+    return [_recorded(row) for row in connection.execute(query)]
+
+
+def evidenced(connection: Connection, models: Collection[str] | None) -> Iterator[RecordedDecision]:
+    """All that have evidence, the oldest first, few of them in memory at a time."""
+    wanted = None if models is None else frozenset(models)
+    query = select(decisions).where(decisions.c.evidence.is_not(None)).order_by(decisions.c.id)
+    if wanted is not None and len(wanted) <= _MANY:
+        # The ids are what is sorted, not the rows, whose trees are large.
+        query = query.where(decisions.c.id.in_(select(decisions.c.id).where(decisions.c.model.in_(sorted(wanted)))))
+        wanted = None
+    for row in connection.execute(query, execution_options={"yield_per": _PAGE}):
+        if wanted is None or row.model in wanted:
+            yield _recorded(row)
+
+
+def _recorded(row: Row[Any]) -> RecordedDecision:
+    return RecordedDecision(row.id, row.at, row.revision, row.tree, row.evidence)
 
 
 def _last_digests(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:

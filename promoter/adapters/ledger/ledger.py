@@ -5,16 +5,18 @@ What may turn out to be nothing new is first looked up without a lock, and again
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
 
-from promoter.adapters.ledger import decisions, journal, records, settlements
+from promoter.adapters.ledger import checks, decisions, journal, records, settlements, sightings
 from promoter.adapters.ledger.database import Database
 from promoter.adapters.ledger.stores import store_of
 from promoter.adapters.ledger.upgrade import open_to_read, open_to_write
 from promoter.domain.audit import AuditRecord, Delivery, NewRecord, Outcome, RecordedDecision, RecordFilter, RevisionState
+from promoter.domain.guards import GuardCheck
+from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision
 
 BUSY_TIMEOUT = 10.0
@@ -135,6 +137,47 @@ class SqlLedger:
         with self._database.read() as connection:
             held = settlements.settled_on(connection, model, alias, version)
             return held or records.moved_to(connection, model, alias, version)
+
+    def settled_at(self, model: str, alias: str) -> str | None:
+        """The revision at which git and the registry came to agree on the alias last; None where they never did."""
+        with self._database.read() as connection:
+            return settlements.last_agreement(connection, model, alias)
+
+    def moves(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[AuditRecord]]:
+        """The records that say that an alias did move, oldest first, for each model and alias that is asked for."""
+        with self._database.read() as connection:
+            return records.find_moves(connection, asked)
+
+    def sightings(self, models: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        """What was seen of the watched tags of these models' versions, oldest first, for each model that is asked for."""
+        with self._database.read() as connection:
+            return sightings.find(connection, models)
+
+    def sight(self, news: Iterable[Sighting]) -> None:
+        """Record what was seen; what repeats the last sighting of the same tag of the same version is skipped."""
+        with self._database.read() as connection:
+            fresh = sightings.not_seen_last(connection, news)
+        if not fresh:
+            return
+        with self._database.write() as connection:
+            sightings.insert_all(connection, sightings.not_seen_last(connection, fresh))
+
+    def checks(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[GuardCheck]]:
+        """The last 1,000 checks of guards, oldest first, for each model and alias that is asked for."""
+        with self._database.read() as connection:
+            return checks.find(connection, asked)
+
+    def check(self, news: Iterable[GuardCheck]) -> None:
+        """Record checks of guards."""
+        found = list(news)
+        if found:
+            with self._database.write() as connection:
+                checks.insert_all(connection, found)
+
+    def past_evidence(self, models: Collection[str] | None = None) -> Iterator[RecordedDecision]:
+        """Every recorded decision that has evidence, oldest first, streamed in a transaction that ends with it."""
+        with self._database.read() as connection:
+            yield from decisions.evidenced(connection, models)
 
     def decide(self, news: Iterable[Decision], revision: str | None) -> None:
         """Record decisions with their evidence; one that says what the last of its model, alias and version said is skipped."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, except_, exists, func, insert, or_, select
 
-from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, among, records, same
+from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, among, among_all, records, same
 from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.faults import Refused
@@ -81,6 +81,16 @@ def last_moves(connection: Connection, models: Collection[str] | None) -> Places
         last = select(records.c.model, records.c.alias, records.c.to_version).where(records.c.id.in_(newest))
         for model, alias, version in connection.execute(last):
             found.setdefault(model, {})[alias] = version
+    return found
+
+
+def find_moves(connection: Connection, asked: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[AuditRecord]]:
+    """The records that moved an alias, in ascending order of id, by model and alias; nothing for one that never moved."""
+    found: dict[tuple[str, str], list[AuditRecord]] = {each: [] for each in asked}
+    for condition in among_all((records.c.model, records.c.alias), asked):
+        rows = connection.execute(select(records).where(MOVED, condition))
+        for row in sorted(rows, key=lambda row: int(row.id)):
+            found[row.model, row.alias].append(_record(row))
     return found
 
 

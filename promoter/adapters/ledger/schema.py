@@ -22,10 +22,11 @@ from sqlalchemy import (
     and_,
     literal,
     or_,
+    tuple_,
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
 
 VERSION_TABLE = "ledger_version"
@@ -154,17 +155,56 @@ revisions = Table(
     Index("revisions_in", "state", "id"),
 )
 
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("value", Text),
+    Column("at", UtcTime, nullable=False),
+    Index("sightings_of", "model", "version", "created_at", "tag", "id"),
+)
+
+guard_checks = Table(
+    "guard_checks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index("guard_checks_of", "model", "alias", "id"),
+)
+
 
 def same(*pairs: tuple[Column[Any], object]) -> ColumnElement[bool]:
     """Each column has that value, None included."""
     return and_(*(column.is_(None) if value is None else column == value for column, value in pairs))
 
 
-def among(column: Column[Any], values: Collection[Any] | None) -> Iterator[ColumnElement[bool] | None]:
+def among(of: Column[Any], chosen: Collection[Any] | None) -> Iterator[ColumnElement[bool] | None]:
     """Conditions that together cover those values, few enough each for any database; one None where all are meant."""
-    if values is None:
+    if chosen is None:
         yield None
         return
-    ordered: Sequence[Any] = sorted(set(values))
+    for part in _parts(chosen):
+        yield of.in_(part)
+
+
+def among_all(columns: Sequence[Column[Any]], keys: Collection[tuple[Any, ...]]) -> Iterator[ColumnElement[bool]]:
+    """The same for columns that together are a key."""
+    for part in _parts(keys):
+        # For the tuples alone, SQLite would read its whole index; what each column may be lets it search.
+        each_column = zip(columns, zip(*part, strict=True), strict=True)
+        yield and_(*(column.in_(sorted(set(values))) for column, values in each_column), tuple_(*columns).in_(part))
+
+
+def _parts(chosen: Collection[Any]) -> Iterator[Sequence[Any]]:
+    ordered: Sequence[Any] = sorted(set(chosen))
     for start in range(0, len(ordered), _CHUNK):
-        yield column.in_(ordered[start : start + _CHUNK])
+        yield ordered[start : start + _CHUNK]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, or_, select
 
 from promoter.adapters.ledger.records import Places
 from promoter.adapters.ledger.schema import among, same, settled
@@ -48,6 +48,15 @@ def insert_settled(connection: Connection, news: Iterable[Statement], revision: 
     rows = [{"model": model, "alias": alias, "version": version, **common} for model, alias, version in news]
     if rows:
         connection.execute(insert(settled), rows)
+
+
+def last_agreement(connection: Connection, model: str, alias: str) -> str | None:
+    """The revision of the last statement that was agreed on; None where there is none, or where it came from no revision."""
+    of_alias = same((settled.c.model, model), (settled.c.alias, alias))
+    stated = or_(settled.c.version.is_(None), settled.c.version != UNSTATED)
+    last = select(settled.c.revision).where(of_alias, stated).order_by(settled.c.id.desc()).limit(1)
+    found: str | None = connection.scalar(last)
+    return found
 
 
 def settled_on(connection: Connection, model: str, alias: str, version: int) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promoter.adapters.ledger.database import Database
 from promoter.adapters.ledger.schema import SCHEMA
 from promoter.adapters.ledger.store import LEDGER, Store
 from promoter.domain.faults import Refused
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -39,22 +43,34 @@ def open_to_read(store: Store) -> Database:
     if found in (None, SCHEMA):
         return database if found else database.emptied()
     database.dispose()
-    fix = "upgrade Promoter, or let a command that writes, such as `promoter apply`, migrate it"
+    older = found in _known()
+    fix = "let a command that writes, such as `promoter apply`, migrate it" if older else "upgrade Promoter"
     raise Refused(LEDGER, f"{database.place} has schema {found}, this program reads {SCHEMA}", fix)
 
 
-def _migrate(database: Database) -> None:
+def _migrate(database: Database, to: str = "head") -> None:
     from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+    config = _config()
     with database.write() as connection:
         found = database.version(connection)
-        if found is not None and found not in known:
+        if found is not None and found not in _known():
             newer = f"{database.place} has schema {found}, which is newer than this program ({SCHEMA})"
             raise Refused(LEDGER, newer, "upgrade Promoter")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _known() -> frozenset[str]:
+    """The revisions that this program has a step for."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions())

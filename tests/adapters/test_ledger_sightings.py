@@ -1,0 +1,228 @@
+"""The ledger's contract on a SQLite file: sightings of tags, checks of guards, and moves in bulk."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.domain.audit import Kind, NewRecord, RecordFilter, moved
+from promoter.domain.guards import GuardCheck
+from promoter.domain.sightings import Sighting
+from promoter.domain.verdict import Verdict
+
+NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+BORN = NOW - 24 * HOUR
+SEEN = Sighting("fraud", 8, BORN, "approved_by", None, NOW)
+CHECK = GuardCheck("fraud", "champion", 8, "metric val_auc at least 0.9", Verdict.FAIL, NOW)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A database that is not there yet."""
+    return tmp_path / "promoter.db"
+
+
+@pytest.fixture
+def ledger(file: Path) -> Iterator[SqlLedger]:
+    """An empty ledger."""
+    opened = SqlLedger.open(f"sqlite:///{file}")
+    yield opened
+    opened.dispose()
+
+
+def rows(file: Path, table: str) -> int:
+    """How many rows a table has, seen from outside."""
+    raw = sqlite3.connect(file)
+    count: int = raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    raw.close()
+    return count
+
+
+def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
+    """As they were told, whatever the zone; a model that was never looked at has none, and no other is told."""
+    set_later = replace(SEEN, value="Grün \N{CHECK MARK}", at=NOW + HOUR)
+    other = replace(SEEN, version=1, created_at=BORN.astimezone(timezone(timedelta(hours=2))), tag="a")
+    ledger.sight([SEEN, other, replace(SEEN, model="churn"), set_later])
+    assert ledger.sightings({"fraud", "nobody"}) == {"fraud": [SEEN, other, set_later], "nobody": []}
+    assert ledger.sightings(["fraud"])["fraud"][1].created_at.utcoffset() == timedelta(0)
+    assert ledger.sightings([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("again", "news"),
+    [
+        (SEEN, False),
+        (replace(SEEN, at=NOW + HOUR), False),
+        (replace(SEEN, created_at=BORN.astimezone(timezone(HOUR))), False),
+        (replace(SEEN, value=""), True),
+        (replace(SEEN, value="risk"), True),
+        (replace(SEEN, tag="owner"), True),
+        (replace(SEEN, version=9), True),
+        (replace(SEEN, model="churn"), True),
+        (replace(SEEN, created_at=BORN + timedelta(microseconds=1)), True),
+    ],
+)
+def test_only_news_are_recorded(again: Sighting, news: bool, ledger: SqlLedger, file: Path) -> None:
+    """What repeats the last sighting of its tag is skipped: in another call, and within one."""
+    ledger.sight([SEEN])
+    ledger.sight([again])
+    assert rows(file, "sightings") == 1 + news
+    ledger.sight([again, again])
+    assert rows(file, "sightings") == 1 + news
+    ledger.sight([replace(each, model="m") for each in (SEEN, again, again)])
+    assert len(ledger.sightings(["m"])["m"]) == 1 + (news and again.model == SEEN.model)
+
+
+def test_what_is_seen_of_another_version_ends_no_sighting(ledger: SqlLedger, file: Path) -> None:
+    """A model that was deleted and registered anew uses its numbers again: each version has its own last sighting."""
+    told = [SEEN, replace(SEEN, created_at=NOW, value="a"), replace(SEEN, version=9, value="b"), replace(SEEN, tag="owner")]
+    ledger.sight(told)
+    for each in told:
+        ledger.sight([each])
+    assert rows(file, "sightings") == len(told)
+
+
+def test_a_value_that_returns_is_news(ledger: SqlLedger) -> None:
+    """Only the last sighting counts, not any before it."""
+    told = [replace(SEEN, value=value) for value in (None, "a", None, "a")]
+    for each in told:
+        ledger.sight([each])
+    ledger.sight(told[:3])
+    assert [each.value for each in ledger.sightings(["fraud"])["fraud"]] == [None, "a", None, "a", None, "a", None]
+
+
+def test_many_sightings_at_once(ledger: SqlLedger) -> None:
+    """More than fit into one statement; of models that have many versions, and of many models."""
+    told = [replace(SEEN, model=f"m{number % 40}", version=number // 40 + 1) for number in range(4_000)]
+    told += [replace(SEEN, model=f"n{number}") for number in range(2_500)]
+    ledger.sight(told)
+    changed = [replace(each, value="x") for each in told[::100]]
+    ledger.sight([*told[1::100], *changed])
+    found = ledger.sightings({each.model for each in told})
+    assert sum(map(len, found.values())) == len(told) + len(changed)
+    assert [each for each in found["m0"] if each.value] == [each for each in changed if each.model == "m0"]
+
+
+def test_sightings_are_looked_up_again_under_the_lock(ledger: SqlLedger, file: Path) -> None:
+    """Somebody else records the same between the first look and the lock: it is recorded once."""
+    looked, checkouts = threading.Event(), []
+
+    @event.listens_for(ledger._database._engine, "checkout")
+    def checked_out(*_: object) -> None:
+        checkouts.append(1)  # one to look, one to write
+        if len(checkouts) % 2 == 0:
+            looked.set()
+
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ledger.sight, [SEEN, replace(SEEN, tag="owner")])
+        assert looked.wait(10)
+        born, now = (f"{time:%Y-%m-%d %H:%M:%S.%f}" for time in (BORN, NOW))
+        other.execute(
+            "INSERT INTO sightings (model, version, created_at, tag, value, at) VALUES (?, ?, ?, ?, ?, ?)",
+            ("fraud", 8, born, "approved_by", None, now),
+        )
+        other.execute("COMMIT")
+        waiting.result()
+    other.close()
+    assert ledger.sightings(["fraud"]) == {"fraud": [SEEN, replace(SEEN, tag="owner")]}
+
+
+def test_many_writers_record_a_sighting_once(ledger: SqlLedger) -> None:
+    """Threads that saw the same at once: what they saw is recorded once."""
+    told = [replace(SEEN, version=number) for number in range(1, 51)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ledger.sight(told), range(8)))
+    assert ledger.sightings(["fraud"])["fraud"] == told
+
+
+def test_nothing_new_takes_no_lock(ledger: SqlLedger, file: Path) -> None:
+    """While another program writes, a look that finds nothing to record does not wait for it."""
+    ledger.sight([SEEN])
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    impatient = SqlLedger.open(f"sqlite:///{file}", busy_timeout=0.05)
+    impatient.sight([replace(SEEN, at=NOW + HOUR)])
+    impatient.sight([])
+    impatient.check([])
+    impatient.dispose()
+    other.close()
+
+
+def test_checks_come_back_oldest_first_by_alias(ledger: SqlLedger) -> None:
+    """Exactly those that are asked for, also where two aliases share a model or a name; each with its verdict."""
+    passed = replace(CHECK, verdict=Verdict.PASS, at=NOW + HOUR)
+    shadow, churn = replace(CHECK, alias="shadow"), replace(CHECK, model="churn", verdict=Verdict.PENDING)
+    ledger.check([CHECK, shadow, churn])
+    ledger.check([passed, replace(CHECK, rule="age", verdict=Verdict.ERROR), CHECK])
+    champion = [CHECK, passed, replace(CHECK, rule="age", verdict=Verdict.ERROR), CHECK]
+    assert ledger.checks([("fraud", "champion")]) == {("fraud", "champion"): champion}
+    assert ledger.checks({("fraud", "shadow"), ("churn", "champion"), ("churn", "shadow")}) == {
+        ("fraud", "shadow"): [shadow],
+        ("churn", "champion"): [churn],
+        ("churn", "shadow"): [],
+    }
+    assert ledger.checks([]) == {}
+
+
+def test_the_last_thousand_checks_of_each_alias_are_read(ledger: SqlLedger) -> None:
+    """Each alias has its own thousand, however many another one has."""
+    ledger.check([replace(CHECK, version=number) for number in range(1_300)] + [replace(CHECK, alias="shadow")])
+    found = ledger.checks([("fraud", "champion"), ("fraud", "shadow")])
+    assert [check.version for check in found["fraud", "champion"]] == list(range(300, 1_300))
+    assert len(found["fraud", "shadow"]) == 1
+
+
+def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
+    """The records of an alias for which `moved` holds, in order: not intents, not failures, nothing of another alias."""
+    names = [(f"m{number % 50}", f"a{number // 50}") for number in range(1_500)]
+    ledger.observe([NewRecord(NOW, Kind.OBSERVED, model, alias, None, 1) for model, alias in names])
+    outcomes = ("applied", "failed", "recovered", None)
+    for number, (model, alias) in enumerate(names[:40] * 2):
+        intent = ledger.intend(NewRecord(NOW, Kind.CHANGE, model, alias, 1, 10 - number // 40), None)
+        if outcome := outcomes[number % 4]:
+            ledger.close(intent, outcome, NOW)
+    asked = [*names[:1_200], ("m0", "never"), ("never", "a0")]
+    found = ledger.moves(asked)
+    assert found.keys() == set(asked)
+    for model, alias in [*names[:60], names[1_199], *asked[-2:]]:
+        alone = ledger.records(RecordFilter(model=model, alias=alias))
+        assert found[model, alias] == [record for record in alone if moved(record)], (model, alias)
+    assert [record.fact.to_version for record in found["m0", "a0"]] == [1, 10, 9]
+    assert ledger.moves([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "index", "table"),
+    [
+        ("moves", "records_moved", "records"),
+        ("checks", "guard_checks_of", "guard_checks"),
+        ("sight", "sightings_of", "sightings"),
+    ],
+)
+def test_what_is_asked_for_is_searched_by_an_index(query: str, index: str, table: str, ledger: SqlLedger) -> None:
+    """A few aliases or versions cost no scan of all that was ever recorded."""
+    plans: list[str] = []
+
+    @event.listens_for(ledger._database._engine, "before_cursor_execute")
+    def explain(_: object, cursor: sqlite3.Cursor, statement: str, parameters: tuple[str, ...], *__: object) -> None:
+        if statement.startswith("SELECT"):
+            plans.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    if query == "sight":
+        ledger.sight([SEEN])
+    else:
+        getattr(ledger, query)([("a", "b"), ("c", "d")])
+    assert any(f"INDEX {index} (model=? AND " in plan for plan in plans), plans
+    assert not [plan for plan in plans if plan.startswith(f"SCAN {table}")]
