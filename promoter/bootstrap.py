@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from promoter.application.decide import no_override
 from promoter.application.look import Looker, Rooms
+from promoter.application.overrides import Overrides
 from promoter.application.ports import Clock, Documents, Ledger, Locks, Registry, Repository
 from promoter.application.propose import Proposer
 from promoter.application.reconcile import Reconciler
@@ -60,7 +62,7 @@ class World:
         """MLflow's registry. Raises `Faults` where no tracking server is configured."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
-        return MlflowRegistry(self._tracking_uri)
+        return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models)
 
     @cached_property
     def webhooks(self) -> MlflowWebhooks:
@@ -109,7 +111,8 @@ class World:
     @cached_property
     def survey(self) -> Surveyor:
         """Views of the registry."""
-        return Surveyor(self.registry, self.ledger, self.clock)
+        override = Overrides(self.repository, self.documents, self.ledger) if self.settings.repo else no_override
+        return Surveyor(self.registry, self.ledger, self.clock, override)
 
     @cached_property
     def reading_survey(self) -> Surveyor:

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     github_webhook_secret: SecretStr | None = None
     gitlab_webhook_secret: SecretStr | None = None
     gitea_webhook_secret: SecretStr | None = None
+    load_models: bool = True
     log_format: str = "text"
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -53,14 +54,15 @@ class Looker:
     def one(self, model: str, trigger: str, *, rotate: bool = True) -> View | None:
         """Bring one model to where git wants it, and propose what rotation finds. The last view, for those who watch."""
         with self._rooms.locks.hold(model):
+            begun: datetime | None = None
             for _ in range(ROUNDS):
                 self._rooms.revisions.catch_up()
                 declaration = self._rooms.revisions.in_force
                 if declaration is None or not declaration.desired.manages(model):
                     return None
-                toward = Toward(declaration, self._rooms.revisions.before, trigger)
-                view, settled = self._round(model, toward, rotate=rotate)
-                if settled:
+                toward = Toward(declaration, self._rooms.revisions.before, trigger, begun)
+                view, begun = self._round(model, toward, rotate=rotate)
+                if begun is None:
                     return view
         raise Unavailable("registry", f"{model} kept changing while it was looked at; the next look goes on")
 
@@ -68,29 +70,32 @@ class Looker:
         """Bring one model to that declaration, without rotation: `promoter apply`."""
         with self._rooms.locks.hold(model):
             for _ in range(ROUNDS):
-                view, settled = self._round(model, toward, rotate=False)
-                if settled:
+                view, begun = self._round(model, toward, rotate=False)
+                if begun is None:
                     return view
+                toward = replace(toward, begun=begun)
         raise Unavailable("registry", f"{model} kept changing while it was looked at")
 
     def unfinished(self) -> frozenset[str]:
         """The models with an intent that no outcome closes."""
         return frozenset(intent.fact.model for intent in self._rooms.ledger.open_intents())
 
-    def _round(self, model: str, toward: Toward, *, rotate: bool) -> tuple[View, bool]:
-        """One pass; False where another is needed."""
+    def _round(self, model: str, toward: Toward, *, rotate: bool) -> tuple[View, datetime | None]:
+        """One pass. Where another is needed: when the first of all that was done in this look began; else None."""
         rooms = self._rooms
-        rooms.reconcile.recover(model)
-        view = rooms.survey(toward.declaration, {model})
+        left = rooms.reconcile.recover(model)
+        begun = toward.begun or left
+        view = rooms.survey(toward.declaration, {model}, begun)
         rooms.reconcile.record(view)
         if view.plan.refused:
             raise Refused("plan", view.plan.refused)
+        begun = begun or view.at
         if view.plan.allowed:
-            rooms.reconcile.carry_out(view, toward)
-            return view, False
+            rooms.reconcile.carry_out(view, replace(toward, begun=begun))
+            return view, begun
         if rotate and rooms.revisions.current and self._propose(view):
-            return view, False
-        return view, True
+            return view, begun
+        return view, None
 
     def _propose(self, view: View) -> bool:
         rooms = self._rooms
@@ -117,5 +122,7 @@ class Looker:
             ledger.settle(agreed, revision, view.at, only_first=True)
         if view.unstated:
             ledger.unsettle(view.unstated, revision, view.at)
+        if view.sightings:
+            ledger.sight(view.sightings)
         if view.decisions:
             ledger.decide(view.decisions, revision)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.audit import AuditRecord, Delivery, NewRecord, RecordedDecision, RecordFilter, RevisionState
 from promoter.domain.declaration import Declaration
-from promoter.domain.observed import ObservedModel, Run
+from promoter.domain.guards import GuardCheck
+from promoter.domain.metrics import MetricRef, Series
+from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 from promoter.domain.proposal import Edit
+from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision, Finding
 
 Sources = Mapping[str, bytes]
-"""The files of a revision that Promoter reads, by path: `registry.yaml` and `policies/*.yaml`, as bytes."""
+"""The files of a revision that Promoter reads, by path: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`, as bytes."""
 
 
 class Clock(Protocol):
@@ -26,6 +29,23 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Evidenced:
+    """A version whose evidence is asked for: what a read of models told of it, and the name that it goes by."""
+
+    model: str
+    version: ModelVersion
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Name and number."""
+        return self.model, self.version.number
+
+
+Key = tuple[str, int]
+"""A version: the model's name, and its number."""
+
+
 class Registry(Protocol):
     """MLflow's model registry and its runs. Raises `Unavailable` (retry) or `Refused` (a person must act)."""
 
@@ -33,8 +53,31 @@ class Registry(Protocol):
         """The named models (those that exist), or all; prompts are left out. Read in bulk."""
         ...
 
-    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
-        """The runs that exist, by id, with the last value of each metric. Read in bulk."""
+    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
+        """The runs that exist, by id, with the last value of each metric. Read in bulk. `experiments`: with their names."""
+        ...
+
+    def logged_models(self, versions: Collection[Evidenced]) -> Mapping[Key, LoggedModel | Unread | None]:
+        """The logged model behind each version (through copies of copies), None where it was registered from none."""
+        ...
+
+    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+        """Every value of these metrics over the steps of each version's run; the last one of a step. Absent ones are left out.
+
+        Of a metric of the logged model, those that were logged for it, on that dataset.
+        """
+        ...
+
+    def signatures(self, versions: Collection[Evidenced]) -> Mapping[Key, Signature | Unread | None]:
+        """The signature in each version's artifact; None where it has none. What was read once is remembered."""
+        ...
+
+    def loading(self, model: str, version: ModelVersion) -> Loading:
+        """Load the version's artifact in a process of its own, within a time limit. A success is remembered."""
+        ...
+
+    def set_tag(self, model: str, version: int, key: str, value: str) -> None:
+        """Set a tag of a version: the approval of a person, by `promoter approve`. No alias moves by it."""
         ...
 
     def aliases(self, model: str) -> Mapping[str, int] | None:
@@ -62,6 +105,8 @@ class Commit:
     author: str
     at: datetime
     subject: str
+    trailers: Mapping[str, str] = field(default_factory=dict)
+    """The trailers of its message, by key; the last one of a key."""
 
 
 class Repository(Protocol):
@@ -95,7 +140,7 @@ class Documents(Protocol):
         ...
 
     def edit(self, content: bytes, edit: Edit) -> bytes:
-        """`registry.yaml` with that one value changed and every other byte as it was.
+        """`registry.yaml` with what the edit asks for, and every other byte as it was.
 
         Raises `Faults` where the file cannot be edited safely.
         """
@@ -152,6 +197,34 @@ class Ledger(Protocol):
 
     def held_before(self, model: str, alias: str, version: int) -> bool:
         """Whether that version ever held the alias, as far as the ledger knows."""
+        ...
+
+    def settled_at(self, model: str, alias: str) -> str | None:
+        """The revision at which git and the registry last agreed on the alias; None where they never did."""
+        ...
+
+    def moves(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[AuditRecord]]:
+        """The records that say that an alias did move, oldest first, by model and alias. Read in bulk."""
+        ...
+
+    def sightings(self, models: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        """What was seen of the watched tags of these models' versions, oldest first, by model."""
+        ...
+
+    def sight(self, sightings: Iterable[Sighting]) -> None:
+        """Record what was seen; what repeats the last sighting of the same tag of the same version is skipped."""
+        ...
+
+    def checks(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[GuardCheck]]:
+        """The last 1,000 checks of guards of each alias, oldest first, by model and alias."""
+        ...
+
+    def check(self, checks: Iterable[GuardCheck]) -> None:
+        """Record checks of guards."""
+        ...
+
+    def past_evidence(self, models: Collection[str] | None = None) -> Iterator[RecordedDecision]:
+        """Every recorded decision that has evidence, oldest first, streamed."""
         ...
 
     def decide(self, decisions: Iterable[Decision], revision: str | None) -> None:

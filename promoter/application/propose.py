@@ -10,6 +10,7 @@ from promoter.application.ports import Documents, Repository
 from promoter.application.survey import View
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import Faults, Overtaken, Refused
+from promoter.domain.names import CHAMPION
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
 
 log = structlog.get_logger(__name__)
@@ -51,11 +52,14 @@ class Proposer:
 
 
 def _by_commit(view: View) -> list[Proposal]:
-    """Supports before champion, like every plan: sorted by model, champion last."""
+    """Guards before rotations, and supports before champion, like every plan: sorted by model, champion last."""
     found = [
-        standing.proposal
+        proposal
         for model in view.models.values()
-        for standing in model.standings
-        if standing.proposal and model.intent.aliases[standing.alias].rotation == "commit"
+        for proposal in model.proposals
+        if model.intent.aliases[proposal.edit.alias].rotation == "commit"
     ]
-    return sorted(found, key=lambda proposal: (proposal.edit.model, proposal.edit.alias == "champion", proposal.edit.alias))
+    return sorted(
+        found,
+        key=lambda each: (each.edit.hold is None, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
+    )

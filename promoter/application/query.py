@@ -11,10 +11,12 @@ from promoter.application.ports import Ledger
 from promoter.application.survey import ModelView
 from promoter.domain.audit import AuditRecord, Kind, Outcome, RecordFilter, Span, moved, spans
 from promoter.domain.desired import AliasIntent
+from promoter.domain.guards import GuardStanding
 from promoter.domain.plan import Change
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
+GUARD = "guard broken"
 CANDIDATE = "candidate"
 _RECENT = 50
 
@@ -93,7 +95,10 @@ def waiting(view: ModelView, now: datetime) -> list[Waiting]:
         return [Waiting(whole.model, None, None, None, BLOCKED, whole.reason)]
     found = []
     for row in alias_rows(view, {}, now):
-        if row.status in (BLOCKED, DUE, DRIFT):
+        if row.status == GUARD:
+            broken = tuple(guard.finding for each in _guards(view, row.alias) for guard in each.broken)
+            found.append(Waiting(row.model, row.alias, row.held, _back_to(view, row.alias), GUARD, row.detail, broken))
+        elif row.status in (BLOCKED, DUE, DRIFT):
             decision = _decision(view, row.alias)
             found.append(_waiting(row, row.stated, row.status, row.detail, decision))
         elif (candidate := _candidate(view, row.alias)) and row.status != HOLD:
@@ -157,10 +162,34 @@ def _changing(change: Change) -> tuple[str, str]:
 
 
 def _resting(view: ModelView, intent: AliasIntent, now: datetime) -> tuple[str, str]:
+    guards = _guards(view, intent.alias)
+    if any(each.broken for each in guards):
+        return GUARD, "; ".join(f"{row}" for each in guards for row in each.broken) + "".join(_ends(view, intent.alias))
+    failing = "; ".join(f"guard {row}" for each in guards for row in each.rows if row.failed)
     if intent.hold and intent.hold.in_force(now):
-        return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
+        return HOLD, _with(f"by {intent.hold.by}: {intent.hold.reason}", failing)
     standing = next((each for each in view.standings if each.alias == intent.alias), None)
-    return IN_STEP if intent.stated else OPEN, standing.reason if standing else ""
+    return IN_STEP if intent.stated else OPEN, _with(standing.reason if standing else "", failing)
+
+
+def _with(told: str, more: str) -> str:
+    return "; ".join(part for part in (told, more) if part)
+
+
+def _guards(view: ModelView, alias: str) -> tuple[GuardStanding, ...]:
+    return tuple(each for each in view.guards if each.alias == alias)
+
+
+def _back_to(view: ModelView, alias: str) -> int | None:
+    return next((each.proposal.edit.version for each in _guards(view, alias) if each.proposal), None)
+
+
+def _ends(view: ModelView, alias: str) -> list[str]:
+    """What follows from a broken guard, in words."""
+    target = _back_to(view, alias)
+    if target:
+        return [f": back to v{target}"]
+    return [f": nothing is proposed: {each.reason}" for each in _guards(view, alias) if each.reason][:1]
 
 
 def _held(view: ModelView, alias: str) -> int | None:

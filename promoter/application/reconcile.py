@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import structlog
@@ -14,6 +15,7 @@ from promoter.domain.audit import Kind, NewRecord, Outcome
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 from promoter.domain.plan import Cause, Change
+from promoter.domain.verdict import Decision
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +31,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Toward:
-    """The revision that is worked toward, the one that was in force before it, and what caused the look."""
+    """The revision that is worked toward, the one that was in force before it, and what caused the look.
+
+    `begun` is when the first of the changes began that the look makes.
+    """
 
     declaration: Declaration
     before: str | None
     trigger: str
+    begun: datetime | None = None
 
 
 class Reconciler:
@@ -56,11 +62,11 @@ class Reconciler:
         self._survey = survey
         self._clock = clock
 
-    def recover(self, model: str) -> int:
-        """Close what a crash left open, by what the registry shows now; how many intents that were."""
+    def recover(self, model: str) -> datetime | None:
+        """Close what a crash left open, by what the registry shows now; when the first of it began (None: nothing was)."""
         left = self._ledger.open_intents({model})
         if not left:
-            return 0
+            return None
         held = self._registry.aliases(model) or {}
         for intent in left:
             reached = held.get(intent.fact.alias) == intent.fact.to_version
@@ -68,7 +74,7 @@ class Reconciler:
             detail = "found written after a stop" if reached else "found not written after a stop"
             self._ledger.close(intent.id, outcome, self._clock.now(), detail)
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
-        return len(left)
+        return min(intent.fact.at for intent in left)
 
     def record(self, view: View) -> None:
         """Tell the ledger what the view saw that nobody had told it: moves of others, agreements, decisions."""
@@ -81,6 +87,11 @@ class Reconciler:
             self._ledger.settle(agreed, revision, view.at)
         if view.unstated:
             self._ledger.unsettle(view.unstated, revision, view.at)
+        if view.sightings:
+            self._ledger.sight(view.sightings)
+        checks = [check for model in view.models.values() for standing in model.guards for check in standing.checks]
+        if checks:
+            self._ledger.check(checks)
         if view.decisions:
             self._ledger.decide(view.decisions, revision)
 
@@ -108,7 +119,7 @@ class Reconciler:
 
     def _overtaken(self, change: Change, toward: Toward) -> str | None:
         """Read state and evidence again, right before the write. Why the change no longer holds, or None."""
-        again = self._survey(toward.declaration, {change.difference.model})
+        again = self._survey(toward.declaration, {change.difference.model}, toward.begun)
         found = next((each for each in again.plan.allowed if each.difference.key == change.difference.key), None)
         if found is not None:
             return None
@@ -168,7 +179,7 @@ class Reconciler:
             policy=decision.policy if decision else None,
             verdict=decision.verdict.value if decision else None,
             outcome=Outcome.INTENDED,
-            reason=_reason(change, commit.subject if commit else None),
+            reason=_reason(change, commit.subject if commit else None) + _gone_past(decision),
         )
 
 
@@ -180,6 +191,16 @@ def _reason(change: Change, subject: str | None) -> str:
             return "pruned: registry.yaml does not list it"
         case _:
             return subject or "stated in registry.yaml"
+
+
+def _gone_past(decision: Decision | None) -> str:
+    """What was in the way, and did not stop it: a freeze that the commit overrides, waivers, a policy that only watches."""
+    if decision is None:
+        return ""
+    past = decision.evidence.past if decision.evidence else None
+    told = f"; freeze overridden: {past.override}" if past and past.override else ""
+    told += "".join(f"; {finding.rule} {finding.waived.waiver}" for finding in decision.waivers if finding.waived)
+    return told + ("; would be blocked, but the policy only watches" if decision.would_block else "")
 
 
 def _version(number: int | None) -> str:

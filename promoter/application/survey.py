@@ -6,17 +6,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from promoter.application.evidence import Question, gather
+from promoter.application.decide import Decider, Override, Scene, no_override
 from promoter.application.ports import Clock, Ledger, Registry
+from promoter.application.sight import Sighter
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
-from promoter.domain.evaluate import evaluate
+from promoter.domain.guards import GuardStanding
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import Change, Compared, Difference, Gate, Plan, compare, make_plan
-from promoter.domain.policy import Policy
-from promoter.domain.rotation import Search, Standing, choose, search
-from promoter.domain.verdict import Decision, all_of
+from promoter.domain.plan import Change, Compared, Plan, compare, make_plan
+from promoter.domain.proposal import Proposal
+from promoter.domain.rotation import Standing
+from promoter.domain.sightings import Sighting
+from promoter.domain.verdict import Decision
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,17 @@ class ModelView:
     compared: Compared
     changes: tuple[Change, ...] = ()
     standings: tuple[Standing, ...] = ()
+    guards: tuple[GuardStanding, ...] = ()
     moves: tuple[NewRecord, ...] = ()
     agreed: Mapping[str, int | None] = field(default_factory=dict)
     news: bool = False
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """What guards and rotations ask for; a broken guard goes before any rotation of its alias."""
+        guarded = {each.alias: each.proposal for each in self.guards if each.proposal}
+        rotated = [each.proposal for each in self.standings if each.proposal and each.alias not in guarded]
+        return (*guarded.values(), *rotated)
 
 
 @dataclass(frozen=True)
@@ -48,44 +58,52 @@ class View:
     plan: Plan
     unstated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Aliases that were agreed on, and that git says nothing of any more, by model."""
+    sightings: tuple[Sighting, ...] = ()
+    """What was seen of watched tags, and the ledger does not know yet."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """Every decision that was made: gates of changes, and candidates of rotations."""
-        gates = [change.decision for change in self.plan.changes if change.decision]
-        return (*gates, *(made for view in self.models.values() for standing in view.standings for made in standing.decisions))
+        """Every decision that was made: gates of changes, candidates of rotations, and guards that are broken."""
+        made = [change.decision for change in self.plan.changes if change.decision]
+        for view in self.models.values():
+            made += [each for standing in view.standings for each in standing.decisions]
+            made += [standing.decision for standing in view.guards if standing.proposal]
+        return tuple(made)
 
     @property
     def restless(self) -> frozenset[str]:
-        """The models that something is to be done about: a change, a proposal, a move or an agreement to record."""
+        """The models that something is to be done about: a change, a proposal, or something new to record."""
         changing = {change.difference.model for change in self.plan.allowed}
         return frozenset(
             name
             for name, view in self.models.items()
-            if name in changing or view.news or any(standing.proposal for standing in view.standings)
+            if name in changing or view.news or view.proposals or any(standing.checks for standing in view.guards)
         )
 
 
 class Surveyor:
     """Makes views. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock) -> None:
-        """Takes the ports that it reads."""
+    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock, override: Override = no_override) -> None:
+        """Takes the ports that it reads; `override` asks git about freezes."""
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
+        self._sight = Sighter(ledger)
+        self._decide = Decider(registry, ledger, override)
 
-    def __call__(self, declaration: Declaration, names: Collection[str] | None = None) -> View:
-        """Look at the named models, or at every model that git manages."""
+    def __call__(self, declaration: Declaration, names: Collection[str] | None = None, begun: datetime | None = None) -> View:
+        """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
         at = self._clock.now()
         observed = self._registry.observe(names)
         intents = _intents(declaration, names, observed)
         settled = self._ledger.settled(names)
         known = self._ledger.last_known(names)
         compared = {name: compare(intent, observed.get(name), settled.get(name, {})) for name, intent in intents.items()}
-        changes, standings = self._decide(declaration, intents, observed, compared, at)
+        sight = self._sight(declaration, intents, observed, at)
+        decided = self._decide(Scene(declaration, intents, observed, compared, at, sight.known, begun))
         by_model: dict[str, list[Change]] = {}
-        for change in changes:
+        for change in decided.changes:
             by_model.setdefault(change.difference.model, []).append(change)
         views = {}
         for name, intent in intents.items():
@@ -97,88 +115,15 @@ class Surveyor:
                 observed=seen,
                 compared=compared[name],
                 changes=tuple(by_model.get(name, ())),
-                standings=standings.get(name, ()),
+                standings=decided.standings.get(name, ()),
+                guards=decided.guards.get(name, ()),
                 moves=moves,
                 agreed=agreed,
                 news=any(move.alias in was_known for move in moves) or any(alias in was_settled for alias in agreed),
             )
         desired = declaration.desired
-        plan = make_plan(declaration.revision, changes, compared.values(), desired.document.safety, desired.managed)
-        return View(at, declaration, views, plan, _unstated(intents, settled))
-
-    def _decide(
-        self,
-        declaration: Declaration,
-        intents: Mapping[str, ModelIntent],
-        observed: Mapping[str, ObservedModel],
-        compared: Mapping[str, Compared],
-        at: datetime,
-    ) -> tuple[list[Change], dict[str, tuple[Standing, ...]]]:
-        """Gates and rotations of all models on one bulk read of evidence."""
-        pending = _Pending()
-        changes: list[Change] = []
-        for name, part in compared.items():
-            for difference in part.differences:
-                self._gate(difference, declaration, observed[name], at, changes, pending)
-        searches = [
-            (intent.aliases[alias], observed[name], found)
-            for name, intent in intents.items()
-            if name in observed
-            for alias, found in _searches(declaration, intent, observed[name], at)
-        ]
-        questions = [*pending.questions]
-        for alias, seen, found in searches:
-            questions += [Question(seen, alias.alias, number, _policy(declaration, alias.policy)) for number in found.versions]
-        evidence = iter(gather(questions, self._registry, at))
-        for difference, question in zip(pending.differences, pending.questions, strict=True):
-            changes.append(Change(difference, evaluate(question.policy, difference.model, difference.alias, next(evidence))))
-        standings: dict[str, tuple[Standing, ...]] = {}
-        for alias, seen, found in searches:
-            if found.versions:
-                gathered = {number: next(evidence) for number in found.versions}
-                policy = _policy(declaration, alias.policy)
-                standing = choose(alias, policy, seen.aliases.get(alias.alias), gathered)
-            else:
-                standing = Standing(alias.model, alias.alias, found.reason)
-            standings[alias.model] = (*standings.get(alias.model, ()), standing)
-        return changes, standings
-
-    def _gate(
-        self,
-        difference: Difference,
-        declaration: Declaration,
-        observed: ObservedModel,
-        at: datetime,
-        changes: list[Change],
-        pending: _Pending,
-    ) -> None:
-        version, alias = difference.to_version, difference.alias
-        held = version is not None and bool(difference.intent and difference.intent.hold)
-        before = held and self._ledger.held_before(difference.model, alias, version or 0)
-        gate = difference.gate(at, held_before=before)
-        if gate is Gate.NONE or version is None or difference.intent is None:
-            changes.append(Change(difference))
-        elif gate is Gate.READINESS:
-            changes.append(Change(difference, self._readiness(difference, version, at)))
-        else:
-            pending.differences.append(difference)
-            pending.questions.append(Question(observed, alias, version, _policy(declaration, difference.intent.policy)))
-
-    def _readiness(self, difference: Difference, version: int, at: datetime) -> Decision:
-        finding = self._registry.readiness(difference.model, version)
-        verdict = all_of([finding.verdict])
-        return Decision(difference.model, difference.alias, version, None, None, verdict, (finding,), at)
-
-
-@dataclass
-class _Pending:
-    differences: list[Difference] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-
-
-def _policy(declaration: Declaration, name: str | None) -> Policy:
-    # Parsing has made sure that every policy which is named exists at the same revision.
-    return declaration.policies[name or ""]
+        plan = make_plan(declaration.revision, decided.changes, compared.values(), desired.document.safety, desired.managed)
+        return View(at, declaration, views, plan, _unstated(intents, settled), sight.new)
 
 
 def _intents(
@@ -188,16 +133,6 @@ def _intents(
     desired = declaration.desired
     asked = sorted({*desired.listed, *observed} if names is None else names)
     return {name: intent for name in asked if (intent := desired.intent(name))}
-
-
-def _searches(declaration: Declaration, intent: ModelIntent, observed: ObservedModel, at: datetime) -> list[tuple[str, Search]]:
-    found = []
-    for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
-        if alias.rotation == "off":
-            continue
-        policy = declaration.policies.get(alias.policy) if alias.policy else None
-        found.append((alias.alias, search(alias, policy, observed, intent.aliases, at)))
-    return found
 
 
 def _moves(

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from promoter.application.ports import Commit, Sources
+from promoter.application.ports import Commit, Evidenced, Key, Sources
 from promoter.domain.faults import Overtaken, Refused
-from promoter.domain.observed import ModelVersion, ObservedModel, Run
+from promoter.domain.metrics import MetricRef, Series
+from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 from promoter.domain.verdict import Finding, Verdict
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -39,7 +40,11 @@ class FakeRegistry:
         """Empty."""
         self.models: dict[str, ObservedModel] = {}
         self.all_runs: dict[str, Run] = {}
-        self.unfit: set[tuple[str, int]] = set()
+        self.unfit: set[Key] = set()
+        self.all_logged_models: dict[Key, LoggedModel | Unread] = {}
+        self.all_series: dict[Key, tuple[Series, ...]] = {}
+        self.all_signatures: dict[Key, Signature | Unread] = {}
+        self.loads: dict[Key, Loading] = {}
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
 
@@ -75,10 +80,37 @@ class FakeRegistry:
         self._called("observe", None if names is None else frozenset(names))
         return {name: model for name, model in self.models.items() if names is None or name in names}
 
-    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
         """As the port says."""
+        del experiments
         self._called("runs", frozenset(run_ids))
         return {run_id: self.all_runs[run_id] for run_id in run_ids if run_id in self.all_runs}
+
+    def logged_models(self, versions: Collection[Evidenced]) -> Mapping[Key, LoggedModel | Unread | None]:
+        """As the port says."""
+        self._called("logged_models", frozenset(each.key for each in versions))
+        return {each.key: self.all_logged_models.get(each.key) for each in versions}
+
+    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+        """As the port says."""
+        self._called("series", frozenset(each.key for each in versions))
+        rows = {each.key: self.all_series.get(each.key, ()) for each in versions}
+        return {key: tuple(each for each in series if each.metric in metrics) for key, series in rows.items()}
+
+    def signatures(self, versions: Collection[Evidenced]) -> Mapping[Key, Signature | Unread | None]:
+        """As the port says."""
+        self._called("signatures", frozenset(each.key for each in versions))
+        return {each.key: self.all_signatures.get(each.key) for each in versions}
+
+    def loading(self, model: str, version: ModelVersion) -> Loading:
+        """As the port says."""
+        self._called("loading", model, version.number)
+        return self.loads.get((model, version.number), Loading("loaded", "sklearn"))
+
+    def set_tag(self, model: str, version: int, key: str, value: str) -> None:
+        """As the port says."""
+        self._called("set_tag", model, version, key)
+        self.tag(model, version, **{key: value})
 
     def aliases(self, model: str) -> Mapping[str, int] | None:
         """As the port says."""
@@ -118,12 +150,18 @@ class FakeRepository:
     before_commit: Callable[[], object] | None = None
     trouble: Exception | None = None
 
-    def push(self, files: Mapping[str, bytes], subject: str = "By hand", author: str = "Ada <ada@example.org>") -> str:
+    def push(
+        self,
+        files: Mapping[str, bytes],
+        subject: str = "By hand",
+        author: str = "Ada <ada@example.org>",
+        trailers: Mapping[str, str] | None = None,
+    ) -> str:
         """Somebody's commit on top; its revision."""
         content = {**(self.history[-1][1] if self.history else {}), **files}
         told = repr((len(self.history), subject, sorted(content.items()), [each.revision for each, _ in self.history[-1:]]))
         revision = hashlib.sha1(told.encode()).hexdigest()
-        self.history.append((Commit(revision, author, START, subject), content))
+        self.history.append((Commit(revision, author, START, subject, dict(trailers or {})), content))
         return revision
 
     @property

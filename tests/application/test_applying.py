@@ -48,7 +48,7 @@ def test_over_the_limit_nothing_is_done(office: Office) -> None:
 def explained(office: Office, alias: str = "champion", model: str = "m") -> Explanation:
     """What explain says of the alias at the branch's head."""
     declaration = office.documents.parse(office.git.read(office.git.head), office.git.head)
-    return Explainer(office.mlflow, office.survey, office.clock).alias(declaration, model, alias)
+    return Explainer(office.mlflow, office.ledger, office.survey, office.clock).alias(declaration, model, alias)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_refuses_what_it_cannot_explain(modelled: Office) -> None:
         with pytest.raises(Refused, match=said):
             explained(modelled, alias, model)
     declaration = modelled.documents.parse(modelled.git.read(modelled.git.head), modelled.git.head)
-    explainer = Explainer(modelled.mlflow, modelled.survey, modelled.clock)
+    explainer = Explainer(modelled.mlflow, modelled.ledger, modelled.survey, modelled.clock)
     assert explainer.version(declaration, "m", 2, "champion").decision is not None
     with pytest.raises(Refused, match="no policy `none`"):
         explainer.version(declaration, "m", 2, "none")

@@ -9,7 +9,18 @@ from itertools import chain
 from flask import Blueprint, render_template, request
 
 from promoter.application.ports import Clock, Ledger
-from promoter.application.query import AliasRow, Waiting, alias_rows, latest_moves, waiting
+from promoter.application.query import (
+    BLOCKED,
+    CANDIDATE,
+    DRIFT,
+    DUE,
+    GUARD,
+    AliasRow,
+    Waiting,
+    alias_rows,
+    latest_moves,
+    waiting,
+)
 from promoter.application.survey import ModelView
 from promoter.application.watch import Watch
 from promoter.delivery.web.api import whole
@@ -20,7 +31,7 @@ MODELS_A_PAGE = 50
 WAITING_SHOWN = 30
 RECORDS_SHOWN = 15
 LIVE_SECONDS = 10
-_URGENCY = ("blocked", "drift", "due", "candidate")
+_URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
 _MOST = 10**9
 
 

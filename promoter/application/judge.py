@@ -1,0 +1,37 @@
+"""Judge: from questions to decisions, on evidence that is gathered for all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from promoter.application.evidence import Gatherer, Question, Sights
+from promoter.application.ports import Ledger, Registry
+from promoter.domain.evaluate import evaluate, hinges_on_loading
+from promoter.domain.evidence import Evidence
+from promoter.domain.verdict import Decision
+
+
+class Judge:
+    """Makes decisions. Reads only."""
+
+    def __init__(self, registry: Registry, ledger: Ledger) -> None:
+        """Takes the ports that it reads."""
+        self._registry = registry
+        self._gather = Gatherer(registry, ledger)
+
+    def __call__(self, questions: Iterable[Question], at: datetime, sights: Sights) -> dict[Question, Decision]:
+        """One decision a question. Artifacts are loaded only where nothing else stands in the way."""
+        evidence = self._gather(questions, at, sights)
+        return {question: self._decide(question, evidence[question]) for question in evidence}
+
+    def _decide(self, question: Question, evidence: Evidence) -> Decision:
+        name = question.observed.name
+        decision = evaluate(question.policy, name, question.alias, evidence)
+        version = question.observed.versions.get(question.version)
+        if version is None or not hinges_on_loading(question.policy, decision):
+            return decision
+        loading = self._registry.loading(name, version)
+        loaded = replace(evidence, candidate=replace(evidence.candidate, loading=loading))
+        return evaluate(question.policy, name, question.alias, loaded)

@@ -1,0 +1,71 @@
+"""Sight: what of the watched tags is known, and what a survey sees of them for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from promoter.application.ports import Ledger
+from promoter.domain.declaration import Declaration
+from promoter.domain.desired import ModelIntent
+from promoter.domain.evidence import Need
+from promoter.domain.observed import ModelVersion, ObservedModel
+from promoter.domain.sightings import Sighting, news
+
+
+@dataclass(frozen=True)
+class Sight:
+    """By model: what the ledger knows, and what it does not know yet. `new` is to be recorded by whoever may write."""
+
+    known: Mapping[str, tuple[Sighting, ...]] = field(default_factory=dict)
+    new: tuple[Sighting, ...] = ()
+
+
+class Sighter:
+    """Looks at the tags that a policy of the model wants to have seen being set. Reads only."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Takes the ledger."""
+        self._ledger = ledger
+
+    def __call__(
+        self,
+        declaration: Declaration,
+        intents: Mapping[str, ModelIntent],
+        observed: Mapping[str, ObservedModel],
+        at: datetime,
+    ) -> Sight:
+        """Every version counts from the first look on, long before it is a candidate."""
+        needs = {name: _need(declaration, intent) for name, intent in intents.items() if name in observed}
+        watched = {name: need for name, need in needs.items() if _versions(need, observed[name])}
+        if not watched:
+            return Sight()
+        known = self._ledger.sightings(set(watched))
+        found: list[Sighting] = []
+        for name, need in watched.items():
+            versions = _versions(need, observed[name])
+            every, copies = versions.values(), [each for each in versions.values() if each.copied]
+            past = known.get(name, ())
+            found += news(name, every, need.watched, past, at)
+            found += news(name, copies, need.tags - need.watched, past, at)
+        by_model: dict[str, list[Sighting]] = {name: list(past) for name, past in known.items()}
+        for each in found:
+            by_model.setdefault(each.model, []).append(each)
+        return Sight({name: tuple(rows) for name, rows in by_model.items()}, tuple(found))
+
+
+def _need(declaration: Declaration, intent: ModelIntent) -> Need:
+    need = Need()
+    for name in {alias.policy for alias in intent.aliases.values() if alias.policy}:
+        policy = declaration.policies.get(name)
+        need |= policy.need if policy else Need()
+        need |= policy.guarding.need if policy and policy.guarding else Need()
+    return need
+
+
+def _versions(need: Need, observed: ObservedModel) -> Mapping[int, ModelVersion]:
+    """The versions whose tags are watched: all with `bound` rules, else the copies, if any rule reads tags."""
+    if need.watched:
+        return observed.versions
+    return {number: each for number, each in observed.versions.items() if each.copied} if need.tags else {}
