@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from promoter.delivery.cli import audit, demo, doctor, explain, init, plan, serve, validate, webhooks
+from promoter.delivery.cli import (
+    approve,
+    audit,
+    demo,
+    doctor,
+    explain,
+    init,
+    plan,
+    policy,
+    replay,
+    schema,
+    serve,
+    validate,
+    webhooks,
+)
 
 app = typer.Typer(
     name="promoter",
@@ -16,13 +30,17 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("validate")(validate.validate)
+app.command("schema")(schema.schema)
 app.command("plan")(plan.plan)
 app.command("apply")(plan.apply)
 app.command("explain")(explain.explain)
+app.command("approve")(approve.approve)
 app.command("history")(audit.history)
 app.add_typer(
     audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
 )
+app.add_typer(policy.app, name="policy", help="The policies: unit tests of what they let through.")
+app.command("replay")(replay.replay)
 app.command("serve")(serve.serve)
 app.add_typer(webhooks.app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions.")
 app.command("doctor")(doctor.doctor)

@@ -71,3 +71,11 @@ def split_alias(name: str) -> tuple[str, str]:
     if not found or not model or not alias:
         raise typer.BadParameter(f"`{name}` is not MODEL@ALIAS, such as fraud-detector@champion")
     return model, alias
+
+
+def split_version(name: str) -> tuple[str, int]:
+    """`MODEL/VERSION` in two. Raises a usage error."""
+    model, _, number = name.rpartition("/")
+    if not model or not number.isascii() or not number.isdigit():
+        raise typer.BadParameter(f"`{name}` is neither MODEL@ALIAS nor MODEL/VERSION, such as fraud-detector/9")
+    return model, int(number)

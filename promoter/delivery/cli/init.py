@@ -14,14 +14,16 @@ from promoter.delivery.cli.common import world
 def init(
     path: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
 ) -> None:
-    """Write registry.yaml from the aliases of the live registry, and starter policies. Overwrites nothing.
+    """Write registry.yaml from the aliases of the live registry, starter policies, and schemas for editors. Overwrites nothing.
 
-    Example: promoter init && git add registry.yaml policies && git commit -m "State the registry"
+    Example: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry"
     """
     from promoter.adapters.documents import starter, starter_policies
+    from promoter.adapters.documents.json_schema import FOLDER, schema_files
     from promoter.domain.faults import Fault, Faults
 
-    files = dict(starter_policies())
+    schemas = {f"{FOLDER}/{name}": text for name, text in schema_files().items()}
+    files = starter_policies() | {name: text for name, text in schemas.items() if not _is_there(path / name, text)}
     taken = [name for name in ("registry.yaml", *files) if (path / name).exists()]
     if taken:
         fix = "init writes new files only: move it away first, or edit it by hand"
@@ -35,3 +37,7 @@ def init(
         sys.stdout.write(f"wrote {target}\n")
     aliases = sum(len(model.aliases) for model in models.values())
     sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
+
+
+def _is_there(target: Path, text: str) -> bool:
+    return target.is_file() and target.read_bytes() == text.encode()

@@ -45,7 +45,7 @@ def plan_text(console: Console, plan: Plan) -> None:
         ]  # fmt: skip
         console.print(table(["MODEL", "ALIAS", "FROM", "TO", "CAUSE", "VERDICT"], rows))
     for change in plan.changes:
-        if change.decision and not change.allowed:
+        if change.decision and (change.verdict is not Verdict.PASS or change.decision.waivers):
             console.print()
             console.print(decision_tree(change.decision))
     _plan_notes(console, plan)
@@ -85,27 +85,35 @@ def _state(plan: Plan, allowed: bool, verdict: Verdict | None) -> Text:
         return Text("refused", style="red")
     if verdict is None:
         return Text("not gated" if allowed else "blocked")
+    if allowed and verdict is not Verdict.PASS:
+        return Text(f"would block: {verdict.value}", style=STYLE[verdict])
     return Text(verdict.value if allowed else f"blocked: {verdict.value}", style=STYLE[verdict])
 
 
-def decision_tree(decision: Decision) -> Tree:
-    """The decision, each rule with the value seen and what was expected."""
-    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
-    head = f"{name} v{decision.version} under {f'policy {decision.policy}' if decision.policy else 'readiness'}: "
-    tree = Tree(Text.assemble(head, (decision.verdict.value, STYLE[decision.verdict])), guide_style="dim")
+def decision_tree(decision: Decision, *, guards: bool = False) -> Tree:
+    """The decision, each rule with the value seen and what was expected. `guards`: it is what the guards say of a holder."""
+    verdict = (decision.verdict.value, STYLE[decision.verdict])
+    watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
+    tree = Tree(Text.assemble(f"{_subject(decision, guards=guards)}: ", verdict, watched), guide_style="dim")
     for finding in decision.findings:
         _branch(tree, finding)
     return tree
+
+
+def _subject(decision: Decision, *, guards: bool, quote: str = "") -> str:
+    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
+    policy = f"policy {quote}{decision.policy}{quote}"
+    under = (f"the guards of {policy}" if guards else policy) if decision.policy else "readiness"
+    return f"{quote}{name}{quote} v{decision.version} under {under}"
 
 
 def _branch(tree: Tree, finding: Finding) -> None:
     style = STYLE[finding.verdict]
     seen = "nothing" if finding.value is None else str(finding.value)
     told = Text.assemble((f"{MARK[finding.verdict]} {finding.verdict.value:<7} ", style), finding.rule)
-    if not finding.children:
-        told.append(f"  saw {seen}, expected {finding.expected}", style="dim")
-    else:
-        told.append(f"  {seen}", style="dim")
+    told.append(f"  {seen}" if finding.children else f"  saw {seen}, expected {finding.expected}", style="dim")
+    for note in finding.notes:
+        told.append(f"; {note}", style="yellow" if finding.waived else "dim")
     branch = tree.add(told)
     for child in finding.children:
         _branch(branch, child)
@@ -131,12 +139,11 @@ def plan_markdown(plan: Plan) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def decision_markdown(decision: Decision) -> list[str]:
+def decision_markdown(decision: Decision, *, guards: bool = False) -> list[str]:
     """A nested list."""
-    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
-    under = f"policy `{decision.policy}`" if decision.policy else "readiness"
+    watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
     return [
-        f"`{name}` v{decision.version} under {under}: **{decision.verdict.value}**",
+        f"{_subject(decision, guards=guards, quote='`')}: **{decision.verdict.value}**{watched}",
         "",
         *(line for finding in decision.findings for line in _markdown(finding, 0)),
     ]
@@ -145,6 +152,7 @@ def decision_markdown(decision: Decision) -> list[str]:
 def _markdown(finding: Finding, depth: int) -> list[str]:
     seen = "nothing" if finding.value is None else finding.value
     told = f"{MARK[finding.verdict]} {finding.verdict.value}: `{finding.rule}`, saw {seen}, expected {finding.expected}"
+    told += "".join(f"; {note}" for note in finding.notes)
     return [f"{'  ' * depth}- {told}", *(more for child in finding.children for more in _markdown(child, depth + 1))]
 
 

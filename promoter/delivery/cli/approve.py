@@ -1,0 +1,178 @@
+"""`promoter approve`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promoter.delivery.cli.common import Format, FormatOption, console, declared, split_version, tell_json, world
+from promoter.delivery.cli.keyfile import KEY_FILE, make_key, read_key
+
+if TYPE_CHECKING:
+    from promoter.application.approve import Approved, Draft
+
+NOT_COUNTED = 1
+
+
+def approve(
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Who approves: a name in approvers.yaml.")],
+    what: Annotated[str | None, typer.Argument(metavar="MODEL/VERSION", help="The version to approve.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="For which policy; left out: the one of the model's aliases that asks for approvals.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar=KEY_FILE, help="The private key: Ed25519, PEM or OpenSSH.")] = None,
+    new_key: Annotated[
+        Path | None, typer.Option(help="Make a key in this new file, and print its line of approvers.yaml.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Sign an approval of a version under a policy, as a tag of the version.
+
+    Signed are the version's registration and source, the policy as it is written, and the metrics that it uses: when one of
+    these changes, the approval is void. Exit code 0: it counts, 1: it does not, or was not given.
+
+    Examples: promoter approve fraud-detector/9 --as alice --key alice.pem; promoter approve --new-key alice.pem --as alice
+    """
+    if new_key is not None:
+        if what is not None:
+            raise typer.BadParameter("--new-key only makes a key: approve with it once its line is committed")
+        _make(new_key, name, output)
+        return
+    if what is None:
+        raise typer.BadParameter("give MODEL/VERSION, such as fraud-detector/9")
+    if key is None:
+        raise typer.BadParameter(f"give --key FILE, or set {KEY_FILE}")
+    _approve(*split_version(what), policy, name, key, yes=yes, output=output)
+
+
+def _make(path: Path, name: str, output: Format) -> None:
+    from promoter.application.approve import approvers_line
+    from promoter.domain.names import approver_name
+
+    try:
+        approver_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    signer = make_key(path)
+    line = approvers_line(name, signer)
+    if output is Format.JSON:
+        tell_json({"file": str(path), "approver": name, "key": signer.public_key, "line": line})
+        return
+    sys.stdout.write(f"{path}: the private key. Keep it to yourself.\nCommit this line to approvers.yaml, under `approvers`:\n")
+    sys.stdout.write(f"  {line}\n")
+
+
+def _approve(model: str, version: int, policy: str | None, name: str, key: Path, *, yes: bool, output: Format) -> None:
+    from promoter.application.approve import Approve, fits
+    from promoter.application.explain import Explainer
+    from promoter.domain.faults import Refused
+    from promoter.domain.verdict import Decision
+
+    built = world()
+    declaration = declared(built)
+    explainer = Explainer(built.registry, built.past, built.reading_survey, built.clock)
+
+    def judged(model: str, version: int, policy: str) -> Decision:
+        decision = explainer.version(declaration, model, version, policy).decision
+        if decision is None:
+            raise Refused("policies", f"nothing was decided on v{version} of `{model}`")
+        return decision
+
+    run = Approve(built.registry, judged, built.clock)
+    draft = run.draft(declaration, model, version, policy, name)
+    signer = read_key(key)
+    fits(draft.approver, name, signer)
+    _show(draft)
+    if not yes:
+        _ask(draft)
+    done = run(draft, signer)
+    _tell(done, output)
+    if not done.counts:
+        raise typer.Exit(NOT_COUNTED)
+
+
+def _ask(draft: Draft) -> None:
+    from promoter.domain.faults import Refused
+
+    if not sys.stdin.isatty():
+        raise Refused("approve", "nothing was signed: this is no terminal to confirm it on", "give --yes to sign unasked")
+    if not typer.confirm(f"Sign this as {draft.name}?", err=True):
+        raise Refused("approve", "nothing was signed")
+
+
+def _show(draft: Draft) -> None:
+    """What is to be signed, on standard error: standard output is for what came of it."""
+    from promoter.delivery.cli import render
+
+    screen, subject = console(stderr=True), draft.subject
+    screen.print(render.decision_tree(draft.decision))
+    rows: list[tuple[str, str]] = [
+        ("model", f"{subject.model} v{subject.version}, registered {subject.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("source", _plain(subject.source or "none")),
+        ("policy", f"{subject.policy}, SHA-256 {subject.policy_digest}"),
+    ]
+    if not isinstance(subject.metrics, str):
+        for each in subject.metrics:
+            data = f" (data {each.digest})" if each.digest else ""
+            rows.append(("metric", f"{each.ref}: {each.value}{data}{', and its values over the steps' if each.series else ''}"))
+    screen.print(f"To be signed as {draft.name}:", style="bold", markup=False)
+    for what, told in rows:
+        screen.print(f"  {what:<8}{told}", markup=False)
+    for note in draft.notes:
+        screen.print(f"  note: {note}", style="yellow", markup=False)
+
+
+def _plain(text: str) -> str:
+    # Whoever registered the version wrote this: it must not be able to paint over what is asked of the person who signs.
+    return text if text.isprintable() else ascii(text)
+
+
+def _tell(done: Approved, output: Format) -> None:
+    from promoter.delivery.cli import render
+
+    subject, decision = done.draft.subject, done.decision
+    if output is Format.JSON:
+        tell_json(_json(done))
+        return
+    name = done.draft.name
+    said = f"{name} approved {subject.model} v{subject.version} under policy {subject.policy}."
+    lines = [said if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
+    lines += [str(tally) for tally in done.tallies]
+    if output is Format.MARKDOWN:
+        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *render.decision_markdown(decision)]) + "\n")
+        return
+    screen = console()
+    for line in lines:
+        screen.print(line, markup=False)
+    screen.print(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}", markup=False)
+
+
+def _json(done: Approved) -> dict[str, Any]:
+    subject = done.draft.subject
+    approvals = [
+        {
+            "rule": str(tally.rule),
+            "count": tally.count,
+            "at_least": tally.rule.approval.at_least,
+            "approvals": [
+                {"approver": each.name, "groups": list(each.groups), "counts": each.counts, "told": each.told}
+                for each in tally.weighed
+            ],
+        }
+        for tally in done.tallies
+    ]
+    return {
+        **done.decision.as_json(),
+        "approver": done.draft.name,
+        "revision": done.draft.declaration.revision,
+        "source": subject.source,
+        "tag": {"key": done.key, "value": done.value},
+        "counts": done.counts,
+        "why": done.why or None,
+        "notes": list(done.draft.notes),
+        "approvals": approvals,
+    }

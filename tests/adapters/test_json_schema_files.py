@@ -1,0 +1,149 @@
+"""The schema files: fresh on disk, by the book, named by the files that they are for; and the command that writes them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from promoter.__main__ import main
+from promoter.adapters.documents import YamlDocuments, starter, starter_policies
+from promoter.adapters.documents.json_schema import DOCUMENTS, FOLDER, file_name, schema, schema_files, schema_text
+from promoter.adapters.documents.json_schema_words import BY_TYPE, BY_VALIDATOR, HINTS, SHORT_FORMS
+from promoter.adapters.documents.reading import read_tree
+from promoter.domain.faults import Faults
+
+ROOT = Path(__file__).parents[2]
+
+
+def as_json(value: Any) -> Any:
+    """As an editor hands it to the schema: times are text."""
+    if isinstance(value, dict):
+        return {key: as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
+@cache
+def validator(document: str) -> Draft202012Validator:
+    """The schema, ready to be asked."""
+    return Draft202012Validator(schema(document))
+
+
+def complaints(document: str, value: Any) -> list[str]:
+    """What the schema says is wrong."""
+    return [error.message for error in validator(document).iter_errors(as_json(value))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_fresh_on_disk(document: str) -> None:
+    """The schemas in the project are those of its types."""
+    written = ROOT / FOLDER / file_name(document)
+    assert written.is_file(), "missing: run `promoter schema --write schemas`"
+    assert written.read_text(encoding="utf-8") == schema_text(document), "stale: run `promoter schema --write schemas`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_schema_by_the_book(document: str) -> None:
+    """It is of draft 2020-12, closed, and without hosts; every reference leads somewhere; every key says what it is for."""
+    told = schema(document)
+    Draft202012Validator.check_schema(told)
+    assert "://" not in schema_text(document).replace(told["$schema"], "")
+    assert told["$id"] == file_name(document)
+    for owner in (told, *told["$defs"].values()):
+        assert owner.get("additionalProperties") is False or "allOf" in owner
+        for key, each in owner["properties"].items():
+            assert each.get("description") or told["$defs"][each["$ref"].rpartition("/")[2]]["description"], key
+    for part in schema_text(document).split('"$ref": "#/$defs/')[1:]:
+        assert part.partition('"')[0] in told["$defs"]
+
+
+def test_nothing_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands beside the types is about a type, a key or a validator that there is: without it some schema differs."""
+    whole = schema_files()
+    for table in (BY_VALIDATOR, BY_TYPE, SHORT_FORMS):
+        for name in list(table):
+            with monkeypatch.context() as patched:
+                patched.delitem(table, name)
+                assert schema_files() != whole, name
+    texts = "".join(whole.values())
+    assert [name for name, hint in HINTS.items() if json.dumps(hint, ensure_ascii=False) not in texts] == []
+
+
+def files() -> list[tuple[str, Path]]:
+    """The project's own files, and the document that each is."""
+    found = [("registry", ROOT / "registry.yaml")]
+    found += [("policy", path) for path in sorted((ROOT / "policies").glob("*.yaml"))]
+    found += [("policy-tests", path) for path in sorted((ROOT / "policies/tests").glob("*.yaml"))]
+    return found + [(path.stem, path) for path in sorted((ROOT / "tests/adapters/documents/valid").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("document", "path"), files(), ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
+def test_the_files_of_the_project(document: str, path: Path) -> None:
+    """They are valid."""
+    root = read_tree(path.name, path.read_bytes()).root
+    assert root is not None
+    assert complaints(document, root.value) == []
+
+
+def test_the_files_to_start_from() -> None:
+    """They are valid, and their first line leads from where they lie to their schema."""
+    own = {path: (ROOT / path).read_text(encoding="utf-8") for path in ("registry.yaml", *starter_policies())}
+    fresh = {"registry.yaml": starter({"fraud": {"champion": 7}, "a b": {}}), **starter_policies()}
+    for texts in (own, fresh):
+        for path, text in texts.items():
+            document = "registry" if path == "registry.yaml" else "policy"
+            marker, _, target = text.partition("\n")[0].partition("=")
+            assert marker == "# yaml-language-server: $schema"
+            assert ((ROOT / path).parent / target).resolve() == ROOT / FOLDER / file_name(document)
+            root = read_tree(path, text.encode()).root
+            assert root is not None
+            assert complaints(document, root.value) == []
+
+
+@pytest.fixture
+def promoter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `promoter schema` in an empty folder: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["promoter", "schema", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(str(ended.value.code or 0)), *capsys.readouterr()
+
+    return run
+
+
+def test_the_command(tmp_path: Path, promoter: Callable[..., tuple[int, str, str]]) -> None:
+    """It prints one schema, or writes all of them, and writes nothing that is there already."""
+    assert promoter("policy") == (0, schema_text("policy"), "")
+    code, out, _ = promoter("--write", "there")
+    assert (code, out.count("wrote")) == (0, len(DOCUMENTS))
+    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "there").iterdir()} == schema_files()
+    assert promoter("--write", "there")[1].count("unchanged") == len(DOCUMENTS)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for arguments in ((), ("nonsense",), ("policy", "--write", "there"), ("--write", "file/there")):
+        code, out, err = promoter(*arguments)
+        assert (code, out, bool(err)) == (1, "", True)
+
+
+def test_schemas_are_none_of_the_parsers_business() -> None:
+    """A revision with schemas beside its files parses as one without."""
+    sources = {path: text.encode() for path, text in starter_policies().items()} | {"registry.yaml": starter({}).encode()}
+    extra = {f"{FOLDER}/{name}": text.encode() for name, text in schema_files().items()}
+    try:
+        parsed = YamlDocuments().parse(sources | extra, "r")
+    except Faults as faults:
+        pytest.fail(str(faults))
+    assert set(parsed.policies) == {"champion", "challenger"}

@@ -1,0 +1,64 @@
+"""A decision with every kind of rule, as `explain` tells it: narrow and wide, as Markdown and as JSON, compared whole."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from promoter.adapters.documents import YamlDocuments
+from promoter.adapters.documents.cases import read_cases
+from promoter.adapters.git.worktree import WorkTree
+from promoter.delivery.cli import render
+from promoter.domain.evaluate import evaluate
+from promoter.domain.rules import KINDS
+from promoter.domain.verdict import Decision, Verdict
+
+HERE = Path(__file__).parent / "explained"
+
+
+@pytest.fixture(scope="module")
+def decision() -> Decision:
+    """Of the policy in the folder, on the evidence of its one case."""
+    policies = YamlDocuments().parse(WorkTree(HERE).sources(), None).policies
+    case = read_cases(HERE, policies)[0].cases[0]
+    policy = policies["champion"]
+    shown = {each.kind for rule in policy.document.rules for each in rule.every_rule()}
+    assert shown == {rule.kind for rule in KINDS}
+    made = evaluate(policy, case.model, case.alias, case.evidence(policy))
+    assert {finding.verdict for finding in made.findings} == {Verdict.PASS, Verdict.FAIL, Verdict.PENDING}
+    return made
+
+
+def _told(decision: Decision, width: int, *, colour: bool = False) -> str:
+    out = io.StringIO()
+    system = "standard" if colour else None
+    Console(file=out, width=width, highlight=False, force_terminal=colour, color_system=system).print(  # type: ignore[arg-type]
+        render.decision_tree(decision)
+    )
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_tree(decision: Decision, width: int) -> None:
+    """Whole, at two widths; with colours the words are the same."""
+    plain = _told(decision, width)
+    assert plain == (HERE / f"tree-{width}.txt").read_text()
+    coloured = _told(decision, width, colour=True)
+    assert "\x1b[32m" in coloured
+    assert "".join(part.partition("m")[2] if n else part for n, part in enumerate(coloured.split("\x1b["))) == plain
+
+
+def test_markdown(decision: Decision) -> None:
+    """For pull requests."""
+    assert "\n".join(render.decision_markdown(decision)) + "\n" == (HERE / "decision.md").read_text()
+
+
+def test_json(decision: Decision) -> None:
+    """For machines: NaN is text, the interval has numbers, the waiver its words."""
+    told = json.loads(json.dumps(decision.as_json(), allow_nan=False))
+    del told["policy_digest"]
+    assert told == json.loads((HERE / "decision.json").read_text())
