@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from promoter.demo import training
 from promoter.demo.observing import Effect, Observer
-from promoter.demo.remote_edits import Clone, Person, put_back, with_alias
+from promoter.demo.remote_edits import Clone, Person, with_alias
 from promoter.demo.system import System
 from promoter.demo.telling import Teller, told_rules
 from promoter.demo.training import Fitted, Logged, Recipe
 from promoter.domain.faults import Refused
 
 MODEL = "tumour-classifier"
-ALICE, BOB, CAROL, DAVE, ERIN = (Person(name) for name in ("Alice", "Bob", "Carol", "Dave", "Erin"))
-HOLD_DAYS = 30
+CAROL = Person("Carol")
+LIVE_AUC, CHECKS = 0.81, 3
+APART_SECONDS = 1.2
+"""Longer than the guard's `every`: checks that lie closer together count once."""
 NOT_PASSED, CHANGES = 3, 2
 
 
 @dataclass
 class Acts:
-    """Alice trains models, Bob approves, Carol reviews, Dave is on call, and Erin is in a hurry."""
+    """Alice trains models, Bob approves, Carol reviews, Erin is in a hurry, and monitoring measures what is served."""
 
     teller: Teller
     system: System
@@ -46,7 +48,7 @@ class Acts:
         self.an_approval(better, first)
         self.a_merged_change(newer)
         self.an_alias_moved_by_hand(weak, better)
-        self.the_previous_champion_put_back(first, better)
+        self.a_guard_that_breaks(first, better)
 
     def the_grid(self) -> None:
         """Six fits, logged as MLflow runs."""
@@ -126,21 +128,25 @@ class Acts:
             raise Refused("demo", f"the ledger does not say that somebody moved champion to v{wrong}")
         self.teller.note(f"The ledger keeps both moves: no. {seen['id']}, {seen['reason']}, and no. {effect.record['id']}.")
 
-    def the_previous_champion_put_back(self, first: int, better: int) -> None:
-        """A commit with a hold, which rotation respects even when a better version is approved."""
-        self.teller.act("The previous champion is put back, with a hold")
-        until = datetime.now(UTC) + timedelta(days=HOLD_DAYS)
-        reason = "misses small tumours in production"
-        self.clone.pull()
-        since = self.teller.deed("Dave", f"is on call: v{better} {reason}. He commits v{first} with a hold, and pushes")
-        self.teller.block(
-            self.clone.commit(
-                DAVE, f"Put v{first} back as champion", lambda text: put_back(text, "champion", first, reason, "dave", until)
-            )
-        )
-        self.clone.push()
+    def a_guard_that_breaks(self, first: int, better: int) -> None:
+        """What served well no longer does: the previous champion returns, with a hold that rotation respects."""
+        self.teller.act("Quality drops in production, and a guard puts the previous champion back")
+        self.teller.note(f"policies/champion.yaml guards the champion: {CHECKS} looks in a row that find live_auc too low.")
+        run_id = self.system.client.get_model_version(MODEL, str(better)).run_id
+        since = self.teller.deed("Monitoring", f"logs live_auc {LIVE_AUC} on the run of v{better}")
+        self.system.client.log_metric(run_id, "live_auc", LIVE_AUC)
+        for look in range(1, CHECKS):
+            seconds, row = self.observer.look(since)
+            told = f"{look} of {CHECKS} in a row failed"
+            if row["champion"]["version"] != better or told not in row["champion"]["detail"]:
+                raise Refused("demo", f"expected champion at v{better}, and `{told}`; it is {row['champion']}")
+            self.teller.effect(seconds, f"champion stays v{better}: {row['champion']['detail']}")
+            time.sleep(APART_SECONDS)
+        self.observer.look(since)
         self._moved(self.observer.alias_reaches("champion", first, since))
-        self.teller.note("It held the alias before, so that it is asked for no new approval, only whether it can be loaded.")
+        self.clone.pull()
+        self.teller.block(self.clone.message())
+        self.teller.note("It held the alias before, so that it is asked for no new approval, only whether it loads.")
         self._the_hold_holds(first)
 
     def _the_hold_holds(self, held: int) -> None:

@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from promoter.domain.faults import Refused
@@ -31,13 +30,6 @@ class Person:
 def with_alias(text: str, alias: str, version: int) -> str:
     """`registry.yaml` with one more alias at the top of its only model's aliases. Raises `Refused` where it has no place."""
     return _replaced(r"^( +)aliases:[^\n]*\n", rf"\g<0>\g<1>  {alias}: {version}\n", text)
-
-
-def put_back(text: str, alias: str, version: int, reason: str, by: str, until: datetime) -> str:
-    """`registry.yaml` with the alias at an earlier version under a hold, and the version it had in quarantine."""
-    hold = f'hold: {{reason: "{reason}", by: {by}, until: {until:%Y-%m-%dT%H:%M:%SZ}}}'
-    lines = rf"\g<2>version: {version}\n\g<2>quarantine: [\g<3>]\n\g<2>{hold}\n"
-    return _replaced(rf"^( +{alias}:[^\n]*\n)( +)version: (\d+)[^\n]*\n", rf"\g<1>{lines}", text)
 
 
 def _replaced(pattern: str, by: str, text: str) -> str:

@@ -1,13 +1,17 @@
-"""Edits of `registry.yaml`: one value changes, and every other byte stays."""
+"""Edits of `registry.yaml`: what is asked for changes, and every other byte stays."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promoter.adapters.documents import YamlDocuments, starter, starter_policies
 from promoter.domain.declaration import Declaration
+from promoter.domain.desired import Hold
 from promoter.domain.faults import Faults
 from promoter.domain.proposal import Edit
 
@@ -135,9 +139,22 @@ def test_the_files_of_init_are_valid_and_change_nothing() -> None:
     assert parsed(starter({}).encode()).desired.listed == {}
 
 
+def test_what_the_starter_policies_suggest_can_be_taken_up() -> None:
+    """Without the `#` before them, the suggestions are a soak and a guard."""
+    text = starter_policies()["policies/champion.yaml"]
+    for suggestion in ("- {soak", "guards:", "  - {metric: live_auc"):
+        assert f"# {suggestion}" in text
+        text = text.replace(f"# {suggestion}", suggestion)
+    sources = {"registry.yaml": b"version: 1\nmodels: {}\n", "policies/champion.yaml": text.encode()}
+    document = YamlDocuments().parse(sources, None).policies["champion"].document
+    assert str(document.rules[-1]) == "soak challenger at_least 1d"
+    assert [(str(guard), guard.for_) for guard in document.guards] == [("metric live_auc at_least 0.85", 3)]
+
+
 NAMES = st.sampled_from(["fraud", "churn", "a b", "é", "10", "yes", "demand.eu-1", "v"])
 ALIASES = st.sampled_from(["champion", "challenger", "shadow", "on", "7", "x_1"])
-HOLD = {"by": "me", "reason": "a: 'b' # c"}
+HOLDS: list[dict[str, Any]] = [{"by": "me", "reason": "a: 'b' # c"}, {"reason": "é", "by": "x y"}]
+COMMENTS = ("# a comment: {", "# far left", "# c: 'd", "# end")
 ALIAS_FORMS = st.one_of(
     st.integers(1, 99),
     st.just("absent"),
@@ -147,7 +164,7 @@ ALIAS_FORMS = st.one_of(
             "version": st.integers(1, 99),
             "rotation": st.sampled_from(["commit", "pull-request"]),
             "quarantine": st.lists(st.integers(1, 9), max_size=3),
-            "hold": st.just(HOLD),
+            "hold": st.sampled_from(HOLDS),
         },
     ),
 )
@@ -203,9 +220,14 @@ class Styled:
             if self.choose("", "", "", "x"):
                 found.append(self.choose("", indent + "# a comment: {", "# far left"))
             comment = self.choose("", "", "  # c: 'd")
-            if isinstance(item, dict) and item and self.choose("block", "block", "flow") == "block":
+            block = isinstance(item, dict | list) and item and self.choose("block", "block", "flow") == "block"
+            if block:
                 found.append(f"{indent}{self.scalar(key)}:{comment}")
+            if block and isinstance(item, dict):
                 found += self.lines(item, depth + 1)
+            elif block and isinstance(item, list):
+                dash = indent + self.choose("", " ") + "- "
+                found += [f"{dash}{self.scalar(each)}{self.choose('', '  # c: ')}" for each in item]
             else:
                 found.append(f"{indent}{self.scalar(key)}:{self.choose(' ', '  ')}{self.flow(item)}{comment}")
         return found
@@ -224,21 +246,64 @@ def registries(draw: st.DrawFn) -> bytes:
     return (text + styled.choose(newline, "", newline + "# end", newline + "..." + newline)).encode()
 
 
+EDITS = st.builds(
+    Edit,
+    NAMES,
+    ALIASES,
+    st.integers(1, 99),
+    st.none() | st.sampled_from(HOLDS).map(Hold.model_validate) | st.builds(Hold, reason=st.just("\n'\"}: "), by=st.just("é")),
+    st.just(()) | st.lists(st.integers(1, 12), max_size=3).map(tuple),
+)
+
+
+def intended(said: dict[str, Any], edit: Edit) -> dict[str, Any]:
+    """What a file that said this is to say after the edit."""
+    model = said["models"].setdefault(edit.model, {})
+    alias = model.setdefault("aliases", {}).get(edit.alias)
+    entry = alias if isinstance(alias, dict) else {}
+    entry["version"] = edit.version
+    if edit.hold:
+        entry["hold"] = {"reason": edit.hold.reason, "by": edit.hold.by}
+    for number in edit.quarantine:
+        if number not in entry.setdefault("quarantine", []):
+            entry["quarantine"].append(number)
+    model["aliases"][edit.alias] = entry if isinstance(alias, dict) or len(entry) > 1 else edit.version
+    return said
+
+
+def entry_span(text: str, edit: Edit) -> tuple[int, int] | None:
+    """Where the value of the alias starts and ends, in characters; None where it is not there."""
+    node: Any = yaml.compose(text, yaml.CSafeLoader)
+    for part in ("models", edit.model, "aliases", edit.alias):
+        node = next((value for key, value in node.value if key.value == part), None)
+        if node is None:
+            return None
+    return node.start_mark.index, node.end_mark.index
+
+
+def changed_span(old: str, new: str) -> tuple[int, int]:
+    """The span of the old text outside of which the two are equal."""
+    room = min(len(old), len(new))
+    head = next((n for n in range(room) if old[n] != new[n]), room)
+    tail = next((n for n in range(room - head) if old[-1 - n] != new[-1 - n]), room - head)
+    return head, len(old) - tail
+
+
 @settings(deadline=None, max_examples=300)
-@given(registries(), st.builds(Edit, NAMES, ALIASES, st.integers(1, 99)))
+@given(registries(), EDITS)
 def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Edit) -> None:
-    """Whatever the style: the new file says what was meant, and is the old one but for one span."""
-    before, result = parsed(content), YamlDocuments().edit(content, edit)
-    after = parsed(result)
-    assert after.desired.listed[edit.model].aliases[edit.alias].version == edit.version
-    assert not after.desired.listed[edit.model].aliases[edit.alias].absent
-    stated = {(said.model, said.alias): said.version for said in before.desired.statements}
-    expected = {**stated, (edit.model, edit.alias): edit.version}
-    assert {(said.model, said.alias): said.version for said in after.desired.statements} == expected
-    assert after.changed_models(before) <= {edit.model}
-    head = next((n for n, (a, b) in enumerate(zip(content, result, strict=False)) if a != b), min(len(content), len(result)))
-    room = min(len(content), len(result)) - head
-    tail = next((n for n in range(room) if content[-1 - n] != result[-1 - n]), room)
-    replaced = content[head : len(content) - tail].decode().strip(" \"'")
-    assert replaced in ("", "{}", "absent") or replaced.isdecimal()
+    """Whatever the style: the new file says exactly what was meant, and is the old one outside of the alias."""
+    result = YamlDocuments().edit(content, edit)
+    old, new = (each.decode().removeprefix("\ufeff") for each in (content, result))
+    assert yaml.load(new, yaml.CSafeLoader) == intended(yaml.load(old, yaml.CSafeLoader), edit)
+    assert content.startswith(b"\xef\xbb\xbf") == result.startswith(b"\xef\xbb\xbf")
+    (start, end), entry = changed_span(old, new), entry_span(old, edit)
+    if entry is None:
+        assert old[start:end].strip() in ("", "{}", "{", "}")  # brackets that both have may fall to either side
+    elif start < end:
+        assert entry[0] <= start <= end <= entry[1]
+    if not edit.hold:
+        assert all(old.count(comment) == new.count(comment) for comment in COMMENTS)
+    assert old.count("\r\n") == old.count("\n") or "\r" not in new
+    assert parsed(result).changed_models(parsed(content)) <= {edit.model}
     assert YamlDocuments().edit(result, edit) == result

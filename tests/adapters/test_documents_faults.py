@@ -140,7 +140,9 @@ def test_a_version_is_a_positive_integer(version: str) -> None:
         ('version: "\\q"\n', "1:11: a `\\` escape that YAML does not know"),
         ("x: &\n", "1:5: `*` and `&` need a name"),
         ("a: ]\n", "1:4: no value can begin here"),
-        ("a: 1\nb\n", "3:1: a key without `: ` after it"),
+        ("a: 1\nb\n", "2:1: a key without `: ` after it"),
+        ("a: 1\n&b ", "2:1: a key without `: ` after it"),
+        ("a: 1\nb: *", "2:5: `*` and `&` need a name"),
     ],
 )
 def test_syntax_errors_are_told_in_plain_words(text: str, fault: str) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from promoter.adapters.documents import YamlDocuments, starter, starter_policies
+from promoter.adapters.documents.documents import COMPARISON_LIMIT
+from promoter.adapters.documents.reading import UNFORESEEN, read_approvers, read_policy, read_registry
 from promoter.adapters.documents.text import FAULT_LIMIT
 from promoter.domain.faults import Fault, Faults
 
@@ -59,12 +64,39 @@ def test_faults_without_end_come_to_one() -> None:
     assert len(faults_of(b"\x01" * 2_000)) == FAULT_LIMIT
 
 
-def test_patterns_without_end_are_not_compiled() -> None:
-    """Each costs time, so that a policy may have only so many."""
-    rules = "".join("  - {tag: a, matches: '(\\pL{20}){10}'}\n" for _ in range(101))
-    sources = {"registry.yaml": b"version: 1\nmodels: {}\n", "policies/a.yaml": f"version: 1\nrules:\n{rules}".encode()}
-    with pytest.raises(Faults, match="more than 100 patterns"):
-        YamlDocuments().parse(sources, None)
+def test_families_and_models_without_end_are_not_matched() -> None:
+    """Each model is held against each family, so that their product has a limit."""
+    families = "".join(f"  - {{match: x{number}}}\n" for number in range(1_000))
+    models = "".join(f"a{number}: {{}}, " for number in range(2_001))
+    (fault,) = read_registry(f"version: 1\nfamilies:\n{families}models: {{{models}}}\n".encode()).faults
+    assert (fault.line, fault.column) == (3, 3)
+    assert fault.message.startswith("`families` and `models` come to more than 2000000 pairs")
+
+
+def test_missing_policies_without_end_are_not_all_guessed() -> None:
+    """To look for the policy that was meant has a limit; that it is missing is told all the same, up to another."""
+    models = "".join(f"  a{number}: {{aliases: {{x: {{policy: polcy{number}}}}}}}\n" for number in range(1_200))
+    policies = {f"policies/policy{number}.yaml": b"version: 1\nrules: [{loads: true}]\n" for number in range(100)}
+    faults = faults_in({"registry.yaml": f"version: 1\nmodels:\n{models}".encode(), **policies})
+    assert len(faults) == FAULT_LIMIT
+    guesses = [fault.fix for fault in faults]
+    assert guesses[:2] == ["did you mean `policy0`?", "did you mean `policy1`?"]
+    assert sum(str(guess).startswith("did you mean") for guess in guesses) == COMPARISON_LIMIT // 100
+    assert guesses[-1] == "add policies/polcy999.yaml"
+
+
+@pytest.mark.parametrize(
+    "read", [read_registry, read_approvers, lambda content: read_policy("policies/a.yaml", "a", content)], ids=["r", "a", "p"]
+)
+def test_what_no_type_foresees_is_a_fault_of_the_file(read: Callable[[bytes], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of a type's own, which is no word about the value, refuses the file, and does not stop the daemon."""
+
+    def fails(*_: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr("pydantic.BaseModel.model_validate", fails)
+    (fault,) = read(b"version: 1\n").faults
+    assert (fault.message, fault.fix) == (UNFORESEEN, "please report this: OverflowError")
 
 
 def faults_in(sources: dict[str, bytes]) -> tuple[Fault, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,14 @@ import pytest
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.git.worktree import WorkTree
 from promoter.demo import training
-from promoter.demo.remote_edits import put_back, with_alias
+from promoter.demo.remote_edits import with_alias
 from promoter.demo.servers.mlflow import MlflowServer
-from promoter.domain.desired import AliasIntent
+from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.faults import Refused
 from promoter.domain.proposal import Edit
 
 PROJECT = Path(__file__).parents[2]
 MODEL = "tumour-classifier"
-UNTIL = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def intents(registry: bytes) -> dict[str, AliasIntent]:
@@ -29,25 +27,24 @@ def intents(registry: bytes) -> dict[str, AliasIntent]:
 
 
 def test_people_and_promoter_edit_the_same_registry_file() -> None:
-    """The project's own files are valid, and stay so when rotation, Carol and Dave have edited them in turn."""
+    """The project's own files are valid, and stay so when rotation, Carol and a guard have edited them in turn."""
     content = (PROJECT / "registry.yaml").read_bytes()
     assert {alias: intent.version for alias, intent in intents(content).items()} == {"champion": None, "challenger": None}
     for alias, version in (("challenger", 3), ("champion", 3)):
         content = YamlDocuments().edit(content, Edit(MODEL, alias, version))
     text = with_alias(content.decode(), "shadow", 4)
-    found = intents(put_back(text, "champion", 1, "too slow", "dave", UNTIL).encode())
+    hold = Hold(reason="a guard: failed 3 times", by="Promoter")
+    found = intents(YamlDocuments().edit(text.encode(), Edit(MODEL, "champion", 1, hold, (3,))))
     assert {alias: intent.version for alias, intent in found.items()} == {"champion": 1, "challenger": 3, "shadow": 4}
     champion = found["champion"]
-    assert champion.quarantine == {3}
-    assert champion.hold is not None
-    assert (champion.hold.reason, champion.hold.by, champion.hold.until) == ("too slow", "dave", UNTIL)
+    assert (champion.quarantine, champion.hold) == ({3}, hold)
     assert (champion.policy, champion.rotation) == ("champion", "commit")
 
 
 def test_an_edit_without_its_place_is_refused() -> None:
     """A registry.yaml that is laid out otherwise is not edited by guess."""
     with pytest.raises(Refused, match="laid out"):
-        put_back("models: {}\n", "champion", 1, "too slow", "dave", UNTIL)
+        with_alias("models: {}\n", "shadow", 4)
 
 
 def test_training_logs_what_a_decision_needs(

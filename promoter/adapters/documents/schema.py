@@ -23,8 +23,11 @@ class Trace:
     keys: tuple[str, ...]
 
 
-def trace(model: type[BaseModel], location: tuple[str | int, ...]) -> Trace:
-    """Follow a location of pydantic's, in which the members of a union stand as parts of their own."""
+def trace(model: type[BaseModel], location: tuple[str | int, ...], *, unknown: bool) -> Trace:
+    """Follow a location of pydantic's, in which the members of a union stand as parts of their own.
+
+    `unknown`: it ends with a key that its mapping does not know.
+    """
     options: list[Any] = [model]
     path: list[str | int] = []
     keys: tuple[str, ...] = ()
@@ -33,7 +36,7 @@ def trace(model: type[BaseModel], location: tuple[str | int, ...]) -> Trace:
         if part == KEY and number == len(location):
             on_key = True
             continue
-        members = [option for option in options if getattr(option, "kind", None) == part]
+        members = [option for option in options if part in (getattr(option, "kind", None), getattr(option, "__name__", None))]
         if len(options) > 1 and members:
             options = members
             continue
@@ -42,10 +45,9 @@ def trace(model: type[BaseModel], location: tuple[str | int, ...]) -> Trace:
             path.append(part)
             keys = inside[0][1]
             options = [choice for found, _ in inside for choice in _choices(found)]
-        elif any(_is_model(option) for option in options):
+        elif unknown and number == len(location):
             path.append(part)
-            keys = tuple(known_keys(options[0]))
-            options = []
+            keys = tuple(key for option in options if _is_model(option) for key in known_keys(option))
     return Trace(tuple(path), on_key, keys)
 
 

@@ -1,23 +1,25 @@
-"""Edits `registry.yaml` by its characters: one span is replaced, and everything else stays as it was, byte for byte.
+"""Changes a YAML text by its characters: spans are replaced, and everything else stays as it was, byte for byte.
 
-Nothing is trusted: the result is parsed again, and must say what the file said before with exactly the one change.
+What is put in has the style of what it is put into: a pair of a block mapping has a line of its own, and in brackets all
+stays in one line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Mapping as Values
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from promoter.adapters.documents.nodes import Mapping, Node, Scalar, Sequence
-from promoter.adapters.documents.reading import Tree, read_tree, understood
+from promoter.adapters.documents.nodes import Collection, Mapping, Node, Scalar, Sequence
 from promoter.adapters.documents.scalars import written
 from promoter.adapters.documents.text import Text
-from promoter.domain.faults import Fault, Faults, Path
-from promoter.domain.names import alias_name, model_name
-from promoter.domain.proposal import REGISTRY_FILE, Edit
 
-BY_HAND = "edit the file by hand"
-_STEP = 2
+STEP = 2
+
+Pairs = Values[str, Any]
+"""Keys and values to write: text, numbers, moments, lists, and mappings of them."""
 
 
 @dataclass(frozen=True)
@@ -28,150 +30,121 @@ class Splice:
     end: int
     text: str
 
-    def applied(self, content: str) -> str:
-        """The text with the span replaced."""
-        return content[: self.start] + self.text + content[self.end :]
+
+def spliced(text: Text, splices: Iterable[Splice]) -> bytes:
+    """The file with the spans replaced; of two at the same place, the first comes first.
+
+    Every other byte is taken from the text as it was.
+    """
+    parts, reached = [text.mark], 0
+    for splice in sorted(splices, key=lambda each: each.start):
+        parts += [text.content[reached : splice.start], splice.text]
+        reached = splice.end
+    return "".join([*parts, text.content[reached:]]).encode()
 
 
-def edited(content: bytes, edit: Edit) -> bytes:
-    """The file with the alias at that version. Raises `Faults` where it is faulty, or where that cannot be done safely."""
-    _check_edit(edit)
-    before = read_tree(REGISTRY_FILE, content)
-    _, faults = understood(before)
-    if faults:
-        raise Faults(faults)
-    splice = _splice(before, edit)
-    if splice is None:
-        return content
-    result = (before.text.mark + splice.applied(before.text.content)).encode()
-    after = read_tree(REGISTRY_FILE, result)
-    document, _ = understood(after)
-    said = document is not None and _root(after).value == _intended(_root(before).value, edit)
-    if not said or not _elsewhere_equal(before.text, splice, content, result):
-        raise _refusal(before, splice.start, edit, "cannot be changed without changing something else")
-    return result
+def flow(value: object) -> str:
+    """A value in one line, with braces and brackets."""
+    if isinstance(value, Values):
+        return "{" + _pairs(value) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    if isinstance(value, datetime):
+        utc = value.utcoffset() == UTC.utcoffset(None)
+        return value.isoformat().removesuffix("+00:00") + "Z" if utc else value.isoformat()
+    return written(value) if isinstance(value, str) else str(value)
 
 
-def _check_edit(edit: Edit) -> None:
-    try:
-        model_name(edit.model)
-        alias_name(edit.alias)
-    except ValueError as error:
-        raise Faults([Fault(str(error), REGISTRY_FILE)]) from None
+def replaced(text: str, node: Scalar, value: object) -> Splice:
+    """Another value in the place of a scalar, of an empty one too."""
+    space = " " if node.start == node.end and text[node.start - 1 : node.start] == ":" else ""
+    return Splice(node.start, node.end, space + flow(value))
 
 
-def _elsewhere_equal(text: Text, splice: Splice, content: bytes, result: bytes) -> bool:
-    head = len((text.mark + text.content[: splice.start]).encode())
-    tail = len(text.content[splice.end :].encode())
-    added = splice.text.encode()
-    return result[:head] == content[:head] and result[head:] == added + content[len(content) - tail :]
+def rewritten(text: str, node: Mapping, pairs: Pairs) -> Splice:
+    """Other pairs in the place of those of a mapping, in its own style."""
+    if node.flow or not node.pairs:
+        return Splice(node.start, node.end, flow(pairs))
+    begin = node.first_key
+    line = _newline(text, begin) + " " * column(text, begin)
+    return Splice(begin, _last_character(text, node), line.join(f"{written(key)}: {flow(item)}" for key, item in pairs.items()))
 
 
-def _intended(value: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    """What the file is to say: copied only along the path to the alias, and compared to what it says."""
-    model = dict(value["models"].get(edit.model) or {})
-    aliases = dict(model.get("aliases") or {})
-    alias = aliases.get(edit.alias)
-    aliases[edit.alias] = {**alias, "version": edit.version} if isinstance(alias, dict) else edit.version
-    return {**value, "models": {**value["models"], edit.model: {**model, "aliases": aliases}}}
-
-
-def _splice(tree: Tree, edit: Edit) -> Splice | None:
-    """What to replace; None where the file says so already."""
-    path: Path = ("models", edit.model, "aliases", edit.alias, "version")
-    node: Node = _root(tree)
-    for depth, part in enumerate(path):
-        _own(tree, node, edit)
-        if not isinstance(node, Mapping):
-            break
-        inside = node.pairs.get(str(part))
-        if inside is None:
-            return _added(tree, node, path[depth:], edit)
-        node = inside
-    _own(tree, node, edit)
-    if not isinstance(node, Scalar) or node.style in ("|", ">"):
-        raise _refusal(tree, node.start, edit, "is written in a way that cannot be replaced")
-    if node.value == edit.version:
-        return None
-    return Splice(node.start, node.end, str(edit.version))
-
-
-def _own(tree: Tree, node: Node, edit: Edit) -> None:
-    if node.anchored or node.target is not node:
-        raise _refusal(tree, node.start, edit, "is shared through an anchor (`&` or `*`)")
-
-
-def _added(tree: Tree, node: Mapping, missing: Path, edit: Edit) -> Splice:
-    keys = [written(str(part)) for part in missing]
-    if keys[-1] == "version" and len(keys) > 1:
-        keys.pop()
-    text = tree.text.content
-    if keys == ["version"] and node.pairs:
-        return _first(text, node, f"version: {edit.version}")
-    if not node.pairs:
-        return _filled(tree, node, keys, edit.version)
-    return _last(tree, node, keys, edit.version)
-
-
-def _first(text: str, node: Mapping, pair: str) -> Splice:
+def first(text: str, node: Mapping, pairs: Pairs) -> Splice:
+    """Pairs before those of a mapping that has some."""
     key = node.first_key
-    between = ", " if node.flow else _newline(text, key) + " " * _column(text, key)
-    return Splice(key, key, pair + between)
+    between = ", " if node.flow else _newline(text, key) + " " * column(text, key)
+    return Splice(key, key, _pairs(pairs) + between)
 
 
-def _filled(tree: Tree, node: Mapping, keys: list[str], version: int) -> Splice:
-    """Into `{}`. A model's place in an empty `models: {}` becomes a block, since more of them will follow."""
-    text = tree.text.content
-    if node is _root(tree).pairs["models"] and not _root(tree).flow and text[node.start : node.end] == "{}":
-        begin = len(text[: node.start].rstrip(" "))
-        if text[begin - 1] == ":" and not _rest(text, node.end).strip():
-            column = _indent(text, node.start) + _STEP
-            return Splice(begin, node.end, _block(_newline(text, node.end), column, _STEP, keys, version))
-    return Splice(node.start + 1, node.start + 1, _flow(keys, version))
+def filled(node: Mapping | Sequence, value: Pairs | list[int]) -> Splice:
+    """What goes into `{}` or `[]`."""
+    return Splice(node.start + 1, node.start + 1, flow(value)[1:-1])
 
 
-def _last(tree: Tree, node: Mapping, keys: list[str], version: int) -> Splice:
-    text = tree.text.content
-    end = _last_character(text, next(reversed(node.pairs.values())))
+def last(text: str, node: Mapping, pairs: Pairs, step: int) -> Splice:
+    """Pairs behind those of a mapping that has some. In a block, mappings become blocks too, `step` columns further in."""
+    end = _last_character(text, node)
     if node.flow:
-        return Splice(end, end, ", " + _flow(keys, version))
+        return Splice(end, end, ", " + _pairs(pairs))
     end += len(_rest(text, end))
-    column = _column(text, node.first_key)
-    return Splice(end, end, _block(_newline(text, end), column, _step(tree), keys, version))
+    return Splice(end, end, _block(_newline(text, end), column(text, node.first_key), step, pairs))
 
 
-def _last_character(text: str, node: Node) -> int:
-    """Where a value ends. A block collection's own end lies behind the comments and blank lines that follow it."""
-    while isinstance(node, Mapping | Sequence) and not node.flow:
-        node = node.items[-1] if isinstance(node, Sequence) else next(reversed(node.pairs.values()))
-    return len(text[: node.end].rstrip()) if isinstance(node, Scalar) and node.style in ("|", ">") else node.end
+def appended(text: str, node: Sequence, items: list[int]) -> Splice:
+    """Items behind those of a list that has some."""
+    end = _last_character(text, node)
+    if node.flow:
+        return Splice(end, end, "".join(f", {item}" for item in items))
+    end += len(_rest(text, end))
+    line = _newline(text, end) + " " * column(text, node.start)
+    return Splice(end, end, "".join(f"{line}- {item}" for item in items))
 
 
-def _step(tree: Tree) -> int:
-    """By how many columns the file indents: as the first model under `models` does."""
-    models = _root(tree).pairs["models"]
-    if not isinstance(models, Mapping) or models.flow or not models.pairs:
-        return _STEP
-    text = tree.text.content
-    return max(_column(text, models.first_key) - _column(text, models.key or 0), 1)
+def opened(text: str, node: Mapping, pairs: Pairs) -> Splice | None:
+    """A block in the place of `{}`, where it stands alone behind its key; None where it does not."""
+    begin = len(text[: node.start].rstrip(" "))
+    if text[node.start : node.end] != "{}" or text[begin - 1] != ":" or _rest(text, node.end).strip():
+        return None
+    line = text[_line_start(text, node.start) : node.start]
+    indent = len(line) - len(line.lstrip(" "))
+    return Splice(begin, node.end, _block(_newline(text, node.end), indent + STEP, STEP, pairs))
 
 
-def _block(newline: str, column: int, step: int, keys: list[str], version: int) -> str:
-    lines = [f"{newline}{' ' * (column + step * depth)}{key}:" for depth, key in enumerate(keys)]
-    return "".join(lines) + f" {version}"
-
-
-def _flow(keys: list[str], version: int) -> str:
-    return ": {".join(keys) + f": {version}" + "}" * (len(keys) - 1)
-
-
-def _column(text: str, index: int) -> int:
+def column(text: str, index: int) -> int:
+    """How many characters stand before it in its line."""
     return index - _line_start(text, index)
 
 
-def _indent(text: str, index: int) -> int:
-    line = text[_line_start(text, index) : index]
-    return len(line) - len(line.lstrip(" "))
+class Block(dict[str, Any]):
+    """A mapping that is written as a block, where it is put into one."""
+
+
+def _pairs(pairs: Pairs) -> str:
+    return ", ".join(f"{written(key)}: {flow(item)}" for key, item in pairs.items())
+
+
+def _block(newline: str, indent: int, step: int, pairs: Pairs) -> str:
+    told = ""
+    for key, item in pairs.items():
+        told += f"{newline}{' ' * indent}{written(key)}:"
+        told += _block(newline, indent + step, step, item) if isinstance(item, Block) else f" {flow(item)}"
+    return told
+
+
+def _last_character(text: str, node: Node) -> int:
+    """Where the last value in a collection ends. The end of a block lies behind the comments and blank lines that follow it."""
+    if isinstance(node, Collection) and (inside := _last_inside(node)):
+        node = inside
+        while isinstance(node, Collection) and not node.flow and (inside := _last_inside(node)):
+            node = inside
+    return len(text[: node.end].rstrip()) if isinstance(node, Scalar) and node.style in ("|", ">") else node.end
+
+
+def _last_inside(node: Collection) -> Node | None:
+    if isinstance(node, Sequence):
+        return node.items[-1] if node.items else None
+    return next(reversed(node.pairs.values()), None) if isinstance(node, Mapping) else None
 
 
 def _line_start(text: str, index: int) -> int:
@@ -189,15 +162,3 @@ def _newline(text: str, index: int) -> str:
     end = text.find("\n", index)
     end = end if end >= 0 else text.rfind("\n", 0, index)
     return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
-
-
-def _root(tree: Tree) -> Mapping:
-    if tree.root is None:
-        raise Faults(tree.faults)
-    return tree.root
-
-
-def _refusal(tree: Tree, start: int, edit: Edit, why: str) -> Faults:
-    line, column = tree.lines.place(start)
-    message = f"{edit.model}@{edit.alias} {why}"
-    return Faults([Fault(message, REGISTRY_FILE, line=line, column=column, fix=BY_HAND)])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from promoter.adapters.documents.scalars import written
 
 _HEAD = """\
+# yaml-language-server: $schema=schemas/registry.schema.json
 # The desired state of the model registry: which version each alias of each model points at.
 #
 # This file is the only statement of intent. Promoter makes the registry match the committed file, and records every
@@ -37,6 +38,7 @@ safety:
 """
 
 _CHAMPION = """\
+# yaml-language-server: $schema=../schemas/policy.schema.json
 # What a version must show before `champion`, the alias that production loads, may point at it.
 # A rule is pass, fail, pending (not known yet) or error; only a version that passes every rule gets through.
 version: 1
@@ -52,9 +54,16 @@ rules:
   - {metric: val_auc, at_least: 0.90}                  # good enough by itself
   - {metric: val_auc, beats: champion, by: 0.005}      # and better than what serves now, by a margin
   - {tag: approved_by, one_of: [data-science, risk]}   # and somebody has approved it, by a tag of the version
+  # - {soak: {alias: challenger, at_least: 24h}}       # and it was the challenger for a day
+
+# What must go on holding while a version has the alias. After three failures in a row Promoter proposes the version before
+# it, with a hold, and the failed one in quarantine.
+# guards:
+#   - {metric: live_auc, at_least: 0.85, for: 3}
 """
 
 _CHALLENGER = """\
+# yaml-language-server: $schema=../schemas/policy.schema.json
 # What a version must show before `challenger`, the alias that the next champion comes from, may point at it.
 version: 1
 description: What a version must show before it is tried beside the champion.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yaml import MarkedYAMLError, YAMLError
 
+from promoter.adapters.documents.text import Lines
 from promoter.domain.faults import Fault
 
 _COLON = ("a `:` where none can stand", "quote a value that has `: ` in it, and see whether the line before lacks its own")
@@ -48,6 +49,8 @@ def syntax_fault(file: str, text: str, error: YAMLError) -> Fault:
     message, fix = _WORDS.get(problem, (_OTHER, None))
     if problem == "found character that cannot start any token":
         message, fix = _cannot_start(text[mark.index : mark.index + 1])
+    elif problem == "could not find expected ':'" and begin:
+        mark = begin
     elif problem == "found unexpected end of stream" and begin:
         message, fix, mark = "a quote that is never closed", "close it", begin
     elif problem.startswith("did not find expected ',' or ") and begin:
@@ -56,7 +59,9 @@ def syntax_fault(file: str, text: str, error: YAMLError) -> Fault:
         fix = f"close it with `{closing}`"
         if mark.index >= len(text):
             message, mark = "a bracket that is never closed", begin
-    return Fault(message, file, line=mark.line + 1, column=mark.column + 1, fix=fix)
+    # At the end of a file without a last line break the parser counts a line too many: its index is right.
+    line, column = Lines(text).place(min(mark.index, len(text)))
+    return Fault(message, file, line=line, column=column, fix=fix)
 
 
 def _cannot_start(character: str) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
@@ -14,14 +15,12 @@ from promoter.adapters.documents.schema import Trace, trace
 from promoter.adapters.documents.text import FAULT_LIMIT, Lines
 from promoter.adapters.documents.tree import in_words
 from promoter.domain.faults import Fault
+from promoter.domain.policy import PolicyDocument
 from promoter.domain.rules import KINDS
 
-LATER = "this version of Promoter does not know it yet"
-_LATER_KEYS = frozenset(
-    ("soak", "confidence", "age", "signature", "loads", "expression", "approval", "guards", "limits", "freeze", "dataset")
-)
-_LATER_VALUES = frozenset((("enforcement", "audit"), ("source", "logged_model")))
 _TIME = "a time with its zone, such as 2026-12-01T00:00:00Z"
+
+_PER_CENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
 
 _NOUNS = {
     "string_type": "text",
@@ -36,7 +35,28 @@ _NOUNS = {
     "model_attributes_type": "a mapping",
 }
 
+_OTHER_WORDS = {
+    "all": "all_of",
+    "and": "all_of",
+    "any": "any_of",
+    "or": "any_of",
+    "expires": "until",
+    "expiry": "until",
+    "max": "at_most",
+    "min": "at_least",
+    "tz": "timezone",
+    "user": "by",
+    "value": "equals",
+}
+"""Keys that people try, and no spelling tells what they mean: where the other key is known, it is meant."""
+
+_OF_A_POLICY = frozenset(PolicyDocument.model_fields) - {"version"}
+_OF_THE_REGISTRY = ("defaults", "families", "models")
+_ELSEWHERE = "it belongs in a policy, policies/NAME.yaml"
+
 _EMPTY = {"a mapping": "write `{}` if there is nothing to say", "a list": "write `[]` if there is nothing to say"}
+
+_KINDS = frozenset(rule.kind for rule in KINDS)
 
 Words = tuple[str, str | None]
 """A message, and a fix."""
@@ -58,7 +78,7 @@ _LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
 def type_faults(file: str, lines: Lines, root: Node, model: type[BaseModel], error: ValidationError) -> list[Fault]:
     """Every fault that the types found in a document, at the value (or the key) that it is about."""
     details = error.errors(include_url=False, include_input=False)
-    traced = [(trace(model, detail["loc"]), detail) for detail in details[: 2 * FAULT_LIMIT]]
+    traced = [(_trace(model, detail), detail) for detail in details[: 2 * FAULT_LIMIT]]
     faults: list[Fault] = []
     for _, group in groupby(traced, key=lambda pair: (pair[0].path, pair[1]["type"] == "missing")):
         members = list(group)
@@ -72,6 +92,10 @@ def meant(name: str, known: Iterable[str]) -> str | None:
     """`did you mean ...?`, where one of the known names is close."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None
+
+
+def _trace(model: type[BaseModel], detail: Any) -> Trace:
+    return trace(model, detail["loc"], unknown=detail["type"] == "extra_forbidden")
 
 
 def _fault(file: str, lines: Lines, root: Node, where: Trace, details: list[Any]) -> list[Fault]:
@@ -104,7 +128,11 @@ def _words(where: Trace, node: Node, details: list[Any]) -> Words:
 
 def _unknown_key(where: Trace, _node: Node, _context: dict[str, Any]) -> Words:
     name = str(where.path[-1])
-    return f"unknown key `{name:.60}`", LATER if name in _LATER_KEYS else meant(name, where.keys)
+    message = f"unknown key `{name:.60}`"
+    if name in _KINDS and not _KINDS.isdisjoint(where.keys):
+        return message, "a rule is of one kind: make it a rule of its own"
+    elsewhere = _ELSEWHERE if name in _OF_A_POLICY and where.path[0] in _OF_THE_REGISTRY else None
+    return message, _other_word(name, where.keys) or meant(name, where.keys) or elsewhere
 
 
 def _own_words(where: Trace, node: Node, context: dict[str, Any]) -> Words:
@@ -130,7 +158,9 @@ def _wrong_type(where: Trace, nouns: list[str], node: Node) -> Words:
         return f"{message}, and there is nothing", _EMPTY.get(nouns[0])
     if isinstance(node.value, str):
         quotes = node.style in ("'", '"') and nouns[0] != "a list"
-        return f"{message}, not text", "take the quotes away" if quotes else None
+        share = _PER_CENT.fullmatch(node.value) if "a number" in nouns else None
+        fix = f"write {float(share[1]) / 100:g}" if share else "take the quotes away" if quotes else None
+        return f"{message}, not text", fix
     fix = f'quote it: "{node.text:.40}"' if nouns == ["text"] else None
     return f"{message}, and YAML reads `{node.text:.40}` as {in_words(node.value)}", fix
 
@@ -140,22 +170,22 @@ def _wrong_word(where: Trace, node: Node, context: dict[str, Any]) -> Words:
     message = f"{_subject(where)} must be " + " or ".join(", ".join(f"`{word}`" for word in words).rsplit(", ", 1))
     if not isinstance(node, Scalar):
         return message, None
-    if (where.path[-1], node.text) in _LATER_VALUES:
-        return f"`{where.path[-1]}: {node.text}` cannot be used", LATER
     if node.text in words:
         return f"{message}, not text", "take the quotes away"
     return message, meant(node.text, words)
 
 
 def _unknown_rule(_where: Trace, node: Node, _context: dict[str, Any]) -> Words:
-    kinds = [rule.kind for rule in KINDS]
     if not isinstance(node, Mapping):
         return "a rule is a mapping such as {metric: val_auc, at_least: 0.9}", None
-    later = next((key for key in node.pairs if key in _LATER_KEYS), None)
-    if later:
-        return f"unknown rule `{later}`", LATER
-    close = next((fix for key in node.pairs if (fix := meant(key, kinds))), None)
-    return "not a rule: none of its keys is one of " + ", ".join(f"`{kind}`" for kind in kinds), close
+    kinds = [rule.kind for rule in KINDS]
+    fixes = (fix for key in node.pairs if (fix := _other_word(key, kinds) or meant(key, kinds)))
+    return "not a rule: none of its keys is one of " + ", ".join(f"`{kind}`" for kind in kinds), next(fixes, None)
+
+
+def _other_word(name: str, known: Collection[str]) -> str | None:
+    other = _OTHER_WORDS.get(name)
+    return f"did you mean `{other}`?" if other and other in known else None
 
 
 _TELLERS: dict[str, Callable[[Trace, Node, dict[str, Any]], Words]] = {

@@ -17,7 +17,7 @@ PATTERN_LIMIT = 500
 SHOWN = 200
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=256)
 def _whole(pattern: str) -> SchemaValidator:
     # The regular expressions of pydantic-core are Rust's: linear in the text whatever the pattern, so that nobody's
     # policy can hang the daemon. `$` without the multi-line flag is the very end, never before a trailing newline.

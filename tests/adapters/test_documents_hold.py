@@ -1,0 +1,234 @@
+"""Edits that bring a hold and a quarantine along: all in one go, and every other byte stays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promoter.adapters.documents import YamlDocuments, edits
+from promoter.adapters.documents.splice import Splice
+from promoter.domain.desired import Hold
+from promoter.domain.faults import Faults
+from promoter.domain.proposal import Edit
+
+HEAD = "version: 1\nmodels:\n"
+MODEL = HEAD + "  fraud:\n    aliases:\n"
+HOLD = Hold(reason="bad", by="Promoter")
+TOLD = "{reason: bad, by: Promoter}"
+DAY = datetime(2026, 12, 1, tzinfo=UTC)
+BLOCK = """\
+      champion:
+        version: 8 # now
+        rotation: commit # how
+
+      # next
+      shadow: 1
+"""
+BLOCK_EDITED = f"""\
+      champion:
+        version: 7 # now
+        rotation: commit # how
+        hold: {TOLD}
+        quarantine: [8]
+
+      # next
+      shadow: 1
+"""
+COMMENTED = """\
+      champion:
+        hold: # why
+          # since
+          reason: |
+            long
+          by: é # who
+
+        quarantine:
+        - 3 # three
+        # four
+        - 4 # four
+        # end
+        version: 8
+"""
+COMMENTED_EDITED = """\
+      champion:
+        hold: # why
+          # since
+          reason: bad
+          by: Promoter # who
+
+        quarantine:
+        - 3 # three
+        # four
+        - 4 # four
+        - 8
+        # end
+        version: 7
+"""
+INDENTED = """\
+      champion:
+        quarantine:
+           - 3
+           - 4
+        hold:
+"""
+INDENTED_EDITED = f"""\
+      champion:
+        version: 7
+        quarantine:
+           - 3
+           - 4
+           - 8
+        hold: {TOLD}
+"""
+
+
+def edited(text: str, edit: Edit) -> str:
+    """The text after the edit."""
+    return YamlDocuments().edit(text.encode(), edit).decode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("      champion: 8 # c\n", f"      champion: {{version: 7, hold: {TOLD}, quarantine: [8]}} # c\n"),
+        ("      champion: absent\n", f"      champion: {{version: 7, hold: {TOLD}, quarantine: [8]}}\n"),
+        (
+            "      champion: {version: 8, policy: p}\n",
+            f"      champion: {{version: 7, policy: p, hold: {TOLD}, quarantine: [8]}}\n",
+        ),
+        ("      champion: {}\n", f"      champion: {{version: 7, hold: {TOLD}, quarantine: [8]}}\n"),
+        (
+            "      champion: {policy: p, hold: {by: é, reason: x}, quarantine: [3, 4,],}\n",
+            f"      champion: {{version: 7, policy: p, hold: {TOLD}, quarantine: [3, 4, 8,],}}\n",
+        ),
+        (BLOCK, BLOCK_EDITED),
+        (COMMENTED, COMMENTED_EDITED),
+        (INDENTED, INDENTED_EDITED),
+        (
+            "      champion: {version: 7, quarantine: [ ], hold: ~}\n",
+            f"      champion: {{version: 7, quarantine: [8 ], hold: {TOLD}}}\n",
+        ),
+        (
+            "      champion: {version: 7, quarantine: [8, 3], hold: {by: me, reason: x}}\n",
+            f"      champion: {{version: 7, quarantine: [8, 3], hold: {TOLD}}}\n",
+        ),
+        ("      shadow: 1\n", f"      shadow: 1\n      champion: {{version: 7, hold: {TOLD}, quarantine: [8]}}\n"),
+    ],
+)
+def test_version_hold_and_quarantine_in_one_go(old: str, new: str) -> None:
+    """Whatever is there and is not, with Unix and with Windows line ends, with and without a mark; and then nothing more."""
+    edit = Edit("fraud", "champion", 7, HOLD, (8,))
+    assert edited(MODEL + old, edit) == MODEL + new
+    assert edited((MODEL + old).replace("\n", "\r\n"), edit) == (MODEL + new).replace("\n", "\r\n")
+    assert edited("\ufeff" + MODEL + old, edit) == "\ufeff" + MODEL + new
+    assert edited(MODEL + new, edit) == MODEL + new
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "new"),
+    [
+        ("{}", Edit("fraud", "champion", 7, HOLD), f"\n  fraud:\n    aliases:\n      champion: {{version: 7, hold: {TOLD}}}"),
+        (
+            "{fraud: {}}",
+            Edit("fraud", "champion", 7, HOLD),
+            f"{{fraud: {{aliases: {{champion: {{version: 7, hold: {TOLD}}}}}}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: 8}}}",
+            Edit("fraud", "champion", 7, None, (8, 9, 8)),
+            "{fraud: {aliases: {champion: {version: 7, quarantine: [8, 9]}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: 8}}}",
+            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY + timedelta(microseconds=1))),
+            "{fraud: {aliases: {champion: {version: 8, hold: {reason: r, by: b, until: 2026-12-01T00:00:00.000001Z}}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: 8}}}",
+            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY.astimezone(timezone(-timedelta(hours=3))))),
+            "{fraud: {aliases: {champion: {version: 8, hold: {reason: r, by: b, until: 2026-11-30T21:00:00-03:00}}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: 2026-12-01T01:00:00+01:00}}}}}",
+            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY)),
+            "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: 2026-12-01T01:00:00+01:00}}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: ~}}}}}",
+            Edit("fraud", "champion", 8, Hold(reason="r", by="b")),
+            "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: ~}}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: {version: +8, quarantine: [+9]}}}}",
+            Edit("fraud", "champion", 8, None, (9,)),
+            "{fraud: {aliases: {champion: {version: +8, quarantine: [+9]}}}}",
+        ),
+        (
+            "{fraud: {aliases: {champion: {version: }}}}",
+            Edit("fraud", "champion", 8),
+            "{fraud: {aliases: {champion: {version: 8}}}}",
+        ),
+    ],
+)
+def test_only_what_differs_is_written(text: str, edit: Edit, new: str) -> None:
+    """A hold that says the same, and versions that are in quarantine, stay as they are."""
+    assert edited(f"version: 1\nmodels: {text}\n", edit) == f"version: 1\nmodels:{'' if new[0] == chr(10) else ' '}{new}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("      champion: {version: 8, hold: &h {by: b, reason: r}}\n", "5:36: fraud@champion is shared through an anchor"),
+        ("      champion: {version: 8, quarantine: &q [3]}\n", "5:42: fraud@champion is shared through an anchor"),
+        ("      x: {quarantine: &q [3]}\n      champion: {version: 8, quarantine: *q}\n", "6:42: fraud@champion is shared"),
+        ("      champion: &c {version: 8}\n", "5:17: fraud@champion is shared through an anchor"),
+        (
+            "      champion:\n        ? hold\n        : reason: r\n          by: b\n        ? version\n        : 8\n",
+            "10:11: fraud@champion cannot be changed without changing something else",
+        ),
+    ],
+)
+def test_what_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
+    """Shared values, and ways of writing that leave no place: a person edits them."""
+    with pytest.raises(Faults) as caught:
+        edited(MODEL + text, Edit("fraud", "champion", 7, HOLD, (8,)))
+    (printed,) = (str(found) for found in caught.value.faults)
+    assert printed.startswith(f"registry.yaml:{fault}")
+    assert printed.endswith("(edit the file by hand)")
+
+
+def test_what_comes_out_otherwise_than_meant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is read again: a wrong span would be seen before anything is committed."""
+    monkeypatch.setattr(edits, "replaced", lambda _text, node, _value: Splice(node.start, node.end, "6"))
+    with pytest.raises(Faults, match="5:17: fraud@champion cannot be changed without changing something else"):
+        edited(MODEL + "      champion: 8\n", Edit("fraud", "champion", 7))
+
+
+def test_an_edit_is_no_way_to_write_what_the_file_may_not_say() -> None:
+    """Numbers that are no versions are refused, whatever asks for them."""
+    for edit in (Edit("fraud", "champion", 7, None, (0,)), Edit("fraud", "champion", 7, None, tuple(range(1, 10_002)))):
+        with pytest.raises(Faults, match="cannot be changed without changing something else"):
+            edited(MODEL + "      champion: 8\n", edit)
+
+
+REASONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).flatmap(
+    lambda text: st.sampled_from([text, (text * 1_000)[:1_000]])
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    REASONS,
+    REASONS.map(lambda text: text[:200]),
+    st.sampled_from(["champion: 8", "champion:\n        version: 8", "champion: {}"]),
+)
+def test_any_reason_is_read_back_as_it_was(reason: str, by: str, old: str) -> None:
+    """Quotes, braces, control characters, line breaks, emoji, a thousand of them: one scalar in one line."""
+    hold = Hold(reason=reason, by=by)
+    result = edited(f"{MODEL}      {old}\n      # end\n", Edit("fraud", "champion", 7, hold))
+    alias = YamlDocuments().parse({"registry.yaml": result.encode()}, None).desired.listed["fraud"].aliases["champion"]
+    assert alias.hold == hold
+    assert len(result.splitlines(keepends=False)) <= len(f"{MODEL}{old}".split("\n")) + 2
