@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from promoter.domain.audit import AuditRecord
+from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.observed import ObservedModel
 from promoter.domain.proposal import Edit, Proposal
@@ -98,11 +98,13 @@ def _failures(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
 
 
 def earlier(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
-    """The versions that held the alias before `bad`, the latest first: those that are there, ready and not in quarantine."""
-    held: list[int] = []
-    for record in moves:
-        held += [each for each in (record.fact.from_version, record.fact.to_version) if each is not None]
-    latest_first = list(dict.fromkeys(reversed(held)))
+    """The versions that held the alias in good standing before `bad`, the latest first: there, ready, not in quarantine.
+
+    In good standing: Promoter put it there, toward git; or it was there when the ledger began. Not what somebody else put
+    there past git.
+    """
+    held = [each.fact.to_version for each in moves if each.fact.kind is Kind.CHANGE or each.fact.from_version is None]
+    latest_first = dict.fromkeys(each for each in reversed(held) if each is not None)
     usable = (each for each in latest_first if each in observed.versions and observed.versions[each].ready)
     return [each for each in usable if each != bad and each not in intent.quarantine]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -81,9 +81,9 @@ def test_failures_of_another_version_or_another_threshold_do_not_count() -> None
     assert stand(found.decision, guard, others).rows[0].failed == 1
 
 
-def moved(number: int, from_version: int | None, to_version: int | None, at: datetime = NOW) -> AuditRecord:
+def moved(number: int, from_version: int | None, to_version: int | None, kind: Kind = Kind.CHANGE) -> AuditRecord:
     """A record of a move."""
-    return AuditRecord(number, NewRecord(at, Kind.CHANGE, "m", "champion", from_version, to_version, outcome=Outcome.APPLIED))
+    return AuditRecord(number, NewRecord(NOW, kind, "m", "champion", from_version, to_version, outcome=Outcome.APPLIED))
 
 
 INTENT = AliasIntent("m", "champion", version=4, policy="p", rotation="commit")
@@ -92,12 +92,19 @@ OBSERVED = ObservedModel("m", {"champion": 4}, versions(5))
 
 def test_an_alias_returns_to_who_held_it_last() -> None:
     """The latest first; not the bad one, not what is in quarantine, gone, or not ready."""
-    moves = [moved(1, 1, 2), moved(2, 2, 3), moved(3, 3, 2), moved(4, 2, 4)]
+    moves = [moved(1, None, 1, Kind.OBSERVED), moved(2, 1, 2), moved(3, 2, 3), moved(4, 3, 2), moved(5, 2, 4)]
     assert earlier(INTENT, OBSERVED, moves, 4) == [2, 3, 1]
     assert earlier(replace(INTENT, quarantine=frozenset({2})), OBSERVED, moves, 4) == [3, 1]
-    without = replace(OBSERVED, versions={**versions(4), 3: replace(versions(3)[3], ready=False)})
-    assert earlier(INTENT, replace(without, versions={k: v for k, v in without.versions.items() if k != 2}), moves, 4) == [1]
+    gone = {number: each for number, each in versions(5).items() if number != 2}
+    unready = replace(OBSERVED, versions={**gone, 3: replace(gone[3], ready=False)})
+    assert earlier(INTENT, unready, moves, 4) == [1]
     assert earlier(INTENT, OBSERVED, [moved(1, None, 4)], 4) == []
+
+
+def test_what_somebody_put_there_past_git_is_no_place_to_return_to() -> None:
+    """Drift that was put back leaves no trace in the choice."""
+    moves = [moved(1, None, 1), moved(2, 1, 4), moved(3, 4, 2, Kind.OBSERVED), moved(4, 2, 4)]
+    assert earlier(INTENT, OBSERVED, moves, 4) == [1]
 
 
 @pytest.mark.parametrize(
