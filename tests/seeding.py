@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from promoter.application.ports import Evidenced, Registry
 
 MLMODEL = "flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model\n"
 
@@ -61,3 +63,38 @@ def register(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def make_logged_version(
+    client: Any,
+    name: str,
+    measured: Iterable[tuple[str, float, int, tuple[str, str] | None]] = (),
+    *,
+    folder: Path | None = None,
+    experiment: str = "0",
+) -> tuple[int, str, str]:
+    """The next version of the model, from a logged model of its own; its number, its run and the logged model's id.
+
+    `measured` is logged for it in that order: name, value, step, and the dataset's name and digest. `folder` is its artifact.
+    """
+    run_id = client.create_run(experiment).info.run_id
+    model_id = client.create_logged_model(experiment, name=name, source_run_id=run_id).model_id
+    for place, (key, value, step, dataset) in enumerate(measured):
+        dataset_name, digest = dataset or (None, None)
+        client.log_metric(
+            run_id, key, value, 1_000 + place, step, model_id=model_id, dataset_name=dataset_name, dataset_digest=digest
+        )
+    if folder:
+        client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, "READY")
+    client.set_terminated(run_id)
+    register(client, name)
+    source = f"models:/{model_id}"
+    version = client.create_model_version(name, source, run_id, await_creation_for=0, model_id=model_id)
+    return int(version.version), run_id, model_id
+
+
+def evidenced(registry: Registry, *names: str) -> list[Evidenced]:
+    """All versions of these models, as evidence is asked for."""
+    observed = registry.observe(names)
+    return [Evidenced(name, version) for name in names for version in observed[name].versions.values()]

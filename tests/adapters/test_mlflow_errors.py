@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,8 +16,10 @@ from promoter.adapters.mlflow.errors import address, plain, scrubbed
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.adapters.mlflow.transport import FreshConnection, prepare
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+from promoter.application.ports import Evidenced
 from promoter.demo.servers.mlflow import free_port
 from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.observed import ModelVersion, Unread
 
 
 @dataclass
@@ -117,6 +120,29 @@ def test_a_server_without_webhooks_is_refused_and_says_since_when_there_are_some
 
     with pytest.raises(Refused, match=r"MLflow 3\.3 or newer"):
         MlflowWebhooks(canned.uri).list()
+
+
+@pytest.mark.parametrize("source", ["models:/other/1", "models:/m-1"])
+def test_one_thing_that_may_not_be_read_does_not_spoil_the_rest(canned: Canned, source: str) -> None:
+    """It is told in words; what another try may mend is raised, as everywhere."""
+    registry = MlflowRegistry(canned.uri)
+    asked = Evidenced("m", ModelVersion(1, datetime(2026, 1, 1, tzinfo=UTC), source=source))
+    canned.status, canned.body = 403, said("PERMISSION_DENIED")
+
+    (model,) = registry.logged_models([asked]).values()
+    (signature,) = registry.signatures([asked]).values()
+    loading = registry.loading("m", asked.version)
+
+    assert isinstance(model, Unread)
+    assert isinstance(signature, Unread)
+    assert loading.outcome == "untried"
+    for told in (model.reason, signature.reason, loading.detail):
+        assert told.endswith("cannot be read: PERMISSION_DENIED it is")
+    canned.status, canned.body = 409, said("TEMPORARILY_UNAVAILABLE")
+    other = Evidenced("another", asked.version)
+    for read in (registry.logged_models, registry.signatures, lambda rows: registry.loading("another", rows[0].version)):
+        with pytest.raises(Unavailable):
+            read([other])
 
 
 def test_plain_http_asks_for_a_fresh_connection_each_time(canned: Canned) -> None:

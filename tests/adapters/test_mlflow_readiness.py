@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.mlflow import readiness as readiness_module
+from promoter.adapters.mlflow import artifact as artifact_module
+from promoter.adapters.mlflow.loading import Bounds
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.verdict import Verdict
 from tests.seeding import make_version
 
 
 def test_a_logged_model_is_ready_and_so_is_its_copy(
-    registry: MlflowRegistry, mlflow_client: Any, mlflow_server: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+    mlflow_client: Any, mlflow_server: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model as MLflow logs it today (its source names a logged model), and a copy (whose source names a version)."""
+    """A model as MLflow logs it today (its source names a logged model), and a copy (whose source names a version).
+
+    Where it cannot be loaded here the file is enough, and the value says so.
+    """
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
@@ -28,9 +32,21 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(
         mlflow.pyfunc.log_model(name="model", python_model=Echo(), registered_model_name=fresh_name, pip_requirements=[])
     mlflow_client.copy_model_version(f"models:/{fresh_name}/1", f"{fresh_name}-copy")
 
-    for name in (fresh_name, f"{fresh_name}-copy"):
-        finding = registry.readiness(name, 1)
-        assert (finding.verdict, finding.value) == (Verdict.PASS, "python_function")
+    for name, at, value in (
+        (fresh_name, MlflowRegistry(mlflow_server.uri, bounds=Bounds(fetch_seconds=240, load_seconds=240)), "loads"),
+        (
+            f"{fresh_name}-copy",
+            MlflowRegistry(mlflow_server.uri, bounds=Bounds(fetch_seconds=0)),
+            "not loaded here: its artifact did not arrive within 0 s",
+        ),
+        (
+            f"{fresh_name}-copy",
+            MlflowRegistry(mlflow_server.uri, load_models=False),
+            "not loaded here: switched off by PROMOTER_LOAD_MODELS",
+        ),
+    ):
+        finding = at.readiness(name, 1)
+        assert (finding.verdict, finding.value) == (Verdict.PASS, f"python_function; {value}")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +89,7 @@ def test_a_download_that_takes_too_long_is_an_error(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait ends at the bound, whatever the storage does."""
-    monkeypatch.setattr(readiness_module, "_SECONDS", 0.0)
+    monkeypatch.setattr(artifact_module, "SECONDS", 0.0)
 
     finding = registry.readiness(fresh_name, make_version(mlflow_client, fresh_name))
 

@@ -13,7 +13,7 @@ from promoter.adapters.mlflow import registry as registry_module
 from promoter.adapters.mlflow import runs as runs_module
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.faults import Refused
-from promoter.domain.observed import Run
+from promoter.domain.observed import Dataset, Run
 from tests.seeding import make_run, make_version, register
 
 
@@ -139,6 +139,60 @@ def test_runs_are_read_in_bulk_across_experiments(
     assert found[new].status == "RUNNING"
     assert math.isnan(found[new].metrics["auc"])
     assert registry.runs([]) == {}
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_a_run_tells_its_origin(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, others: int) -> None:
+    """Who ran it, in which experiment (by its present name), with what: read alone, and in bulk."""
+    from mlflow.entities import Dataset as MlflowDataset
+    from mlflow.entities import DatasetInput
+
+    experiment = mlflow_client.create_experiment(f"{fresh_name}-old")
+    run_id = mlflow_client.create_run(experiment, tags={"mlflow.user": "alice"}).info.run_id
+    mlflow_client.log_param(run_id, "depth", 7)
+    mlflow_client.log_metric(run_id, "ratio", -math.inf)
+    inputs = [MlflowDataset(name, digest, "local", "{}") for name, digest in (("train", "d2"), ("train", "d1"))]
+    mlflow_client.log_inputs(run_id, [DatasetInput(each) for each in inputs])
+    mlflow_client.set_tag(run_id, "mlflow.user", "somebody-else")
+    mlflow_client.rename_experiment(experiment, fresh_name)
+    asked = [run_id, *(make_run(mlflow_client).info.run_id for _ in range(others))]
+
+    run = registry.runs(asked, experiments=True)[run_id]
+
+    assert run == Run(
+        run_id,
+        "RUNNING",
+        {"ratio": -math.inf},
+        experiment=fresh_name,
+        user="alice",
+        params={"depth": "7"},
+        datasets=(Dataset("train", "d1"), Dataset("train", "d2")),
+    )
+    assert registry.runs(asked)[run_id].experiment is None
+
+
+def test_a_user_that_nobody_named_is_none_unless_a_tag_says_one(registry: MlflowRegistry, mlflow_client: Any) -> None:
+    """MLflow itself puts `unknown` there."""
+    run_id = make_run(mlflow_client).info.run_id
+    assert registry.runs([run_id])[run_id].user is None
+
+    mlflow_client.set_tag(run_id, "mlflow.user", "bob")
+
+    assert registry.runs([run_id])[run_id].user == "bob"
+
+
+def test_a_tag_is_set_and_no_alias_moves(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
+    """It is read back as it was written; a version that is not there is refused."""
+    make_version(mlflow_client, fresh_name)
+    registry.set_alias(fresh_name, "champion", 1)
+
+    registry.set_tag(fresh_name, 1, "promoter.approval.alice", '{"signature": "..."}')
+
+    model = registry.observe([fresh_name])[fresh_name]
+    assert model.versions[1].tags == {"promoter.approval.alice": '{"signature": "..."}'}
+    assert model.aliases == {"champion": 1}
+    with pytest.raises(Refused, match="not found"):
+        registry.set_tag(fresh_name, 9, "approved_by", "risk")
 
 
 @pytest.mark.parametrize("others", [0, 5])

@@ -74,7 +74,7 @@ def test_decisions_carry_their_rules_and_evidence(busy: Site) -> None:
     assert (decision["model"], decision["version"], decision["policy"], decision["verdict"]) == ("churn", 5, "champion", "fail")
     assert [rule["verdict"] for rule in decision["rules"]] == ["fail", "fail"]
     assert decision["rules"][0]["value"] == 0.71
-    assert decision["evidence"]["candidate"]["metrics"] == {"val_auc": 0.71}
+    assert decision["evidence"]["candidate"]["run"]["metrics"] == {"val_auc": 0.71}
     every = busy.ask("/api/v1/decisions").json["decisions"]
     assert len(every) > 3
     assert [each["id"] for each in every] == sorted((each["id"] for each in every), reverse=True)

@@ -133,7 +133,12 @@ def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None
     expected = {"model": fresh_name, "version": 2, "policy": "champion", "verdict": "fail"}
     assert {key: explained.json[key] for key in expected} == expected
     assert [rule["verdict"] for rule in explained.json["rules"]] == ["pass", "fail"]
-    assert run(behind, "explain", f"{fresh_name}/1", "--policy", "champion", "--format", "markdown").code == 3
+    assert run(behind, "explain", f"{fresh_name}/2", "--policy", "champion", "--format", "markdown").code == 3
+    assert run(behind, "explain", f"{fresh_name}/1", "--policy", "champion").code == 0  # the holder is no rival of its own
+    why_not = run(behind, "explain", f"{fresh_name}/2", "--alias", "champion")
+    assert why_not.code == 3
+    assert why_not.out.splitlines()[0] == f"why v2 is not {fresh_name}@champion"
+    assert "champion does not rotate (`rotation: off`): a commit of registry.yaml moves it" in why_not.out
     assert "0.7" in run(behind, "explain", f"{fresh_name}@champion").out
 
     with proxy.broken(Wrong.FAILS, alias_writes):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from promoter.domain.observed import ModelVersion, Run
+from promoter.domain.observed import Dataset, ModelVersion, Run
 
 _READY = "READY"
 _ACTIVE = "active"
+_USER_TAG = "mlflow.user"
+_NOBODY = ("", "unknown")  # what MLflow keeps where a client names no user
+_LARGEST = 1.7976931348623157e308  # what MLflow's database keeps in the place of an infinity
 
 
 def aliases_of(model: Any) -> dict[str, int]:
@@ -30,10 +34,27 @@ def version_of(entity: Any) -> ModelVersion:
 
 
 def run_of(entity: Any) -> Run | None:
-    """A run; None for one that was deleted. A metric may be NaN."""
+    """A run, without its experiment's name; None for one that was deleted. A metric may be NaN or infinite.
+
+    The user is the one that the run was created with, which nobody can change later; else the tag that MLflow shows.
+    """
     if entity.info.lifecycle_stage != _ACTIVE:
         return None
-    return Run(entity.info.run_id, entity.info.status, dict(entity.data.metrics))
+    user = entity.info.user_id or ""
+    inputs = entity.inputs.dataset_inputs if entity.inputs else ()
+    return Run(
+        run_id=entity.info.run_id,
+        status=entity.info.status,
+        metrics={key: number(value) for key, value in entity.data.metrics.items()},
+        user=user if user not in _NOBODY else entity.data.tags.get(_USER_TAG) or None,
+        params=dict(entity.data.params),
+        datasets=tuple(sorted({Dataset(each.dataset.name, each.dataset.digest) for each in inputs}, key=str)),
+    )
+
+
+def number(value: float) -> float:
+    """The value that was logged: MLflow's SQL store keeps an infinity as the largest number that it has."""
+    return math.copysign(math.inf, value) if abs(value) == _LARGEST else float(value)
 
 
 def named(name: str) -> str:

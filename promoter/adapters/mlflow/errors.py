@@ -121,6 +121,12 @@ def is_absent(error: Exception) -> bool:
     return code_of(error) == ABSENT
 
 
+def refusal(error: Exception) -> str | None:
+    """What MLflow says where it refuses for certain to give this one thing; None where another try may help."""
+    code = code_of(error)
+    return scrubbed(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     while link is not None:

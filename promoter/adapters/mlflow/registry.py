@@ -8,12 +8,20 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow import readiness
 from promoter.adapters.mlflow.convert import aliases_of, named, pages, version_of
 from promoter.adapters.mlflow.errors import address, is_absent, translated
+from promoter.adapters.mlflow.experiments import Experiments
+from promoter.adapters.mlflow.histories import Histories
+from promoter.adapters.mlflow.loading import SWITCHED_OFF, Bounds, Loader
+from promoter.adapters.mlflow.logged_models import LoggedModelReader
+from promoter.adapters.mlflow.readiness import Readiness
 from promoter.adapters.mlflow.runs import RunReader
+from promoter.adapters.mlflow.series import SeriesReader
+from promoter.adapters.mlflow.signatures import SignatureReader
 from promoter.adapters.mlflow.transport import connect
-from promoter.domain.observed import ModelVersion, ObservedModel, Run
+from promoter.application.ports import Evidenced, Key
+from promoter.domain.metrics import MetricRef, Series
+from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 from promoter.domain.verdict import Finding
 
 _FEW = 20  # up to here models are read one by one, above it all of them, in pages
@@ -28,9 +36,11 @@ Versions = dict[int, ModelVersion]
 class MlflowRegistry:
     """The port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
-    def __init__(self, tracking_uri: str) -> None:
-        """`tracking_uri` may hold user and password: neither is ever shown."""
+    def __init__(self, tracking_uri: str, *, load_models: bool = True, bounds: Bounds | None = None) -> None:
+        """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs."""
         self._tracking_uri = tracking_uri
+        self._load_models = load_models
+        self._bounds = bounds or Bounds()
         self.address = address(tracking_uri)
 
     def __repr__(self) -> str:
@@ -47,10 +57,37 @@ class MlflowRegistry:
         everything = self._all()
         return {name: everything[name] for name in wanted if name in everything}
 
-    def runs(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
         """The runs that exist, by id, with the last value of each metric (which may be NaN)."""
         with self._asking("read runs"):
-            return self._runs.read(run_ids) if run_ids else {}
+            return self._runs.read(run_ids, experiments=experiments) if run_ids else {}
+
+    def logged_models(self, versions: Collection[Evidenced]) -> Mapping[Key, LoggedModel | Unread | None]:
+        """The logged model behind each version, with the last value of each metric on each dataset."""
+        with self._asking("read logged models"):
+            return self._logged_models.read(versions)
+
+    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+        """The metrics over the steps; one with more than 100,000 points is left out."""
+        with self._asking("read metrics over their steps"):
+            return self._series.read(versions, metrics)
+
+    def signatures(self, versions: Collection[Evidenced]) -> Mapping[Key, Signature | Unread | None]:
+        """The signature in each version's `MLmodel` file."""
+        with self._asking("read signatures"):
+            return self._signatures.read(versions)
+
+    def loading(self, model: str, version: ModelVersion) -> Loading:
+        """What comes of loading the version; see `loading.py` for what is certain."""
+        if not self._load_models:
+            return SWITCHED_OFF
+        with self._asking(f"load version {version.number} of model {model}"):
+            return self._loader.load(model, version)
+
+    def set_tag(self, model: str, version: int, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        with self._asking(f"set tag {key} of version {version} of model {model}"):
+            self._client.set_model_version_tag(model, str(version), key, value)
 
     def aliases(self, model: str) -> Mapping[str, int] | None:
         """Alias to version, read now; None where there is no such model."""
@@ -68,9 +105,10 @@ class MlflowRegistry:
             self._client.delete_registered_model_alias(model, alias)
 
     def readiness(self, model: str, version: int) -> Finding:
-        """Whether the version is READY and its `MLmodel` file can be read; see `readiness.py` for the verdicts."""
+        """Whether the version could serve again; see `readiness.py` for the verdicts."""
         with self._asking(f"read version {version} of model {model}"):
-            return readiness.readiness(self._client, self._tracking_uri, self.address, model, version)
+            loader = self._loader if self._load_models else None
+            return Readiness(self._client, self._tracking_uri, self.address, loader).of(model, version)
 
     def _asking(self, doing: str) -> AbstractContextManager[None]:
         return translated(doing, self.address)
@@ -80,8 +118,32 @@ class MlflowRegistry:
         return connect(self._tracking_uri)
 
     @cached_property
+    def _experiments(self) -> Experiments:
+        return Experiments(self._client)
+
+    @cached_property
+    def _histories(self) -> Histories:
+        return Histories(self._tracking_uri)
+
+    @cached_property
     def _runs(self) -> RunReader:
-        return RunReader(self._client)
+        return RunReader(self._client, self._experiments)
+
+    @cached_property
+    def _logged_models(self) -> LoggedModelReader:
+        return LoggedModelReader(self._client, self._experiments, self._histories)
+
+    @cached_property
+    def _series(self) -> SeriesReader:
+        return SeriesReader(self._runs, self._logged_models, self._histories)
+
+    @cached_property
+    def _signatures(self) -> SignatureReader:
+        return SignatureReader(self._client, self._tracking_uri, self.address)
+
+    @cached_property
+    def _loader(self) -> Loader:
+        return Loader(self._client, self._tracking_uri, self._bounds)
 
     def _some(self, names: Iterable[str]) -> dict[str, ObservedModel]:
         with self._asking("read models"), ThreadPoolExecutor(_THREADS) as pool:

@@ -1,0 +1,94 @@
+"""Runs a short-lived Python child: asked by its standard input, bounded in time, gone afterwards with what it started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LOOK_EVERY = 0.25
+_ANSWER = 64 * 1024  # what a pipe holds, so that a child never waits for somebody to read
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended: what it answered (None: nothing that makes sense), its exit status (None: it had to be killed)."""
+
+    answer: Mapping[str, Any] | None
+    status: int | None
+
+
+def run(
+    arguments: Sequence[str],
+    ask: Mapping[str, Any],
+    *,
+    seconds: float,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    overgrown: Callable[[], bool] = lambda: False,
+) -> Ended:
+    """Run this Python with these arguments, working in `folder`, until it ends, time is up, or it is overgrown.
+
+    `ask` travels by standard input, since arguments can be seen by everybody on the machine. The child answers one JSON object
+    into the file descriptor `ask["answer_to"]`. `environment` None: this process's own.
+    """
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(reading, False)
+        child = subprocess.Popen(  # noqa: S603  # our own interpreter, with arguments of our own
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=environment,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+        try:
+            _put(child, {**ask, "answer_to": writing})
+            status = _wait(child, seconds, overgrown)
+        finally:
+            _kill(child)
+        return Ended(_answer(reading), status)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _put(child: subprocess.Popen[bytes], ask: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # how it ended says more
+        assert child.stdin is not None  # noqa: S101  # for the type checker
+        child.stdin.write(json.dumps(ask).encode())
+        child.stdin.close()
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float, overgrown: Callable[[], bool]) -> int | None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and not overgrown():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(min(left, _LOOK_EVERY))
+    return None
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Its whole group, also after it has ended: what it started may still be there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _answer(reading: int) -> Mapping[str, Any] | None:
+    try:
+        told = json.loads(os.read(reading, _ANSWER))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None

@@ -1,0 +1,94 @@
+"""The child that loads a model, which may run any code of whoever trained it: without credentials, confined, and on its own.
+
+Run as a script by `python -I`, so it imports nothing of Promoter; see `loading.py` for what it is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import re
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_OPEN_FILES = 1_024
+_MESSAGE = 1_000
+_PYFUNC = "python_function"
+_FLAVOR = re.compile(r"[a-z][a-z0-9_]*")
+_SHORTAGES = (errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.EFBIG)
+_NO_MEMORY = re.compile(r"bad_alloc|allocate memory", re.IGNORECASE)  # as native libraries say it
+
+
+def main() -> None:
+    """Answer `{"outcome": "loaded" | "failed" | "untried", "detail": ...}`."""
+    ask = json.load(sys.stdin)
+    _confine(ask)
+    try:
+        answer = _load(ask["folder"], ask["flavors"])
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
+        answer = _told(error)
+    os.write(ask["answer_to"], json.dumps(answer).encode())
+    os._exit(0)  # threads and exit hooks of the model are not waited for
+
+
+def _confine(ask: dict[str, Any]) -> None:
+    signal.alarm(ask["seconds"] + 10)  # in case the parent is killed
+    cpu = ask["seconds"] * (os.cpu_count() or 1)
+    for limit, value in (
+        (resource.RLIMIT_AS, ask["memory"]),
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_FSIZE, ask["bytes"]),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(limit)
+        lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        with contextlib.suppress(ValueError, OSError):  # not every system has each of them
+            resource.setrlimit(limit, (lower, lower))
+    with contextlib.suppress(OSError):  # Linux: where memory runs out, this is what the kernel kills, not its parent
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _load(folder: str, flavors: list[str]) -> dict[str, str]:
+    if _PYFUNC in flavors:
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.load_model(folder)
+        return {"outcome": "loaded", "detail": _PYFUNC}
+    for flavor in filter(_FLAVOR.fullmatch, flavors):
+        try:
+            loader = importlib.import_module(f"mlflow.{flavor}").load_model
+        except (ImportError, AttributeError):
+            continue
+        loader(folder)
+        return {"outcome": "loaded", "detail": flavor}
+    return {"outcome": "untried", "detail": f"no library is installed that loads {', '.join(flavors)}"}
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    said = f"{type(error).__name__}: {error}"[:_MESSAGE]
+    if missing := _missing(error):
+        return {"outcome": "untried", "detail": f"a library is not installed: {missing}"[:_MESSAGE]}
+    short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
+    if short or _NO_MEMORY.search(said):
+        return {"outcome": "untried", "detail": f"it needs more memory or space than it is given ({said})"}
+    return {"outcome": "failed", "detail": said}
+
+
+def _missing(error: BaseException | None) -> str | None:
+    """What could not be imported, also where that was wrapped."""
+    while error is not None:
+        if isinstance(error, ImportError):
+            return str(error)
+        error = error.__cause__
+    return None
+
+
+if __name__ == "__main__":
+    main()
