@@ -7,11 +7,11 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from promoter.domain.document import Document
+from promoter.domain.document import Document, One
 from promoter.domain.moment import Moment
 from promoter.domain.names import ApproverName
 
@@ -50,7 +50,7 @@ class Approver(Document):
 class ApproversDocument(Document):
     """`approvers.yaml` as it is written."""
 
-    version: Literal[1]
+    version: One
     approvers: dict[ApproverName, Approver]
 
 

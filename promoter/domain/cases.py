@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from promoter.domain.document import Document
+from promoter.domain.document import Document, One
 from promoter.domain.duration import Duration
 from promoter.domain.evidence import AliasPast, Evidence, Stretch, VersionEvidence
 from promoter.domain.metrics import Measurement, MetricRef, Series, SourceName
@@ -286,7 +286,7 @@ class Case(Document):
 class CasesDocument(Document):
     """`policies/tests/NAME.yaml` as it is written. `policy` is the one that is tested; else the one of the file's name."""
 
-    version: Literal[1]
+    version: One
     policy: PolicyName | None = None
     cases: tuple[Case, ...] = Field(min_length=1, max_length=1_000, strict=False)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from promoter.domain.document import Document
+from promoter.domain.document import Document, One
 from promoter.domain.faults import Path
 from promoter.domain.moment import Moment
 from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
@@ -107,7 +107,7 @@ class Safety(Document):
 class RegistryDocument(Document):
     """`registry.yaml` as it is written."""
 
-    version: Literal[1]
+    version: One
     defaults: SharedModel = SharedModel()
     safety: Safety = Safety()
     families: tuple[Family, ...] = Field(default=(), max_length=1_000, strict=False)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Document(BaseModel):
     """A mapping in a file. An unknown key is a fault; a value of another type is never bent into shape."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def _one(value: object) -> object:
+    if value == 1 and type(value) is not int:  # to Python, and to pydantic's Literal, true and 1.0 are 1
+        raise ValueError("must be the whole number `1`")
+    return value
+
+
+def _yes(value: object) -> object:
+    if value == 1 and value is not True:
+        raise ValueError("must be `true`")
+    return value
+
+
+One = Annotated[Literal[1], BeforeValidator(_one)]
+"""The version of a document's format."""
+Yes = Annotated[Literal[True], BeforeValidator(_yes)]
+"""What is said by being there."""

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from promoter.domain.approvers import NOBODY, Approvers
-from promoter.domain.document import Document
+from promoter.domain.document import Document, One
 from promoter.domain.evidence import Need
 from promoter.domain.faults import Path
 from promoter.domain.limits import Freeze, Limits
@@ -55,7 +55,7 @@ class MetricSource(Document):
 class PolicyDocument(Document):
     """`policies/NAME.yaml` as it is written."""
 
-    version: Literal[1]
+    version: One
     description: str = ""
     enforcement: Enforcement = "enforce"
     candidates: Candidates | None = None

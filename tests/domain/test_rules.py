@@ -170,6 +170,8 @@ def test_groups_follow_three_valued_logic(written: dict[str, Any], verdict: str)
         {"run": {"params": {"depth": 6}}},
         {"signature": {"present": True, "equals": "champion"}},
         {"loads": False},
+        {"loads": 1},
+        {"tag": "a", "present": 1.0},
         {"tag": "a", "present": True, "bound": True, "copied": "accept"},
         {"metric": "auc", "at_least": 1, "source": "run", "dataset": "holdout"},
         {"metric": "auc", "at_least": 1, "confidence": 0.95},

@@ -137,7 +137,9 @@ def _unknown_key(where: Trace, _node: Node, _context: dict[str, Any]) -> Words:
 
 def _own_words(where: Trace, node: Node, context: dict[str, Any]) -> Words:
     message = str(context["error"])
-    return _wrong_type(where, ["a number"], node) if message == "this is a number" else (message, None)
+    if message == "this is a number":
+        return _wrong_type(where, ["a number"], node)
+    return f"{_subject(where)} {message}" if message.startswith("must be ") else message, None
 
 
 def _subject(where: Trace) -> str:

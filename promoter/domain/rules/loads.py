@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from promoter.domain.document import Yes
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.verdict import Finding, Verdict
@@ -20,7 +21,7 @@ class LoadsRule(BaseRule):
 
     kind: ClassVar[str] = "loads"
 
-    loads: Literal[True]
+    loads: Yes
 
     def __str__(self) -> str:
         """As it is written."""

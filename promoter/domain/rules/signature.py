@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import ConfigDict, model_validator
 
 from promoter.domain.alternatives import exactly_one
-from promoter.domain.document import Document
+from promoter.domain.document import Document, Yes
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.names import AliasName
 from promoter.domain.observed import Signature, Unread
@@ -22,7 +22,7 @@ class SignatureTerms(Document):
 
     model_config = ConfigDict(json_schema_extra=exactly_one("present", "equals"))
 
-    present: Literal[True] | None = None
+    present: Yes | None = None
     equals: AliasName | None = None
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
 from promoter.domain.alternatives import exactly_one, never, said
+from promoter.domain.document import Yes
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.verdict import Finding, Verdict
@@ -41,7 +42,7 @@ class TagRule(BaseRule):
     kind: ClassVar[str] = "tag"
 
     tag: str = Field(min_length=1, max_length=250)
-    present: Literal[True] | None = None
+    present: Yes | None = None
     equals: str | None = None
     one_of: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1_000, strict=False)
     matches: str | None = Field(default=None, min_length=1, max_length=PATTERN_LIMIT)
