@@ -26,7 +26,8 @@ from promoter.demo.servers.push import PushNotification
 from promoter.domain.faults import Refused
 
 PROJECT = Path(__file__).parents[2]
-"""The checkout: its `registry.yaml` and `policies/` are the demo's."""
+"""The checkout: its `registry.yaml` and `policies/` are the demo's, with their tests and schemas."""
+_PARTS = ("policies/*.yaml", "policies/tests/*.yaml", "schemas/*.json")
 DEADLINE_SECONDS = 60.0
 POLL_INTERVAL = "5s"
 _LOOK_SECONDS = 0.05
@@ -236,7 +237,7 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def _first_files() -> dict[str, bytes]:
-    files = [PROJECT / "registry.yaml", *sorted((PROJECT / "policies").glob("*.yaml"))]
+    files = [PROJECT / "registry.yaml", *(path for part in _PARTS for path in sorted(PROJECT.glob(part)))]
     if not files[0].exists():
         fix = "run it from a checkout of the project: make demo"
         raise Refused("demo", "its registry.yaml and policies/ are not here", fix)
