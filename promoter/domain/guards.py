@@ -117,6 +117,8 @@ def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str 
         return "git and the registry are out of step: that comes first"
     if intent.rotation == "off":
         return "`rotation: off`: a person decides"
+    if intent.rotation == "pull-request":
+        return "rotation by pull request needs a forge, which this version cannot talk to: a person decides"
     return None
 
 

@@ -114,6 +114,10 @@ def test_what_somebody_put_there_past_git_is_no_place_to_return_to() -> None:
         (replace(INTENT, hold=Hold(reason="r", by="ada")), "held by ada: a person decides"),
         (replace(INTENT, version=3), "git and the registry are out of step: that comes first"),
         (replace(INTENT, rotation="off"), "`rotation: off`: a person decides"),
+        (
+            replace(INTENT, rotation="pull-request"),
+            "rotation by pull request needs a forge, which this version cannot talk to: a person decides",
+        ),
     ],
 )
 def test_when_nothing_is_proposed(intent: AliasIntent, told: str | None) -> None:
