@@ -41,6 +41,8 @@ def replay(
     built = world()
     request = Request(policy, _since(since, built.clock.now()), compare, model, alias)
     declaration = declared(built)
+    if picture is not None and not picture.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {picture.parent}", param_hint="--picture")
     with console(stderr=True).status("Reading") as status:
         report = Replayer(built.registry, built.past, built.clock, status.update)(declaration, request)
     if picture is not None:

@@ -94,7 +94,8 @@ def _how_many(model: ModelReplay, replayed: Replayed) -> str:
 def _spans(model: ModelReplay, replayed: Replayed, shown: int, *, narrow: bool) -> Section:
     heading = f"{model.model}@{model.alias} under {replayed.policy}"
     spans = replayed.simulation.spans
-    more = f"{len(spans) - shown} earlier spans are left out: --format json has them." if len(spans) > shown else ""
+    left = len(spans) - shown
+    more = f"{left} earlier span{'s are' if left > 1 else ' is'} left out: --format json has them all." if left > 0 else ""
     if narrow:
         return Section(heading, ["VERSION", "SPAN"], [(version(s.version), _in_lines(s)) for s in spans[-shown:]], more)
     rows = [
