@@ -85,10 +85,8 @@ chromium: ## the browser that the dashboard's tests drive
 	echo 'The browser tests need chromium or chrome on PATH, and there is none.' >&2
 
 .PHONY: bench
-bench: $(INSTALLED) ## the latency benchmark
-	@if [ -e benchmarks/latency ]; then $(BIN)/python benchmarks/latency $(ARGS); \
-	elif [ -e benchmarks/latency.py ]; then $(BIN)/python benchmarks/latency.py $(ARGS); \
-	else echo 'There is no benchmarks/latency.'; fi
+bench: $(INSTALLED) ## a benchmark (BENCH=latency, false_promotions or replay; ARGS=--help)
+	@$(BIN)/python benchmarks/$(or $(BENCH),latency).py $(ARGS)
 
 .PHONY: lock
 lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)

@@ -14,8 +14,8 @@ from promoter.domain.observed import LoggedModel, ObservedModel, Run, Signature,
 from promoter.domain.policy import Policy
 from promoter.domain.sightings import Sighting, witnessed
 
-Sights = Mapping[str, Sequence[Sighting]]
-"""What is known of watched tags, by model."""
+Sights = Mapping[Key, Sequence[Sighting]]
+"""What is known of watched tags, by version, oldest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def _version(question: Question, number: int, read: _Read, at: datetime) -> Vers
         created_at=version.created_at,
         source=version.source,
         copied=version.copied,
-        witnessed=witnessed(version, read.sights.get(each.model, ())),
+        witnessed=witnessed(version, read.sights.get(key, ())),
         logged_model=read.logged_models.get(key) if need.logged_model else NOT_READ,
         series=read.series.get(need.series, {}).get(key, ()),
         signature=read.signatures.get(key) if need.signature else NOT_READ,

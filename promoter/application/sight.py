@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from promoter.application.ports import Ledger
+from promoter.application.ports import Key, Ledger
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
 from promoter.domain.evidence import Need
@@ -16,9 +16,9 @@ from promoter.domain.sightings import Sighting, news
 
 @dataclass(frozen=True)
 class Sight:
-    """By model: what the ledger knows, and what it does not know yet. `new` is to be recorded by whoever may write."""
+    """What is known of each version, with what is seen now. `new` is to be recorded by whoever may write."""
 
-    known: Mapping[str, tuple[Sighting, ...]] = field(default_factory=dict)
+    known: Mapping[Key, Sequence[Sighting]] = field(default_factory=dict)
     new: tuple[Sighting, ...] = ()
 
 
@@ -49,10 +49,10 @@ class Sighter:
             past = known.get(name, ())
             found += news(name, every, need.watched, past, at)
             found += news(name, copies, need.tags - need.watched, past, at)
-        by_model: dict[str, list[Sighting]] = {name: list(past) for name, past in known.items()}
-        for each in found:
-            by_model.setdefault(each.model, []).append(each)
-        return Sight({name: tuple(rows) for name, rows in by_model.items()}, tuple(found))
+        by_version: dict[Key, list[Sighting]] = {}
+        for each in (*(each for past in known.values() for each in past), *found):
+            by_version.setdefault((each.model, each.version), []).append(each)
+        return Sight(by_version, tuple(found))
 
 
 def _need(declaration: Declaration, intent: ModelIntent) -> Need:

@@ -10,9 +10,7 @@ import typer
 
 
 def schema(
-    document: Annotated[
-        str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests.")
-    ] = None,
+    document: Annotated[str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests.")] = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="DIR", file_okay=False, help="Write all of them to this folder instead.")
     ] = None,
