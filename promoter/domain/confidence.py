@@ -78,9 +78,9 @@ def compare(
         mean, reach = _mean(gains), margin(_mean(sorted(other for _, other in pairs)))
         expected = f"a gain above {float(reach):.6g} {sought} {len(gains)} steps ({steps})"
         if gains[-1] - gains[0] <= _ROUNDING * max(max(map(abs, pair)) for pair in pairs):
-            if mean <= reach:
-                return Compared(Verdict.FAIL, float(mean), expected)
-            return Compared(Verdict.ERROR, float(mean), f"{expected} whose gains vary: each is {float(mean):.6g}")
+            verdict = Verdict.FAIL if mean <= reach else Verdict.ERROR
+            lacking = "" if mean <= reach else f" whose gains vary: each is {float(mean):.6g}"
+            return Compared(verdict, float(mean), expected + lacking)
         wide = _quantile(confidence, len(gains) - 1) * _standard_error(gains, mean, steps)
         low, value, high = float(mean - wide), float(mean), float(mean + wide)
         if not all(map(math.isfinite, (low, value, high))):

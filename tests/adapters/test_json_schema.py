@@ -4,40 +4,19 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import UTC, date, datetime
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from promoter.adapters.documents.json_schema import DOCUMENTS, schema
+from promoter.adapters.documents.json_schema import DOCUMENTS
 from promoter.domain.rules import KINDS
+from tests.adapters.asking_schemas import complaints
 
 KEY = "ed25519:" + "A" * 43 + "="
 RULE = {"metric": "val_auc", "at_least": 0.9}
-
-
-def as_json(value: Any) -> Any:
-    """As an editor hands it to the schema: times are text."""
-    if isinstance(value, dict):
-        return {key: as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    return value.isoformat() if isinstance(value, date) else value
-
-
-@cache
-def validator(document: str) -> Draft202012Validator:
-    """The schema, ready to be asked."""
-    return Draft202012Validator(schema(document))
-
-
-def complaints(document: str, value: Any) -> list[str]:
-    """What the schema says is wrong."""
-    return [error.message for error in validator(document).iter_errors(as_json(value))]
 
 
 def parses(document: str, value: Any) -> bool:

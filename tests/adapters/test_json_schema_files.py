@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import date
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,28 +16,9 @@ from promoter.adapters.documents.json_schema import DOCUMENTS, FOLDER, file_name
 from promoter.adapters.documents.json_schema_words import BY_TYPE, BY_VALIDATOR, HINTS, SHORT_FORMS
 from promoter.adapters.documents.reading import read_tree
 from promoter.domain.faults import Faults
+from tests.adapters.asking_schemas import complaints
 
 ROOT = Path(__file__).parents[2]
-
-
-def as_json(value: Any) -> Any:
-    """As an editor hands it to the schema: times are text."""
-    if isinstance(value, dict):
-        return {key: as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    return value.isoformat() if isinstance(value, date) else value
-
-
-@cache
-def validator(document: str) -> Draft202012Validator:
-    """The schema, ready to be asked."""
-    return Draft202012Validator(schema(document))
-
-
-def complaints(document: str, value: Any) -> list[str]:
-    """What the schema says is wrong."""
-    return [error.message for error in validator(document).iter_errors(as_json(value))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

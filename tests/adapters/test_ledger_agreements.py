@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.schema import metadata
 from promoter.application.ports import Ledger
 from promoter.domain.audit import Delivery, Kind, NewRecord, RevisionState
 from promoter.domain.faults import Refused
+from tests.fixtures_ledger import rows
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 ATTEMPTED, APPLIED, REFUSED = RevisionState.ATTEMPTED, RevisionState.APPLIED, RevisionState.REFUSED
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A database that is not there yet."""
-    return tmp_path / "promoter.db"
-
-
-@pytest.fixture
-def ledger(file: Path) -> Iterator[Ledger]:
-    """An empty ledger."""
-    opened = SqlLedger.open(f"sqlite:///{file}")
-    yield opened
-    opened.dispose()
-
-
-def rows(file: Path, table: str) -> int:
-    """How many rows a table has, seen from outside."""
-    raw = sqlite3.connect(file)
-    count: int = raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    raw.close()
-    return count
 
 
 def test_settled_is_what_was_agreed_on_last(ledger: Ledger, file: Path) -> None:

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event
@@ -43,12 +42,6 @@ names = [f"m{i}" for i in range(2000)]
 ledger.observe([NewRecord(record.at, Kind.OBSERVED, name, "champion", None, os.getpid()) for name in names], only_first=True)
 ledger.settle({name: {"champion": os.getpid()} for name in names}, None, record.at, only_first=True)
 """
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A database that is not there yet."""
-    return tmp_path / "promoter.db"
 
 
 def opened(file: Path, *, read_only: bool = False) -> SqlLedger:

@@ -22,12 +22,6 @@ from promoter.domain.faults import Refused, Unavailable
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A database that is not there yet."""
-    return tmp_path / "promoter.db"
-
-
 def opened(file: Path, *, read_only: bool = False) -> SqlLedger:
     """The ledger in that file; it waits for nobody for long."""
     return SqlLedger.open(f"sqlite:///{file}", read_only=read_only, busy_timeout=0.2)

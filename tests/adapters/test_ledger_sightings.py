@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,34 +17,13 @@ from promoter.domain.audit import Kind, NewRecord, RecordFilter, moved
 from promoter.domain.guards import GuardCheck
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Verdict
+from tests.fixtures_ledger import rows
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BORN = NOW - 24 * HOUR
 SEEN = Sighting("fraud", 8, BORN, "approved_by", None, NOW)
 CHECK = GuardCheck("fraud", "champion", 8, "metric val_auc at least 0.9", Verdict.FAIL, NOW)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A database that is not there yet."""
-    return tmp_path / "promoter.db"
-
-
-@pytest.fixture
-def ledger(file: Path) -> Iterator[SqlLedger]:
-    """An empty ledger."""
-    opened = SqlLedger.open(f"sqlite:///{file}")
-    yield opened
-    opened.dispose()
-
-
-def rows(file: Path, table: str) -> int:
-    """How many rows a table has, seen from outside."""
-    raw = sqlite3.connect(file)
-    count: int = raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    raw.close()
-    return count
 
 
 def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:

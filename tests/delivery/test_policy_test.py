@@ -12,7 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from promoter.__main__ import main
-from promoter.domain.cases import Case, CasesDocument, VersionCase
+from promoter.domain.case_versions import VersionCase
+from promoter.domain.cases import Case, CasesDocument
 
 SAMPLES = Path(__file__).parent / "policy_tests"
 PROJECT = Path(__file__).parents[2]
