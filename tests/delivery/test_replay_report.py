@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.application.replay import Replayer, Request
 from promoter.delivery.cli import replay_report
 from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.replay.picture import picture
 from promoter.domain.replay.report import Report
 from tests.application.fakes import START, FakeClock, FakeRegistry
 
@@ -59,7 +61,12 @@ expected one of [good]) |
 
 @pytest.fixture
 def report(tmp_path: Path) -> Report:
-    """A better version that was promoted, and one whose tag is hostile."""
+    """Of the last day."""
+    return replayed(tmp_path, days=1)
+
+
+def replayed(tmp_path: Path, days: int) -> Report:
+    """A better version that was promoted, and one whose tag is hostile; all within the last 30 hours."""
     registry, ledger, model = FakeRegistry(), SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}"), "a|b"
     for auc, state, ago in ((0.5, "good", 30), (0.6, "good", 18), (0.7, "<b>\x1b[31m", 12)):
         number = registry.version(model, {"state": state}, auc=auc)
@@ -71,7 +78,7 @@ def report(tmp_path: Path) -> Report:
     ledger.observe(NewRecord(START - timedelta(hours=h), Kind.OBSERVED, model, "champion", a, b) for h, a, b in moves)
     files = {"registry.yaml": b"version: 1\nmodels: {a|b: {aliases: {champion: {policy: champion}}}}\n"}
     declaration = YamlDocuments().parse({**files, "policies/champion.yaml": POLICY}, None)
-    found = Replayer(registry, ledger, FakeClock())(declaration, Request("champion", START - timedelta(days=1)))
+    found = Replayer(registry, ledger, FakeClock())(declaration, Request("champion", START - timedelta(days=days)))
     ledger.dispose()
     return found
 
@@ -103,3 +110,13 @@ def test_what_is_too_much_is_left_out_and_told(report: Report, monkeypatch: pyte
     told = replay_report.markdown(report)
     assert "| v1 |" not in told
     assert "1 earlier span is left out: --format json has them all." in told
+
+
+def test_the_picture_begins_where_there_is_something_to_see(tmp_path: Path) -> None:
+    """However long ago was asked for: a year with one day at its end would show a line."""
+    (tmp_path / "day").mkdir()
+    for folder, days in ((tmp_path / "day", 1), (tmp_path, 365)):
+        bars = re.findall(r'<rect class="bar[^"]*" x="([0-9.]+)"[^>]* width="([0-9.]+)"', picture(replayed(folder, days)))
+        assert len(bars) == 5
+        assert min(float(left) for left, _ in bars) < 230
+        assert sum(float(width) for _, width in bars[:3]) > 700

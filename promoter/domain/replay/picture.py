@@ -11,6 +11,8 @@ from promoter.domain.replay.notes import evidence_told
 from promoter.domain.replay.report import ModelReplay, Replayed, Report
 from promoter.domain.timeline import Bar, Group, Lane, Mark, Scale, draw
 
+_MARGIN = 0.03
+
 
 def picture(report: Report) -> str:
     """An SVG: a group of lanes for each model; a cross where a policy would have blocked a real promotion."""
@@ -18,8 +20,17 @@ def picture(report: Report) -> str:
     title = f"Replay of {names}, {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC"
     told = [_in_words(model) for model in report.models]
     description = " ".join([*told, evidence_told(report)])
-    scale = Scale(report.since.astimezone(UTC), report.until.astimezone(UTC))
-    return draw(title, description, scale, [*_groups(report)], "a promotion that the policy would have blocked")
+    groups = [*_groups(report)]
+    scale = Scale(_begin(report, groups).astimezone(UTC), report.until.astimezone(UTC))
+    return draw(title, description, scale, groups, "a promotion that the policy would have blocked")
+
+
+def _begin(report: Report, groups: list[Group]) -> datetime:
+    """Where the axis begins: shortly before the first thing that there is to see, however long ago was asked for."""
+    seen = [bar.since for group in groups for lane in group.lanes for bar in lane.bars]
+    seen += [mark.at for group in groups for lane in group.lanes for mark in lane.marks]
+    first = min(seen, default=report.since)
+    return max(report.since, first - (report.until - first) * _MARGIN)
 
 
 def _groups(report: Report) -> Iterator[Group]:
