@@ -34,6 +34,8 @@ class AliasRow:
     last: AuditRecord | None = None
     absent: bool = False
     """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
+    failing: str = ""
+    """Guards that failed when they were last asked, with their counts."""
 
     def as_json(self) -> dict[str, Any]:
         """For the API."""
@@ -45,6 +47,7 @@ class AliasRow:
             "absent": self.absent,
             "status": self.status,
             "detail": self.detail,
+            "failing": self.failing,
             "last_change": self.last.as_json() if self.last else None,
         }
 
@@ -134,7 +137,8 @@ def _row(view: ModelView, alias: str, last: AuditRecord | None, now: datetime) -
     held = _held(view, alias)
     status, detail = _status(view, alias, intent, now)
     stated, absent = (intent.version, intent.absent) if intent else (None, False)
-    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent)
+    failing = "; ".join(f"guard {row}" for each in _guards(view, alias) for row in each.rows if row.failed)
+    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing)
 
 
 def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
@@ -162,18 +166,12 @@ def _changing(change: Change) -> tuple[str, str]:
 
 
 def _resting(view: ModelView, intent: AliasIntent, now: datetime) -> tuple[str, str]:
-    guards = _guards(view, intent.alias)
-    if any(each.broken for each in guards):
-        return GUARD, "; ".join(f"{row}" for each in guards for row in each.broken) + "".join(_ends(view, intent.alias))
-    failing = "; ".join(f"guard {row}" for each in guards for row in each.rows if row.failed)
+    if any(each.broken for each in _guards(view, intent.alias)):
+        return GUARD, _end(view, intent.alias)
     if intent.hold and intent.hold.in_force(now):
-        return HOLD, _with(f"by {intent.hold.by}: {intent.hold.reason}", failing)
+        return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
     standing = next((each for each in view.standings if each.alias == intent.alias), None)
-    return IN_STEP if intent.stated else OPEN, _with(standing.reason if standing else "", failing)
-
-
-def _with(told: str, more: str) -> str:
-    return "; ".join(part for part in (told, more) if part)
+    return IN_STEP if intent.stated else OPEN, standing.reason if standing else ""
 
 
 def _guards(view: ModelView, alias: str) -> tuple[GuardStanding, ...]:
@@ -184,12 +182,11 @@ def _back_to(view: ModelView, alias: str) -> int | None:
     return next((each.proposal.edit.version for each in _guards(view, alias) if each.proposal), None)
 
 
-def _ends(view: ModelView, alias: str) -> list[str]:
+def _end(view: ModelView, alias: str) -> str:
     """What follows from a broken guard, in words."""
     target = _back_to(view, alias)
-    if target:
-        return [f": back to v{target}"]
-    return [f": nothing is proposed: {each.reason}" for each in _guards(view, alias) if each.reason][:1]
+    reasons = [each.reason for each in _guards(view, alias) if each.reason]
+    return f"back to v{target}" if target else f"nothing is proposed: {'; '.join(reasons)}"
 
 
 def _held(view: ModelView, alias: str) -> int | None:

@@ -138,9 +138,9 @@ class Acts:
         for look in range(1, CHECKS):
             seconds, row = self.observer.look(since)
             told = f"{look} of {CHECKS} in a row failed"
-            if row["champion"]["version"] != better or told not in row["champion"]["detail"]:
+            if row["champion"]["version"] != better or told not in row["champion"]["failing"]:
                 raise Refused("demo", f"expected champion at v{better}, and `{told}`; it is {row['champion']}")
-            self.teller.effect(seconds, f"champion stays v{better}: {row['champion']['detail']}")
+            self.teller.effect(seconds, f"champion stays v{better}: {row['champion']['failing']}")
             time.sleep(APART_SECONDS)
         self.observer.look(since)
         self._moved(self.observer.alias_reaches("champion", first, since))

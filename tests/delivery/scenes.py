@@ -97,3 +97,31 @@ def many(site: Site, count: int = 120) -> None:
     rows = "".join(f"  {name}: {{owners: [team-{name[-1]}], aliases: {{champion: 2, challenger: 1}}}}\n" for name in names)
     site.repository.push(files("version: 1\nmodels:\n" + rows))
     site.look()
+
+
+GUARDED = f"""\
+version: 1
+candidates: {{from: any}}
+rules:
+  - {{metric: fold_auc, beats: champion, confidence: 0.95, order: highest}}
+  - {{soak: {{alias: challenger, at_least: 24h}}}}
+  - {{tag: approved_by, present: true}}
+guards:
+  - {{metric: live_auc, at_least: 0.85, for: 2}}
+freeze: [{{cron: "0 17 * * *", duration: 3h, timezone: UTC, reason: "{HOSTILE}"}}]
+""".encode()
+
+
+def guarded(site: Site) -> None:
+    """A broken guard of an alias that does not rotate, one that has failed once, a candidate that waits in a freeze."""
+    registry = site.registry
+    for name, live in (("ranker", 0.7), ("scorer", 0.8), ("sorter", 0.9)):
+        registry.add(name, 3, {"live_auc": live}, champion=2, challenger=3)
+    row = "  {0}: {{aliases: {{champion: {{version: 2, policy: champion{1}}}, challenger: 3}}}}\n"
+    models = row.format("ranker", "") + row.format("scorer", ", rotation: commit") + row.format("sorter", ", rotation: commit")
+    site.repository.push({"registry.yaml": f"version: 1\nmodels:\n{models}".encode(), "policies/champion.yaml": GUARDED})
+    registry.measured["scorer-2"] = Run("scorer-2", "FINISHED", {"live_auc": 0.9})
+    site.look("model:ranker", "model:scorer", "model:sorter")
+    site.clock.ahead(minutes=2)
+    registry.measured["scorer-2"] = Run("scorer-2", "FINISHED", {"live_auc": 0.8})
+    site.look("model:ranker", "model:scorer", "model:sorter")

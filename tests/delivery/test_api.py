@@ -43,6 +43,7 @@ def test_models_are_listed_with_their_aliases(busy: Site) -> None:
         "absent": False,
         "status": "in step",
         "detail": "",
+        "failing": "",
     }
     assert challenger["alias"] == "challenger"
     assert champion["last_change"]["outcome"] == "applied"

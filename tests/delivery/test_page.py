@@ -69,6 +69,7 @@ SCENES = {
     "nothing yet": (no_scene, "/"),
     "every status": (scenes.every_status, "/"),
     "trouble": (trouble, "/"),
+    "guarded": (scenes.guarded, "/"),
     "many": (lambda site: scenes.many(site, 53), "/?page=2&q=model"),
     "nowhere": (no_scene, "/nowhere"),
 }
@@ -232,3 +233,16 @@ def test_the_policy_of_the_page_forbids_scripts_and_other_hosts(site: Site, visi
 def test_how_long_ago_is_said_in_the_largest_unit(ago: timedelta, said: str) -> None:
     """Rounded down; a clock that runs ahead is no reason for a negative number."""
     assert since(NOW - ago, NOW) == said
+
+
+def test_a_broken_guard_comes_first(site: Site, visit: Open) -> None:
+    """What waits is told with the reason why nothing is proposed; a guard that has failed once is told beside its alias."""
+    scenes.guarded(site)
+    page = visit()
+    first = page.locator(".waits > li").first
+    expect(first).to_contain_text("guard broken")
+    expect(first).to_contain_text("ranker@champion")
+    expect(first).to_contain_text("nothing is proposed: `rotation: off`: a person decides")
+    expect(page.locator("header dl")).to_contain_text("Guard broken")
+    expect(page.locator("table.serving")).to_contain_text("metric live_auc at_least 0.85: fail, 1 of 2 in a row failed")
+    expect(page.locator(".waits")).to_contain_text("frozen until 2026-11-23 20:00:00 UTC")
