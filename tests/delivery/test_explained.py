@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from promoter.adapters.git.worktree import WorkTree
 from promoter.delivery.cli import render
 from promoter.domain.evaluate import evaluate
 from promoter.domain.rules import KINDS
-from promoter.domain.verdict import Decision, Verdict
+from promoter.domain.verdict import Decision, Finding, Verdict
 
 HERE = Path(__file__).parent / "explained"
 
@@ -62,3 +63,11 @@ def test_json(decision: Decision) -> None:
     told = json.loads(json.dumps(decision.as_json(), allow_nan=False))
     del told["policy_digest"]
     assert told == json.loads((HERE / "decision.json").read_text())
+
+
+def test_markdown_takes_no_markup_from_outside(decision: Decision) -> None:
+    """A tag's value, and a reason, are text on the page that a forge makes of it."""
+    hostile = Finding("tag a present", Verdict.FAIL, "<img src=x>\x1b[2K", "present | <b>")
+    told = render.decision_markdown(replace(decision, findings=(hostile,)))[-1]
+    assert told == "- ✗ fail: `tag a present`, saw &lt;img src=x>\\x1b[2K, expected present | &lt;b>"
+    assert render.cell("a|b\n<i>\x1b") == "a\\|b &lt;i>\\x1b"

@@ -107,12 +107,14 @@ def _ask(draft: Draft) -> None:
 def _show(draft: Draft) -> None:
     """What is to be signed, on standard error: standard output is for what came of it."""
     from promoter.delivery.cli import render
+    from promoter.domain.moment import in_utc
+    from promoter.domain.verdict import visible
 
     screen, subject = console(stderr=True), draft.subject
     screen.print(render.decision_tree(draft.decision))
     rows: list[tuple[str, str]] = [
-        ("model", f"{subject.model} v{subject.version}, registered {subject.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("source", _plain(subject.source or "none")),
+        ("model", f"{subject.model} v{subject.version}, registered {in_utc(subject.created_at)}"),
+        ("source", subject.source or "none"),
         ("policy", f"{subject.policy}, SHA-256 {subject.policy_digest}"),
     ]
     if not isinstance(subject.metrics, str):
@@ -121,14 +123,10 @@ def _show(draft: Draft) -> None:
             rows.append(("metric", f"{each.ref}: {each.value}{data}{', and its values over the steps' if each.series else ''}"))
     screen.print(f"To be signed as {draft.name}:", style="bold", markup=False)
     for what, told in rows:
-        screen.print(f"  {what:<8}{told}", markup=False)
+        # Sources, names and digests come from whoever logged them: they must not paint over what is asked of who signs.
+        screen.print(f"  {what:<8}{visible(told)}", markup=False)
     for note in draft.notes:
         screen.print(f"  note: {note}", style="yellow", markup=False)
-
-
-def _plain(text: str) -> str:
-    # Whoever registered the version wrote this: it must not be able to paint over what is asked of the person who signs.
-    return text if text.isprintable() else ascii(text)
 
 
 def _tell(done: Approved, output: Format) -> None:

@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from promoter.domain.audit import AuditRecord, Span
 from promoter.domain.plan import Plan
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.verdict import Decision, Finding, Verdict, visible
 
 STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE = 130
@@ -125,12 +125,14 @@ def plan_markdown(plan: Plan) -> str:
     if plan.changes:
         lines += ["| model | alias | from | to | cause | verdict |", "| --- | --- | --- | --- | --- | --- |"]
         lines += [
-            f"| {_cell(c.difference.model)} | {_cell(c.difference.alias)} | {version(c.difference.from_version)} "
+            f"| {cell(c.difference.model)} | {cell(c.difference.alias)} | {version(c.difference.from_version)} "
             f"| {version(c.difference.to_version)} | {c.difference.cause.value} | {_state(plan, c.allowed, c.verdict)} |"
             for c in plan.changes
         ]
         lines.append("")
-    lines += [f"- blocked: `{each.model}{'@' + each.alias if each.alias else ''}`: {each.reason}" for each in plan.blocked]
+    lines += [
+        f"- blocked: `{each.model}{'@' + each.alias if each.alias else ''}`: {inline(each.reason)}" for each in plan.blocked
+    ]
     lines += [f"- drift (reported only): `{each.model}@{each.alias}`" for each in plan.reported]
     lines += [f"- refused: {plan.refused}"] if plan.refused else []
     for change in plan.changes:
@@ -151,13 +153,19 @@ def decision_markdown(decision: Decision, *, guards: bool = False) -> list[str]:
 
 def _markdown(finding: Finding, depth: int) -> list[str]:
     seen = "nothing" if finding.value is None else finding.value
-    told = f"{MARK[finding.verdict]} {finding.verdict.value}: `{finding.rule}`, saw {seen}, expected {finding.expected}"
-    told += "".join(f"; {note}" for note in finding.notes)
+    told = f"{MARK[finding.verdict]} {finding.verdict.value}: `{finding.rule}`, "
+    told += inline("; ".join([f"saw {seen}, expected {finding.expected}", *finding.notes]))
     return [f"{'  ' * depth}- {told}", *(more for child in finding.children for more in _markdown(child, depth + 1))]
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def inline(text: str) -> str:
+    """Words from outside, in Markdown: visible, and no markup of a page."""
+    return visible(text).replace("<", "&lt;")
+
+
+def cell(text: str) -> str:
+    """Words from outside, in a cell of a table in Markdown."""
+    return inline(text.replace("\n", " ")).replace("|", "\\|")
 
 
 def records_table(records: Iterable[AuditRecord], width: int) -> Table:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from promoter.delivery.cli.render import WIDE, table, version
+from promoter.delivery.cli.render import WIDE, cell, table, version
 from promoter.domain.replay.memory import Basis, Source
 from promoter.domain.replay.notes import evidence_told, notes
 from promoter.domain.replay.promotions import Promotion
 from promoter.domain.replay.report import ModelReplay, Replayed, Report
 from promoter.domain.replay.simulate import SimulatedSpan
+from promoter.domain.verdict import visible
 
 ROWS = 200
 """So many spans are shown, and so many blocked promotions: the newest. JSON has all."""
@@ -38,7 +39,7 @@ def text(console: Console, report: Report) -> None:
         console.print()
         console.print(Text(section.heading, style="bold"))
         if section.rows:
-            console.print(table(section.columns, [[Text(_plain(cell)) for cell in row] for row in section.rows]))
+            console.print(table(section.columns, [[Text(_plain(each)) for each in row] for row in section.rows]))
         if section.more:
             console.print(Text(section.more, style="dim"))
     console.print()
@@ -50,11 +51,11 @@ def markdown(report: Report) -> str:
     """The same for a pull request."""
     lines = [f"**{_headline(report)}**", "", evidence_told(report)]
     for section in _sections(report, narrow=False):
-        lines += ["", f"### {_cell(section.heading)}", ""]
+        lines += ["", f"### {cell(section.heading)}", ""]
         if section.rows:
             lines += [_row(section.columns), "|" + " --- |" * len(section.columns), *map(_row, section.rows)]
         lines += ["", section.more] if section.more else []
-    lines += ["", *(f"- {_cell(note)}" for note in notes(report))]
+    lines += ["", *(f"- {cell(note)}" for note in notes(report))]
     return "\n".join(lines) + "\n"
 
 
@@ -160,13 +161,9 @@ def _rules(report: Report) -> Section:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"
-
-
-def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return "| " + " | ".join(map(cell, cells)) + " |"
 
 
 def _plain(text: str) -> str:
-    """Without what would steer a terminal: tags and names come from outside."""
-    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
+    """Line by line, without what would steer a terminal: tags and names come from outside."""
+    return "\n".join(map(visible, text.split("\n")))

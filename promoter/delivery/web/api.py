@@ -47,13 +47,7 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
 
     @routes.get("/audit")
     def audit() -> Response:
-        where = RecordFilter(
-            model=request.args.get("model"),
-            alias=request.args.get("alias"),
-            after=whole("after", 0, HIGHEST_ID) or None,
-            limit=whole("limit", 100),
-        )
-        return jsonify({"schema": SCHEMA, "records": [record.as_json() for record in ledger.records(where)]})
+        return jsonify({"schema": SCHEMA, "records": [record.as_json() for record in ledger.records(_asked())]})
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:
@@ -62,6 +56,11 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
         return jsonify({"schema": SCHEMA, "result": "accepted"}), 202
 
     return routes
+
+
+def _asked() -> RecordFilter:
+    after, limit = whole("after", 0, HIGHEST_ID) or None, whole("limit", 100)
+    return RecordFilter(request.args.get("model"), request.args.get("alias"), after=after, limit=limit)
 
 
 def _model(view: ModelView, ledger: Ledger, clock: Clock) -> dict[str, Any]:
