@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     github_webhook_secret: SecretStr | None = None
     gitlab_webhook_secret: SecretStr | None = None
     gitea_webhook_secret: SecretStr | None = None
+    forge: Literal["github", "gitlab", "gitea"] | None = None
+    forge_url: str | None = None
+    forge_project: str | None = None
+    forge_token: SecretStr | None = None
+    forge_account: str | None = None
+    url: str | None = None
+    signing_key: Path | None = None
+    registries: dict[str, str] = Field(default_factory=dict)
     load_models: bool = True
     log_format: str = "text"
 

@@ -15,8 +15,8 @@ WALK_LIMIT = 50
 def attribute(
     difference: Difference, declaration: Declaration, before: str | None, repository: Repository, documents: Documents
 ) -> Commit | None:
-    """The commit behind a change that git brought; None for drift, or where git cannot say."""
-    if difference.cause is Cause.DRIFT or declaration.revision is None:
+    """The commit behind a change that git brought; None for drift, for an override, or where git cannot say."""
+    if difference.cause in (Cause.DRIFT, Cause.OVERRIDE) or declaration.revision is None:
         return None
     try:
         commits = list(repository.commits(before, declaration.revision, REGISTRY_FILE))

@@ -19,7 +19,7 @@ from promoter.domain.policy import Policy
 from promoter.domain.rotation import Search, Standing, choose, search
 from promoter.domain.verdict import Decision, all_of
 
-Override = Callable[[Difference, Declaration], str | None]
+FreezeOverride = Callable[[Difference, Declaration], str | None]
 """The reason for which a change may go past a freeze, if its commit gives one."""
 
 
@@ -86,7 +86,7 @@ class _Asked:
 class Decider:
     """Makes the decisions of a survey. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, override: Override = no_override) -> None:
+    def __init__(self, registry: Registry, ledger: Ledger, override: FreezeOverride = no_override) -> None:
         """Takes the ports that it reads."""
         self._registry = registry
         self._ledger = ledger

@@ -119,7 +119,7 @@ class Explainer:
 
 
 def _candidate(standing: Standing, notes: tuple[str, ...], guards: tuple[Decision, ...]) -> Explanation:
-    chosen = standing.proposal.decision if standing.proposal else standing.decisions[-1]
+    chosen = (standing.proposal.decision if standing.proposal else None) or standing.decisions[-1]
     word = "would rotate to" if standing.proposal else "does not rotate to"
     others = tuple(decision for decision in reversed(standing.decisions) if decision is not chosen)
     return Explanation(f"{standing.model}@{standing.alias} {word} v{chosen.version}", chosen, notes, others, guards)
@@ -142,8 +142,4 @@ def _notes(view: ModelView, alias: str) -> tuple[str, ...]:
         if standing.broken:
             target = standing.proposal.edit.version if standing.proposal else None
             notes.append(f"back to v{target}" if target else f"a guard is broken, and nothing is proposed: {standing.reason}")
-    if intent.rotation == "pull-request":
-        notes.append("rotation by pull request needs a forge, which this version cannot talk to: nothing is proposed")
-    if view.intent.on_drift == "adopt":
-        notes.append("on_drift: adopt needs proposals by pull request, which this version cannot make: drift is reported")
     return tuple(notes)

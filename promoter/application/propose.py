@@ -11,7 +11,7 @@ from promoter.application.survey import View
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import Faults, Overtaken, Refused
 from promoter.domain.names import CHAMPION
-from promoter.domain.proposal import REGISTRY_FILE, Proposal
+from promoter.domain.proposal import REGISTRY_FILE, Aim, Proposal
 
 log = structlog.get_logger(__name__)
 
@@ -61,5 +61,5 @@ def _by_commit(view: View) -> list[Proposal]:
     ]
     return sorted(
         found,
-        key=lambda each: (each.edit.hold is None, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
+        key=lambda each: (each.aim is not Aim.GUARD, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
     )

@@ -14,6 +14,7 @@ from promoter.application.survey import Surveyor, View
 from promoter.domain.audit import Kind, NewRecord, Outcome
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.override import Override
 from promoter.domain.plan import Cause, Change
 from promoter.domain.verdict import Decision
 
@@ -92,8 +93,22 @@ class Reconciler:
         checks = [check for model in view.models.values() for standing in model.guards for check in standing.checks]
         if checks:
             self._ledger.check(checks)
+        for override in view.spent:
+            self._end(override, view)
         if view.decisions:
             self._ledger.decide(view.decisions, revision)
+
+    def _end(self, override: Override, view: View) -> None:
+        """Where git says the same by now, that is agreed on; where it expired, git's word counts again."""
+        model = view.models.get(override.model)
+        said = model.intent.aliases.get(override.alias) if model else None
+        if said is not None and said.version == override.version:
+            self._ledger.end_override(override.id, view.at, "decided: git says the same", revision=view.declaration.revision)
+        elif not override.in_force(view.at):
+            self._ledger.end_override(override.id, view.at, "expired: nobody decided in time, and git's word counts again")
+        else:
+            self._ledger.end_override(override.id, view.at, "void: git says nothing of the alias any more")
+        log.info("override is over", model=override.model, alias=override.alias)
 
     def carry_out(self, view: View, toward: Toward) -> Ending:
         """Each allowed change in order. Stops at the first that the registry or the evidence has moved away from."""
@@ -165,6 +180,7 @@ class Reconciler:
 
     def _fact(self, change: Change, toward: Toward) -> NewRecord:
         what, decision = change.difference, change.decision
+        override = what.intent.override if what.intent else None
         commit = attribute(what, toward.declaration, toward.before, self._repository, self._documents)
         return NewRecord(
             at=self._clock.now(),
@@ -173,13 +189,14 @@ class Reconciler:
             alias=what.alias,
             from_version=what.from_version,
             to_version=what.to_version,
-            revision=commit.revision if commit else toward.declaration.revision,
-            actor=PROMOTER if what.cause is Cause.DRIFT else (commit.author if commit else None),
+            revision=commit.revision if commit else (None if override else toward.declaration.revision),
+            actor=override.by if override else PROMOTER if what.cause is Cause.DRIFT else (commit.author if commit else None),
             trigger=toward.trigger,
             policy=decision.policy if decision else None,
             verdict=decision.verdict.value if decision else None,
             outcome=Outcome.INTENDED,
             reason=_reason(change, commit.subject if commit else None) + _gone_past(decision),
+            cause=what.cause.value,
         )
 
 
@@ -189,6 +206,9 @@ def _reason(change: Change, subject: str | None) -> str:
             return "drift put back: git still says so"
         case Cause.PRUNE:
             return "pruned: registry.yaml does not list it"
+        case Cause.OVERRIDE:
+            override = change.difference.intent.override if change.difference.intent else None
+            return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
         case _:
             return subject or "stated in registry.yaml"
 

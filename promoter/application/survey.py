@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from promoter.application.decide import Decider, Override, Scene, no_override
+from promoter.application.decide import Decider, FreezeOverride, Scene, no_override
 from promoter.application.ports import Clock, Ledger, Registry
 from promoter.application.sight import Sighter
 from promoter.domain.audit import Kind, NewRecord
@@ -14,6 +14,7 @@ from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
 from promoter.domain.guards import GuardStanding
 from promoter.domain.observed import ObservedModel
+from promoter.domain.override import Override
 from promoter.domain.plan import Change, Compared, Plan, compare, make_plan
 from promoter.domain.proposal import Proposal
 from promoter.domain.rotation import Standing
@@ -41,6 +42,11 @@ class ModelView:
     news: bool = False
 
     @property
+    def overrides(self) -> tuple[Override, ...]:
+        """Those that stand in for git's word."""
+        return tuple(alias.override for alias in self.intent.aliases.values() if alias.override)
+
+    @property
     def proposals(self) -> tuple[Proposal, ...]:
         """What guards and rotations ask for; a broken guard goes before any rotation of its alias."""
         guarded = {each.alias: each.proposal for each in self.guards if each.proposal}
@@ -60,6 +66,8 @@ class View:
     """Aliases that were agreed on, and that git says nothing of any more, by model."""
     sightings: tuple[Sighting, ...] = ()
     """What was seen of watched tags, and the ledger does not know yet."""
+    spent: tuple[Override, ...] = ()
+    """Overrides that are over: git says the same by now, or they have expired."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -77,14 +85,17 @@ class View:
         return frozenset(
             name
             for name, view in self.models.items()
-            if name in changing or view.news or view.proposals or any(standing.checks for standing in view.guards)
-        )
+            if name in changing
+            or view.news
+            or any(view.intent.aliases[each.edit.alias].rotation == "commit" for each in view.proposals)
+            or any(standing.checks for standing in view.guards)
+        ) | {each.model for each in self.spent if each.model in self.models}
 
 
 class Surveyor:
     """Makes views. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock, override: Override = no_override) -> None:
+    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock, override: FreezeOverride = no_override) -> None:
         """Takes the ports that it reads; `override` asks git about freezes."""
         self._registry = registry
         self._ledger = ledger
@@ -96,7 +107,8 @@ class Surveyor:
         """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
         at = self._clock.now()
         observed = self._registry.observe(names)
-        intents = _intents(declaration, names, observed)
+        overrides = self._ledger.overrides(names)
+        intents = _intents(declaration, names, observed, [each for each in overrides if each.in_force(at)])
         settled = self._ledger.settled(names)
         known = self._ledger.last_known(names)
         compared = {name: compare(intent, observed.get(name), settled.get(name, {})) for name, intent in intents.items()}
@@ -123,16 +135,31 @@ class Surveyor:
             )
         desired = declaration.desired
         plan = make_plan(declaration.revision, decided.changes, compared.values(), desired.document.safety, desired.managed)
-        return View(at, declaration, views, plan, _unstated(intents, settled), sight.new)
+        spent = tuple(each for each in overrides if each not in _standing_in(intents))
+        return View(at, declaration, views, plan, _unstated(intents, settled), sight.new, spent)
 
 
 def _intents(
-    declaration: Declaration, names: Collection[str] | None, observed: Mapping[str, ObservedModel]
+    declaration: Declaration,
+    names: Collection[str] | None,
+    observed: Mapping[str, ObservedModel],
+    overrides: Collection[Override],
 ) -> dict[str, ModelIntent]:
-    """What git says of each model that is looked at: listed ones whether they exist or not, others by family."""
+    """What git says of each model that is looked at: listed ones whether they exist or not, others by family.
+
+    Overrides stand in for what it says of their aliases.
+    """
     desired = declaration.desired
     asked = sorted({*desired.listed, *observed} if names is None else names)
-    return {name: intent for name in asked if (intent := desired.intent(name))}
+    intents = {name: intent for name in asked if (intent := desired.intent(name))}
+    by_model: dict[str, list[Override]] = {}
+    for each in overrides:
+        by_model.setdefault(each.model, []).append(each)
+    return {name: intent.overridden(by_model[name]) if name in by_model else intent for name, intent in intents.items()}
+
+
+def _standing_in(intents: Mapping[str, ModelIntent]) -> list[Override]:
+    return [alias.override for intent in intents.values() for alias in intent.aliases.values() if alias.override]
 
 
 def _moves(
@@ -165,6 +192,7 @@ def _agreed(intent: ModelIntent, observed: ObservedModel | None, settled: Mappin
         alias.alias: alias.version
         for alias in intent.aliases.values()
         if alias.stated
+        and alias.override is None
         and observed.aliases.get(alias.alias) == alias.version
         and (alias.alias not in settled or (settled[alias.alias] != alias.version and alias.policy is None))
     }

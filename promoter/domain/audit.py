@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,10 +12,14 @@ from promoter.domain.evidence import Stretch
 
 
 class Kind(StrEnum):
-    """CHANGE: Promoter moved an alias. OBSERVED: the registry shows a move that Promoter did not make."""
+    """CHANGE: Promoter moved an alias. OBSERVED: the registry shows a move that Promoter did not make.
+
+    OVERRIDE: what stands in for git's word until a pull request is decided; the record that names it as `intent` ends it.
+    """
 
     CHANGE = "change"
     OBSERVED = "observed"
+    OVERRIDE = "override"
 
 
 class Outcome(StrEnum):
@@ -37,7 +41,11 @@ class RevisionState(StrEnum):
 
 @dataclass(frozen=True)
 class NewRecord:
-    """A fact before it has an id. `to_version` None: the alias is (to be) gone. `reason` is one line for people."""
+    """A fact before it has an id. `to_version` None: the alias is (to be) gone. `reason` is one line for people.
+
+    `cause` is a `promoter.domain.plan.Cause`, `review` what `Origin.as_json` tells of the pull request that brought the change,
+    `until` when an override expires.
+    """
 
     at: datetime
     kind: Kind
@@ -52,6 +60,9 @@ class NewRecord:
     verdict: str | None = None
     outcome: Outcome | None = None
     reason: str | None = None
+    cause: str | None = None
+    review: Mapping[str, Any] | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,9 @@ class AuditRecord:
             "verdict": fact.verdict,
             "outcome": fact.outcome.value if fact.outcome else None,
             "reason": fact.reason,
+            "cause": fact.cause,
+            "review": fact.review,
+            "until": fact.until.isoformat() if fact.until else None,
             "intent": self.intent,
             "decision": self.decision,
             "hash": self.hash,

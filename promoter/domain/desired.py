@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from promoter.domain.document import Document, One
 from promoter.domain.faults import Path
 from promoter.domain.moment import Moment
 from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
+from promoter.domain.override import Override
 
 ABSENT = "absent"
 _SHARE = re.compile(r"(100|\d{1,2})%")
@@ -42,12 +43,38 @@ class Hold(Document):
         return self.until is None or now < self.until
 
 
+class PromoteFrom(Document):
+    """Where the versions of an alias come from: the holder of an alias of another model, or of another registry.
+
+    `registry` is a name in the settings (left out: this one), `model` a name there (left out: the same).
+    """
+
+    registry: str | None = Field(default=None, min_length=1, max_length=100)
+    model: ModelName | None = None
+    alias: AliasName
+
+    @model_validator(mode="after")
+    def _elsewhere(self) -> PromoteFrom:
+        if self.registry is None and self.model is None:
+            raise ValueError("`promote_from` names a `registry`, a `model`, or both: an alias is not copied from its own model")
+        return self
+
+
+class ProposalSettings(Document):
+    """What proposals by pull request carry: labels, reviewers (accounts, or teams as `org/team`), and auto-merge."""
+
+    labels: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
+    reviewers: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
+    auto_merge: bool = False
+
+
 class SharedAlias(Document):
     """What `defaults` and `families` may say of an alias: nothing that belongs to one model's versions."""
 
     policy: PolicyName | None = None
     rotation: Rotation | None = None
     hold: Hold | None = None
+    promote_from: PromoteFrom | None = None
 
 
 class AliasEntry(SharedAlias):
@@ -76,6 +103,7 @@ class SharedModel(Document):
     owners: tuple[str, ...] = Field(default=(), max_length=100, strict=False)
     prune: bool = False
     on_drift: OnDrift = "revert"
+    proposals: ProposalSettings = ProposalSettings()
     aliases: dict[AliasName, SharedAlias] = Field(default_factory=dict)
 
 
@@ -92,9 +120,10 @@ class ModelEntry(SharedModel):
 
 
 class Safety(Document):
-    """The mass-change limit: a share of the managed aliases, or a number of changes."""
+    """The mass-change limit: a share of the managed aliases, or a number of changes; and whether commits must be signed."""
 
     max_changes: str | Annotated[int, Field(ge=0)] = "30%"
+    require_signed_commits: bool = False
 
     @field_validator("max_changes")
     @classmethod
@@ -126,6 +155,9 @@ class AliasIntent:
     rotation: str = "off"
     quarantine: frozenset[int] = frozenset()
     hold: Hold | None = None
+    promote_from: PromoteFrom | None = None
+    override: Override | None = None
+    """What stands in for git's word until a pull request is decided; `version` and `hold` are its own then."""
 
     @property
     def stated(self) -> bool:
@@ -141,7 +173,21 @@ class ModelIntent:
     owners: tuple[str, ...] = ()
     prune: bool = False
     on_drift: OnDrift = "revert"
+    proposals: ProposalSettings = field(default_factory=ProposalSettings)
     aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
+
+    def overridden(self, overrides: Iterable[Override]) -> ModelIntent:
+        """With these in the place of what git says of their aliases; those that git itself says by now change nothing."""
+        aliases = dict(self.aliases)
+        for each in overrides:
+            said = aliases.get(each.alias)
+            if said is not None and said.version != each.version:
+                hold = Hold(reason=each.reason, by=each.by, until=each.until)
+                quarantine = said.quarantine | ({each.replaces} if each.replaces else set())
+                aliases[each.alias] = replace(
+                    said, version=each.version, absent=False, hold=hold, quarantine=quarantine, override=each
+                )
+        return replace(self, aliases=aliases)
 
 
 @dataclass(frozen=True)
@@ -205,7 +251,9 @@ def _merge(document: RegistryDocument, name: str, entry: ModelEntry | None) -> M
     settings: dict[str, Any] = {}
     aliases: dict[str, dict[str, Any]] = {}
     for layer in layers:
-        settings |= {key: getattr(layer, key) for key in ("owners", "prune", "on_drift") if key in layer.model_fields_set}
+        settings |= {
+            key: getattr(layer, key) for key in ("owners", "prune", "on_drift", "proposals") if key in layer.model_fields_set
+        }
         for alias, said in layer.aliases.items():
             aliases.setdefault(alias, {}).update({key: getattr(said, key) for key in said.model_fields_set})
     return ModelIntent(name=name, aliases={alias: _intent(name, alias, said) for alias, said in aliases.items()}, **settings)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from promoter.domain.metrics import Measurement, MetricRef, Series
 from promoter.domain.observed import Loading, LoggedModel, Run, Signature, Unread
+from promoter.domain.review import Origin
 
 NOT_READ = Unread("it was not asked for")
 
@@ -22,7 +23,8 @@ class Need:
 
     `holders` are aliases whose holder a rule compares with, `held` aliases of which it matters how long the version held
     them, `watched` tags of which it matters when they were set, `logged_model` and `series` metrics beyond the run's last
-    values, and `loading` the one that costs seconds: it is asked for only where everything else passes.
+    values, and `loading` the one that costs seconds: it is asked for only where everything else passes. `review` is the pull
+    request that brings the change, and `teams` those whose members matter there.
     """
 
     run: bool = False
@@ -31,10 +33,12 @@ class Need:
     series: frozenset[MetricRef] = frozenset()
     signature: bool = False
     loading: bool = False
+    review: bool = False
     holders: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     watched: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
 
     def __or__(self, other: Need) -> Need:
         """What both ask for."""
@@ -113,7 +117,8 @@ class AliasPast:
 class Evidence:
     """The candidate, and who holds the aliases that it is compared with (None: nobody).
 
-    `past` is None where no move of an alias is in question.
+    `past` is None where no move of an alias is in question. `origin` is the pull request that brings the move: None where it
+    came without one, NOT_READ where there is no telling yet (a candidate that nobody proposed so far).
     """
 
     at: datetime
@@ -121,6 +126,7 @@ class Evidence:
     holders: Mapping[str, VersionEvidence | None] = field(default_factory=dict)
     past: AliasPast | None = None
     model: str = ""
+    origin: Origin | Unread | None = NOT_READ
 
     def as_json(self) -> dict[str, Any]:
         """For the ledger. NaN and infinities become text, since JSON has no word for them."""

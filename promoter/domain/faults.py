@@ -63,5 +63,9 @@ class Refused(OutsideError):  # noqa: N818  # vocabulary: terminal
     """Another try gives the same answer until a person changes something: no permission, no such thing."""
 
 
+class Protected(Refused):
+    """The branch takes no pushes from this account: what is to get there goes through a pull request."""
+
+
 class Overtaken(OutsideError):  # noqa: N818  # vocabulary
     """Somebody wrote first: read again, decide again."""

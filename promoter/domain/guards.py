@@ -9,7 +9,7 @@ from datetime import datetime
 from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.observed import ObservedModel
-from promoter.domain.proposal import Edit, Proposal
+from promoter.domain.proposal import Aim, Edit, Proposal
 from promoter.domain.rules.base import EVERY, BaseRule
 from promoter.domain.verdict import Decision, Finding, Verdict
 
@@ -117,8 +117,6 @@ def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str 
         return "git and the registry are out of step: that comes first"
     if intent.rotation == "off":
         return "`rotation: off`: a person decides"
-    if intent.rotation == "pull-request":
-        return "rotation by pull request needs a forge, which this version cannot talk to: a person decides"
     return None
 
 
@@ -127,4 +125,4 @@ def roll_back(standing: GuardStanding, target: int) -> GuardStanding:
     reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken)
     hold = Hold(reason=reason[:1_000], by="Promoter")
     edit = Edit(standing.model, standing.alias, target, hold, (standing.version,))
-    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision), reason=reason)
+    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision, Aim.GUARD), reason=reason)

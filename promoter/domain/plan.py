@@ -20,12 +20,13 @@ MASS_FLOOR = 10
 
 
 class Cause(StrEnum):
-    """Why git and the registry differ. Only a COMMIT is a new decision, and gated."""
+    """Why git and the registry differ. Only a COMMIT is a new decision, and gated; an OVERRIDE stands in for one."""
 
     COMMIT = "commit"
     DRIFT = "drift"
     ABSENT = "absent"
     PRUNE = "prune"
+    OVERRIDE = "override"
 
 
 class Gate(StrEnum):
@@ -54,6 +55,8 @@ class Difference:
 
     def gate(self, now: datetime, *, held_before: bool) -> Gate:
         """`held_before`: whether the target version ever held the alias."""
+        if self.cause is Cause.OVERRIDE:
+            return Gate.READINESS
         if self.cause is not Cause.COMMIT or self.intent is None or self.to_version is None:
             return Gate.NONE
         if held_before and self.intent.hold and self.intent.hold.in_force(now):
@@ -141,7 +144,9 @@ def compare(intent: ModelIntent, observed: ObservedModel | None, settled: Mappin
 
 def _difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, int | None]) -> Difference:
     held = observed.aliases.get(alias.alias)
-    if alias.alias in settled and settled[alias.alias] == alias.version:
+    if alias.override:
+        cause = Cause.OVERRIDE
+    elif alias.alias in settled and settled[alias.alias] == alias.version:
         cause = Cause.DRIFT
     else:
         cause = Cause.ABSENT if alias.absent else Cause.COMMIT

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from promoter.domain.desired import Hold
 from promoter.domain.verdict import Decision, Finding
@@ -10,49 +13,107 @@ from promoter.domain.verdict import Decision, Finding
 REGISTRY_FILE = "registry.yaml"
 
 
+PREFIX = "promoter/"
+"""What the names of Promoter's own branches begin with."""
+_PLAIN = re.compile(r"[^A-Za-z0-9_-]+")
+_LENGTH = 80
+_DIGITS = 10
+
+
+class Aim(StrEnum):
+    """What a proposal is for. A rollback and a release are a person's, the others are found by looking."""
+
+    ROTATE = "rotate"
+    GUARD = "guard"
+    ROLL_BACK = "rollback"
+    RELEASE = "release"
+    ADOPT = "adopt"
+
+
 @dataclass(frozen=True)
 class Edit:
     """Say that the alias of the model is to point at that version; with a hold, and further versions in quarantine.
 
-    A hold that is there already is replaced; a quarantine keeps what it has.
+    A hold that is there already is replaced, or taken away by `release`; a quarantine keeps what it has. `version` None:
+    what is said of it stays.
     """
 
     model: str
     alias: str
-    version: int
+    version: int | None
     hold: Hold | None = None
     quarantine: tuple[int, ...] = ()
+    release: bool = False
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One alias to one version, and the decision that carries it. `replaces` is who holds the alias now."""
+    """One change of `registry.yaml`. `replaces` is who holds the alias now, `decision` what carries it.
+
+    `by` and `reason` are a person's; a proposal that was found by looking has neither.
+    """
 
     edit: Edit
     replaces: int | None
-    decision: Decision
+    decision: Decision | None
+    aim: Aim = Aim.ROTATE
+    by: str | None = None
+    reason: str | None = None
 
     @property
-    def rolls_back(self) -> bool:
-        """Whether it puts an earlier version back, rather than taking the next step."""
-        return self.edit.hold is not None
+    def branch(self) -> str:
+        """Its branch, where it goes through a pull request: one a model and alias."""
+        return branch_of(self.edit.model, self.edit.alias)
+
+    @property
+    def subject(self) -> str:
+        """One line."""
+        edit = self.edit
+        name = f"{edit.model}@{edit.alias}"
+        was, to = (f"v{self.replaces}" if self.replaces else "nobody"), f"v{edit.version}"
+        match self.aim:
+            case Aim.RELEASE:
+                return f"Release {name}"
+            case Aim.ADOPT:
+                return f"Adopt {to} as {name}, from {was}"
+            case Aim.ROTATE:
+                return f"Rotate {name} from {was} to {to}"
+            case _:
+                return f"Roll back {name} from {was} to {to}"
 
     @property
     def message(self) -> str:
         """The commit message: what, why, and on which evidence."""
-        edit, decision = self.edit, self.decision
-        was = f"v{self.replaces}" if self.replaces else "nobody"
-        verb = "Roll back" if self.rolls_back else "Rotate"
-        subject = f"{verb} {edit.model}@{edit.alias} from {was} to v{edit.version}"
-        evidence = "\n".join(line for finding in decision.findings for line in _told(finding, 0))
-        run = decision.evidence.candidate.run_id if decision.evidence else None
-        trailers = [f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}", f"Promoter-Version: {edit.version}"]
-        trailers += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.digest()}"]
-        trailers += [f"Promoter-Run: {run}"] if run else []
-        return "\n\n".join([subject, self._why(), "Evidence:\n" + evidence, "\n".join(trailers)]) + "\n"
+        return "\n\n".join([self.subject, *self._body(), "\n".join(self._trailers())]) + "\n"
 
-    def _why(self) -> str:
+    def _body(self) -> list[str]:
         edit, decision = self.edit, self.decision
+        if self.aim is Aim.RELEASE:
+            return [f"The hold on {edit.alias} is lifted: rotation may move it again."]
+        if self.aim is Aim.ADOPT:
+            return ["Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay."]
+        if self.aim is Aim.ROLL_BACK:
+            bad = ", ".join(f"v{each}" for each in edit.quarantine)
+            stays = f"; {bad} is in quarantine" if bad else ""
+            return [self.reason or "", f"The hold keeps rotation away until a person lifts it{stays}."]
+        if decision is None:
+            return []
+        evidence = "\n".join(line for finding in decision.findings for line in _told(finding, 0))
+        return [self._why(decision), "Evidence:\n" + evidence]
+
+    def _trailers(self) -> list[str]:
+        edit, decision = self.edit, self.decision
+        told = [f"Promoter-Aim: {self.aim}", f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}"]
+        told += [f"Promoter-Version: {edit.version}"] if edit.version else []
+        told += [f"Promoter-By: {' '.join(self.by.split())}"] if self.by else []
+        if decision is None or self.aim not in (Aim.ROTATE, Aim.GUARD):
+            return told
+        told += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.digest()}"]
+        run = decision.evidence.candidate.run_id if decision.evidence else None
+        return told + ([f"Promoter-Run: {run}"] if run else [])
+
+    def _why(self, decision: Decision) -> str:
+        edit = self.edit
         under = f"policy `{decision.policy}`\n({decision.policy_digest}), as of {decision.at:%Y-%m-%dT%H:%M:%SZ}."
         if edit.hold is None:
             return f"Version {edit.version} is the best candidate that passes {under}"
@@ -61,6 +122,14 @@ class Proposal:
             f"Version {decision.version} no longer holds what the guards say of {under}\n{edit.hold.reason}.\n"
             f"The hold keeps rotation away until a person lifts it; {bad} is in quarantine."
         )
+
+
+def branch_of(model: str, alias: str) -> str:
+    """The one branch for proposals on that alias: readable, and another for every other pair of names."""
+    plain = "/".join(_PLAIN.sub("-", name).strip("-")[:_LENGTH] or "model" for name in (model, alias))
+    if plain == f"{model}/{alias}":
+        return PREFIX + plain
+    return f"{PREFIX}{plain}-{hashlib.sha256(f'{model}/{alias}'.encode()).hexdigest()[:_DIGITS]}"
 
 
 def _told(finding: Finding, depth: int) -> list[str]:

@@ -10,12 +10,14 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from promoter.adapters.ledger import checks, decisions, journal, records, settlements, sightings
+from promoter.adapters.ledger import checks, decisions, journal, overrides, records, settlements, sightings
 from promoter.adapters.ledger.database import Database
 from promoter.adapters.ledger.stores import store_of
 from promoter.adapters.ledger.upgrade import open_to_read, open_to_write
 from promoter.domain.audit import AuditRecord, Delivery, NewRecord, Outcome, RecordedDecision, RecordFilter, RevisionState
 from promoter.domain.guards import GuardCheck
+from promoter.domain.override import Override
+from promoter.domain.plan import Cause
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision
 
@@ -61,16 +63,35 @@ class SqlLedger:
     def close(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
         """The outcome of an intent: `applied`, `failed` or `recovered`. A second one is refused.
 
-        `detail` becomes its reason; without one, the intent's reason stays. What moved as intended is settled with it.
+        `detail` becomes its reason; without one, the intent's reason stays. What moved as intended is settled with it, unless
+        git does not say so yet: an override stands in for it.
         """
         closing = Outcome(outcome)
         if closing is Outcome.INTENDED:
             raise ValueError("an intent is closed by an outcome, not by another intent")
         with self._database.write() as connection:
             fact = records.insert_outcome(connection, intent, closing, at, detail)
-            if closing is not Outcome.FAILED:
+            if closing is not Outcome.FAILED and fact.cause != Cause.OVERRIDE:
                 agreed = settlements.not_yet_settled(connection, [(fact.model, fact.alias, fact.to_version)], only_first=False)
                 settlements.insert_settled(connection, agreed, fact.revision, at)
+
+    def override(self, record: NewRecord) -> int:
+        """Record that an override begins: its version, person, reason and end; its id."""
+        with self._database.write() as connection:
+            return overrides.insert_begin(connection, record)
+
+    def overrides(self, models: Collection[str] | None = None) -> Sequence[Override]:
+        """Those that nothing has ended yet, expired ones too, oldest first."""
+        with self._database.read() as connection:
+            return overrides.find_open(connection, models)
+
+    def end_override(self, override: int, at: datetime, reason: str, *, revision: str | None = None) -> None:
+        """Record that it is over, and why; one that has ended is no error. `revision`: git says by now what it said."""
+        with self._database.write() as connection:
+            fact = overrides.insert_end(connection, override, at, reason)
+            if fact is not None and revision is not None:
+                agreed = settlements.not_yet_settled(connection, [(fact.model, fact.alias, fact.to_version)], only_first=False)
+                settlements.insert_settled(connection, agreed, revision, at)
 
     def open_intents(self, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
         """Intents without an outcome: a crash, or a write under way."""

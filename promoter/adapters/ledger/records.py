@@ -18,11 +18,15 @@ Places = dict[str, dict[str, int | None]]
 """Model to alias to version."""
 
 
+def insert_one(connection: Connection, record: NewRecord, decision: int | None = None) -> int:
+    """The new row's id."""
+    key = connection.execute(insert(records).values(row_of(record) | {"decision": decision})).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
 def insert_intent(connection: Connection, record: NewRecord, decision: int | None) -> int:
     """The new row's id."""
-    row = _row(replace(record, outcome=Outcome.INTENDED)) | {"decision": decision}
-    key = connection.execute(insert(records).values(row)).inserted_primary_key
-    return int(key[0]) if key else 0
+    return insert_one(connection, replace(record, outcome=Outcome.INTENDED), decision)
 
 
 def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: datetime, detail: str | None) -> NewRecord:
@@ -33,15 +37,15 @@ def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: da
     earlier = connection.scalar(select(records.c.outcome).where(records.c.intent == intent))
     if earlier is not None:
         raise Refused(LEDGER, f"intent {intent} is closed already: {earlier}")
-    opened = _record(found)
+    opened = record_of(found)
     closed = replace(opened.fact, at=at, outcome=outcome, reason=detail or opened.fact.reason)
-    connection.execute(insert(records).values(_row(closed) | {"intent": intent, "decision": opened.decision}))
+    connection.execute(insert(records).values(row_of(closed) | {"intent": intent, "decision": opened.decision}))
     return closed
 
 
 def insert_observed(connection: Connection, news: Iterable[NewRecord]) -> None:
     """All of them, in order."""
-    rows = [_row(record) for record in news]
+    rows = [row_of(record) for record in news]
     if rows:
         connection.execute(insert(records), rows)
 
@@ -68,7 +72,7 @@ def find_open(connection: Connection, models: Collection[str] | None) -> list[Au
         closing = records.alias("closing")
         left_open = select(records).where(INTENDED, ~exists().where(closing.c.intent == records.c.id))
         rows = [row for part in among(records.c.model, models) for row in _where(connection, left_open, part)]
-    return sorted((_record(row) for row in rows), key=lambda record: record.id)
+    return sorted((record_of(row) for row in rows), key=lambda record: record.id)
 
 
 def last_moves(connection: Connection, models: Collection[str] | None) -> Places:
@@ -90,7 +94,7 @@ def find_moves(connection: Connection, asked: Collection[tuple[str, str]]) -> di
     for condition in among_all((records.c.model, records.c.alias), asked):
         rows = connection.execute(select(records).where(MOVED, condition))
         for row in sorted(rows, key=lambda row: int(row.id)):
-            found[row.model, row.alias].append(_record(row))
+            found[row.model, row.alias].append(record_of(row))
     return found
 
 
@@ -111,21 +115,23 @@ def find(connection: Connection, where: RecordFilter) -> list[AuditRecord]:
         conditions.append(records.c.id > where.after)
     order = records.c.id.desc() if where.newest else records.c.id
     rows = connection.execute(select(records).where(*conditions).order_by(order).limit(where.limit)).all()
-    return [_record(row) for row in (reversed(rows) if where.newest else rows)]
+    return [record_of(row) for row in (reversed(rows) if where.newest else rows)]
 
 
 def _where(connection: Connection, query: Select[Any], condition: ColumnElement[bool] | None) -> Sequence[Row[Any]]:
     return connection.execute(query if condition is None else query.where(condition)).all()
 
 
-def _row(record: NewRecord) -> dict[str, Any]:
+def row_of(record: NewRecord) -> dict[str, Any]:
+    """As it is inserted."""
     row = dict(vars(record))
     row["kind"] = record.kind.value
     row["outcome"] = record.outcome.value if record.outcome else None
     return row
 
 
-def _record(row: Row[Any]) -> AuditRecord:
+def record_of(row: Row[Any]) -> AuditRecord:
+    """As it is told."""
     facts = row._asdict()
     told = {name: facts[name] for name in NewRecord.__dataclass_fields__}
     told["kind"] = Kind(told["kind"])

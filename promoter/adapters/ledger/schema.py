@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
 
 VERSION_TABLE = "ledger_version"
@@ -96,6 +96,9 @@ records = Table(
     Column("verdict", Text),
     Column("outcome", Text),
     Column("reason", Text),
+    Column("cause", Text),
+    Column("review", JSON(none_as_null=True)),
+    Column("until", UtcTime),
     Column("intent", _ID, ForeignKey("records.id")),
     Column("decision", _ID, ForeignKey("decisions.id")),
     Column("hash", Text),
@@ -109,6 +112,7 @@ MOVED = or_(
 )
 """The rows that say that an alias did move: `promoter.domain.audit.moved` as a condition."""
 
+OVERRIDE = records.c.kind == _word("override")
 INTENDED = records.c.outcome == _word("intended")
 CLOSING = records.c.intent.is_not(None)
 
@@ -120,6 +124,8 @@ def _partial(name: str, where: ColumnElement[bool], *columns: Column[Any], uniqu
 _partial("records_moved", MOVED, records.c.model, records.c.alias, records.c.to_version, records.c.id)
 _partial("records_intended", INTENDED, records.c.id)
 _partial("records_intent", CLOSING, records.c.intent, unique=True)
+
+_partial("records_overrides", OVERRIDE, records.c.model, records.c.alias, records.c.id)
 
 deliveries = Table(
     "deliveries",

@@ -171,9 +171,10 @@ class _Rotation:
             self.last[decision.version] = replace(judged[decision.version], decision=decision)
         self.waiting -= judged.keys()
         passing = [decision.version for decision in standing.decisions if decision.verdict is Verdict.PASS]
-        if standing.proposal is None or self._is_shut(at, passing):
+        best = standing.proposal.edit.version if standing.proposal else None
+        if best is None or self._is_shut(at, passing):
             return False
-        self._take(at, self.last[standing.proposal.edit.version])
+        self._take(at, self.last[best])
         return True
 
     def _judge(self, number: int, at: datetime) -> Judged:

@@ -1,0 +1,156 @@
+"""A forge: where pull requests are opened, reviewed and merged. GitLab calls them merge requests; here all have one name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from promoter.domain.review import Origin
+
+
+class State(StrEnum):
+    """Where a pull request stands."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request, as its forge tells it.
+
+    `branch` is where it comes from and `base` what it is to be merged into, both without `refs/heads/`; `head` is the newest
+    commit, `ref` what to fetch it by, `author` an account's name. `fork`: the branch lies in another repository.
+    `closed_at`: when it was merged or closed.
+    """
+
+    number: int
+    url: str
+    title: str
+    body: str
+    author: str
+    branch: str
+    head: str
+    ref: str
+    base: str
+    fork: bool
+    state: State
+    merge_commit: str | None = None
+    merged_by: str | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a pull request is to say. `body` is Markdown. Labels that the repository lacks are made.
+
+    `reviewers` are accounts, or teams written `org/team`. `auto_merge`: the forge is to merge it once it may.
+    """
+
+    branch: str
+    title: str
+    body: str
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    auto_merge: bool = False
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment of Promoter's own account."""
+
+    id: int
+    body: str
+
+
+class StatusState(StrEnum):
+    """What a commit status says."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Status:
+    """The commit status `promoter/plan`: one line (cut at 140 characters), and where there is more, if anywhere."""
+
+    state: StatusState
+    description: str
+    url: str | None = None
+
+
+class Forge(Protocol):
+    """One repository on a forge, and pull requests into its watched branch.
+
+    Every call may raise `Unavailable` (retry) or `Refused` (a person must act). None of them repeats a write by itself where
+    a repetition could leave two: the caller looks, then writes, and looks again.
+    """
+
+    @property
+    def name(self) -> str:
+        """For people: GitHub, GitLab, Gitea."""
+        ...
+
+    def open_pull_requests(self) -> Sequence[PullRequest]:
+        """All open ones into the watched branch, by number."""
+        ...
+
+    def pull_request(self, number: int) -> PullRequest:
+        """That one. Raises `Refused` where there is none."""
+        ...
+
+    def latest_from(self, branch: str) -> PullRequest | None:
+        """The newest from that branch of this repository into the watched one: the open one, where one is open."""
+        ...
+
+    def propose(self, draft: Draft) -> PullRequest:
+        """Open one. Raises `Overtaken` where one from that branch is open already."""
+        ...
+
+    def revise(self, number: int, draft: Draft) -> None:
+        """Title and body as the draft has them; labels and reviewers that are missing are added, none is taken away.
+
+        Reviewers and auto-merge that the forge does not take are logged, and are no failure.
+        """
+        ...
+
+    def close(self, number: int) -> None:
+        """Close it without merging; one that is not open is no error."""
+        ...
+
+    def comments(self, number: int) -> Sequence[Comment]:
+        """Those of Promoter's own account, oldest first. What others write is never taken for it."""
+        ...
+
+    def comment(self, number: int, body: str) -> None:
+        """Add one."""
+        ...
+
+    def edit_comment(self, number: int, comment: int, body: str) -> None:
+        """Replace its text."""
+        ...
+
+    def delete_comment(self, number: int, comment: int) -> None:
+        """Remove it; one that is gone is no error."""
+        ...
+
+    def status(self, revision: str) -> Status | None:
+        """The status `promoter/plan` that the commit has now."""
+        ...
+
+    def set_status(self, revision: str, status: Status) -> None:
+        """Give the commit that status."""
+        ...
+
+    def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:
+        """Who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged."""
+        ...
+
+    def brought(self, revision: str, teams: frozenset[str] = frozenset()) -> Origin | None:
+        """The merged pull request that brought a commit to the watched branch; None: it was pushed there."""
+        ...

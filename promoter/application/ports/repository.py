@@ -1,0 +1,123 @@
+"""The user's GitOps repository, and the files in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from promoter.domain.declaration import Declaration
+from promoter.domain.proposal import Edit
+
+Sources = Mapping[str, bytes]
+"""The files of a revision that Promoter reads, by path: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`, as bytes."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the watched branch. `author` is `Name <mail>`."""
+
+    revision: str
+    author: str
+    at: datetime
+    subject: str
+    trailers: Mapping[str, str] = field(default_factory=dict)
+    """The trailers of its message, by key; the last one of a key."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What the watched files say once a head is merged into a base, and which of them the head changes.
+
+    `conflicts` are the files that do not merge by themselves; then `sources` are the head's.
+    """
+
+    sources: Sources
+    changed: frozenset[str]
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unsigned:
+    """A commit that changes the watched files and is not signed by a key of the repository; `why` in words."""
+
+    revision: str
+    author: str
+    why: str
+
+
+class Repository(Protocol):
+    """The user's GitOps repository: one branch of one remote. Raises `Unavailable`, `Refused` or `Overtaken`."""
+
+    def fetch(self) -> str:
+        """Fetch the branch; the revision (full object id) of its head."""
+        ...
+
+    def read(self, revision: str) -> Sources:
+        """The files of that revision that Promoter reads, without a checkout."""
+        ...
+
+    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first (only the last one without base)."""
+        ...
+
+    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+        """Commit the file on top of `base`, push to the branch if its head is still `base`; the new revision.
+
+        Raises `Overtaken` where the remote's head is not `base` any more, `Protected` where only pull requests may move it.
+        """
+        ...
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """The remote's branches whose names begin so, as they are now, with their heads; what they lead to can then be read."""
+        ...
+
+    def fetch_ref(self, ref: str) -> str:
+        """Fetch a ref of the remote other than the watched branch, such as `refs/pull/7/head`; its head."""
+        ...
+
+    def untouched(self, base: str, head: str) -> bool:
+        """Whether Promoter's own account made every commit that `head` has and `base` lacks: no person's work is among them."""
+        ...
+
+    def message(self, revision: str) -> Commit:
+        """One commit, of whichever branch that was fetched."""
+        ...
+
+    def merge(self, base: str, head: str) -> Merge:
+        """What merging `head` into `base` would give. Nothing is written to the remote."""
+        ...
+
+    def propose(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
+        """Commit `registry.yaml` on top of `base`, and put that branch there; the new revision.
+
+        Only if the branch's head still is `expected` (None: there is no such branch), else raises `Overtaken`.
+        """
+        ...
+
+    def discard(self, branch: str, expected: str) -> None:
+        """Delete that branch, if its head still is `expected`, else raises `Overtaken`. One that is gone is no error."""
+        ...
+
+    def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
+        """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
+
+        Keys are read from `base`: no commit vouches for itself. Only `head` itself without a base.
+        """
+        ...
+
+
+class Documents(Protocol):
+    """The two files as text: parsed strictly, edited by bytes."""
+
+    def parse(self, sources: Sources, revision: str | None) -> Declaration:
+        """The desired state and the policies. Raises `Faults` with every fault, each with file, line and column."""
+        ...
+
+    def edit(self, content: bytes, edit: Edit) -> bytes:
+        """`registry.yaml` with what the edit asks for, and every other byte as it was.
+
+        Raises `Faults` where the file cannot be edited safely.
+        """
+        ...

@@ -1,0 +1,29 @@
+"""Overrides: a rollback that could not wait for git. Recorded, expiring, and over as soon as its pull request is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+LASTS = timedelta(hours=24)
+"""How long an override stands unless told otherwise; the longest is a week."""
+LONGEST = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Override:
+    """In the place of what git says of one alias. `id` is its audit record's, `replaces` the version that it took away."""
+
+    id: int
+    at: datetime
+    model: str
+    alias: str
+    version: int
+    replaces: int | None
+    reason: str
+    by: str
+    until: datetime
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether it has not expired."""
+        return now < self.until

@@ -1,0 +1,47 @@
+"""Reviews: the pull request that brings a change, who wrote it, and who approves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Review:
+    """One account that approves, by the last that it said. `stale`: it said so of an earlier state of the pull request."""
+
+    by: str
+    at: datetime | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The pull request that brings a change.
+
+    `authors` are all accounts that the forge names as its author, or as author of one of its commits. `reviews` are the
+    approvals in force (of a merged one: when it was merged). `teams` are the members of the teams that were asked about.
+    """
+
+    number: int
+    url: str
+    author: str
+    authors: frozenset[str] = frozenset()
+    reviews: tuple[Review, ...] = ()
+    merged: bool = False
+    merge_commit: str | None = None
+    merged_by: str | None = None
+    teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For audit records: `pull_request`, `number`, `author`, `reviewers`, `merged_by`, `merge_commit`."""
+        return {
+            "pull_request": self.url,
+            "number": self.number,
+            "author": self.author,
+            "reviewers": sorted({review.by for review in self.reviews if not review.stale}),
+            "merged_by": self.merged_by,
+            "merge_commit": self.merge_commit,
+        }
