@@ -47,6 +47,12 @@ class ModelView:
         return tuple(alias.override for alias in self.intent.aliases.values() if alias.override)
 
     @property
+    def proposes(self) -> bool:
+        """Whether something of it goes through a pull request."""
+        through = (self.intent.aliases[each.edit.alias].rotation == "pull-request" for each in self.proposals)
+        return bool(self.overrides) or any(through) or (self.intent.on_drift == "adopt" and bool(self.compared.reported))
+
+    @property
     def proposals(self) -> tuple[Proposal, ...]:
         """What guards and rotations ask for; a broken guard goes before any rotation of its alias."""
         guarded = {each.alias: each.proposal for each in self.guards if each.proposal}
@@ -90,6 +96,11 @@ class View:
             or any(view.intent.aliases[each.edit.alias].rotation == "commit" for each in view.proposals)
             or any(standing.checks for standing in view.guards)
         ) | {each.model for each in self.spent if each.model in self.models}
+
+    @property
+    def proposing(self) -> frozenset[str]:
+        """The models with something that goes through a pull request: a proposal, drift to adopt, or an override."""
+        return frozenset(name for name, view in self.models.items() if view.proposes)
 
 
 class Surveyor:

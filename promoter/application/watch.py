@@ -1,15 +1,17 @@
-"""Watch: what the daemon does with a key. `git`, `registry`, or `model:NAME`: each only says "look", none carries state."""
+"""Watch: what the daemon does with a key. `git`, `registry`, `model:NAME`, `pulls`, ...: each only says "look"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
+from typing import Protocol
 
 import structlog
 
 from promoter.application.look import Looker
-from promoter.application.ports import Clock
+from promoter.application.ports import Clock, Forge, PullRequest
 from promoter.application.revisions import Revisions
 from promoter.application.survey import ModelView, View
 from promoter.domain.faults import OutsideError, Refused, Unavailable
@@ -17,6 +19,8 @@ from promoter.domain.faults import OutsideError, Refused, Unavailable
 log = structlog.get_logger(__name__)
 
 GIT, REGISTRY, MODEL = "git", "registry", "model:"
+PULLS, PULL, PROPOSALS = "pulls", "pull:", "proposals:"
+"""All open pull requests; the plan of one, by number; Promoter's own proposals for a model."""
 
 
 class Health:
@@ -38,7 +42,7 @@ class Health:
     def good(self, key: str, at: datetime) -> None:
         """A look at the key went through."""
         with self._lock:
-            if key != GIT:
+            if key == REGISTRY or key.startswith(MODEL):
                 self.checked = at
             self._failed.pop(key, None)
 
@@ -48,22 +52,58 @@ class Health:
             self._failed.pop(key, None)
             self._failed[key] = error
 
-    def only(self, models: frozenset[str]) -> None:
-        """Only these models still have to be looked at: what was wrong with others is over."""
+    def only(self, kind: str, names: Collection[str]) -> None:
+        """Only these of a kind of keys still have to be looked at: what was wrong with others is over."""
         with self._lock:
-            over = [key for key in self._failed if key.startswith(MODEL) and key.removeprefix(MODEL) not in models]
+            over = [key for key in self._failed if key.startswith(kind) and key.removeprefix(kind) not in names]
             for key in over:
                 del self._failed[key]
+
+
+class Proposals(Protocol):
+    """Keeps Promoter's own pull requests."""
+
+    def models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
+        """The models that have something open, or something that waits to be opened."""
+        ...
+
+    def one(self, model: str) -> bool:
+        """Look at the proposals for a model; whether the model itself has to be looked at after that."""
+        ...
+
+
+class Plans(Protocol):
+    """Keeps the plans on everybody's pull requests."""
+
+    def relevant(self, opened: Sequence[PullRequest]) -> Sequence[int]:
+        """The numbers of those that are to have a plan."""
+        ...
+
+    def one(self, number: int) -> None:
+        """Plan one, and say so on it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """What looks at pull requests."""
+
+    forge: Forge
+    proposals: Proposals
+    plans: Plans
 
 
 class Watch:
     """Runs one key, keeps the latest view of each model for those who read, and says when to look again."""
 
-    def __init__(self, looker: Looker, revisions: Revisions, clock: Clock, backoff: Callable[[int], float]) -> None:
-        """`backoff` gives the seconds before another try, from the number of failures in a row."""
+    def __init__(
+        self, looker: Looker, revisions: Revisions, clock: Clock, backoff: Callable[[int], float], pulls: Pulls | None = None
+    ) -> None:
+        """`backoff` gives the seconds before another try, from the number of failures in a row. No `pulls`: no forge."""
         self.health = Health()
         self.put: Callable[[str, str], None] = lambda _key, _trigger: None
         """Where further looks are asked for."""
+        self.pulls = pulls
         self._looker = looker
         self._revisions = revisions
         self._clock = clock
@@ -108,8 +148,12 @@ class Watch:
                 log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
         elif key == REGISTRY:
             self._survey(trigger)
-        else:
-            self._keep(self._looker.one(key.removeprefix(MODEL), trigger))
+        elif key.startswith(MODEL):
+            view = self._looker.one(key.removeprefix(MODEL), trigger)
+            self._keep(view)
+            self._propose(view, trigger)
+        elif self.pulls:
+            self._pull(self.pulls, key, trigger)
 
     def _survey(self, trigger: str) -> None:
         view = self._looker.all()
@@ -117,13 +161,36 @@ class Watch:
             return
         self._keep(view, whole=True)
         due = view.restless | self._looker.unfinished()
-        self.health.only(due)
+        self.health.only(MODEL, due)
         for name in sorted(due):
             self.put(MODEL + name, trigger)
+        self._propose(view, trigger)
         if view.plan.refused:
             raise Refused("plan", view.plan.refused)
 
+    def _propose(self, view: View | None, trigger: str) -> None:
+        """Ask for a look at the proposals of each model that has something for a pull request."""
+        for name in sorted(view.proposing) if view and self.pulls else ():
+            self.put(PROPOSALS + name, trigger)
+
+    def _pull(self, pulls: Pulls, key: str, trigger: str) -> None:
+        if key == PULLS:
+            opened = pulls.forge.open_pull_requests()
+            models = pulls.proposals.models(opened)
+            numbers = {str(number) for number in pulls.plans.relevant(opened)}
+            self.health.only(PULL, numbers)
+            for name in sorted(models):
+                self.put(PROPOSALS + name, trigger)
+            for number in sorted(numbers):
+                self.put(PULL + number, trigger)
+        elif key.startswith(PULL):
+            pulls.plans.one(int(key.removeprefix(PULL)))
+        elif pulls.proposals.one(key.removeprefix(PROPOSALS)):
+            self.put(MODEL + key.removeprefix(PROPOSALS), trigger)
+
     def _announce(self, models: frozenset[str] | None) -> None:
+        if self.pulls:
+            self.put(PULLS, "git")
         if models is None:
             self.put(REGISTRY, "git")
             return

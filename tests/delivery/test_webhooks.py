@@ -198,7 +198,7 @@ def test_github_is_heard_when_the_watched_branch_is_pushed(site: Site, log_lines
     """Every other event, branch or tag is not for us, and neither is the branch's deletion."""
     told: list[tuple[Any, str]] = [
         ({"zen": "Keep it simple.", "hook_id": 1}, "ping"),
-        ({"action": "opened", "number": 1}, "pull_request"),
+        ({"action": "opened", "number": 1}, "issues"),
         ({**PUSH, "ref": "refs/heads/feature/main"}, "push"),
         ({**PUSH, "ref": "refs/tags/main"}, "push"),
         ({**PUSH, "deleted": True, "after": "0" * 40}, "push"),

@@ -14,6 +14,10 @@ WINDOW_SECONDS = 300
 """MLflow sends retries with the first try's timestamp, so that a delivery may be some seconds old, not minutes."""
 
 
+_SIGNING_TOKEN = b"whsec_"
+_SIGNATURES = 10
+
+
 class Unsigned(Exception):  # noqa: N818  # says what the request is
     """The request does not prove who sent it. The text says why, for the log, without what was sent."""
 
@@ -39,9 +43,46 @@ def github(headers: Headers, body: bytes, secret: SecretStr | None) -> str:
     return headers.get("X-GitHub-Delivery", "")[:100]
 
 
-def unknown(_body: bytes) -> str:
-    """A sender whose signatures this version cannot check. Raises `Unsigned`, always."""
-    raise Unsigned("this version takes no webhooks of this sender")
+def gitlab(headers: Headers, body: bytes, secret: SecretStr | None, now: datetime) -> str:
+    """The delivery id of a request from GitLab. Raises `Unsigned`.
+
+    A secret that begins with `whsec_` is a signing token: the request must bear its signature, in the form of Standard
+    Webhooks, and a token in a header is worth nothing. Any other is the secret token, which GitLab sends in the clear.
+    """
+    key = _key(secret)
+    delivery = headers.get("webhook-id") or headers.get("Idempotency-Key") or headers.get("X-Gitlab-Event-UUID", "")
+    if key.startswith(_SIGNING_TOKEN):
+        _standard(headers, body, key, now)
+    else:
+        _same(headers.get("X-Gitlab-Token", ""), key.decode())
+    return delivery[:100]
+
+
+def _standard(headers: Headers, body: bytes, token: bytes, now: datetime) -> None:
+    """HMAC-SHA256 over `id.timestamp.body`, in base64; the header may have several signatures."""
+    try:
+        key = base64.b64decode(token.removeprefix(_SIGNING_TOKEN), validate=True)
+    except ValueError:
+        raise Unsigned("the configured signing token is not `whsec_` and base64") from None
+    delivery, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not delivery or not stamp.isascii() or not stamp.isdigit() or len(stamp) > 12:  # noqa: PLR2004
+        raise Unsigned("webhook-id or webhook-timestamp missing or malformed")
+    made = hmac.new(key, f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    expected = ("v1," + base64.b64encode(made).decode()).encode()
+    given = headers.get("webhook-signature", "").split()[:_SIGNATURES]
+    if not given:
+        raise Unsigned("signature missing")
+    if not any(hmac.compare_digest(each.encode("utf-8", "surrogateescape"), expected) for each in given):
+        raise Unsigned("signature does not match")
+    if abs(now.timestamp() - int(stamp)) > WINDOW_SECONDS:
+        raise Unsigned(f"timestamp more than {WINDOW_SECONDS} s from now")
+
+
+def gitea(headers: Headers, body: bytes, secret: SecretStr | None) -> str:
+    """The delivery id of a request that Gitea or Forgejo signed: HMAC-SHA256 over the body, in hex. Raises `Unsigned`."""
+    expected = hmac.new(_key(secret), body, hashlib.sha256).hexdigest()
+    _same(headers.get("X-Gitea-Signature") or headers.get("X-Forgejo-Signature", ""), expected)
+    return (headers.get("X-Gitea-Delivery") or headers.get("X-Forgejo-Delivery", ""))[:100]
 
 
 def _key(secret: SecretStr | None) -> bytes:

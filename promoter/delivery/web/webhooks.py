@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -13,7 +13,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from promoter.application.ports import Clock, Ledger
 from promoter.application.watch import GIT, MODEL, Watch
-from promoter.delivery.web import signatures
+from promoter.delivery.web import forge_events, signatures
+from promoter.delivery.web.hints import Hint, Malformed, mapping, text
 from promoter.domain.audit import Delivery
 from promoter.domain.faults import OutsideError
 from promoter.domain.names import model_name
@@ -22,20 +23,9 @@ from promoter.settings import Settings
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
+Read = Callable[[Any, str, str], Hint]
+"""From a payload, its event and the watched branch."""
 MLFLOW_ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
-
-
-class Malformed(Exception):  # noqa: N818  # says what the request is
-    """The body is signed, and still not what its sender documents."""
-
-
-@dataclass(frozen=True)
-class Hint:
-    """Where to look, and because of what. `key` None: nothing of ours."""
-
-    key: str | None
-    event: str
-    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +49,11 @@ class Receiver:
             return self._answer(401, source, str(unsigned))
         except Malformed as malformed:
             return self._answer(400, source, str(malformed))
-        if hint.key is None:
+        if not hint.keys:
             return self._answer(200, source, "not for us", hint)
-        return self._record(source, delivery, hint, hint.key)
+        return self._record(source, delivery, hint)
 
-    def _record(self, source: str, delivery: str, hint: Hint, key: str) -> Response:
+    def _record(self, source: str, delivery: str, hint: Hint) -> Response:
         now = self.clock.now()
         try:
             new = not delivery or self.ledger.deliver(Delivery(source, delivery, now, hint.event, hint.model))
@@ -71,28 +61,31 @@ class Receiver:
             return self._answer(503, source, error.message, hint)
         if not new:
             return self._answer(200, source, "duplicate", hint)
-        self.put(key, f"webhook:{source}")
+        for key in hint.keys:
+            self.put(key, f"webhook:{source}")
         return self._answer(202, source, "accepted", hint)
 
     def mlflow(self, told: Any) -> Hint:
         """`entity`, `action`, `data.name`; whatever else it says is read from the registry, not from here."""
-        entity, action, data = _text(told, "entity"), _text(told, "action"), _mapping(told, "data")
+        entity, action, data = text(told, "entity"), text(told, "action"), mapping(told, "data")
         event = f"{entity}.{action}"
         if entity not in MLFLOW_ENTITIES:
-            return Hint(None, event)
+            return Hint((), event)
         name = _model(data)
         declaration = self.watch.revisions.in_force
         if declaration is not None and not declaration.desired.manages(name):
-            return Hint(None, event, name)
-        return Hint(MODEL + name, event, name)
+            return Hint((), event, name)
+        return Hint((MODEL + name,), event, name)
 
-    def github(self, told: Any, event: str) -> Hint:
-        """A push to the watched branch; all else is not for us."""
-        _mapping({"body": told}, "body")
-        if event != "push":
-            return Hint(None, event)
-        ours = _text(told, "ref") == f"refs/heads/{self.settings.branch}" and told.get("deleted") is not True
-        return Hint(GIT if ours else None, event)
+    def forge(self, read: Read, event: str) -> Callable[[Any], Hint]:
+        """What a forge's payload names. Pull requests are nothing of ours where no forge is configured."""
+
+        def hint(told: Any) -> Hint:
+            found = read(told, event, self.settings.branch)
+            keys = found.keys if self.watch.pulls else tuple(key for key in found.keys if key == GIT)
+            return replace(found, keys=keys)
+
+        return hint
 
     def _answer(self, status: int, source: str, what: str, hint: Hint | None = None) -> Response:
         tell = log.info if status < 400 else log.warning  # noqa: PLR2004  # HTTP's own line between good and bad
@@ -120,13 +113,27 @@ def blueprint(receiver: Receiver) -> Blueprint:
         return receiver.take(
             "github",
             lambda body: signatures.github(request.headers, body, settings.github_webhook_secret),
-            lambda told: receiver.github(told, event),
+            receiver.forge(forge_events.github, event),
         )
 
-    @routes.post("/webhooks/<any(gitlab, gitea):forge>")
-    def not_yet(forge: str) -> Response:
-        """Their signatures are not checked in this version, so that nothing of theirs is taken: polling finds the push."""
-        return receiver.take(forge, signatures.unknown, lambda _: Hint(None, forge))
+    @routes.post("/webhooks/gitlab")
+    def gitlab() -> Response:
+        event = request.headers.get("X-Gitlab-Event", "")[:100]
+        return receiver.take(
+            "gitlab",
+            lambda body: signatures.gitlab(request.headers, body, settings.gitlab_webhook_secret, receiver.clock.now()),
+            receiver.forge(forge_events.gitlab, event),
+        )
+
+    @routes.post("/webhooks/gitea")
+    def gitea() -> Response:
+        headers = request.headers
+        event = (headers.get("X-Gitea-Event") or headers.get("X-Forgejo-Event", ""))[:100]
+        return receiver.take(
+            "gitea",
+            lambda body: signatures.gitea(request.headers, body, settings.gitea_webhook_secret),
+            receiver.forge(forge_events.gitea, event),
+        )
 
     return routes
 
@@ -154,22 +161,8 @@ def _no_number(_word: str) -> None:
 
 def _model(data: dict[str, Any]) -> str:
     try:
-        name = model_name(_text(data, "name"))
+        name = model_name(text(data, "name"))
         name.encode()  # half a surrogate pair can be written in JSON, and nowhere be kept
     except ValueError:
         raise Malformed("`name` is not a model name") from None
     return name
-
-
-def _mapping(told: Any, key: str) -> dict[str, Any]:
-    value = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(value, dict):
-        raise Malformed(f"`{key}` is not an object")
-    return value
-
-
-def _text(told: Any, key: str) -> str:
-    value = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(value, str) or not value or len(value) > 500:  # noqa: PLR2004  # longer than any name
-        raise Malformed(f"`{key}` is not a text")
-    return value
