@@ -59,7 +59,7 @@ demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through a
 	@$(BIN)/promoter demo $(ARGS)
 
 .PHONY: test
-test: lint chromium ## lint, then all tests (ARGS="-k word" for some)
+test: lint chromium signers ## lint, then all tests (ARGS="-k word" for some)
 	@echo 'Testing ...'
 	$(BIN)/pytest -n 2 $(ARGS)
 
@@ -83,6 +83,17 @@ chromium: ## the browser that the dashboard's tests drive
 	      chromium fonts-dejavu-core >/dev/null; then exit 0; fi; \
 	fi; \
 	echo 'The browser tests need chromium or chrome on PATH, and there is none.' >&2
+
+.PHONY: signers
+signers: ## the programs that verify signatures of commits
+	@if command -v ssh-keygen >/dev/null && command -v gpg >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'Installing openssh-client and gnupg for signed commits (once, a few seconds) ...'; \
+	  export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes; \
+	  if apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends --yes \
+	      openssh-client gnupg >/dev/null; then exit 0; fi; \
+	fi; \
+	echo 'The tests of signed commits need ssh-keygen and gpg on PATH, and they are not there.' >&2
 
 .PHONY: bench
 bench: $(INSTALLED) ## a benchmark (BENCH=latency, false_promotions or replay; ARGS=--help)
