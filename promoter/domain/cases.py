@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from promoter.domain.case_reviews import StatedReview, origin_of
 from promoter.domain.case_versions import Text, VersionCase
 from promoter.domain.document import Document, One
 from promoter.domain.duration import Duration
@@ -38,6 +39,7 @@ class Case(Document):
     override: Text | None = None
     version: VersionCase
     holders: dict[AliasName, VersionCase | None] = Field(default_factory=dict, max_length=100)
+    review: StatedReview | None = None
     approvals: tuple[ApproverName, ...] = Field(default=(), max_length=100, strict=False)
     expect: VerdictWord | None = None
     rules: Expected = Field(default_factory=dict)
@@ -91,6 +93,7 @@ class Case(Document):
             holders={alias: self._rival(alias) for alias in sorted(policy.need.holders)},
             past=past if self.moving else None,
             model=self.model,
+            origin=origin_of(self.review),
         )
 
     def _rival(self, alias: str) -> VersionEvidence | None:

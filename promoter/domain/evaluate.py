@@ -8,6 +8,8 @@ from dataclasses import replace
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import Loading
 from promoter.domain.policy import Policy, answers_to
+from promoter.domain.review import Origin, Review
+from promoter.domain.rules import ReviewRule
 from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.verdict import Decision, Finding, Verdict, Waived, all_of
 
@@ -40,9 +42,32 @@ def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
         return False
     for outcome in ("loaded", "failed"):
         supposed = replace(evidence, candidate=replace(evidence.candidate, loading=Loading(outcome, "supposed")))
-        if evaluate(policy, decision.model, decision.alias, supposed).verdict is Verdict.PASS:
+        decided = evaluate(policy, decision.model, decision.alias, supposed)
+        if decided.verdict is Verdict.PASS or hinges_on_review(policy, decided):
             return True
     return False
+
+
+def hinges_on_review(policy: Policy, decision: Decision) -> bool:
+    """Whether only people are waited for: it is pending, and would pass if every review that its rules ask for were there."""
+    evidence = decision.evidence
+    if decision.verdict is not Verdict.PENDING or not policy.need.review or evidence is None:
+        return False
+    supposed = replace(evidence, origin=_reviewed(policy))
+    # A rank that is missing is a finding of rotation's own, and none of the policy's: it is not supposed away.
+    own = evaluate(policy, decision.model, decision.alias, evidence).findings
+    others = decision.findings[len(own) :]
+    found = (*evaluate(policy, decision.model, decision.alias, supposed).findings, *others)
+    return all_of(finding.verdict for finding in found) is Verdict.PASS
+
+
+def _reviewed(policy: Policy) -> Origin:
+    """A pull request that satisfies every review rule there is: enough accounts, each in every team and under every name."""
+    rules = [each for rule in policy.document.rules for each in rule.every_rule() if isinstance(each, ReviewRule)]
+    names = {name for rule in rules for name in rule.review.from_ if "/" not in name}
+    names |= {f"reviewer-{number}" for number in range(max((rule.review.at_least for rule in rules), default=0))}
+    teams = {team: frozenset(names) for team in policy.need.teams}
+    return Origin(1, "", "", reviews=tuple(Review(name) for name in sorted(names)), teams=teams)
 
 
 def rank_value(policy: Policy, evidence: Evidence) -> float | None:

@@ -95,6 +95,9 @@ class PolicyDocument(Document):
             if any(each.kind == "approval" for each in rule.every_rule()):
                 said = "an approval cannot guard: it does not fail, and says nothing of how a version serves"
                 yield ("guards", index), said
+            if any(each.kind == "review" for each in rule.every_rule()):
+                said = "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
+                yield ("guards", index), said
 
     def _waiver_faults(self) -> Iterator[tuple[Path, str]]:
         for index, waiver in enumerate(self.waivers):

@@ -192,6 +192,7 @@ RULES: list[dict[str, Any]] = [
     {"loads": True},
     {"expression": "metrics.a > 0.5", "metrics": ["a"], "holders": ["champion"]},
     {"approval": {"at_least": 2, "from": ["risk"]}},
+    {"review": {"at_least": 2, "from": ["alice", "acme/risk"], "not_author": False}},
     {"any_of": [RULE, {"loads": True}]},
     {"all_of": [{"not": RULE, "name": "n"}]},
     {"not": {"any_of": [RULE]}},
@@ -241,7 +242,7 @@ def altered_rules(draw: st.DrawFn) -> dict[str, Any]:
 def test_every_kind_is_valid_for_both() -> None:
     """A rule of every kind, as a rule and as a guard."""
     assert {kind.kind for rule in RULES for kind in KINDS if kind.kind in rule} == {kind.kind for kind in KINDS}
-    guards = [{**rule, "for": 3, "every": "1h"} for rule in RULES if "approval" not in rule]
+    guards = [{**rule, "for": 3, "every": "1h"} for rule in RULES if not rule.keys() & {"approval", "review"}]
     value = policy(*RULES, guards=guards)
     assert parses("policy", value)
     assert complaints("policy", value) == []

@@ -15,6 +15,7 @@ from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.rules.expression import ExpressionRule
 from promoter.domain.rules.loads import LoadsRule
 from promoter.domain.rules.metric import MetricRule
+from promoter.domain.rules.review import ReviewRule
 from promoter.domain.rules.run import RunRule
 from promoter.domain.rules.signature import SignatureRule
 from promoter.domain.rules.soak import SoakRule
@@ -32,6 +33,7 @@ __all__ = [
     "LoadsRule",
     "MetricRule",
     "Not",
+    "ReviewRule",
     "Rule",
     "RunRule",
     "Setting",
@@ -143,6 +145,7 @@ KINDS: tuple[type[BaseRule], ...] = (
     LoadsRule,
     ExpressionRule,
     ApprovalRule,
+    ReviewRule,
     AnyOf,
     AllOf,
     Not,
@@ -167,6 +170,7 @@ Rule = Annotated[
     | Annotated[LoadsRule, Tag("loads")]
     | Annotated[ExpressionRule, Tag("expression")]
     | Annotated[ApprovalRule, Tag("approval")]
+    | Annotated[ReviewRule, Tag("review")]
     | Annotated[AnyOf, Tag("any_of")]
     | Annotated[AllOf, Tag("all_of")]
     | Annotated[Not, Tag("not")],
