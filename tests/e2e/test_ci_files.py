@@ -1,0 +1,267 @@
+"""What users' CI is given: scripts are run as the service runs them; what only the service can do is checked as text."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from promoter.demo.servers.mlflow import MlflowServer
+from tests.e2e.stage import POLICY, registry_yaml
+from tests.seeding import make_version
+
+ROOT = Path(__file__).parents[2]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+STEPS = {step["name"]: step for step in ACTION["runs"]["steps"]}
+TEMPLATE = list(yaml.safe_load_all((ROOT / "ci" / "gitlab.yml").read_text()))
+BROKEN = b"version: 1\nrules: [{metric: auc, at_leest: 0.9}]\n"
+CASES = b"""version: 1
+cases:
+  - name: a better one passes
+    version: {metrics: {auc: 0.95}}
+    holders: {champion: {metrics: {auc: 0.9}}}
+    expect: pass
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as a person would; its output."""
+    identity = {f"GIT_{role}_{what}": "eve@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env=os.environ | identity | alone,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+@dataclass
+class Clone:
+    """A clone on CI's machine, with the branch of a pull request, and the files that the service reads."""
+
+    folder: Path
+    base: str = ""
+    head: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def commit(self, files: Mapping[str, bytes]) -> str:
+        """On top of what there is; the new revision."""
+        for path, content in files.items():
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        git(self.folder, "add", "--all")
+        git(self.folder, "commit", "--quiet", "--message", "A change")
+        return git(self.folder, "rev-parse", "HEAD")
+
+    def shell(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a script as CI does, with this project's command on PATH and nothing of the caller's settings."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PROMOTER_", "MLFLOW_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=kept | {"PATH": path} | self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+
+    def step(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a step of the action; its outputs and the summary are appended to files, as on GitHub."""
+        files = {key: str(self.folder.parent / key.lower()) for key in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_PATH")}
+        return self.shell(STEPS[name]["run"], **files, **environment)
+
+    def written(self, name: str) -> str:
+        """What steps have appended to one of these files."""
+        file = self.folder.parent / name.lower()
+        return file.read_text() if file.exists() else ""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """One commit on main; nobody is on the branch yet."""
+    made = Clone(tmp_path / "clone")
+    made.folder.mkdir()
+    git(made.folder, "init", "--quiet", "--initial-branch=main")
+    files = {"registry.yaml": registry_yaml(""), "policies/champion.yaml": POLICY, "policies/tests/champion.yaml": CASES}
+    made.base = made.commit(files)
+    return made
+
+
+@pytest.fixture
+def planned(clone: Clone, mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str) -> Clone:
+    """A branch that moves the champion to a better version."""
+    for auc in (0.8, 0.9):
+        make_version(mlflow_client, fresh_name, {"auc": auc}, {}, mlmodel=None)
+    mlflow_client.set_registered_model_alias(fresh_name, "champion", 1)
+    clone.base = clone.commit(
+        {"registry.yaml": registry_yaml(f"{fresh_name}: {{aliases: {{champion: {{version: 1, policy: champion}}}}}}")}
+    )
+    git(clone.folder, "switch", "--quiet", "--create", "better")
+    text = (clone.folder / "registry.yaml").read_bytes()
+    clone.head = clone.commit({"registry.yaml": text.replace(b"version: 1,", b"version: 2,")})
+    clone.environment = {"MLFLOW_TRACKING_URI": mlflow_server.uri, "BASE": clone.base, "HEAD": clone.head}
+    clone.environment["PLAN"] = str(clone.folder.parent / "plan.json")
+    return clone
+
+
+def test_the_action_takes_nothing_from_outside_as_a_command() -> None:
+    """Expressions stand in `env` and `working-directory` only, each of a declared input; bash can read every script."""
+    assert ACTION["runs"]["using"] == "composite"
+    for step in STEPS.values():
+        assert "${{" not in step["run"]
+        assert step["shell"] == "bash"
+        subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
+    named = set(re.findall(r"\$\{\{ inputs\.([\w-]+) \}\}", (ROOT / "action.yml").read_text()))
+    assert named == set(ACTION["inputs"])
+    assert {each["value"] for each in ACTION["outputs"].values()} == {
+        "${{ steps.plan.outputs.exit-code }}",
+        "${{ steps.plan.outputs.plan }}",
+    }
+
+
+def test_the_action_installs_from_the_locks() -> None:
+    """The files that it names are there, and the command that it installs is ours."""
+    script = STEPS["Install Promoter"]["run"]
+    locks = re.findall(r"\$SOURCE/(requirements/[\w.]+)", script)
+    assert locks == ["requirements/runtime.lock", "requirements/build.lock"]
+    assert all((ROOT / lock).is_file() for lock in locks)
+
+
+def test_the_actions_checks(clone: Clone) -> None:
+    """Good files pass; a broken policy fails both steps and is told with its place."""
+    assert clone.step("Validate").returncode == 0
+    junit = str(clone.folder.parent / "junit.xml")
+    good = clone.step("Test the policies", REQUIRE_COVERAGE="false", JUNIT=junit)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "testsuite" in Path(junit).read_text()
+    assert clone.step("Test the policies", REQUIRE_COVERAGE="true", JUNIT=junit).returncode == 1
+    clone.commit({"policies/champion.yaml": BROKEN})
+    bad = clone.step("Validate")
+    assert bad.returncode == 1
+    assert "policies/champion.yaml:2:" in bad.stdout + bad.stderr
+    assert clone.step("Test the policies", REQUIRE_COVERAGE="false", JUNIT=junit).returncode == 1
+
+
+def test_the_action_without_cases_or_a_server(clone: Clone) -> None:
+    """Says that there is nothing to do."""
+    git(clone.folder, "rm", "--quiet", "-r", "policies/tests")
+    nothing = clone.step("Test the policies", REQUIRE_COVERAGE="false", JUNIT="unused.xml")
+    assert (nothing.returncode, "nothing to test" in nothing.stdout) == (0, True)
+    unplanned = clone.step("Plan", MLFLOW_TRACKING_URI="", BASE=clone.base, HEAD=clone.base, PLAN="unused.json")
+    assert (unplanned.returncode, "::notice::" in unplanned.stdout) == (0, True)
+    assert clone.written("GITHUB_OUTPUT") == ""
+
+
+def test_the_action_plans_a_pull_request(planned: Clone, fresh_name: str) -> None:
+    """The summary has the plan, the output its exit code, the file the same as JSON."""
+    done = planned.step("Plan")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"exit-code=2\nplan={planned.environment['PLAN']}\n" == planned.written("GITHUB_OUTPUT")
+    assert fresh_name in planned.written("GITHUB_STEP_SUMMARY")
+    told = json.loads(Path(planned.environment["PLAN"]).read_text())
+    assert (told["schema"], told["state"]) == (1, "success")
+
+
+def test_the_action_fails_where_the_base_blocks(planned: Clone) -> None:
+    """Also where the pull request weakens the policy that stands in its way."""
+    text = (planned.folder / "registry.yaml").read_bytes()
+    planned.base = planned.commit({"policies/champion.yaml": POLICY.replace(b"0.005", b"0.5")})
+    head = planned.commit({"policies/champion.yaml": POLICY, "registry.yaml": text})
+    git(planned.folder, "switch", "--quiet", "main")
+    base = planned.commit({"policies/champion.yaml": POLICY.replace(b"0.005", b"0.5")})
+    done = planned.step("Plan", BASE=base, HEAD=head)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "exit-code=3" in planned.written("GITHUB_OUTPUT")
+    assert "::error::" in done.stdout
+
+
+def _lines(job: str) -> str:
+    return "\n".join(TEMPLATE[1][job]["script"])
+
+
+def test_the_template_is_one_that_gitlab_can_include() -> None:
+    """Inputs are declared and used, the clone has its history, and jobs run for merge requests that touch the files."""
+    spec, jobs = TEMPLATE
+    used = set(re.findall(r"\$\[\[ inputs\.([\w-]+) \]\]", (ROOT / "ci" / "gitlab.yml").read_text()))
+    assert used == set(spec["spec"]["inputs"])
+    common = jobs[".promoter"]
+    assert common["variables"]["GIT_DEPTH"] == "0"
+    assert "merge_request_event" in common["rules"][0]["if"]
+    for name in ("promoter:validate", "promoter:plan"):
+        assert jobs[name]["extends"] == ".promoter"
+        assert all(isinstance(line, str) for line in jobs[name]["script"])
+
+
+def test_the_templates_checks(clone: Clone) -> None:
+    """The report is where the job says."""
+    places = {"PROMOTER_DIRECTORY": ".", "CI_PROJECT_DIR": str(clone.folder)}
+    good = clone.shell(_lines("promoter:validate"), **places)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert (clone.folder / "promoter-policies.xml").is_file()
+    clone.commit({"policies/champion.yaml": BROKEN})
+    assert clone.shell(_lines("promoter:validate"), **places).returncode == 1
+
+
+def test_the_template_plans_a_merge_request(planned: Clone, tmp_path: Path) -> None:
+    """Against what the target branch is now; without a server it says so."""
+    git(planned.folder, "remote", "add", "origin", str(planned.folder))
+    places = {
+        "PROMOTER_DIRECTORY": ".",
+        "CI_PROJECT_DIR": str(tmp_path),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_COMMIT_SHA": planned.head,
+    }
+    done = planned.shell(_lines("promoter:plan"), **places)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "promoter-plan.json").read_text())["base"] == planned.base
+    assert (tmp_path / "promoter-plan.md").read_text().strip() in done.stdout
+    idle = planned.shell(_lines("promoter:plan"), **places, MLFLOW_TRACKING_URI="")
+    assert (idle.returncode, "MLFLOW_TRACKING_URI is not set" in idle.stdout) == (0, True)
+
+
+@pytest.fixture
+def hooked(clone: Clone) -> Clone:
+    """With the hooks of the manifest, run from this environment instead of one that would be made anew."""
+    manifest = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hooks = [{**hook, "language": "system"} for hook in manifest]
+    config = {"repos": [{"repo": "local", "hooks": hooks}]}
+    (clone.folder / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
+    clone.environment["PRE_COMMIT_HOME"] = str(clone.folder.parent / "pre-commit")
+    git(clone.folder, "add", "--all")
+    return clone
+
+
+def test_the_manifest_is_one_that_pre_commit_takes(clone: Clone) -> None:
+    """By its own check."""
+    done = clone.shell(f"pre-commit validate-manifest '{ROOT / '.pre-commit-hooks.yaml'}'")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pre_commit_runs_the_hooks(hooked: Clone) -> None:
+    """Both pass on good files and fail on a broken policy; what does not concern them runs neither."""
+    good = hooked.shell("pre-commit run --all-files --color never")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert good.stdout.count("Passed") == 2
+    (hooked.folder / "README.md").write_text("Nothing of Promoter's.\n")
+    git(hooked.folder, "add", "README.md")
+    assert hooked.shell("pre-commit run --files README.md --color never").stdout.count("Skipped") == 2
+    (hooked.folder / "policies" / "champion.yaml").write_bytes(BROKEN)
+    bad = hooked.shell("pre-commit run --all-files --color never")
+    assert (bad.returncode, bad.stdout.count("Failed")) == (1, 2)
