@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from promoter.application.decide import no_override
+from promoter.application.copies import Copier
 from promoter.application.look import Looker, Rooms
-from promoter.application.overrides import Overrides
-from promoter.application.ports import Clock, Documents, Ledger, Locks, Registry, Repository
+from promoter.application.ports import Clock, Copies, Documents, Forge, Ledger, Locks, Registry, Repository
 from promoter.application.propose import Proposer
+from promoter.application.provenance import GitProvenance
 from promoter.application.reconcile import Reconciler
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
-from promoter.application.watch import Watch
+from promoter.application.watch import Pulls, Watch
 from promoter.domain.faults import Fault, Faults
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+    from promoter.application.open_proposals import OpenProposals
 
 _NEEDED = {
     "mlflow_tracking_uri": ("MLFLOW_TRACKING_URI", "set it to the address of the MLflow server"),
@@ -65,6 +66,20 @@ class World:
         return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models)
 
     @cached_property
+    def registries(self) -> Mapping[str, Registry]:
+        """The registries that the settings name, for reading."""
+        from promoter.adapters.mlflow.registry import MlflowRegistry
+
+        return {name: MlflowRegistry(uri, elsewhere=True) for name, uri in self.settings.registries.items()}
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Versions that come from elsewhere."""
+        from promoter.adapters.mlflow.copying import MlflowCopies
+
+        return MlflowCopies(self.settings.mlflow_tracking_uri or "", self.settings.registries)
+
+    @cached_property
     def webhooks(self) -> MlflowWebhooks:
         """The webhooks on the MLflow server."""
         from promoter.adapters.mlflow.webhooks import MlflowWebhooks
@@ -84,7 +99,29 @@ class World:
         settings = self.settings
         self.require("repo")
         return GitRepository(
-            settings.repo or "", settings.branch, settings.mirror_path, token=settings.git_token, author=settings.author
+            settings.repo or "",
+            settings.branch,
+            settings.mirror_path,
+            token=settings.git_token,
+            author=settings.author,
+            signing_key=settings.signing_key,
+        )
+
+    @cached_property
+    def forge(self) -> Forge | None:
+        """Where pull requests are; None where no forge is configured. Raises `Refused` where it cannot be used as it is set."""
+        from promoter.adapters.forges import connect
+
+        settings = self.settings
+        self.require("repo")
+        return connect(
+            settings.repo or "",
+            settings.branch,
+            kind=settings.forge,
+            url=settings.forge_url,
+            project=settings.forge_project,
+            token=settings.forge_token or settings.git_token,
+            account=settings.forge_account,
         )
 
     @cached_property
@@ -111,13 +148,23 @@ class World:
     @cached_property
     def survey(self) -> Surveyor:
         """Views of the registry."""
-        override = Overrides(self.repository, self.documents, self.ledger) if self.settings.repo else no_override
-        return Surveyor(self.registry, self.ledger, self.clock, override)
+        provenance = self.provenance if self.settings.repo or "repository" in self.__dict__ else None
+        return Surveyor(self.registry, self.ledger, self.clock, provenance, self.copies)
+
+    @cached_property
+    def provenance(self) -> GitProvenance:
+        """Where changes come from."""
+        return GitProvenance(self.repository, self.documents, self.ledger, self.clock, lambda: self._given_forge)
+
+    @property
+    def _given_forge(self) -> Forge | None:
+        """The forge; None where no repository is named that could lie on one."""
+        return self.forge if self.settings.repo or "forge" in self.__dict__ else None
 
     @cached_property
     def reading_survey(self) -> Surveyor:
         """Views of the registry for commands that write nothing, not even a database."""
-        return Surveyor(self.registry, self.past, self.clock)
+        return Surveyor(self.registry, self.past, self.clock, copies=self.copies)
 
     @cached_property
     def revisions(self) -> Revisions:
@@ -127,10 +174,47 @@ class World:
     @cached_property
     def looker(self) -> Looker:
         """Looks."""
-        reconcile = Reconciler(self.registry, self.repository, self.documents, self.ledger, self.survey, self.clock)
+        reconcile = Reconciler(self.registry, self.provenance, self.ledger, self.survey, self.clock)
         propose = Proposer(self.repository, self.documents)
-        return Looker(Rooms(self.survey, reconcile, propose, self.revisions, self.ledger, self.locks))
+        return Looker(Rooms(self.survey, reconcile, Copier(self.copies), propose, self.revisions, self.ledger, self.locks))
+
+    @cached_property
+    def proposals(self) -> OpenProposals | None:
+        """Promoter's own pull requests; None where no forge is configured."""
+        from promoter.application.open_proposals import OpenProposals, Rooms
+        from promoter.application.proposal_evidence import Comparer
+
+        forge = self._given_forge
+        if forge is None:
+            return None
+        return OpenProposals(
+            Rooms(
+                forge=forge,
+                repository=self.repository,
+                documents=self.documents,
+                ledger=self.ledger,
+                locks=self.locks,
+                clock=self.clock,
+                survey=self.survey,
+                revisions=self.revisions,
+                compare=Comparer(self.registry),
+            )
+        )
+
+    @cached_property
+    def pulls(self) -> Pulls | None:
+        """What looks at pull requests; None where no forge is configured."""
+        from promoter.application.pull_plan import PullPlanner
+        from promoter.application.pull_plans import PullPlans
+
+        forge, proposals = self._given_forge, self.proposals
+        if forge is None or proposals is None:
+            return None
+        planner = PullPlanner(self.registry, self.ledger, self.repository, self.documents, self.clock, self.provenance)
+        settings = self.settings
+        plans = PullPlans(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
+        return Pulls(forge, proposals, plans)
 
     def watch(self, backoff: Callable[[int], float]) -> Watch:
         """What the daemon runs."""
-        return Watch(self.looker, self.revisions, self.clock, backoff)
+        return Watch(self.looker, self.revisions, self.clock, backoff, self.pulls)

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     forge_account: str | None = None
     url: str | None = None
     signing_key: Path | None = None
-    registries: dict[str, str] = Field(default_factory=dict)
+    registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords
     load_models: bool = True
     log_format: str = "text"
 

@@ -1,3 +1,3 @@
 """Loads the fixtures that several rooms share."""
 
-pytest_plugins = ["tests.fixtures_mlflow", "tests.fixtures_git", "tests.fixtures_ledger"]
+pytest_plugins = ["tests.fixtures_mlflow", "tests.fixtures_git", "tests.fixtures_ledger", "tests.fixtures_signing"]

@@ -27,6 +27,19 @@ def mlflow_client(mlflow_server: MlflowServer) -> Any:
     return connect(mlflow_server.uri)
 
 
+@pytest.fixture(scope="session")
+def staging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A second server, for those tests that need two; started for the first of them."""
+    with MlflowServer(tmp_path_factory.mktemp("staging")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def staging_client(staging_server: MlflowServer) -> Any:
+    """MLflow's own client for the second server."""
+    return connect(staging_server.uri, elsewhere=True)
+
+
 @pytest.fixture
 def registry(mlflow_server: MlflowServer) -> MlflowRegistry:
     """The adapter under test."""

@@ -42,7 +42,6 @@ class Apply:
     ) -> Applied:
         """`progress` is told how many models of how many are done. Faults of one model do not stop the others."""
         revision = declaration.revision or ""
-        before = self.ledger.last_revision(RevisionState.APPLIED)
         self.ledger.mark_revision(revision, RevisionState.ATTEMPTED, self.clock.now())
         view = self.looker.view(declaration)
         result = Applied(view)
@@ -50,7 +49,7 @@ class Apply:
             self.ledger.mark_revision(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)
             return result
         self.ledger.mark_revision(revision, RevisionState.APPLIED, self.clock.now())
-        toward = Toward(declaration, before if before != revision else None, trigger)
+        toward = Toward(declaration, trigger)
         due = sorted((view.restless & view.models.keys()) | (self.looker.unfinished() & view.models.keys()))
         with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
             looks = {pool.submit(self.looker.apply, name, toward): name for name in due}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,22 +10,19 @@ from promoter.application.evidence import Question, Sights
 from promoter.application.guarding import Guarded, Guarding, guarded
 from promoter.application.judge import Judge
 from promoter.application.ports import Ledger, Registry
+from promoter.application.provenance import Provenance
+from promoter.application.sourcing import Holdings
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent, ModelIntent
+from promoter.domain.evidence import NOT_READ
 from promoter.domain.guards import GuardStanding
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import ObservedModel, Unread
 from promoter.domain.plan import Change, Compared, Difference, Gate
 from promoter.domain.policy import Policy
+from promoter.domain.review import Origin
 from promoter.domain.rotation import Search, Standing, choose, search
+from promoter.domain.sources import Place
 from promoter.domain.verdict import Decision, all_of
-
-FreezeOverride = Callable[[Difference, Declaration], str | None]
-"""The reason for which a change may go past a freeze, if its commit gives one."""
-
-
-def no_override(_difference: Difference, _declaration: Declaration) -> str | None:
-    """Where there is no git to ask."""
-    return None
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class Scene:
     at: datetime
     sights: Sights
     begun: datetime | None = None
+    holdings: Holdings = field(default_factory=dict)
 
     def policy(self, name: str | None) -> Policy:
         """Parsing has made sure that every policy which is named exists at the same revision."""
@@ -86,11 +84,11 @@ class _Asked:
 class Decider:
     """Makes the decisions of a survey. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, override: FreezeOverride = no_override) -> None:
+    def __init__(self, registry: Registry, ledger: Ledger, provenance: Provenance) -> None:
         """Takes the ports that it reads."""
         self._registry = registry
         self._ledger = ledger
-        self._override = override
+        self._provenance = provenance
         self._judge = Judge(registry, ledger)
         self._guarding = Guarding(registry, ledger)
 
@@ -101,8 +99,8 @@ class Decider:
             for difference in part.differences:
                 self._gate(difference, scene, asked, scene.observed[name])
         for name, intent in scene.intents.items():
+            asked.rotations += _rotations(scene, intent, scene.observed.get(name))
             if name in scene.observed:
-                asked.rotations += _rotations(scene, intent, scene.observed[name])
                 asked.guards += guarded(scene.declaration, intent, scene.observed[name])
         decisions = self._judge(asked.questions(), scene.at, scene.sights)
         changes = [*asked.changes, *(Change(difference, decisions[question]) for difference, question in asked.gates)]
@@ -124,11 +122,16 @@ class Decider:
         else:
             policy = scene.policy(intent.policy)
             override = self._freeze_override(difference, policy, scene)
-            asked.gates.append((difference, Question(observed, alias, version, policy, scene.begun, override)))
+            origin = self._origin(difference, policy, scene)
+            asked.gates.append((difference, Question(observed, alias, version, policy, scene.begun, override, origin)))
 
     def _freeze_override(self, difference: Difference, policy: Policy, scene: Scene) -> str | None:
         frozen = any(freeze.until(scene.begun or scene.at) for freeze in policy.document.freeze)
-        return self._override(difference, scene.declaration) if frozen else None
+        return self._provenance.freeze_override(difference, scene.declaration) if frozen else None
+
+    def _origin(self, difference: Difference, policy: Policy, scene: Scene) -> Origin | Unread | None:
+        need = policy.need
+        return self._provenance.origin(difference, scene.declaration, need.teams) if need.review else NOT_READ
 
     def _readiness(self, difference: Difference, version: int, at: datetime) -> Decision:
         finding = self._registry.readiness(difference.model, version)
@@ -136,12 +139,16 @@ class Decider:
         return Decision(difference.model, difference.alias, version, None, None, verdict, (finding,), at)
 
 
-def _rotations(scene: Scene, intent: ModelIntent, observed: ObservedModel) -> Iterator[_Rotation]:
+def _rotations(scene: Scene, intent: ModelIntent, seen: ObservedModel | None) -> Iterator[_Rotation]:
+    """Of a model that is not registered yet, only what comes from elsewhere: its first copy registers it."""
+    observed = seen or ObservedModel(intent.name)
     for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
-        if alias.rotation == "off":
+        place = Place.of(alias)
+        if alias.rotation == "off" or (seen is None and place is None):
             continue
         policy = scene.declaration.policies.get(alias.policy) if alias.policy else None
-        found = search(alias, policy, observed, intent.aliases, scene.at)
+        holding = scene.holdings.get(place) if place else None
+        found = search(alias, policy, observed, intent.aliases, scene.at, holding)
         questions = {number: Question(observed, alias.alias, number, policy) for number in found.versions} if policy else {}
         yield _Rotation(alias, observed, found, questions)
 
@@ -149,6 +156,6 @@ def _rotations(scene: Scene, intent: ModelIntent, observed: ObservedModel) -> It
 def _standing(scene: Scene, rotation: _Rotation, decisions: Mapping[Question, Decision]) -> Standing:
     alias = rotation.intent
     if not rotation.questions:
-        return Standing(alias.model, alias.alias, rotation.found.reason)
+        return Standing(alias.model, alias.alias, rotation.found.reason, missing=rotation.found.missing)
     judged = {number: decisions[question] for number, question in rotation.questions.items()}
     return choose(alias, scene.policy(alias.policy), rotation.observed.aliases.get(alias.alias), judged)

@@ -12,6 +12,7 @@ from promoter.domain.evidence import NOT_READ, AliasPast, Evidence, Need, Stretc
 from promoter.domain.metrics import MetricRef, Series
 from promoter.domain.observed import LoggedModel, ObservedModel, Run, Signature, Unread
 from promoter.domain.policy import Policy
+from promoter.domain.review import Origin
 from promoter.domain.sightings import Sighting, witnessed
 
 Sights = Mapping[Key, Sequence[Sighting]]
@@ -20,7 +21,10 @@ Sights = Mapping[Key, Sequence[Sighting]]
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Whether this version may hold that alias under this policy. `begun`, `override`: see `AliasPast`."""
+    """Whether this version may hold that alias under this policy. `begun`, `override`: see `AliasPast`.
+
+    `origin`: see `Evidence`.
+    """
 
     observed: ObservedModel
     alias: str | None
@@ -28,6 +32,7 @@ class Question:
     policy: Policy
     begun: datetime | None = None
     override: str | None = None
+    origin: Origin | Unread | None = NOT_READ
 
     @property
     def rivals(self) -> Mapping[str, int | None]:
@@ -133,6 +138,7 @@ def _evidence(question: Question, read: _Read, at: datetime) -> Evidence:
         },
         past=_past(question, read),
         model=question.observed.name,
+        origin=question.origin,
     )
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from promoter.application.evidence import Question
 from promoter.application.judge import Judge
 from promoter.application.ports import Clock, Ledger, Registry
+from promoter.application.query import stated_in_words
 from promoter.application.sight import Sighter
 from promoter.application.survey import ModelView, Surveyor
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import Refused
 from promoter.domain.observed import ObservedModel
+from promoter.domain.plan import Cause
 from promoter.domain.policy import Policy
 from promoter.domain.rotation import Standing, obstacles
 from promoter.domain.verdict import Decision
@@ -48,7 +50,8 @@ class Explainer:
         notes, guards = _notes(view, alias), _guards(view, alias)
         change = next((each for each in view.changes if each.difference.alias == alias and each.decision), None)
         if change:
-            subject = f"git says v{change.difference.to_version} for {model}@{alias}"
+            says = "an override" if change.difference.cause is Cause.OVERRIDE else "git"
+            subject = f"{says} says v{change.difference.to_version} for {model}@{alias}"
             return Explanation(subject, change.decision, notes, guards=guards)
         standing = next((each for each in view.standings if each.alias == alias), None)
         if standing and standing.decisions:
@@ -132,8 +135,9 @@ def _guards(view: ModelView, alias: str) -> tuple[Decision, ...]:
 def _notes(view: ModelView, alias: str) -> tuple[str, ...]:
     intent = view.intent.aliases[alias]
     held = view.observed.aliases.get(alias) if view.observed else None
-    stated = "absent" if intent.absent else f"v{intent.version}" if intent.version else "nothing"
+    stated = stated_in_words(intent.said or intent)
     notes = [f"the registry has {f'v{held}' if held else 'nothing'}, git says {stated}"]
+    notes += [f"an override stands in for git: {intent.override.told}"] if intent.override else []
     notes += [each.reason for each in view.compared.blocked if each.alias in (None, alias)]
     notes += [f"drift, reported only: {each.alias}" for each in view.compared.reported if each.alias == alias]
     notes += [f"rotation ({intent.rotation}): {each.reason}" for each in view.standings if each.alias == alias]

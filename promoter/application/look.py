@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from promoter.application.copies import Copier
 from promoter.application.ports import Ledger, Locks
 from promoter.application.propose import Proposer
 from promoter.application.reconcile import Reconciler, Toward
@@ -27,6 +28,7 @@ class Rooms:
 
     survey: Surveyor
     reconcile: Reconciler
+    copy: Copier
     propose: Proposer
     revisions: Revisions
     ledger: Ledger
@@ -60,7 +62,7 @@ class Looker:
                 declaration = self._rooms.revisions.in_force
                 if declaration is None or not declaration.desired.manages(model):
                     return None
-                toward = Toward(declaration, self._rooms.revisions.before, trigger, begun)
+                toward = Toward(declaration, trigger, begun)
                 view, begun = self._round(model, toward, rotate=rotate)
                 if begun is None:
                     return view
@@ -93,9 +95,18 @@ class Looker:
         if view.plan.allowed:
             rooms.reconcile.carry_out(view, replace(toward, begun=begun))
             return view, begun
-        if rotate and rooms.revisions.current and self._propose(view):
+        if rotate and rooms.revisions.current and self._rotate(view):
             return view, begun
         return view, None
+
+    def _rotate(self, view: View) -> bool:
+        """Whether something was done, so that another pass is needed. A copy that fails keeps no proposal waiting."""
+        copied = self._rooms.copy(view)
+        if copied.made or self._propose(view):
+            return True
+        if copied.trouble:
+            raise copied.trouble
+        return False
 
     def _propose(self, view: View) -> bool:
         rooms = self._rooms

@@ -12,11 +12,13 @@ from promoter.application.survey import ModelView
 from promoter.domain.audit import AuditRecord, Kind, Outcome, RecordFilter, Span, moved, spans
 from promoter.domain.desired import AliasIntent
 from promoter.domain.guards import GuardStanding
+from promoter.domain.override import Override
 from promoter.domain.plan import Change
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
 GUARD = "guard broken"
+OVERRIDE = "override"
 CANDIDATE = "candidate"
 _RECENT = 50
 
@@ -36,6 +38,8 @@ class AliasRow:
     """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
     failing: str = ""
     """Guards that failed when they were last asked, with their counts."""
+    override: Override | None = None
+    """What stands in for git's word; `stated` is that word all the same."""
 
     def as_json(self) -> dict[str, Any]:
         """For the API."""
@@ -48,6 +52,7 @@ class AliasRow:
             "status": self.status,
             "detail": self.detail,
             "failing": self.failing,
+            "override": self.override.as_json() if self.override else None,
             "last_change": self.last.as_json() if self.last else None,
         }
 
@@ -103,8 +108,9 @@ def waiting(view: ModelView, now: datetime) -> list[Waiting]:
             found.append(Waiting(row.model, row.alias, row.held, _back_to(view, row.alias), GUARD, row.detail, broken))
         elif row.status in (BLOCKED, DUE, DRIFT):
             decision = _decision(view, row.alias)
-            found.append(_waiting(row, row.stated, row.status, row.detail, decision))
-        elif (candidate := _candidate(view, row.alias)) and row.status != HOLD:
+            target = row.override.version if row.override else row.stated
+            found.append(_waiting(row, target, row.status, row.detail, decision))
+        elif (candidate := _candidate(view, row.alias)) and row.status not in (HOLD, OVERRIDE):
             found.append(_waiting(row, candidate.version, CANDIDATE, candidate.summary, candidate))
     return found
 
@@ -136,9 +142,11 @@ def _row(view: ModelView, alias: str, last: AuditRecord | None, now: datetime) -
     intent = view.intent.aliases.get(alias)
     held = _held(view, alias)
     status, detail = _status(view, alias, intent, now)
-    stated, absent = (intent.version, intent.absent) if intent else (None, False)
+    said = (intent.said or intent) if intent else None
+    stated, absent = (said.version, said.absent) if said else (None, False)
     failing = "; ".join(f"guard {row}" for each in _guards(view, alias) for row in each.rows if row.failed)
-    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing)
+    override = intent.override if intent else None
+    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
 
 
 def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
@@ -168,6 +176,8 @@ def _changing(change: Change) -> tuple[str, str]:
 def _resting(view: ModelView, intent: AliasIntent, now: datetime) -> tuple[str, str]:
     if any(each.broken for each in _guards(view, intent.alias)):
         return GUARD, _end(view, intent.alias)
+    if intent.override and intent.said:
+        return OVERRIDE, f"{intent.override.told}; git says {stated_in_words(intent.said)}"
     if intent.hold and intent.hold.in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
     standing = next((each for each in view.standings if each.alias == intent.alias), None)
@@ -191,6 +201,11 @@ def _end(view: ModelView, alias: str) -> str:
 
 def _held(view: ModelView, alias: str) -> int | None:
     return view.observed.aliases.get(alias) if view.observed else None
+
+
+def stated_in_words(said: AliasIntent) -> str:
+    """What git says of an alias."""
+    return "absent" if said.absent else f"v{said.version}" if said.version else "nothing"
 
 
 def _version(number: int | None) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import structlog
 
-from promoter.application.attribution import attribute
-from promoter.application.ports import Clock, Documents, Ledger, Registry, Repository
+from promoter.application.ports import Clock, Commit, Ledger, Registry
+from promoter.application.provenance import GitProvenance
 from promoter.application.survey import Surveyor, View
 from promoter.domain.audit import Kind, NewRecord, Outcome
 from promoter.domain.declaration import Declaration
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 from promoter.domain.override import Override
 from promoter.domain.plan import Cause, Change
+from promoter.domain.review import Origin
 from promoter.domain.verdict import Decision
 
 log = structlog.get_logger(__name__)
@@ -32,13 +35,12 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Toward:
-    """The revision that is worked toward, the one that was in force before it, and what caused the look.
+    """The revision that is worked toward, and what caused the look.
 
     `begun` is when the first of the changes began that the look makes.
     """
 
     declaration: Declaration
-    before: str | None
     trigger: str
     begun: datetime | None = None
 
@@ -49,16 +51,14 @@ class Reconciler:
     def __init__(
         self,
         registry: Registry,
-        repository: Repository,
-        documents: Documents,
+        provenance: GitProvenance,
         ledger: Ledger,
         survey: Surveyor,
         clock: Clock,
     ) -> None:
         """Takes the ports that it works with."""
         self._registry = registry
-        self._repository = repository
-        self._documents = documents
+        self._provenance = provenance
         self._ledger = ledger
         self._survey = survey
         self._clock = clock
@@ -99,11 +99,18 @@ class Reconciler:
             self._ledger.decide(view.decisions, revision)
 
     def _end(self, override: Override, view: View) -> None:
-        """Where git says the same by now, that is agreed on; where it expired, git's word counts again."""
+        """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
+
+        Where git says so and the registry never came to it, what git says is a decision like any other.
+        """
         model = view.models.get(override.model)
         said = model.intent.aliases.get(override.alias) if model else None
-        if said is not None and said.version == override.version:
-            self._ledger.end_override(override.id, view.at, "decided: git says the same", revision=view.declaration.revision)
+        there = model is not None and model.observed is not None and model.observed.aliases.get(override.alias)
+        if said is not None and said.override is not None:
+            self._ledger.end_override(override.id, view.at, f"replaced by the override of record {said.override.id}")
+        elif said is not None and said.version == override.version:
+            revision = view.declaration.revision if there == override.version else None
+            self._ledger.end_override(override.id, view.at, "decided: git says the same", revision=revision)
         elif not override.in_force(view.at):
             self._ledger.end_override(override.id, view.at, "expired: nobody decided in time, and git's word counts again")
         else:
@@ -181,7 +188,7 @@ class Reconciler:
     def _fact(self, change: Change, toward: Toward) -> NewRecord:
         what, decision = change.difference, change.decision
         override = what.intent.override if what.intent else None
-        commit = attribute(what, toward.declaration, toward.before, self._repository, self._documents)
+        commit = self._provenance.commit(what, toward.declaration)
         return NewRecord(
             at=self._clock.now(),
             kind=Kind.CHANGE,
@@ -197,7 +204,16 @@ class Reconciler:
             outcome=Outcome.INTENDED,
             reason=_reason(change, commit.subject if commit else None) + _gone_past(decision),
             cause=what.cause.value,
+            review=self._review(commit, decision),
         )
+
+    def _review(self, commit: Commit | None, decision: Decision | None) -> Mapping[str, Any] | None:
+        """The pull request that brought the commit. It is worth a question, and no change waits for the answer."""
+        known = decision.evidence.origin if decision and decision.evidence else None
+        if isinstance(known, Origin):
+            return known.as_json()
+        found = self._provenance.brought(commit) if commit else None
+        return found.as_json() if isinstance(found, Origin) else None
 
 
 def _reason(change: Change, subject: str | None) -> str:

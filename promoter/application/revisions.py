@@ -25,6 +25,7 @@ class Refreshed:
 
 
 _NOTHING: frozenset[str] = frozenset()
+_SHOWN = 5
 _LOCK = "/revisions"  # no model can have this name
 
 
@@ -49,7 +50,6 @@ class Revisions:
         self._locks = locks
         self._lock = RLock()
         self._in_force: Declaration | None = None
-        self._before: str | None = None
         self._head: str | None = None
         self._refused: str | None = None
         self._elsewhere: str | None = None
@@ -60,11 +60,6 @@ class Revisions:
     def in_force(self) -> Declaration | None:
         """The declaration that reconcile works towards; None before the first good revision."""
         return self._in_force
-
-    @property
-    def before(self) -> str | None:
-        """The revision that was in force before, as far as it is known."""
-        return self._before
 
     @property
     def refused(self) -> str | None:
@@ -127,11 +122,14 @@ class Revisions:
         except Faults as faults:
             return self._refuse(head, str(faults))
         last = self._in_force or self._last_good(head)
+        unsigned = self._unsigned(last, declaration)
+        if unsigned:
+            return self._refuse(head, unsigned)
         models = None if last is None else affected(last, declaration)
         too_much = self._over_limit(last, declaration, models)
         if too_much:
             return self._refuse(head, too_much)
-        self._put_in_force(declaration, last)
+        self._put_in_force(declaration)
         self.announce(models)
         return Refreshed(declaration, models)
 
@@ -140,15 +138,27 @@ class Revisions:
         with self._alone():
             if self._in_force is not base:
                 return
-            if self._ledger.last_revision(RevisionState.APPLIED) == base.revision:
-                self._put_in_force(declaration, base)
+            if self._ledger.last_revision(RevisionState.APPLIED) == base.revision and not signed_only(base, declaration):
+                self._put_in_force(declaration)
             else:
                 self._refresh()
 
-    def _put_in_force(self, declaration: Declaration, last: Declaration | None) -> None:
+    def unsigned(self, declaration: Declaration) -> str | None:
+        """Why `promoter apply` may not carry that revision out, where commits have to be signed; None: it may."""
+        return self._unsigned(self._in_force or self._last_good(declaration.revision), declaration)
+
+    def _unsigned(self, last: Declaration | None, declaration: Declaration) -> str | None:
+        """Why the head may not be in force, where commits have to be signed; None: it may, or it was before the restart.
+
+        The revision in force decides as well: whoever switches it off has to sign that.
+        """
+        if declaration.revision is None or self._ledger.last_revision(RevisionState.APPLIED) == declaration.revision:
+            return None
+        return refusal_of(self._repository, last, declaration)
+
+    def _put_in_force(self, declaration: Declaration) -> None:
         if declaration.revision:
             self._ledger.mark_revision(declaration.revision, RevisionState.APPLIED, self._clock.now())
-        self._before = last.revision if last else None
         self._in_force, self._head, self._refused = declaration, declaration.revision, None
 
     def _refuse(self, head: str, why: str) -> Refreshed:
@@ -182,6 +192,26 @@ class Revisions:
         if last is not None and not prunes and declaration.changed_statements(last) <= few:
             return None
         return self._survey(declaration, models).plan.refused
+
+
+def signed_only(*declarations: Declaration | None) -> bool:
+    """Whether one of these revisions asks for signed commits."""
+    return any(each.desired.document.safety.require_signed_commits for each in declarations if each)
+
+
+def refusal_of(repository: Repository, last: Declaration | None, declaration: Declaration) -> str | None:
+    """Why a revision may not follow the last good one, where commits have to be signed; None: it may."""
+    if declaration.revision is None or not signed_only(last, declaration):
+        return None
+    found = repository.unsigned(last.revision if last else None, declaration.revision)
+    if not found:
+        return None
+    told = [f"{each.revision[:10]} by {each.author}: {each.why}" for each in found[:_SHOWN]]
+    told += [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return (
+        f"`require_signed_commits` is set, and {len(found)} commits are not signed by a key in signers/: {'; '.join(told)}; "
+        "sign them, or take them back and commit the same with a signature"
+    )
 
 
 def _prunes(declaration: Declaration, name: str) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from promoter.application.decide import Decider, FreezeOverride, Scene, no_override
-from promoter.application.ports import Clock, Ledger, Registry
+from promoter.application.decide import Decider, Scene
+from promoter.application.ports import Clock, Copies, Ledger, Registry
+from promoter.application.provenance import NoProvenance, Provenance
 from promoter.application.sight import Sighter
+from promoter.application.sourcing import Holdings, Sourcing
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
@@ -74,6 +76,8 @@ class View:
     """What was seen of watched tags, and the ledger does not know yet."""
     spent: tuple[Override, ...] = ()
     """Overrides that are over: git says the same by now, or they have expired."""
+    holdings: Holdings = field(default_factory=dict)
+    """Who holds the aliases elsewhere that versions come from."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -95,6 +99,7 @@ class View:
             or view.news
             or any(view.intent.aliases[each.edit.alias].rotation == "commit" for each in view.proposals)
             or any(standing.checks for standing in view.guards)
+            or any(standing.missing for standing in view.standings)
         ) | {each.model for each in self.spent if each.model in self.models}
 
     @property
@@ -106,13 +111,21 @@ class View:
 class Surveyor:
     """Makes views. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock, override: FreezeOverride = no_override) -> None:
-        """Takes the ports that it reads; `override` asks git about freezes."""
+    def __init__(
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        clock: Clock,
+        provenance: Provenance | None = None,
+        copies: Copies | None = None,
+    ) -> None:
+        """Takes the ports that it reads. No `provenance`: nothing is committed yet; no `copies`: nothing elsewhere is read."""
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
         self._sight = Sighter(ledger)
-        self._decide = Decider(registry, ledger, override)
+        self._decide = Decider(registry, ledger, provenance or NoProvenance())
+        self._sources = Sourcing(copies)
 
     def __call__(self, declaration: Declaration, names: Collection[str] | None = None, begun: datetime | None = None) -> View:
         """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
@@ -124,7 +137,8 @@ class Surveyor:
         known = self._ledger.last_known(names)
         compared = {name: compare(intent, observed.get(name), settled.get(name, {})) for name, intent in intents.items()}
         sight = self._sight(declaration, intents, observed, at)
-        decided = self._decide(Scene(declaration, intents, observed, compared, at, sight.known, begun))
+        holdings = self._sources(intents.values())
+        decided = self._decide(Scene(declaration, intents, observed, compared, at, sight.known, begun, holdings))
         by_model: dict[str, list[Change]] = {}
         for change in decided.changes:
             by_model.setdefault(change.difference.model, []).append(change)
@@ -147,7 +161,7 @@ class Surveyor:
         desired = declaration.desired
         plan = make_plan(declaration.revision, decided.changes, compared.values(), desired.document.safety, desired.managed)
         spent = tuple(each for each in overrides if each not in _standing_in(intents))
-        return View(at, declaration, views, plan, _unstated(intents, settled), sight.new, spent)
+        return View(at, declaration, views, plan, _unstated(intents, settled), sight.new, spent, holdings)
 
 
 def _intents(

@@ -30,6 +30,8 @@ class Health:
         """All is well as long as nobody says otherwise."""
         self.checked: datetime | None = None
         """When the registry was last looked at."""
+        self.elsewhere: Mapping[str, str] = {}
+        """Other registries that versions come from, and that cannot be read: nothing here waits for them."""
         self._failed: dict[str, OutsideError] = {}
         self._lock = Lock()
 
@@ -160,6 +162,7 @@ class Watch:
         if view is None:
             return
         self._keep(view, whole=True)
+        self.health.elsewhere = {each.trouble.what: each.trouble.message for each in view.holdings.values() if each.trouble}
         due = view.restless | self._looker.unfinished()
         self.health.only(MODEL, due)
         for name in sorted(due):

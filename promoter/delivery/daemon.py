@@ -10,7 +10,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from promoter.adapters.queue import KeyedQueue, backoff
-from promoter.application.watch import GIT, REGISTRY, Watch
+from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
 from promoter.bootstrap import World
 from promoter.delivery.logs import configure
 from promoter.delivery.web.app import Parts, create_app
@@ -46,7 +46,10 @@ class Daemon:
         self.queue.start()
         self.queue.put(GIT, "start")
         self.queue.put(REGISTRY, "start")
-        for key, offset in ((GIT, 0.0), (REGISTRY, self._interval / 2)):
+        if self.watch.pulls:
+            self.queue.put(PULLS, "start")
+        polled = [(GIT, 0.0), (REGISTRY, self._interval / 2), *([(PULLS, self._interval / 4)] if self.watch.pulls else [])]
+        for key, offset in polled:
             self._scheduler.add_job(
                 self.queue.put,
                 "interval",

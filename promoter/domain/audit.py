@@ -75,6 +75,21 @@ class AuditRecord:
     decision: int | None = None
     hash: str | None = None
 
+    @property
+    def word(self) -> str:
+        """What kind of record it is, or how the change stands, in a word or two for people."""
+        if self.fact.kind is Kind.OVERRIDE:
+            return "override over" if self.intent else "override"
+        return (self.fact.outcome or self.fact.kind).value
+
+    @property
+    def told(self) -> str | None:
+        """Its reason for people; of the beginning of an override, until when it stands too."""
+        fact = self.fact
+        if fact.kind is Kind.OVERRIDE and self.intent is None and fact.until:
+            return f"until {fact.until:%Y-%m-%d %H:%M} UTC: {fact.reason}"
+        return fact.reason
+
     def as_json(self) -> dict[str, Any]:
         """The shape of `audit list --format json`."""
         fact = self.fact

@@ -124,10 +124,23 @@ def slips(document: CasesDocument, policy: Policy) -> Iterator[Slip]:
             if name not in policy.approvers.known:
                 said = f"`{name:.80}` is not in approvers.yaml"
                 yield Slip(("cases", index, "approvals", place), said, name, tuple(policy.approvers.known))
+        yield from _review_slips(("cases", index, "review"), case, policy)
         for alias in case.holders:
             if alias not in holders and alias != case.alias:
                 said = f"nothing in policy `{policy.name}` compares with the holder of `{alias:.80}`"
                 yield Slip(("cases", index, "holders", alias), said, alias, tuple(sorted(holders)))
+
+
+def _review_slips(path: Path, case: Case, policy: Policy) -> Iterator[Slip]:
+    """A pull request that no rule looks at, and members of teams that none names."""
+    if case.review is None:
+        return
+    if not policy.need.review:
+        yield Slip(path, f"no rule of policy `{policy.name}` looks at the review of a pull request")
+    for team in case.review.teams:
+        if policy.need.review and team not in policy.need.teams:
+            said = f"no rule of policy `{policy.name}` asks for the team `{team:.80}`"
+            yield Slip((*path, "teams", team), said, team, tuple(sorted(policy.need.teams)))
 
 
 def _name_slips(path: Path, called: str, known: Iterable[Target], policy: Policy, what: str = "rule") -> Iterator[Slip]:

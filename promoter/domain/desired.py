@@ -158,6 +158,8 @@ class AliasIntent:
     promote_from: PromoteFrom | None = None
     override: Override | None = None
     """What stands in for git's word until a pull request is decided; `version` and `hold` are its own then."""
+    said: AliasIntent | None = None
+    """With an override: what git itself says."""
 
     @property
     def stated(self) -> bool:
@@ -177,15 +179,18 @@ class ModelIntent:
     aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
 
     def overridden(self, overrides: Iterable[Override]) -> ModelIntent:
-        """With these in the place of what git says of their aliases; those that git itself says by now change nothing."""
+        """With these in the place of what git says of their aliases, of several the last.
+
+        One that git itself says by now changes nothing.
+        """
         aliases = dict(self.aliases)
-        for each in overrides:
-            said = aliases.get(each.alias)
+        for each in {each.alias: each for each in sorted(overrides, key=lambda one: one.id)}.values():
+            said = self.aliases.get(each.alias)
             if said is not None and said.version != each.version:
                 hold = Hold(reason=each.reason, by=each.by, until=each.until)
                 quarantine = said.quarantine | ({each.replaces} if each.replaces else set())
                 aliases[each.alias] = replace(
-                    said, version=each.version, absent=False, hold=hold, quarantine=quarantine, override=each
+                    said, version=each.version, absent=False, hold=hold, quarantine=quarantine, override=each, said=said
                 )
         return replace(self, aliases=aliases)
 
@@ -211,6 +216,18 @@ class DesiredState:
     def manages(self, name: str) -> bool:
         """Whether the model is listed or belongs to a family."""
         return name in self.listed or _family(self.document, name) is not None
+
+    def shared_hold(self, model: str, alias: str) -> Path | None:
+        """Where in the document `defaults` or a family holds that alias, should its own entry say nothing of a hold."""
+        family = _family(self.document, model)
+        layers: list[tuple[Path, SharedModel]] = [(("defaults",), self.document.defaults)]
+        layers += [(("families", self.document.families.index(family)), family)] if family else []
+        found: Path | None = None
+        for place, layer in layers:
+            said = layer.aliases.get(alias)
+            if said is not None and "hold" in said.model_fields_set:
+                found = (*place, "aliases", alias, "hold") if said.hold else None
+        return found
 
     @property
     def statements(self) -> Iterator[AliasIntent]:

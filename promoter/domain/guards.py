@@ -103,10 +103,14 @@ def earlier(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditR
     In good standing: Promoter put it there, toward git; or it was there when the ledger began. Not what somebody else put
     there past git.
     """
-    held = [each.fact.to_version for each in moves if each.fact.kind is Kind.CHANGE or each.fact.from_version is None]
-    latest_first = dict.fromkeys(each for each in reversed(held) if each is not None)
-    usable = (each for each in latest_first if each in observed.versions and observed.versions[each].ready)
+    usable = (each for each in in_good_standing(moves) if each in observed.versions and observed.versions[each].ready)
     return [each for each in usable if each != bad and each not in intent.quarantine]
+
+
+def in_good_standing(moves: Iterable[AuditRecord]) -> list[int]:
+    """Every version that held the alias in good standing, as `earlier` understands it, the latest first."""
+    held = [each.fact.to_version for each in moves if each.fact.kind is Kind.CHANGE or each.fact.from_version is None]
+    return list(dict.fromkeys(each for each in reversed(held) if each is not None))
 
 
 def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:

@@ -9,6 +9,9 @@ from typing import Literal
 
 from promoter.domain.metrics import Measurement
 
+SOURCE_TAG = "promoter.source."
+"""What the keys of the tags begin with that Promoter gives to a copy from another registry."""
+
 
 def is_copy(source: str | None) -> bool:
     """Whether a source is that of `copy_model_version`: `models:/NAME/VERSION`, not `models:/m-ID`."""
@@ -29,8 +32,11 @@ class ModelVersion:
 
     @property
     def copied(self) -> bool:
-        """Whether it is a copy of another version: its tags came along, and say nothing of this one."""
-        return is_copy(self.source)
+        """Whether it is a copy of another version: its tags came along, and say nothing of this one.
+
+        MLflow tells of copies within a registry, Promoter's own tags of those from another one.
+        """
+        return is_copy(self.source) or any(key.startswith(SOURCE_TAG) for key in self.tags)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 LASTS = timedelta(hours=24)
 """How long an override stands unless told otherwise; the longest is a week."""
@@ -23,6 +24,23 @@ class Override:
     reason: str
     by: str
     until: datetime
+
+    @property
+    def told(self) -> str:
+        """For people: what stands, until when, by whom, and why."""
+        return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the API: `id`, `version`, `replaces`, `since`, `until`, `by`, `reason`."""
+        return {
+            "id": self.id,
+            "version": self.version,
+            "replaces": self.replaces,
+            "since": self.at.isoformat(),
+            "until": self.until.isoformat(),
+            "by": self.by,
+            "reason": self.reason,
+        }
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired."""

@@ -29,6 +29,10 @@ class Cause(StrEnum):
     OVERRIDE = "override"
 
 
+_UNCOUNTED = (Cause.DRIFT, Cause.OVERRIDE)
+"""What the mass-change limit does not count."""
+
+
 class Gate(StrEnum):
     """What a change must pass: nothing, the alias's policy, or the readiness of a version that returns under a hold."""
 
@@ -215,7 +219,8 @@ def make_plan(
     """Put the parts in order, tell what is blocked, and hold the whole against the mass-change limit.
 
     `managed` is the number of aliases that git states something of. Drift does not count: putting back what git has said all
-    along is no new decision, and how much of it meets in one plan is a matter of chance.
+    along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person asked for
+    each of them by name.
     """
     ordered = tuple(sorted(changes, key=_safe_order))
     parts = tuple(compared)
@@ -230,7 +235,7 @@ def make_plan(
         blocked=tuple(sorted(blocked, key=lambda each: (each.model, each.alias or ""))),
         reported=tuple(each for part in parts for each in part.reported),
         refused=_refusal(
-            sum(change.allowed and change.difference.cause is not Cause.DRIFT for change in ordered), safety, managed
+            sum(change.allowed and change.difference.cause not in _UNCOUNTED for change in ordered), safety, managed
         ),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from promoter.domain.desired import Hold
-from promoter.domain.verdict import Decision, Finding
+from promoter.domain.verdict import Decision, Finding, Verdict
 
 REGISTRY_FILE = "registry.yaml"
 
@@ -28,6 +28,11 @@ class Aim(StrEnum):
     ROLL_BACK = "rollback"
     RELEASE = "release"
     ADOPT = "adopt"
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person asked for it."""
+        return self in (Aim.ROLL_BACK, Aim.RELEASE)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Proposal:
     def _body(self) -> list[str]:
         edit, decision = self.edit, self.decision
         if self.aim is Aim.RELEASE:
-            return [f"The hold on {edit.alias} is lifted: rotation may move it again."]
+            return [*([self.reason] if self.reason else []), f"The hold on {edit.alias} is lifted: rotation may move it again."]
         if self.aim is Aim.ADOPT:
             return ["Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay."]
         if self.aim is Aim.ROLL_BACK:
@@ -106,6 +111,7 @@ class Proposal:
         told = [f"Promoter-Aim: {self.aim}", f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}"]
         told += [f"Promoter-Version: {edit.version}"] if edit.version else []
         told += [f"Promoter-By: {' '.join(self.by.split())}"] if self.by else []
+        told += [f"Promoter-Reason: {' '.join(self.reason.split())}"] if self.reason and self.aim is Aim.RELEASE else []
         if decision is None or self.aim not in (Aim.ROTATE, Aim.GUARD):
             return told
         told += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.digest()}"]
@@ -115,8 +121,10 @@ class Proposal:
     def _why(self, decision: Decision) -> str:
         edit = self.edit
         under = f"policy `{decision.policy}`\n({decision.policy_digest}), as of {decision.at:%Y-%m-%dT%H:%M:%SZ}."
-        if edit.hold is None:
+        if edit.hold is None and decision.verdict is Verdict.PASS:
             return f"Version {edit.version} is the best candidate that passes {under}"
+        if edit.hold is None:
+            return f"Version {edit.version} is the best candidate. It waits for nothing but reviews under {under}"
         bad = ", ".join(f"v{each}" for each in edit.quarantine)
         return (
             f"Version {decision.version} no longer holds what the guards say of {under}\n{edit.hold.reason}.\n"
@@ -124,9 +132,18 @@ class Proposal:
         )
 
 
+def branches_of(model: str) -> str:
+    """What the names of the branches for that model begin with; those of another model of nearly that name do as well."""
+    return f"{PREFIX}{_plain(model)}/"
+
+
+def _plain(name: str) -> str:
+    return _PLAIN.sub("-", name).strip("-")[:_LENGTH] or "model"
+
+
 def branch_of(model: str, alias: str) -> str:
     """The one branch for proposals on that alias: readable, and another for every other pair of names."""
-    plain = "/".join(_PLAIN.sub("-", name).strip("-")[:_LENGTH] or "model" for name in (model, alias))
+    plain = f"{_plain(model)}/{_plain(alias)}"
     if plain == f"{model}/{alias}":
         return PREFIX + plain
     return f"{PREFIX}{plain}-{hashlib.sha256(f'{model}/{alias}'.encode()).hexdigest()[:_DIGITS]}"

@@ -7,31 +7,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from promoter.domain.desired import AliasIntent
-from promoter.domain.evaluate import rank_value
+from promoter.domain.evaluate import hinges_on_review, rank_value
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy import ANY, Policy
 from promoter.domain.proposal import Edit, Proposal
+from promoter.domain.sources import Holding, SourceVersion, sourced
 from promoter.domain.verdict import Decision, Finding, Verdict, all_of
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where rotation of one alias stands: a proposal, or the reason why there is none."""
+    """Where rotation of one alias stands: a proposal, or the reason why there is none.
+
+    `missing` is the version that is to be copied here before it can be judged.
+    """
 
     model: str
     alias: str
     reason: str
     proposal: Proposal | None = None
     decisions: tuple[Decision, ...] = ()
+    missing: SourceVersion | None = None
 
 
 @dataclass(frozen=True)
 class Search:
-    """The versions that rotation will judge; none: `reason` says why."""
+    """The versions that rotation will judge; none: `reason` says why, and `missing` what is to be copied first."""
 
     versions: tuple[int, ...] = ()
     reason: str = ""
+    missing: SourceVersion | None = None
 
 
 def search(
@@ -40,25 +46,40 @@ def search(
     observed: ObservedModel,
     stated: Mapping[str, AliasIntent],
     now: datetime,
+    holding: Holding | None = None,
 ) -> Search:
     """Which versions are candidates. `stated` is what git says of the model's aliases.
 
+    With `promote_from`, the candidate is the copy of what `holding` found there, whatever the policy says of candidates.
+
     Rotation refuses, in words, whatever it has no clear mandate for: a hold, a missing policy, an alias out of step.
     """
+    held = observed.aliases.get(intent.alias)
+    reason = _unmandated(intent, policy, held, now)
+    if reason is not None:
+        return Search(reason=reason)
+    candidates = policy.document.candidates if policy else None
+    if intent.promote_from or candidates is None:
+        found = sourced(intent, observed, holding)
+        return Search((found.candidate,) if found.candidate else (), found.reason, found.missing)
+    source = candidates.from_
+    return _newer(intent, observed, held) if source == ANY else _from_alias(intent, source, observed, stated, held)
+
+
+def _unmandated(intent: AliasIntent, policy: Policy | None, held: int | None, now: datetime) -> str | None:
+    """Why rotation leaves the alias alone, whatever there may be to choose from; None: it does not."""
     if intent.hold and intent.hold.in_force(now):
         until = f" until {intent.hold.until:%Y-%m-%d %H:%M %Z}" if intent.hold.until else ""
-        return Search(reason=f"held by {intent.hold.by}{until}: {intent.hold.reason}")
+        return f"held by {intent.hold.by}{until}: {intent.hold.reason}"
     if policy is None:
-        return Search(reason="rotation needs a policy, and the alias names none")
-    if policy.document.candidates is None:
-        return Search(reason=f"policy `{policy.name}` says no `candidates`")
+        return "rotation needs a policy, and the alias names none"
+    if policy.document.candidates is None and intent.promote_from is None:
+        return f"policy `{policy.name}` says no `candidates`"
     if intent.absent:
-        return Search(reason="git says that the alias must not exist")
-    held = observed.aliases.get(intent.alias)
+        return "git says that the alias must not exist"
     if intent.version is not None and held != intent.version:
-        return Search(reason=f"git says v{intent.version} and the registry {_version(held)}: that comes first")
-    source = policy.document.candidates.from_
-    return _newer(intent, observed, held) if source == ANY else _from_alias(intent, source, observed, stated, held)
+        return f"git says v{intent.version} and the registry {_version(held)}: that comes first"
+    return None
 
 
 def _newer(intent: AliasIntent, observed: ObservedModel, held: int | None) -> Search:
@@ -102,6 +123,12 @@ def obstacles(
         told.append(f"{intent.alias} is held by {intent.hold.by}: {intent.hold.reason}")
     if intent.rotation == "off":
         told.append(f"{intent.alias} does not rotate (`rotation: off`): a commit of registry.yaml moves it")
+    if intent.promote_from:
+        return (
+            told
+            if seen and seen.copied
+            else [*told, f"v{version} is no copy, and {intent.alias} gets copies only (`promote_from`)"]
+        )
     candidates = policy.document.candidates if policy else None
     if candidates is None:
         return told
@@ -114,17 +141,28 @@ def obstacles(
 
 
 def choose(intent: AliasIntent, policy: Policy, held: int | None, found: Mapping[int, Decision]) -> Standing:
-    """Of the candidates, each with what its policy found, propose the best by rank that passes; of equals the newest."""
-    judged = {number: _ranked(policy, decision) for number, decision in sorted(found.items())}
+    """Of the candidates, each with what its policy found, propose the best by rank that passes; of equals the newest.
+
+    A pull request is where reviews come from: with `rotation: pull-request`, one that waits for nothing else passes as well.
+    """
+    ranked = _ranked if intent.promote_from is None else _unrivalled
+    judged = {number: ranked(policy, decision) for number, decision in sorted(found.items())}
     decisions = tuple(judged.values())
-    passing = {number: decision for number, decision in judged.items() if decision.verdict is Verdict.PASS}
+    through = intent.rotation == "pull-request"
+    passing = {
+        number: decision
+        for number, decision in judged.items()
+        if decision.verdict is Verdict.PASS or (through and hinges_on_review(policy, decision))
+    }
     if not passing:
         latest = decisions[-1]
         others = f" (and {len(decisions) - 1} more)" if len(decisions) > 1 else ""
         return Standing(intent.model, intent.alias, f"v{latest.version}{others}: {latest.summary}", decisions=decisions)
     best = max(passing, key=lambda number: (_rank(policy, passing[number]) or 0.0, number))
     proposal = Proposal(Edit(intent.model, intent.alias, best), held, passing[best])
-    return Standing(intent.model, intent.alias, f"v{best} {passing[best].summary}", proposal, decisions)
+    passes = passing[best].verdict is Verdict.PASS
+    told = passing[best].summary if passes else f"waits for reviews only: {passing[best].summary}"
+    return Standing(intent.model, intent.alias, f"v{best} {told}", proposal, decisions)
 
 
 def _rank(policy: Policy, decision: Decision) -> float | None:
@@ -138,6 +176,11 @@ def _ranked(policy: Policy, decision: Decision) -> Decision:
         return decision
     findings = (*decision.findings, _unranked(policy, evidence))
     return replace(decision, findings=findings, verdict=all_of(finding.verdict for finding in findings))
+
+
+def _unrivalled(_policy: Policy, decision: Decision) -> Decision:
+    """As it is: there is one candidate, and nobody to compare it with."""
+    return decision
 
 
 def _unranked(policy: Policy, evidence: Evidence) -> Finding:

@@ -253,11 +253,15 @@ EDITS = st.builds(
     st.integers(1, 99),
     st.none() | st.sampled_from(HOLDS).map(Hold.model_validate) | st.builds(Hold, reason=st.just("\n'\"}: "), by=st.just("é")),
     st.just(()) | st.lists(st.integers(1, 12), max_size=3).map(tuple),
+    st.booleans(),
 )
 
 
 def intended(said: dict[str, Any], edit: Edit) -> dict[str, Any]:
     """What a file that said this is to say after the edit."""
+    there = said["models"].get(edit.model, {}).get("aliases", {}).get(edit.alias)
+    if edit.release and isinstance(there, dict):
+        there.pop("hold", None)
     model = said["models"].setdefault(edit.model, {})
     alias = model.setdefault("aliases", {}).get(edit.alias)
     entry = alias if isinstance(alias, dict) else {}
@@ -307,3 +311,26 @@ def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Edit)
     assert old.count("\r\n") == old.count("\n") or "\r" not in new
     assert parsed(result).changed_models(parsed(content)) <= {edit.model}
     assert YamlDocuments().edit(result, edit) == result
+
+
+@settings(deadline=None, max_examples=200)
+@given(registries())
+def test_a_release_takes_a_hold_away_and_nothing_else(content: bytes) -> None:
+    """Every alias that is held, in whatever style: all comments stay, those of the hold too, and every other byte."""
+    old = content.decode().removeprefix("\ufeff")
+    for model, entry in yaml.load(old, yaml.CSafeLoader)["models"].items():
+        for alias, said in entry.get("aliases", {}).items():
+            edit = Edit(model, alias, None, release=True)
+            result = YamlDocuments().edit(content, edit)
+            if not isinstance(said, dict) or "hold" not in said:
+                assert result == content
+                continue
+            new = result.decode().removeprefix("\ufeff")
+            meant = yaml.load(old, yaml.CSafeLoader)
+            del meant["models"][model]["aliases"][alias]["hold"]
+            assert yaml.load(new, yaml.CSafeLoader) == meant
+            assert all(old.count(comment) == new.count(comment) for comment in COMMENTS)
+            (start, end), span = changed_span(old, new), entry_span(old, edit)
+            assert span is not None
+            assert span[0] <= start <= end <= span[1]
+            assert YamlDocuments().edit(result, edit) == result

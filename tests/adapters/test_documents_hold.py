@@ -214,6 +214,125 @@ def test_an_edit_is_no_way_to_write_what_the_file_may_not_say() -> None:
             edited(MODEL + "      champion: 8\n", edit)
 
 
+RELEASED = Edit("fraud", "champion", None, release=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{version: 8, hold: {reason: x, by: y}, policy: p}  # c", "{version: 8, policy: p}  # c"),
+        ("{version: 8, hold: {reason: x, by: y} }", "{version: 8 }"),
+        ("{version: 8, hold: {reason: x, by: y},}", "{version: 8, }"),
+        ("{ hold: {reason: x, by: y} , version: 8}", "{ version: 8}"),
+        ("{hold: {reason: x, by: y}}", "{}"),
+        ("{hold: {reason: x, by: y}, quarantine: [9]}", "{quarantine: [9]}"),
+        (
+            "{version: 8, # a, b\n        hold: {reason: x, # i\n         by: y}, # w\n        policy: p}",
+            "{version: 8, # a, b\n        # i\n        # w\n        policy: p}",
+        ),
+        ("{version: 8, # a, b\n        hold: {reason: x, by: y}}", "{version: 8, # a, b\n        }"),
+        ("\n        version: 8\n        # why\n        hold: {reason: x, by: y}", "\n        version: 8\n        # why"),
+        ("\n        hold: {reason: x, by: y}\n\n        version: 8", "\n\n        version: 8"),
+        (" # k\n        hold: {reason: x, by: y} # t", " # k\n        {}\n        # t"),
+        (
+            (
+                "\n        version: 8\n        'hold': # why\n          reason: |- # x\n            long # no\n\n            # no\n"
+                "          by: '# no' # who\n          # end\n        rotation: commit"
+            ),
+            "\n        version: 8\n        # why\n        # x\n        # who\n          # end\n        rotation: commit",
+        ),
+        ("\n        ? hold\n        : {reason: x, by: y}\n        ? version\n        : 8", "\n        ? version\n        : 8"),
+        ("8", "8"),
+        ("absent", "absent"),
+        ("{version: 8, hold: null}", "{version: 8, hold: null}"),
+    ],
+)
+def test_a_release_takes_the_hold_away(old: str, new: str) -> None:
+    """In every style, with what people wrote beside it; where nothing holds the alias, nothing changes."""
+    before, after = (f"{MODEL}      champion: {each}\n      shadow: 1".replace(":  #", ": #") for each in (old, new))
+    assert edited(before, RELEASED) == after
+    assert edited(before.replace("\n", "\r\n"), RELEASED) == after.replace("\n", "\r\n")
+    assert edited("\ufeff" + before + "\n", RELEASED) == "\ufeff" + after + "\n"
+    assert edited(after, RELEASED) == after
+
+
+def test_a_hold_at_the_end_of_a_file_without_a_line_break_goes_with_its_line() -> None:
+    """The line break before it goes, so that the file still has none at its end."""
+    held = MODEL + "      champion:\n        version: 8\n        hold: {reason: x, by: y}"
+    assert edited(held, RELEASED) == MODEL + "      champion:\n        version: 8"
+    assert edited(held.replace("\n", "\r\n"), RELEASED) == (MODEL + "      champion:\n        version: 8").replace("\n", "\r\n")
+
+
+def test_a_release_and_a_version_in_one_go() -> None:
+    """The quarantine stays, and may grow; a new hold goes before a release."""
+    old = MODEL + "      champion:\n        version: 8\n        hold: {reason: x, by: y}\n        quarantine: [3]\n"
+    new = MODEL + "      champion:\n        version: 7\n        quarantine: [3, 8]\n"
+    assert edited(old, Edit("fraud", "champion", 7, None, (8,), release=True)) == new
+    held = edited(old, Edit("fraud", "champion", 8, HOLD, release=True))
+    assert (
+        YamlDocuments().parse({"registry.yaml": held.encode()}, None).desired.listed["fraud"].aliases["champion"].hold == HOLD
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "defaults: {aliases: {champion: {hold: {by: b, reason: r}}}}\nmodels: {fraud: {aliases: {champion: 8}}}\n",
+            (
+                "2:39: fraud@champion is held by `defaults`, with every alias that shares this hold "
+                "(take it out here, or write `hold: null` at the alias)"
+            ),
+        ),
+        (
+            (
+                "families: [{match: x*}, {match: f*, aliases: {champion: {hold: {by: b, reason: r}}}}]\n"
+                "models: {fraud: {aliases: {champion: {version: 8, hold: {by: me, reason: mine}}}}}\n"
+            ),
+            "2:64: fraud@champion is held by `families`, with every alias that shares this hold "
+            "(take it out here, or write `hold: null` at the alias)",
+        ),
+        (
+            "models: {fraud: {aliases: {champion: {hold: &h {by: b, reason: r}}, x: {hold: *h}}}}\n",
+            "2:45: fraud@champion is shared through an anchor (`&` or `*`) (edit the file by hand)",
+        ),
+        (
+            "models: {fraud: {aliases: {champion: &c {hold: {by: b, reason: r}}, x: *c}}}\n",
+            "2:38: fraud@champion is shared through an anchor (`&` or `*`) (edit the file by hand)",
+        ),
+        (
+            "models: {fraud: {aliases: {champion: {hold: {by: &b b, reason: r}}, x: {hold: {by: *b, reason: r}}}}}\n",
+            "2:45: fraud@champion cannot be released without changing something else (edit the file by hand)",
+        ),
+    ],
+)
+def test_a_hold_that_is_shared_is_not_released(text: str, fault: str) -> None:
+    """It says where the hold stands: taken away there, it would be gone for others too."""
+    with pytest.raises(Faults) as caught:
+        edited("version: 1\n" + text, RELEASED)
+    assert [str(found) for found in caught.value.faults] == [f"registry.yaml:{fault}"]
+
+
+def test_an_empty_hold_of_its_own_frees_an_alias_of_a_shared_one() -> None:
+    """As the refusal says; then there is nothing to release, and nothing changes."""
+    text = "version: 1\ndefaults: {aliases: {champion: {hold: {by: b, reason: r}}}}\n"
+    text += "models: {fraud: {aliases: {champion: {version: 8, hold: null}}}}\n"
+    assert edited(text, RELEASED) == text
+    assert (
+        YamlDocuments().parse({"registry.yaml": text.encode()}, None).desired.listed["fraud"].aliases["champion"].hold is None
+    )
+
+
+def test_an_edit_without_a_version_leaves_it() -> None:
+    """A quarantine can grow by itself; what must not exist has none."""
+    grow = Edit("fraud", "champion", None, None, (9,))
+    assert edited(MODEL + "      champion: 8\n", grow) == MODEL + "      champion: {version: 8, quarantine: [9]}\n"
+    assert edited(MODEL + "      champion: {rotation: commit}\n", grow).endswith("{rotation: commit, quarantine: [9]}\n")
+    assert edited(MODEL + "      shadow: 8\n", grow).endswith("      champion: {quarantine: [9]}\n")
+    with pytest.raises(Faults, match="5:17: fraud@champion is `absent`, and has neither a hold nor a quarantine"):
+        edited(MODEL + "      champion: absent\n", grow)
+
+
 REASONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).flatmap(
     lambda text: st.sampled_from([text, (text * 1_000)[:1_000]])
 )

@@ -14,8 +14,8 @@ import pytest
 from promoter.adapters.forges import gitlab_forms as forms
 from promoter.application.ports.forge import State, Status, StatusState
 from promoter.domain.faults import Refused, Unavailable
-from tests.forges.scene import BRANCH, Scene, hosted
 from tests.forges.faults import Answer, writing
+from tests.forges.scene import BRANCH, Scene, hosted
 from tests.forges.things import Hook
 
 

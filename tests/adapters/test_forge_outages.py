@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from promoter.adapters.forges.gitea import Gitea
 from promoter.adapters.forges.gitlab import GitLab
 from promoter.domain.faults import OutsideError, Refused, Unavailable
-from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
 from tests.forges.faults import Answer, writing
+from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
 
 
 @pytest.fixture(params=["gitlab", "gitea"])

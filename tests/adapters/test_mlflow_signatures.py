@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.mlflow import signatures as signatures_module
+from promoter.adapters.mlflow import reading as reading_module
 from promoter.adapters.mlflow.artifact import Flawed
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.adapters.mlflow.signatures import signature_of
@@ -115,10 +115,10 @@ def test_what_was_read_is_remembered_and_what_failed_is_tried_again(
     """Artifacts do not change; storage that does not answer may, and does not hold up a look for long."""
     make_version(mlflow_client, fresh_name)
     asked = evidenced(registry, fresh_name)
-    usual = signatures_module._IN_ALL
-    monkeypatch.setattr(signatures_module, "_IN_ALL", 0.0)
+    usual = reading_module._IN_ALL
+    monkeypatch.setattr(reading_module, "_IN_ALL", 0.0)
     assert registry.signatures(asked) == {(fresh_name, 1): Unread("MLmodel did not arrive within 0 s")}
-    monkeypatch.setattr(signatures_module, "_IN_ALL", usual)
+    monkeypatch.setattr(reading_module, "_IN_ALL", usual)
     assert registry.signatures(asked) == {(fresh_name, 1): None}
 
     mlflow_client.delete_model_version(fresh_name, "1")

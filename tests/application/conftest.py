@@ -10,10 +10,12 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.apply import Apply
+from promoter.application.ports import Forge
 from promoter.application.watch import GIT, REGISTRY, Watch
 from promoter.bootstrap import World
 from promoter.domain.audit import AuditRecord, RecordFilter, moved
 from promoter.settings import Settings
+from tests.application.fake_forge import FakeForge
 from tests.application.fakes import FakeClock, FakeRegistry, FakeRepository, FreeLocks
 
 POLICY = b"""version: 1
@@ -25,16 +27,20 @@ rules: [{metric: auc, beats: champion, by: 0.005}]
 class Office(World):
     """A world with handles on its fakes."""
 
-    def __init__(self, folder: Path, registry: FakeRegistry, repository: FakeRepository) -> None:
+    def __init__(
+        self, folder: Path, registry: FakeRegistry, repository: FakeRepository, forge: FakeForge | None = None
+    ) -> None:
         """A second office on the same folder and fakes is a restart, or another replica."""
         super().__init__(Settings(database_url=f"sqlite:///{folder / 'promoter.db'}"))
         self.mlflow, self.git, self.time, self.keys = registry, repository, FakeClock(), FreeLocks()
         self.registry, self.repository, self.clock, self.locks = registry, repository, self.time, self.keys
+        self.hub = forge or FakeForge(repository)
+        self.forge: Forge | None = self.hub
         self.folder = folder
 
     def another(self) -> Office:
         """The same world, seen by a process that has just started."""
-        return Office(self.folder, self.mlflow, self.git)
+        return Office(self.folder, self.mlflow, self.git, self.hub)
 
     def commit(self, models: str, head: str = "", subject: str = "By hand", **policies: bytes) -> str:
         """Somebody commits `registry.yaml` with those lines under `models`."""
@@ -73,6 +79,11 @@ class Office(World):
     def moves(self, alias: str = "champion", model: str = "m") -> list[tuple[int | None, int | None]]:
         """From and to of each move that the ledger has."""
         return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if moved(each)]
+
+    def propose(self, model: str = "m") -> bool:
+        """Look at the proposals of the model, as the daemon does."""
+        assert self.proposals is not None
+        return self.proposals.one(model)
 
     @property
     def apply(self) -> Apply:

@@ -1,20 +1,20 @@
-"""In-memory stand-ins for MLflow's registry and for the git repository; `test_contracts.py` holds them to the real ones."""
+"""In-memory stand-ins for MLflow's registry, the clock and the locks; `test_contracts.py` holds them to the real ones."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from promoter.application.ports import Commit, Evidenced, Key, Sources
-from promoter.domain.faults import Overtaken, Refused
+from promoter.application.ports import Evidenced, Key
+from promoter.domain.faults import Refused
 from promoter.domain.metrics import MetricRef, Series
 from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 from promoter.domain.verdict import Finding, Verdict
+from tests.application.fake_repository import START, FakeRepository
 
-START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+__all__ = ["START", "FakeClock", "FakeRegistry", "FakeRepository", "FreeLocks"]
 
 
 class FakeClock:
@@ -44,6 +44,7 @@ class FakeRegistry:
         self.all_logged_models: dict[Key, LoggedModel | Unread] = {}
         self.all_series: dict[Key, tuple[Series, ...]] = {}
         self.all_signatures: dict[Key, Signature | Unread] = {}
+        self.all_requirements: dict[Key, tuple[str, ...] | Unread] = {}
         self.loads: dict[Key, Loading] = {}
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
@@ -102,6 +103,11 @@ class FakeRegistry:
         self._called("signatures", frozenset(each.key for each in versions))
         return {each.key: self.all_signatures.get(each.key) for each in versions}
 
+    def requirements(self, versions: Collection[Evidenced]) -> Mapping[Key, tuple[str, ...] | Unread | None]:
+        """As the port says."""
+        self._called("requirements", frozenset(each.key for each in versions))
+        return {each.key: self.all_requirements.get(each.key) for each in versions}
+
     def loading(self, model: str, version: ModelVersion) -> Loading:
         """As the port says."""
         self._called("loading", model, version.number)
@@ -140,77 +146,6 @@ class FakeRegistry:
     def _called(self, *call: object) -> None:
         self.calls.append(call)
         self.on(str(call[0]))
-
-
-@dataclass
-class FakeRepository:
-    """A branch as a list of commits. `before_commit` is called once, before the next commit of Promoter's."""
-
-    history: list[tuple[Commit, dict[str, bytes]]] = field(default_factory=list)
-    before_commit: Callable[[], object] | None = None
-    trouble: Exception | None = None
-
-    def push(
-        self,
-        files: Mapping[str, bytes],
-        subject: str = "By hand",
-        author: str = "Ada <ada@example.org>",
-        trailers: Mapping[str, str] | None = None,
-    ) -> str:
-        """Somebody's commit on top; its revision."""
-        content = {**(self.history[-1][1] if self.history else {}), **files}
-        told = repr((len(self.history), subject, sorted(content.items()), [each.revision for each, _ in self.history[-1:]]))
-        revision = hashlib.sha1(told.encode()).hexdigest()
-        self.history.append((Commit(revision, author, START, subject, dict(trailers or {})), content))
-        return revision
-
-    @property
-    def head(self) -> str:
-        """The newest revision."""
-        return self.history[-1][0].revision
-
-    @property
-    def subjects(self) -> list[str]:
-        """Of every commit, oldest first."""
-        return [commit.subject for commit, _ in self.history]
-
-    def fetch(self) -> str:
-        """As the port says."""
-        if self.trouble:
-            raise self.trouble
-        return self.head
-
-    def read(self, revision: str) -> Sources:
-        """As the port says."""
-        return self.history[self._index(revision)][1]
-
-    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
-        """As the port says."""
-        known = {commit.revision for commit, _ in self.history}
-        first = self._index(base) + 1 if base in known and base else 0
-        touching = [
-            commit
-            for index, (commit, files) in enumerate(self.history[: self._index(head) + 1])
-            if index >= first and files.get(path) != (self.history[index - 1][1].get(path) if index else None)
-        ]
-        return touching if base in known else touching[-1:]
-
-    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
-        """As the port says."""
-        meddle, self.before_commit = self.before_commit, None
-        if meddle:
-            meddle()
-        if self.read(base).get(path) == content:
-            return base
-        if base != self.head:
-            raise Overtaken("git", "somebody else pushed first")
-        return self.push({path: content}, message.splitlines()[0], "Promoter <promoter@localhost>")
-
-    def _index(self, revision: str) -> int:
-        found = [index for index, (commit, _) in enumerate(self.history) if commit.revision == revision]
-        if not found:
-            raise Refused("git", f"commit {revision} is not known here")
-        return found[0]
 
 
 class FreeLocks:

@@ -73,7 +73,7 @@ def test_explains_what_matters_now(modelled: Office) -> None:
     assert candidate.subject == "m@champion would rotate to v2"
     assert candidate.decision is not None
     assert candidate.decision.verdict is Verdict.PASS
-    assert any("forge" in note for note in candidate.notes)
+    assert "rotation (pull-request): v2 passes champion" in candidate.notes
     modelled.commit("m: {aliases: {champion: {version: 1, policy: champion}, shadow: 1, free: {}}}")
     assert explained(modelled, "free").subject == "nobody holds m@free"
     modelled.mlflow.place("m", "shadow", 1)

@@ -78,6 +78,7 @@ def test_repository(some_repository: tuple[Repository, Push]) -> None:
     assert [commit.revision for commit in repository.commits(first, head, "registry.yaml")] == [second]
     assert repository.commits(head, head, "registry.yaml") == []
     assert [commit.subject for commit in repository.commits(None, head, "registry.yaml")] == ["Add m"]
+    assert [commit.subject for commit in repository.commits(None, head, "registry.yaml", last=9)][1:] == ["Add m"]
     assert repository.commit(head, "registry.yaml", b"version: 1\nmodels: {m: {}}\n", "Nothing") == head
     new = repository.commit(head, "registry.yaml", b"version: 1\nmodels: {n: {}}\n", "Rename\n\nBecause.")
     assert repository.fetch() == new
@@ -86,3 +87,41 @@ def test_repository(some_repository: tuple[Repository, Push]) -> None:
         repository.commit(head, "registry.yaml", b"version: 1\nmodels: {o: {}}\n", "Late")
     with pytest.raises(Refused):
         repository.read("0" * 40)
+
+
+def test_branches(some_repository: tuple[Repository, Push]) -> None:
+    """A branch of Promoter's moves by compare-and-swap, tells what it is for, merges, and goes."""
+    repository, push = some_repository
+    content = b"version: 1\nsafety: {max_changes: 3}\nfamilies: []\nmodels: {}\n"
+    push({"registry.yaml": content}, "Begin")
+    base = repository.fetch()
+    wanted = content.replace(b"models: {}", b"models: {m: {}}")
+    message = "Rotate\n\nBecause.\n\nPromoter-Aim: rotate\nPromoter-Model: m\n"
+    tip = repository.propose("promoter/m/champion", None, base, wanted, message)
+    assert repository.branches("promoter/") == {"promoter/m/champion": tip}
+    assert repository.branches("promoter/n/") == {}
+    assert repository.fetch() == base
+    said = repository.message(tip)
+    assert (said.revision, said.subject) == (tip, "Rotate")
+    assert said.trailers == {"Promoter-Aim": "rotate", "Promoter-Model": "m"}
+    assert repository.untouched(base, tip)
+    assert repository.read(tip)["registry.yaml"] == wanted
+    with pytest.raises(Overtaken):
+        repository.propose("promoter/m/champion", None, base, content, "Late")
+
+    push({"registry.yaml": content.replace(b"max_changes: 3", b"max_changes: 4")}, "Elsewhere in the file")
+    head = repository.fetch()
+    merged = repository.merge(head, tip)
+    assert (merged.conflicts, merged.changed) == ((), {"registry.yaml"})
+    assert merged.sources["registry.yaml"] == wanted.replace(b"max_changes: 3", b"max_changes: 4")
+    assert not repository.untouched(base, head)
+    push({"registry.yaml": content.replace(b"models: {}", b"models: {n: {}}")}, "At the same line")
+    assert repository.merge(repository.fetch(), tip).conflicts == ("registry.yaml",)
+
+    again = repository.propose("promoter/m/champion", tip, head, wanted, message)
+    assert repository.branches("promoter/m/") == {"promoter/m/champion": again}
+    with pytest.raises(Overtaken):
+        repository.discard("promoter/m/champion", tip)
+    repository.discard("promoter/m/champion", again)
+    repository.discard("promoter/m/champion", again)
+    assert repository.branches("promoter/") == {}

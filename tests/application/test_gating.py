@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from promoter.application.decide import no_override
 from promoter.domain.observed import Loading
 from tests.application.conftest import Office
 
@@ -106,11 +105,6 @@ def test_a_trailer_of_another_commit_overrides_nothing(frozen: Office) -> None:
 
 def _registry(champion: int, challenger: int) -> bytes:
     return f"version: 1\nmodels:\n  {STATED.format(champion, challenger)}\n".encode()
-
-
-def test_without_git_nothing_is_overridden() -> None:
-    """The command line without a repository."""
-    assert no_override(None, None) is None  # type: ignore[arg-type]
 
 
 LIMITED = b"""version: 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.domain.faults import Refused
+from promoter.domain.faults import Protected, Refused
 from tests.application.conftest import POLICY, Office
 
 NEWEST = b"""version: 1
@@ -133,6 +133,17 @@ n: {aliases: {champion: 1}}
     assert "shared through an anchor" in watch.health.trouble["registry.yaml"]
     with pytest.raises(Refused, match="edit the file by hand"):
         office.looker.one("m", "test")
+
+
+def test_a_branch_that_takes_no_pushes(rotated: Office) -> None:
+    """A person is told which word to write; drift is put back all the same."""
+    rotated.git.protected = True
+    with pytest.raises(Protected, match="write `rotation: pull-request` for m@champion"):
+        rotated.look()
+    rotated.mlflow.place("m", "champion", 2)
+    watch = rotated.converge()
+    assert rotated.aliases() == {"champion": 1}
+    assert "`rotation: commit` cannot write there" in watch.health.trouble["git"]
 
 
 def test_a_model_that_only_a_family_names(office: Office) -> None:

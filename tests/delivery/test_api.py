@@ -44,6 +44,7 @@ def test_models_are_listed_with_their_aliases(busy: Site) -> None:
         "status": "in step",
         "detail": "",
         "failing": "",
+        "override": None,
     }
     assert challenger["alias"] == "challenger"
     assert champion["last_change"]["outcome"] == "applied"
@@ -182,7 +183,14 @@ def test_alive_is_not_ready(site: Site) -> None:
     answer = site.ask("/readyz")
     assert (answer.status, answer.json) == (
         200,
-        {"ready": True, "revision": revision, "refused": None, "trouble": {}, "checked": "2026-11-23T18:00:00+00:00"},
+        {
+            "ready": True,
+            "revision": revision,
+            "refused": None,
+            "trouble": {},
+            "elsewhere": {},
+            "checked": "2026-11-23T18:00:00+00:00",
+        },
     )
     site.registry.error = Unavailable("MLflow", "gone")
     site.clock.ahead(minutes=1)

@@ -13,6 +13,8 @@ from rich.console import Console
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.documents.cases import read_cases
 from promoter.adapters.git.worktree import WorkTree
+from promoter.application.markdown.decision import decision_markdown
+from promoter.application.markdown.text import cell
 from promoter.delivery.cli import render
 from promoter.domain.evaluate import evaluate
 from promoter.domain.rules import KINDS
@@ -55,7 +57,7 @@ def test_the_tree(decision: Decision, width: int) -> None:
 
 def test_markdown(decision: Decision) -> None:
     """For pull requests."""
-    assert "\n".join(render.decision_markdown(decision)) + "\n" == (HERE / "decision.md").read_text()
+    assert "\n".join(decision_markdown(decision)) + "\n" == (HERE / "decision.md").read_text()
 
 
 def test_json(decision: Decision) -> None:
@@ -68,6 +70,6 @@ def test_json(decision: Decision) -> None:
 def test_markdown_takes_no_markup_from_outside(decision: Decision) -> None:
     """A tag's value, and a reason, are text on the page that a forge makes of it."""
     hostile = Finding("tag a present", Verdict.FAIL, "<img src=x>\x1b[2K", "present | <b>")
-    told = render.decision_markdown(replace(decision, findings=(hostile,)))[-1]
-    assert told == "- ✗ fail: `tag a present`, saw &lt;img src=x>\\x1b[2K, expected present | &lt;b>"
-    assert render.cell("a|b\n<i>\x1b") == "a\\|b &lt;i>\\x1b"
+    told = decision_markdown(replace(decision, findings=(hostile,)))[-1]
+    assert told == "- ✗ fail: `tag a present`, saw &lt;img src=x>\\\\x1b[2K, expected present | &lt;b>"
+    assert cell("a|b\n<i>\x1b") == "a\\|b &lt;i>\\\\x1b"

@@ -33,9 +33,9 @@ Evidence of 4 judgements: 4 as of now (MLflow).
 
 | MODEL@ALIAS | NOW | UNDER | WOULD BE | MOVES | TURNED DOWN | WOULD HAVE BLOCKED |
 | --- | --- | --- | --- | --- | --- | --- |
-| a\\|b@champion | v3 | champion | v2 | 1 | 1 | 1 of 2 promotions |
+| a\\|b@&#8203;champion | v3 | champion | v2 | 1 | 1 | 1 of 2 promotions |
 
-### a\\|b@champion under champion
+### a\\|b@&#8203;champion under champion
 
 | VERSION | SINCE | UNTIL | REPLACED BY | EVIDENCE | WHY |
 | --- | --- | --- | --- | --- | --- |
@@ -47,8 +47,8 @@ tag state one_of [good]: good, one of [good]; loads: not replayed |
 
 | AT | MODEL@ALIAS | FROM | TO | BY | UNDER | EVIDENCE | RULES THAT DID NOT PASS |
 | --- | --- | --- | --- | --- | --- | --- | --- |
-| 2026-11-23 01:00 | a\\|b@champion | v2 | v3 | unknown | champion | as of now | \
-tag state one_of [good] is fail (saw &lt;b>\\x1b[31m, \
+| 2026-11-23 01:00 | a\\|b@&#8203;champion | v2 | v3 | unknown | champion | as of now | \
+tag state one_of [good] is fail (saw &lt;b>\\\\x1b[31m, \
 expected one of [good]) |
 
 ### Versions turned down, by rule

@@ -135,12 +135,12 @@ class MemoryRepository:
         """As in the port."""
         return next(files for commit, files in self.history if commit.revision == revision)
 
-    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
+    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
         """As in the port; every commit touches every file."""
         del path
         known = [commit for commit, _ in self.history]
         names = [commit.revision for commit in known]
-        start = names.index(base) + 1 if base in names else names.index(head)
+        start = names.index(base) + 1 if base in names else max(0, names.index(head) + 1 - last)
         return known[start : names.index(head) + 1]
 
     def commit(self, base: str, path: str, content: bytes, message: str) -> str:

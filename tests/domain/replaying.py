@@ -74,6 +74,7 @@ def record(at: float, candidate: VersionEvidence, policy: str = "d" * 64, past: 
 
 LOADS: dict[str, Any] = {"loads": True}
 APPROVAL: dict[str, Any] = {"approval": {"from": ["risk"]}}
+REVIEW: dict[str, Any] = {"review": {"at_least": 2}}
 BOUND: dict[str, Any] = {"tag": "ok", "equals": "yes", "bound": True}
 
 

@@ -266,6 +266,19 @@ def test_what_no_type_shows_is_a_slip() -> None:
     assert "metric val_auc beats champion" in found[1].known
 
 
+def test_a_review_that_nothing_looks_at_is_a_slip() -> None:
+    """And so is a team that no rule asks for, with those that one does."""
+    stated = case({}, review={"teams": {"acme/rsik": ["alice"], "acme/risk": ["bob"]}}, expect="pending")
+    document = CasesDocument(version=1, cases=(stated,))
+    (found,) = slips(document, policy({"review": {"from": ["acme/risk"]}}))
+    assert (found.path[2:], found.word, found.known) == (("review", "teams", "acme/rsik"), "acme/rsik", ("acme/risk",))
+    (found,) = slips(document, policy({"metric": "auc", "at_least": 1}))
+    assert (found.path[2:], found.message) == (
+        ("review",),
+        "no rule of policy `champion` looks at the review of a pull request",
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [

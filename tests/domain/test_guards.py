@@ -114,10 +114,6 @@ def test_what_somebody_put_there_past_git_is_no_place_to_return_to() -> None:
         (replace(INTENT, hold=Hold(reason="r", by="ada")), "held by ada: a person decides"),
         (replace(INTENT, version=3), "git and the registry are out of step: that comes first"),
         (replace(INTENT, rotation="off"), "`rotation: off`: a person decides"),
-        (
-            replace(INTENT, rotation="pull-request"),
-            "rotation by pull request needs a forge, which this version cannot talk to: a person decides",
-        ),
     ],
 )
 def test_when_nothing_is_proposed(intent: AliasIntent, told: str | None) -> None:
@@ -140,6 +136,6 @@ def test_the_proposal_puts_a_hold_and_a_quarantine() -> None:
         "Version 9 no longer holds what the guards say of policy `p`\n(d), as of 2026-11-23T12:02:00Z.\n"
         f"{reason}.\nThe hold keeps rotation away until a person lifts it; v9 is in quarantine.\n\n"
         f"Evidence:\n- fail: {RULE}: 0.8, expected at least 0.85\n\n"
-        "Promoter-Model: m\nPromoter-Alias: champion\nPromoter-Version: 7\nPromoter-Policy: p\n"
+        "Promoter-Aim: guard\nPromoter-Model: m\nPromoter-Alias: champion\nPromoter-Version: 7\nPromoter-Policy: p\n"
         f"Promoter-Decision: {proposal.decision.digest()}\n"
     )

@@ -85,9 +85,17 @@ def test_anybody_where_nobody_is_named() -> None:
 
 
 def test_a_team_is_no_account() -> None:
-    """An account cannot pass by having a team's name, and a team that nobody told of has no members."""
+    """An account cannot pass by having a team's name."""
     assert find(ASKED, origin("acme/risk", "carol")).value == "1 of 2 approve #12"
-    assert find({"from": ["acme/ml"]}, origin("alice")).verdict is Verdict.PENDING
+
+
+def test_a_team_that_cannot_be_read() -> None:
+    """Who is in it is not known, so that too few is no answer; where others are enough, it does not matter."""
+    asked = {"from": ["carol", "acme/ml"]}
+    found = find(asked, origin("alice"))
+    assert found.verdict is Verdict.ERROR
+    assert found.expected.endswith("and to know who is in acme/ml")
+    assert find(asked, origin("carol")).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,27 @@ def test_the_best_by_rank_that_passes_is_proposed(values: dict[int, float | None
     assert len(standing.decisions) == len(values)
 
 
+@pytest.mark.parametrize(
+    ("rotation", "auc", "proposed", "reason"),
+    [
+        ("pull-request", 0.9, 4, "v4 waits for reviews only: review at_least 1 is pending"),
+        ("commit", 0.9, None, "v4: review at_least 1 is pending"),
+        ("pull-request", 0.1, None, "v4: metric auc at_least 0.5 is fail"),
+        ("pull-request", None, None, "v4: metric auc at_least 0.5 is pending"),
+    ],
+)
+def test_reviews_come_from_the_pull_request(rotation: str, auc: float | None, proposed: int | None, reason: str) -> None:
+    """A candidate for which nothing but reviews is pending is proposed by pull request, and never committed."""
+    document = {"version": 1, "candidates": ANY, "rules": [{"metric": "auc", "at_least": 0.5}, {"review": {"at_least": 1}}]}
+    reviewed = Policy("champion", "d" * 64, PolicyDocument.model_validate(document))
+    run = Run("r", "FINISHED", {} if auc is None else {"auc": auc})
+    evidence = Evidence(NOW, VersionEvidence(4, run_id="r", run=run), model="fraud")
+    decision = evaluate(reviewed, "fraud", "champion", evidence)
+    standing = choose(replace(INTENT, rotation=rotation), reviewed, 2, {4: decision})
+    assert (standing.proposal.edit.version if standing.proposal else None) == proposed
+    assert standing.reason.startswith(reason)
+
+
 def test_the_commit_says_what_why_and_on_which_evidence() -> None:
     """The whole message, compared."""
     proposal = chosen({3: 0.7, 4: 0.9}).proposal
@@ -131,6 +152,7 @@ def test_the_commit_says_what_why_and_on_which_evidence() -> None:
         "Version 4 is the best candidate that passes policy `champion`\n"
         f"({'d' * 64}), as of 2026-11-23T12:00:00Z.\n\n"
         "Evidence:\n- pass: metric auc at_least 0.5: 0.9, expected at least 0.5\n\n"
-        "Promoter-Model: fraud\nPromoter-Alias: champion\nPromoter-Version: 4\nPromoter-Policy: champion\n"
+        "Promoter-Aim: rotate\nPromoter-Model: fraud\nPromoter-Alias: champion\nPromoter-Version: 4\n"
+        "Promoter-Policy: champion\n"
         f"Promoter-Decision: {proposal.decision.digest()}\n"
     )

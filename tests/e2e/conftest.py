@@ -11,8 +11,10 @@ import pytest
 
 from promoter.demo.servers.git import GitRemote
 from promoter.demo.servers.mlflow import MlflowServer
+from tests.e2e.hosted_stage import HostedStage
 from tests.e2e.proxy import Proxy
 from tests.e2e.stage import Stage
+from tests.forges.scene import KINDS, hosted
 
 MakeStage = Callable[..., Stage]
 
@@ -50,3 +52,15 @@ def proxy(mlflow_server: MlflowServer) -> Iterator[Proxy]:
 def behind(make_stage: MakeStage, proxy: Proxy) -> Stage:
     """A stage whose Promoters reach MLflow through the proxy."""
     return make_stage("behind", uri=proxy.url)
+
+
+@pytest.fixture(params=KINDS)
+def hosted_stage(
+    request: pytest.FixtureRequest, mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path
+) -> Iterator[HostedStage]:
+    """A stage on a hosted forge, of each kind in turn."""
+    with hosted(request.param, tmp_path) as scene:
+        stage = HostedStage(tmp_path, scene, mlflow_client, mlflow_server.uri)
+        yield stage
+        for daemon in stage.daemons:
+            daemon.kill()

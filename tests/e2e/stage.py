@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.watch import GIT, REGISTRY, Watch
+from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
 from promoter.bootstrap import World
 from promoter.demo.servers.git import GitRemote
 from promoter.demo.servers.mlflow import free_port
@@ -247,7 +247,7 @@ class Daemon:
 def converge(world: World) -> Watch:
     """Do what a daemon does after its start, until nothing is left to do; what it watches with."""
     watch = world.watch(lambda _: 0.0)
-    waiting: deque[str] = deque([GIT, REGISTRY])
+    waiting: deque[str] = deque([GIT, REGISTRY, *([PULLS] if watch.pulls else [])])
     watch.put = lambda key, _trigger: None if key in waiting else waiting.append(key)
     for _ in range(200):
         if not waiting:

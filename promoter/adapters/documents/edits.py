@@ -1,4 +1,4 @@
-"""Edits `registry.yaml`: an alias gets a version, a hold, and versions in quarantine, and nothing else changes.
+"""Edits `registry.yaml`: an alias gets a version, a hold, and versions in quarantine, or is released, and nothing else changes.
 
 Nothing is trusted: the result is parsed again, and must say what the file said before with exactly that change.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from promoter.adapters.documents.nodes import Mapping, Node, Scalar, Sequence
 from promoter.adapters.documents.reading import Tree, read_tree, understood
+from promoter.adapters.documents.release import BY_HAND, released
 from promoter.adapters.documents.splice import (
     STEP,
     Block,
@@ -24,17 +25,17 @@ from promoter.adapters.documents.splice import (
     rewritten,
     spliced,
 )
-from promoter.domain.desired import Hold
+from promoter.domain.desired import ABSENT, Hold
 from promoter.domain.faults import Fault, Faults
 from promoter.domain.names import alias_name, model_name
 from promoter.domain.proposal import REGISTRY_FILE, Edit
-
-BY_HAND = "edit the file by hand"
 
 
 def edited(content: bytes, edit: Edit) -> bytes:
     """The file with the edit in it. Raises `Faults` where it is faulty, or where that cannot be done safely."""
     _check_edit(edit)
+    if edit.release and not edit.hold:
+        content = released(content, edit)
     before = read_tree(REGISTRY_FILE, content)
     document, faults = understood(before)
     if faults:
@@ -82,23 +83,27 @@ class _Editing:
         if isinstance(alias, dict):
             aliases[self.edit.alias] = {**alias, **self._changes(alias)}
         else:
-            aliases[self.edit.alias] = self._entry()
+            aliases[self.edit.alias] = self._entry(alias)
         return {**value, "models": {**value["models"], self.edit.model: {**model, "aliases": aliases}}}
 
     def _changes(self, alias: dict[str, Any]) -> dict[str, Any]:
         """The values of a mapping that are to be others, or to be there."""
-        changes: dict[str, Any] = {"version": self.edit.version}
+        changes: dict[str, Any] = {"version": self.edit.version} if self.edit.version is not None else {}
         changes |= {"hold": self.hold} if self.hold else {}
         there = alias.get("quarantine", [])
         added = [number for number in dict.fromkeys(self.edit.quarantine) if number not in there]
         return changes | ({"quarantine": [*there, *added]} if added else {})
 
-    def _entry(self) -> object:
-        """An alias that is written anew: the short form, where that says it all."""
+    def _entry(self, there: object = None) -> object:
+        """An alias that is written anew: the short form, where that says it all. `there`: what it says in its short form."""
         changes = self._changes({})
-        return changes if len(changes) > 1 else self.edit.version
+        if self.edit.version is None and isinstance(there, int):
+            return {"version": there, **changes} if changes else there
+        return changes if changes.keys() != {"version"} else self.edit.version
 
     def _splices(self) -> Iterator[Splice]:
+        if not self._changes({}):
+            return
         path = ("models", self.edit.model, "aliases", self.edit.alias)
         node: Node = _root(self.tree)
         for depth, part in enumerate(path):
@@ -109,8 +114,10 @@ class _Editing:
             node = inside
         if isinstance(node.target, Mapping):
             yield from self._in_mapping(self._own_mapping(node))
-        elif node.value != self._entry():
-            yield replaced(self.text, self._own_scalar(node), self._entry())
+        elif self.edit.version is None and node.value == ABSENT:
+            raise self._refusal(node.start, "is `absent`, and has neither a hold nor a quarantine")
+        elif node.value != self._entry(node.value):
+            yield replaced(self.text, self._own_scalar(node), self._entry(node.value))
 
     def _added(self, node: Mapping, missing: tuple[str, ...]) -> Splice:
         """The alias, and what it stands in, where that is not there. A block, where a block holds it.
@@ -131,7 +138,7 @@ class _Editing:
         if not node.pairs:
             yield filled(node, changes)
             return
-        if "version" not in node.pairs:
+        if "version" in changes and "version" not in node.pairs:
             yield first(self.text, node, {"version": changes.pop("version")})
         missing = {key: changes.pop(key) for key in list(changes) if key not in node.pairs}
         for key, value in changes.items():

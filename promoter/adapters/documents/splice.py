@@ -66,14 +66,14 @@ def rewritten(text: str, node: Mapping, pairs: Pairs) -> Splice:
     if node.flow or not node.pairs:
         return Splice(node.start, node.end, flow(pairs))
     begin = node.first_key
-    line = _newline(text, begin) + " " * column(text, begin)
-    return Splice(begin, _last_character(text, node), line.join(f"{written(key)}: {flow(item)}" for key, item in pairs.items()))
+    line = newline(text, begin) + " " * column(text, begin)
+    return Splice(begin, last_character(text, node), line.join(f"{written(key)}: {flow(item)}" for key, item in pairs.items()))
 
 
 def first(text: str, node: Mapping, pairs: Pairs) -> Splice:
     """Pairs before those of a mapping that has some."""
     key = node.first_key
-    between = ", " if node.flow else _newline(text, key) + " " * column(text, key)
+    between = ", " if node.flow else newline(text, key) + " " * column(text, key)
     return Splice(key, key, _pairs(pairs) + between)
 
 
@@ -84,20 +84,20 @@ def filled(node: Mapping | Sequence, value: Pairs | list[int]) -> Splice:
 
 def last(text: str, node: Mapping, pairs: Pairs, step: int) -> Splice:
     """Pairs behind those of a mapping that has some. In a block, mappings become blocks too, `step` columns further in."""
-    end = _last_character(text, node)
+    end = last_character(text, node)
     if node.flow:
         return Splice(end, end, ", " + _pairs(pairs))
     end += len(_rest(text, end))
-    return Splice(end, end, _block(_newline(text, end), column(text, node.first_key), step, pairs))
+    return Splice(end, end, _block(newline(text, end), column(text, node.first_key), step, pairs))
 
 
 def appended(text: str, node: Sequence, items: list[int]) -> Splice:
     """Items behind those of a list that has some."""
-    end = _last_character(text, node)
+    end = last_character(text, node)
     if node.flow:
         return Splice(end, end, "".join(f", {item}" for item in items))
     end += len(_rest(text, end))
-    line = _newline(text, end) + " " * column(text, node.start)
+    line = newline(text, end) + " " * column(text, node.start)
     return Splice(end, end, "".join(f"{line}- {item}" for item in items))
 
 
@@ -106,14 +106,14 @@ def opened(text: str, node: Mapping, pairs: Pairs) -> Splice | None:
     begin = len(text[: node.start].rstrip(" "))
     if text[node.start : node.end] != "{}" or text[begin - 1] != ":" or _rest(text, node.end).strip():
         return None
-    line = text[_line_start(text, node.start) : node.start]
+    line = text[line_start(text, node.start) : node.start]
     indent = len(line) - len(line.lstrip(" "))
-    return Splice(begin, node.end, _block(_newline(text, node.end), indent + STEP, STEP, pairs))
+    return Splice(begin, node.end, _block(newline(text, node.end), indent + STEP, STEP, pairs))
 
 
 def column(text: str, index: int) -> int:
     """How many characters stand before it in its line."""
-    return index - _line_start(text, index)
+    return index - line_start(text, index)
 
 
 class Block(dict[str, Any]):
@@ -132,7 +132,7 @@ def _block(newline: str, indent: int, step: int, pairs: Pairs) -> str:
     return told
 
 
-def _last_character(text: str, node: Node) -> int:
+def last_character(text: str, node: Node) -> int:
     """Where the last value in a collection ends. The end of a block lies behind the comments and blank lines that follow it."""
     if isinstance(node, Collection) and (inside := _last_inside(node)):
         node = inside
@@ -147,7 +147,8 @@ def _last_inside(node: Collection) -> Node | None:
     return next(reversed(node.pairs.values()), None) if isinstance(node, Mapping) else None
 
 
-def _line_start(text: str, index: int) -> int:
+def line_start(text: str, index: int) -> int:
+    """Where the line of that character begins."""
     return max(text.rfind("\n", 0, index), text.rfind("\r", 0, index)) + 1
 
 
@@ -157,7 +158,7 @@ def _rest(text: str, index: int) -> str:
     return text[index : min(ends, default=len(text))]
 
 
-def _newline(text: str, index: int) -> str:
+def newline(text: str, index: int) -> str:
     """How the file ends its lines: this one, or where it is the last, the one before."""
     end = text.find("\n", index)
     end = end if end >= 0 else text.rfind("\n", 0, index)

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess  # nosec: only its exceptions and constants; GitPython starts the processes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -70,6 +70,11 @@ class Reply:
         """Standard output as text, without the space around it."""
         return self.out.decode("utf-8", "replace").strip()
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of standard output, parted by line feeds only: names of refs may have other breaks in them."""
+        return [line for line in self.out.decode("utf-8", "replace").split("\n") if line]
+
 
 class GitCommand:
     """Starts git in a folder, for one remote or for none. `timeout`: seconds after which a command is killed."""
@@ -82,10 +87,16 @@ class GitCommand:
         self._folder = folder
         self._environment = _environment(remote, timeout, config)
 
-    def run(self, *arguments: str, stdin: bytes | None = None, timeout: float | None = None) -> Reply:
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Run to its end. Any exit status is a reply. Raises `Unavailable` on timeout, `Refused` where git is not installed."""
         limit = timeout or self.timeout
-        with self._started(arguments, feed=stdin is not None) as process:
+        with self._started(arguments, feed=stdin is not None, variables=variables) as process:
             try:
                 out, err = process.communicate(stdin, limit)
             except subprocess.TimeoutExpired:
@@ -115,7 +126,9 @@ class GitCommand:
             return content
 
     @contextlib.contextmanager
-    def _started(self, arguments: tuple[str, ...], *, feed: bool) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(
+        self, arguments: tuple[str, ...], *, feed: bool, variables: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A git process in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails where git is not installed
         from git import Git, GitCommandNotFound
@@ -128,7 +141,7 @@ class GitCommand:
                 [*unset, git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
                 istream=subprocess.PIPE if feed else None,
                 as_process=True,
-                env=self._environment,
+                env=self._environment | dict(variables or {}),
                 start_new_session=True,
             )
         except GitCommandNotFound:

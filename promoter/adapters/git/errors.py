@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from promoter.adapters.git.command import Reply
 from promoter.adapters.git.remote import Remote
-from promoter.domain.faults import OutsideError, Overtaken, Refused, Unavailable
+from promoter.domain.faults import OutsideError, Overtaken, Protected, Refused, Unavailable
 
 _LIMIT = 300
 _READ_OR_WRITE = "set PROMOTER_GIT_TOKEN, or give a key, that may read and write this repository"
@@ -84,7 +84,15 @@ _CAUSES = (
 
 _PREAMBLE = re.compile(r"fatal: (unable to access '[^']*': )?")
 _OUTDATED = re.compile(r"stale info|fetch first|non-fast-forward|remote ref updated since checkout|needs force")
-_CONTESTED = re.compile(r"cannot lock ref|failed to (update|lock)|incorrect old value|reference already exists", re.IGNORECASE)
+_NEVER_BACK = "[remote rejected] (non-fast-forward)"
+_CONTESTED = re.compile(
+    r"cannot lock ref|failed to (update|lock)|incorrect old value|reference already exists"
+    r"|directory.file conflict|refname conflict",
+    re.IGNORECASE,
+)
+_PROTECTED = re.compile(r"declined|protected|pull request", re.IGNORECASE)
+"""GitHub, GitLab and Gitea say that a hook, or a rule, declined, and the words on the lines above say which. A house's own hook
+may mean something else; the branch of a pull request is then declined too, and that is told."""
 
 
 def known_failure(reply: Reply, remote: Remote) -> OutsideError | None:
@@ -108,11 +116,17 @@ def push_failure(reply: Reply, remote: Remote) -> OutsideError | None:
     reasons = [one_line(line.rpartition("\t")[2], remote) for line in lines if line.startswith("!\t")]
     if not reasons:
         return failure("push", reply, remote)
-    if _OUTDATED.search(reasons[0]):
+    if _OUTDATED.search(reasons[0]) and _NEVER_BACK not in reasons[0]:
         return overtaken()
-    if _CONTESTED.search(reasons[0] + reply.err):
+    if not _PROTECTED.search(reasons[0]) and _CONTESTED.search(reasons[0] + reply.err):
         return None
     return _rejection(reasons[0], reply, remote)
+
+
+def no_such_ref(reply: Reply, remote: Remote) -> Refused | None:
+    """The failure of fetching a ref by its name that the remote does not have."""
+    absent = re.search(r"couldn't find remote ref (.*)", reply.err)
+    return Refused("git", _cut(f"{remote.url}: there is no {one_line(absent[1], remote)}")) if absent else None
 
 
 def overtaken() -> Overtaken:
@@ -129,11 +143,14 @@ def _rejection(reason: str, reply: Reply, remote: Remote) -> OutsideError:
             f"{remote.url}: the branch is checked out there, and git does not change it under its user",
             "push to a bare repository, or set receive.denyCurrentBranch updateInstead in that one",
         )
+    if _NEVER_BACK in reason:
+        fix = "let this account make its own branches anew (receive.denyNonFastForwards, or the forge's rule for forced pushes)"
+        return Refused("git", f"{remote.url}: the remote does not let a branch be made anew", fix)
     if "unpack" in reason and "permission" not in reply.err.lower():
         return Unavailable("git", _cut(f"the remote could not store the commit: {said}"))
-    if "declined" in reason or "protected" in reason:
+    if _PROTECTED.search(reason):
         fix = "let this account push to the branch, or use rotation: pull-request"
-        return Refused("git", _cut(f"the remote declined the commit: {reason}: {said}"), fix)
+        return Protected("git", _cut(f"the remote declined the commit: {reason}: {said}"), fix)
     return Refused("git", _cut(f"the remote rejected the commit: {reason}: {said}"), _READ_OR_WRITE)
 
 

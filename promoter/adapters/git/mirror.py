@@ -1,4 +1,7 @@
-"""A bare copy of one branch in a cache folder: made whole or not at all, and made anew when it is damaged."""
+"""A bare copy of one branch in a cache folder: made whole or not at all, and made anew when it is damaged.
+
+Beside the branch it holds what was asked for of the remote's other refs, under `refs/promoter/`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ import contextlib
 import fcntl
 import glob
 import os
-import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from promoter.adapters.git.command import NO_CONFIGURATION, GitCommand, Reply
-from promoter.adapters.git.errors import failure, known_failure, one_line
+from promoter.adapters.git.errors import failure, known_failure, no_such_ref, one_line
+from promoter.adapters.git.names import full_revision, is_revision
 from promoter.adapters.git.remote import Remote
 from promoter.adapters.git.sources import (
     BLOB_LIMIT,
@@ -28,7 +31,6 @@ from promoter.adapters.git.sources import (
 )
 from promoter.domain.faults import Refused, Unavailable
 
-_REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
 _NO_REPOSITORY = f"--git-dir={os.devnull}"
@@ -36,13 +38,6 @@ _NO_REPOSITORY = f"--git-dir={os.devnull}"
 _LOCK_POLL_SECONDS = 0.02
 _FIRST_FETCH_FACTOR = 10
 """The first fetch brings the whole branch, and gets that many times the usual time."""
-
-
-def full_revision(revision: str) -> str:
-    """The revision itself. Raises `Refused` for anything but a full object id."""
-    if not _REVISION.fullmatch(revision):
-        raise Refused("git", f"{revision[:80]!r} is not a full commit id")
-    return revision
 
 
 class Mirror:
@@ -107,37 +102,42 @@ class Mirror:
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
 
-    def talk(self, *arguments: str, stdin: bytes | None = None) -> Reply:
-        """Run git on the mirror."""
-        return self._command.run(f"--git-dir={self._folder}", "--literal-pathspecs", *arguments, stdin=stdin)
+    def talk(self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None) -> Reply:
+        """Run git on the mirror, with further environment variables."""
+        start = (f"--git-dir={self._folder}", "--literal-pathspecs")
+        return self._command.run(*start, *arguments, stdin=stdin, variables=variables)
 
     def remote_head(self) -> str:
         """The branch's head on the remote, now. Raises `Refused` where the branch does not exist."""
-        reply = self._command.run(_NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, self._ref)
+        head = self.remote_refs(self._ref).get(self._ref)
+        if head is None:
+            raise Refused(
+                "git",
+                f"{self._remote.url}: there is no branch {self._branch}",
+                "push a first commit with registry.yaml to it, or name another branch",
+            )
+        return head
+
+    def remote_refs(self, *patterns: str) -> dict[str, str]:
+        """The remote's refs that fit one of the patterns, and some that end so, with what they lead to, now."""
+        reply = self._command.run(_NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, *patterns)
         if reply.status != 0:
             raise failure("ls-remote", reply, self._remote)
-        for line in reply.text.splitlines():
-            revision, _, name = line.partition("\t")
-            if name == self._ref:
-                return full_revision(revision)
-        raise Refused(
-            "git",
-            f"{self._remote.url}: there is no branch {self._branch}",
-            "push a first commit with registry.yaml to it, or name another branch",
-        )
+        lines = (line.partition("\t") for line in reply.lines)
+        return {name: full_revision(revision) for revision, _, name in lines}
 
     def head(self) -> str | None:
         """The branch's head as of the last fetch; None: nothing fetched yet, or nothing that can be relied on."""
         if self._doubted or not (self._folder / "HEAD").is_file():
             return None
         reply = self.talk("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
-        return reply.text if reply.status == 0 and _REVISION.fullmatch(reply.text) else None
+        return reply.text if reply.status == 0 and is_revision(reply.text) else None
 
     def follow(self, expected: str) -> str:
         """Fetch the branch, whose head on the remote was just `expected`; the head that came. Force-pushes are followed."""
         if self.head() is None:
             return self._rebuild(expected)
-        reply = self._fetch(self._folder, self._timeout)
+        reply = self._fetch(self._folder, self._timeout, self._itself)
         if reply.status != 0:
             known = known_failure(reply, self._remote)
             if isinstance(known, Unavailable):
@@ -146,20 +146,52 @@ class Mirror:
         self.tidy()
         return self.head() or self._rebuild(expected)
 
+    def bring(self, refspec: str) -> None:
+        """Fetch other refs of the remote, and drop what is gone there. Raises `Refused` where a ref by name is not there."""
+        if self.head() is None:
+            self._rebuild(self.remote_head())
+        reply = self._fetch(self._folder, self._timeout, refspec, "--prune")
+        if reply.status != 0:
+            known = known_failure(reply, self._remote)
+            if isinstance(known, Unavailable):
+                raise known
+            absent = no_such_ref(reply, self._remote)
+            if absent is not None:
+                raise absent
+            self._rebuild(self.remote_head())  # which fails alike where the mirror is not to blame
+            reply = self._fetch(self._folder, self._timeout, refspec, "--prune")
+            if reply.status != 0:
+                raise failure("fetch", reply, self._remote)
+        self.tidy()
+
+    def refs(self, under: str) -> dict[str, str]:
+        """The commits that the mirror's own refs under that name lead to, by the rest of their names."""
+        reply = self.talk("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", under)
+        fields = (line.split(" ", 2) for line in reply.lines)
+        return {name.removeprefix(f"{under}/"): revision for revision, kind, name in fields if kind == "commit"}
+
     def tidy(self) -> None:
         """Pack what has gathered, once it is much; never in the background, and no matter if it fails."""
         with contextlib.suppress(Unavailable):
             self.talk("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 
-    def _fetch(self, folder: Path, timeout: float) -> Reply:
+    def forget(self, under: str) -> None:
+        """Drop the mirror's own refs under that name. What they led to can be read for some days yet."""
+        self.talk("update-ref", "--stdin", stdin="".join(f"delete {under}/{name}\n" for name in self.refs(under)).encode())
+
+    @property
+    def _itself(self) -> str:
+        return f"+{self._ref}:{self._ref}"
+
+    def _fetch(self, folder: Path, timeout: float, refspec: str, *further: str) -> Reply:
         options = (
+            *further,
             "--quiet",
             "--no-tags",
             "--no-write-fetch-head",
             "--no-recurse-submodules",
             "--no-auto-maintenance",
         )
-        refspec = f"+{self._ref}:{self._ref}"
         return self._command.run(
             f"--git-dir={folder}", "fetch", *options, "--end-of-options", self._remote.url, refspec, timeout=timeout
         )
@@ -172,7 +204,7 @@ class Mirror:
         options = ("--quiet", "--bare", "--template=", f"--object-format={kind}", f"--initial-branch={self._branch}")
         reply = self._command.run("init", *options, "--end-of-options", str(fresh))
         if reply.status == 0:
-            reply = self._fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR)
+            reply = self._fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR, self._itself)
         if reply.status != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise failure("fetch", reply, self._remote)
@@ -219,6 +251,10 @@ class Mirror:
         """The contents of the files that Promoter reads, bounded, with one listing and one batch."""
         entries = [entry for entry in self.entries(revision, *TOP, f"{POLICIES}/") if is_source(entry.path)]
         within_bounds({entry.path: entry.size for entry in entries})
+        return self.contents(entries)
+
+    def contents(self, entries: Collection[Entry]) -> dict[str, bytes]:
+        """The contents of the files by path, each cut after the limit and one byte."""
         small = [entry for entry in entries if entry.size <= BLOB_LIMIT]
         reply = self.talk("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
         contents = batched(reply.out, small)

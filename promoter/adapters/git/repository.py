@@ -1,36 +1,34 @@
-"""The user's GitOps repository: a mirror to read from, and commits pushed by compare-and-swap."""
+"""The user's GitOps repository: a mirror to read from, and commits pushed by compare-and-swap.
+
+Here stand the calls, one at a time and each with the mirror held while it changes. What they do is in `history` (reading
+commits), `merging`, `writing` (making and pushing commits) and `signatures`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
 
-from promoter.adapters.git.errors import failure, overtaken, push_failure
-from promoter.adapters.git.mirror import Mirror, full_revision
+from promoter.adapters.git.history import History
+from promoter.adapters.git.merging import merge
+from promoter.adapters.git.mirror import Mirror
+from promoter.adapters.git.names import HEADS, branch_ref, fetchable_ref, full_revision, identity, tracked_path
 from promoter.adapters.git.remote import parse_remote
-from promoter.application.ports import Commit, Sources
-from promoter.domain.faults import Refused, Unavailable
+from promoter.adapters.git.signatures import Signatures
+from promoter.adapters.git.sources import REGISTRY
+from promoter.adapters.git.writing import Writer
+from promoter.application.ports import Commit, Merge, Sources, Unsigned
+from promoter.domain.faults import Protected, Refused
+from promoter.domain.proposal import PREFIX
 
-_BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)|\.$|/$))[^-./\x00-\x20\x7f~^:?*\[\\][^\x00-\x20\x7f~^:?*\[\\]*")
-_PATH = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[^/\"\x00-\x1f\x7f][^\"\x00-\x1f\x7f]*")
-_UNSIGNED = re.compile(r"[<>\x00-\x1f\x7f]")
-_DRAFT = "refs/promoter/draft"
-"""Where a commit stands until the remote has it. One name is enough: whoever writes it holds the mirror."""
-_HISTORY_LIMIT = 1_000
-_COMMIT = "%H%n%an <%ae>%n%ct%n%s%n%(trailers:only,unfold)"
-"""A line each, and one for each trailer: unfolding leaves no line break in a value, and commits end with NUL, which no message
-has. So nothing that a message says can pass for another field, another trailer or another commit."""
-_TRAILERS = 100
-_KEY_LENGTH = 100
-_VALUE_LENGTH = 1_000
+_BRANCHES = "refs/promoter/branches"
+_FETCHED = "refs/promoter/fetched"
+_FETCHED_LIMIT = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -46,17 +44,27 @@ class GitRepository:
         token: SecretStr | None = None,
         author: tuple[str, str] = ("Promoter", "promoter@localhost"),
         timeout: float = 60.0,
+        *,
+        signing_key: Path | None = None,
     ) -> None:
-        """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `Refused`."""
-        if len(branch) > 200 or not _BRANCH.fullmatch(branch):  # noqa: PLR2004  # git's file names end at 255
-            raise Refused("git", f"{branch[:80]!r} is not a branch name", "name a branch, such as main")
+        """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `Refused`.
+
+        `signing_key`: the file of an SSH private key that signs Promoter's own commits.
+        """
+        self._ref = branch_ref(branch)
         self._remote = parse_remote(url, token)
-        self._ref = f"refs/heads/{branch}"
+        self._author = identity(author)
         self._mirror = Mirror(mirror, self._remote, branch, timeout)
-        name, mail = (_UNSIGNED.sub("", part).strip() for part in author)
-        self._author = f"{name} <{mail}>"
+        self._history = History(self._mirror, self._remote)
+        self._writer = Writer(self._mirror, self._remote, self._author, signing_key)
+        self._signatures = Signatures(self._mirror, self._remote)
         self._lock = threading.RLock()
         self._forced = False
+
+    @property
+    def signs(self) -> bool:
+        """Whether it has a key to sign its commits with."""
+        return self._writer.signs
 
     def __repr__(self) -> str:
         """Address and branch; the address has no credentials in it."""
@@ -86,109 +94,117 @@ class GitRepository:
         with self._lock:
             return self._mirror.sources(full_revision(revision))
 
-    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
-        """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most.
-
-        Only the last one without a base, or with one that a rewritten history has dropped. Trailers are those of the commit's
-        own message, as git sees them (in its last paragraph): the last 100, values cut at 1,000 characters.
-        """
-        full_revision(head)
+    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
         with self._lock:
-            self._mirror.require(head)
-            known = base is not None and self._mirror.knows(full_revision(base))
-            span, count = (f"{base}..{head}", _HISTORY_LIMIT) if known else (head, 1)
-            options = (
-                "--first-parent",
-                "--no-color",
-                "--no-show-signature",
-                "--no-mailmap",
-                "--no-notes",
-                f"--max-count={count}",
-            )
-            reply = self._mirror.talk(
-                "log", "-z", *options, f"--format={_COMMIT}", "--end-of-options", span, "--", _tracked(path)
-            )
-            if reply.status != 0:
-                raise failure("log", reply, self._remote)
-        found = [_commit(text) for text in reply.out.decode("utf-8", "replace").split("\0") if text]
-        return found[::-1]
+            return self._history.commits(base, head, path, last)
+
+    def message(self, revision: str) -> Commit:
+        """One commit, of whichever branch that was fetched. Raises `Refused` for one that was not."""
+        with self._lock:
+            return self._history.message(revision)
+
+    def untouched(self, base: str, head: str) -> bool:
+        """Whether Promoter's own account, by name and mail, is author and committer of all that `head` has and `base` lacks."""
+        with self._lock:
+            return self._history.all_by(self._author, base, head)
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """The remote's branches whose names begin so, by name, as they are now, with their heads, which can then be read."""
+        ref = branch_ref(f"{prefix}x")[:-1]  # the prefix itself may end with a slash, as no branch does
+        with self._lock, self._mirror.held():
+            self._mirror.bring(f"+{ref}*:{_BRANCHES}/{prefix}*")
+            found = self._mirror.refs(_BRANCHES)
+        return {name: head for name, head in found.items() if name.startswith(prefix)}
+
+    def fetch_ref(self, ref: str) -> str:
+        """Fetch a branch by its ref, or `refs/pull/7/head`, `refs/merge-requests/7/head`; its head.
+
+        Raises `Refused` for any other ref, and for one that the remote does not have.
+        """
+        kept = hashlib.sha256(fetchable_ref(ref).encode()).hexdigest()  # no name of theirs can get into another's way
+        with self._lock, self._mirror.held():
+            if len(self._mirror.refs(_FETCHED)) >= _FETCHED_LIMIT:
+                self._mirror.forget(_FETCHED)
+            self._mirror.bring(f"+{ref}:{_FETCHED}/{kept}")
+            head = self._mirror.refs(_FETCHED).get(kept)
+        if head is None:
+            raise Refused("git", f"{ref} of {self._remote.url} is no commit")
+        return head
+
+    def merge(self, base: str, head: str) -> Merge:
+        """What merging `head` into `base` would give, as git merges. Nothing is written to the remote."""
+        with self._lock, self._mirror.held():
+            merged = merge(self._mirror, self._remote, base, head)
+            self._mirror.tidy()
+            return merged
+
+    def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
+        """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
+
+        `signatures` says which and by which keys. Raises `Refused` where ssh-keygen or gpg is needed and not installed.
+        """
+        with self._lock:
+            return self._signatures.unsigned(base, head)
 
     def commit(self, base: str, path: str, content: bytes, message: str) -> str:
         """Commit the file on top of `base` and push it, if the branch's head is still `base`; the new revision.
 
-        Content that `base` has already writes nothing, and returns `base`. Raises `Overtaken` where somebody pushed first.
+        Content that `base` has already writes nothing, and returns `base`. Raises `Overtaken` where somebody pushed first,
+        `Protected` where the remote's rules keep pushes from the branch.
         """
         full_revision(base)
         with self._lock, self._mirror.held():
-            present = self._mirror.entries(base, _tracked(path))
+            present = self._mirror.entries(base, tracked_path(path))
             if any(entry.path == path and entry.blob == _blob_id(content, len(base)) for entry in present):
                 return base
-            new = self._draft(base, path, content, message)
-            try:
-                self._push(base, new)
-            finally:
-                self._mirror.talk("update-ref", "-d", _DRAFT)
-            self._mirror.talk("update-ref", self._ref, new)
+            with self._writer.drafted(base, path, content, message) as new:
+                self._writer.push(self._ref, base, new)
+                self._mirror.talk("update-ref", self._ref, new)
             self._mirror.tidy()
             return new
 
-    def _draft(self, base: str, path: str, content: bytes, message: str) -> str:
-        """Write the commit into the mirror, without a checkout."""
-        text = (message.replace("\0", "").strip() or f"Change {path}").encode() + b"\n"
-        signed = f"{self._author} {int(time.time())} +0000"
-        head = f"commit {_DRAFT}\nmark :1\nauthor {signed}\ncommitter {signed}\ndata {len(text)}\n".encode()
-        change = f"from {base}\nM 100644 inline {path}\ndata {len(content)}\n".encode()
-        stream = b"".join((head, text, change, content, b"\n\nget-mark :1\ndone\n"))
-        reply = self._mirror.talk("fast-import", "--quiet", "--done", "--force", "--date-format=raw", stdin=stream)
-        if reply.status != 0:
-            raise failure("fast-import", reply, self._remote)
-        return full_revision(reply.text)
+    def propose(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
+        """Commit `registry.yaml` on top of `base`, and put that branch there; the new revision.
 
-    def _push(self, base: str, new: str) -> None:
-        lease = f"--force-with-lease={self._ref}:{base}"
-        options = ("--porcelain", "--no-verify", "--no-signed", "--no-follow-tags", "--recurse-submodules=no", lease)
-        reply = self._mirror.talk("push", *options, "--end-of-options", self._remote.url, f"{new}:{self._ref}")
-        if reply.status == 0:
-            return
-        fault = push_failure(reply, self._remote)
-        if fault is None:
-            moved = self._mirror.remote_head() != base
-            fault = overtaken() if moved else Unavailable("git", "the remote could not move the branch just now")
-        raise fault
+        Only if the branch's head still is `expected` (None: there is no such branch), else raises `Overtaken`. Raises
+        `Refused` for a branch that is not one of Promoter's own, and where another branch's name is in the way.
+        """
+        ref = self._own(branch)
+        for revision in (base, *([expected] if expected else [])):
+            full_revision(revision)
+        with self._lock, self._mirror.held():
+            self._mirror.require(base)
+            with self._writer.drafted(base, REGISTRY, content, message) as new:
+                self._move(ref, expected, new)
+                self._mirror.talk("update-ref", f"{_BRANCHES}/{branch}", new)
+            self._mirror.tidy()
+            return new
 
+    def discard(self, branch: str, expected: str) -> None:
+        """Delete that branch, if its head still is `expected`, else raises `Overtaken`. One that is gone is no error."""
+        ref = self._own(branch)
+        with self._lock, self._mirror.held():
+            self._move(ref, full_revision(expected), None)
+            self._mirror.talk("update-ref", "-d", f"{_BRANCHES}/{branch}")
 
-def _tracked(path: str) -> str:
-    """The path itself. Raises `Refused` for one that could not be a file of the repository."""
-    if not _PATH.fullmatch(path):
-        raise Refused("git", f"{path[:80]!r} is not the path of a file in the repository")
-    return path
+    def _own(self, branch: str) -> str:
+        """The ref of a branch for proposals. Raises `Refused` for any other."""
+        ref = branch_ref(branch)
+        if not branch.startswith(PREFIX) or ref == self._ref:
+            raise Refused("git", f"{branch!r} is not a branch for proposals", f"name one that begins with {PREFIX}")
+        return ref
+
+    def _move(self, ref: str, expected: str | None, new: str | None) -> None:
+        """Push a branch for proposals. Where that is protected as well, a pull request is no way out."""
+        try:
+            self._writer.push(ref, expected, new)
+        except Protected as fault:
+            fix = f"let this account make, change and delete branches that begin with {PREFIX}"
+            raise Refused("git", f"{ref.removeprefix(HEADS)}: {fault.message}", fix) from None
 
 
 def _blob_id(content: bytes, length: int) -> str:
     """The object id that git gives to the content, in a repository whose ids are that long."""
     kind = hashlib.sha256 if length == 64 else hashlib.sha1  # noqa: PLR2004  # the length of a SHA-256 in hex
     return kind(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _commit(text: str) -> Commit:
-    revision, author, seconds, subject, *trailers = text.lstrip("\n").split("\n")
-    return Commit(revision, author, _moment(seconds), subject, _trailers(trailers))
-
-
-def _moment(seconds: str) -> datetime:
-    """The time of a commit; the start of 1970 where it bears none that can be: anybody can write such a commit."""
-    try:
-        return datetime.fromtimestamp(int(seconds), UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime.fromtimestamp(0, UTC)
-
-
-def _trailers(lines: Sequence[str]) -> dict[str, str]:
-    """By key, as written; the last one of a key. A key longer than any that means something is left out."""
-    told = (line.partition(":") for line in [line for line in lines if line][-_TRAILERS:])
-    return {key: _shown(value) for key, colon, value in told if colon and len(key) <= _KEY_LENGTH}
-
-
-def _shown(value: str) -> str:
-    """Cut, and without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in value.strip()[:_VALUE_LENGTH])

@@ -12,6 +12,10 @@ REGISTRY = "registry.yaml"
 TOP = (REGISTRY, "approvers.yaml")
 """The files at the top level."""
 POLICIES = "policies"
+SIGNERS = "signers"
+"""The folder of the keys that sign commits. They say whom to believe, and are no part of what is declared."""
+WATCHED = (*TOP, POLICIES, SIGNERS)
+"""The files and folders that a change of what Promoter does has to go through."""
 BLOB_LIMIT = 5 * 2**20
 """Bytes of a file that are read; one more is, so that the parser sees that there is more, and says so."""
 TOTAL_LIMIT = 64 * 2**20
@@ -56,12 +60,12 @@ def regular_files(listing: bytes) -> list[Entry]:
     return entries
 
 
-def batched(output: bytes, entries: Collection[Entry]) -> dict[str, bytes] | None:
+def batched(output: bytes, entries: Collection[Entry], kind: str = "blob") -> dict[str, bytes] | None:
     """The contents in the output of `git cat-file --batch`, in the order of the entries; None where an object is missing."""
     contents, at = {}, 0
     for entry in entries:
         end = output.find(b"\n", at)
-        header = f"{entry.blob} blob {entry.size}".encode()
+        header = f"{entry.blob} {kind} {entry.size}".encode()
         if output[at:end] != header or len(output) < end + entry.size + 2:
             return None
         contents[entry.path] = output[end + 1 : end + 1 + entry.size]

@@ -55,6 +55,16 @@ class WorkTree:
         clean = listing.status == 0 and status.status == 0 and not status.out
         return head.text if clean and committed == self._sizes().keys() else None
 
+    def person(self) -> str | None:
+        """The name that git signs commits with here (`user.name`); None where it has none, or where there is no git."""
+        from promoter.adapters.git.command import GitCommand
+
+        try:
+            reply = GitCommand(self.root, timeout=_TIMEOUT_SECONDS, config=None).run("config", "--get", "user.name")
+        except OutsideError:
+            return None
+        return reply.text.strip() or None if reply.status == 0 else None
+
     def _sizes(self) -> dict[str, int]:
         return {path: size for path in self._candidates() if (size := self._size(path)) is not None}
 

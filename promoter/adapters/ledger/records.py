@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, except_, exists, func, insert, or_, select
 
-from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, among, among_all, records, same
+from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, OVERRIDE, among, among_all, records, same
 from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.faults import Refused
@@ -51,12 +51,13 @@ def insert_observed(connection: Connection, news: Iterable[NewRecord]) -> None:
 
 
 def not_yet_recorded(connection: Connection, news: Iterable[NewRecord]) -> list[NewRecord]:
-    """The first for each model and alias of which no record speaks."""
+    """The first for each model and alias of which no record speaks; that an override began says nothing of where it was."""
     firsts: dict[tuple[str, str], NewRecord] = {}
     for record in news:
         firsts.setdefault((record.model, record.alias), record)
     for condition in among(records.c.model, {model for model, _ in firsts}):
-        for known in _where(connection, select(records.c.model, records.c.alias).distinct(), condition):
+        known_ones = select(records.c.model, records.c.alias).where(~OVERRIDE).distinct()
+        for known in _where(connection, known_ones, condition):
             firsts.pop((known.model, known.alias), None)
     return list(firsts.values())
 

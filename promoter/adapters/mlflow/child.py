@@ -92,3 +92,13 @@ def _answer(reading: int) -> Mapping[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
+
+
+def ending(status: int) -> str:
+    """How a child ended that did not answer."""
+    if status >= 0:
+        return f"it ended with status {status} before it was done"
+    name = signal.Signals(-status).name
+    if name == "SIGXCPU":
+        return "it took too long"
+    return f"it was killed by {name}" + (", most likely for its use of memory" if name == "SIGKILL" else "")

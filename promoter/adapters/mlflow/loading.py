@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from promoter.adapters.mlflow import child
 from promoter.adapters.mlflow.artifact import DESCRIPTION, Flawed, bounded, flavors, parsed
 from promoter.adapters.mlflow.errors import refusal, scrubbed
+from promoter.adapters.mlflow.fetching import fetch, too_large
 from promoter.adapters.mlflow.memory import Memory
 from promoter.domain.observed import Loading, ModelVersion
 
@@ -29,7 +29,6 @@ SWITCHED_OFF = Loading("untried", "switched off by PROMOTER_LOAD_MODELS")
 _AT_ONCE = 2
 _REMEMBERED = 4_096
 _AGAIN_AFTER = 600.0  # seconds: what did not load may load once a library is installed, but not at every look
-_FETCH = ("-P", "-m", "promoter.adapters.mlflow.child_fetch")
 _LOAD = ("-I", str(Path(__file__).with_name("child_load.py")))
 _FORBID_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
@@ -54,7 +53,7 @@ class Loader:
         self._tracking_uri = tracking_uri
         self._bounds = bounds
         self._turns = BoundedSemaphore(_AT_ONCE)
-        self._too_large = Loading("untried", f"its artifact has more than {bounds.artifact} bytes")
+        self._too_large = Loading("untried", too_large(bounds.artifact))
         self._known: Memory[tuple[object, ...], Loading] = Memory(_REMEMBERED)
 
     def load(self, model: str, version: ModelVersion) -> Loading:
@@ -90,28 +89,8 @@ class Loader:
                 return Loading("failed" if flawed.certain else "untried", flawed.reason)
 
     def _fetched(self, location: str, folder: Path) -> Path:
-        """Where the artifact is on this machine. Raises `Flawed`."""
-        folder.mkdir()
         bounds = self._bounds
-        ask = {
-            "location": location,
-            "tracking_uri": self._tracking_uri,
-            "folder": str(folder),
-            "bytes": bounds.artifact,
-            "seconds": bounds.fetch_seconds,
-        }
-        ended = child.run(
-            _FETCH, ask, seconds=bounds.fetch_seconds, folder=folder, overgrown=lambda: _size(folder) > bounds.artifact
-        )
-        if _size(folder) > bounds.artifact:
-            raise Flawed(self._too_large.detail)
-        if ended.status is None:
-            raise Flawed(f"its artifact did not arrive within {bounds.fetch_seconds} s")
-        answer = ended.answer or {}
-        path = Path(str(answer.get("path") or folder.parent))
-        if "fault" in answer or not path.is_relative_to(folder):
-            raise Flawed(f"its artifact cannot be fetched: {answer.get('fault', _ending(ended.status))}")
-        return path
+        return fetch(location, self._tracking_uri, folder, seconds=bounds.fetch_seconds, limit=bounds.artifact)
 
     def _loaded(self, artifact: Path, folder: Path) -> Loading:
         home = folder / "home"
@@ -133,7 +112,7 @@ class Loader:
         detail = scrubbed(_ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp")))
         if outcome in ("loaded", "failed", "untried"):
             return Loading(outcome, detail)
-        return Loading("untried", _ending(ended.status))
+        return Loading("untried", child.ending(ended.status))
 
 
 def _flavors_of(artifact: Path) -> list[str]:
@@ -157,24 +136,3 @@ def _environment(home: Path) -> Mapping[str, str]:
     }
     forbid = os.environ.get(_FORBID_PICKLE)
     return given if forbid is None else {**given, _FORBID_PICKLE: forbid}
-
-
-def _size(folder: Path) -> int:
-    sizes = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            try:
-                sizes += Path(place, file).lstat().st_size
-            except OSError:
-                continue  # renamed or gone meanwhile
-    return sizes
-
-
-def _ending(status: int) -> str:
-    """How a child ended that did not answer."""
-    if status >= 0:
-        return f"it ended with status {status} before it was done"
-    name = signal.Signals(-status).name
-    if name == "SIGXCPU":
-        return "it took too long"
-    return f"it was killed by {name}" + (", most likely for its use of memory" if name == "SIGKILL" else "")

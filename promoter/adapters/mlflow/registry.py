@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+from promoter.adapters.mlflow.artifact import read_description, read_requirements
 from promoter.adapters.mlflow.convert import aliases_of, named, pages, version_of
 from promoter.adapters.mlflow.errors import address, is_absent, translated
 from promoter.adapters.mlflow.experiments import Experiments
@@ -15,9 +16,10 @@ from promoter.adapters.mlflow.histories import Histories
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, Bounds, Loader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader
 from promoter.adapters.mlflow.readiness import Readiness
+from promoter.adapters.mlflow.reading import ArtifactReader
 from promoter.adapters.mlflow.runs import RunReader
 from promoter.adapters.mlflow.series import SeriesReader
-from promoter.adapters.mlflow.signatures import SignatureReader
+from promoter.adapters.mlflow.signatures import signature_of
 from promoter.adapters.mlflow.transport import connect
 from promoter.application.ports import Evidenced, Key
 from promoter.domain.metrics import MetricRef, Series
@@ -36,9 +38,15 @@ Versions = dict[int, ModelVersion]
 class MlflowRegistry:
     """The port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
-    def __init__(self, tracking_uri: str, *, load_models: bool = True, bounds: Bounds | None = None) -> None:
-        """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs."""
+    def __init__(
+        self, tracking_uri: str, *, load_models: bool = True, bounds: Bounds | None = None, elsewhere: bool = False
+    ) -> None:
+        """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs.
+
+        `elsewhere`: another registry than Promoter's own.
+        """
         self._tracking_uri = tracking_uri
+        self._elsewhere = elsewhere
         self._load_models = load_models
         self._bounds = bounds or Bounds()
         self.address = address(tracking_uri)
@@ -76,6 +84,11 @@ class MlflowRegistry:
         """The signature in each version's `MLmodel` file."""
         with self._asking("read signatures"):
             return self._signatures.read(versions)
+
+    def requirements(self, versions: Collection[Evidenced]) -> Mapping[Key, tuple[str, ...] | Unread | None]:
+        """The lines of each version's `requirements.txt`."""
+        with self._asking("read requirements"):
+            return self._requirements.read(versions)
 
     def loading(self, model: str, version: ModelVersion) -> Loading:
         """What comes of loading the version; see `loading.py` for what is certain."""
@@ -115,7 +128,7 @@ class MlflowRegistry:
 
     @cached_property
     def _client(self) -> Any:
-        return connect(self._tracking_uri)
+        return connect(self._tracking_uri, elsewhere=self._elsewhere)
 
     @cached_property
     def _experiments(self) -> Experiments:
@@ -138,8 +151,16 @@ class MlflowRegistry:
         return SeriesReader(self._runs, self._logged_models, self._histories)
 
     @cached_property
-    def _signatures(self) -> SignatureReader:
-        return SignatureReader(self._client, self._tracking_uri, self.address)
+    def _signatures(self) -> ArtifactReader[Signature]:
+        uri, server = self._tracking_uri, self.address
+        return ArtifactReader(
+            self._client, lambda location, seconds: signature_of(read_description(location, uri, server, seconds))
+        )
+
+    @cached_property
+    def _requirements(self) -> ArtifactReader[tuple[str, ...]]:
+        uri, server = self._tracking_uri, self.address
+        return ArtifactReader(self._client, lambda location, seconds: read_requirements(location, uri, server, seconds))
 
     @cached_property
     def _loader(self) -> Loader:

@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import SECONDS, Flawed, read_description
-from promoter.adapters.mlflow.errors import refusal
-from promoter.adapters.mlflow.memory import Memory
-from promoter.application.ports import Evidenced, Key
-from promoter.domain.observed import Signature, Unread
+from promoter.adapters.mlflow.artifact import Flawed
+from promoter.domain.observed import Signature
 
-_THREADS = 8
-_IN_ALL = 180.0  # seconds for one call, however many versions: storage that hangs must not hold up a look
-_REMEMBERED = 4_096
 _DEPTH = 30
 _NOT_UNDERSTOOD = "its signature is not one that Promoter understands"
 _SPECIAL = frozenset('.[]{}"')
-
-Remembered = tuple[Signature | None]
-"""What was read; of a model without a signature that it has none."""
-
-
-class SignatureReader:
-    """Signatures by version. Artifacts do not change: what was read once is remembered, what failed is tried again."""
-
-    def __init__(self, client: Any, tracking_uri: str, server: str) -> None:
-        """`client` is an `MlflowClient`."""
-        self._client = client
-        self._tracking_uri = tracking_uri
-        self._server = server
-        self._read: Memory[tuple[object, ...], Remembered] = Memory(_REMEMBERED)
-
-    def read(self, versions: Collection[Evidenced]) -> dict[Key, Signature | Unread | None]:
-        """By version; None where it has none. Raises what MLflow raises, but for what concerns a single one of them."""
-        deadline = time.monotonic() + _IN_ALL
-        with ThreadPoolExecutor(_THREADS) as pool:
-            found = pool.map(lambda each: self._one(each, deadline), versions)
-            return {each.key: signature for each, signature in zip(versions, found, strict=True)}
-
-    def _one(self, asked: Evidenced, deadline: float) -> Signature | Unread | None:
-        identity = (asked.model, asked.version.number, asked.version.created_at, asked.version.source)
-        remembered = self._read.get(identity)
-        if remembered is None:
-            try:
-                remembered = (self._signature(asked, deadline),)
-            except Flawed as flawed:
-                return Unread(flawed.reason)
-            self._read.put(identity, remembered)
-        return remembered[0]
-
-    def _signature(self, asked: Evidenced, deadline: float) -> Signature | None:
-        try:
-            location = self._client.get_model_version_download_uri(asked.model, str(asked.version.number))
-        except Exception as error:
-            refused = refusal(error)
-            if refused is None:
-                raise
-            raise Flawed(f"where its artifact is cannot be read: {refused}") from None
-        seconds = min(SECONDS, deadline - time.monotonic())
-        return signature_of(read_description(location, self._tracking_uri, self._server, seconds))
 
 
 def signature_of(description: Mapping[str, Any]) -> Signature | None:

@@ -22,6 +22,7 @@ _DEFAULTS = {
     "MLFLOW_HTTP_POOL_CONNECTIONS": "8",
     "MLFLOW_HTTP_POOL_MAXSIZE": "32",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Left to itself, MLflow takes over its own loggers and those of two libraries that the ledger uses as well.
     "MLFLOW_CONFIGURE_LOGGING": "false",
     # A control-plane daemon talks to the servers that it was given, and to nobody else: no usage data to MLflow's makers.
@@ -34,26 +35,31 @@ class _Switch:
     fresh_connections = False
 
 
-def prepare(tracking_uri: str) -> None:
-    """Set what MLflow reads from the environment (what the user has set stays), before MLflow is imported."""
+def prepare(tracking_uri: str, *, elsewhere: bool = False) -> None:
+    """Set what MLflow reads from the environment (what the user has set stays), before MLflow is imported.
+
+    `elsewhere`: it is not Promoter's own server, which alone decides how connections are kept.
+    """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # Each retry is a warning there; the failure that comes of them is reported once, by whoever asked.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    _Switch.fresh_connections = tracking_uri.lower().startswith("http://")
+    if not elsewhere:
+        _Switch.fresh_connections = tracking_uri.lower().startswith("http://")
 
 
-def connect(tracking_uri: str) -> Any:
+def connect(tracking_uri: str, *, elsewhere: bool = False) -> Any:
     """An `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` says it.
 
+    `elsewhere`: it is not Promoter's own server, and what that variable says is not for it.
     Raises `Refused` for an address that is none. Asks the server nothing yet.
     """
     require_address(tracking_uri)
-    prepare(tracking_uri)
+    prepare(tracking_uri, elsewhere=elsewhere)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri)
+    return MlflowClient(tracking_uri, tracking_uri if elsewhere else None)
 
 
 class FreshConnection:

@@ -1,5 +1,6 @@
 """What the use cases need of the world. Each port is implemented in one room of `adapters`."""
 
+from promoter.application.ports.copies import Copies
 from promoter.application.ports.forge import Comment, Draft, Forge, PullRequest, State, Status, StatusState
 from promoter.application.ports.ledger import Ledger
 from promoter.application.ports.machine import Clock, Locks
@@ -10,6 +11,7 @@ __all__ = [
     "Clock",
     "Comment",
     "Commit",
+    "Copies",
     "Documents",
     "Draft",
     "Evidenced",

@@ -54,6 +54,10 @@ class Registry(Protocol):
         """The signature in each version's artifact; None where it has none. What was read once is remembered."""
         ...
 
+    def requirements(self, versions: Collection[Evidenced]) -> Mapping[Key, tuple[str, ...] | Unread | None]:
+        """The lines of `requirements.txt` in each version's artifact; None where it has none. Remembered like signatures."""
+        ...
+
     def loading(self, model: str, version: ModelVersion) -> Loading:
         """Load the version's artifact in a process of its own, within a time limit. A success is remembered."""
         ...

@@ -50,6 +50,11 @@ class Unsigned:
 class Repository(Protocol):
     """The user's GitOps repository: one branch of one remote. Raises `Unavailable`, `Refused` or `Overtaken`."""
 
+    @property
+    def signs(self) -> bool:
+        """Whether Promoter's own commits bear a signature."""
+        ...
+
     def fetch(self) -> str:
         """Fetch the branch; the revision (full object id) of its head."""
         ...
@@ -58,8 +63,8 @@ class Repository(Protocol):
         """The files of that revision that Promoter reads, without a checkout."""
         ...
 
-    def commits(self, base: str | None, head: str, path: str) -> Sequence[Commit]:
-        """First-parent commits after `base` up to `head` that touch `path`, oldest first (only the last one without base)."""
+    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
         ...
 
     def commit(self, base: str, path: str, content: bytes, message: str) -> str:
@@ -103,7 +108,8 @@ class Repository(Protocol):
     def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
         """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
 
-        Keys are read from `base`: no commit vouches for itself. Only `head` itself without a base.
+        Keys are read from `base`, and from each signed commit on the way that changes them for those after it: no commit
+        vouches for itself. Only `head` itself without a base.
         """
         ...
 

@@ -14,6 +14,7 @@ from promoter.delivery.cli import (
     plan,
     policy,
     replay,
+    rollback,
     schema,
     serve,
     validate,
@@ -34,6 +35,8 @@ app.command("schema")(schema.schema)
 app.command("plan")(plan.plan)
 app.command("apply")(plan.apply)
 app.command("explain")(explain.explain)
+app.command("rollback")(rollback.rollback)
+app.command("release")(rollback.release)
 app.command("approve")(approve.approve)
 app.command("history")(audit.history)
 app.add_typer(

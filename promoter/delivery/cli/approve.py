@@ -130,7 +130,7 @@ def _show(draft: Draft) -> None:
 
 
 def _tell(done: Approved, output: Format) -> None:
-    from promoter.delivery.cli import render
+    from promoter.application.markdown.decision import decision_markdown
 
     subject, decision = done.draft.subject, done.decision
     if output is Format.JSON:
@@ -141,7 +141,7 @@ def _tell(done: Approved, output: Format) -> None:
     lines = [said if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
     lines += [str(tally) for tally in done.tallies]
     if output is Format.MARKDOWN:
-        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *render.decision_markdown(decision)]) + "\n")
+        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *decision_markdown(decision)]) + "\n")
         return
     screen = console()
     for line in lines:

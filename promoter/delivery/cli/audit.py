@@ -21,6 +21,7 @@ def history(
     Example: promoter history fraud-detector@champion
     """
     from promoter.application import query
+    from promoter.application.markdown.text import cell, table, version
     from promoter.delivery.cli import render
 
     model, alias = split_alias(what)
@@ -30,9 +31,11 @@ def history(
     elif not spans:
         sys.stdout.write(f"The ledger knows nothing of {what}.\n")
     elif output is Format.MARKDOWN:
-        lines = ["| version | since | until | actor | revision |", "| --- | --- | --- | --- | --- |"]
-        lines += [f"| {render.version(s.version)} | {s.since} | {s.until or 'now'} | {s.actor} | {s.revision} |" for s in spans]
-        sys.stdout.write("\n".join(lines) + "\n")
+        rows = [
+            [version(s.version), str(s.since), str(s.until or "now"), cell(s.actor or "unknown"), s.revision or "-"]
+            for s in spans
+        ]
+        sys.stdout.write("\n".join(table(["version", "since", "until", "actor", "revision"], rows)) + "\n")
     else:
         console().print(render.spans_table(spans))
 
@@ -57,7 +60,7 @@ def list_records(
     elif output is Format.MARKDOWN:
         lines = ["| id | at | model | alias | from | to | outcome | actor | revision |", "|" + " --- |" * 9]
         for record in records:
-            row = record.as_json()
+            row = {**record.as_json(), "outcome": record.word}
             cells = [str(row[key]) for key in ("id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision")]
             lines.append("| " + " | ".join(cells) + " |")
         sys.stdout.write("\n".join(lines) + "\n")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 LONG_ENOUGH = 16
 """Characters of a secret below which it can be guessed."""
+SHARED = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""What MLflow's client gives to every server whose URL has no user of its own."""
 REACH = "see that it runs, that its address is right, and that this host reaches it"
 
 
@@ -30,7 +35,7 @@ class Checkup:
 
 
 def doctor(output: FormatOption = Format.TEXT) -> None:
-    """Check MLflow, git, database, secrets, webhook delivery, and say how to mend each. Exit code 1: not all well.
+    """Check MLflow, git, forge, database, secrets, webhook delivery, and say how to mend each. Exit code 1: not all well.
 
     Example: promoter doctor
     """
@@ -38,10 +43,12 @@ def doctor(output: FormatOption = Format.TEXT) -> None:
     checks: list[tuple[str, Callable[[World], Checkup]]] = [
         ("MLflow", _mlflow),
         ("git", _git),
+        ("forge", _forge),
         ("ledger", _ledger),
         ("secrets", _secrets),
         ("webhook", _webhook),
     ]
+    checks += [(f"registry {name}", partial(_registry, name)) for name in _registries(built)]
     found = [_safely(name, check, built) for name, check in checks]
     if output is Format.JSON:
         tell_json({"checks": [{"name": c.name, "good": c.good, "said": c.said, "fix": c.fix} for c in found]})
@@ -87,6 +94,50 @@ def _git(built: World) -> Checkup:
     return Checkup("git", good=True, said=f"{built.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models")
 
 
+def _forge(built: World) -> Checkup:
+    forge = built.forge
+    if forge is None:
+        said = "none is configured: pull requests are neither opened nor planned"
+        return Checkup("forge", None, said, "set PROMOTER_FORGE and PROMOTER_FORGE_TOKEN")
+    opened = forge.open_pull_requests()
+    return Checkup("forge", good=True, said=f"{forge.name} answers: {len(opened)} pull requests are open")
+
+
+def _registries(built: World) -> list[str]:
+    """Other registries: those that the settings name, and those that `registry.yaml` uses, as far as it can be read."""
+    from promoter.domain.faults import Faults, OutsideError
+
+    with suppress(OutsideError, Faults):
+        return sorted({*built.settings.registries, *_uses(built)})
+    return sorted(built.settings.registries)
+
+
+def _uses(built: World) -> Mapping[str, list[str]]:
+    from promoter.domain.sources import registries
+
+    head = built.repository.fetch()
+    return registries(built.documents.parse(built.repository.read(head), head).desired.document)
+
+
+def _registry(name: str, built: World) -> Checkup:
+    from promoter.domain.faults import OutsideError
+    from promoter.domain.sources import unknown
+
+    if name not in built.settings.registries:
+        missing = unknown(name)
+        used = ", ".join(_uses(built).get(name, ()))
+        return Checkup(f"registry {name}", good=False, said=f"{missing.message}: {used} gets nothing", fix=missing.fix)
+    try:
+        models = built.registries[name].observe()
+    except OutsideError as error:
+        fix = f"see that `registries: {name}` has its address, and a user who may read: https://USER:PASSWORD@HOST"
+        return Checkup(f"registry {name}", good=False, said=error.message, fix=fix)
+    said = f"answers: {len(models)} models can be read"
+    if any(os.environ.get(each) for each in SHARED) and "@" not in built.settings.registries[name]:
+        said += "; the credentials in MLFLOW_TRACKING_* are sent there too"
+    return Checkup(f"registry {name}", good=True, said=said)
+
+
 def _ledger(built: World) -> Checkup:
     count = len(built.ledger.open_intents())
     said = f"can be written; {count} intents open" if count else "can be written"
@@ -98,6 +149,8 @@ def _secrets(built: World) -> Checkup:
     secrets = {
         "PROMOTER_MLFLOW_WEBHOOK_SECRET": settings.mlflow_webhook_secret,
         "PROMOTER_GITHUB_WEBHOOK_SECRET": settings.github_webhook_secret,
+        "PROMOTER_GITLAB_WEBHOOK_SECRET": settings.gitlab_webhook_secret,
+        "PROMOTER_GITEA_WEBHOOK_SECRET": settings.gitea_webhook_secret,
     }
     given = {name: len(secret.get_secret_value()) for name, secret in secrets.items() if secret}
     short = [name for name, length in given.items() if length < LONG_ENOUGH]
@@ -105,9 +158,8 @@ def _secrets(built: World) -> Checkup:
         fix = "use the output of `openssl rand -hex 32`"
         return Checkup("secrets", good=False, said=f"shorter than {LONG_ENOUGH} characters: {', '.join(short)}", fix=fix)
     if not given:
-        return Checkup(
-            "secrets", None, "no webhook secret is set: webhooks are refused, polling works", f"set {' or '.join(secrets)}"
-        )
+        said = "no webhook secret is set: webhooks are refused, polling works"
+        return Checkup("secrets", None, said, "set PROMOTER_MLFLOW_WEBHOOK_SECRET, and that of your forge")
     return Checkup("secrets", good=True, said=f"set: {', '.join(given)}")
 
 

@@ -47,6 +47,7 @@ def explain(
 
 
 def _tell(found: Explanation, output: Format) -> None:
+    from promoter.application.markdown.decision import decision_markdown
     from promoter.delivery.cli import render
 
     if output is Format.JSON:
@@ -56,10 +57,10 @@ def _tell(found: Explanation, output: Format) -> None:
         guards = [each.as_json() for each in found.guards]
         tell_json({**decision, "subject": found.subject, "notes": list(found.notes), "others": others, "guards": guards})
     elif output is Format.MARKDOWN:
-        lines = render.decision_markdown(found.decision) if found.decision else []
+        lines = decision_markdown(found.decision) if found.decision else []
         lines = [f"**{found.subject}**", "", *(f"- {note}" for note in found.notes), "", *lines]
         for guarding in found.guards:
-            lines += ["", *render.decision_markdown(guarding, guards=True)]
+            lines += ["", *decision_markdown(guarding, guards=True)]
         sys.stdout.write("\n".join(lines) + "\n")
     else:
         screen = console()

@@ -18,30 +18,50 @@ if TYPE_CHECKING:
 CHANGES, BLOCKED = 2, 3
 
 
-def plan(output: FormatOption = Format.TEXT) -> None:
+def plan(
+    base: Annotated[
+        str | None, typer.Option(metavar="REF", help="Plan what merging --head into this would change, judged by its policies.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="REF", help="With --base: what is to be merged; HEAD unless named.")
+    ] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
     """Show what apply would do with the working tree's files, and each decision behind it. Changes nothing.
 
-    Exit code 0: nothing to do, 2: changes, all allowed, 3: some blocked, 1: error.
+    With --base it is the plan of a pull request, from the commits of the clone that one stands in: only what the merge itself
+    would change counts. Exit code 0: nothing to do, 2: changes, all allowed, 3: some blocked, 1: error.
 
-    Example: promoter plan --format markdown
+    Examples: promoter plan --format markdown; promoter plan --base origin/main --head HEAD
     """
-    built = world()
-    declaration = declared(built)
-    view = built.reading_survey(declaration)
-    _tell(view.plan, output)
-    if view.plan.blocked or view.plan.refused:
-        raise typer.Exit(BLOCKED)
-    if view.plan.changes:
-        raise typer.Exit(CHANGES)
+    if base is not None:
+        from promoter.delivery.cli.between import plan_between
+
+        code = plan_between(world(), base, head or "HEAD", output)
+    elif head is not None:
+        raise typer.BadParameter("--head goes with --base", param_hint="--head")
+    else:
+        code = _plan_worktree(world(), output)
+    if code:
+        raise typer.Exit(code)
+
+
+def _plan_worktree(built: World, output: Format) -> int:
+    found = built.reading_survey(declared(built)).plan
+    _tell(found, output)
+    if found.blocked or found.refused:
+        return BLOCKED
+    return CHANGES if found.changes else 0
 
 
 def _tell(found: Plan, output: Format) -> None:
+    from promoter.application.markdown.plan import plan_markdown
     from promoter.delivery.cli import render
 
     if output is Format.JSON:
         tell_json(found.as_json())
     elif output is Format.MARKDOWN:
-        sys.stdout.write(render.plan_markdown(found))
+        sys.stdout.write(plan_markdown(found))
     else:
         render.plan_text(console(), found)
 
@@ -83,7 +103,7 @@ def _committed(built: World, revision: str | None) -> Declaration:
     if built.settings.repo:
         head = built.repository.fetch()
         found = revision or head
-        return built.documents.parse(built.repository.read(found), found)
+        return _signed(built, built.documents.parse(built.repository.read(found), found))
     tree = WorkTree(Path())
     declaration = built.documents.parse(tree.sources(), tree.revision())
     if declaration.revision is None:
@@ -93,10 +113,23 @@ def _committed(built: World, revision: str | None) -> Declaration:
         raise Refused("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
     # Attribution reads history: that of the repository which one stands in.
     built.repository = World(built.settings.model_copy(update={"repo": str(tree.root)})).repository
+    return _signed(built, declaration)
+
+
+def _signed(built: World, declaration: Declaration) -> Declaration:
+    """The declaration. Raises `Refused` where commits have to be signed, and one on the way to it is not."""
+    from promoter.domain.faults import Refused
+
+    if declaration.desired.document.safety.require_signed_commits:
+        built.repository.fetch()
+    refused = built.revisions.unsigned(declaration)
+    if refused:
+        raise Refused("git", refused)
     return declaration
 
 
 def _tell_applied(result: Applied, output: Format) -> None:
+    from promoter.application.markdown.plan import plan_markdown
     from promoter.delivery.cli import render
 
     found = result.view.plan
@@ -105,7 +138,7 @@ def _tell_applied(result: Applied, output: Format) -> None:
         tell_json({**found.as_json(), "applied": applied, "failed": result.failed})
         return
     if output is Format.MARKDOWN:
-        sys.stdout.write(render.plan_markdown(found))
+        sys.stdout.write(plan_markdown(found))
     else:
         render.plan_text(console(), found)
     lines = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]

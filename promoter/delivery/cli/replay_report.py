@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
 
-from promoter.delivery.cli.render import WIDE, cell, table, version
+from promoter.application.markdown.text import cell, version
+from promoter.application.markdown.text import table as markdown_table
+from promoter.delivery.cli.render import WIDE, table
 from promoter.domain.replay.memory import Basis, Source
 from promoter.domain.replay.notes import evidence_told, notes
 from promoter.domain.replay.promotions import Promotion
@@ -53,7 +55,7 @@ def markdown(report: Report) -> str:
     for section in _sections(report, narrow=False):
         lines += ["", f"### {cell(section.heading)}", ""]
         if section.rows:
-            lines += [_row(section.columns), "|" + " --- |" * len(section.columns), *map(_row, section.rows)]
+            lines += markdown_table(section.columns, [[*map(cell, row)] for row in section.rows])
         lines += ["", section.more] if section.more else []
     lines += ["", *(f"- {cell(note)}" for note in notes(report))]
     return "\n".join(lines) + "\n"
@@ -158,10 +160,6 @@ def _rules(report: Report) -> Section:
     if not rows:
         return Section(heading, [], [], "None.")
     return Section(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(cell, cells)) + " |"
 
 
 def _plain(text: str) -> str:

@@ -24,6 +24,7 @@ def readiness(watch: Watch) -> tuple[bool, dict[str, Any]]:
         "revision": declaration.revision if declaration else None,
         "refused": watch.revisions.refused,
         "trouble": trouble,
+        "elsewhere": dict(watch.health.elsewhere),
         "checked": checked.isoformat() if checked else None,
     }
     return bool(told["ready"]), told

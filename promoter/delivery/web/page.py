@@ -108,7 +108,7 @@ def since(at: datetime, now: datetime) -> str:
 def cause(record: AuditRecord) -> str:
     """Why an alias moved, and through whom."""
     fact = record.fact
-    reason = fact.reason or "no reason recorded"
+    reason = record.told or "no reason recorded"
     if fact.kind is Kind.OBSERVED:
         return reason
     by = fact.actor.partition(" <")[0].strip() if fact.actor else ""

@@ -10,15 +10,16 @@ from promoter.domain.evidence import Evidence, Need
 from promoter.domain.metrics import MetricRef
 from promoter.domain.policy import ANY, Policy
 from promoter.domain.replay.memory import Part
-from promoter.domain.rules import AllOf, AnyOf, ApprovalRule, ExpressionRule, LoadsRule, Not, SoakRule, TagRule
+from promoter.domain.rules import AllOf, AnyOf, ApprovalRule, ExpressionRule, LoadsRule, Not, ReviewRule, SoakRule, TagRule
 from promoter.domain.rules.base import BaseRule, Setting
 from promoter.domain.verdict import Finding, Verdict
 
-LOADS, APPROVAL, BOUND = "loads", "approval", "bound"
+LOADS, APPROVAL, BOUND, REVIEW = "loads", "approval", "bound", "review"
 WHY = {
     LOADS: "whether its artifact loaded then",
     APPROVAL: "whether this very policy was approved for it then",
     BOUND: "when its tags were set",
+    REVIEW: "who would have approved its pull request",
 }
 NOT_REPLAYED = "not replayed"
 
@@ -73,6 +74,8 @@ def _kind(rule: BaseRule) -> str:
         return LOADS
     if isinstance(rule, ApprovalRule):
         return APPROVAL
+    if isinstance(rule, ReviewRule):
+        return REVIEW
     return BOUND if isinstance(rule, TagRule) and rule.bound else ""
 
 

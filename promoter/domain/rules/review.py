@@ -86,6 +86,9 @@ class ReviewRule(BaseRule):
         children = tuple(self._weighed(origin))
         count = sum(each.verdict is Verdict.PASS for each in children)
         short = Verdict.FAIL if origin.merged else Verdict.PENDING
+        unknown = sorted(self.review.teams - origin.teams.keys())
+        if unknown:
+            short, expected = Verdict.ERROR, f"{expected}, and to know who is in {', '.join(unknown)}"
         verdict = Verdict.PASS if count >= self.review.at_least else short
         return Finding(str(self), verdict, f"{count} of {self.review.at_least} approve #{origin.number}", expected, children)
 

@@ -1,0 +1,1 @@
+"""Markdown for forges and for `--format markdown`: pure functions from values to text."""

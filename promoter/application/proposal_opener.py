@@ -1,0 +1,27 @@
+"""A person's proposal, on its branch and with its pull request open: an `Opener` that knows the forge."""
+
+from __future__ import annotations
+
+from promoter.application.into_git import BranchOpener, Opened
+from promoter.application.open_proposals import OpenProposals
+from promoter.domain.faults import OutsideError
+from promoter.domain.proposal import Proposal
+
+
+class ProposalOpener:
+    """Pushes the branch, then looks at it as the daemon does. To do it again is harmless."""
+
+    def __init__(self, branch: BranchOpener, proposals: OpenProposals) -> None:
+        """Takes what pushes the branch, and what opens the pull request."""
+        self._branch = branch
+        self._proposals = proposals
+
+    def __call__(self, proposal: Proposal) -> Opened:
+        """Raises `Unavailable` or `Refused` where git fails. What fails after that is told: the next look goes on with it."""
+        pushed = self._branch(proposal)
+        if pushed.revision is None:
+            return pushed
+        try:
+            return Opened(pushed.revision, self._proposals.opened(proposal).url)
+        except OutsideError as error:
+            return Opened(pushed.revision, None, f"the daemon opens its pull request later: {error}", done=False)

@@ -1,0 +1,201 @@
+"""Where a change comes from: the commit whose `registry.yaml` first says it, and the pull request that brought that commit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Protocol
+
+import structlog
+
+from promoter.application.ports import Clock, Commit, Documents, Forge, Ledger, Repository
+from promoter.domain.declaration import Declaration
+from promoter.domain.evidence import NOT_READ
+from promoter.domain.faults import Faults, OutsideError, Unavailable
+from promoter.domain.limits import OVERRIDE
+from promoter.domain.observed import Unread
+from promoter.domain.plan import Cause, Difference
+from promoter.domain.proposal import REGISTRY_FILE
+from promoter.domain.review import Origin
+
+log = structlog.get_logger(__name__)
+
+WALK_LIMIT = 50
+"""Commits that are read to find the one that brought a change; what is older has none that can be named."""
+FRESH = timedelta(seconds=30)
+"""How long an answer of the forge counts that may be another tomorrow, and how long a silent one is left alone."""
+_REASON_LIMIT = 500
+_REMEMBERED = 1_000
+
+
+class Provenance(Protocol):
+    """What a decision may ask of where a change comes from. Only asked where a freeze, or a rule, makes it matter."""
+
+    def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
+        """The reason that the change's commit gives for going past a freeze; None: it gives none."""
+        ...
+
+    def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
+        """The pull request that brings the change, with the members of these teams.
+
+        None: it was pushed without one; NOT_READ: there is none yet; `Unread`: it cannot be had, and why.
+        """
+        ...
+
+
+class NoProvenance:
+    """Where nothing is committed yet: a working tree, or no repository at all."""
+
+    def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
+        """None: there is no commit that could give a reason."""
+        del difference, declaration
+        return None
+
+    def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
+        """NOT_READ: there is no pull request yet."""
+        del difference, declaration, teams
+        return NOT_READ
+
+
+class OpenProvenance(NoProvenance):
+    """A pull request that is not merged yet: what it says now, asked for once for each set of teams."""
+
+    def __init__(self, asked: Callable[[frozenset[str]], Origin]) -> None:
+        """`asked` reads the pull request, with the members of the teams."""
+        self._asked = asked
+        self._known: dict[frozenset[str], Origin | Unread] = {}
+
+    def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
+        """The pull request. A forge that does not answer makes no decision possible, and stops no plan."""
+        del difference, declaration
+        if teams not in self._known:
+            try:
+                self._known[teams] = self._asked(teams)
+            except OutsideError as error:
+                self._known[teams] = Unread(error.message)
+        return self._known[teams]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the forge said, and when."""
+
+    at: datetime
+    origin: Origin | Unread | None
+
+
+class GitProvenance:
+    """The watched branch, and the forge that it lies on (None: none is configured)."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        documents: Documents,
+        ledger: Ledger,
+        clock: Clock,
+        forge: Callable[[], Forge | None],
+    ) -> None:
+        """Takes the ports that it reads; the forge is asked for where it is needed first."""
+        self._repository = repository
+        self._documents = documents
+        self._ledger = ledger
+        self._clock = clock
+        self._forge = forge
+        self._answers: OrderedDict[tuple[str, frozenset[str]], _Answer] = OrderedDict()
+        self._silent: _Answer | None = None
+        self._lock = Lock()
+
+    def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
+        """The reason in the trailer of the commit that brought the change, at most 500 characters."""
+        commit = self.commit(difference, declaration)
+        trailers = {key.lower(): value for key, value in commit.trailers.items()} if commit else {}
+        reason = " ".join(trailers.get(OVERRIDE.lower(), "").split())
+        return reason[:_REASON_LIMIT] or None
+
+    def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
+        """The merged pull request that brought the commit behind the change."""
+        commit = self.commit(difference, declaration)
+        if commit is None:
+            return Unread(f"none of the last {WALK_LIMIT} commits of {REGISTRY_FILE} brings the change: state it anew")
+        return self.brought(commit, teams)
+
+    def brought(self, commit: Commit, teams: frozenset[str] = frozenset()) -> Origin | Unread | None:
+        """The merged pull request that brought the commit; None: it was pushed.
+
+        What is merged is merged, and remembered; who is in a team changes, so that an answer with teams counts for seconds. A
+        forge that does not answer is left alone as long: many changes do not wait for it one after the other.
+        """
+        key, now = (commit.revision, teams), self._clock.now()
+        known = self._known(key, now)
+        if known is not None:
+            return known.origin
+        try:
+            forge = self._forge()
+            if forge is None:
+                return Unread("no forge is configured: set PROMOTER_FORGE and PROMOTER_FORGE_TOKEN")
+            answer = _Answer(now, forge.brought(commit.revision, teams))
+        except OutsideError as error:
+            log.warning("the pull request behind a commit is not known", revision=commit.revision, why=str(error))
+            answer = _Answer(self._clock.now(), Unread(error.message))
+            if isinstance(error, Unavailable):
+                self._silent = answer
+                return answer.origin
+        self._remember(key, answer)
+        return answer.origin
+
+    def commit(self, difference: Difference, declaration: Declaration) -> Commit | None:
+        """The commit that brought a change; None for drift, for an override, or where git cannot say.
+
+        It is the oldest of those that say so without a break up to now, also where others followed. Never a guess: whoever made
+        it answers for the change.
+        """
+        if difference.cause in (Cause.DRIFT, Cause.OVERRIDE) or declaration.revision is None:
+            return None
+        agreed = self._ledger.settled_at(difference.model, difference.alias)
+        try:
+            commits = self._touching(agreed, declaration.revision)
+        except OutsideError:
+            return None  # a record without its author is worth more than a change that waits for git
+        found = commits[-1] if commits else None
+        for commit in reversed(commits[-WALK_LIMIT - 1 : -1]):
+            if not self._says(commit, difference):
+                return found
+            found = commit
+        return None if len(commits) > WALK_LIMIT else found
+
+    def _touching(self, agreed: str | None, revision: str) -> Sequence[Commit]:
+        """The commits of the file since git and the registry last agreed on the alias; the last ones where that is not known."""
+        if agreed is not None:
+            since = self._repository.commits(agreed, revision, REGISTRY_FILE, last=WALK_LIMIT + 1)
+            if since:
+                return since
+        return self._repository.commits(None, revision, REGISTRY_FILE, last=WALK_LIMIT + 1)
+
+    def _known(self, key: tuple[str, frozenset[str]], now: datetime) -> _Answer | None:
+        with self._lock:
+            answer, silent = self._answers.get(key), self._silent
+        lasting = answer is not None and isinstance(answer.origin, Origin) and not key[1]
+        if answer is not None and (lasting or now < answer.at + FRESH):
+            return answer
+        return silent if silent is not None and now < silent.at + FRESH else None
+
+    def _remember(self, key: tuple[str, frozenset[str]], answer: _Answer) -> None:
+        with self._lock:
+            self._answers[key] = answer
+            self._answers.move_to_end(key)
+            while len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
+
+    def _says(self, commit: Commit, difference: Difference) -> bool:
+        try:
+            declaration = self._documents.parse(self._repository.read(commit.revision), commit.revision)
+        except (Faults, OutsideError):
+            return False
+        intent = declaration.desired.intent(difference.model)
+        alias = intent.aliases.get(difference.alias) if intent else None
+        if difference.cause is Cause.PRUNE:
+            return intent is not None and intent.prune and alias is None
+        return alias is not None and alias.stated and alias.version == difference.to_version

@@ -1,0 +1,98 @@
+"""Keep the plan of each pull request on it: one comment, and one status of the commit that was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from promoter.application.markdown.pull_plan import MARKER, pull_plan_markdown, withdrawn_markdown
+from promoter.application.ports import Comment, Forge, Locks, PullRequest, Repository, State, Status, StatusState
+from promoter.application.pull_plan import PullPlanner
+from promoter.application.revisions import Revisions
+from promoter.domain.proposal import PREFIX
+from promoter.domain.pull_plan import PullPlan
+
+log = structlog.get_logger(__name__)
+
+
+class PullPlans:
+    """Looks at one pull request at a time. Each write follows a look, so that the next one finishes what a crash left."""
+
+    def __init__(
+        self,
+        forge: Forge,
+        repository: Repository,
+        planner: PullPlanner,
+        revisions: Revisions,
+        locks: Locks,
+        branch: str,
+        url: str | None = None,
+    ) -> None:
+        """`branch` is the watched one; `url`: where the status leads."""
+        self._forge = forge
+        self._repository = repository
+        self._planner = planner
+        self._revisions = revisions
+        self._locks = locks
+        self._branch = branch
+        self._url = url
+
+    def relevant(self, opened: Iterable[PullRequest]) -> Sequence[int]:
+        """The numbers of those that are to be looked at; which files they touch, only a look can tell."""
+        return [pull.number for pull in opened if self._ours(pull)]
+
+    def one(self, number: int) -> None:
+        """Plan one, and say so on it. Raises `Unavailable` or `Refused` with whatever was said before left as it is."""
+        with self._locks.hold(f"pull/{number}"):
+            pull = self._forge.pull_request(number)
+            if self._ours(pull):
+                self._look(pull)
+
+    def _ours(self, pull: PullRequest) -> bool:
+        return pull.state is State.OPEN and not pull.fork and pull.base == self._branch
+
+    def _look(self, pull: PullRequest) -> None:
+        base = self._repository.fetch()
+        head = self._repository.fetch_ref(pull.ref)  # may be newer than what the forge just said: it is what is planned
+        # What a refused head says of policies is not in force, and judges nobody.
+        instead = self._revisions.in_force if self._revisions.refused else None
+        plan = self._planner(base, head, lambda teams: self._forge.origin(pull.number, teams), instead)
+        own = self._marked(pull.number)
+        if plan.touched:
+            # The body of a proposal has the decision already, as long as nobody else has put a commit on it.
+            if own or not self._proposed(pull, base, head):
+                self._say(pull.number, own, pull_plan_markdown(plan))
+        elif own:
+            self._say(pull.number, own, withdrawn_markdown())
+        else:
+            return
+        self._set(head, plan)
+
+    def _proposed(self, pull: PullRequest, base: str, head: str) -> bool:
+        return pull.branch.startswith(PREFIX) and self._repository.untouched(base, head)
+
+    def _marked(self, number: int) -> list[Comment]:
+        return [each for each in self._forge.comments(number) if each.body.lstrip().startswith(MARKER)]
+
+    def _say(self, number: int, own: list[Comment], body: str) -> None:
+        if not own:
+            self._forge.comment(number, body)
+            own = self._marked(number)  # another Promoter may have written one in the same moment
+        for surplus in own[1:]:
+            self._forge.delete_comment(number, surplus.id)
+            log.info("deleted a second comment", pull_request=number)
+        if own and _plain(own[0].body) != _plain(body):
+            self._forge.edit_comment(number, own[0].id, body)
+
+    def _set(self, head: str, plan: PullPlan) -> None:
+        wanted = Status(StatusState(plan.state.value), plan.description, self._url)
+        has = self._forge.status(head)
+        if has is None or (has.state, has.description) != (wanted.state, wanted.description):
+            self._forge.set_status(head, wanted)
+            log.info("status of a pull request", revision=head, state=wanted.state.value, description=wanted.description)
+
+
+def _plain(body: str) -> str:
+    """Forges keep line ends, and what is around a text, as they like."""
+    return body.replace("\r\n", "\n").strip()

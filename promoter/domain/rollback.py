@@ -1,0 +1,173 @@
+"""A rollback by a person: which version returns, which ones are turned down, and the proposal that says so in git."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from promoter.domain.audit import AuditRecord
+from promoter.domain.desired import AliasIntent, Hold
+from promoter.domain.faults import Refused
+from promoter.domain.guards import in_good_standing
+from promoter.domain.observed import ObservedModel
+from promoter.domain.override import LASTS, LONGEST, Override
+from promoter.domain.proposal import Aim, Edit, Proposal
+from promoter.domain.verdict import Finding, Verdict
+
+WHAT = "rollback"
+NAME_ONE = "name the version that is to return: --to N"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks for. `to` None: the version that last held the alias in good standing.
+
+    `now`: where git cannot be had at once, the alias moves all the same, under an override that `lasts` so long at most.
+    """
+
+    model: str
+    alias: str
+    reason: str
+    by: str
+    to: int | None = None
+    now: bool = False
+    lasts: timedelta = LASTS
+
+    @property
+    def name(self) -> str:
+        """`MODEL@ALIAS`."""
+        return f"{self.model}@{self.alias}"
+
+
+@dataclass
+class Done:
+    """What came of it. `path`: how it got into git, or `override`; None: there was nothing to do.
+
+    `told` is the whole story, a sentence each. `done` False: something is left to do, which `told` names. `released`: it was
+    a release, which moves nothing.
+    """
+
+    model: str
+    alias: str
+    from_version: int | None = None
+    to_version: int | None = None
+    path: str | None = None
+    revision: str | None = None
+    pull_request: str | None = None
+    override: Override | None = None
+    told: list[str] = field(default_factory=list)
+    done: bool = True
+    released: bool = False
+
+    @property
+    def title(self) -> str:
+        """One line: what, and through what."""
+        name = f"{self.model}@{self.alias}"
+        if self.path is None:
+            return f"{name} stays at v{self.to_version}"
+        was, to = (f"v{each}" if each else "nothing" for each in (self.from_version, self.to_version))
+        through = {"commit": "commit", "pull-request": "pull request", "override": "override"}[self.path]
+        left = "" if self.done else "; something is left to do"
+        return f"{name}: released, by {through}{left}" if self.released else f"{name}: {was} -> {to}, by {through}{left}"
+
+    def fail(self, told: str) -> None:
+        """Something is left to do."""
+        self.done = False
+        self.told.append(told)
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of `--format json`, without its `schema`."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "from": self.from_version,
+            "to": self.to_version,
+            "path": self.path,
+            "revision": self.revision,
+            "pull_request": self.pull_request,
+            "override": self.override.id if self.override else None,
+            "until": self.override.until.isoformat() if self.override else None,
+            "done": self.done,
+            "told": self.told,
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """The version that returns, why this one, and what was passed over, a sentence each."""
+
+    version: int
+    why: str
+    passed_over: tuple[str, ...] = ()
+
+
+def latest_good(
+    intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], ready: Callable[[int], Finding]
+) -> Target:
+    """The version that last held the alias in good standing, and can serve. Raises `Refused` where there is none.
+
+    `ready` is asked from the latest on, until one is. The holder itself is never it.
+    """
+    held = observed.aliases.get(intent.alias)
+    passed: list[str] = []
+    for version in in_good_standing(moves):
+        if version == held:
+            continue
+        why_not = _unusable(intent, observed, version) or _unready(version, ready(version))
+        if why_not is None:
+            why = f"it held {intent.alias} last in good standing before v{held}" if held else f"it held {intent.alias} last"
+            return Target(version, why, tuple(passed))
+        passed.append(why_not)
+    told = f" ({'; '.join(passed)})" if passed else ""
+    raise Refused(WHAT, f"no earlier version of {intent.model}@{intent.alias} is known that could return{told}", NAME_ONE)
+
+
+def named(intent: AliasIntent, observed: ObservedModel, version: int, ready: Callable[[int], Finding]) -> Target:
+    """The version that a person names. Raises `Refused` where it cannot serve, or is in quarantine."""
+    why_not = _unusable(intent, observed, version) or _unready(version, ready(version))
+    if why_not is None:
+        return Target(version, "you named it")
+    quarantined = version in intent.quarantine
+    fix = "take it out of `quarantine` in registry.yaml first, if it is meant" if quarantined else "name another version"
+    raise Refused(WHAT, f"{intent.model}@{intent.alias}: {why_not}", fix)
+
+
+def _unusable(intent: AliasIntent, observed: ObservedModel, version: int) -> str | None:
+    if version in intent.quarantine:
+        return f"v{version} is in quarantine"
+    if version not in observed.versions:
+        return f"the registry has no v{version}"
+    return None if observed.versions[version].ready else f"v{version} is still being registered, or its registration failed"
+
+
+def _unready(version: int, found: Finding) -> str | None:
+    return None if found.verdict is Verdict.PASS else f"v{version} is not ready ({found.value or found.verdict})"
+
+
+def put_back(said: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
+    """The proposal: that version under a hold, and what git says and what serves now in quarantine.
+
+    `said` is what git itself says, `held` what the registry has.
+    """
+    bad = sorted({each for each in (said.version, held) if each and each != version})
+    edit = Edit(said.model, said.alias, version, Hold(reason=reason, by=by), tuple(bad))
+    return Proposal(edit, said.version or held, None, Aim.ROLL_BACK, by, reason)
+
+
+def let_go(said: AliasIntent, reason: str | None, by: str) -> Proposal:
+    """The proposal that lifts the hold of an alias, and leaves the rest as it is."""
+    edit = Edit(said.model, said.alias, None, release=True)
+    return Proposal(edit, said.version, None, Aim.RELEASE, by, reason)
+
+
+def checked(asked: Asked) -> Asked:
+    """With reason and name in one line each. Raises `Refused` for what cannot be written down."""
+    reason, by = " ".join(asked.reason.split()), " ".join(asked.by.split())
+    if not 1 <= len(reason) <= 1_000:  # noqa: PLR2004  # what a hold can say
+        raise Refused(WHAT, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
+    if not 1 <= len(by) <= 200:  # noqa: PLR2004
+        raise Refused(WHAT, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
+    if not timedelta(0) < asked.lasts <= LONGEST:
+        raise Refused(WHAT, f"an override lasts for up to {LONGEST.days} days", "--for 24h")
+    return replace(asked, reason=reason, by=by)

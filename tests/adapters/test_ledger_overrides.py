@@ -1,0 +1,162 @@
+"""Overrides in the ledger: begun, ended, kept apart from what moved; and a database from before there were any."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.ledger.database import Database
+from promoter.adapters.ledger.schema import SCHEMA, VERSION_TABLE
+from promoter.adapters.ledger.stores import store_of
+from promoter.adapters.ledger.upgrade import _migrate
+from promoter.application.ports import Ledger
+from promoter.application.query import history
+from promoter.domain.audit import Kind, NewRecord, RecordFilter
+from promoter.domain.faults import Refused
+from promoter.domain.override import Override
+from promoter.domain.plan import Cause
+from tests.fixtures_ledger import rows
+
+NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+BEGIN = NewRecord(
+    NOW,
+    Kind.OVERRIDE,
+    "fraud",
+    "champion",
+    8,
+    7,
+    revision="r1",
+    actor="alice",
+    trigger="rollback",
+    reason="bad recall",
+    cause=Cause.OVERRIDE.value,
+    until=NOW + timedelta(hours=24),
+)
+
+
+def test_one_that_began_stands_until_it_ends(ledger: Ledger) -> None:
+    """Also past its end in time: whoever looks next ends it. To end it twice writes one record."""
+    number = ledger.override(BEGIN)
+    stands = Override(number, NOW, "fraud", "champion", 7, 8, "bad recall", "alice", NOW + timedelta(hours=24))
+    assert ledger.overrides() == [stands]
+    assert ledger.overrides({"fraud"}) == [stands]
+    assert ledger.overrides({"churn"}) == []
+    ledger.end_override(number, NOW, "expired")
+    ledger.end_override(number, NOW, "expired")
+    assert ledger.overrides() == []
+    begun, ended = ledger.records(RecordFilter())
+    assert (begun.word, begun.told) == ("override", "until 2026-11-24 18:30 UTC: bad recall")
+    assert (ended.word, ended.told, ended.intent) == ("override over", "expired", number)
+    assert (ended.fact.actor, ended.fact.until, ended.as_json()["cause"]) == ("alice", begun.fact.until, "override")
+
+
+def test_several_are_told_oldest_first(ledger: Ledger) -> None:
+    """Of whichever model."""
+    numbers = [ledger.override(replace(BEGIN, model=model)) for model in ("fraud", "churn", "fraud")]
+    assert [each.id for each in ledger.overrides()] == numbers
+    ledger.end_override(numbers[0], NOW, "over")
+    assert [each.id for each in ledger.overrides({"fraud", "churn"})] == numbers[1:]
+
+
+def test_only_an_override_can_be_ended(ledger: Ledger) -> None:
+    """Neither another record, nor the end of one."""
+    intent = ledger.intend(NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 8, 7), None)
+    number = ledger.override(BEGIN)
+    ledger.end_override(number, NOW, "over")
+    for wrong in (intent, number + 1, 99):
+        with pytest.raises(Refused, match=f"there is no override {wrong}"):
+            ledger.end_override(wrong, NOW, "over")
+
+
+@pytest.mark.parametrize("lacking", ["until", "to_version", "actor", "reason"])
+def test_one_without_its_facts_is_a_mistake(ledger: Ledger, lacking: str) -> None:
+    """Version, person, reason, end."""
+    with pytest.raises(ValueError, match="a version, a person, a reason and an end"):
+        ledger.override(replace(BEGIN, **{lacking: None}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a version"):
+        ledger.override(replace(BEGIN, kind=Kind.CHANGE))
+
+
+def test_it_says_nothing_of_where_the_alias_was(ledger: Ledger) -> None:
+    """No move, no intent, no agreement; and what is seen of the alias after it is still seen for the first time."""
+    number = ledger.override(BEGIN)
+    assert (ledger.last_known(), ledger.moves({("fraud", "champion")}), ledger.open_intents()) == (
+        {},
+        {("fraud", "champion"): []},
+        [],
+    )
+    assert not ledger.held_before("fraud", "champion", 7)
+    first = NewRecord(NOW, Kind.OBSERVED, "fraud", "champion", None, 8, reason="first seen")
+    ledger.observe([first], only_first=True)
+    ledger.observe([first], only_first=True)
+    ledger.end_override(number, NOW, "over")
+    assert ledger.last_known() == {"fraud": {"champion": 8}}
+    assert [span.version for span in history(ledger, "fraud", "champion")] == [8]
+    assert ledger.open_intents({"fraud"}) == ledger.open_intents() == []
+    assert len(ledger.records(RecordFilter(kind=Kind.OVERRIDE))) == 2
+
+
+@pytest.mark.parametrize(("cause", "settled"), [(Cause.OVERRIDE, {}), (Cause.COMMIT, {"fraud": {"champion": 7}})])
+def test_what_an_override_moved_is_not_agreed_on(ledger: Ledger, cause: Cause, settled: dict[str, dict[str, int]]) -> None:
+    """Git does not say so. It held the alias all the same."""
+    fact = NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 8, 7, "r1", cause=cause.value)
+    ledger.close(ledger.intend(fact, None), "applied", NOW)
+    assert ledger.settled() == settled
+    assert ledger.held_before("fraud", "champion", 7)
+
+
+def test_an_end_by_a_revision_is_an_agreement_on_it(ledger: Ledger, file: Path) -> None:
+    """In the same transaction; what was agreed on already is not written again."""
+    number = ledger.override(BEGIN)
+    ledger.end_override(number, NOW, "decided", revision="r2")
+    assert (ledger.settled(), ledger.settled_at("fraud", "champion")) == ({"fraud": {"champion": 7}}, "r2")
+    ledger.end_override(number, NOW, "decided", revision="r3")
+    ledger.end_override(ledger.override(BEGIN), NOW, "decided", revision="r4")
+    assert (ledger.settled_at("fraud", "champion"), rows(file, "settled")) == ("r2", 1)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Iterator[Path]:
+    """A database of the second schema, with a change in it."""
+    file = tmp_path / "old.db"
+    store = store_of(f"sqlite:///{file}", 1.0)
+    store.prepare()
+    database = Database(store, read_only=False)
+    _migrate(database, "0002")
+    database.dispose()
+    raw = sqlite3.connect(file)
+    raw.execute(
+        "INSERT INTO records (at, kind, model, alias, from_version, to_version, outcome, intent) VALUES"
+        " ('2026-11-23 18:30:00.000000', 'change', 'fraud', 'champion', 7, 8, 'intended', NULL),"
+        " ('2026-11-23 18:30:00.000000', 'change', 'fraud', 'champion', 7, 8, 'applied', 1)"
+    )
+    raw.commit()
+    yield file
+    raw.close()
+
+
+def test_a_ledger_from_before_keeps_its_records_and_takes_overrides(old: Path) -> None:
+    """What the old rows know nothing of is null; every row stays as it is for ever, the new ones too."""
+    ledger = SqlLedger.open(f"sqlite:///{old}")
+    assert [(each.fact.to_version, each.fact.cause, each.fact.until) for each in ledger.records(RecordFilter())] == [
+        (8, None, None)
+    ] * 2
+    assert ledger.overrides() == []
+    assert [each.id for each in ledger.overrides()] == []
+    number = ledger.override(BEGIN)
+    assert [each.id for each in ledger.overrides()] == [number]
+    ledger.dispose()
+    raw = sqlite3.connect(old)
+    assert raw.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()[0] == SCHEMA
+    for statement in ("UPDATE records SET until = NULL", "UPDATE records SET cause = 'commit'", "DELETE FROM records"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            raw.execute(statement)
+    plan = raw.execute("EXPLAIN QUERY PLAN SELECT * FROM records WHERE kind = 'override' AND intent IS NULL").fetchall()
+    assert "records_overrides" in str(plan)
+    raw.close()

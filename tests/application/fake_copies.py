@@ -1,0 +1,63 @@
+"""Another registry in memory, and copies from there into the fake one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from promoter.domain.faults import OutsideError
+from promoter.domain.observed import ObservedModel
+from promoter.domain.sources import Holding, Place, SourceVersion, unknown
+from tests.application.fakes import FakeRegistry
+
+STAGING = "staging"
+
+
+class FakeCopies:
+    """The port `Copies`: `staging` is another registry. `trouble` is what it answers while it cannot be read."""
+
+    def __init__(self, here: FakeRegistry) -> None:
+        """Nothing is there yet."""
+        self.here = here
+        self.staging = FakeRegistry()
+        self.trouble: OutsideError | None = None
+        self.failing: OutsideError | None = None
+        self.asked: list[frozenset[Place]] = []
+        self.made: list[tuple[str, int]] = []
+
+    def holdings(self, places: Collection[Place]) -> Mapping[Place, Holding]:
+        """As the port says."""
+        self.asked.append(frozenset(places))
+        return {place: self._holding(place) for place in places}
+
+    def copy(self, source: SourceVersion, model: str) -> int:
+        """As the port says."""
+        seen = self.here.models.get(model) or ObservedModel(model)
+        if found := source.copies(seen):
+            return found[-1]
+        if self.failing:
+            raise self.failing
+        number = (seen.newest or 0) + 1
+        version = source.version
+        made = replace(version, number=number, tags={**version.tags, **source.tags})
+        if not source.registry:
+            made = replace(version, number=number, source=f"models:/{source.model}/{version.number}")
+        elif version.run_id:
+            run_id = f"copy-{model}-{number}"
+            self.here.all_runs[run_id] = replace(self.staging.all_runs[version.run_id], run_id=run_id)
+            made = replace(made, run_id=run_id)
+        self.here.models[model] = replace(seen, versions={**seen.versions, number: made})
+        self.made.append((model, number))
+        return number
+
+    def _holding(self, place: Place) -> Holding:
+        if place.registry not in ("", STAGING):
+            return Holding(place, trouble=unknown(place.registry))
+        if place.registry and self.trouble:
+            return Holding(place, trouble=self.trouble)
+        models = self.staging.models if place.registry else self.here.models
+        model = models.get(place.model)
+        number = model.aliases.get(place.alias) if model else None
+        if model is None or number is None:
+            return Holding(place)
+        return Holding(place, SourceVersion(place.registry, place.model, model.versions[number]))

@@ -1,0 +1,294 @@
+"""What persons and guards ask for, and drift to adopt, on the same branch as rotation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from promoter.application.into_git import BranchOpener
+from promoter.application.markdown.marker import Marker
+from promoter.application.ports import State
+from promoter.application.proposal_asked import answered
+from promoter.application.proposal_opener import ProposalOpener
+from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.desired import Hold
+from promoter.domain.faults import Unavailable
+from promoter.domain.proposal import Aim, Edit, Proposal
+from tests.application.conftest import Office
+from tests.application.proposing import BRANCH, RULES, aliases, only, propose, says, settle, told, writes
+
+REASON = "bad recall on card-not-present"
+BACK = Proposal(
+    Edit("m", "champion", 1, Hold(reason=REASON, by="alice"), (2,)), 2, None, Aim.ROLL_BACK, by="alice", reason=REASON
+)
+MARKER = Marker(Aim.ROLL_BACK, "m", "champion", 1)
+RETURNED = {"version": 1, "quarantine": [2], "hold": REASON}
+
+
+@pytest.fixture
+def served(office: Office) -> Office:
+    """Version 2 was promoted, and is the champion."""
+    propose(office, 0.8, 0.9)
+    office.hub.merge(1)
+    settle(office)
+    assert office.aliases() == {"champion": 2}
+    return office
+
+
+@pytest.fixture
+def protected(served: Office) -> Office:
+    """And the watched branch takes no pushes."""
+    served.git.protected = True
+    return served
+
+
+def opener(office: Office) -> ProposalOpener:
+    """What `promoter rollback` opens with."""
+    assert office.proposals is not None
+    return ProposalOpener(BranchOpener(office.git, office.documents), office.proposals)
+
+
+def override(office: Office, until: float = 24) -> int:
+    """Alice has put v1 back without git."""
+    now = office.time.now()
+    return office.ledger.override(
+        NewRecord(now, Kind.OVERRIDE, "m", "champion", 2, 1, actor="alice", reason=REASON, until=now + timedelta(hours=until))
+    )
+
+
+def test_a_rollback_is_opened(protected: Office) -> None:
+    """Once, from the commit's own words; merged, v1 returns under its hold, and rotation leaves it alone."""
+    opened = opener(protected)(BACK)
+    pull = only(protected)
+    assert opened.url == pull.url
+    assert pull.title == "Roll back m@champion from v2 to v1"
+    assert REASON in pull.body
+    assert "alice" in pull.body
+    assert says(protected, pull) == RETURNED
+    before = writes(protected)
+    assert opener(protected)(BACK).url == pull.url
+    protected.propose()
+    assert writes(protected) == before
+    protected.hub.merge(pull.number)
+    settle(protected)
+    assert protected.aliases() == {"champion": 1}
+    assert (protected.hub.open, [*protected.git.heads]) == ([], ["main"])
+
+
+def test_a_rollback_with_the_forge_down(protected: Office) -> None:
+    """The branch is there, and that is told; the next look opens the pull request."""
+
+    def down(_call: str) -> None:
+        raise Unavailable("forge", "gone")
+
+    protected.hub.on = down
+    opened = opener(protected)(BACK)
+    assert (opened.url, opened.done, opened.revision) == (None, False, protected.git.heads[BRANCH])
+    assert "gone" in opened.told
+    protected.hub.on = lambda _: None
+    settle(protected)
+    assert says(protected, only(protected)) == RETURNED
+
+
+def test_a_rollback_declined(protected: Office) -> None:
+    """The branch goes, and nothing is asked twice; asked anew, it is another commit, and another pull request."""
+    opener(protected)(BACK)
+    protected.hub.decline(2)
+    settle(protected)
+    assert (protected.hub.open, [*protected.git.heads]) == ([], ["main"])
+    opener(protected)(BACK)
+    assert only(protected).number == 3
+
+
+def test_a_rollback_takes_the_place_of_a_rotation(protected: Office) -> None:
+    """The open pull request of the alias says the rollback from then on, whatever rotation finds."""
+    protected.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
+    protected.propose()
+    assert only(protected).title == "Rotate m@champion from v2 to v3"
+    opener(protected)(BACK)
+    protected.propose()
+    assert only(protected).title == "Roll back m@champion from v2 to v1"
+    assert says(protected, only(protected)) == RETURNED
+
+
+def test_a_rollback_whose_branch_conflicts(protected: Office) -> None:
+    """It is made anew, and still asks for the same."""
+    opener(protected)(BACK)
+    protected.commit(aliases(2, more=", quarantine: [7]"))
+    settle(protected)
+    assert says(protected, only(protected)) == {**RETURNED, "quarantine": [2, 7]}
+    assert REASON in only(protected).body
+
+
+def test_a_release(protected: Office) -> None:
+    """Of a hold in git; with who asks, and why."""
+    protected.commit(aliases(2, more=", hold: {reason: audit, by: bob}"))
+    settle(protected)
+    release = Proposal(Edit("m", "champion", None, release=True), None, None, Aim.RELEASE, by="alice", reason="audit is over")
+    opener(protected)(release)
+    pull = only(protected)
+    assert (pull.title, says(protected, pull)["hold"]) == ("Release m@champion", None)
+    assert protected.git.message(pull.head).trailers["Promoter-Reason"] == "audit is over"
+    assert "Asked for by alice" in pull.body
+    protected.hub.merge(pull.number)
+    settle(protected)
+    assert protected.hub.open == []
+
+
+def test_an_override_gets_a_pull_request(protected: Office) -> None:
+    """Where nothing but the ledger knows of it: branch and pull request are made, once."""
+    override(protected)
+    settle(protected)
+    assert protected.aliases() == {"champion": 1}
+    assert says(protected, only(protected)) == RETURNED
+    assert protected.git.message(only(protected).head).trailers["Promoter-By"] == "alice"
+    before = writes(protected)
+    protected.another().propose()
+    assert writes(protected) == before
+
+
+def test_an_override_merged(protected: Office) -> None:
+    """Git says so by now: it is settled, and nothing moves."""
+    override(protected)
+    settle(protected)
+    moved = len(protected.mlflow.writes)
+    protected.hub.merge(only(protected).number)
+    settle(protected)
+    assert (protected.ledger.overrides(), len(protected.mlflow.writes)) == ([], moved)
+    assert protected.aliases() == {"champion": 1}
+
+
+def test_an_override_declined(protected: Office) -> None:
+    """Git's word counts again, and the model is to be looked at for that."""
+    override(protected)
+    settle(protected)
+    protected.hub.decline(only(protected).number)
+    assert protected.propose() is True
+    assert protected.ledger.overrides() == []
+    settle(protected)
+    assert protected.aliases() == {"champion": 2}
+    assert (protected.hub.open, [*protected.git.heads]) == ([], ["main"])
+    (ended,) = [each.fact.reason for each in protected.records() if each.fact.reason and "declined" in each.fact.reason]
+    assert "was closed unmerged" in ended
+
+
+def test_an_override_decided_otherwise(protected: Office) -> None:
+    """Merged with another version than it was opened with: git's word counts, at once."""
+    override(protected)
+    settle(protected)
+    protected.git.push({"registry.yaml": protected.git.read(protected.git.head)["registry.yaml"]}, branch=BRANCH)
+    protected.hub.merge(only(protected).number)
+    settle(protected)
+    assert protected.ledger.overrides() == []
+    assert protected.aliases() == {"champion": 2}
+
+
+def test_an_override_after_a_no(protected: Office) -> None:
+    """A pull request that was declined before the override began says nothing of it."""
+    opener(protected)(BACK)
+    protected.hub.decline(2)
+    settle(protected)
+    protected.time.pass_time(hours=1)
+    override(protected)
+    settle(protected)
+    assert says(protected, only(protected)) == RETURNED
+    assert len(protected.ledger.overrides()) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "marker", "told"),
+    [
+        (State.CLOSED, MARKER, "https://forge.example/models/pull/1 was closed unmerged"),
+        (State.MERGED, MARKER, "https://forge.example/models/pull/1 was merged, and says otherwise"),
+        (State.OPEN, MARKER, None),
+        (State.CLOSED, replace(MARKER, withdrawn="held"), None),
+        (State.CLOSED, replace(MARKER, version=2), None),
+        (State.CLOSED, replace(MARKER, aim=Aim.ROTATE), None),
+        (State.CLOSED, None, None),
+    ],
+)
+def test_what_answers_an_override(state: State, marker: Marker | None, told: str | None, served: Office) -> None:
+    """A person's decision on what it is for; not what Promoter closed, nor what was about something else."""
+    override(served)
+    (standing,) = served.ledger.overrides()
+    pull = replace(served.hub.pulls[1], state=state, body=str(marker or ""), closed_at=None)
+    assert answered(standing, pull) == told
+    assert answered(standing, None) is None
+
+
+def test_a_guard(served: Office) -> None:
+    """Breaks: the way back is proposed; holds again: closed; declined: not asked again for this version."""
+    run = served.mlflow.all_runs["m-2"]
+    served.mlflow.all_runs["m-2"] = type(run)(run.run_id, run.status, {**run.metrics, "live": 0.5})
+    settle(served)
+    pull = only(served)
+    assert told(pull).aim is Aim.GUARD
+    assert says(served, pull) == {
+        "version": 1,
+        "quarantine": [2],
+        "hold": "guard metric live at_least 0.8 failed 1 times in a row",
+    }
+    served.mlflow.all_runs["m-2"] = run
+    settle(served)
+    assert told(served.hub.pulls[pull.number]).withdrawn == "no guard is broken any more"
+    assert (served.hub.open, [*served.git.heads]) == ([], ["main"])
+
+
+def test_a_guard_merged(served: Office) -> None:
+    """The alias goes back."""
+    run = served.mlflow.all_runs["m-2"]
+    served.mlflow.all_runs["m-2"] = type(run)(run.run_id, run.status, {**run.metrics, "live": 0.5})
+    settle(served)
+    served.hub.merge(only(served).number)
+    settle(served)
+    assert served.aliases() == {"champion": 1}
+    assert served.hub.open == []
+
+
+@pytest.fixture
+def adopting(office: Office) -> Office:
+    """Drift is to be adopted; git says v1, and somebody has moved the alias to v2."""
+    for auc in (0.8, 0.9):
+        office.mlflow.version("m", auc=auc, p99=30.0)
+    office.commit(aliases(rotation="off", model="on_drift: adopt, proposals: {auto_merge: true}, "), champion=RULES)
+    settle(office)
+    office.mlflow.place("m", "champion", 2)
+    settle(office)
+    return office
+
+
+def test_drift_is_proposed(adopting: Office) -> None:
+    """To make git say so; never merged by a setting; merged by a person, git and the registry agree."""
+    pull = only(adopting)
+    assert (pull.title, says(adopting, pull)["version"]) == ("Adopt v2 as m@champion, from v1", 2)
+    assert adopting.hub.threads[1].auto_merge is False
+    adopting.hub.merge(pull.number)
+    settle(adopting)
+    assert (adopting.aliases(), adopting.hub.open) == ({"champion": 2}, [])
+    assert adopting.mlflow.writes == [("set_alias", "m", "champion", 1)]
+
+
+def test_drift_that_goes_back(adopting: Office) -> None:
+    """Closed; and it was nobody's no."""
+    adopting.mlflow.place("m", "champion", 1)
+    settle(adopting)
+    assert adopting.hub.pulls[1].state is State.CLOSED
+    adopting.mlflow.place("m", "champion", 2)
+    settle(adopting)
+    assert only(adopting).number == 2
+
+
+def test_drift_declined(adopting: Office) -> None:
+    """It is only reported from then on."""
+    adopting.hub.decline(1)
+    settle(adopting)
+    assert (adopting.hub.open, adopting.aliases()) == ([], {"champion": 2})
+
+
+def test_a_deletion_by_hand(adopting: Office) -> None:
+    """Is only reported: git cannot say that nobody is to have it for now."""
+    adopting.mlflow.place("m", "champion", None)
+    settle(adopting)
+    assert adopting.hub.open == []
