@@ -167,7 +167,7 @@ class GitProvenance:
         return None if len(commits) > WALK_LIMIT else found
 
     def _touching(self, agreed: str | None, revision: str) -> Sequence[Commit]:
-        """The commits of the file since git and the registry last agreed on the alias; the last ones where that is not known."""
+        """Those of the file since git and the registry last agreed on the alias; the last ones where that is not known."""
         if agreed is not None:
             since = self._repository.commits(agreed, revision, REGISTRY_FILE, last=WALK_LIMIT + 1)
             if since:

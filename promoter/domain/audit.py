@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from promoter.domain.evidence import Stretch
+from promoter.domain.review import in_words
 
 
 class Kind(StrEnum):
@@ -90,6 +91,11 @@ class AuditRecord:
             return f"until {fact.until:%Y-%m-%d %H:%M} UTC: {fact.reason}"
         return fact.reason
 
+    @property
+    def reviewed(self) -> str:
+        """The pull request that brought it, for people; empty where none is known."""
+        return in_words(self.fact.review)
+
     def as_json(self) -> dict[str, Any]:
         """The shape of `audit list --format json`."""
         fact = self.fact
@@ -162,6 +168,7 @@ class Span:
     revision: str | None
     actor: str | None
     reason: str | None
+    review: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The shape of `history --format json`."""
@@ -172,6 +179,7 @@ class Span:
             "revision": self.revision,
             "actor": self.actor,
             "reason": self.reason,
+            "review": self.review,
         }
 
 
@@ -185,7 +193,7 @@ def spans(records: list[AuditRecord]) -> list[Span]:
     facts = [record.fact for record in records if moved(record)]
     ends = [*(fact.at for fact in facts[1:]), None][: len(facts)]
     found = [
-        Span(fact.to_version, fact.at, end, fact.revision, fact.actor, fact.reason)
+        Span(fact.to_version, fact.at, end, fact.revision, fact.actor, fact.reason, fact.review)
         for fact, end in zip(facts, ends, strict=True)
     ]
     if facts and facts[0].from_version is not None:

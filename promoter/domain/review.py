@@ -8,6 +8,9 @@ from datetime import datetime
 from typing import Any
 
 
+_NAMED = 5
+
+
 @dataclass(frozen=True)
 class Review:
     """One account that approves, by the last that it said. `stale`: it said so of an earlier state of the pull request."""
@@ -45,3 +48,14 @@ class Origin:
             "merged_by": self.merged_by,
             "merge_commit": self.merge_commit,
         }
+
+
+def in_words(told: Mapping[str, Any] | None) -> str:
+    """What `as_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty where there is nothing to tell."""
+    if not told:
+        return ""
+    reviewers = [str(name) for name in told.get("reviewers") or ()]
+    more = f" and {len(reviewers) - _NAMED} more" if len(reviewers) > _NAMED else ""
+    reviewed = f"reviewed by {', '.join(reviewers[:_NAMED])}{more}" if reviewers else "reviewed by nobody"
+    merged = f", merged by {told['merged_by']}" if told.get("merged_by") else ""
+    return f"#{told.get('number')} by {told.get('author')}, {reviewed}{merged}"

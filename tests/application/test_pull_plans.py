@@ -109,7 +109,7 @@ def test_the_forge_is_not_asked_without_need(desk: Desk) -> None:
 
 
 def test_only_its_own_kind(desk: Desk) -> None:
-    """Closed ones, forks, other bases, and other files: nothing is fetched, nothing is said."""
+    """Closed ones, forks, other bases: nothing is fetched, nothing is said. Other files: only that there is nothing to say."""
     office = desk.office
     office.git.push({"README.md": b"x"}, branch="docs")
     docs = office.hub.opened("docs")
@@ -123,7 +123,7 @@ def test_only_its_own_kind(desk: Desk) -> None:
     for number in (docs, fork, other, closed):
         desk.look(number)
     assert office.mlflow.calls == []
-    assert office.hub.writes == []
+    assert office.hub.writes == [("set_status", office.git.heads["docs"])]
     plans = PullPlans(office.hub, office.git, desk.planner, office.revisions, office.keys, "main")
     assert plans.relevant(list(office.hub.pulls.values())) == [docs]
 

@@ -15,19 +15,22 @@ AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHANGED = NewRecord(
     AT, Kind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion", "pass",
     Outcome.APPLIED, "Promote v2",
+    review={"number": 12, "author": "renovate[bot]", "reviewers": ["alice", "bob"], "merged_by": None},
 )  # fmt: skip
 MOVED = NewRecord(AT, Kind.OBSERVED, "fraud-detector", "champion", 2, None, reason="moved outside Promoter")
 
 NARROW = """\
 ID  RECORD
 6   2026-11-23 12:00:00  fraud-detector@champion  v1 -> v2  applied
-    Promote v2, by Ada at 55aa4f9de8 under policy champion
+    Promote v2, by Ada (#12 by renovate[bot], reviewed by alice, bob) at
+    55aa4f9de8 under policy champion
 7   2026-11-23 12:00:00  fraud-detector@champion  v2 -> -  observed
     moved outside Promoter, by unknown
 """
 WIDE = """\
 ID  AT                   MODEL@ALIAS              FROM  TO  OUTCOME   ACTOR    REVISION    POLICY    REASON
-6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2  applied   Ada      55aa4f9de8  champion  Promote v2
+6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2  applied   Ada      55aa4f9de8  champion  Promote v2; #12 by renovate[bot],
+                                                                                                       reviewed by alice, bob
 7   2026-11-23 12:00:00  fraud-detector@champion  v2    -   observed  unknown  -           -         moved outside Promoter
 """
 

@@ -23,6 +23,7 @@ def history(
     from promoter.application import query
     from promoter.application.markdown.text import cell, table, version
     from promoter.delivery.cli import render
+    from promoter.domain.review import in_words
 
     model, alias = split_alias(what)
     spans = query.history(world().past, model, alias)
@@ -32,10 +33,11 @@ def history(
         sys.stdout.write(f"The ledger knows nothing of {what}.\n")
     elif output is Format.MARKDOWN:
         rows = [
-            [version(s.version), str(s.since), str(s.until or "now"), cell(s.actor or "unknown"), s.revision or "-"]
+            [version(s.version), str(s.since), str(s.until or "now"), cell(s.actor or "unknown"), s.revision or "-",
+             cell(in_words(s.review) or "-")]
             for s in spans
-        ]
-        sys.stdout.write("\n".join(table(["version", "since", "until", "actor", "revision"], rows)) + "\n")
+        ]  # fmt: skip
+        sys.stdout.write("\n".join(table(["version", "since", "until", "actor", "revision", "review"], rows)) + "\n")
     else:
         console().print(render.spans_table(spans))
 
@@ -51,6 +53,7 @@ def list_records(
 
     Example: promoter audit list --model fraud-detector --format json
     """
+    from promoter.application.markdown.text import cell, table
     from promoter.delivery.cli import render
     from promoter.domain.audit import RecordFilter
 
@@ -58,12 +61,10 @@ def list_records(
     if output is Format.JSON:
         tell_json({"records": [record.as_json() for record in records]})
     elif output is Format.MARKDOWN:
-        lines = ["| id | at | model | alias | from | to | outcome | actor | revision |", "|" + " --- |" * 9]
-        for record in records:
-            row = {**record.as_json(), "outcome": record.word}
-            cells = [str(row[key]) for key in ("id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision")]
-            lines.append("| " + " | ".join(cells) + " |")
-        sys.stdout.write("\n".join(lines) + "\n")
+        columns = ["id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision", "review"]
+        told = ({**record.as_json(), "outcome": record.word, "review": record.reviewed or None} for record in records)
+        rows = [[cell(str(row[column])) for column in columns] for row in told]
+        sys.stdout.write("\n".join(table(columns, rows)) + "\n")
     elif records:
         screen = console()
         screen.print(render.records_table(records, screen.width))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +16,7 @@ from promoter.application.markdown.plan import change_state, plan_summary
 from promoter.application.markdown.text import version
 from promoter.domain.audit import AuditRecord, Span
 from promoter.domain.plan import Change, Plan
+from promoter.domain.review import in_words
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
@@ -28,7 +30,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(each if isinstance(each, Text) else Text(each) for each in row))  # text is no markup: `renovate[bot]`
     return made
 
 
@@ -118,7 +120,7 @@ def records_table(records: Iterable[AuditRecord], width: int) -> Table:
         ["ID", "AT", "MODEL@ALIAS", "FROM", "TO", "OUTCOME", "ACTOR", "REVISION", "POLICY", "REASON"],
         [
             (str(r.id), _moment(r), f"{r.fact.model}@{r.fact.alias}", version(r.fact.from_version), version(r.fact.to_version),
-             r.word, _who(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", r.told or "")
+             r.word, _who(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", _why(r.told, r.fact.review))
             for r in records
         ],
     )  # fmt: skip
@@ -128,6 +130,7 @@ def _in_two_lines(record: AuditRecord) -> str:
     fact = record.fact
     move = f"{version(fact.from_version)} -> {version(fact.to_version)}"
     why = [f"{record.told or 'no reason given'}, by {_who(fact.actor)}"]
+    why += [f"({record.reviewed})"] if record.reviewed else []
     why += [f"at {fact.revision[:10]}"] if fact.revision else []
     why += [f"under policy {fact.policy}"] if fact.policy else []
     return f"{_moment(record)}  {fact.model}@{fact.alias}  {move}  {record.word}\n{' '.join(why)}"
@@ -143,10 +146,15 @@ def spans_table(spans: Iterable[Span]) -> Table:
         ["VERSION", "SINCE", "UNTIL", "ACTOR", "REVISION", "REASON"],
         [
             (version(s.version), f"{s.since:%Y-%m-%d %H:%M:%S}" if s.since else "unknown",
-             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10], s.reason or "")
+             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10], _why(s.reason, s.review))
             for s in spans
         ],
     )  # fmt: skip
+
+
+def _why(reason: str | None, review: Mapping[str, Any] | None) -> str:
+    """The reason, and the pull request that brought it."""
+    return "; ".join(part for part in (reason, in_words(review)) if part)
 
 
 def _who(actor: str | None) -> str:

@@ -112,7 +112,8 @@ def cause(record: AuditRecord) -> str:
     if fact.kind is Kind.OBSERVED:
         return reason
     by = fact.actor.partition(" <")[0].strip() if fact.actor else ""
-    return f"{reason}, by {by}" if by else reason
+    told = f"{reason}, by {by}" if by else reason
+    return f"{told}; {record.reviewed}" if record.reviewed else told
 
 
 def _recent(ledger: Ledger) -> list[AuditRecord]:

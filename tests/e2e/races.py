@@ -1,0 +1,266 @@
+"""Two Promoters, a person and a trainer at work at once on one repository, one forge and one registry, round by round."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from promoter.adapters.forges.choice import Kind
+from promoter.domain.audit import Kind as Recorded
+from promoter.domain.audit import Outcome, RecordFilter
+from promoter.settings import Settings
+from tests.e2e.race_checks import EXPECTED, apart, branches_left, comments, complaints, duplicates, ledgers, lost_edits
+from tests.e2e.racers import Person, Racer, Trainer, until_idle
+from tests.forges.scene import TOKEN, Scene, hosted
+
+POLICY = b"""version: 1
+candidates: {from: any, rank: {metric: auc, order: highest}}
+rules: [{metric: auc, beats: champion}]
+"""
+NEXT = POLICY.replace(b"beats: champion", b"beats: challenger")
+PASSES = 30
+"""So many looks at everything are enough to come to rest."""
+_REGISTRY = """version: 1
+# edits end
+models:
+  {0}:
+    owners: [ada]
+    aliases:
+      champion: {{version: 1, policy: best, rotation: commit}}
+      shadow: 1
+  {1}:
+    owners: [ada]
+    aliases:
+      champion: {{version: 1, policy: best, rotation: pull-request}}
+      challenger: {{version: 1, policy: next, rotation: commit}}
+  {2}:
+    owners: [ada]
+    aliases:
+      champion: {{version: 1, policy: best, rotation: pull-request}}
+      challenger: {{version: 1, policy: next, rotation: pull-request}}
+      shadow: 1
+  {3}:
+    on_drift: adopt
+    aliases:
+      champion: 1
+# reviews end
+# nothing stands here
+# pulls end
+"""
+
+
+@dataclass
+class Figures:
+    """What came of a race. `violations` is empty where all held."""
+
+    kind: str
+    shared: bool
+    rounds: int
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """For people."""
+        databases = "one database" if self.shared else "separate databases"
+        head = f"two Promoters and a person, {self.kind}, {databases}"
+        rows = {"rounds": self.rounds, **self.counts, "violations": len(self.violations)}
+        lines = [f"  {name:<46}{value:>8}" for name, value in rows.items()]
+        return "\n".join([head, *lines, f"  {'seconds':<46}{self.seconds:>8.1f}", *(f"  ! {each}" for each in self.violations)])
+
+
+class Race:
+    """One of them. `run` goes through with it."""
+
+    def __init__(self, scene: Scene, folder: Path, client: Any, tracking_uri: str, *, shared: bool, seed: int) -> None:
+        """The repository's first files are there; both Promoters have their own mirrors, and one database or two."""
+        self.scene, self.client, self.shared = scene, client, shared
+        self.random = Random(seed)
+        self.models = [f"race-{uuid4().hex[:6]}-{word}" for word in ("one", "two", "three", "four")]
+        self.trainer = Trainer(client, self.models, Random(seed + 1))
+        files = {"registry.yaml": _REGISTRY.format(*self.models), "policies/best.yaml": POLICY.decode()}
+        scene.push(files | {"policies/next.yaml": NEXT.decode()}, branch="main")
+        self.racers = [Racer(self._settings(folder, number, tracking_uri), self.models) for number in range(2)]
+        self.worlds = [racer.world for racer in self.racers[: 1 if shared else 2]]
+        self.person = Person(scene, folder, client, self.models, Random(seed + 2))
+
+    def _settings(self, folder: Path, number: int, tracking_uri: str) -> Settings:
+        own = folder / f"promoter-{number}"
+        own.mkdir()
+        database = (folder if self.shared else own) / "promoter.db"
+        return Settings(
+            mlflow_tracking_uri=tracking_uri,
+            database_url=f"sqlite:///{database}",
+            mirror=own / "mirror.git",
+            repo=self.scene.remote.url,
+            git_token=TOKEN,
+            forge=self.scene.kind,
+            forge_url=self.scene.environment["PROMOTER_FORGE_URL"],
+            forge_project=self.scene.home.name,
+            forge_token=TOKEN,
+        )
+
+    def round(self, number: int) -> None:
+        """Everybody at once; over when the people are through and both Promoters have nothing left to look at."""
+        faults: list[BaseException] = []
+        threads = [
+            threading.Thread(target=_kept, args=(faults, act))
+            for act in (lambda: self.person.act(number), self.trainer.act, *(self._looks(racer) for racer in self.racers))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+        self._look()
+
+    def _looks(self, racer: Racer) -> Callable[[], None]:
+        random = Random(self.random.random())
+        return lambda: racer.look(random)
+
+    def _look(self) -> None:
+        for racer in self.racers:
+            racer.look(self.random)
+        until_idle(self.racers)
+
+    def settle(self) -> int:
+        """Look until a look at everything by both writes nothing; how many it took. Raises `AssertionError`."""
+        before = None
+        for number in range(PASSES):
+            self.scene.forge.faults.writes.clear()
+            self._look()
+            now = (self.scene.home.git.heads(), [self.aliases(model) for model in self.models], self._rows())
+            if now == before and not self.scene.forge.faults.writes:
+                return number
+            before = now
+        raise AssertionError(f"no rest after {PASSES} looks: {self.scene.forge.faults.writes[-3:]}")
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Where the registry has them."""
+        return {alias: int(version) for alias, version in self.client.get_registered_model(model).aliases.items()}
+
+    def _rows(self) -> list[int]:
+        return [len(world.ledger.records(RecordFilter(limit=1_000_000))) for world in self.worlds]
+
+    def moves(self) -> int:
+        """Aliases that Promoter moved."""
+        records = [each for world in self.worlds for each in world.ledger.records(RecordFilter(limit=1_000_000))]
+        done = (Outcome.APPLIED, Outcome.RECOVERED)
+        return sum(each.fact.kind is Recorded.CHANGE and each.fact.outcome in done for each in records)
+
+
+def race(
+    rounds: int, kind: Kind, folder: Path, client: Any, tracking_uri: str, *, shared: bool, seed: int = 4, tell: Any = None
+) -> Figures:
+    """Go through with one. `client` is MLflow's own; `tell` is called with each round's number."""
+    figures = Figures(kind, shared, rounds)
+    begun = time.monotonic()
+    with _logs() as events, hosted(kind, folder) as scene:
+        running = Race(scene, folder, client, tracking_uri, shared=shared, seed=seed)
+        try:
+            running.settle()
+            for number in range(rounds):
+                running.round(number)
+                if tell:
+                    tell(number + 1)
+            left = _end(running, figures.violations)
+            figures.violations += _violations(running, events)
+        finally:
+            for racer in running.racers:
+                racer.queue.stop()
+        figures.counts = _counted(running, events) | left
+    figures.seconds = time.monotonic() - begun
+    return figures
+
+
+def _end(running: Race, violations: list[str]) -> dict[str, int]:
+    """Everybody stops, and all comes to rest; a person sees to what waits for one, and then git and registry agree."""
+    looks = running.settle()
+    waiting = apart(running.worlds[0], running.aliases)
+    for (model, alias), (version, why) in waiting.items():
+        if why is None:
+            violations.append(f"git says v{version} of {model}@{alias}, and nothing keeps it from being so")
+        running.person.put_back(model, alias, version)
+    running.person.tidy()
+    looks += running.settle()
+    for (model, alias), (version, why) in apart(running.worlds[-1], running.aliases).items():
+        violations.append(f"at the end, {model}@{alias} is not at v{version}: {why}")
+    return {"aliases that waited for a person at the end": len(waiting), "looks at everything until rest": looks}
+
+
+def _violations(running: Race, events: Sequence[dict[str, Any]]) -> Iterator[str]:
+    scene, person = running.scene, running.person
+    yield from lost_edits(scene, person)
+    yield from duplicates(scene, person)
+    yield from comments(scene, person)
+    yield from branches_left(scene)
+    yield from ledgers(running.worlds, running.models)
+    yield from complaints(events)
+
+
+def _counted(running: Race, events: Sequence[dict[str, Any]]) -> dict[str, int]:
+    both = Counter[str]()
+    rows: dict[str, int] = {}
+    for number, racer in enumerate(running.racers, 1):
+        counts, name = racer.counts, f"Promoter {number}:"
+        both += counts
+        rows[f"{name} commits to the watched branch"] = counts["git commit"]
+        rows[f"{name} commits that others were ahead of"] = counts["git commit overtaken"]
+        rows[f"{name} branches made or removed"] = counts["git propose"] + counts["git discard"]
+        rows[f"{name} the same, others were first"] = counts["git propose overtaken"] + counts["git discard overtaken"]
+    person, pulls = running.person.counts, running.scene.home.pulls.values()
+    rows |= {
+        "person: pushes": person["pushes"],
+        "person: pushes lost and made again": person["pushes lost"],
+        "person: commits on branches of proposals": person["commits on proposals"],
+        "person: aliases moved by hand": person["aliases moved by hand"],
+        "person: pull requests opened / merged": person["own pull requests opened"],
+        "person: own pull requests merged": person["own pull requests merged"],
+        "versions registered": running.trainer.made,
+        "proposals opened": both["forge propose"],
+        "proposals opened by the other in that moment": both["forge propose overtaken"],
+        "proposals revised": both["forge revise"],
+        "proposals closed by Promoter": sum(each.state == "closed" and each.closed_by == "promoter-bot" for each in pulls),
+        "proposals closed by a person": person["proposals closed by hand"],
+        "proposals merged": person["proposals merged"],
+        "merges that the forge refused": sum(count for name, count in person.items() if name.startswith("merges refused")),
+        "alias moves": running.moves(),
+        "looks that were put off": sum(event["event"] == "not now, looking again" for event in events),
+        "looks that ended with a task for a person": sum(any(words in str(event) for words in EXPECTED) for event in events),
+    }
+    return rows
+
+
+def _kept(faults: list[BaseException], act: Callable[[], None]) -> None:
+    try:
+        act()
+    except BaseException as fault:  # noqa: BLE001  # told by the thread that waits
+        faults.append(fault)
+
+
+@contextmanager
+def _logs() -> Iterator[list[dict[str, Any]]]:
+    """Everything that is logged meanwhile, by any thread."""
+    events: list[dict[str, Any]] = []
+
+    def keep(_logger: Any, _name: str, event: Any) -> Any:
+        events.append(dict(event))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, keep])
+    try:
+        yield events
+    finally:
+        structlog.configure(**before)
