@@ -158,7 +158,9 @@ def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: dateti
         return _changing(change)
     reported = next((each for each in view.compared.reported if each.alias == alias), None)
     if reported:
-        return DRIFT, f"git says {_version(reported.to_version)}"
+        adopts = view.intent.on_drift == "adopt" and reported.from_version is not None
+        ending = "a pull request asks whether to adopt it" if adopts else "only reported"
+        return DRIFT, f"git says {_version(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
     if view.compared.blocked and intent.stated and _held(view, alias) != intent.version:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-
 _NAMED = 5
 
 
@@ -51,7 +50,7 @@ class Origin:
 
 
 def in_words(told: Mapping[str, Any] | None) -> str:
-    """What `as_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty where there is nothing to tell."""
+    """What `as_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty: there is nothing to tell."""
     if not told:
         return ""
     reviewers = [str(name) for name in told.get("reviewers") or ()]

@@ -12,10 +12,10 @@ from promoter.application.ports.forge import State, Status, StatusState
 from promoter.bootstrap import World
 from promoter.domain.faults import Overtaken
 from promoter.settings import Settings
-from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
+from tests.forges.scene import BRANCH, KINDS, TOKEN, Scene, hosted
 
 
-@pytest.fixture(params=["gitlab", "gitea"])
+@pytest.fixture(params=KINDS)
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """A scene of each kind."""
     with hosted(request.param, tmp_path) as made:

@@ -15,10 +15,10 @@ from promoter.adapters.forges.gitea import Gitea
 from promoter.adapters.forges.gitlab import GitLab
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 from tests.forges.faults import Answer, writing
-from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
+from tests.forges.scene import BRANCH, KINDS, TOKEN, Scene, hosted
 
 
-@pytest.fixture(params=["gitlab", "gitea"])
+@pytest.fixture(params=KINDS)
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """A scene of each kind."""
     with hosted(request.param, tmp_path) as made:

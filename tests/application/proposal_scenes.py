@@ -22,6 +22,12 @@ def opening(office: Office) -> None:
     office.commit(aliases(model=SETTINGS))
 
 
+def standing(office: Office) -> None:
+    """It is open, and there is nothing new."""
+    opening(office)
+    settle(office)
+
+
 def updating(office: Office) -> None:
     """A better one, after it."""
     opening(office)

@@ -119,7 +119,7 @@ def test_it_says_what_waits_and_for_what(site: Site, visit: Open) -> None:
     assert waits == [
         "blocked churn@champion v4 → to v5 " + rules.format("fail saw 0.71", f"fail saw {scenes.HOSTILE}"),
         "blocked not-registered the registry has no model of this name: register it, or take it out of registry.yaml",
-        "drift demand-berlin@champion v3 → to v2 moved outside Promoter: git says v2, and drift is only reported",
+        "drift demand-berlin@champion v3 → to v2 moved outside Promoter: git says v2; only reported",
         "due prices@champion v2 → to v3 allowed: moves with the next look",
         "due prices@shadow v1 → to none allowed: moves with the next look",
         "candidate Umsatz Süd 東京@champion v1 → to v2 " + tag.format(unseen),

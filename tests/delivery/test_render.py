@@ -9,28 +9,29 @@ import pytest
 from rich.console import Console
 
 from promoter.delivery.cli.render import records_table
+from promoter.delivery.web.page import cause
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHANGED = NewRecord(
     AT, Kind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion", "pass",
     Outcome.APPLIED, "Promote v2",
-    review={"number": 12, "author": "renovate[bot]", "reviewers": ["alice", "bob"], "merged_by": None},
+    review={"number": 12, "author": "bot[bot]", "reviewers": ["al"], "merged_by": None},
 )  # fmt: skip
 MOVED = NewRecord(AT, Kind.OBSERVED, "fraud-detector", "champion", 2, None, reason="moved outside Promoter")
 
 NARROW = """\
 ID  RECORD
 6   2026-11-23 12:00:00  fraud-detector@champion  v1 -> v2  applied
-    Promote v2, by Ada (#12 by renovate[bot], reviewed by alice, bob) at
-    55aa4f9de8 under policy champion
+    Promote v2, by Ada (#12 by bot[bot], reviewed by al) at 55aa4f9de8 under
+    policy champion
 7   2026-11-23 12:00:00  fraud-detector@champion  v2 -> -  observed
     moved outside Promoter, by unknown
 """
 WIDE = """\
 ID  AT                   MODEL@ALIAS              FROM  TO  OUTCOME   ACTOR    REVISION    POLICY    REASON
-6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2  applied   Ada      55aa4f9de8  champion  Promote v2; #12 by renovate[bot],
-                                                                                                       reviewed by alice, bob
+6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2  applied   Ada      55aa4f9de8  champion  Promote v2; \
+#12 by bot[bot], reviewed by al
 7   2026-11-23 12:00:00  fraud-detector@champion  v2    -   observed  unknown  -           -         moved outside Promoter
 """
 
@@ -41,3 +42,9 @@ def test_audit_records_are_readable_at_any_width(width: int, expected: str) -> N
     told = io.StringIO()
     Console(file=told, width=width).print(records_table([AuditRecord(6, CHANGED), AuditRecord(7, MOVED)], width))
     assert "".join(f"{line.rstrip()}\n" for line in told.getvalue().splitlines()) == expected
+
+
+def test_the_page_names_who_reviewed_a_change() -> None:
+    """Where a pull request brought it."""
+    assert cause(AuditRecord(6, CHANGED)) == "Promote v2, by Ada; #12 by bot[bot], reviewed by al"
+    assert cause(AuditRecord(7, MOVED)) == "moved outside Promoter"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from strategies import NOW
 
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, spans
+from promoter.domain.review import in_words
 
 
 def record(number: int, was: int | None, now: int | None, outcome: Outcome | None = None) -> AuditRecord:
@@ -43,3 +44,14 @@ def test_spans_follow_what_moved_and_say_where_the_ledger_does_not_know() -> Non
         (None, minute(5), minute(6)),
         (5, minute(6), None),
     ]
+
+
+def test_a_span_tells_the_pull_request_that_began_it() -> None:
+    """As the record has it; in words, a crowd has an end."""
+    review = {"number": 12, "author": "bob", "reviewers": [f"r{number}" for number in range(7)], "merged_by": "erin"}
+    record = AuditRecord(1, NewRecord(NOW, Kind.CHANGE, "m", "champion", None, 2, outcome=Outcome.APPLIED, review=review))
+    (span,) = spans([record])
+    assert span.as_json()["review"] == review
+    assert record.reviewed == "#12 by bob, reviewed by r0, r1, r2, r3, r4 and 2 more, merged by erin"
+    assert in_words({**review, "reviewers": [], "merged_by": None}) == "#12 by bob, reviewed by nobody"
+    assert in_words(None) == ""

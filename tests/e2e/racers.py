@@ -86,6 +86,11 @@ class Racer:
         for key in random.sample(self._keys, len(self._keys)):
             self.queue.put(key, "race")
 
+    def poll(self) -> None:
+        """As the daemon does now and then."""
+        for key in (GIT, REGISTRY, PULLS):
+            self.queue.put(key, "poll")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -176,6 +181,8 @@ class Person:
 
     def open_a_pull_request(self) -> None:
         """With a line of its own."""
+        if len(self._opened(lambda pull: pull.number in self.pulls)) > 1:
+            return
         branch = f"{PERSON}/{self._number + 1}"
         done = self._push("pull", branch)
         if done is None:

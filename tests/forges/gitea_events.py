@@ -19,15 +19,25 @@ _ACTIONS = {
     "closed": "closed",
     "merged": "closed",
 }
+_REVIEWS = {"approved": "approved", "changes_requested": "rejected", "commented": "comment"}
 _ZERO = "0" * 40
 
 
-def rendered(words: GiteaJson, happening: Happening, hook: Hook) -> Delivery:
-    """What Gitea sends. A branch that goes is a `delete`; one that comes is a `push` whose `before` is zeros."""
+def rendered(words: GiteaJson, happening: Happening, hook: Hook) -> Delivery | None:
+    """What Gitea sends. A branch that goes is a `delete`; one that comes is a `push` whose `before` is zeros.
+
+    Of reviews, that one was dismissed is not told.
+    """
     repository = words.forge.repositories[happening.repository]
     if happening.kind == "pull":
         event, payload = "pull_request", _pull_request(words, repository, happening)
         kind = "pull_request_sync" if happening.action == "synchronize" else event
+    elif happening.kind == "review":
+        verdict = _REVIEWS.get(repository.find_review(happening.number, happening.review).verdict)
+        if verdict is None:
+            return None
+        event, kind = f"pull_request_{verdict}", f"pull_request_review_{verdict}"
+        payload = _pull_request(words, repository, happening) | {"action": "reviewed", "review": {"type": kind, "content": ""}}
     elif happening.after == _ZERO:
         event, payload = "delete", _deletion(words, repository, happening)
         kind = event
@@ -85,7 +95,7 @@ def _deletion(words: GiteaJson, repository: HostedRepository, happening: Happeni
 
 def _pull_request(words: GiteaJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
     return {
-        "action": _ACTIONS[happening.action],
+        "action": _ACTIONS.get(happening.action),
         "number": happening.number,
         "pull_request": words.pull_request(repository, repository.pull(happening.number)),
         "requested_reviewer": None,

@@ -16,12 +16,15 @@ from tests.forges.things import Delivery, Happening, Hook
 
 _SIGNING = "whsec_"
 _ACTIONS = {"opened": "open", "synchronize": "update", "reopened": "reopen", "closed": "close", "merged": "merge"}
+_REVIEWS = {"approved": "approved", "dismissed": "unapproved"}
 _ZERO = "0" * 40
 
 
-def rendered(words: GitLabJson, happening: Happening, hook: Hook) -> Delivery:
-    """What GitLab sends. A secret that begins with `whsec_` is a signing token; any other is sent along as it is."""
+def rendered(words: GitLabJson, happening: Happening, hook: Hook) -> Delivery | None:
+    """What GitLab sends; of reviews, only approvals, given or taken back. A secret that begins with `whsec_` is a signing token; any other is sent along as it is."""
     repository = words.forge.repositories[happening.repository]
+    if happening.kind == "review" and repository.find_review(happening.number, happening.review).verdict not in _REVIEWS:
+        return None
     if happening.kind == "push":
         tag = happening.ref.startswith("refs/tags/")
         event = "Tag Push Hook" if tag else "Push Hook"
@@ -88,6 +91,12 @@ def _push(words: GitLabJson, repository: HostedRepository, happening: Happening,
     }
 
 
+def _action(repository: HostedRepository, happening: Happening) -> str:
+    if happening.kind == "review":
+        return _REVIEWS[repository.find_review(happening.number, happening.review).verdict]
+    return _ACTIONS[happening.action]
+
+
 def _merge_request(words: GitLabJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
     pull = repository.pull(happening.number)
     row = words.merge_request(repository, pull)
@@ -116,7 +125,7 @@ def _merge_request(words: GitLabJson, repository: HostedRepository, happening: H
             "target": own,
             "last_commit": {"id": pull.head, "title": repository.git.commit(pull.head).title},
             "url": row["web_url"],
-            "action": _ACTIONS[happening.action],
+            "action": _action(repository, happening),
             **more,
         },
         "labels": [],

@@ -149,14 +149,19 @@ class HostedRepository:
             raise ForgeRefusal(Refusal.INVALID, f"Can not {verdict} your own pull request")
         review = Review(next(self._ids), by, verdict, pull.head, self._now(), body)
         pull.reviews.append(review)
+        self._tell(Happening("review", self.name, by, "submitted", number, after=pull.head, review=review.id))
         self.merge_what_may()
         return review
 
+    def find_review(self, number: int, review: int) -> Review:
+        """One of a pull request's."""
+        return next(each for each in self.pull(number).reviews if each.id == review)
+
     def dismiss(self, number: int, review: int) -> None:
         """What a review said counts no more."""
-        for each in self.pull(number).reviews:
-            if each.id == review:
-                each.verdict = "dismissed"
+        found = self.find_review(number, review)
+        found.verdict = "dismissed"
+        self._tell(Happening("review", self.name, found.by, "dismissed", number, review=review))
 
     def is_stale(self, number: int, review: Review) -> bool:
         """Whether the review saw an earlier state than the last one."""

@@ -58,12 +58,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `rows`: a list, of which one page goes out; `body` None: no body."""
+    """An answer. `rows`: a list, of which one page goes out, with `around` around it; `body` None: no body."""
 
     status: int = 200
     body: Any = None
     rows: Sequence[Any] | None = None
     paged: bool = True
+    around: Callable[[list[Any]], Any] | None = None
 
 
 Endpoint = Callable[[Asked], Reply]
@@ -71,12 +72,16 @@ Endpoint = Callable[[Asked], Reply]
 
 @dataclass(frozen=True)
 class Pages:
-    """How a forge cuts lists: its name for the size of a page, the usual and the greatest one, and what links begin with."""
+    """How a forge cuts lists: its name for the size of a page, the usual and the greatest one, and what links begin with.
+
+    `counted`: headers tell how much there is; else only links do, and only where there is more than a page.
+    """
 
     size: str
     usual: int
     most: int
     base: str
+    counted: bool = True
 
 
 class Routes:
@@ -106,6 +111,7 @@ class Routes:
         body = reply.body
         if reply.rows is not None:
             body, more = self._page(environ, reply)
+            body = reply.around(body) if reply.around else body
             headers += more
         raw = b"" if reply.status == 204 or (body is None and reply.rows is None) else json.dumps(body).encode()
         start_response(f"{reply.status} Said", [*headers, ("Content-Length", str(len(raw)))])
@@ -128,8 +134,8 @@ class Routes:
         page = max(int(query.get("page", 1)), 1)
         size = min(int(query.get(self._pages.size, self._pages.usual)), self._pages.most)
         last = max(-(-len(rows) // size), 1)
-        headers = [("X-Total-Count", str(len(rows)))]
-        if self._pages.size == "per_page":
+        headers = [("X-Total-Count", str(len(rows)))] if self._pages.counted else []
+        if self._pages.counted and self._pages.size == "per_page":
             headers = [
                 ("X-Page", str(page)),
                 ("X-Per-Page", str(size)),
@@ -137,6 +143,8 @@ class Routes:
                 ("X-Total-Pages", str(last)),
                 ("X-Next-Page", str(page + 1) if page < last else ""),
             ]
+        if last == 1 and not self._pages.counted:
+            return rows, headers
         path = str(environ["RAW_URI"]).partition("?")[0]
         names = (("next", page + 1), ("last", last)) if page < last else (("first", 1),)
         links = (f'<{self._pages.base}{path}?{urlencode({**query, "page": at})}>; rel="{name}"' for name, at in names)

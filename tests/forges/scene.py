@@ -15,6 +15,7 @@ from promoter.application.ports.forge import Draft, Forge
 from tests.forges.acting import pushed
 from tests.forges.faults import Call
 from tests.forges.gitea import GiteaFace
+from tests.forges.github import GitHubFace
 from tests.forges.gitlab import GitLabFace
 from tests.forges.repository import HostedRepository
 from tests.forges.server import HostedServer
@@ -24,7 +25,7 @@ from tests.forges.things import Hook
 TOKEN = "tok-promoter-9b1e77"
 BRANCH = "promoter/fraud/champion"
 FIRST_FILES = {"registry.yaml": b"version: 1\nmodels: {}\n"}
-KINDS: tuple[Kind, ...] = ("gitlab", "gitea")
+KINDS: tuple[Kind, ...] = ("github", "gitlab", "gitea")
 
 
 @dataclass
@@ -106,4 +107,4 @@ def hosted(kind: Kind, folder: Path, files: dict[str, bytes] | None = None) -> I
         yield Scene(kind, forge, face, server, remote, home)
 
 
-_FACES: dict[Kind, Any] = {"gitlab": GitLabFace, "gitea": GiteaFace}
+_FACES: dict[Kind, Any] = {"github": GitHubFace, "gitlab": GitLabFace, "gitea": GiteaFace}

@@ -128,7 +128,9 @@ class Hook:
 
 @dataclass(frozen=True)
 class Happening:
-    """What a webhook tells. `kind`: `push` or `pull`. `action` of a pull: opened, synchronize, reopened, closed or merged.
+    """What a webhook tells. `kind`: `push`, `pull` or `review`.
+
+    `action` of a pull: opened, synchronize, reopened, closed or merged; of a review, whose id is `review`: submitted or dismissed.
 
     For a push, `ref` is a full name; `before` or `after` are zeros where the ref was made or deleted.
     """
@@ -141,6 +143,7 @@ class Happening:
     ref: str = ""
     before: str = ""
     after: str = ""
+    review: int = 0
 
 
 @dataclass(frozen=True)

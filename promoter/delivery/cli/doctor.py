@@ -21,6 +21,7 @@ LONG_ENOUGH = 16
 """Characters of a secret below which it can be guessed."""
 SHARED = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """What MLflow's client gives to every server whose URL has no user of its own."""
+NAMED = 3
 REACH = "see that it runs, that its address is right, and that this host reaches it"
 
 
@@ -91,7 +92,21 @@ def _mlflow(built: World) -> Checkup:
 def _git(built: World) -> Checkup:
     head = built.repository.fetch()
     desired: DesiredState = built.documents.parse(built.repository.read(head), head).desired
-    return Checkup("git", good=True, said=f"{built.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models")
+    said = f"{built.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models"
+    if desired.document.safety.require_signed_commits and not built.repository.signs and (names := _committing(desired)):
+        said += f"; it asks for signed commits, and there is no key for those of {', '.join(names)}"
+        fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
+        return Checkup("git", good=False, said=said, fix=fix)
+    return Checkup("git", good=True, said=said)
+
+
+def _committing(desired: DesiredState) -> list[str]:
+    """The first aliases that rotate by a commit of Promoter's own; families by their pattern."""
+    listed = [f"{alias.model}@{alias.alias}" for each in desired.listed.values() for alias in each.aliases.values()
+              if alias.rotation == "commit"]  # fmt: skip
+    families = [f"{family.match}@{alias}" for family in desired.document.families for alias, said in family.aliases.items()
+                if said.rotation == "commit"]  # fmt: skip
+    return sorted({*listed, *families})[:NAMED]
 
 
 def _forge(built: World) -> Checkup:

@@ -98,7 +98,7 @@ def _committed(built: World, revision: str | None) -> Declaration:
 
     from promoter.adapters.git.worktree import WorkTree
     from promoter.bootstrap import World
-    from promoter.domain.faults import Refused
+    from promoter.domain.faults import OutsideError, Refused
 
     if built.settings.repo:
         head = built.repository.fetch()
@@ -113,6 +113,11 @@ def _committed(built: World, revision: str | None) -> Declaration:
         raise Refused("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
     # Attribution reads history: that of the repository which one stands in.
     built.repository = World(built.settings.model_copy(update={"repo": str(tree.root)})).repository
+    try:
+        built.repository.fetch()  # what was in force before may ask for signatures, where this revision asks for none any more
+    except OutsideError:
+        if declaration.desired.document.safety.require_signed_commits:
+            raise
     return _signed(built, declaration)
 
 
@@ -120,8 +125,6 @@ def _signed(built: World, declaration: Declaration) -> Declaration:
     """The declaration. Raises `Refused` where commits have to be signed, and one on the way to it is not."""
     from promoter.domain.faults import Refused
 
-    if declaration.desired.document.safety.require_signed_commits:
-        built.repository.fetch()
     refused = built.revisions.unsigned(declaration)
     if refused:
         raise Refused("git", refused)

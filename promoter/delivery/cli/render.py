@@ -146,7 +146,8 @@ def spans_table(spans: Iterable[Span]) -> Table:
         ["VERSION", "SINCE", "UNTIL", "ACTOR", "REVISION", "REASON"],
         [
             (version(s.version), f"{s.since:%Y-%m-%d %H:%M:%S}" if s.since else "unknown",
-             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10], _why(s.reason, s.review))
+             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10],
+             _why(s.reason, s.review))
             for s in spans
         ],
     )  # fmt: skip
