@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promoter.application.copies import Copier
 from promoter.application.look import Looker, Rooms
 from promoter.application.ports import Clock, Copies, Documents, Forge, Ledger, Locks, Registry, Repository
 from promoter.application.propose import Proposer
-from promoter.application.provenance import GitProvenance
+from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconcile import Reconciler
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
@@ -20,6 +21,7 @@ from promoter.domain.faults import Fault, Faults
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
+    from promoter.adapters.git.clone import Clone
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
     from promoter.application.open_proposals import OpenProposals
 
@@ -164,7 +166,20 @@ class World:
     @cached_property
     def reading_survey(self) -> Surveyor:
         """Views of the registry for commands that write nothing, not even a database."""
-        return Surveyor(self.registry, self.past, self.clock, copies=self.copies)
+        return Surveyor(self.registry, self.past, self.clock, ClonedProvenance(self._merged), self.copies)
+
+    def _merged(self, revision: str) -> GitProvenance | None:
+        return self._cloned if self._clone.has_merged(self.settings.branch, revision) else None
+
+    @cached_property
+    def _cloned(self) -> GitProvenance:
+        return GitProvenance(self._clone, self.documents, self.past, self.clock, lambda: self._given_forge)
+
+    @cached_property
+    def _clone(self) -> Clone:
+        from promoter.adapters.git.clone import Clone
+
+        return Clone(Path())
 
     @cached_property
     def revisions(self) -> Revisions:

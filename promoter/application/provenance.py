@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from promoter.application.ports import Clock, Commit, Documents, Forge, Ledger, Repository
+from promoter.application.ports import Clock, Commit, Documents, Forge, Ledger, Sources
 from promoter.domain.declaration import Declaration
 from promoter.domain.evidence import NOT_READ
 from promoter.domain.faults import Faults, OutsideError, Unavailable
@@ -79,6 +79,36 @@ class OpenProvenance(NoProvenance):
         return self._known[teams]
 
 
+class ClonedProvenance(NoProvenance):
+    """The clone that one stands in: what is on the watched branch there was brought, all else is yet to be proposed."""
+
+    def __init__(self, merged: Callable[[str], Provenance | None]) -> None:
+        """`merged`: where changes of a revision come from; None where the watched branch does not have it."""
+        self._merged = merged
+
+    def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
+        """As the branch says; None: it does not have the commit."""
+        found = self._merged(declaration.revision) if declaration.revision else None
+        return found.freeze_override(difference, declaration) if found else None
+
+    def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
+        """As the forge says; NOT_READ: the branch does not have the commit."""
+        found = self._merged(declaration.revision) if declaration.revision else None
+        return found.origin(difference, declaration, teams) if found else NOT_READ
+
+
+class History(Protocol):
+    """What is read of git: `Repository`, or a clone."""
+
+    def read(self, revision: str) -> Sources:
+        """As in `Repository`."""
+        ...
+
+    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+        """As in `Repository`."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Answer:
     """What the forge said, and when."""
@@ -92,7 +122,7 @@ class GitProvenance:
 
     def __init__(
         self,
-        repository: Repository,
+        repository: History,
         documents: Documents,
         ledger: Ledger,
         clock: Clock,

@@ -1,4 +1,4 @@
-"""What GitLab and Gitea have to do alike, beyond what the contract asks of every forge."""
+"""What every forge has to do alike."""
 
 from __future__ import annotations
 
@@ -204,6 +204,8 @@ def test_auto_merge_that_is_not_taken_is_no_failure(here: Scene) -> None:
 
 def test_auto_merge_waits_until_it_can_be_told(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Just after it was opened, the forge still works out whether it can be merged: asked again, a few times."""
+    if here.kind == "github":
+        return  # there it is never asked whether it can be merged
     module = {"gitlab": "promoter.adapters.forges.gitlab", "gitea": "promoter.adapters.forges.gitea_wishes"}[here.kind]
     monkeypatch.setattr(f"{module}._SETTLE_SECONDS", 0)
     here.face.settling = 2

@@ -72,14 +72,19 @@ class Racer:
         """Starts its workers; they have nothing to do yet."""
         self.world = World(settings)
         self.counts: Counter[str] = Counter()
-        lock = threading.Lock()
+        self._lock = lock = threading.Lock()
         self.world.repository = Counted("git", self.world.repository, self.counts, lock)  # type: ignore[assignment]
         self.world.forge = Counted("forge", self.world.forge, self.counts, lock)  # type: ignore[assignment]
         self.watch = self.world.watch(lambda _: _RETRY)
-        self.queue = KeyedQueue(self.watch.run, WORKERS)
+        self.queue = KeyedQueue(self._run, WORKERS)
         self.watch.put = self.queue.put
         self._keys = [GIT, REGISTRY, PULLS, *(prefix + model for prefix in (MODEL, PROPOSALS) for model in models)]
         self.queue.start()
+
+    def _run(self, key: str, trigger: str) -> float | None:
+        with self._lock:
+            self.counts["looks"] += 1
+        return self.watch.run(key, trigger)
 
     def look(self, random: Random) -> None:
         """At everything, in whatever order."""

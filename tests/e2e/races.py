@@ -30,6 +30,8 @@ rules: [{metric: auc, beats: champion}]
 NEXT = POLICY.replace(b"beats: champion", b"beats: challenger")
 PASSES = 30
 """So many looks at everything are enough to come to rest."""
+BREATH = 5
+"""Rounds between two pauses in which everybody comes to rest."""
 _REGISTRY = """version: 1
 # edits end
 models:
@@ -111,7 +113,10 @@ class Race:
         )
 
     def round(self, number: int) -> None:
-        """Everybody at once; over when the people are through and both Promoters have nothing left to look at."""
+        """Everybody at once; over when the people are through. What the Promoters have not got to, they take into the next.
+
+        Every fifth round waits until they have nothing left to look at.
+        """
         faults: list[BaseException] = []
         threads = [
             threading.Thread(target=_kept, args=(faults, act))
@@ -125,7 +130,8 @@ class Race:
             raise faults[0]
         for racer in self.racers:
             racer.poll()
-        until_idle(self.racers)
+        if number % BREATH == BREATH - 1:
+            until_idle(self.racers)
 
     def _looks(self, racer: Racer) -> Callable[[], None]:
         return racer.poll if self.random.random() < 0.8 else lambda: racer.look(self.random)
@@ -216,6 +222,7 @@ def _counted(running: Race, events: Sequence[dict[str, Any]]) -> dict[str, int]:
     for number, racer in enumerate(running.racers, 1):
         counts, name = racer.counts, f"Promoter {number}:"
         both += counts
+        rows[f"{name} looks"] = counts["looks"]
         rows[f"{name} commits to the watched branch"] = counts["git commit"]
         rows[f"{name} commits that others were ahead of"] = counts["git commit overtaken"]
         rows[f"{name} branches made or removed"] = counts["git propose"] + counts["git discard"]

@@ -35,8 +35,8 @@ def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str
     stage.until_status(pull, "pending", "waiting")
     assert (pull.branch, pull.base, pull.author) == (f"promoter/{model}/champion", "main", BOT)
     assert (sorted(pull.labels), sorted(pull.reviewers)) == (["models", "promoter"], ["ada", "bob"])
-    for told in ("| auc |", "metric auc beats champion by 0.005", "review", "0 of 2"):
-        assert told in pull.body
+    for told in ("| auc |", "metric auc beats champion by 0.005", "asked for", "pending: `review"):
+        assert told in pull.body, pull.body
     better = stage.version(model, 0.9)
 
     again = stage.until_open(model, f"to v{better}")
@@ -172,7 +172,8 @@ def test_a_person_s_commit_on_promoter_s_branch(hosted_stage: HostedStage, fresh
     stage.settle()
     pull = stage.open_pull(model, "to v2")
     assert pull is not None
-    tip = stage.push(stage.branch(model), "bob", ROTATING.format(model=model, more="").replace("version: 1", "version: 2 # wait"))
+    mine = ROTATING.format(model=model, more="").replace("version: 1", "version: 2") + "    # wait\n"
+    tip = stage.push(stage.branch(model), "bob", mine)
     stage.version(model, 0.95)
     stage.settle()
     assert stage.home.git.heads()[stage.branch(model)] == tip

@@ -21,7 +21,10 @@ _ZERO = "0" * 40
 
 
 def rendered(words: GitLabJson, happening: Happening, hook: Hook) -> Delivery | None:
-    """What GitLab sends; of reviews, only approvals, given or taken back. A secret that begins with `whsec_` is a signing token; any other is sent along as it is."""
+    """What GitLab sends; of reviews, only approvals, given or taken back.
+
+    A secret that begins with `whsec_` is a signing token; any other is sent along as it is.
+    """
     repository = words.forge.repositories[happening.repository]
     if happening.kind == "review" and repository.find_review(happening.number, happening.review).verdict not in _REVIEWS:
         return None

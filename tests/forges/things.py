@@ -130,7 +130,8 @@ class Hook:
 class Happening:
     """What a webhook tells. `kind`: `push`, `pull` or `review`.
 
-    `action` of a pull: opened, synchronize, reopened, closed or merged; of a review, whose id is `review`: submitted or dismissed.
+    `action` of a pull: opened, synchronize, reopened, closed or merged.
+    `action` of a review, whose id is `review`: submitted or dismissed.
 
     For a push, `ref` is a full name; `before` or `after` are zeros where the ref was made or deleted.
     """

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from promoter.adapters.git.command import GitCommand, Reply
 from promoter.adapters.git.errors import one_line
+from promoter.adapters.git.history import History
 from promoter.adapters.git.merging import merge
 from promoter.adapters.git.mirror import Mirror
 from promoter.adapters.git.names import is_revision
 from promoter.adapters.git.remote import Remote, Transport
 from promoter.adapters.git.signatures import Signatures
-from promoter.application.ports import Merge, Sources, Unsigned
+from promoter.application.ports import Commit, Merge, Sources, Unsigned
 from promoter.domain.faults import Refused
 from promoter.domain.verdict import visible
 
@@ -73,6 +74,17 @@ class Clone:
     def read(self, revision: str) -> Sources:
         """The files of that revision that Promoter reads."""
         return self._store.sources(revision)
+
+    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
+        return History(self._store, self._remote).commits(base, head, path, last)
+
+    def has_merged(self, branch: str, revision: str) -> bool:
+        """Whether the branch of a remote, as it was last fetched, has that commit. Raises `Refused` in a shallow clone."""
+        if self._store.shallow():
+            raise Refused("git", "this clone is too shallow: it does not show who brought what", _DEPTH)
+        refs = ("for-each-ref", "--count=1", "--format=x", f"--contains={revision}", f"refs/remotes/*/{branch}")
+        return bool(self._store.talk(*refs).text)
 
     def merge(self, base: str, head: str) -> Merge:
         """What merging `head` into `base` would give. Raises `Refused` where the clone is too shallow to tell."""
