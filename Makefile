@@ -96,8 +96,12 @@ signers: ## the programs that verify signatures of commits
 	echo 'The tests of signed commits need ssh-keygen and gpg on PATH, and they are not there.' >&2
 
 .PHONY: bench
-bench: $(INSTALLED) ## a benchmark (BENCH=latency, false_promotions or replay; ARGS=--help)
+bench: $(INSTALLED) ## a benchmark (BENCH=latency, false_promotions, replay or two_promoters; ARGS=--help)
 	@$(BIN)/python benchmarks/$(or $(BENCH),latency).py $(ARGS)
+
+.PHONY: githubapi
+githubapi: $(INSTALLED) ## every call to GitHub against its public description (needs npm)
+	@$(BIN)/python checks/github_api.py $(ARGS)
 
 .PHONY: lock
 lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)

@@ -87,13 +87,19 @@ class ClonedProvenance(NoProvenance):
         self._merged = merged
 
     def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
-        """As the branch says; None: it does not have the commit."""
-        found = self._merged(declaration.revision) if declaration.revision else None
+        """As the branch says; None: it does not have the commit, or the clone cannot say."""
+        try:
+            found = self._merged(declaration.revision) if declaration.revision else None
+        except OutsideError:
+            return None
         return found.freeze_override(difference, declaration) if found else None
 
     def origin(self, difference: Difference, declaration: Declaration, teams: frozenset[str]) -> Origin | Unread | None:
         """As the forge says; NOT_READ: the branch does not have the commit."""
-        found = self._merged(declaration.revision) if declaration.revision else None
+        try:
+            found = self._merged(declaration.revision) if declaration.revision else None
+        except OutsideError as error:
+            return Unread(error.message)
         return found.origin(difference, declaration, teams) if found else NOT_READ
 
 

@@ -203,7 +203,9 @@ def refusal_of(repository: Repository, last: Declaration | None, declaration: De
     """Why a revision may not follow the last good one, where commits have to be signed; None: it may."""
     if declaration.revision is None or not signed_only(last, declaration):
         return None
-    found = repository.unsigned(last.revision if last else None, declaration.revision)
+    # Where it is switched on, nothing before had to be signed, and the head that does so vouches for its own keys.
+    since = last.revision if last and signed_only(last) else None
+    found = repository.unsigned(since, declaration.revision)
     if not found:
         return None
     told = [f"{each.revision[:10]} by {each.author}: {each.why}" for each in found[:_SHOWN]]

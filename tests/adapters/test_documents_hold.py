@@ -236,8 +236,8 @@ RELEASED = Edit("fraud", "champion", None, release=True)
         (" # k\n        hold: {reason: x, by: y} # t", " # k\n        {}\n        # t"),
         (
             (
-                "\n        version: 8\n        'hold': # why\n          reason: |- # x\n            long # no\n\n            # no\n"
-                "          by: '# no' # who\n          # end\n        rotation: commit"
+                "\n        version: 8\n        'hold': # why\n          reason: |- # x\n            long # no\n\n"
+                "            # no\n          by: '# no' # who\n          # end\n        rotation: commit"
             ),
             "\n        version: 8\n        # why\n        # x\n        # who\n          # end\n        rotation: commit",
         ),
@@ -289,8 +289,10 @@ def test_a_release_and_a_version_in_one_go() -> None:
                 "families: [{match: x*}, {match: f*, aliases: {champion: {hold: {by: b, reason: r}}}}]\n"
                 "models: {fraud: {aliases: {champion: {version: 8, hold: {by: me, reason: mine}}}}}\n"
             ),
-            "2:64: fraud@champion is held by `families`, with every alias that shares this hold "
-            "(take it out here, or write `hold: null` at the alias)",
+            (
+                "2:64: fraud@champion is held by `families`, with every alias that shares this hold "
+                "(take it out here, or write `hold: null` at the alias)"
+            ),
         ),
         (
             "models: {fraud: {aliases: {champion: {hold: &h {by: b, reason: r}}, x: {hold: *h}}}}\n",

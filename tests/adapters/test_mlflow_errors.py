@@ -55,9 +55,9 @@ def canned() -> Iterator[Canned]:
     server.server_close()
 
 
-def said(code: str) -> str:
+def said(code: str, words: str = "it is") -> str:
     """An error as MLflow's REST API says it."""
-    return json.dumps({"error_code": code, "message": f"{code} it is"})
+    return json.dumps({"error_code": code, "message": f"{code} {words}"})
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,8 @@ def said(code: str) -> str:
         (401, "You are not authenticated.", Refused, "MLFLOW_TRACKING_USERNAME"),
         (403, said("PERMISSION_DENIED"), Refused, "EDIT"),
         (400, said("INVALID_PARAMETER_VALUE"), Refused, "does not accept"),
+        (400, said("BAD_REQUEST"), Refused, "does not accept"),
+        (400, said("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed"), Unavailable, "another client wrote"),
         (404, "<html>Not Found</html>", Refused, "MLFLOW_TRACKING_URI"),
         (429, said("REQUEST_LIMIT_EXCEEDED"), Unavailable, "status 429"),
         (500, said("INTERNAL_ERROR"), Unavailable, "status 500"),

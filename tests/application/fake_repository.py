@@ -189,9 +189,9 @@ class FakeRepository:
         return self.signing
 
     def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
-        """As the port says: of `unsigned_commits`, those that `head` has and `base` lacks."""
-        known = self.reach(base) if base else frozenset()
-        return [each for each in self.unsigned_commits if each.revision in self.reach(head) - known]
+        """As the port says: of `unsigned_commits`, those that `head` has and `base` lacks; without a base, `head` alone."""
+        asked = self.reach(head) - self.reach(base) if base else {head}
+        return [each for each in self.unsigned_commits if each.revision in asked]
 
     def reach(self, revision: str) -> frozenset[str]:
         """A commit and everything before it."""

@@ -43,6 +43,21 @@ def test_an_unsigned_commit_is_refused(strict: Office) -> None:
     assert strict.ledger.last_revision(RevisionState.APPLIED) == good
 
 
+def test_switching_it_on_asks_nothing_of_what_came_before(office: Office) -> None:
+    """Only the commit that does so has to be signed, also where unsigned ones came with it."""
+    office.mlflow.version("m", auc=0.8)
+    office.mlflow.version("m", auc=0.9)
+    unsigned(office, office.commit(MODEL.format(1)))
+    office.converge()
+    unsigned(office, office.commit(MODEL.format(2)))
+    office.commit(MODEL.format(2), SIGNED)
+    office.converge()
+    assert (office.aliases(), office.revisions.refused) == ({"champion": 2}, None)
+    unsigned(office, office.commit(MODEL.format(1), SIGNED))
+    office.converge()
+    assert office.aliases() == {"champion": 2}
+
+
 def test_it_takes_a_signature_to_switch_it_off(strict: Office) -> None:
     """The revision in force decides."""
     unsigned(strict, strict.commit(MODEL.format(2)))

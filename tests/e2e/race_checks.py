@@ -11,7 +11,7 @@ from promoter.application.markdown.pull_plan import MARKER
 from promoter.bootstrap import World
 from promoter.domain.audit import RecordFilter, moved
 from promoter.domain.proposal import PREFIX
-from tests.e2e.racers import Person
+from tests.e2e.race_person import Person
 from tests.e2e.stage import assert_one_outcome_each, assert_unbroken
 from tests.forges.scene import Scene
 
@@ -64,7 +64,11 @@ def duplicates(scene: Scene, person: Person) -> Iterator[str]:
             if no and again and later > number and pull.branch == scene.home.pulls[number].branch and again.answer == no.answer:
                 yield f"#{later} asks again what was declined with #{number}: {no.answer}"
     subjects = Counter(scene.home.git.run("log", "--no-merges", "--format=%s", "main").splitlines())
-    yield from (f"committed {count} times: {subject}" for subject, count in subjects.items() if count > 1)
+    yield from (
+        f"committed {count} times: {subject}"
+        for subject, count in subjects.items()
+        if count > 1 and subject.startswith("Rotate")
+    )
 
 
 def comments(scene: Scene, person: Person) -> Iterator[str]:
@@ -90,7 +94,9 @@ def apart(world: World, aliases: Callable[[str], Mapping[str, int]]) -> dict[tup
         reported = {each.alias for each in model.compared.reported}
         for alias, intent in model.intent.aliases.items():
             if intent.stated and held.get(alias) != intent.version:
-                blocked = [each.reason for each in view.plan.blocked if (each.model, each.alias) in ((name, alias), (name, None))]
+                blocked = [
+                    each.reason for each in view.plan.blocked if (each.model, each.alias) in ((name, alias), (name, None))
+                ]
                 why = blocked[0] if blocked else "reported, to be adopted or not" if alias in reported else None
                 found[name, alias] = intent.version, why
     return found

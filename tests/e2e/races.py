@@ -20,7 +20,8 @@ from promoter.domain.audit import Kind as Recorded
 from promoter.domain.audit import Outcome, RecordFilter
 from promoter.settings import Settings
 from tests.e2e.race_checks import EXPECTED, apart, branches_left, comments, complaints, duplicates, ledgers, lost_edits
-from tests.e2e.racers import Person, Racer, Trainer, until_idle
+from tests.e2e.race_person import Person
+from tests.e2e.racers import Racer, Trainer, until_idle
 from tests.forges.scene import TOKEN, Scene, hosted
 
 POLICY = b"""version: 1
@@ -61,22 +62,30 @@ models:
 """
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How long, on which forge, and whether both Promoters have one database."""
+
+    rounds: int
+    kind: Kind
+    shared: bool
+    seed: int = 4
+
+
 @dataclass
 class Figures:
     """What came of a race. `violations` is empty where all held."""
 
-    kind: str
-    shared: bool
-    rounds: int
+    terms: Terms
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
     def table(self) -> str:
         """For people."""
-        databases = "one database" if self.shared else "separate databases"
-        head = f"two Promoters and a person, {self.kind}, {databases}"
-        rows = {"rounds": self.rounds, **self.counts, "violations": len(self.violations)}
+        databases = "one database" if self.terms.shared else "separate databases"
+        head = f"two Promoters and a person, {self.terms.kind}, {databases}"
+        rows = {"rounds": self.terms.rounds, **self.counts, "violations": len(self.violations)}
         lines = [f"  {name:<46}{value:>8}" for name, value in rows.items()]
         return "\n".join([head, *lines, f"  {'seconds':<46}{self.seconds:>8.1f}", *(f"  ! {each}" for each in self.violations)])
 
@@ -84,16 +93,16 @@ class Figures:
 class Race:
     """One of them. `run` goes through with it."""
 
-    def __init__(self, scene: Scene, folder: Path, client: Any, tracking_uri: str, *, shared: bool, seed: int) -> None:
+    def __init__(self, terms: Terms, scene: Scene, folder: Path, client: Any, tracking_uri: str) -> None:
         """The repository's first files are there; both Promoters have their own mirrors, and one database or two."""
-        self.scene, self.client, self.shared = scene, client, shared
+        self.scene, self.client, self.shared, seed = scene, client, terms.shared, terms.seed
         self.random = Random(seed)
         self.models = [f"race-{uuid4().hex[:6]}-{word}" for word in ("one", "two", "three", "four")]
         self.trainer = Trainer(client, self.models, Random(seed + 1))
         files = {"registry.yaml": _REGISTRY.format(*self.models), "policies/best.yaml": POLICY.decode()}
         scene.push(files | {"policies/next.yaml": NEXT.decode()}, branch="main")
         self.racers = [Racer(self._settings(folder, number, tracking_uri), self.models) for number in range(2)]
-        self.worlds = [racer.world for racer in self.racers[: 1 if shared else 2]]
+        self.worlds = [racer.world for racer in self.racers[: 1 if terms.shared else 2]]
         self.person = Person(scene, folder, client, self.models, Random(seed + 2))
 
     def _settings(self, folder: Path, number: int, tracking_uri: str) -> Settings:
@@ -136,7 +145,8 @@ class Race:
     def _looks(self, racer: Racer) -> Callable[[], None]:
         return racer.poll if self.random.random() < 0.8 else lambda: racer.look(self.random)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Both at everything, until nothing is left to look at."""
         for racer in self.racers:
             racer.look(self.random)
         until_idle(self.racers)
@@ -146,7 +156,7 @@ class Race:
         before = None
         for number in range(PASSES):
             self.scene.forge.faults.writes.clear()
-            self._look()
+            self.look()
             now = (self.scene.home.git.heads(), [self.aliases(model) for model in self.models], self._rows())
             if now == before and not self.scene.forge.faults.writes:
                 return number
@@ -167,20 +177,17 @@ class Race:
         return sum(each.fact.kind is Recorded.CHANGE and each.fact.outcome in done for each in records)
 
 
-def race(
-    rounds: int, kind: Kind, folder: Path, client: Any, tracking_uri: str, *, shared: bool, seed: int = 4, tell: Any = None
-) -> Figures:
+def race(terms: Terms, folder: Path, client: Any, tracking_uri: str, tell: Callable[[int], None] = lambda _: None) -> Figures:
     """Go through with one. `client` is MLflow's own; `tell` is called with each round's number."""
-    figures = Figures(kind, shared, rounds)
+    figures = Figures(terms)
     begun = time.monotonic()
-    with _logs() as events, hosted(kind, folder) as scene:
-        running = Race(scene, folder, client, tracking_uri, shared=shared, seed=seed)
+    with _logs() as events, hosted(terms.kind, folder) as scene:
+        running = Race(terms, scene, folder, client, tracking_uri)
         try:
-            running.settle()
-            for number in range(rounds):
+            running.look()
+            for number in range(terms.rounds):
                 running.round(number)
-                if tell:
-                    tell(number + 1)
+                tell(number + 1)
             left = _end(running, figures.violations)
             figures.violations += _violations(running, events)
         finally:
@@ -193,14 +200,16 @@ def race(
 
 def _end(running: Race, violations: list[str]) -> dict[str, int]:
     """Everybody stops, and all comes to rest; a person sees to what waits for one, and then git and registry agree."""
+    until_idle(running.racers)
+    running.person.tidy()
     looks = running.settle()
     waiting = apart(running.worlds[0], running.aliases)
     for (model, alias), (version, why) in waiting.items():
         if why is None:
             violations.append(f"git says v{version} of {model}@{alias}, and nothing keeps it from being so")
         running.person.put_back(model, alias, version)
-    running.person.tidy()
-    looks += running.settle()
+    if waiting:
+        looks += running.settle()
     for (model, alias), (version, why) in apart(running.worlds[-1], running.aliases).items():
         violations.append(f"at the end, {model}@{alias} is not at v{version}: {why}")
     return {"aliases that waited for a person at the end": len(waiting), "looks at everything until rest": looks}
@@ -233,7 +242,7 @@ def _counted(running: Race, events: Sequence[dict[str, Any]]) -> dict[str, int]:
         "person: pushes lost and made again": person["pushes lost"],
         "person: commits on branches of proposals": person["commits on proposals"],
         "person: aliases moved by hand": person["aliases moved by hand"],
-        "person: pull requests opened / merged": person["own pull requests opened"],
+        "person: own pull requests opened": person["own pull requests opened"],
         "person: own pull requests merged": person["own pull requests merged"],
         "versions registered": running.trainer.made,
         "proposals opened": both["forge propose"],
@@ -242,6 +251,9 @@ def _counted(running: Race, events: Sequence[dict[str, Any]]) -> dict[str, int]:
         "proposals closed by Promoter": sum(each.state == "closed" and each.closed_by == "promoter-bot" for each in pulls),
         "proposals closed by a person": person["proposals closed by hand"],
         "proposals merged": person["proposals merged"],
+        "proposals reworded after they were answered": sum(
+            running.scene.home.pulls[number].body != body for number, body in (*running.person.said_no, *running.person.merged)
+        ),
         "merges that the forge refused": sum(count for name, count in person.items() if name.startswith("merges refused")),
         "alias moves": running.moves(),
         "looks that were put off": sum(event["event"] == "not now, looking again" for event in events),

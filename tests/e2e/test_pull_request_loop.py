@@ -35,7 +35,7 @@ def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str
     stage.until_status(pull, "pending", "waiting")
     assert (pull.branch, pull.base, pull.author) == (f"promoter/{model}/champion", "main", BOT)
     assert (sorted(pull.labels), sorted(pull.reviewers)) == (["models", "promoter"], ["ada", "bob"])
-    for told in ("| auc |", "metric auc beats champion by 0.005", "asked for", "pending: `review"):
+    for told in ("| auc |", "metric auc beats champion by 0.005", "pending: `review", "no pull request yet"):
         assert told in pull.body, pull.body
     better = stage.version(model, 0.9)
 

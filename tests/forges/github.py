@@ -1,4 +1,4 @@
-"""GitHub's face of a hosted forge: REST and one mutation of GraphQL, as far as Promoter asks, in its shapes and status codes."""
+"""GitHub's face of a hosted forge: REST and one mutation of GraphQL, as far as Promoter asks, in its shapes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _METHODS = ("merge", "squash", "rebase")
 
 
 class GitHubFace(Routes):
-    """As Enterprise Server has it, below `/api/v3`; not `enterprise`: as on api.github.com, below nothing."""
+    """As Enterprise Server has it, below `/api/v3`, and GraphQL beside it."""
 
-    def __init__(self, forge: HostedForge, *, enterprise: bool = True) -> None:
+    def __init__(self, forge: HostedForge) -> None:
         """Words the forge's webhooks too."""
-        rest, graph = ("/v3", "/graphql") if enterprise else ("", "/graphql")
-        super().__init__("/api" if enterprise else "", Pages("per_page", 30, 100, BASE, counted=False), _worded)
+        super().__init__("/api", Pages("per_page", 30, 100, BASE, counted=False), _worded)
         self.forge = forge
         self._json = GitHubJson(forge, BASE, f"{BASE}/api/v3")
         forge.render = lambda happening, hook: rendered(self._json, happening, hook)
-        self.add("POST", graph, self._graphql)
+        self.add("POST", "/graphql", self._graphql)
         home = "/repos/{owner}/{name}"
         one, issue = f"{home}/pulls/{{number}}", f"{home}/issues/{{number}}"
         for method, path, endpoint in (
@@ -53,7 +52,7 @@ class GitHubFace(Routes):
             ("GET", f"{home}/commits/{{sha}}/status", self._status),
             ("POST", f"{home}/statuses/{{sha}}", self._set_status),
         ):
-            self.add(method, rest + path, endpoint)
+            self.add(method, f"/v3{path}", endpoint)
 
     def _repository(self, asked: Asked, level: str = "read") -> HostedRepository:
         if asked.account is None:
@@ -145,8 +144,7 @@ class GitHubFace(Routes):
 
     def _add_labels(self, asked: Asked) -> Reply:
         repository, pull = self._pull(asked, "write")
-        told: Any = asked.body
-        for name in told if isinstance(told, list) else told["labels"]:
+        for name in asked.body["labels"]:
             repository.labels.setdefault(name, "ededed")
             pull.labels += [] if name in pull.labels else [name]
         return Reply(body=[self._json.label(repository, each) for each in pull.labels])

@@ -88,7 +88,7 @@ class GitHubJson:
             "node_id": f"LA_{number}",
             "url": f"{self.api}/repos/{repository.name}/labels/{name}",
             "name": name,
-            "description": None,
+            "description": "",
             "color": repository.labels[name],
             "default": False,
         }

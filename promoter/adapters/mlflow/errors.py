@@ -29,6 +29,9 @@ _FIXES = {
     "ENDPOINT_NOT_FOUND": "check that MLFLOW_TRACKING_URI names an MLflow server, 3.3 or newer",
 }
 
+_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
+"""MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
+
 _SERVER_FIX = "check that the server runs, and that MLFLOW_TRACKING_URI names it"
 _CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
 _ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https://mlflow.example.com"
@@ -101,6 +104,8 @@ def translate(error: Exception, doing: str, server: str) -> OutsideError | None:
         return None
     code = error.error_code
     said = scrubbed(error.message.removeprefix(f"{code}: "))
+    if code == "BAD_REQUEST" and _COLLISION.search(error.message):
+        return Unavailable(WHAT, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
         return Refused(WHAT, f"cannot {doing} at {server}: {said}", _FIXES[code])
     return Unavailable(WHAT, f"cannot {doing} at {server} now: {said}")

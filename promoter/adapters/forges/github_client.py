@@ -1,0 +1,178 @@
+"""PyGithub, held to our rules: each request is sent once, no waiting for limits, no other host, bounded answers and lists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import structlog
+from github.GithubException import BadAttributeException, GithubException, IncompletableObject
+from github.Requester import Requester
+from pydantic import SecretStr
+from requests.utils import parse_header_links
+
+from promoter.adapters.forges.answers import Place
+from promoter.adapters.forges.web import Header, Session
+from promoter.domain.faults import Unavailable
+
+LIST_LIMIT = 1_000
+"""Items of one list that are read; a warning tells where there are more."""
+PAGE = 100
+_RATE_WORDS = ("rate limit", "abuse detection")
+_UNKNOWN_FORM = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    AssertionError,
+    BadAttributeException,
+    IncompletableObject,
+)
+log = structlog.get_logger(__name__)
+
+
+class RedirectedError(Exception):
+    """The forge names another address."""
+
+    def __init__(self, status: int) -> None:
+        """Keeps the status."""
+        self.status = status
+        super().__init__(f"status {status}")
+
+
+class Client(Requester):
+    """What PyGithub's objects ask. One request at a time for each caller, and any number of callers.
+
+    PyGithub itself follows redirects on the same host with whatever was to be written, waits where the answer is 202, and
+    shares one connection's state between threads; none of this is left.
+    """
+
+    def __init__(self, url: str, token: SecretStr, timeout: float) -> None:
+        """`url`: the base of the API. Asks nothing yet."""
+        super().__init__(
+            auth=None,  # the session has it, so that PyGithub never sees the token
+            base_url=url,
+            timeout=max(round(timeout), 1),
+            user_agent="promoter",
+            per_page=PAGE,
+            verify=True,
+            retry=None,
+            pool_size=None,
+        )
+        parts = urlsplit(url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._prefix = parts.path.rstrip("/")
+        self._session = Session(timeout)
+        self._session.auth = Header("Authorization", f"Bearer {token.get_secret_value()}")
+        self._session.headers.update({"Accept": "application/vnd.github+json", "User-Agent": "promoter"})
+
+    def requestJson(  # noqa: N802  # PyGithub's form
+        self,
+        verb: str,
+        url: str,
+        parameters: dict[str, Any] | None = None,
+        headers: dict[str, Any] | None = None,
+        input: Any | None = None,  # noqa: A002  # PyGithub's name
+        cnx: Any = None,
+        follow_302_redirect: bool = False,
+    ) -> tuple[int, dict[str, Any], str]:
+        """One request: status, headers by lower-case names, and the answer's text."""
+        del cnx, follow_302_redirect
+        if not url.startswith("/") and not url.startswith(f"{self._origin}/"):
+            raise ValueError("the address of an answer is another host's")
+        address = self._origin + self._prefix + url if url.startswith("/") else url
+        response = self._session.request(verb, address, params=parameters, json=input, headers=headers)
+        if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
+            raise RedirectedError(response.status_code)
+        if response.status_code == HTTPStatus.ACCEPTED:
+            raise ValueError("the answer is not there yet")
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return response.status_code, found, response.content.decode("utf-8", "replace")
+
+    def row(self, path: str) -> dict[str, Any]:
+        """The JSON object there. Raises ValueError where it is none."""
+        _, found = self.requestJsonAndCheck("GET", path)
+        if not isinstance(found, dict):
+            raise ValueError("not an object")  # noqa: TRY004  # an answer, not an argument
+        return found
+
+    def listed(self, path: str, within: str | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page as they are needed. `within`: the key that holds the list."""
+        count, wanted = 0, {**parameters, "per_page": PAGE}
+        following: str | None = path
+        while following:
+            headers, body = self.requestJsonAndCheck("GET", following, parameters=wanted)
+            rows = body[within] if within else body
+            if not isinstance(rows, list):
+                raise ValueError("not a list")  # noqa: TRY004  # an answer, not an argument
+            for row in rows:
+                if count == LIST_LIMIT:
+                    log.warning("a list of the forge is longer than what is read of it", what=path, limit=LIST_LIMIT)
+                    return
+                count += 1
+                yield row
+            following, wanted = self._next(headers), {}
+
+    def _next(self, headers: Mapping[str, Any]) -> str | None:
+        """Where the next page is: below the API's base here, whatever host its link names."""
+        links = parse_header_links(str(headers.get("link", "")))
+        link = next((each["url"] for each in links if each.get("rel") == "next"), None)
+        if link is None:
+            return None
+        parts = urlsplit(link)
+        if not parts.path.startswith(f"{self._prefix}/"):
+            raise ValueError("a page's link leads elsewhere")
+        return parts.path.removeprefix(self._prefix) + (f"?{parts.query}" if parts.query else "")
+
+
+@contextmanager
+def asking(place: Place, doing: str) -> Iterator[None]:
+    """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
+    try:
+        yield
+    except _UNKNOWN_FORM:
+        raise place.unreadable(doing) from None
+    except GithubException as error:
+        raise _fault(error, place, doing) from None
+    except RedirectedError as error:
+        raise place.answered(doing, error.status) from None
+    except requests.RequestException as error:
+        raise place.unreachable(doing, error) from None
+
+
+def said(error: GithubException) -> str:
+    """The forge's words: the message, and what it says of each thing that is wrong."""
+    body = error.data if isinstance(error.data, dict) else {}
+    rows = body.get("errors")
+    wrong = [row.get("message") if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else []
+    return ": ".join(str(each) for each in (body.get("message"), *wrong) if each)
+
+
+def _fault(error: GithubException, place: Place, doing: str) -> Exception:
+    waiting = _waiting(error)
+    if waiting is None:
+        return place.answered(doing, error.status, said(error))
+    message = f"cannot {doing} of {place.project} at {place.url}: too many requests, {waiting}"
+    return Unavailable(place.forge, message)
+
+
+def _waiting(error: GithubException) -> str | None:
+    """How long a rate limit lasts, in words; None where the answer is about something else."""
+    if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
+        return None
+    headers = error.headers or {}
+    after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
+    spent = headers.get("x-ratelimit-remaining") == "0"
+    if after.isdigit():
+        return f"again in {int(after)} seconds"
+    if spent and reset.isdigit():
+        return f"again in {max(int(reset) - int(time.time()), 0)} seconds"
+    if spent or error.status == HTTPStatus.TOO_MANY_REQUESTS or any(words in said(error).lower() for words in _RATE_WORDS):
+        return "again in some minutes"
+    return None

@@ -1,0 +1,247 @@
+"""Cut off before and after each write to forge and git: the next Promoter leaves one pull request, one branch, one comment."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.application.watch import PROPOSALS, PULLS
+from promoter.bootstrap import World
+from promoter.settings import Settings
+from tests.application.fakes import FakeRegistry
+from tests.e2e.hosted_stage import BOT, HostedStage
+from tests.e2e.stage import POLICY
+from tests.forges.faults import Call
+from tests.forges.scene import KINDS, hosted
+
+SETTINGS = "proposals: {labels: [ml], reviewers: [bob]}, "
+CHAMPION = "m: {{{settings}aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request{more}}}}}}}"
+MOVES = "m: {aliases: {champion: {version: 2, policy: champion}}}"
+HOOKS = {
+    # Before any ref is touched. The hook's parent is what takes the push: the client gets no answer.
+    "pre-receive": """#!/bin/sh
+grep -q ' refs/heads/promoter/' || exit 0
+echo push >> "$GIT_DIR/pushes"
+[ "$(cat "$GIT_DIR/cut-before" 2>/dev/null)" = "$(wc -l < "$GIT_DIR/pushes")" ] || exit 0
+rm "$GIT_DIR/cut-before"; kill -9 $PPID
+""",
+    # After the refs have moved, and before that is told.
+    "reference-transaction": """#!/bin/sh
+[ "$1" = committed ] && [ -e "$GIT_DIR/cut-after" ] || exit 0
+grep -q ' refs/heads/promoter/' || exit 0
+[ "$(cat "$GIT_DIR/cut-after")" = "$(wc -l < "$GIT_DIR/pushes")" ] || exit 0
+rm "$GIT_DIR/cut-after"; kill -9 $PPID
+""",
+}
+
+
+@dataclass(frozen=True)
+class Write:
+    """The nth write of a look: to the forge, or a push."""
+
+    push: bool
+    nth: int
+    told: str
+
+
+class Office(HostedStage):
+    """A hosted stage that can be put back to its beginning, with a registry that takes no time."""
+
+    mlflow: FakeRegistry
+
+    def begin(self) -> None:
+        """As it was before anybody wrote: one commit, no pull request; v1 is the champion, and v2 is better."""
+        self.forge.faults.clear()
+        self.mlflow = FakeRegistry()
+        for auc in (0.8, 0.9):
+            self.mlflow.version("m", auc=auc)
+        self.mlflow.place("m", "champion", 1)
+        with self.forge.using():
+            self.home.pulls.clear()
+            self.home.statuses.clear()
+            self.home.labels.clear()
+            for ref in self.home.git.run("for-each-ref", "--format=%(refname)").splitlines():
+                if ref != "refs/heads/main":
+                    self.home.git.delete(ref)
+        for name in ("pushes", "cut-before", "cut-after"):
+            (self.home.git.path / name).unlink(missing_ok=True)
+        (self.home.git.path / "pushes").touch()
+        self.rotate()
+
+    def rotate(self, more: str = "") -> None:
+        """Commit what the champion is, and how it moves."""
+        self.commit(CHAMPION.format(settings=SETTINGS, more=more), champion=POLICY)
+
+    def settings(self, **changed: Any) -> Settings:
+        """No models are loaded here."""
+        return super().settings(**{"mlflow_tracking_uri": "http://127.0.0.1:9", **changed})
+
+    def world(self, **changed: Any) -> World:
+        """On that registry."""
+        built = super().world(**changed)
+        built.registry = self.mlflow
+        return built
+
+    def look(self) -> None:
+        """A Promoter that has just started looks at proposals and pull requests; it ends where something is cut."""
+        world = self.world()
+        watch = world.watch(lambda _: 0.0)
+        waiting = deque([PROPOSALS + "m", PULLS])
+        watch.put = lambda key, _trigger: None if key in waiting else waiting.append(key)
+        while waiting and watch.run(waiting.popleft(), "test") is None:
+            pass
+        world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database
+
+    def looks(self) -> None:
+        """Until nothing is written any more."""
+        for _ in range(6):
+            before = self.marks()
+            self.look()
+            if self.marks() == before:
+                return
+        raise AssertionError(f"still writing: {self.forge.faults.writes[-4:]}")
+
+    def written(self) -> int:
+        """How many pushes there were."""
+        return len((self.home.git.path / "pushes").read_text().splitlines())
+
+    def cut(self, write: Write, when: str) -> None:
+        """Have the connection cut there."""
+        if write.push:
+            (self.home.git.path / f"cut-{when}").write_text(f"{write.nth + self.written()}\n")
+            return
+        seen = count(1)
+        nth: Callable[[Call], bool] = lambda call: call.writes and next(seen) == write.nth  # noqa: E731  # counts
+        faults = self.forge.faults
+        (faults.fail_before if when == "before" else faults.fail_after)(nth)
+
+    def struck(self, write: Write, when: str) -> bool:
+        """Whether it was."""
+        if write.push:
+            return not (self.home.git.path / f"cut-{when}").exists()
+        return bool(self.forge.faults.hit)
+
+    def picture(self) -> dict[str, Any]:
+        """All that people see on forge and remote, without times, ids and commit names."""
+        self.forge.refresh()
+        heads = self.home.git.heads()
+        states = {
+            each.number: {
+                "said": [each.state, each.branch, each.title, each.body, sorted(each.labels), sorted(each.reviewers)],
+                "closed_by": each.closed_by,
+                "comments": [remark.body for remark in each.remarks if remark.by == BOT],
+                "status": self._status(each.head),
+            }
+            for each in self.home.pulls.values()
+        }
+        return {"pulls": _unnamed(states), "files": {name: self.git("show", f"{sha}:registry.yaml") for name, sha in heads.items()}}
+
+    def _status(self, sha: str) -> tuple[str, str | None] | None:
+        own = self.home.status_of(sha, "promoter/plan")
+        return (own.state, own.description) if own else None
+
+
+def _unnamed(told: Any) -> Any:
+    """With commit names taken out."""
+    if isinstance(told, dict):
+        return {key: _unnamed(value) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_unnamed(each) for each in told]
+    return re.sub(r"\b[0-9a-f]{10,40}\b", "COMMIT", told) if isinstance(told, str) else told
+
+
+def opening(office: Office) -> None:
+    """A first candidate; labels and reviewers are asked for."""
+
+
+def revising(office: Office) -> None:
+    """A better one, while one is open."""
+    office.look()
+    office.mlflow.version("m", auc=0.95)
+
+
+def closing(office: Office) -> None:
+    """What is open goes into quarantine."""
+    office.look()
+    office.rotate(", quarantine: [2]")
+
+
+def planning(office: Office) -> None:
+    """A person's pull request gets a comment and a status."""
+    office.mlflow.place("m", "champion", 2)
+    office.commit(MOVES, champion=POLICY)
+    office.mlflow.version("m", auc=0.5)
+    office.propose("ada/three", "ada", MOVES.replace("version: 2", "version: 3"))
+
+
+def planning_again(office: Office) -> None:
+    """And another comment once it says something else."""
+    planning(office)
+    office.look()
+    office.mlflow.version("m", auc=0.95)
+    office.push("ada/three", "ada", MOVES.replace("version: 2", "version: 4"))
+
+
+SCENES = (opening, revising, closing, planning, planning_again)
+Prepare = Callable[[Office], None]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """One of each kind, for all scenes."""
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with hosted(request.param, folder) as scene:
+        made = Office(folder, scene, None, "http://127.0.0.1:9")
+        for name, text in HOOKS.items():
+            hook = made.home.git.path / "hooks" / name
+            hook.parent.mkdir(exist_ok=True)
+            hook.write_text(text)
+            hook.chmod(0o755)
+        yield made
+
+
+def clean(office: Office, prepare: Prepare) -> tuple[list[Write], dict[str, Any]]:
+    """The writes of one look that nothing goes wrong with, and what people see after it."""
+    office.begin()
+    prepare(office)
+    pushed, written = office.written(), len(office.forge.faults.writes)
+    office.look()
+    calls = office.forge.faults.writes[written:]
+    found = [Write(push=False, nth=nth, told=f"{call.method} {call.path}") for nth, call in enumerate(calls, 1)]
+    found += [Write(push=True, nth=nth, told="push") for nth in range(1, office.written() - pushed + 1)]
+    office.looks()
+    return found, office.picture()
+
+
+@pytest.mark.parametrize("prepare", SCENES, ids=[scene.__name__ for scene in SCENES])
+def test_cut_off_at_each_write(office: Office, prepare: Prepare) -> None:
+    """Whatever was written by then, and whether it was answered or not: the next look leaves all as if nothing had happened."""
+    writes, expected = clean(office, prepare)
+    assert writes
+    assert_one_each(expected)
+    for write in writes:
+        for when in ("before", "after"):
+            office.begin()
+            prepare(office)
+            office.forge.faults.hit.clear()
+            office.cut(write, when)
+            office.look()
+            assert office.struck(write, when), (write, when)
+            office.looks()
+            assert office.picture() == expected, (write, when)
+
+
+def assert_one_each(picture: dict[str, Any]) -> None:
+    """At most one open pull request a branch, and one comment of a kind."""
+    open_ones = [each["said"][1] for each in picture["pulls"].values() if each["said"][0] == "open"]
+    assert len(open_ones) == len(set(open_ones)) <= 1
+    for each in picture["pulls"].values():
+        firsts = [body.partition("\n")[0] for body in each["comments"]]
+        assert len(firsts) == len(set(firsts))

@@ -1,0 +1,28 @@
+"""Two Promoters and a person push at once: no lost edit, no duplicate proposal, and git and the registry agree at the end.
+
+The short form; `benchmarks/two_promoters.py` goes on for 200 rounds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.adapters.forges.choice import Kind
+from promoter.demo.servers.mlflow import MlflowServer
+from tests.e2e.races import Terms, race
+
+ROUNDS = 12
+
+
+@pytest.mark.parametrize(("kind", "shared"), [("gitlab", True), ("gitea", False)], ids=["shared", "separate"])
+def test_two_promoters_and_a_person(
+    mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path, kind: Kind, *, shared: bool
+) -> None:
+    """On one database as on two, everything that people did stays, and nothing is proposed twice."""
+    figures = race(Terms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)
+    assert not figures.violations, figures.table()
+    assert figures.counts["proposals opened"] > 0
+    assert figures.counts["alias moves"] > 0
