@@ -45,7 +45,7 @@ DESCRIPTION = Path("node_modules/@octokit/openapi/generated/api.github.com.json"
 PRISM = Path("node_modules/.bin/prism")
 BASE = "/api/v3"
 METHODS = frozenset({"get", "post", "put", "patch", "delete"})
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
-"""The stage on a hosted forge: its repository over smart HTTP, its API and webhooks over real HTTP, and people at work there."""
+"""The stage on a hosted forge: its repository over smart HTTP, its API and webhooks over HTTP, and people at work there."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +102,7 @@ class HostedStage(Stage):
         self.forge.refresh()
         return len(self.forge.faults.writes), tuple(sorted(self.home.git.heads().items()))
 
-    def run(self, *arguments: str, seconds: float = 60.0, **changed: str) -> Ran:
+    def run(self, *arguments: str, seconds: float = 120.0, **changed: str) -> Ran:
         """`promoter ARGUMENTS`, as a process of its own."""
         command = [sys.executable, "-m", "promoter", *arguments]
         environment = self.environment(**changed)
@@ -136,9 +134,7 @@ class HostedStage(Stage):
     def pulls(self, branch: str | None = None, state: str | None = None) -> list[Pull]:
         """Pull requests from that branch, in that state (None: any), oldest first."""
         with self.forge.using():
-            return [
-                pull for pull in self.home.pulls.values() if branch in (None, pull.branch) and state in (None, pull.state)
-            ]
+            return [pull for pull in self.home.pulls.values() if branch in (None, pull.branch) and state in (None, pull.state)]
 
     def open_pull(self, model: str, title: str = "") -> Pull | None:
         """The one open pull request from Promoter's branch, with that in its title; None: not there yet."""
@@ -213,10 +209,3 @@ class HostedStage(Stage):
         logs = "\n".join(daemon.log()[-5000:] for daemon in self.daemons)
         rows = "\n".join(f"#{each.number} {each.state} {each.branch} {each.title}" for each in self.pulls())
         return f"{rows}\n{self.git('log', '--oneline', '--all', '-15')}\n{logs}"
-
-
-def changes(records: Iterable[Any]) -> list[dict[str, Any]]:
-    """Records as the API has them."""
-    return [record.as_json() for record in records]
-
-

@@ -31,7 +31,7 @@ rules: [{metric: auc, beats: champion}]
 NEXT = POLICY.replace(b"beats: champion", b"beats: challenger")
 PASSES = 30
 """So many looks at everything are enough to come to rest."""
-BREATH = 5
+BREATH = 6
 """Rounds between two pauses in which everybody comes to rest."""
 _REGISTRY = """version: 1
 # edits end
@@ -124,7 +124,7 @@ class Race:
     def round(self, number: int) -> None:
         """Everybody at once; over when the people are through. What the Promoters have not got to, they take into the next.
 
-        Every fifth round waits until they have nothing left to look at.
+        Every sixth round waits until they have nothing left to look at.
         """
         faults: list[BaseException] = []
         threads = [
@@ -137,13 +137,17 @@ class Race:
             thread.join()
         if faults:
             raise faults[0]
-        for racer in self.racers:
-            racer.poll()
         if number % BREATH == BREATH - 1:
-            until_idle(self.racers)
+            self.poll()
 
     def _looks(self, racer: Racer) -> Callable[[], None]:
         return racer.poll if self.random.random() < 0.8 else lambda: racer.look(self.random)
+
+    def poll(self) -> None:
+        """Both as the daemon does now and then, until nothing is left to look at."""
+        for racer in self.racers:
+            racer.poll()
+        until_idle(self.racers)
 
     def look(self) -> None:
         """Both at everything, until nothing is left to look at."""
@@ -153,22 +157,21 @@ class Race:
 
     def settle(self) -> int:
         """Look until a look at everything by both writes nothing; how many it took. Raises `AssertionError`."""
-        before = None
-        for number in range(PASSES):
+        for number in range(1, PASSES + 1):
+            before = self._state()
             self.scene.forge.faults.writes.clear()
             self.look()
-            now = (self.scene.home.git.heads(), [self.aliases(model) for model in self.models], self._rows())
-            if now == before and not self.scene.forge.faults.writes:
+            if self._state() == before and not self.scene.forge.faults.writes:
                 return number
-            before = now
         raise AssertionError(f"no rest after {PASSES} looks: {self.scene.forge.faults.writes[-3:]}")
 
     def aliases(self, model: str) -> dict[str, int]:
         """Where the registry has them."""
         return {alias: int(version) for alias, version in self.client.get_registered_model(model).aliases.items()}
 
-    def _rows(self) -> list[int]:
-        return [len(world.ledger.records(RecordFilter(limit=1_000_000))) for world in self.worlds]
+    def _state(self) -> tuple[Any, ...]:
+        rows = [len(world.ledger.records(RecordFilter(limit=1_000_000))) for world in self.worlds]
+        return self.scene.home.git.heads(), [self.aliases(model) for model in self.models], rows
 
     def moves(self) -> int:
         """Aliases that Promoter moved."""
@@ -184,7 +187,7 @@ def race(terms: Terms, folder: Path, client: Any, tracking_uri: str, tell: Calla
     with _logs() as events, hosted(terms.kind, folder) as scene:
         running = Race(terms, scene, folder, client, tracking_uri)
         try:
-            running.look()
+            running.poll()
             for number in range(terms.rounds):
                 running.round(number)
                 tell(number + 1)
@@ -200,7 +203,7 @@ def race(terms: Terms, folder: Path, client: Any, tracking_uri: str, tell: Calla
 
 def _end(running: Race, violations: list[str]) -> dict[str, int]:
     """Everybody stops, and all comes to rest; a person sees to what waits for one, and then git and registry agree."""
-    until_idle(running.racers)
+    running.poll()
     running.person.tidy()
     looks = running.settle()
     waiting = apart(running.worlds[0], running.aliases)

@@ -60,7 +60,10 @@ def assert_told(stage: HostedStage, model: str, commit: str, version: int) -> No
     """The ledger's commands tell who wrote it, who reviewed it, who merged it, and what that made."""
     listed = stage.run("audit", "list", "--model", model, "--format", "json").told["records"]
     moved = [each for each in listed if each["outcome"] in ("intended", "applied")]
-    assert [(each["from"], each["to"], each["outcome"]) for each in moved] == [(1, version, "intended"), (1, version, "applied")]
+    assert [(each["from"], each["to"], each["outcome"]) for each in moved] == [
+        (1, version, "intended"),
+        (1, version, "applied"),
+    ]
     for each in moved:
         assert (each["revision"], each["verdict"], each["policy"]) == (commit, "pass", "champion")
         review = each["review"]
@@ -113,7 +116,9 @@ def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: Hoste
     stage.serving(model, 0.95, 0.6)
     stage.by_hand(model, "shadow", 1)
     stage.commit(TWO.format(model=model, champion=1, shadow=1), champion=STRICT)
-    pull = stage.propose("ada/weak", "ada", TWO.format(model=model, champion=2, shadow=1), champion=STRICT.replace(b"0.9", b"0.5"))
+    pull = stage.propose(
+        "ada/weak", "ada", TWO.format(model=model, champion=2, shadow=1), champion=STRICT.replace(b"0.9", b"0.5")
+    )
     stage.settle()
     stage.until_status(pull, "failure", "1 of 1 change blocked")
     (comment,) = stage.comments(pull)

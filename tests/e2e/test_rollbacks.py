@@ -27,9 +27,8 @@ GITHUB, GITLAB, GITEA = (
 
 def served(stage: HostedStage, model: str, rotation: str = "pull-request", *, protected: bool = True) -> None:
     """v1 was the champion, v2 is, both by git's word."""
-    for auc in (0.8, 0.9):
+    for version, auc in ((1, 0.8), (2, 0.9)):
         stage.version(model, auc)
-    for version in (1, 2):
         stage.commit(CHAMPION.format(model=model, version=version, rotation=rotation), champion=POLICY)
         converge(stage.world())
     assert stage.moves(model, "champion") == [(None, 1), (1, 2)]

@@ -66,7 +66,7 @@ def reviews(rows: Iterable[Mapping[str, Any]], head: str, merged_at: datetime | 
         if row["state"] in _DECIDING and row.get("user") and not (at and merged_at and at > merged_at):
             last[account(row["user"])] = row
     return tuple(
-        Review(by, moment(row.get("submitted_at")), False)
+        Review(by, moment(row.get("submitted_at")), row.get("commit_id") != head)
         for by, row in sorted(last.items())
         if row["state"] == "APPROVED" and row.get("author_association") not in _OUTSIDERS
     )
