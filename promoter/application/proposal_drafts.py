@@ -11,13 +11,13 @@ import structlog
 
 from promoter.application.markdown.marker import Marker, read_marker, with_marker
 from promoter.application.markdown.proposal import proposal_markdown
-from promoter.application.ports import Draft, Forge, Repository
+from promoter.application.ports import Draft, Forge, Repository, State
 from promoter.application.proposal_evidence import Comparer, Comparison, Subject
 from promoter.application.proposal_notes import keep_note
 from promoter.application.proposal_scene import Scene, Wanted
 from promoter.application.proposal_sites import refusals, says_the_same
 from promoter.domain.desired import ProposalSettings
-from promoter.domain.faults import Refused
+from promoter.domain.faults import Overtaken, Refused
 from promoter.domain.proposal import REGISTRY_FILE, Aim, Proposal
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,9 @@ class Drafts:
         first = _whole(draft, replace(marker, settings="") if steps else marker)
         number = site.pull.number if site.pull else forge.propose(first).number
         if site.pull:
+            if forge.pull_request(number).state is not State.OPEN:
+                # A person answered meanwhile, and the answer is to what it said until now: it must not be reworded.
+                raise Overtaken(forge.name, f"{site.pull.url} is not open any more")
             if told and told.withdrawn:
                 keep_note(forge, number, None)
             forge.revise(number, first)

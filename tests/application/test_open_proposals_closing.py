@@ -168,3 +168,19 @@ def test_wanted_again_before_it_is_closed(proposed: Office) -> None:
     proposed.commit(aliases())
     settle(proposed)
     assert (only(proposed).number, proposed.hub.bodies(1), told(only(proposed)).withdrawn) == (1, [], None)
+
+
+def test_closed_while_it_was_to_be_revised(office: Office) -> None:
+    """The answer is to what it said: the pull request is not reworded any more, and the better version has one of its own."""
+    propose(office, 0.8, 0.9)
+    first = only(office).number
+    office.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
+
+    def close(call: str) -> None:
+        if call == "propose":
+            office.git.after = lambda _call: None
+            office.hub.decline(first)
+
+    office.git.after = close
+    settle(office)
+    assert (told(office.hub.pull_request(first)).version, told(only(office)).version) == (2, 3)
