@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from promoter.application.proposal_notes import NOTE
 from promoter.domain.audit import Outcome
 from tests.e2e.hosted_stage import BOT, REVIEWED, HostedStage
@@ -22,6 +24,11 @@ ADOPTING = "{model}: {{on_drift: adopt, aliases: {{champion: 1}}}}"
 def rotating(stage: HostedStage, model: str, more: str = "", policy: bytes = POLICY) -> None:
     """Commit that the champion rotates by pull request."""
     stage.commit(ROTATING.format(model=model, more=more), champion=policy)
+
+
+def on(kind: str) -> pytest.MarkDecorator:
+    """One kind of forge is enough: the contract suite holds all three to the same port."""
+    return pytest.mark.parametrize("hosted_stage", [kind], indirect=True)
 
 
 def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str) -> None:
@@ -110,6 +117,7 @@ def test_a_person_s_pull_request(hosted_stage: HostedStage, fresh_name: str) -> 
     assert 202 in stage.forge.post.statuses
 
 
+@on("github")
 def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The base's policy judges it: a failure. Merged past that, the new policy is in force, as was told before, and decides."""
     stage, model = hosted_stage, fresh_name
@@ -134,6 +142,7 @@ def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: Hoste
     assert (record["review"]["author"], record["review"]["reviewers"], record["review"]["merged_by"]) == ("ada", [], "cy")
 
 
+@on("gitlab")
 def test_overtaken_and_wanted_again(hosted_stage: HostedStage, fresh_name: str) -> None:
     """What git puts in quarantine is closed with a comment; that was no person's no: once it is out again, it is proposed."""
     stage, model = hosted_stage, fresh_name
@@ -152,6 +161,7 @@ def test_overtaken_and_wanted_again(hosted_stage: HostedStage, fresh_name: str) 
     assert [each.state for each in stage.pulls()] == ["closed", "open"]
 
 
+@on("gitea")
 def test_a_no_is_a_no(hosted_stage: HostedStage, fresh_name: str) -> None:
     """What a person closes is not proposed again, by no Promoter; another candidate is."""
     stage, model = hosted_stage, fresh_name
@@ -169,6 +179,7 @@ def test_a_no_is_a_no(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert [(each.state, each.title) for each in stage.pulls()][1:] == [("open", f"Rotate {model}@champion from v1 to v3")]
 
 
+@on("gitlab")
 def test_a_person_s_commit_on_promoter_s_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     """It stays, and a comment says so; a better version does not touch it. Merged, the person's word counts."""
     stage, model = hosted_stage, fresh_name
@@ -193,6 +204,7 @@ def test_a_person_s_commit_on_promoter_s_branch(hosted_stage: HostedStage, fresh
     assert [each.title for each in stage.pulls(state="open")] == [f"Rotate {model}@champion from v2 to v3"]
 
 
+@on("gitea")
 def test_drift_that_is_adopted(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Moved by hand, it is proposed that git says so: closed when the alias goes back, and once merged, git agrees."""
     stage, model = hosted_stage, fresh_name

@@ -14,7 +14,7 @@ from promoter.adapters.forges.choice import Kind
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.races import Terms, race
 
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.mark.parametrize(("kind", "shared"), [("gitlab", True), ("gitea", False)], ids=["shared", "separate"])

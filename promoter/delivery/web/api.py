@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from promoter.application.ports import Clock, Ledger
 from promoter.application.query import alias_rows, latest_moves
 from promoter.application.survey import ModelView
-from promoter.application.watch import GIT, REGISTRY, Watch
+from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
 from promoter.domain.audit import RecordFilter
 
 SCHEMA = 1
@@ -53,6 +53,8 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
     def reconcile() -> tuple[Response, int]:
         put(GIT, "api")
         put(REGISTRY, "api")
+        if watch.pulls:
+            put(PULLS, "api")
         return jsonify({"schema": SCHEMA, "result": "accepted"}), 202
 
     return routes
