@@ -167,7 +167,7 @@ def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fres
     assert run(stage, "webhooks", "test").code == 0
     healthy = run(stage, "doctor", "--format", "json")
     assert healthy.code == 0
-    assert all(check["good"] for check in healthy.json["checks"]), healthy.out
+    assert all(check["good"] is not False for check in healthy.json["checks"]), healthy.out
     assert daemon.stop() == 0
     ill = run(stage, "doctor", "--format", "json", PROMOTER_REPO="http://127.0.0.1:9/none.git")
     assert ill.code == 1

@@ -65,7 +65,7 @@ def test_replay(rotated: tuple[Stage, str, Path]) -> None:
     text = told(stage, folder, *asked)
     assert text.returncode == 0
     assert "Past promotions that it would have blocked" in text.stdout
-    assert f"{model}@champion under stricter" in told(stage, folder, *asked, "--format", "markdown").stdout
+    assert f"{model}@&#8203;champion under stricter" in told(stage, folder, *asked, "--format", "markdown").stdout
     assert stage.records(model) == before
 
 

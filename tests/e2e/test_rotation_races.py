@@ -97,7 +97,7 @@ def test_what_registry_yaml_may_say(stage: Stage, fresh_name: str) -> None:
 
     assert stage.aliases(reported) == {"champion": 2}
     rows = alias_rows(watch.views[reported], {}, world.clock.now())
-    assert [(row.status, row.detail, row.held) for row in rows] == [("drift", "git says v1", 2)]
+    assert [(row.status, row.detail, row.held) for row in rows] == [("drift", "git says v1; only reported", 2)]
     assert stage.moves(reported, "champion") == [(None, 1), (1, 2)]
     assert stage.aliases(held) == {"champion": 1}
     assert alias_rows(watch.views[held], {}, world.clock.now())[0].status == "hold"
