@@ -23,7 +23,7 @@ from promoter.settings import Settings
 if TYPE_CHECKING:
     from promoter.adapters.git.clone import Clone
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-    from promoter.application.open_proposals import OpenProposals
+    from promoter.application.proposals.open import OpenProposals
 
 _NEEDED = {
     "mlflow_tracking_uri": ("MLFLOW_TRACKING_URI", "set it to the address of the MLflow server"),
@@ -196,8 +196,8 @@ class World:
     @cached_property
     def proposals(self) -> OpenProposals | None:
         """Promoter's own pull requests; None where no forge is configured."""
-        from promoter.application.open_proposals import OpenProposals, Rooms
-        from promoter.application.proposal_evidence import Comparer
+        from promoter.application.proposals.evidence import Comparer
+        from promoter.application.proposals.open import OpenProposals, Rooms
 
         forge = self._given_forge
         if forge is None:
@@ -219,8 +219,8 @@ class World:
     @cached_property
     def pulls(self) -> Pulls | None:
         """What looks at pull requests; None where no forge is configured."""
-        from promoter.application.pull_plan import PullPlanner
-        from promoter.application.pull_plans import PullPlans
+        from promoter.application.pulls.planner import PullPlanner
+        from promoter.application.pulls.plans import PullPlans
 
         forge, proposals = self._given_forge, self.proposals
         if forge is None or proposals is None:

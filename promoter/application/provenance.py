@@ -155,7 +155,8 @@ class GitProvenance:
         """The merged pull request that brought the commit behind the change."""
         commit = self.commit(difference, declaration)
         if commit is None:
-            return Unread(f"none of the last {WALK_LIMIT} commits of {REGISTRY_FILE} brings the change: state it anew")
+            why = f"it is not among the last {WALK_LIMIT} of {REGISTRY_FILE}, or hides behind one that cannot be used"
+            return Unread(f"the commit that brings the change cannot be named ({why}): state it anew")
         return self.brought(commit, teams)
 
     def brought(self, commit: Commit, teams: frozenset[str] = frozenset()) -> Origin | Unread | None:
@@ -195,12 +196,15 @@ class GitProvenance:
             commits = self._touching(agreed, declaration.revision)
         except OutsideError:
             return None  # a record without its author is worth more than a change that waits for git
-        found = commits[-1] if commits else None
+        found, unsure = (commits[-1] if commits else None), False
         for commit in reversed(commits[-WALK_LIMIT - 1 : -1]):
-            if not self._says(commit, difference):
-                return found
-            found = commit
-        return None if len(commits) > WALK_LIMIT else found
+            says = self._says(commit, difference)
+            if says is False:
+                return None if unsure else found
+            # What cannot be read may have brought it: whoever only mended the file after that did not.
+            unsure = says is None
+            found = found if unsure else commit
+        return None if unsure or len(commits) > WALK_LIMIT else found
 
     def _touching(self, agreed: str | None, revision: str) -> Sequence[Commit]:
         """Those of the file since git and the registry last agreed on the alias; the last ones where that is not known."""
@@ -225,11 +229,12 @@ class GitProvenance:
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
-    def _says(self, commit: Commit, difference: Difference) -> bool:
+    def _says(self, commit: Commit, difference: Difference) -> bool | None:
+        """None: its files cannot be used, so that nobody can tell."""
         try:
             declaration = self._documents.parse(self._repository.read(commit.revision), commit.revision)
         except (Faults, OutsideError):
-            return False
+            return None
         intent = declaration.desired.intent(difference.model)
         alias = intent.aliases.get(difference.alias) if intent else None
         if difference.cause is Cause.PRUNE:

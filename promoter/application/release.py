@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from promoter.application.into_git import ATTEMPTS, IntoGit, Opener
 from promoter.application.ports import Clock, Ledger
+from promoter.application.proposals.into_git import ATTEMPTS, IntoGit, Opener
 from promoter.application.revisions import Revisions
 from promoter.application.rollback import Rooms, intent_of, standing_override
 from promoter.domain.declaration import Declaration

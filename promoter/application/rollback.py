@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.into_git import ATTEMPTS, IntoGit, Opener
 from promoter.application.look import Looker
 from promoter.application.ports import Clock, Ledger, Locks, Registry
+from promoter.application.proposals.into_git import ATTEMPTS, IntoGit, Opener
 from promoter.application.revisions import Revisions
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.declaration import Declaration

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from promoter.application.pull_plan import PullPlanner
-from promoter.application.pull_plans import PullPlans
-from promoter.domain.pull_plan import PullPlan
+from promoter.application.pulls.planner import PullPlanner
+from promoter.application.pulls.plans import PullPlans
+from promoter.domain.pulls.plan import PullPlan
 from tests.application.conftest import POLICY, Office
 
 GATED = "m: {{aliases: {{champion: {{version: {}, policy: champion}}, shadow: {{version: {}}}}}}}"

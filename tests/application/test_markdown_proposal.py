@@ -11,7 +11,7 @@ import pytest
 from promoter.application.markdown.chart import chart, in_words, sparkline
 from promoter.application.markdown.marker import Marker, answer_of, read_marker, with_marker, without_marker
 from promoter.application.markdown.proposal import LIMIT, proposal_markdown
-from promoter.application.proposal_evidence import Comparison, MetricRow, Past
+from promoter.application.proposals.evidence import Comparison, MetricRow, Past
 from promoter.domain.desired import Hold
 from promoter.domain.metrics import MetricRef
 from promoter.domain.observed import Unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.proposal_notes import LEFT_ALONE, NOTE
+from promoter.application.proposals.notes import LEFT_ALONE, NOTE
 from promoter.domain.faults import Refused, Unavailable
 from tests.application.conftest import Office
 from tests.application.fake_repository import PROMOTER

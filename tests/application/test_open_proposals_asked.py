@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.into_git import BranchOpener
 from promoter.application.markdown.marker import Marker
 from promoter.application.ports import State
-from promoter.application.proposal_asked import answered
-from promoter.application.proposal_opener import ProposalOpener
+from promoter.application.proposals.asked import answered
+from promoter.application.proposals.into_git import BranchOpener
+from promoter.application.proposals.opener import ProposalOpener
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.desired import Hold
 from promoter.domain.faults import Unavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promoter.application.ports import State
-from promoter.application.proposal_notes import NOTE
+from promoter.application.proposals.notes import NOTE
 from promoter.domain.faults import Unavailable
 from tests.application.conftest import Office
 from tests.application.proposing import BRANCH, aliases, only, propose, settle, told, writes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promoter.application.proposal_evidence import Comparer, Comparison, MetricRow, Past, Subject
+from promoter.application.proposals.evidence import Comparer, Comparison, MetricRow, Past, Subject
 from promoter.domain.metrics import Measurement, MetricRef
 from promoter.domain.observed import LoggedModel, Signature, Unread
 from promoter.domain.policy import Policy, PolicyDocument

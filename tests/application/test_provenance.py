@@ -162,6 +162,33 @@ def test_the_commit_that_brought_it_is_the_one_that_is_asked_about(
     assert {each for each, _ in asked} == {revision}
 
 
+def test_a_commit_that_cannot_be_read_hides_nothing(
+    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+) -> None:
+    """Pushed unreviewed and broken, then mended by a reviewed pull request: whoever mended it did not bring the change."""
+    asked = told(lambda *_: merged("alice", "bob"))
+    text = f"version: 1\nmodels:\n  {MODEL.format(2)}\n".encode()
+    gated.git.push({"registry.yaml": text + b"surprise: 1\n"}, "Eve moves it")
+    gated.git.push({"registry.yaml": text}, "Mend the file (#7)")
+    assert champion(gated) == 1
+    assert asked == []
+    (change,) = gated.looker.all().plan.changes  # type: ignore[union-attr]
+    assert change.verdict is Verdict.ERROR
+
+
+def test_a_broken_file_in_between_changes_nothing(
+    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+) -> None:
+    """What said so before it, and says so after it, was brought before it."""
+    asked = told(lambda *_: None)
+    revision = gated.commit(MODEL.format(2))
+    good = gated.git.read(revision)["registry.yaml"]
+    gated.git.push({"registry.yaml": good + b"surprise: 1\n"})
+    gated.git.push({"registry.yaml": good})
+    assert champion(gated) == 1
+    assert {each for each, _ in asked} == {revision}
+
+
 def follow(office: Office, count: int) -> str:
     """So many commits that say nothing of the alias; the last of them."""
     for number in range(count):

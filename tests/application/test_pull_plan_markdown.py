@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 from promoter.application.markdown.pull_plan import LIMIT, MARKER, pull_plan_markdown
 from promoter.domain.faults import Fault
 from promoter.domain.plan import Blocked, Cause, Change, Difference, Plan
-from promoter.domain.pull_plan import Brought, PullPlan
-from promoter.domain.pull_policies import AliasEffect, Otherwise, PolicyStep, Step
+from promoter.domain.pulls.plan import Brought, PullPlan
+from promoter.domain.pulls.policies import AliasEffect, Otherwise, PolicyStep, Step
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)

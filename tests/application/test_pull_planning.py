@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from promoter.application.ports import Unsigned
-from promoter.application.pull_plans import PullPlans
+from promoter.application.pulls.plans import PullPlans
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.plan import Cause
-from promoter.domain.pull_plan import PullState
-from promoter.domain.pull_policies import Step
+from promoter.domain.pulls.plan import PullState
+from promoter.domain.pulls.policies import Step
 from tests.application.conftest import POLICY, Office
 from tests.application.pull_desk import ANYTHING, GATED, STRICT, Desk, registry, spread, standing
 

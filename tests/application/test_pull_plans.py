@@ -10,7 +10,7 @@ import pytest
 
 from promoter.application.markdown.pull_plan import MARKER
 from promoter.application.ports import StatusState
-from promoter.application.pull_plans import PullPlans
+from promoter.application.pulls.plans import PullPlans
 from promoter.domain.faults import Unavailable
 from tests.application.conftest import POLICY, Office
 from tests.application.pull_desk import GATED, STRICT, Desk, registry, standing

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from promoter.application.into_git import BranchOpener, IntoGit, Opener
-from promoter.application.open_proposals import OpenProposals
-from promoter.application.open_proposals import Rooms as ProposalRooms
-from promoter.application.proposal_evidence import Comparer
-from promoter.application.proposal_opener import ProposalOpener
+from promoter.application.proposals.evidence import Comparer
+from promoter.application.proposals.into_git import BranchOpener, IntoGit, Opener
+from promoter.application.proposals.open import OpenProposals
+from promoter.application.proposals.open import Rooms as ProposalRooms
+from promoter.application.proposals.opener import ProposalOpener
 from promoter.application.release import Release
 from promoter.application.rollback import Rollback, Rooms
 from promoter.domain.audit import Kind

@@ -131,7 +131,7 @@ def test_apply_refuses_it_too(strict: Office) -> None:
 
 def test_a_rollback_is_a_commit_like_any_other(strict: Office) -> None:
     """It does not get the branch stuck either."""
-    from promoter.application.into_git import IntoGit
+    from promoter.application.proposals.into_git import IntoGit
     from promoter.domain.proposal import Aim, Edit, Proposal
 
     declaration = strict.revisions.in_force

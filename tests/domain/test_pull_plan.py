@@ -14,9 +14,9 @@ from promoter.domain.desired import DesiredState, Hold, PromoteFrom, ProposalSet
 from promoter.domain.faults import Fault
 from promoter.domain.plan import Blocked, Cause, Change, Compared, Difference, Plan
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.pull_desired import gate_notes, judged_by_base, settings_told
-from promoter.domain.pull_plan import LONGEST, Brought, PullPlan, PullState, brought_changes, brought_lacks, cut
-from promoter.domain.pull_policies import AliasEffect, Otherwise, PolicyStep, Step, policy_steps
+from promoter.domain.pulls.desired import gate_notes, judged_by_base, settings_told
+from promoter.domain.pulls.plan import LONGEST, Brought, PullPlan, PullState, brought_changes, brought_lacks, cut
+from promoter.domain.pulls.policies import AliasEffect, Otherwise, PolicyStep, Step, policy_steps
 from promoter.domain.verdict import Decision, Finding, Verdict
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from promoter.application.markdown.chart import chart, figure, in_words
 from promoter.application.markdown.decision import decision_markdown
 from promoter.application.markdown.text import cell, code, inline, table, version
-from promoter.application.proposal_evidence import Comparison, Differences, MetricRow
+from promoter.application.proposals.evidence import Comparison, Differences, MetricRow
 from promoter.domain.observed import Unread
 from promoter.domain.proposal import Aim, Proposal
 from promoter.domain.verdict import Verdict

@@ -9,8 +9,8 @@ from promoter.application.markdown.decision import decision_markdown, findings_m
 from promoter.application.markdown.plan import change_state
 from promoter.application.markdown.text import APART, cell, code, inline, table, version
 from promoter.domain.plan import Change, Plan
-from promoter.domain.pull_plan import PullPlan, PullState
-from promoter.domain.pull_policies import PolicyStep
+from promoter.domain.pulls.plan import PullPlan, PullState
+from promoter.domain.pulls.policies import PolicyStep
 from promoter.domain.verdict import visible
 
 MARKER = "<!-- promoter:plan -->"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from promoter.bootstrap import World
-    from promoter.domain.pull_plan import PullPlan
+    from promoter.domain.pulls.plan import PullPlan
 
 _ERROR, _CHANGES, _BLOCKED = 1, 2, 3
 _STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
@@ -23,7 +23,7 @@ _STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
 def plan_between(built: World, base: str, head: str, output: Format) -> int:
     """Tell it; the exit code. Raises `Refused` where a REF is no commit, or the clone does not show where the two part."""
     from promoter.adapters.git.clone import Clone
-    from promoter.application.pull_plan import PullPlanner
+    from promoter.application.pulls.planner import PullPlanner
 
     clone = Clone(Path())
     planner = PullPlanner(built.registry, built.past, clone, built.documents, built.clock)

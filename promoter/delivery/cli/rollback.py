@@ -12,7 +12,7 @@ from promoter.delivery.cli.common import Format, FormatOption, console, split_al
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from promoter.application.into_git import Opened
+    from promoter.application.proposals.into_git import Opened
     from promoter.application.rollback import Rooms
     from promoter.bootstrap import World
     from promoter.domain.proposal import Proposal
@@ -112,14 +112,14 @@ def _person() -> str:
 def _rooms(built: World) -> Rooms:
     from dataclasses import replace
 
-    from promoter.application.into_git import BranchOpener, IntoGit
+    from promoter.application.proposals.into_git import BranchOpener, IntoGit
     from promoter.application.rollback import Rooms
 
     push = BranchOpener(built.repository, built.documents)
 
     def opened(proposal: Proposal) -> Opened:
         """The forge is asked for when it is needed: settings of it that are wrong must not keep an alias from moving."""
-        from promoter.application.proposal_opener import ProposalOpener
+        from promoter.application.proposals.opener import ProposalOpener
         from promoter.domain.faults import Faults, OutsideError
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from promoter.application.ports import PullRequest, Sources
-from promoter.application.proposal_sites import Site
+from promoter.application.proposals.sites import Site
 from promoter.application.survey import ModelView, View
 from promoter.domain.desired import AliasIntent, ProposalSettings
 from promoter.domain.observed import ObservedModel

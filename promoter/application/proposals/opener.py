@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from promoter.application.into_git import BranchOpener, Opened
-from promoter.application.open_proposals import OpenProposals
+from promoter.application.proposals.into_git import BranchOpener, Opened
+from promoter.application.proposals.open import OpenProposals
 from promoter.domain.faults import OutsideError
 from promoter.domain.proposal import Proposal
 

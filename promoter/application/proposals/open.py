@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.into_git import wanted_content
 from promoter.application.markdown.marker import Marker, answer_of, read_marker, with_marker
 from promoter.application.markdown.text import inline
 from promoter.application.ports import Clock, Documents, Draft, Forge, Ledger, Locks, PullRequest, Repository, State
-from promoter.application.proposal_asked import AskedFor, answered, decided, of_override
-from promoter.application.proposal_drafts import Drafts
-from promoter.application.proposal_evidence import Comparer
-from promoter.application.proposal_notes import LEFT_ALONE, keep_note
-from promoter.application.proposal_scene import Scene, Wanted
-from promoter.application.proposal_sites import Site, Sites, refused
-from promoter.application.proposal_wants import found_by_looking, overtaken
+from promoter.application.proposals.asked import AskedFor, answered, decided, of_override
+from promoter.application.proposals.drafts import Drafts
+from promoter.application.proposals.evidence import Comparer
+from promoter.application.proposals.into_git import wanted_content
+from promoter.application.proposals.notes import LEFT_ALONE, keep_note
+from promoter.application.proposals.scene import Scene, Wanted
+from promoter.application.proposals.sites import Site, Sites, refused
+from promoter.application.proposals.wants import found_by_looking, overtaken
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
 from promoter.domain.faults import Overtaken, Refused, Unavailable

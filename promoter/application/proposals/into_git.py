@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from promoter.application.ports import Documents, Repository
-from promoter.application.proposal_sites import says_the_same
+from promoter.application.proposals.sites import stands
 from promoter.application.propose import check_signing
 from promoter.application.revisions import Revisions
 from promoter.domain.declaration import Declaration
@@ -132,9 +132,7 @@ class BranchOpener:
         content, _ = wanted
         tip = repository.branches(proposal.branch).get(proposal.branch)
         if tip is not None:
-            merged = repository.merge(head, tip)
-            wants = {**repository.read(head), REGISTRY_FILE: content}
-            if says_the_same(repository.message(tip), proposal) and not merged.conflicts and dict(merged.sources) == wants:
+            if stands(repository, head, repository.message(tip), proposal, content):
                 return tip
             if not repository.untouched(head, tip):
                 fix = "merge or delete that branch, then run this again"

@@ -19,9 +19,9 @@ from promoter.domain.observed import Unread
 from promoter.domain.plan import Change, Compared, Difference, Plan, compare
 from promoter.domain.policy import Policy
 from promoter.domain.proposal import REGISTRY_FILE
-from promoter.domain.pull_desired import gate_notes, judged_by_base, settings_told
-from promoter.domain.pull_plan import Brought, Place, PullPlan, brought_changes, brought_lacks
-from promoter.domain.pull_policies import PolicyStep, Step, approvers_told, as_replayed, effects, policy_steps
+from promoter.domain.pulls.desired import gate_notes, judged_by_base, settings_told
+from promoter.domain.pulls.plan import Brought, Place, PullPlan, brought_changes, brought_lacks
+from promoter.domain.pulls.policies import PolicyStep, Step, approvers_told, as_replayed, effects, policy_steps
 from promoter.domain.review import Origin
 from promoter.domain.verdict import Decision, Verdict
 

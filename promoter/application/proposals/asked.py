@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from promoter.application.markdown.marker import read_marker
 from promoter.application.ports import Documents, PullRequest, Repository, State
-from promoter.application.proposal_sites import Site
+from promoter.application.proposals.sites import Site
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.faults import Faults, Refused
 from promoter.domain.override import Override

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from promoter.application.comments import keep_comment, marked
 from promoter.application.markdown.pull_plan import MARKER, pull_plan_markdown, withdrawn_markdown
-from promoter.application.ports import Comment, Forge, Locks, PullRequest, Repository, State, Status, StatusState
-from promoter.application.pull_plan import PullPlanner
+from promoter.application.ports import Forge, Locks, PullRequest, Repository, State, Status, StatusState
+from promoter.application.pulls.planner import PullPlanner
 from promoter.application.revisions import Revisions
 from promoter.domain.proposal import PREFIX
-from promoter.domain.pull_plan import PullPlan
+from promoter.domain.pulls.plan import PullPlan
 
 log = structlog.get_logger(__name__)
 
@@ -58,31 +59,18 @@ class PullPlans:
         # What a refused head says of policies is not in force, and judges nobody.
         instead = self._revisions.in_force if self._revisions.refused else None
         plan = self._planner(base, head, lambda teams: self._forge.origin(pull.number, teams), instead)
-        own = self._marked(pull.number)
+        own = marked(self._forge, pull.number, MARKER)
         if plan.touched:
             # The body of a proposal has the decision already, as long as nobody else has put a commit on it.
             if own or not self._proposed(pull, base, head):
-                self._say(pull.number, own, pull_plan_markdown(plan))
+                keep_comment(self._forge, pull.number, MARKER, pull_plan_markdown(plan), own)
         elif own:
-            self._say(pull.number, own, withdrawn_markdown())
+            keep_comment(self._forge, pull.number, MARKER, withdrawn_markdown(), own)
         # Also where nothing of ours is touched: a check that is required and never comes would hold up the merge for ever.
         self._set(head, plan)
 
     def _proposed(self, pull: PullRequest, base: str, head: str) -> bool:
         return pull.branch.startswith(PREFIX) and self._repository.untouched(base, head)
-
-    def _marked(self, number: int) -> list[Comment]:
-        return [each for each in self._forge.comments(number) if each.body.lstrip().startswith(MARKER)]
-
-    def _say(self, number: int, own: list[Comment], body: str) -> None:
-        if not own:
-            self._forge.comment(number, body)
-            own = self._marked(number)  # another Promoter may have written one in the same moment
-        for surplus in own[1:]:
-            self._forge.delete_comment(number, surplus.id)
-            log.info("deleted a second comment", pull_request=number)
-        if own and _plain(own[0].body) != _plain(body):
-            self._forge.edit_comment(number, own[0].id, body)
 
     def _set(self, head: str, plan: PullPlan) -> None:
         wanted = Status(StatusState(plan.state.value), plan.description, self._url)
@@ -90,8 +78,3 @@ class PullPlans:
         if has is None or (has.state, has.description) != (wanted.state, wanted.description):
             self._forge.set_status(head, wanted)
             log.info("status of a pull request", revision=head, state=wanted.state.value, description=wanted.description)
-
-
-def _plain(body: str) -> str:
-    """Forges keep line ends, and what is around a text, as they like."""
-    return body.replace("\r\n", "\n").strip()

@@ -12,13 +12,13 @@ import structlog
 from promoter.application.markdown.marker import Marker, read_marker, with_marker
 from promoter.application.markdown.proposal import proposal_markdown
 from promoter.application.ports import Draft, Forge, Repository, State
-from promoter.application.proposal_evidence import Comparer, Comparison, Subject
-from promoter.application.proposal_notes import keep_note
-from promoter.application.proposal_scene import Scene, Wanted
-from promoter.application.proposal_sites import refusals, says_the_same
+from promoter.application.proposals.evidence import Comparer, Comparison, Subject
+from promoter.application.proposals.notes import keep_note
+from promoter.application.proposals.scene import Scene, Wanted
+from promoter.application.proposals.sites import refusals, stands
 from promoter.domain.desired import ProposalSettings
 from promoter.domain.faults import Overtaken, Refused
-from promoter.domain.proposal import REGISTRY_FILE, Aim, Proposal
+from promoter.domain.proposal import Aim, Proposal
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +46,8 @@ class Drafts:
     def _branch(self, each: Wanted, scene: Scene) -> str:
         """Its head: as it is, where merging it gives exactly what is wanted; else made anew on the newest commit."""
         site, repository = each.site, self._repository
-        if site.tip is not None and says_the_same(site.tip, each.proposal):
-            merge = repository.merge(scene.base, site.tip.revision)
-            if not merge.conflicts and dict(merge.sources) == {**scene.sources, REGISTRY_FILE: each.content}:
-                return site.tip.revision
+        if site.tip is not None and stands(repository, scene.base, site.tip, each.proposal, each.content):
+            return site.tip.revision
         made = repository.propose(site.branch, site.head, scene.base, each.content, each.proposal.message)
         log.info("branch made", branch=site.branch, revision=made, model=site.model, alias=site.alias)
         return made

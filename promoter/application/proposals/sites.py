@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from promoter.application.markdown.marker import Marker, read_marker
 from promoter.application.ports import Commit, Forge, PullRequest, Repository, State
-from promoter.domain.proposal import PREFIX, Aim, Proposal, branch_of, branches_of
+from promoter.domain.proposal import PREFIX, REGISTRY_FILE, Aim, Proposal, branch_of, branches_of
 
 _MODEL, _ALIAS, _AIM, _VERSION = (f"Promoter-{part}" for part in ("Model", "Alias", "Aim", "Version"))
 
@@ -122,6 +122,14 @@ def says_the_same(tip: Commit, proposal: Proposal) -> bool:
     edit = proposal.edit
     wanted = (proposal.aim, edit.model, edit.alias, edit.version)
     return told is not None and (told.aim, told.model, told.alias, told.version) == wanted
+
+
+def stands(repository: Repository, base: str, tip: Commit, proposal: Proposal, content: bytes) -> bool:
+    """Whether the branch asks for that proposal, and merging it into `base` gives exactly that `registry.yaml`, no more."""
+    if not says_the_same(tip, proposal):
+        return False
+    merged = repository.merge(base, tip.revision)
+    return not merged.conflicts and dict(merged.sources) == {**repository.read(base), REGISTRY_FILE: content}
 
 
 def refused(last: PullRequest | None, subject: str, answer: str) -> bool:

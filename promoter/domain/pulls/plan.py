@@ -9,7 +9,7 @@ from typing import Any
 
 from promoter.domain.faults import Fault
 from promoter.domain.plan import Blocked, Change, Compared, Plan
-from promoter.domain.pull_policies import PolicyStep
+from promoter.domain.pulls.policies import PolicyStep
 from promoter.domain.verdict import Decision, Verdict, visible
 
 LONGEST = 140

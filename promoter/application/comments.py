@@ -1,0 +1,32 @@
+"""One comment of Promoter's on a pull request, told from its others by a mark, and kept as it is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from promoter.application.ports import Comment, Forge
+
+
+def marked(forge: Forge, number: int, mark: str) -> Sequence[Comment]:
+    """Promoter's own comments that begin with that mark, oldest first."""
+    return [each for each in forge.comments(number) if each.body.lstrip().startswith(mark)]
+
+
+def keep_comment(forge: Forge, number: int, mark: str, text: str | None, there: Sequence[Comment] | None = None) -> None:
+    """Make that the one comment with the mark, which `text` begins with; None: there is to be none.
+
+    `there` are those that were just read. Writes nothing where it is so already.
+    """
+    there = marked(forge, number, mark) if there is None else there
+    if text is not None and not there:
+        forge.comment(number, text)
+        there = marked(forge, number, mark)  # another Promoter may have written one in the same moment
+    for extra in there if text is None else there[1:]:
+        forge.delete_comment(number, extra.id)
+    if text is not None and there and _plain(there[0].body) != _plain(text):
+        forge.edit_comment(number, there[0].id, text)
+
+
+def _plain(body: str) -> str:
+    """Forges keep line ends, and what is around a text, as they like."""
+    return body.replace("\r\n", "\n").strip()

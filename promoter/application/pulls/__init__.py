@@ -1,0 +1,1 @@
+"""Everybody's pull requests: what merging one would do, said on it."""
