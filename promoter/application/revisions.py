@@ -223,10 +223,13 @@ def _prunes(declaration: Declaration, name: str) -> bool:
 
 def affected(old: Declaration, new: Declaration) -> frozenset[str] | None:
     """The models that a step from one revision to the other concerns; None: possibly all (shared settings, policies)."""
+    return restated(old, new) if _digests(old) == _digests(new) else None
+
+
+def restated(old: Declaration, new: Declaration) -> frozenset[str] | None:
+    """The models that git says something else of, policies aside; None: possibly all, as settings that they share differ."""
     was, now = old.desired.document, new.desired.document
     if (was.defaults, was.families, was.safety) != (now.defaults, now.families, now.safety):
-        return None
-    if _digests(old) != _digests(new):
         return None
     return new.changed_models(old)
 

@@ -161,7 +161,7 @@ class GitHubJson:
             "comments": len(pull.remarks),
             "review_comments": 0,
             "maintainer_can_modify": False,
-            "commits": len(repository.commits_of(pull.number)),
+            "commits": len(repository.git.shas(pull.start, pull.head)),
             "additions": 1,
             "deletions": 1,
             "changed_files": 1,

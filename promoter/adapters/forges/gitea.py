@@ -7,10 +7,8 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import SecretStr
-
 from promoter.adapters.forges import gitea_forms as forms
-from promoter.adapters.forges.answers import Place
+from promoter.adapters.forges.base import Connected
 from promoter.adapters.forges.gitea_client import AnswerError, Client, asking
 from promoter.adapters.forges.gitea_people import members
 from promoter.adapters.forges.gitea_wishes import Wishes
@@ -18,48 +16,28 @@ from promoter.application.ports.forge import Comment, Draft, PullRequest, State,
 from promoter.domain.faults import Overtaken
 from promoter.domain.review import Origin
 
-_NAME = "Gitea"
 _TITLE_LIMIT = 255
-_DESCRIPTION_LIMIT = 140
 _COLOUR = "#1d76db"
 _MERGED_LIMIT = 100
 """How many merged pull requests are looked into for a commit, the newest first."""
 
 
-class Gitea:
-    """Pull requests into one branch of a repository. A team is written `org/team`.
+class Gitea(Connected):
+    """Pull requests into one branch of a repository. `url` is the instance's; a team is written `org/team`.
 
     A commit that a merge by rebasing wrote anew is known only where it is the last one of its pull request: Gitea keeps no
     trace from the others.
     """
 
-    def __init__(
-        self,
-        url: str,
-        project: str,
-        branch: str,
-        token: SecretStr,
-        account: str | None = None,
-        timeout: float = 10.0,
-    ) -> None:
-        """`url`: of the instance, `https://codeberg.org`; `project`: `owner/name`; `timeout` in seconds. Asks nothing yet."""
-        self._place = Place(_NAME, url.rstrip("/"), project, token)
-        self._branch = branch
-        self._account = account
-        self._client = Client(url, token, timeout)
-        self._repo = ("repos", *project.split("/", 1))
-        self._wishes = Wishes(self._client, self._place, self._repo)
+    KIND = "Gitea"
+
+    def _connect(self, timeout: float) -> None:
+        place = self._place
+        self._client = Client(place.url, place.token, timeout)
+        self._repo = ("repos", *place.project.split("/", 1))
+        self._wishes = Wishes(self._client, place, self._repo)
         self._branches: dict[int, str] = {}
         self._commits: dict[int, frozenset[str]] = {}
-
-    def __repr__(self) -> str:
-        """Where it is, without its token."""
-        return f"Gitea({self._place.url}, {self._place.project}, {self._branch})"
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return _NAME
 
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """All open ones into the watched branch, by number."""
@@ -104,7 +82,7 @@ class Gitea:
                 if error.status != HTTPStatus.CONFLICT:
                     raise
                 said = self._place.one_line(error.said)
-                raise Overtaken(_NAME, f"a pull request from {draft.branch} is open already: {said}") from None
+                raise Overtaken(self.name, f"a pull request from {draft.branch} is open already: {said}") from None
             made = forms.pull_request(row)
         self._wishes.reviews(made.number, draft.reviewers, row)
         if draft.auto_merge:
@@ -165,13 +143,10 @@ class Gitea:
             return forms.status(row) if row else None
 
     def set_status(self, revision: str, status: Status) -> None:
-        """Give the commit that status. Gitea keeps each one that is written: the same again is left out."""
-        wanted = Status(status.state, status.description[:_DESCRIPTION_LIMIT], status.url)
-        if self.status(revision) == wanted:
-            return
+        """Give the commit that status. Gitea keeps each one that is written."""
         with asking(self._place, f"set the status of commit {revision[:12]}"):
-            body = {"context": forms.STATUS_NAME, "state": str(wanted.state), "description": wanted.description}
-            body |= {"target_url": wanted.url} if wanted.url else {}
+            body = {"context": forms.STATUS_NAME, "state": str(status.state), "description": status.description}
+            body |= {"target_url": status.url} if status.url else {}
             self._client.post(*self._repo, "statuses", revision, body=body)
 
     def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:

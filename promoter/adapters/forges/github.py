@@ -14,58 +14,37 @@ from github.GithubObject import NotSet
 from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest as ThePullRequest
 from github.Repository import Repository
-from pydantic import SecretStr
 
 from promoter.adapters.forges import github_forms as forms
-from promoter.adapters.forges.answers import Place
+from promoter.adapters.forges.base import Connected
 from promoter.adapters.forges.github_client import Client, asking, said
 from promoter.adapters.forges.github_people import members, own_account
 from promoter.adapters.forges.github_wishes import Wishes
 from promoter.application.ports.forge import Comment, Draft, PullRequest, State, Status
-from promoter.domain.faults import Overtaken
+from promoter.domain.faults import Overtaken, Refused
 from promoter.domain.review import Origin
 
-_NAME = "GitHub"
 _TITLE_LIMIT = 256
-_DESCRIPTION_LIMIT = 140
+_COMMITS_LIMIT = 250
+"""GitHub lists no more commits of a pull request, and says nothing of that."""
 _OVERTAKEN = "pull request already exists"
 
 
-class GitHub:
+class GitHub(Connected):
     """Pull requests into one branch of a repository. A team is written `org/team`, by its slug.
 
-    Of a pull request with more than 250 commits, the authors of the first 250 are known: GitHub lists no more.
+    `url` is that of the API, `https://api.github.com` or `https://HOST/api/v3`. The token of an app, a workflow's among
+    them, is not told its account: then it has to be given.
     """
 
-    def __init__(
-        self,
-        url: str,
-        project: str,
-        branch: str,
-        token: SecretStr,
-        account: str | None = None,
-        timeout: float = 10.0,
-    ) -> None:
-        """`url`: of the API, `https://api.github.com` or `https://HOST/api/v3`; `timeout` in seconds. Asks nothing yet.
+    KIND = "GitHub"
 
-        `account`: Promoter's own. A token of an app, a workflow's among them, is not told it: then it has to be given.
-        """
-        self._place = Place(_NAME, url.rstrip("/"), project, token)
-        self._branch = branch
-        self._account = account
-        self._client = Client(url.rstrip("/"), token, timeout)
-        self._repo = "/repos/" + "/".join(quote(part, safe="") for part in project.split("/", 1))
+    def _connect(self, timeout: float) -> None:
+        place = self._place
+        self._client = Client(place.url, place.token, timeout)
+        self._repo = "/repos/" + "/".join(quote(part, safe="") for part in place.project.split("/", 1))
         self._repository = Repository(self._client, {}, {"url": self._repo}, completed=False)
-        self._wishes = Wishes(self._client, self._place, self._repo, self._repository)
-
-    def __repr__(self) -> str:
-        """Where it is, without its token."""
-        return f"GitHub({self._place.url}, {self._place.project}, {self._branch})"
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return _NAME
+        self._wishes = Wishes(self._client, place, self._repo, self._repository)
 
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """All open ones into the watched branch, by number."""
@@ -104,7 +83,7 @@ class GitHub:
                 if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or _OVERTAKEN not in said(error):
                     raise
                 words = self._place.one_line(said(error))
-                raise Overtaken(_NAME, f"a pull request from {draft.branch} is open already: {words}") from None
+                raise Overtaken(self.name, f"a pull request from {draft.branch} is open already: {words}") from None
             row = made.raw_data
             pull = forms.pull_request(row)
         with asking(self._place, f"label pull request #{pull.number}"):
@@ -163,19 +142,22 @@ class GitHub:
             return forms.status(row) if row else None
 
     def set_status(self, revision: str, status: Status) -> None:
-        """Give the commit that status. GitHub keeps each one that is written, a thousand at most: the same is left out."""
-        wanted = Status(status.state, status.description[:_DESCRIPTION_LIMIT], status.url)
-        if self.status(revision) == wanted:
-            return
+        """Give the commit that status. GitHub keeps each one that is written, a thousand at most."""
         with asking(self._place, f"set the status of commit {revision[:12]}"):
             path = f"{self._repo}/commits/{quote(revision, safe='')}"
             commit = Commit(self._client, {}, {"url": path, "sha": revision}, completed=True)
-            commit.create_status(str(wanted.state), wanted.url or NotSet, wanted.description, forms.STATUS_NAME)
+            commit.create_status(str(status.state), status.url or NotSet, status.description, forms.STATUS_NAME)
 
     def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:
-        """Who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged."""
+        """Who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged.
+
+        Raises `Refused` where it has so many commits that not all of their authors can be known: one of them might approve.
+        """
         with asking(self._place, f"read the reviews of pull request #{number}"):
-            pull = forms.pull_request(self._row(number))
+            row = self._row(number)
+            pull = forms.pull_request(row)
+            if row["commits"] > _COMMITS_LIMIT:
+                raise self._too_long(number, row["commits"])
             merged = pull.state is State.MERGED
             reviews = list(self._client.listed(f"{self._repo}/pulls/{number}/reviews"))
             commits = self._client.listed(f"{self._repo}/pulls/{number}/commits")
@@ -202,6 +184,11 @@ class GitHub:
     def _self(self) -> str:
         """Promoter's own account: the token's, unless the settings name it."""
         return self._account or own_account(self._client, self._place)
+
+    def _too_long(self, number: int, commits: int) -> Refused:
+        message = f"pull request #{number} of {self._place.project} at {self._place.url} has {commits} commits"
+        listed = f"GitHub lists the first {_COMMITS_LIMIT}, so that not all of their authors are known"
+        return Refused(self.name, f"{message}, and {listed}", "squash its commits, or bring the change in smaller ones")
 
     def _row(self, number: int) -> dict[str, Any]:
         return self._client.row(f"{self._repo}/pulls/{number}")

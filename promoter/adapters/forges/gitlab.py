@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from gitlab.exceptions import GitlabError
-from pydantic import SecretStr
 
 from promoter.adapters.forges import gitlab_forms as forms
-from promoter.adapters.forges.answers import Place
+from promoter.adapters.forges.base import Connected
 from promoter.adapters.forges.gitlab_client import asking, bounded, code_of, connected
 from promoter.adapters.forges.gitlab_people import People
 from promoter.application.ports.forge import Comment, Draft, PullRequest, State, Status, StatusState
@@ -22,9 +22,7 @@ from promoter.domain.review import Origin
 
 log = structlog.get_logger(__name__)
 
-_NAME = "GitLab"
 _TITLE_LIMIT = 255
-_DESCRIPTION_LIMIT = 140
 _URL_LIMIT = 255
 _UNSETTLED = frozenset({"preparing", "checking", "unchecked"})
 _SETTLE_TRIES = 5
@@ -32,8 +30,8 @@ _SETTLE_SECONDS = 1.0
 _WORDS = {StatusState.PENDING: "pending", StatusState.SUCCESS: "success", StatusState.FAILURE: "failed"}
 
 
-class GitLab:
-    """Merge requests into one branch of a project.
+class GitLab(Connected):
+    """Merge requests into one branch of a project, written `group/sub/name`. `url` is the instance's.
 
     A team is a group, written by its path: `acme/risk`. A group at the top level is written with a slash at its end,
     `acme/`, since `acme` alone is an account. GitLab counts members of the groups above as members of a group.
@@ -42,31 +40,13 @@ class GitLab:
     as the public mail of an account; others are not among `Origin.authors`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        project: str,
-        branch: str,
-        token: SecretStr,
-        account: str | None = None,
-        timeout: float = 10.0,
-    ) -> None:
-        """`url`: of the instance, `https://gitlab.com`; `project`: `group/sub/name`; `timeout` in seconds. Asks nothing yet."""
-        self._place = Place(_NAME, url.rstrip("/"), project, token)
-        self._branch = branch
-        self._account = account
-        self._client = connected(url.rstrip("/"), token, timeout)
-        self._project = self._client.projects.get(project, lazy=True)
-        self._people = People(self._client, self._place)
+    KIND = "GitLab"
 
-    def __repr__(self) -> str:
-        """Where it is, without its token."""
-        return f"GitLab({self._place.url}, {self._place.project}, {self._branch})"
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return _NAME
+    def _connect(self, timeout: float) -> None:
+        place = self._place
+        self._client = connected(place.url, place.token, timeout)
+        self._project = self._client.projects.get(place.project, lazy=True)
+        self._people = People(self._client, place)
 
     def open_pull_requests(self) -> Sequence[PullRequest]:
         """All open ones into the watched branch, by number."""
@@ -107,7 +87,7 @@ class GitLab:
                 if code_of(error) != HTTPStatus.CONFLICT:
                     raise
                 said = self._place.one_line(error.error_message)
-                raise Overtaken(_NAME, f"a merge request from {draft.branch} is open already: {said}") from None
+                raise Overtaken(self.name, f"a merge request from {draft.branch} is open already: {said}") from None
             self._told_missing(reviewers, row)
             made = forms.pull_request(row)
         if draft.auto_merge:
@@ -175,10 +155,11 @@ class GitLab:
     def set_status(self, revision: str, status: Status) -> None:
         """Give the commit that status.
 
-        GitLab moves a status only from one state to another. New words for a pending one need a new status: the old one is
-        cancelled, which `status` reads as none, so that a crash in between is mended by the next look.
+        GitLab moves a status only from one state to another, and refuses the one that it has: that is read first. New words
+        for a pending one need a new status: the old one is cancelled, which `status` reads as none, so that a crash in
+        between is mended by the next look.
         """
-        wanted = Status(status.state, status.description[:_DESCRIPTION_LIMIT], _short(status.url))
+        wanted = replace(status, url=_short(status.url))
         with asking(self._place, f"set the status of commit {revision[:12]}"):
             row = forms.newest_status(self._statuses(revision))
             now = forms.status(row) if row else None
@@ -194,7 +175,7 @@ class GitLab:
                     raise
                 row = forms.newest_status(self._statuses(revision))
                 if row is None or forms.status(row) != wanted:
-                    raise Unavailable(_NAME, f"the status of commit {revision[:12]} changes at the same time") from None
+                    raise Unavailable(self.name, f"the status of commit {revision[:12]} changes at the same time") from None
 
     def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:
         """Who wrote and who approves a merge request, and who is in these groups; of a merged one, as it was when merged."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from promoter.domain.pulls.plan import LONGEST
 from promoter.domain.review import Origin
 
 
@@ -83,6 +84,10 @@ class Status:
     description: str
     url: str | None = None
 
+    def __post_init__(self) -> None:
+        """Cuts the line: GitHub takes no more, and what is written is to be what is read back."""
+        object.__setattr__(self, "description", self.description[:LONGEST])
+
 
 class Forge(Protocol):
     """One repository on a forge, and pull requests into its watched branch.
@@ -144,7 +149,7 @@ class Forge(Protocol):
         ...
 
     def set_status(self, revision: str, status: Status) -> None:
-        """Give the commit that status."""
+        """Give the commit that status: the caller has looked, and it has another or none."""
         ...
 
     def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:

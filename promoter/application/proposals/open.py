@@ -6,7 +6,7 @@ remembered: after a stop anywhere in between, the next look finds what there is,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -22,6 +22,7 @@ from promoter.application.proposals.notes import LEFT_ALONE, keep_note
 from promoter.application.proposals.scene import Scene, Wanted
 from promoter.application.proposals.sites import Site, Sites, refused
 from promoter.application.proposals.wants import found_by_looking, overtaken
+from promoter.application.pulls.verified import Verified
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
 from promoter.domain.faults import Overtaken, Refused, Unavailable
@@ -58,10 +59,19 @@ class OpenProposals:
         self._sites = Sites(rooms.forge, rooms.repository)
         self._asked_for = AskedFor(rooms.repository, rooms.documents)
         self._draft = Drafts(rooms.forge, rooms.repository, rooms.compare)
+        self._noted = Verified(rooms.clock)
+        self._listed: dict[str, Sequence[PullRequest]] = {}
 
-    def models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
-        """The models that have something open, or a branch that waits to be opened or cleared away."""
-        return self._sites.models(opened)
+    def models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
+        """The models that have something open, or a branch that waits to be opened or cleared away; and `also`.
+
+        The next look at each goes by this list of all that is open, which may be another by then: what is written is read
+        again before, and where it is another, the look begins again with a list of its own.
+        """
+        found = self._sites.models(opened) | frozenset(also)
+        self._noted.only({pull.number for pull in opened})
+        self._listed = dict.fromkeys(found, opened)
+        return found
 
     def opened(self, proposal: Proposal) -> PullRequest:
         """The open pull request for what a person asks for, whose branch is pushed: looks once, and opens it where it is not.
@@ -80,16 +90,18 @@ class OpenProposals:
         Raises `Refused` where a person has to act, once everything else is done.
         """
         with self._rooms.locks.hold(f"proposals/{model}"):
+            listed = self._listed.pop(model, None)
             for _ in range(ROUNDS):
                 try:
-                    return self._round(model)
+                    return self._round(model, listed)
                 except Overtaken as error:
                     log.info("somebody wrote first, looking again", model=model, why=error.message)
+                    listed = None
         raise Unavailable("git", f"the proposals for {model} kept changing while they were looked at; the next look goes on")
 
-    def _round(self, model: str) -> bool:
+    def _round(self, model: str, listed: Sequence[PullRequest] | None) -> bool:
         rooms = self._rooms
-        found = self._sites.read(model)
+        found = self._sites.read(model, listed)
         declaration = rooms.revisions.refresh().declaration
         if declaration is None or declaration.revision is None or not rooms.revisions.current:
             return False
@@ -148,7 +160,10 @@ class OpenProposals:
         """A person committed to the branch: nothing of it is touched."""
         if site.pull is not None:
             log.info("somebody committed to the branch, left alone", branch=site.branch, pull_request=site.pull.url)
-            keep_note(self._rooms.forge, site.pull.number, LEFT_ALONE)
+            if not self._noted.so(site.pull.number, LEFT_ALONE):
+                self._still_open(site.pull)
+                keep_note(self._rooms.forge, site.pull.number, LEFT_ALONE)
+                self._noted.keep(site.pull.number, LEFT_ALONE)
         elif found is not None:
             raise Refused(
                 "git",
@@ -170,6 +185,10 @@ class OpenProposals:
             if marker is None or why is None:
                 return
             self._withdraw(site.pull, marker, why)
+        elif site.head is not None:
+            last = self._rooms.forge.latest_from(site.branch)
+            if last is not None and last.state is State.OPEN:  # a forge would close it with its branch, as if a person said no
+                raise Overtaken(self._rooms.forge.name, f"{last.url} is open by now")
         if site.head is not None:
             self._rooms.repository.discard(site.branch, site.head)
             log.info("branch removed", branch=site.branch)
@@ -177,13 +196,17 @@ class OpenProposals:
     def _withdraw(self, pull: PullRequest, marker: Marker, why: str) -> None:
         """Says so first, so that nobody takes it for a person's no."""
         forge = self._rooms.forge
-        if forge.pull_request(pull.number).state is not State.OPEN:
-            raise Overtaken(forge.name, f"{pull.url} is not open any more")
+        self._still_open(pull)
         if marker.withdrawn != why:
             forge.revise(pull.number, Draft(pull.branch, pull.title, with_marker(pull.body, replace(marker, withdrawn=why))))
         keep_note(forge, pull.number, f"Overtaken: {inline(why)}.")
         forge.close(pull.number)
         log.info("proposal closed", pull_request=pull.url, why=why)
+
+    def _still_open(self, pull: PullRequest) -> None:
+        forge = self._rooms.forge
+        if forge.pull_request(pull.number).state is not State.OPEN:
+            raise Overtaken(forge.name, f"{pull.url} is not open any more")
 
 
 def _declined(site: Site, last: PullRequest | None, found: Proposal) -> bool:

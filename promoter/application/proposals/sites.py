@@ -52,13 +52,13 @@ class Sites:
         self._forge = forge
         self._repository = repository
 
-    def read(self, model: str) -> tuple[Sequence[PullRequest], Mapping[str, str]]:
-        """Open pull requests from Promoter's branches, and the heads of the model's branches.
+    def read(self, model: str, listed: Sequence[PullRequest] | None = None) -> tuple[Sequence[PullRequest], Mapping[str, str]]:
+        """Open pull requests from Promoter's branches (`listed`: all open ones, as just read), and the model's branches' heads.
 
         In this order, and before the watched branch is fetched: whatever is not open any more, git shows by then.
         """
-        opened = [each for each in self._forge.open_pull_requests() if proposed(each)]
-        return opened, self._repository.branches(branches_of(model))
+        opened = self._forge.open_pull_requests() if listed is None else listed
+        return [each for each in opened if proposed(each)], self._repository.branches(branches_of(model))
 
     def of(
         self, model: str, aliases: Collection[str], base: str, found: tuple[Sequence[PullRequest], Mapping[str, str]]

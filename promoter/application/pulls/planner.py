@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Protocol
 
 from promoter.application.ports import Clock, Documents, Ledger, Merge, Registry, Sources, Unsigned
 from promoter.application.provenance import NoProvenance, OpenProvenance, Provenance
-from promoter.application.replay import Replayer, Request
+from promoter.application.pulls.replays import Replays
+from promoter.application.revisions import restated
 from promoter.application.survey import Surveyor, View
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Faults, OutsideError
+from promoter.domain.faults import Faults
 from promoter.domain.limits import OVERRIDE
 from promoter.domain.moment import in_utc
 from promoter.domain.observed import Unread
@@ -21,12 +21,10 @@ from promoter.domain.policy import Policy
 from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.pulls.desired import gate_notes, judged_by_base, settings_told
 from promoter.domain.pulls.plan import Brought, Place, PullPlan, brought_changes, brought_lacks
-from promoter.domain.pulls.policies import PolicyStep, Step, approvers_told, as_replayed, effects, policy_steps
+from promoter.domain.pulls.policies import approvers_told, policy_steps
 from promoter.domain.review import Origin
 from promoter.domain.verdict import Decision, Verdict
 
-REPLAYED = timedelta(days=30)
-"""How far back a changed policy is replayed."""
 _NOTHING = b"version: 1\nmodels: {}\n"
 _SIGNERS = "signers/"
 
@@ -107,6 +105,12 @@ class PullPlanner:
         self._documents = documents
         self._clock = clock
         self._provenance = provenance or NoProvenance()
+        self._replays = Replays(registry, ledger, clock)
+
+    @property
+    def clock(self) -> Clock:
+        """What its plans are of."""
+        return self._clock
 
     def __call__(self, base: str, head: str, asked: Asked | None = None, instead: Declaration | None = None) -> PullPlan:
         """The plan of merging `head` into `base`. `asked` is called where a rule asks for reviews; None: no pull request yet.
@@ -135,8 +139,10 @@ class PullPlanner:
         return self._documents.parse({REGISTRY_FILE: _NOTHING, **self._files.read(revision)}, revision)
 
     def _plan(self, base: str, head: str, sides: _Sides, asked: Asked | None) -> PullPlan:
-        view = self._survey(judged_by_base(sides.merged, sides.base, head), None, sides.base, asked)
-        compared = self._compared(sides.base, view)
+        # What the merge leaves as it is, it brings nothing to: other models are not even read.
+        names = restated(sides.base, sides.merged)
+        view = self._survey(judged_by_base(sides.merged, sides.base, head), names, sides.base, asked)
+        compared = self._compared(sides.base, view, names)
         changes = brought_changes(view.plan.changes, compared)
         moved = {_place(change) for change in changes}
         brought = Brought(
@@ -145,7 +151,7 @@ class PullPlanner:
             settings=(*settings_told(sides.base, sides.merged, moved), *_others(sides)),
             gates=gate_notes(sides.base, sides.merged),
             notes=(*sides.notes, *_overridden(view, sides), *_freezes(changes), *self._unsigned(base, head, sides)),
-            policies=tuple(self._replayed(step, sides) for step in policy_steps(sides.base, sides.merged)),
+            policies=tuple(self._replays(step, sides.base, sides.merged) for step in policy_steps(sides.base, sides.merged)),
             later=self._later(changes, sides, asked),
         )
         return PullPlan(base, head, sides.changed, plan=view.plan, brought=brought)
@@ -154,10 +160,10 @@ class PullPlanner:
         provenance = _Parted(asked, base, self._provenance) if asked else None
         return Surveyor(self._registry, self._ledger, self._clock, provenance)(declaration, names)
 
-    def _compared(self, base: Declaration, view: View) -> list[Compared]:
+    def _compared(self, base: Declaration, view: View, names: Collection[str] | None) -> list[Compared]:
         """The same models under what the base says, with the overrides that stand there too."""
-        settled = self._ledger.settled()
-        overrides = [each for each in self._ledger.overrides() if each.in_force(view.at)]
+        settled = self._ledger.settled(names)
+        overrides = [each for each in self._ledger.overrides(names) if each.in_force(view.at)]
         found = []
         for name, model in view.models.items():
             intent = base.desired.intent(name)
@@ -180,17 +186,6 @@ class PullPlanner:
         if sides.base.desired.document.safety.require_signed_commits:
             for each in self._files.unsigned(base, head):
                 yield f"commit {each.revision[:10]} by {each.author} is refused if it is merged as it is: {each.why}"
-
-    def _replayed(self, step: PolicyStep, sides: _Sides) -> PolicyStep:
-        if step.step in (Step.REMOVED, Step.RENAMED):
-            return step
-        declaration, other = as_replayed(step, sides.base, sides.merged)
-        request = Request(step.name, self._clock.now() - REPLAYED, other)
-        try:
-            report = Replayer(self._registry, self._ledger, self._clock)(declaration, request)
-        except OutsideError as error:
-            return replace(step, untold=error.message)
-        return replace(step, replayed=effects(report))
 
 
 def _place(change: Change) -> Place:

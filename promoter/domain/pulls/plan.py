@@ -65,8 +65,8 @@ class PullPlan:
     """`base` and `head` are revisions, `touched` the watched files that the head changes.
 
     With `faults`, with `conflicts` or with `unjudged` there is no plan. `faults` are those of the files as merged (where they
-    conflict: of the head), `unjudged` says why the base cannot judge. `plan` is that of the whole registry, with what is due
-    whether the pull request is merged or not.
+    conflict: of the head), `unjudged` says why the base cannot judge. `plan` is that of the models of which the merge says
+    something else (of all, where settings that they share differ), with what is due of them whether it is merged or not.
     """
 
     base: str
