@@ -111,9 +111,9 @@ lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest
 	"$$folder/bin/pip" -qq --disable-pip-version-check install uv; \
 	PATH=$$folder/bin:$$PATH; \
 	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --extra github --extra gitlab \
-	  --extra gitea --group dev; \
+	  --extra gitea --extra notifications --group dev; \
 	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra expressions --extra postgres \
-	  --extra github --extra gitlab --extra gitea \
+	  --extra github --extra gitlab --extra gitea --extra notifications \
 	  --constraint requirements/dev.lock; \
 	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -; \
 	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promoter.application import notify
 from promoter.application.copies import Copier
 from promoter.application.look import Looker, Rooms
+from promoter.application.notify import Notifier, Terms
 from promoter.application.ports import Clock, Copies, Documents, Forge, Ledger, Locks, Registry, Repository
+from promoter.application.ports.outbox import Channel, Outbox
+from promoter.application.presence import Presence
 from promoter.application.propose import Proposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconcile import Reconciler
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
 from promoter.application.watch import Pulls, Watch
+from promoter.domain.chain import vouched
 from promoter.domain.faults import Fault, Faults
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
     from promoter.adapters.git.clone import Clone
+    from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+    from promoter.application.checkpoint import Checkpoints
     from promoter.application.proposals.open import OpenProposals
 
 _NEEDED = {
     "mlflow_tracking_uri": ("MLFLOW_TRACKING_URI", "set it to the address of the MLflow server"),
     "repo": ("PROMOTER_REPO", "set it to the URL or the path of the repository that holds registry.yaml"),
+    "checkpoint_key": ("PROMOTER_CHECKPOINT_KEY", "set it to the path of an Ed25519 key: see docs/audit.md"),
 }
 
 
@@ -100,7 +109,7 @@ class World:
 
         settings = self.settings
         self.require("repo")
-        return GitRepository(
+        repository = GitRepository(
             settings.repo or "",
             settings.branch,
             settings.mirror_path,
@@ -108,6 +117,8 @@ class World:
             author=settings.author,
             signing_key=settings.signing_key,
         )
+        repository.vouch = lambda message: vouched(message, self.ledger.head())
+        return repository
 
     @cached_property
     def forge(self) -> Forge | None:
@@ -129,16 +140,51 @@ class World:
     @cached_property
     def ledger(self) -> Ledger:
         """The database, migrated."""
+        return self._database
+
+    @cached_property
+    def past(self) -> Ledger:
+        """The database for reading: one that does not exist reads as empty, and is not made."""
+        return self._past_database
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The same database as a source of events."""
+        return self._database.outbox
+
+    @cached_property
+    def past_outbox(self) -> Outbox:
+        """The same, for reading."""
+        return self._past_database.outbox
+
+    @cached_property
+    def _database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
         return SqlLedger.open(self.settings.database_url)
 
     @cached_property
-    def past(self) -> Ledger:
-        """The database for reading: one that does not exist reads as empty, and is not made."""
+    def _past_database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
         return SqlLedger.open(self.settings.database_url, read_only=True)
+
+    @cached_property
+    def channels(self) -> Sequence[Channel]:
+        """Who is told of events. Raises `Faults` that name every one which cannot be."""
+        from promoter.adapters.notices.choice import channels
+
+        return channels(self.settings.notifications)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """Tells them."""
+        from promoter.adapters.locks import channel_locks_for
+
+        settings = self.settings
+        locks = channel_locks_for(settings.database_url)
+        terms = Terms(timedelta(seconds=settings.notifications_patience), settings.url)
+        return Notifier(self.channels, notify.Rooms(self.outbox, locks, self.clock), terms)
 
     @cached_property
     def locks(self) -> Locks:
@@ -229,6 +275,20 @@ class World:
         settings = self.settings
         plans = PullPlans(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
         return Pulls(forge, proposals, plans)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """What the ledger is told of this run."""
+        return Presence(self.ledger, self.clock, self.survey)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints | None:
+        """Vouches for the ledger; None where no key is configured. Raises `Refused` where the key cannot be used."""
+        from promoter.adapters.keyfiles import read_unattended
+        from promoter.application.checkpoint import Checkpoints
+
+        key = self.settings.checkpoint_key
+        return Checkpoints(self.ledger, self.clock, read_unattended(key)) if key else None
 
     def watch(self, backoff: Callable[[int], float]) -> Watch:
         """What the daemon runs."""

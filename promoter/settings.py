@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
 from yaml import YAMLError
 
 from promoter.domain.faults import Fault, Faults
 
 SETTINGS_FILE = "promoter.yaml"
+_STANDARD = "whsec_"
+_UNKNOWN = "Extra inputs are not permitted"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
@@ -30,6 +51,84 @@ def _address(value: object) -> object:
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:  # noqa: PLR2004  # the highest port
         raise ValueError("an address such as 127.0.0.1:8080")
     return value
+
+
+def _web(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port != 0
+    except ValueError:
+        raise ValueError("an address such as https://example.com/events") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
+        raise ValueError("an address such as https://example.com/events")
+    if "@" in parts.netloc:
+        raise ValueError("an address without a user or a password: `secret` is what the other side knows us by")
+    return value
+
+
+def _channel_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", value):
+        raise ValueError("a name of small letters, digits, dots, dashes, underscores, such as serving")
+    return value
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError("a network such as 10.0.0.0/8 or 127.0.0.1/32") from None
+
+
+class ChannelSettings(BaseModel):
+    """Who is told of events: a server (`url`, signed with `secret`), or people (`apprise`, one of Apprise's URLs)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Annotated[str, AfterValidator(_channel_name)]
+    url: Annotated[str, AfterValidator(_web)] | None = Field(default=None, repr=False)  # its path may be a secret
+    apprise: SecretStr | None = None
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    networks: list[Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]] = []
+    events: list[Literal["changed", "drifted", "rolled-back", "blocked"]] = []  # empty: all
+
+    @model_validator(mode="after")
+    def _whole(self) -> ChannelSettings:
+        wrong = [] if bool(self.url) != bool(self.apprise) else ["either `url` or `apprise`"]
+        if self.url and (self.secret is None) == (self.secret_file is None):
+            wrong.append("with `url` either `secret` or `secret_file`")
+        if self.apprise and (self.secret or self.secret_file or self.networks):
+            wrong.append("without `secret`, `secret_file` and `networks` where it has `apprise`")
+        if self.url and not wrong:
+            wrong += self._wrong_key()
+        if wrong:
+            raise ValueError(", ".join(wrong))
+        return self
+
+    def _wrong_key(self) -> list[str]:
+        try:
+            secret = self.key.get_secret_value()
+            base64.b64decode(secret.removeprefix(_STANDARD), validate=True) if secret.startswith(_STANDARD) else b""
+        except OSError as error:
+            return [f"with a `secret_file` that can be read: {error.strerror}"]
+        except ValueError:  # UnicodeDecodeError and binascii.Error are such
+            return ["with a secret that is text, in base64 if it begins with whsec_"]
+        return [] if secret.removeprefix(_STANDARD) else ["with a secret that is not empty"]
+
+    @property
+    def key(self) -> SecretStr:
+        """The secret, from wherever it is. The file is read each time, without the blanks around what it says."""
+        if self.secret_file is not None:
+            return SecretStr(self.secret_file.read_text().strip())
+        return self.secret or SecretStr("")
+
+
+def _one_name_each(channels: list[ChannelSettings]) -> list[ChannelSettings]:
+    names = [each.name for each in channels]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"a list in which each name stands once ({', '.join(twice)})")
+    return channels
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]
@@ -63,7 +162,10 @@ class Settings(BaseSettings):
     forge_account: str | None = None
     url: str | None = None
     signing_key: Path | None = None
+    checkpoint_key: Path | None = None
     registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords
+    notifications: Annotated[list[ChannelSettings], AfterValidator(_one_name_each)] = []
+    notifications_patience: Duration = 86_400.0
     load_models: bool = True
     log_format: str = "text"
 
@@ -108,13 +210,31 @@ def load(**overrides: Any) -> Settings:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise Faults(_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)) from None
+    except SettingsError as error:
+        found = re.search(r'"(\w+)" from source "EnvSettingsSource"', str(error))
+        if found is None:
+            raise Faults([_unreadable(error)]) from None
+        raise Faults([Fault(f"PROMOTER_{found[1].upper()} must be JSON")]) from None
     except (YAMLError, ValueError, OSError) as error:
-        raise Faults(
-            [Fault(f"cannot be read: {type(error).__name__}", file=SETTINGS_FILE, fix="write it as a YAML mapping")]
-        ) from None
+        raise Faults([_unreadable(error)]) from None
+
+
+def _unreadable(error: Exception) -> Fault:
+    return Fault(f"cannot be read: {type(error).__name__}", file=SETTINGS_FILE, fix="write it as a YAML mapping")
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> Fault:
+    if len(location) > 1 and location[0] == "notifications":
+        place = f"PROMOTER_NOTIFICATIONS, channel {int(location[1]) + 1}"
+        what = "".join(f", `{part}`" if isinstance(part, str) else f" {part + 1}" for part in location[2:])
+        if message == _UNKNOWN:
+            return Fault(f"{place}{what}: there is no such setting")
+        return Fault(f"{place}{what} must be {_plain(message)}")
     name = "_".join(str(part) for part in location).upper()
     name = name if name.startswith("MLFLOW_TRACKING") else f"PROMOTER_{name}"
-    return Fault(f"{name} must be {message.removeprefix('Value error, ')}")
+    return Fault(f"{name} must be {_plain(message)}")
+
+
+def _plain(message: str) -> str:
+    """What pydantic says, so that it goes on behind `must be`."""
+    return message.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from promoter.domain.faults import Refused, Unavailable
 
 _WHAT = "lock"
+_CHANNEL_PATIENCE = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO}
 
@@ -28,8 +29,12 @@ class FileLocks:
     until the timeout. Hold one at a time. A lock is not re-entrant: to take a key that the same thread holds is an error.
     """
 
-    def __init__(self, folder: Path, *, timeout: float = 60.0) -> None:
-        """`folder` is created when the first lock is taken; `timeout` is in seconds."""
+    def __init__(self, folder: Path, *, timeout: float = 60.0, digits: int = 2) -> None:
+        """`folder` is created when the first lock is taken; `timeout` is in seconds.
+
+        `digits` of a key's hash name its file: with 64 of them each key has a file of its own, for few keys that are held long.
+        """
+        self._digits = digits
         self._folder = folder
         self._timeout = timeout
         self._mine = threading.local()
@@ -37,7 +42,7 @@ class FileLocks:
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         """Wait for the key, and hold it. Raises `Unavailable` when that takes too long."""
-        slot = sha256(key.encode()).hexdigest()[:2]
+        slot = sha256(key.encode()).hexdigest()[: self._digits]
         held: dict[str, list[str]] = self._mine.__dict__.setdefault("held", {})
         if key in held.get(slot, []):
             raise RuntimeError(f"this thread holds {key!r} already")
@@ -95,19 +100,28 @@ class FileLocks:
                 return
 
 
+def channel_locks_for(database_url: str) -> FileLocks:
+    """The same for the channels of notifications: in a folder of their own, a file each, so that they keep no model waiting."""
+    return FileLocks(_folder(database_url) / "channels", timeout=_CHANNEL_PATIENCE, digits=64)
+
+
 def locks_for(database_url: str, *, timeout: float = 60.0) -> FileLocks:
     """The locks that everybody shares who uses that database.
 
     They lie beside a SQLite file, in `FILE.locks/`. For any other database they lie under this host's temporary directory, in a
     folder named by a hash of the database's address: that excludes the processes of one host and one user, not those of others.
     """
+    return FileLocks(_folder(database_url), timeout=timeout)
+
+
+def _folder(database_url: str) -> Path:
     scheme, separator, rest = database_url.partition(":///")
     if separator and scheme.partition("+")[0] == "sqlite":
         file = Path(rest.partition("?")[0]).resolve()
-        return FileLocks(file.with_name(f"{file.name}.locks"), timeout=timeout)
+        return file.with_name(f"{file.name}.locks")
     folder = Path(tempfile.gettempdir()) / f"promoter-locks-{os.getuid()}-{_address_hash(database_url)}"
     _claim(folder)
-    return FileLocks(folder, timeout=timeout)
+    return folder
 
 
 def _address_hash(database_url: str) -> str:

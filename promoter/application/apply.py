@@ -43,7 +43,7 @@ class Apply:
         """`progress` is told how many models of how many are done. Faults of one model do not stop the others."""
         revision = declaration.revision or ""
         self.ledger.mark_revision(revision, RevisionState.ATTEMPTED, self.clock.now())
-        view = self.looker.view(declaration)
+        view = self.looker.view(declaration, trigger)
         result = Applied(view)
         if view.plan.refused:
             self.ledger.mark_revision(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from promoter.application.evidence import Question, Sights
+from promoter.application.evidence import Question, Sights, told_by_registry
 from promoter.application.guarding import Guarded, Guarding, guarded
 from promoter.application.judge import Judge
 from promoter.application.ports import Ledger, Registry
@@ -14,7 +14,8 @@ from promoter.application.provenance import Provenance
 from promoter.application.sourcing import Holdings
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent, ModelIntent
-from promoter.domain.evidence import NOT_READ
+from promoter.domain.evaluate import readied
+from promoter.domain.evidence import NOT_READ, Evidence
 from promoter.domain.guards import GuardStanding
 from promoter.domain.observed import ObservedModel, Unread
 from promoter.domain.plan import Change, Compared, Difference, Gate
@@ -22,7 +23,7 @@ from promoter.domain.policy import Policy
 from promoter.domain.review import Origin
 from promoter.domain.rotation import Search, Standing, choose, search
 from promoter.domain.sources import Place
-from promoter.domain.verdict import Decision, all_of
+from promoter.domain.verdict import Decision, Purpose
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,13 @@ class Decider:
         if gate is Gate.NONE or version is None or intent is None:
             asked.changes.append(Change(difference))
         elif gate is Gate.READINESS:
-            asked.changes.append(Change(difference, self._readiness(difference, version, scene.at)))
+            asked.changes.append(Change(difference, self._readiness(difference, version, scene.at, observed)))
         else:
             policy = scene.policy(intent.policy)
             override = self._freeze_override(difference, policy, scene)
             origin = self._origin(difference, policy, scene)
-            asked.gates.append((difference, Question(observed, alias, version, policy, scene.begun, override, origin)))
+            question = Question(observed, alias, version, policy, scene.begun, override, origin, Purpose.GATE)
+            asked.gates.append((difference, question))
 
     def _freeze_override(self, difference: Difference, policy: Policy, scene: Scene) -> str | None:
         frozen = any(freeze.until(scene.begun or scene.at) for freeze in policy.document.freeze)
@@ -133,10 +135,10 @@ class Decider:
         need = policy.need
         return self._provenance.origin(difference, scene.declaration, need.teams) if need.review else NOT_READ
 
-    def _readiness(self, difference: Difference, version: int, at: datetime) -> Decision:
-        finding = self._registry.readiness(difference.model, version)
-        verdict = all_of([finding.verdict])
-        return Decision(difference.model, difference.alias, version, None, None, verdict, (finding,), at)
+    def _readiness(self, difference: Difference, version: int, at: datetime, observed: ObservedModel) -> Decision:
+        checked = self._registry.readiness(difference.model, version)
+        candidate = replace(told_by_registry(observed, version), checked=checked)
+        return readied(difference.model, difference.alias, Evidence(at, candidate, model=difference.model))
 
 
 def _rotations(scene: Scene, intent: ModelIntent, seen: ObservedModel | None) -> Iterator[_Rotation]:
@@ -149,7 +151,9 @@ def _rotations(scene: Scene, intent: ModelIntent, seen: ObservedModel | None) ->
         policy = scene.declaration.policies.get(alias.policy) if alias.policy else None
         holding = scene.holdings.get(place) if place else None
         found = search(alias, policy, observed, intent.aliases, scene.at, holding)
-        questions = {number: Question(observed, alias.alias, number, policy) for number in found.versions} if policy else {}
+        purpose = Purpose.COPY if alias.promote_from else Purpose.CANDIDATE
+        numbers = found.versions if policy else ()
+        questions = {each: Question(observed, alias.alias, each, policy, purpose=purpose) for each in numbers if policy}
         yield _Rotation(alias, observed, found, questions)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from promoter.application.ports import Evidenced, Key, Ledger, Registry
-from promoter.domain.audit import AuditRecord, Kind, longest_stretch
+from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.evidence import NOT_READ, AliasPast, Evidence, Need, Stretch, VersionEvidence
+from promoter.domain.history import longest_stretch
 from promoter.domain.metrics import MetricRef, Series
 from promoter.domain.observed import LoggedModel, ObservedModel, Run, Signature, Unread
 from promoter.domain.policy import Policy
 from promoter.domain.review import Origin
-from promoter.domain.sightings import Sighting, witnessed
+from promoter.domain.sightings import Sighting, first_seen, witnessed
+from promoter.domain.verdict import Purpose
 
 Sights = Mapping[Key, Sequence[Sighting]]
 """What is known of watched tags, by version, oldest first."""
@@ -23,7 +25,7 @@ Sights = Mapping[Key, Sequence[Sighting]]
 class Question:
     """Whether this version may hold that alias under this policy. `begun`, `override`: see `AliasPast`.
 
-    `origin`: see `Evidence`.
+    `origin`: see `Evidence`; `purpose`: see `Decision`.
     """
 
     observed: ObservedModel
@@ -33,6 +35,7 @@ class Question:
     begun: datetime | None = None
     override: str | None = None
     origin: Origin | Unread | None = NOT_READ
+    purpose: Purpose | None = None
 
     @property
     def rivals(self) -> Mapping[str, int | None]:
@@ -142,20 +145,31 @@ def _evidence(question: Question, read: _Read, at: datetime) -> Evidence:
     )
 
 
+def told_by_registry(observed: ObservedModel, number: int) -> VersionEvidence:
+    """What the registry itself says of a version; nothing but its number, where it has none of that number."""
+    version = observed.versions.get(number)
+    if version is None:
+        return VersionEvidence(number)
+    return VersionEvidence(
+        version=number,
+        tags=version.tags,
+        run_id=version.run_id,
+        created_at=version.created_at,
+        source=version.source,
+        copied=version.copied,
+    )
+
+
 def _version(question: Question, number: int, read: _Read, at: datetime) -> VersionEvidence:
     each, need = question.evidenced(number), question.policy.need
     if each is None:
         return VersionEvidence(number)
     version, key = each.version, each.key
-    return VersionEvidence(
-        version=number,
-        tags=version.tags,
-        run_id=version.run_id,
+    return replace(
+        told_by_registry(question.observed, number),
         run=read.runs.get(version.run_id) if need.run and version.run_id else None,
-        created_at=version.created_at,
-        source=version.source,
-        copied=version.copied,
         witnessed=witnessed(version, read.sights.get(key, ())),
+        seen=first_seen(version, read.sights.get(key, ())),
         logged_model=read.logged_models.get(key) if need.logged_model else NOT_READ,
         series=read.series.get(need.series, {}).get(key, ()),
         signature=read.signatures.get(key) if need.signature else NOT_READ,

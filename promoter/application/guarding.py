@@ -12,7 +12,8 @@ from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent, ModelIntent
 from promoter.domain.guards import GuardStanding, earlier, refusal, roll_back, stand
 from promoter.domain.observed import ObservedModel
-from promoter.domain.verdict import Decision, Verdict
+from promoter.domain.readiness import ready
+from promoter.domain.verdict import Decision, Purpose, Verdict
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def guarded(declaration: Declaration, intent: ModelIntent, observed: ObservedMod
         policy = declaration.policies.get(alias.policy) if alias.policy else None
         held = observed.aliases.get(alias.alias)
         if policy and policy.guarding and held is not None:
-            yield Guarded(alias, Question(observed, alias.alias, held, policy.guarding))
+            yield Guarded(alias, Question(observed, alias.alias, held, policy.guarding, purpose=Purpose.GUARD))
 
 
 class Guarding:
@@ -67,8 +68,8 @@ class Guarding:
         moves = self._ledger.moves({(intent.model, intent.alias)}).get((intent.model, intent.alias), ())
         told = []
         for version in earlier(intent, observed, moves, standing.version):
-            ready = self._registry.readiness(intent.model, version)
-            if ready.verdict is Verdict.PASS:
+            found = ready(self._registry.readiness(intent.model, version))
+            if found.verdict is Verdict.PASS:
                 return roll_back(standing, version)
-            told.append(f"v{version} is not ready ({ready.value})")
+            told.append(f"v{version} is not ready ({found.value})")
         return replace(standing, reason="; ".join(told) or "the ledger knows no earlier version to return to")

@@ -10,7 +10,7 @@ from promoter.application.evidence import Gatherer, Question, Sights
 from promoter.application.ports import Ledger, Registry
 from promoter.domain.evaluate import evaluate, hinges_on_loading
 from promoter.domain.evidence import Evidence
-from promoter.domain.verdict import Decision
+from promoter.domain.verdict import Decision, Purpose
 
 
 class Judge:
@@ -28,10 +28,13 @@ class Judge:
 
     def _decide(self, question: Question, evidence: Evidence) -> Decision:
         name = question.observed.name
-        decision = evaluate(question.policy, name, question.alias, evidence)
+        decision = self._evaluated(question, evidence)
         version = question.observed.versions.get(question.version)
         if version is None or not hinges_on_loading(question.policy, decision):
             return decision
         loading = self._registry.loading(name, version)
-        loaded = replace(evidence, candidate=replace(evidence.candidate, loading=loading))
-        return evaluate(question.policy, name, question.alias, loaded)
+        return self._evaluated(question, replace(evidence, candidate=replace(evidence.candidate, loading=loading)))
+
+    def _evaluated(self, question: Question, evidence: Evidence) -> Decision:
+        decision = evaluate(question.policy, question.observed.name, question.alias, evidence)
+        return replace(decision, purpose=question.purpose, gate=question.purpose is Purpose.GATE)

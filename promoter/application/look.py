@@ -42,15 +42,15 @@ class Looker:
         """Takes the use cases."""
         self._rooms = rooms
 
-    def all(self) -> View | None:
+    def all(self, trigger: str | None = None) -> View | None:
         """Survey everything that is managed; record what was seen for the first time. None: no revision is in force."""
         declaration = self._rooms.revisions.in_force
-        return None if declaration is None else self.view(declaration)
+        return None if declaration is None else self.view(declaration, trigger)
 
-    def view(self, declaration: Declaration) -> View:
+    def view(self, declaration: Declaration, trigger: str | None = None) -> View:
         """Survey everything against that declaration; record what was seen for the first time."""
         view = self._rooms.survey(declaration)
-        self._first_sight(view)
+        self._first_sight(view, trigger)
         return view
 
     def one(self, model: str, trigger: str, *, rotate: bool = True) -> View | None:
@@ -88,7 +88,7 @@ class Looker:
         left = rooms.reconcile.recover(model)
         begun = toward.begun or left
         view = rooms.survey(toward.declaration, {model}, begun)
-        rooms.reconcile.record(view)
+        rooms.reconcile.record(view, toward.trigger)
         if view.plan.refused:
             raise Refused("plan", view.plan.refused)
         begun = begun or view.at
@@ -121,7 +121,7 @@ class Looker:
         rooms.revisions.adopt(after, view.declaration)
         return True
 
-    def _first_sight(self, view: View) -> None:
+    def _first_sight(self, view: View, trigger: str | None) -> None:
         """In bulk, and only where the ledger knows nothing yet: a look under the model's lock records everything else."""
         ledger, models = self._rooms.ledger, view.models.items()
         revision = view.declaration.revision
@@ -136,4 +136,4 @@ class Looker:
         if view.sightings:
             ledger.sight(view.sightings)
         if view.decisions:
-            ledger.decide(view.decisions, revision)
+            ledger.decide(view.decisions, revision, trigger)

@@ -77,7 +77,7 @@ class Reconciler:
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
         return min(intent.fact.at for intent in left)
 
-    def record(self, view: View) -> None:
+    def record(self, view: View, trigger: str | None = None) -> None:
         """Tell the ledger what the view saw that nobody had told it: moves of others, agreements, decisions."""
         revision = view.declaration.revision
         moves = [move for model in view.models.values() for move in model.moves]
@@ -96,7 +96,7 @@ class Reconciler:
         for override in view.spent:
             self._end(override, view)
         if view.decisions:
-            self._ledger.decide(view.decisions, revision)
+            self._ledger.decide(view.decisions, revision, trigger)
 
     def _end(self, override: Override, view: View) -> None:
         """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
@@ -205,6 +205,7 @@ class Reconciler:
             reason=_reason(change, commit.subject if commit else None) + _gone_past(decision),
             cause=what.cause.value,
             review=self._review(commit, decision),
+            hold=_hold(change, self._clock.now()),
         )
 
     def _review(self, commit: Commit | None, decision: Decision | None) -> Mapping[str, Any] | None:
@@ -227,6 +228,11 @@ def _reason(change: Change, subject: str | None) -> str:
             return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
         case _:
             return subject or "stated in registry.yaml"
+
+
+def _hold(change: Change, now: datetime) -> str | None:
+    hold = change.difference.intent.hold if change.difference.intent else None
+    return hold.reason if hold and hold.in_force(now) else None
 
 
 def _gone_past(decision: Decision | None) -> str:

@@ -21,6 +21,7 @@ from promoter.domain.replay.promotions import past_promotions
 from promoter.domain.replay.report import ModelReplay, Replayed, Report
 from promoter.domain.replay.simulate import simulate
 from promoter.domain.replay.supposing import Lens
+from promoter.domain.retention import last_retention
 
 Told = Callable[[str], None]
 _PATTERN = "*?["
@@ -77,7 +78,7 @@ class Replayer:
             of_model = now.get(model, {})
             history = History(model, alias, observed[model].versions, of_model, memory, own)
             models.append(_replay(history, lenses, request.since, until, observed[model].aliases.get(alias)))
-        return Report(request.since, until, lenses, tuple(models), memory.unreadable)
+        return Report(request.since, until, lenses, tuple(models), memory.unreadable, last_retention(self._ledger.milestones()))
 
     def _moves(self, places: Iterable[Place], asked: frozenset[str]) -> Mapping[Place, Sequence[AuditRecord]]:
         self._told("Reading the ledger")

@@ -19,6 +19,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.override import Override
 from promoter.domain.plan import Cause
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
+from promoter.domain.readiness import ready
 from promoter.domain.rollback import Asked, Done, Target, checked, latest_good, named, put_back
 
 log = structlog.get_logger(__name__)
@@ -125,9 +126,9 @@ class Rollback:
     def _target(self, asked: Asked, said: AliasIntent, observed: ObservedModel) -> Target:
         rooms = self._rooms
         if asked.to is not None:
-            return named(said, observed, asked.to, lambda version: rooms.registry.readiness(asked.model, version))
+            return named(said, observed, asked.to, lambda version: ready(rooms.registry.readiness(asked.model, version)))
         moves = rooms.ledger.moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
-        return latest_good(said, observed, moves, lambda version: rooms.registry.readiness(asked.model, version))
+        return latest_good(said, observed, moves, lambda version: ready(rooms.registry.readiness(asked.model, version)))
 
     def _begin(self, asked: Asked, draft: _Draft) -> Done:
         target, version = draft.target, draft.target.version

@@ -23,7 +23,10 @@ class Sight:
 
 
 class Sighter:
-    """Looks at the tags that a policy of the model wants to have seen being set. Reads only."""
+    """Looks at the tags that a policy of the model reads. Reads only.
+
+    That a tag is not there is worth a sighting only where it counts that it was set later: with `bound` rules, and of copies.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         """Takes the ledger."""
@@ -49,6 +52,8 @@ class Sighter:
             past = known.get(name, ())
             found += news(name, every, need.watched, past, at)
             found += news(name, copies, need.tags - need.watched, past, at)
+            others = [each for each in versions.values() if not each.copied]
+            found += news(name, others, need.tags - need.watched, past, at, missing=False)
         by_version: dict[Key, list[Sighting]] = {}
         for each in (*(each for past in known.values() for each in past), *found):
             by_version.setdefault((each.model, each.version), []).append(each)
@@ -65,7 +70,5 @@ def _need(declaration: Declaration, intent: ModelIntent) -> Need:
 
 
 def _versions(need: Need, observed: ObservedModel) -> Mapping[int, ModelVersion]:
-    """The versions whose tags are watched: all with `bound` rules, else the copies, if any rule reads tags."""
-    if need.watched:
-        return observed.versions
-    return {number: each for number, each in observed.versions.items() if each.copied} if need.tags else {}
+    """The versions whose tags are looked at: all, if any rule reads tags."""
+    return observed.versions if need.watched or need.tags else {}

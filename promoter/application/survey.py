@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from promoter.application.decide import Decider, Scene
@@ -14,6 +14,7 @@ from promoter.application.sourcing import Holdings, Sourcing
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
+from promoter.domain.events import FIRST_SEEN
 from promoter.domain.guards import GuardStanding
 from promoter.domain.observed import ObservedModel
 from promoter.domain.override import Override
@@ -22,6 +23,9 @@ from promoter.domain.proposal import Proposal
 from promoter.domain.rotation import Standing
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision
+
+MOVED = "moved outside Promoter"
+"""The reason of a move that somebody else made."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,14 @@ class Surveyor:
         self._sight = Sighter(ledger)
         self._decide = Decider(registry, ledger, provenance or NoProvenance())
         self._sources = Sourcing(copies)
+        self._quiet: dict[str, datetime] = {}
+        self._whole: frozenset[str] = frozenset()
+
+    @property
+    def looked(self) -> datetime | None:
+        """Whatever moved before this moment is recorded; None: not everything was looked at yet."""
+        seen = [self._quiet.get(name) for name in self._whole]
+        return min((each for each in seen if each), default=None) if seen and all(seen) else None
 
     def __call__(self, declaration: Declaration, names: Collection[str] | None = None, begun: datetime | None = None) -> View:
         """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
@@ -145,7 +157,9 @@ class Surveyor:
         views = {}
         for name, intent in intents.items():
             seen, was_settled, was_known = observed.get(name), settled.get(name, {}), known.get(name, {})
-            moves = _moves(intent, seen, was_known, at)
+            moves = self._bounded(_moves(intent, seen, was_known, at), was_known)
+            if not moves:
+                self._quiet[name] = at
             agreed = _agreed(intent, seen, was_settled)
             views[name] = ModelView(
                 intent=intent,
@@ -160,8 +174,24 @@ class Surveyor:
             )
         desired = declaration.desired
         plan = make_plan(declaration.revision, decided.changes, compared.values(), desired.document.safety, desired.managed)
+        self._whole = frozenset(intents) if names is None else self._whole
         spent = tuple(each for each in overrides if each not in _standing_in(intents))
         return View(at, declaration, views, plan, _unstated(intents, settled), sight.new, spent, holdings)
+
+    def _bounded(self, moves: tuple[NewRecord, ...], known: Mapping[str, int | None]) -> tuple[NewRecord, ...]:
+        """With the last moment at which each was seen as it was before: in this run, else as the ledger knows it."""
+        if not moves:
+            return ()
+        quiet = self._quiet.get(moves[0].model)
+        looked = quiet or (self._ledger.looked() if known else None)
+        recorded = self._ledger.known_at([(move.model, move.alias) for move in moves])
+        bounded = []
+        for move in moves:
+            bounds = [recorded.get((move.model, move.alias)), looked if quiet or move.alias in known else None]
+            not_before = max((each for each in bounds if each), default=None)
+            # An alias that was not there at the last look has come to be since: that is no first sight.
+            bounded.append(replace(move, not_before=not_before, reason=MOVED if not_before else move.reason))
+        return tuple(bounded)
 
 
 def _intents(
@@ -200,7 +230,7 @@ def _moves(
         was, now = known.get(alias), held.get(alias)
         if was == now:
             continue
-        reason = "moved outside Promoter" if alias in known else "first seen"
+        reason = MOVED if alias in known else FIRST_SEEN
         records.append(NewRecord(at, Kind.OBSERVED, intent.name, alias, was, now, reason=reason))
     return tuple(records)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
+from threading import Lock, local
 from typing import Protocol
 
 import structlog
@@ -19,6 +20,8 @@ from promoter.domain.faults import OutsideError, Refused, Unavailable
 log = structlog.get_logger(__name__)
 
 GIT, REGISTRY, MODEL = "git", "registry", "model:"
+WEBHOOK = "webhook:"
+"""What triggers begin with that name a delivery: `webhook:SOURCE:ID`."""
 PULLS, PULL, PROPOSALS = "pulls", "pull:", "proposals:"
 """All open pull requests; the plan of one, by number; Promoter's own proposals for a model."""
 
@@ -65,8 +68,8 @@ class Health:
 class Proposals(Protocol):
     """Keeps Promoter's own pull requests."""
 
-    def models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
-        """The models that have something open, or something that waits to be opened."""
+    def models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
+        """The models that have something open, or something that waits to be opened; and `also`. Looks go by `opened`."""
         ...
 
     def one(self, model: str) -> bool:
@@ -78,7 +81,7 @@ class Plans(Protocol):
     """Keeps the plans on everybody's pull requests."""
 
     def relevant(self, opened: Sequence[PullRequest]) -> Sequence[int]:
-        """The numbers of those that are to have a plan."""
+        """The numbers of those that are to have a plan. Looks go by `opened`."""
         ...
 
     def one(self, number: int) -> None:
@@ -111,6 +114,7 @@ class Watch:
         self._clock = clock
         self._backoff = backoff
         self._lock = Lock()
+        self._cause = local()
         self._views: dict[str, tuple[datetime, ModelView]] = {}
         self._failures: dict[str, int] = {}
         revisions.announce = self._announce
@@ -145,7 +149,8 @@ class Watch:
 
     def _look(self, key: str, trigger: str) -> None:
         if key == GIT:
-            refreshed = self._revisions.refresh()
+            with self._because_of(trigger):
+                refreshed = self._revisions.refresh()
             if refreshed.refused:
                 log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
         elif key == REGISTRY:
@@ -158,28 +163,37 @@ class Watch:
             self._pull(self.pulls, key, trigger)
 
     def _survey(self, trigger: str) -> None:
-        view = self._looker.all()
+        view = self._looker.all(trigger)
         if view is None:
             return
+        before = self.views
         self._keep(view, whole=True)
         self.health.elsewhere = {each.trouble.what: each.trouble.message for each in view.holdings.values() if each.trouble}
         due = view.restless | self._looker.unfinished()
         self.health.only(MODEL, due)
         for name in sorted(due):
             self.put(MODEL + name, trigger)
-        self._propose(view, trigger)
+        self._propose(view, trigger, before)
         if view.plan.refused:
             raise Refused("plan", view.plan.refused)
 
-    def _propose(self, view: View | None, trigger: str) -> None:
-        """Ask for a look at the proposals of each model that has something for a pull request."""
-        for name in sorted(view.proposing) if view and self.pulls else ():
-            self.put(PROPOSALS + name, trigger)
+    def _propose(self, view: View | None, trigger: str, before: Mapping[str, ModelView] | None = None) -> None:
+        """Ask for a look at the proposals of each model that has something for a pull request.
+
+        Not where it had the same in the views `before`: the poll of pull requests looks at those, with one list for all.
+        """
+        if view is None or not self.pulls:
+            return
+        for name in sorted(view.proposing):
+            was = before.get(name) if before else None
+            if was is None or _through_pulls(was) != _through_pulls(view.models[name]):
+                self.put(PROPOSALS + name, trigger)
 
     def _pull(self, pulls: Pulls, key: str, trigger: str) -> None:
         if key == PULLS:
             opened = pulls.forge.open_pull_requests()
-            models = pulls.proposals.models(opened)
+            proposing = {name for name, view in self.views.items() if view.proposes}
+            models = pulls.proposals.models(opened, proposing)
             numbers = {str(number) for number in pulls.plans.relevant(opened)}
             self.health.only(PULL, numbers)
             for name in sorted(models):
@@ -191,14 +205,24 @@ class Watch:
         elif pulls.proposals.one(key.removeprefix(PROPOSALS)):
             self.put(MODEL + key.removeprefix(PROPOSALS), trigger)
 
+    @contextmanager
+    def _because_of(self, trigger: str) -> Iterator[None]:
+        """A revision that is announced meanwhile, in this thread, came by that delivery; without one, git alone is told."""
+        self._cause.trigger = trigger if trigger.startswith(WEBHOOK) else GIT
+        try:
+            yield
+        finally:
+            del self._cause.trigger
+
     def _announce(self, models: frozenset[str] | None) -> None:
+        trigger = getattr(self._cause, "trigger", GIT)
         if self.pulls:
-            self.put(PULLS, "git")
+            self.put(PULLS, trigger)
         if models is None:
-            self.put(REGISTRY, "git")
+            self.put(REGISTRY, trigger)
             return
         for name in sorted(models):
-            self.put(MODEL + name, "git")
+            self.put(MODEL + name, trigger)
 
     def _keep(self, view: View | None, *, whole: bool = False) -> None:
         """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""
@@ -210,3 +234,10 @@ class Watch:
             older = {name for name in news if name in kept and kept[name][0] > view.at}
             self._views = {} if whole else dict(kept)
             self._views.update({name: kept[name] if name in older else new for name, new in news.items()})
+
+
+def _through_pulls(view: ModelView) -> tuple[object, ...]:
+    """What a model has for a pull request, without the evidence for it."""
+    found = ((each.aim, each.edit.alias, each.edit.version) for each in view.proposals)
+    drift = ((each.alias, each.from_version) for each in view.compared.reported)
+    return view.proposes, tuple(found), tuple(drift), tuple(each.id for each in view.overrides)

@@ -241,6 +241,10 @@ class Signer:
         secrecy = form.BestAvailableEncryption(passphrase) if passphrase else form.NoEncryption()
         return self._key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, secrecy)
 
+    def signature_of(self, content: bytes) -> bytes:
+        """The signature of these bytes, which begin with a text that says what for."""
+        return self._key.sign(content)
+
     def sign(self, subject: Subject, approver: str, at: datetime) -> Approval:
         """The approval. Where the metrics are too many for a tag, it has their digest instead."""
         told = {name: getattr(subject, name) for name in Subject.model_fields}

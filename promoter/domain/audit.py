@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from promoter.domain.evidence import Stretch
 from promoter.domain.review import in_words
 
 
@@ -45,7 +44,8 @@ class NewRecord:
     """A fact before it has an id. `to_version` None: the alias is (to be) gone. `reason` is one line for people.
 
     `cause` is a `promoter.domain.plan.Cause`, `review` what `Origin.as_json` tells of the pull request that brought the change,
-    `until` when an override expires.
+    `until` when an override expires. `not_before`: of what others did, when the registry was last seen as it was before (None:
+    nobody knows), so that it happened between then and `at`. `hold` is the reason of the hold that git states with it.
     """
 
     at: datetime
@@ -64,6 +64,8 @@ class NewRecord:
     cause: str | None = None
     review: Mapping[str, Any] | None = None
     until: datetime | None = None
+    not_before: datetime | None = None
+    hold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class AuditRecord:
             "cause": fact.cause,
             "review": fact.review,
             "until": fact.until.isoformat() if fact.until else None,
+            "not_before": fact.not_before.isoformat() if fact.not_before else None,
+            "hold": fact.hold,
             "intent": self.intent,
             "decision": self.decision,
             "hash": self.hash,
@@ -125,7 +129,10 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """Which records: each None is no restriction. `after` is an id, for paging upwards; `newest` keeps the last `limit`."""
+    """Which records: each None is no restriction. `since` is the first moment that counts, `until` the first that does not.
+
+    `after` and `before` are ids, for paging upwards and downwards; `newest` keeps the last `limit`.
+    """
 
     model: str | None = None
     alias: str | None = None
@@ -134,6 +141,11 @@ class RecordFilter:
     after: int | None = None
     limit: int = 1_000
     newest: bool = False
+    before: int | None = None
+    actor: str | None = None
+    verdict: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -149,63 +161,27 @@ class Delivery:
 
 @dataclass(frozen=True)
 class RecordedDecision:
-    """A decision as the ledger keeps it: `tree` is `Decision.as_json`, `evidence` is `Evidence.as_json`."""
+    """A decision as the ledger keeps it: `tree` is `Decision.as_json`, `evidence` is `Evidence.as_json`.
+
+    `evidence` is None where there was none, and where it was dropped since: then only `evidence_digest` is left of it.
+    `approvers` is the digest of approvers.yaml. `gate`: a change that git states waited for it. `tool` is the version of
+    Promoter that decided, `purpose` what for (see `promoter.domain.verdict.Purpose`); None before these were recorded.
+    """
 
     id: int
     at: datetime
     revision: str | None
     tree: dict[str, Any]
     evidence: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of time in which a version held an alias. `since` None: before the ledger began. `until` None: still."""
-
-    version: int | None
-    since: datetime | None
-    until: datetime | None
-    revision: str | None
-    actor: str | None
-    reason: str | None
-    review: Mapping[str, Any] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape of `history --format json`."""
-        return {
-            "version": self.version,
-            "since": self.since.isoformat() if self.since else None,
-            "until": self.until.isoformat() if self.until else None,
-            "revision": self.revision,
-            "actor": self.actor,
-            "reason": self.reason,
-            "review": self.review,
-        }
+    evidence_digest: str | None = None
+    approvers: str | None = None
+    gate: bool = False
+    trigger: str | None = None
+    tool: str | None = None
+    hash: str | None = None
+    purpose: str | None = None
 
 
 def moved(record: AuditRecord) -> bool:
     """Whether the record says that the registry's alias did move."""
     return record.fact.kind is Kind.OBSERVED or record.fact.outcome in (Outcome.APPLIED, Outcome.RECOVERED)
-
-
-def spans(records: list[AuditRecord]) -> list[Span]:
-    """Who held one alias when, oldest first, from that alias's records in ascending order."""
-    facts = [record.fact for record in records if moved(record)]
-    ends = [*(fact.at for fact in facts[1:]), None][: len(facts)]
-    found = [
-        Span(fact.to_version, fact.at, end, fact.revision, fact.actor, fact.reason, fact.review)
-        for fact, end in zip(facts, ends, strict=True)
-    ]
-    if facts and facts[0].from_version is not None:
-        found.insert(0, Span(facts[0].from_version, None, facts[0].at, None, None, "before the ledger began"))
-    return found
-
-
-def longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> Stretch | None:
-    """The longest time without a break in which the version held the alias of these moves; None where it never did.
-
-    What was before the ledger began does not count, since nobody knows how long it was.
-    """
-    held = [span for span in spans(list(records)) if span.version == version and span.since is not None]
-    found = [Stretch(span.since, span.until) for span in held if span.since is not None]
-    return max(found, key=lambda stretch: (stretch.until or at) - stretch.since, default=None)

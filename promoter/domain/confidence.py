@@ -82,12 +82,16 @@ def compare(
             lacking = "" if mean <= reach else f" whose gains vary: each is {float(mean):.6g}"
             return Compared(verdict, float(mean), expected + lacking)
         wide = _quantile(confidence, len(gains) - 1) * _standard_error(gains, mean, steps)
-        low, high = float(mean - wide), float(mean + wide)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            return Compared(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
-        # The very number that is shown decides, as it is shown.
-        verdict = Verdict.PASS if _decimal(low) > reach else Verdict.FAIL
-        return Compared(verdict, float(mean), expected, Interval(low, high, float(2 * _decimal(confidence) - 1)))
+        return _bounded(mean, wide, reach, confidence, expected)
+
+
+def _bounded(mean: Decimal, wide: Decimal, reach: Decimal, confidence: float, expected: str) -> Compared:
+    """By the lower end of the interval. The very number that is shown decides, as it is shown."""
+    low, high = float(mean - wide), float(mean + wide)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Compared(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
+    verdict = Verdict.PASS if _decimal(low) > reach else Verdict.FAIL
+    return Compared(verdict, float(mean), expected, Interval(low, high, float(2 * _decimal(confidence) - 1)))
 
 
 def _unfit(ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps, whom: str) -> tuple[Verdict, str] | None:

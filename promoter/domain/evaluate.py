@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 
 from promoter.domain.evidence import Evidence
-from promoter.domain.observed import Loading
+from promoter.domain.observed import Checked, Loading
 from promoter.domain.policy import Policy, answers_to
+from promoter.domain.readiness import ready
 from promoter.domain.review import Origin, Review
 from promoter.domain.rules import ReviewRule
 from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Decision, Finding, Verdict, Waived, all_of
+from promoter.domain.verdict import Basis, Decision, Finding, Purpose, Verdict, Waived, all_of
 
 
 def evaluate(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
@@ -32,6 +33,25 @@ def evaluate(policy: Policy, model: str, alias: str | None, evidence: Evidence) 
         at=evidence.at,
         evidence=evidence,
         enforcement=document.enforcement,
+        basis=None if policy.source is None else Basis(policy.source, policy.approvers_source),
+    )
+
+
+def readied(model: str, alias: str | None, evidence: Evidence) -> Decision:
+    """Whether a version may return under a hold: no policy is asked, only whether it could serve."""
+    finding = ready(evidence.candidate.checked or Checked(None))
+    return Decision(
+        model=model,
+        alias=alias,
+        version=evidence.candidate.version,
+        policy=None,
+        policy_digest=None,
+        verdict=finding.verdict,
+        findings=(finding,),
+        at=evidence.at,
+        evidence=evidence,
+        gate=True,
+        purpose=Purpose.READINESS,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from promoter.domain.metrics import Measurement, MetricRef, Series
-from promoter.domain.observed import Loading, LoggedModel, Run, Signature, Unread
+from promoter.domain.observed import Checked, Loading, LoggedModel, Run, Signature, Unread
 from promoter.domain.review import Origin
 
 NOT_READ = Unread("it was not asked for")
@@ -58,7 +58,8 @@ class VersionEvidence:
     """What is known of one version.
 
     `run` is None where there is none that can be read. `witnessed` are the tags that the ledger saw being set, with the
-    value that they have, after the version was there. `held` is the longest stretch by alias. What no rule asked for is
+    value that they have, after the version was there; `seen` is when a tag that rules look at was first seen with the value
+    that it has. `held` is the longest stretch by alias, `checked` what a check for readiness showed. What no rule asked for is
     NOT_READ or None.
     """
 
@@ -75,6 +76,8 @@ class VersionEvidence:
     signature: Signature | Unread | None = NOT_READ
     loading: Loading | None = None
     held: Mapping[str, Stretch] = field(default_factory=dict)
+    seen: Mapping[str, datetime] = field(default_factory=dict)
+    checked: Checked | None = None
 
     def measured(self, metric: MetricRef) -> Measurement | None:
         """The last value of the metric, of that source and on that dataset; None where there is none."""

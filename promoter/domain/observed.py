@@ -117,3 +117,18 @@ class Loading:
 
     outcome: Literal["loaded", "failed", "untried"]
     detail: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of a version showed that is to serve again.
+
+    `status` is the registry's (None: no such version), `flavors` those that its description names, `flaw` why the description
+    cannot be used, which is `certain` or may pass, `loading` what came of loading it. A check ends with what it fails by.
+    """
+
+    status: str | None
+    flavors: tuple[str, ...] = ()
+    flaw: str | None = None
+    certain: bool = False
+    loading: Loading | None = None

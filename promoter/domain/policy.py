@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -116,13 +116,16 @@ def answers_to(rule: BaseRule, called: str) -> bool:
 class Policy:
     """A policy at a revision: its name is its file's, its digest the SHA-256 of the file's bytes.
 
-    `approvers` are those of the same revision.
+    `approvers` are those of the same revision. `source` and `approvers_source` are the two files' texts, for the ledger: None
+    where there is no such file, or nobody read one.
     """
 
     name: str
     digest: str
     document: PolicyDocument
     approvers: Approvers = NOBODY
+    source: str | None = field(default=None, compare=False, repr=False)
+    approvers_source: str | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def setting(self) -> Setting:

@@ -145,8 +145,8 @@ def choose(intent: AliasIntent, policy: Policy, held: int | None, found: Mapping
 
     A pull request is where reviews come from: with `rotation: pull-request`, one that waits for nothing else passes as well.
     """
-    ranked = _ranked if intent.promote_from is None else _unrivalled
-    judged = {number: ranked(policy, decision) for number, decision in sorted(found.items())}
+    judge = ranked if intent.promote_from is None else _unrivalled
+    judged = {number: judge(policy, decision) for number, decision in sorted(found.items())}
     decisions = tuple(judged.values())
     through = intent.rotation == "pull-request"
     passing = {
@@ -169,7 +169,7 @@ def _rank(policy: Policy, decision: Decision) -> float | None:
     return rank_value(policy, decision.evidence) if decision.evidence else None
 
 
-def _ranked(policy: Policy, decision: Decision) -> Decision:
+def ranked(policy: Policy, decision: Decision) -> Decision:
     """With the rank, without which a candidate cannot be compared, so that it is not proposed."""
     metric, evidence = policy.rank_metric, decision.evidence
     if metric is None or evidence is None or _rank(policy, decision) is not None:

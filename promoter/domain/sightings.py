@@ -25,9 +25,15 @@ class Sighting:
 
 
 def news(
-    model: str, versions: Iterable[ModelVersion], tags: Iterable[str], known: Iterable[Sighting], at: datetime
+    model: str,
+    versions: Iterable[ModelVersion],
+    tags: Iterable[str],
+    known: Iterable[Sighting],
+    at: datetime,
+    *,
+    missing: bool = True,
 ) -> tuple[Sighting, ...]:
-    """What these versions' tags show now and the last sightings do not."""
+    """What these versions' tags show now and the last sightings do not; `missing`: also that one was never there."""
     last = {(each.version, each.created_at, each.tag): each.value for each in known}
     watched = sorted(set(tags))
     found = []
@@ -35,9 +41,20 @@ def news(
         for tag in watched:
             key = (version.number, version.created_at, tag)
             value = version.tags.get(tag)
-            if key not in last or last[key] != value:
+            if last[key] != value if key in last else (missing or value is not None):
                 found.append(Sighting(model, version.number, version.created_at, tag, value, at))
     return tuple(found)
+
+
+def first_seen(version: ModelVersion, known: Iterable[Sighting]) -> dict[str, datetime]:
+    """When each tag was first seen with the value that it has now, in an unbroken row of sightings; oldest come first."""
+    rows: dict[str, tuple[str | None, datetime]] = {}
+    for each in known:
+        if (each.version, each.created_at) == (version.number, version.created_at):
+            value, _ = rows.get(each.tag, (None, each.at))
+            if each.tag not in rows or value != each.value:
+                rows[each.tag] = (each.value, each.at)
+    return {tag: at for tag, (value, at) in sorted(rows.items()) if value is not None and version.tags.get(tag) == value}
 
 
 def witnessed(version: ModelVersion, known: Iterable[Sighting]) -> frozenset[str]:

@@ -110,12 +110,36 @@ class Finding:
         return row
 
 
+class Purpose(StrEnum):
+    """What a decision was made for, since that says how a policy is applied.
+
+    GATE: a change that git states. CANDIDATE: one of several versions that rotation compares by rank; COPY: the only one that
+    it looks at, since it comes from elsewhere. GUARD: whether a holder still holds what guards say. READINESS: a version that
+    returns under a hold, which no policy judges.
+    """
+
+    GATE = "gate"
+    CANDIDATE = "candidate"
+    COPY = "copy"
+    GUARD = "guard"
+    READINESS = "readiness"
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The texts that a decision stands on: its policy's file, and approvers.yaml of the same revision (None: there is none)."""
+
+    policy: str
+    approvers: str | None = None
+
+
 @dataclass(frozen=True)
 class Decision:
     """Whether one version may hold one alias under one policy, at one moment, on this evidence.
 
     `policy` is None for a decision that no policy file made (readiness of a version that returns under a hold);
-    `alias` is None where a version was judged on its own.
+    `alias` is None where a version was judged on its own. `gate`: a change that git states waits for it. `purpose` is None for
+    a decision that nobody records.
     """
 
     model: str
@@ -128,6 +152,9 @@ class Decision:
     at: datetime
     evidence: Evidence | None = None
     enforcement: Literal["enforce", "audit"] = "enforce"
+    basis: Basis | None = None
+    gate: bool = False
+    purpose: Purpose | None = None
 
     @property
     def lets_through(self) -> bool:

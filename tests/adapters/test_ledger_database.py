@@ -1,25 +1,31 @@
-"""The ledger's file: opening, durability, and many writers at once."""
+"""The ledger's database, of each kind: opening, reading beside a writer, surviving a kill, and many writers at once."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.ledger.database import Database
 from promoter.adapters.ledger.schema import VERSION_TABLE, metadata
+from promoter.adapters.ledger.stores import store_of
+from promoter.application.ports import Ledger
 from promoter.domain.audit import Delivery, Kind, NewRecord, RecordFilter, RevisionState
+from promoter.domain.faults import Refused, Unavailable
 from promoter.domain.verdict import Decision, Verdict
+from tests.fixtures_ledger import fill, inside, locked, outside, rows, second_look
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 
@@ -44,9 +50,9 @@ ledger.settle({name: {"champion": os.getpid()} for name in names}, None, record.
 """
 
 
-def opened(file: Path, *, read_only: bool = False) -> SqlLedger:
-    """The ledger in that file; it waits for nobody for long."""
-    return SqlLedger.open(f"sqlite:///{file}", read_only=read_only, busy_timeout=0.2)
+def opened(url: str, *, read_only: bool = False) -> SqlLedger:
+    """The ledger in that database; it waits for nobody for long."""
+    return SqlLedger.open(url, read_only=read_only, busy_timeout=0.2)
 
 
 def change(to: int = 2) -> NewRecord:
@@ -54,44 +60,155 @@ def change(to: int = 2) -> NewRecord:
     return NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, to)
 
 
-class _Joined:
-    """A database whose every transaction is the one that is open already."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.read = self.write = lambda: nullcontext(connection)
-
-
-def child(file: Path, start: Path, deed: str) -> subprocess.Popen[str]:
+def child(url: str, start: Path, deed: str) -> subprocess.Popen[str]:
     """A process that opens the ledger as soon as the file `start` is there."""
-    command = [sys.executable, "-c", CHILD, f"sqlite:///{file}", str(start), deed]
+    command = [sys.executable, "-c", CHILD, url, str(start), deed]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_an_intent_survives_a_kill_right_after_it_was_made(file: Path) -> None:
+def test_nothing_reads_as_an_empty_ledger_and_stays_nothing(database_url: str) -> None:
+    """Read-only commands leave nothing behind, and cannot write."""
+    ledger: Ledger = opened(database_url, read_only=True)
+    assert not ledger.records(RecordFilter())
+    assert not ledger.decisions()
+    assert ledger.last_known() == ledger.settled() == {}
+    assert not ledger.open_intents()
+    assert not ledger.held_before("fraud", "champion", 1)
+    assert ledger.last_revision(RevisionState.APPLIED) is None
+    assert ledger.settled_at("fraud", "champion") is None
+    assert ledger.moves([("fraud", "champion")]) == {("fraud", "champion"): []}
+    assert ledger.checks([("fraud", "champion")]) == {("fraud", "champion"): []}
+    assert ledger.sightings(["fraud"]) == {"fraud": []}
+    assert not list(ledger.past_evidence())
+    with pytest.raises(Refused, match="for reading only"):
+        ledger.intend(change(), None)
+    ledger.dispose()  # type: ignore[attr-defined]
+    if database_url.startswith("sqlite"):
+        assert not Path(database_url.removeprefix("sqlite:///")).exists()
+    else:
+        with outside(database_url) as connection:
+            assert inspect(connection).get_table_names() == []
+
+
+def test_a_ledger_is_read_while_it_is_written(database_url: str) -> None:
+    """A reader waits for no writer, and sees what was committed."""
+    ledger = opened(database_url)
+    ledger.intend(change(), None)
+    with ledger._database.write() as connection:
+        inside(connection).intend(change(3), None)
+        reader = opened(database_url, read_only=True)
+        reader.ping()
+        assert len(reader.records(RecordFilter())) == 1
+    assert len(reader.records(RecordFilter())) == 2
+    reader.dispose()
+    ledger.dispose()
+
+
+def test_a_read_sees_one_moment(database_url: str) -> None:
+    """However often it looks, and whoever writes meanwhile."""
+    ledger = opened(database_url)
+    with ledger._database.read() as connection:
+        assert not inside(connection).records(RecordFilter())
+        ledger.intend(change(), None)
+        assert not inside(connection).records(RecordFilter())
+    assert len(ledger.records(RecordFilter())) == 1
+    ledger.dispose()
+
+
+def test_a_locked_ledger_is_unavailable_in_time(database_url: str) -> None:
+    """For one that writes, not for one that reads; afterwards it works again."""
+    ledger = opened(database_url)
+    with locked(database_url):
+        with pytest.raises(Unavailable, match=r"stayed locked by another program for 0\.2 s"):
+            ledger.intend(change(), None)
+        ledger.ping()
+    assert ledger.intend(change(), None)
+    ledger.dispose()
+
+
+def test_a_new_ledger_that_is_locked_is_unavailable(postgres_url: str) -> None:
+    """Its creation waits its turn like any other write."""
+    store = store_of(postgres_url, 1.0)
+    with Database(store, read_only=False).write(), pytest.raises(Unavailable, match="stayed locked"):
+        opened(postgres_url)
+    opened(postgres_url).dispose()
+
+
+def test_what_fails_in_the_middle_is_undone(ledger: SqlLedger) -> None:
+    """All of a call, or nothing."""
+    with pytest.raises(Refused, match="without a zone"):
+        ledger.observe([change(), change(3), replace(change(4), at=NOW.replace(tzinfo=None))])
+    assert not ledger.records(RecordFilter())
+
+
+@pytest.mark.parametrize("unheard", ["fraud\0", "\ud800"], ids=["nul", "surrogate"])
+def test_what_no_database_keeps_is_refused_in_words(unheard: str, ledger: SqlLedger) -> None:
+    """By each kind of database alike, and before anything is kept."""
+    for record in (replace(change(), model=unheard), replace(change(), reason=unheard)):
+        with pytest.raises(Refused, match=r"NUL|no database can keep"):
+            ledger.intend(record, None)
+    assert not ledger.records(RecordFilter())
+
+
+def test_what_is_only_long_is_kept(ledger: SqlLedger) -> None:
+    """Where nothing is looked up by it."""
+    ledger.intend(replace(change(), reason="m" * 2_000_000), None)
+    assert [each.fact.reason for each in ledger.records(RecordFilter())] == ["m" * 2_000_000]
+
+
+@pytest.mark.parametrize("table", [name for name in metadata.tables if name != "contents"])
+def test_rows_are_never_changed_or_deleted(table: str, ledger: SqlLedger, database_url: str) -> None:
+    """The database refuses it, whoever asks, the owner too."""
+    fill(ledger)
+    kept = rows(database_url, table)
+    assert kept
+    statements = [f"UPDATE {table} SET id = id", f"DELETE FROM {table}"]
+    if database_url.startswith("postgresql"):
+        statements += [f"TRUNCATE {table} CASCADE"]
+    for statement in statements:
+        with outside(database_url) as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(statement))
+    assert rows(database_url, table) == kept
+
+
+def test_every_table_is_guarded(ledger: SqlLedger, database_url: str) -> None:
+    """Against changes all of them; against deletion those of the chain, since old evidence may be dropped."""
+    asked = {
+        "sqlite": "SELECT tbl_name, CASE WHEN sql LIKE '%BEFORE UPDATE%' THEN 'UPDATE' ELSE 'DELETE' END"
+        " FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT event_object_table, event_manipulation FROM information_schema.triggers",
+    }
+    with outside(database_url) as connection:
+        found = {tuple(row) for row in connection.exec_driver_sql(asked[connection.dialect.name])}
+    assert found == {(table, verb) for table in metadata.tables for verb in ("UPDATE", "DELETE")} - {("contents", "DELETE")}
+    ledger.ping()
+
+
+def test_a_newer_schema_is_refused(database_url: str) -> None:
+    """By name, and with what to do."""
+    opened(database_url).dispose()
+    with outside(database_url) as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(Refused, match=r"schema 9999, which is newer than this program.*upgrade Promoter"):
+        opened(database_url)
+    with pytest.raises(Refused, match=r"schema 9999.*upgrade Promoter"):
+        opened(database_url, read_only=True)
+
+
+def test_an_intent_survives_a_kill_right_after_it_was_made(database_url: str) -> None:
     """The row is there, open, for the next run to close."""
-    process = child(file, file.parent, "die")
+    process = child(database_url, Path(__file__), "die")
     told, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    ledger = opened(file)
+    ledger = opened(database_url)
     assert [record.id for record in ledger.open_intents()] == [int(told.split()[1])]
     ledger.dispose()
 
 
-def test_every_commit_is_synchronised_to_the_disk(file: Path) -> None:
-    """A kill does not show it, a power cut would: each connection of the pool is set to write ahead and synchronise fully."""
-    ledger = opened(file)
-    with ledger._database.write() as connection:
-        found = [
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
-        ]
-    assert found == ["wal", 2, 1]
-    ledger.dispose()
-
-
-def test_processes_that_open_a_new_database_at_once_share_it(file: Path) -> None:
+def test_processes_that_open_a_new_database_at_once_share_it(database_url: str, tmp_path: Path) -> None:
     """All of them write; what only the first may say is said once for each model."""
-    start = file.with_name("start")
-    processes = [child(file, start, "write") for _ in range(4)]
+    start = tmp_path / "start"
+    processes = [child(database_url, start, "write") for _ in range(4)]
     try:
         for process in processes:
             assert process.stdout
@@ -104,17 +221,16 @@ def test_processes_that_open_a_new_database_at_once_share_it(file: Path) -> None
             process.kill()
             process.wait()
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
-    ledger = opened(file, read_only=True)
+    ledger = opened(database_url, read_only=True)
     assert len(ledger.open_intents()) == 4
     assert len(ledger.records(RecordFilter(kind=Kind.OBSERVED, limit=10_000))) == 2_000
-    with ledger._database.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM settled").scalar() == 2_000
+    assert rows(database_url, "settled") == 2_000
     ledger.dispose()
 
 
-def test_eight_threads_lose_nothing(file: Path) -> None:
+def test_eight_threads_lose_nothing(database_url: str) -> None:
     """Every intent has its own id and its own outcome; one delivery is accepted once."""
-    ledger = SqlLedger.open(f"sqlite:///{file}")
+    ledger = SqlLedger.open(database_url)
 
     def work(number: int) -> tuple[list[int], int]:
         intents = [ledger.intend(change(number * 100 + step), None) for step in range(10)]
@@ -131,20 +247,10 @@ def test_eight_threads_lose_nothing(file: Path) -> None:
     ledger.dispose()
 
 
-def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(file: Path) -> None:
+def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_url: str) -> None:
     """Somebody else says it between the first look and the lock: it is not said twice, nor contradicted."""
-    mine, theirs = SqlLedger.open(f"sqlite:///{file}"), opened(file)
-    looked = threading.Event()
-
-    checkouts = 0
-
-    @event.listens_for(mine._database._engine, "checkout")
-    def checked_out(*_: object) -> None:
-        nonlocal checkouts
-        checkouts += 1  # one to look, one to write
-        if checkouts % 2 == 0:
-            looked.set()
-
+    mine = SqlLedger.open(database_url)
+    looked = second_look(mine)
     calls: list[Callable[[SqlLedger, int], object]] = [
         lambda ledger, to: ledger.observe([NewRecord(NOW, Kind.OBSERVED, "fraud", "champion", None, to)], only_first=True),
         lambda ledger, to: ledger.settle({"fraud": {"champion": to}}, None, NOW, only_first=True),
@@ -154,35 +260,29 @@ def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(file: Pat
     with ThreadPoolExecutor(1) as pool:
         for call in calls:
             looked.clear()
-            with theirs._database.write() as connection:
+            with locked(database_url) as connection:
                 waiting = pool.submit(call, mine, 2)
                 assert looked.wait(10)
-                # What `theirs` says in the transaction that it holds, told to the ledger as if it were one of its own.
-                call(SqlLedger(_Joined(connection)), 1)  # type: ignore[arg-type]
+                call(inside(connection), 1)
             waiting.result()
-    with theirs._database.read() as connection:
-        tables = ("records", "settled", "revisions", "decisions")
-        assert [connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() for table in tables] == [1, 1, 1, 1]
+    assert [rows(database_url, table) for table in ("records", "settled", "revisions", "decisions")] == [1, 1, 1, 1]
     assert mine.last_known() == mine.settled() == {"fraud": {"champion": 1}}
     mine.dispose()
-    theirs.dispose()
 
 
-def test_opening_at_head_needs_no_migration_tool(file: Path) -> None:
+def test_opening_at_head_needs_no_migration_tool(database_url: str) -> None:
     """Its import alone would cost more than all else: commands are to start quickly."""
-    opened(file).dispose()
+    opened(database_url).dispose()
     script = (
         "import sys; from promoter.adapters.ledger import SqlLedger\n"
-        f"SqlLedger.open('sqlite:///{file}').ping(); sys.exit('alembic' in sys.modules)"
+        f"SqlLedger.open({database_url!r}).ping(); sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-def test_the_migrations_lead_to_the_tables_that_the_program_knows(file: Path) -> None:
+def test_the_migrations_lead_to_the_tables_that_the_program_knows(database_url: str) -> None:
     """Nothing is left for a migration to add."""
-    opened(file).dispose()
-    engine = create_engine(f"sqlite:///{file}")
-    with engine.connect() as connection:
+    opened(database_url).dispose()
+    with outside(database_url) as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, metadata) == []
-    engine.dispose()

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.database import Database
-from promoter.adapters.ledger.schema import SCHEMA, VERSION_TABLE
-from promoter.adapters.ledger.stores import store_of
-from promoter.adapters.ledger.upgrade import _migrate
+from promoter.adapters.ledger.schema import SCHEMA
 from promoter.application.ports import Ledger
 from promoter.application.query import history
 from promoter.domain.audit import Kind, NewRecord, RecordFilter
 from promoter.domain.faults import Refused
 from promoter.domain.override import Override
 from promoter.domain.plan import Cause
-from tests.fixtures_ledger import rows
+from tests.fixtures_ledger import make_older, outside, plans_of, rows, schema_of
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 BEGIN = NewRecord(
@@ -111,52 +107,36 @@ def test_what_an_override_moved_is_not_agreed_on(ledger: Ledger, cause: Cause, s
     assert ledger.held_before("fraud", "champion", 7)
 
 
-def test_an_end_by_a_revision_is_an_agreement_on_it(ledger: Ledger, file: Path) -> None:
+def test_an_end_by_a_revision_is_an_agreement_on_it(ledger: Ledger, database_url: str) -> None:
     """In the same transaction; what was agreed on already is not written again."""
     number = ledger.override(BEGIN)
     ledger.end_override(number, NOW, "decided", revision="r2")
     assert (ledger.settled(), ledger.settled_at("fraud", "champion")) == ({"fraud": {"champion": 7}}, "r2")
     ledger.end_override(number, NOW, "decided", revision="r3")
     ledger.end_override(ledger.override(BEGIN), NOW, "decided", revision="r4")
-    assert (ledger.settled_at("fraud", "champion"), rows(file, "settled")) == ("r2", 1)
+    assert (ledger.settled_at("fraud", "champion"), rows(database_url, "settled")) == ("r2", 1)
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Iterator[Path]:
-    """A database of the second schema, with a change in it."""
-    file = tmp_path / "old.db"
-    store = store_of(f"sqlite:///{file}", 1.0)
-    store.prepare()
-    database = Database(store, read_only=False)
-    _migrate(database, "0002")
-    database.dispose()
-    raw = sqlite3.connect(file)
-    raw.execute(
-        "INSERT INTO records (at, kind, model, alias, from_version, to_version, outcome, intent) VALUES"
-        " ('2026-11-23 18:30:00.000000', 'change', 'fraud', 'champion', 7, 8, 'intended', NULL),"
-        " ('2026-11-23 18:30:00.000000', 'change', 'fraud', 'champion', 7, 8, 'applied', 1)"
-    )
-    raw.commit()
-    yield file
-    raw.close()
-
-
-def test_a_ledger_from_before_keeps_its_records_and_takes_overrides(old: Path) -> None:
+def test_a_ledger_from_before_keeps_its_records_and_takes_overrides(database_url: str) -> None:
     """What the old rows know nothing of is null; every row stays as it is for ever, the new ones too."""
-    ledger = SqlLedger.open(f"sqlite:///{old}")
+    make_older(
+        database_url,
+        "0002",
+        "INSERT INTO records (at, kind, model, alias, from_version, to_version, outcome, intent) VALUES"
+        " ({now}, 'change', 'fraud', 'champion', 7, 8, 'intended', NULL),"
+        " ({now}, 'change', 'fraud', 'champion', 7, 8, 'applied', 1)",
+    )
+    ledger = SqlLedger.open(database_url)
     assert [(each.fact.to_version, each.fact.cause, each.fact.until) for each in ledger.records(RecordFilter())] == [
         (8, None, None)
     ] * 2
     assert ledger.overrides() == []
-    assert [each.id for each in ledger.overrides()] == []
     number = ledger.override(BEGIN)
+    plans = plans_of(ledger)
     assert [each.id for each in ledger.overrides()] == [number]
+    assert "records_overrides" in str(plans)
     ledger.dispose()
-    raw = sqlite3.connect(old)
-    assert raw.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()[0] == SCHEMA
-    for statement in ("UPDATE records SET until = NULL", "UPDATE records SET cause = 'commit'", "DELETE FROM records"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            raw.execute(statement)
-    plan = raw.execute("EXPLAIN QUERY PLAN SELECT * FROM records WHERE kind = 'override' AND intent IS NULL").fetchall()
-    assert "records_overrides" in str(plan)
-    raw.close()
+    assert schema_of(database_url) == SCHEMA
+    for statement in ("UPDATE records SET id = id", "DELETE FROM records"):
+        with outside(database_url) as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(statement))

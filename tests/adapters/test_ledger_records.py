@@ -1,41 +1,25 @@
-"""The ledger's contract on a SQLite file: intents, outcomes, observations."""
+"""The ledger's contract on each kind of database: intents, outcomes, observations."""
 
 from __future__ import annotations
 
-import sqlite3
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from promoter.adapters.ledger import SqlLedger
 from promoter.application.ports import Ledger
 from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.faults import Refused
 from promoter.domain.observed import Run
 from promoter.domain.verdict import Decision, Finding, Verdict
+from tests.fixtures_ledger import insert_record, rows
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 FINDING = Finding("metric val_auc at least 0.9", Verdict.PASS, 0.93, "at least 0.9")
 DECISION = Decision("fraud", "champion", 8, "champion", "d1", Verdict.PASS, (FINDING,), NOW)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A database that is not there yet."""
-    return f"sqlite:///{tmp_path}/promoter.db"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    """An empty ledger."""
-    opened = SqlLedger.open(url)
-    yield opened
-    opened.dispose()
 
 
 def change(model: str = "fraud", alias: str = "champion", to: int | None = 8) -> NewRecord:
@@ -81,14 +65,13 @@ def test_an_intent_has_one_outcome(ledger: Ledger) -> None:
     assert len(ledger.records(RecordFilter())) == 2
 
 
-def test_the_database_itself_refuses_a_second_outcome(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_database_itself_refuses_a_second_outcome(ledger: Ledger, database_url: str) -> None:
     """The rule does not rest on the program."""
     intent = ledger.intend(change(), None)
     ledger.close(intent, "applied", NOW)
-    raw = sqlite3.connect(tmp_path / "promoter.db", isolation_level=None)
-    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        raw.execute(f"INSERT INTO records (at, kind, model, alias, intent) VALUES ('x', 'change', 'm', 'a', {intent})")
-    raw.close()
+    with pytest.raises(IntegrityError, match=r"(?i)unique"):
+        insert_record(database_url, kind="change", model="m", alias="a", intent=intent)
+    assert rows(database_url, "records") == 2
 
 
 def test_open_intents_are_those_without_an_outcome(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from promoter.adapters.mlflow.child_load import _told
 from promoter.adapters.mlflow.loading import Bounds, Loader
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.observed import Loading
+from promoter.domain.readiness import ready
 from promoter.domain.verdict import Verdict
 from tests.seeding import evidenced, make_logged_version, make_version
 
@@ -79,8 +80,8 @@ def test_a_real_model_loads_and_a_damaged_one_does_not(
     broken = registry.loading(fresh_name, damaged.version)
 
     assert broken.outcome == "failed"
-    assert registry.readiness(fresh_name, 1).value == "python_function, sklearn; loads"
-    finding = registry.readiness(fresh_name, 2)
+    assert ready(registry.readiness(fresh_name, 1)).value == "python_function, sklearn; loads"
+    finding = ready(registry.readiness(fresh_name, 2))
     assert finding.verdict is Verdict.FAIL
     assert finding.value == f"python_function, sklearn; does not load: {broken.detail}"
     assert not any(leftovers.iterdir())

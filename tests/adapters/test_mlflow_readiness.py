@@ -9,6 +9,7 @@ import pytest
 from promoter.adapters.mlflow import artifact as artifact_module
 from promoter.adapters.mlflow.loading import Bounds
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.domain.readiness import ready
 from promoter.domain.verdict import Verdict
 from tests.seeding import make_version
 
@@ -45,7 +46,7 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(
             "not loaded here: switched off by PROMOTER_LOAD_MODELS",
         ),
     ):
-        finding = at.readiness(name, 1)
+        finding = ready(at.readiness(name, 1))
         assert (finding.verdict, finding.value) == (Verdict.PASS, f"python_function; {value}")
 
 
@@ -66,7 +67,7 @@ def test_an_artifact_that_is_no_model_is_not_ready(
     """What is certain fails, what cannot be read is an error; neither passes."""
     version = make_version(mlflow_client, fresh_name, mlmodel=content)
 
-    finding = registry.readiness(fresh_name, version)
+    finding = ready(registry.readiness(fresh_name, version))
 
     assert (finding.verdict, finding.value) == (verdict, value)
 
@@ -75,11 +76,11 @@ def test_a_version_that_is_not_there_fails_and_foreign_storage_is_an_error(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str
 ) -> None:
     """An artifact store that cannot be read here says so, and does not pass."""
-    assert registry.readiness(fresh_name, 1).value == "no such version"
+    assert ready(registry.readiness(fresh_name, 1)).value == "no such version"
     mlflow_client.create_registered_model(fresh_name)
     mlflow_client.create_model_version(fresh_name, "unknown-store://bucket/model", await_creation_for=0)
 
-    finding = registry.readiness(fresh_name, 1)
+    finding = ready(registry.readiness(fresh_name, 1))
 
     assert finding.verdict is Verdict.ERROR
     assert "unknown-store" in str(finding.value)
@@ -91,6 +92,6 @@ def test_a_download_that_takes_too_long_is_an_error(
     """The wait ends at the bound, whatever the storage does."""
     monkeypatch.setattr(artifact_module, "SECONDS", 0.0)
 
-    finding = registry.readiness(fresh_name, make_version(mlflow_client, fresh_name))
+    finding = ready(registry.readiness(fresh_name, make_version(mlflow_client, fresh_name)))
 
     assert (finding.verdict, finding.value) == (Verdict.ERROR, "MLmodel did not arrive within 0 s")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from promoter.application.ports import Evidenced, Key
 from promoter.domain.faults import Refused
 from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.observed import Checked, Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 from tests.application.fake_repository import START, FakeRepository
 
 __all__ = ["START", "FakeClock", "FakeRegistry", "FakeRepository", "FreeLocks"]
@@ -137,11 +137,11 @@ class FakeRegistry:
             raise Refused("MLflow", "no such model")
         self.place(model, alias, None)
 
-    def readiness(self, model: str, version: int) -> Finding:
+    def readiness(self, model: str, version: int) -> Checked:
         """As the port says."""
         self._called("readiness", model, version)
-        verdict = Verdict.FAIL if (model, version) in self.unfit else Verdict.PASS
-        return Finding("ready", verdict, None, "an artifact that loads")
+        outcome: Literal["failed", "loaded"] = "failed" if (model, version) in self.unfit else "loaded"
+        return Checked("READY", ("sklearn",), loading=Loading(outcome, "sklearn"))
 
     def _called(self, *call: object) -> None:
         self.calls.append(call)

@@ -93,7 +93,7 @@ def test_a_version_that_is_not_ready_is_passed_over(served: Office) -> None:
     assert served.aliases() == {"champion": 2}
     view = served.survey(served.revisions.in_force, {"m"}).models["m"]  # type: ignore[arg-type]
     row = alias_rows(view, {}, served.time.now())[0]
-    assert (row.status, row.detail) == (GUARD, "nothing is proposed: v1 is not ready (None)")
+    assert (row.status, row.detail) == (GUARD, "nothing is proposed: v1 is not ready (sklearn; does not load: sklearn)")
     assert row.failing == "guard metric live at_least 0.85: fail, 3 of 3 in a row failed"
     assert waiting(view, served.time.now())[0].unmet[0].value == 0.8
     served.mlflow.unfit.clear()

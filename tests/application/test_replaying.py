@@ -238,3 +238,16 @@ def test_nothing_to_replay(asked: dict[str, str], fault: str, office: Office) ->
     declaration = edited(office, spare=POLICY)
     with pytest.raises(Refused, match=fault.replace("*", r"\*")):
         replay(office, declaration, **asked)
+
+
+def test_dropped_evidence_is_told(office: Office) -> None:
+    """What is gone is judged by what MLflow says now, and the notes say why; nothing is known to be blocked by it."""
+    a_life(office, POLICY)
+    assert not any("dropped" in note for note in notes(replayed(office)))
+    cut = office.time.now() - timedelta(days=2)
+    assert office.ledger.drop_evidence(cut, "alice", office.time.now())
+    report = replayed(office)
+    (told,) = [note for note in notes(report) if "dropped" in note]
+    assert told.startswith(f"Evidence from before {cut:%Y-%m-%d %H:%M:%S} UTC was dropped (retention, entry ")
+    assert {source.basis for _, source in report.sources()} > {Basis.THEN}
+    assert champions(report)[-1] == really(report.models[0])[-1]

@@ -142,7 +142,7 @@ def test_versions_that_cannot_return_are_passed_over_in_words(served: Office) ->
     served.mlflow.unfit.add(("m", 2))
     done = back(served)
     assert done.to_version == 1
-    assert "Passed over: v2 is not ready (fail)." in done.told
+    assert "Passed over: v2 is not ready (sklearn; does not load: sklearn)." in done.told
 
 
 @pytest.mark.parametrize(

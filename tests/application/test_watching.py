@@ -85,3 +85,21 @@ def test_nothing_in_force(office: Office) -> None:
     assert watch.run("model:m", "webhook") is None
     assert watch.health.trouble == {}
     assert office.mlflow.calls == []
+
+
+def test_a_delivery_is_told_all_the_way(office: Office) -> None:
+    """Of a push, by way of the revision that it brought, to the records and the decision behind them; a poll tells of git."""
+    office.mlflow.version("m", auc=0.9)
+    office.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
+    watch = office.watch(float)
+    waiting: list[tuple[str, str]] = [(GIT, "webhook:github:g-7")]
+    watch.put = lambda key, trigger: waiting.append((key, trigger)) if key.startswith(("model:", REGISTRY)) else None
+    while waiting:
+        watch.run(*waiting.pop(0))
+    assert [each.fact.trigger for each in office.records() if each.fact.outcome] == ["webhook:github:g-7"] * 2
+    assert [each.trigger for each in office.ledger.decisions()] == ["webhook:github:g-7"]
+    office.commit("m: {aliases: {champion: absent}}")
+    waiting.append((GIT, "poll"))
+    while waiting:
+        watch.run(*waiting.pop(0))
+    assert office.records()[-1].fact.trigger == "git"

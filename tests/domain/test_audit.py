@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from strategies import NOW
 
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, spans
+from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
+from promoter.domain.history import spans
 from promoter.domain.review import in_words
 
 

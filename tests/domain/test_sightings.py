@@ -8,7 +8,7 @@ import pytest
 from strategies import NOW
 
 from promoter.domain.observed import ModelVersion, is_copy
-from promoter.domain.sightings import Sighting, news, witnessed
+from promoter.domain.sightings import Sighting, first_seen, news, witnessed
 
 
 def version(value: str | None, number: int = 3) -> ModelVersion:
@@ -47,6 +47,34 @@ def test_a_tag_counts_if_it_was_seen_to_change(past: list[str | None], now: str 
 def test_what_was_seen_is_not_recorded_again() -> None:
     """Level by level: as many sightings as there were changes."""
     assert [each.value for each in seen(None, None, "risk", "risk", None)] == [None, "risk", None]
+
+
+def test_that_a_tag_is_not_there_is_news_only_where_it_is_asked_for() -> None:
+    """It is no news of a tag that nobody has seen; of one that was there before, it is."""
+    assert not news("m", [version(None)], ["approved_by"], (), NOW, missing=False)
+    assert [each.value for each in news("m", [version(None)], ["approved_by"], (), NOW)] == [None]
+    assert [each.value for each in news("m", [version("risk")], ["approved_by"], (), NOW, missing=False)] == ["risk"]
+    assert [each.value for each in news("m", [version(None)], ["approved_by"], seen("risk"), NOW, missing=False)] == [None]
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "minute"),
+    [
+        ([], "risk", None),
+        (["risk"], "risk", 0),
+        ([None, "risk"], "risk", 1),
+        (["risk", "risk", "risk"], "risk", 0),
+        (["risk", "eve", "risk"], "risk", 2),
+        (["risk", None], None, None),
+        (["risk"], "eve", None),
+    ],
+)
+def test_when_a_tag_was_first_seen(past: list[str | None], now: str | None, minute: int | None) -> None:
+    """With the value that it has now, without a break; not of another version, nor of one that had the number before."""
+    expected = {} if minute is None else {"approved_by": NOW + timedelta(minutes=minute)}
+    assert first_seen(version(now), seen(*past)) == expected
+    assert not first_seen(version(now, number=4), seen(*past))
+    assert not first_seen(ModelVersion(3, NOW + timedelta(days=1), tags={"approved_by": "risk"}), seen(*past))
 
 
 def test_a_version_that_is_registered_anew_under_its_old_number_begins_anew() -> None:

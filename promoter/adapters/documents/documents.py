@@ -61,9 +61,9 @@ class YamlDocuments:
         faults += _missing_approvers(readings, approving.words)
         if faults or registry.desired is None or approving.approvers is None:
             raise Faults(faults)
-        policies = {
-            name: replace(reading.policy, approvers=approving.approvers) for name, reading in readings.items() if reading.policy
-        }
+        approvers, text = approving.approvers, None if people is None else people.decode()
+        found = {name: reading.policy for name, reading in readings.items() if reading.policy}
+        policies = {name: replace(each, approvers=approvers, approvers_source=text) for name, each in found.items()}
         return Declaration(revision, registry.desired, policies)
 
     def edit(self, content: bytes, edit: Edit) -> bytes:

@@ -132,7 +132,9 @@ def read_policy(file: str, name: str, content: bytes) -> PolicyReading:
     document, faults = _typed(tree, root, PolicyDocument)
     told = document.faults() if document else remaining(root, faults)
     faults += [tree.fault(path, message) for path, message in told]
-    policy = Policy(name, sha256(content).hexdigest(), document) if document and not faults else None
+    policy = None
+    if document and not faults:
+        policy = Policy(name, sha256(content).hexdigest(), document, source=content.decode())
     return PolicyReading(policy, tuple(faults), named)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -58,6 +58,8 @@ class GitRepository:
         self._history = History(self._mirror, self._remote)
         self._writer = Writer(self._mirror, self._remote, self._author, signing_key)
         self._signatures = Signatures(self._mirror, self._remote)
+        self.vouch: Callable[[str], str] = str
+        """What the messages of Promoter's own commits become right before they are made: a trailer says what else is so."""
         self._lock = threading.RLock()
         self._forced = False
 
@@ -154,6 +156,7 @@ class GitRepository:
         `Protected` where the remote's rules keep pushes from the branch.
         """
         full_revision(base)
+        message = self.vouch(message)
         with self._lock, self._mirror.held():
             present = self._mirror.entries(base, tracked_path(path))
             if any(entry.path == path and entry.blob == _blob_id(content, len(base)) for entry in present):
@@ -173,6 +176,7 @@ class GitRepository:
         ref = self._own(branch)
         for revision in (base, *([expected] if expected else [])):
             full_revision(revision)
+        message = self.vouch(message)
         with self._lock, self._mirror.held():
             self._mirror.require(base)
             with self._writer.drafted(base, REGISTRY, content, message) as new:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
+from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import among_all, guard_checks
 from promoter.domain.guards import GuardCheck
 from promoter.domain.verdict import Verdict
@@ -28,8 +29,6 @@ def find(connection: Connection, asked: Collection[tuple[str, str]]) -> dict[tup
     return found
 
 
-def insert_all(connection: Connection, news: Iterable[GuardCheck]) -> None:
+def insert_all(chain: Chain, news: Iterable[GuardCheck]) -> None:
     """All of them, in order."""
-    rows = [vars(each) | {"verdict": each.verdict.value} for each in news]
-    if rows:
-        connection.execute(insert(guard_checks), rows)
+    chain.append_all(guard_checks, map(vars, news))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import VERSION_TABLE
 from promoter.adapters.ledger.sqlite import nothing
 from promoter.adapters.ledger.store import LEDGER, Store
+from promoter.domain.chain import Untellable
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 
 _WRITE = "ledger_write"
@@ -22,6 +24,8 @@ class Database:
 
     def __init__(self, store: Store, *, read_only: bool) -> None:
         """Opens no connection yet."""
+        self.appended: Callable[[], None] = lambda: None
+        """Called after each transaction that added to the chain; must not raise."""
         self._store = store
         self._read_only = read_only
         self._engine = self._writing = nothing()
@@ -46,6 +50,13 @@ class Database:
             raise Refused(LEDGER, f"{self.place} was opened for reading only")
         with self._transaction(self._writing) as connection:
             yield connection
+
+    @contextmanager
+    def append(self) -> Iterator[Chain]:
+        """The same, at the end of the chain."""
+        with self.write() as connection:
+            yield Chain(connection)
+        self.appended()
 
     def version(self, connection: Connection) -> str | None:
         """The revision of its schema; None where there is none."""
@@ -80,7 +91,7 @@ class Database:
         except SQLAlchemyError as error:
             secret = self._store.secret
             raise self._fault(error) from (None if secret and secret in str(error) else error)
-        except (UnicodeError, OverflowError) as error:
+        except (UnicodeError, OverflowError, Untellable) as error:
             raise Refused(LEDGER, f"a value that no database can keep: {error}") from error
 
     def _fault(self, error: SQLAlchemyError) -> OutsideError:

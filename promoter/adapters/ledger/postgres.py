@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.faults import OutsideError, Refused, Unavailable
 
 _WRITERS = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"
-_CONNECT_SECONDS = 10
-_CLOSED_DOORS = ("28", "3D", "42501")  # SQLSTATE: who are you, no such database, not allowed
-_CLOSED_DOOR_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
+_POOL = 8
+_OVERFLOW = 24
+_CONNECTION = {
+    "application_name": "promoter",
+    "connect_timeout": 10,
+    "keepalives_idle": 30,  # a server whose machine is gone says nothing: seconds, not the hours of the system's default
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+_LOCK_TIMEOUT = "55P03"
+_READ_ONLY = "25006"
+_NO_RIGHT = "42501"
+_NO_ROOM = "53100"
+_LIMITS = "54"  # too long for an index, and the like: no better next time
+_CLOSED_DOORS = ("28", "3D")  # who are you, no such database
+# Where no connection was made, the driver knows the server's words only.
+_CLOSED_DOOR_WORDS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "not permitted to log in",
+    "permission denied for database",
+    "does not support SSL",
+)
 
 
 class PostgresStore:
@@ -39,27 +64,54 @@ class PostgresStore:
 
     def engine(self, *, read_only: bool) -> Engine:  # noqa: ARG002  # each transaction says for itself whether it writes
         """Connections that are tried before they are used, since servers restart."""
-        arguments = {"connect_timeout": _CONNECT_SECONDS, "application_name": "promoter"}
-        given = {key: value for key, value in arguments.items() if key not in self._url.query}
-        return create_engine(self._url, pool_pre_ping=True, hide_parameters=True, connect_args=given)
+        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
+        engine = create_engine(
+            self._url,
+            pool_pre_ping=True,
+            pool_size=_POOL,
+            max_overflow=_OVERFLOW,
+            hide_parameters=True,
+            connect_args=given,
+        )
+
+        @event.listens_for(engine, "connect")
+        def connected(connection: Any, _: object) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SET datestyle = ISO")  # the only one that the driver reads
+            connection.commit()
+
+        return engine
 
     def begin(self, connection: Connection, *, write: bool) -> None:
         """Writers take turns, so that ids ascend in the order of commits and what a writer has read stays true."""
+        patience = f"SET LOCAL lock_timeout = {max(1, int(self._wait * 1000))};"
         if write:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self._wait * 1000)}")
+            # Not what the server has set for everybody: a snapshot from before the lock, or commits that a power cut undoes.
+            connection.exec_driver_sql(
+                f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;{patience}"
+                "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+            )
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
         else:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # Tables that somebody has locked whole, for maintenance, cannot be read either.
+            connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;{patience}")
 
     def fault(self, error: DBAPIError) -> OutsideError:
         """By SQLSTATE, or by the server's words where a connection was not made."""
         state = getattr(error.orig, "sqlstate", None) or ""
         said = f"{self.place}: {self._clean(str(error.orig))}"
+        if state == _LOCK_TIMEOUT:
+            return Unavailable(LEDGER, f"{self.place} stayed locked by another program for {self._wait:g} s")
+        if state == _NO_ROOM:
+            return Unavailable(LEDGER, said, "make room on the server's disk")
+        if state == _READ_ONLY:
+            return Refused(LEDGER, said, "let PROMOTER_DATABASE_URL name the primary server, and a user that may write")
+        if state == _NO_RIGHT:
+            return Refused(LEDGER, said, "give the user of PROMOTER_DATABASE_URL its rights: docs/ledger.md has them as SQL")
         if state.startswith(_CLOSED_DOORS) or (not state and any(word in said for word in _CLOSED_DOOR_WORDS)):
             return Refused(LEDGER, said, "check PROMOTER_DATABASE_URL and the rights of its user")
-        if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-            return Unavailable(LEDGER, said)
-        return Refused(LEDGER, said)
+        again = isinstance(error, OperationalError | InterfaceError) and not state.startswith(_LIMITS)
+        return Unavailable(LEDGER, said) if again or error.connection_invalidated else Refused(LEDGER, said)
 
     def _clean(self, text: str) -> str:
         line = " ".join(text.split())

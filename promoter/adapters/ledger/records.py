@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+import operator
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, except_, exists, func, insert, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, except_, exists, func, or_, select
 
+from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import CLOSING, INTENDED, MOVED, OVERRIDE, among, among_all, records, same
 from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordFilter
@@ -17,37 +20,41 @@ from promoter.domain.faults import Refused
 Places = dict[str, dict[str, int | None]]
 """Model to alias to version."""
 
+WHOLE: Sequence[Column[Any]] = (records.c.id, records.c.body, records.c.hash)
+"""What a record is made from; every other column is computed from it."""
 
-def insert_one(connection: Connection, record: NewRecord, decision: int | None = None) -> int:
-    """The new row's id."""
-    key = connection.execute(insert(records).values(row_of(record) | {"decision": decision})).inserted_primary_key
-    return int(key[0]) if key else 0
-
-
-def insert_intent(connection: Connection, record: NewRecord, decision: int | None) -> int:
-    """The new row's id."""
-    return insert_one(connection, replace(record, outcome=Outcome.INTENDED), decision)
+_WORDS = {"from_version": "from", "to_version": "to"}
+_NEAREST = 20
+_TIMES = ("at", "until", "not_before")
 
 
-def insert_outcome(connection: Connection, intent: int, outcome: Outcome, at: datetime, detail: str | None) -> NewRecord:
+def insert_one(chain: Chain, record: NewRecord, intent: int | None = None, decision: int | None = None) -> int:
+    """The new entry's number. `intent`: the record that this one closes or ends."""
+    return chain.append(records, facts_of(record) | {"intent": intent, "decision": decision})
+
+
+def insert_intent(chain: Chain, record: NewRecord, decision: int | None) -> int:
+    """The new entry's number."""
+    return insert_one(chain, replace(record, outcome=Outcome.INTENDED), decision=decision)
+
+
+def insert_outcome(chain: Chain, intent: int, outcome: Outcome, at: datetime, detail: str | None) -> NewRecord:
     """Close an intent with its own facts, which are returned. Raises `Refused` where there is none, or where it is closed."""
-    found = connection.execute(select(records).where(records.c.id == intent, INTENDED)).one_or_none()
+    found = chain.connection.execute(select(*WHOLE).where(records.c.id == intent, INTENDED)).one_or_none()
     if found is None:
         raise Refused(LEDGER, f"there is no intent {intent}")
-    earlier = connection.scalar(select(records.c.outcome).where(records.c.intent == intent))
+    earlier = chain.connection.scalar(select(records.c.outcome).where(records.c.intent == intent))
     if earlier is not None:
         raise Refused(LEDGER, f"intent {intent} is closed already: {earlier}")
     opened = record_of(found)
     closed = replace(opened.fact, at=at, outcome=outcome, reason=detail or opened.fact.reason)
-    connection.execute(insert(records).values(row_of(closed) | {"intent": intent, "decision": opened.decision}))
+    insert_one(chain, closed, intent, opened.decision)
     return closed
 
 
-def insert_observed(connection: Connection, news: Iterable[NewRecord]) -> None:
+def insert_observed(chain: Chain, news: Iterable[NewRecord]) -> None:
     """All of them, in order."""
-    rows = [row_of(record) for record in news]
-    if rows:
-        connection.execute(insert(records), rows)
+    chain.append_all(records, (facts_of(record) for record in news))
 
 
 def not_yet_recorded(connection: Connection, news: Iterable[NewRecord]) -> list[NewRecord]:
@@ -68,10 +75,10 @@ def find_open(connection: Connection, models: Collection[str] | None) -> list[Au
         # Both sides come out of an index in order, so that the database merges them: no sorting, no table rows.
         intended, closed = select(records.c.id).where(INTENDED), select(records.c.intent).where(CLOSING)
         ids = connection.scalars(except_(intended, closed).order_by("id")).all()
-        rows = [row for part in among(records.c.id, ids) for row in _where(connection, select(records), part)]
+        rows = [row for part in among(records.c.id, ids) for row in _where(connection, select(*WHOLE), part)]
     else:
         closing = records.alias("closing")
-        left_open = select(records).where(INTENDED, ~exists().where(closing.c.intent == records.c.id))
+        left_open = select(*WHOLE).where(INTENDED, ~exists().where(closing.c.intent == records.c.id))
         rows = [row for part in among(records.c.model, models) for row in _where(connection, left_open, part)]
     return sorted((record_of(row) for row in rows), key=lambda record: record.id)
 
@@ -93,9 +100,59 @@ def find_moves(connection: Connection, asked: Collection[tuple[str, str]]) -> di
     """The records that moved an alias, in ascending order of id, by model and alias; nothing for one that never moved."""
     found: dict[tuple[str, str], list[AuditRecord]] = {each: [] for each in asked}
     for condition in among_all((records.c.model, records.c.alias), asked):
-        rows = connection.execute(select(records).where(MOVED, condition))
-        for row in sorted(rows, key=lambda row: int(row.id)):
-            found[row.model, row.alias].append(record_of(row))
+        for row in sorted(connection.execute(select(*WHOLE).where(MOVED, condition)), key=lambda row: int(row.id)):
+            record = record_of(row)
+            found[record.fact.model, record.fact.alias].append(record)
+    return found
+
+
+def known_at(connection: Connection, asked: Collection[tuple[str, str]]) -> dict[tuple[str, str], datetime]:
+    """When the last record of each alias that moved it was made."""
+    found = {}
+    for condition in among_all((records.c.model, records.c.alias), asked):
+        newest = select(func.max(records.c.id)).where(MOVED, condition).group_by(records.c.model, records.c.alias)
+        last = select(records.c.model, records.c.alias, records.c.at).where(records.c.id.in_(newest))
+        found.update({(model, alias): at for model, alias, at in connection.execute(last)})
+    return found
+
+
+def stood(connection: Connection, at: datetime, models: Collection[str] | None) -> dict[tuple[str, str], AuditRecord]:
+    """The last record up to that moment that moved each alias."""
+    return _nearest(connection, records.c.at <= at, func.max, models)
+
+
+def moved_next(connection: Connection, at: datetime, models: Collection[str] | None) -> dict[tuple[str, str], AuditRecord]:
+    """The first record after that moment that moved each alias."""
+    return _nearest(connection, records.c.at > at, func.min, models)
+
+
+def around(connection: Connection, model: str, alias: str, at: datetime) -> tuple[AuditRecord | None, AuditRecord | None]:
+    """The same of one alias: two steps in an index, however many records it has.
+
+    Entries are in the order of what happened, and clocks of replicas may differ a little: of the nearest few by the clock it is
+    their numbers that tell which was last, and which came next.
+    """
+    moves = select(*WHOLE).where(MOVED, same((records.c.model, model), (records.c.alias, alias))).limit(_NEAREST)
+    before = moves.where(records.c.at <= at).order_by(records.c.at.desc(), records.c.id.desc())
+    behind = moves.where(records.c.at > at).order_by(records.c.at, records.c.id)
+    last = max(connection.execute(before), key=lambda row: int(row.id), default=None)
+    later = [row for row in connection.execute(behind) if last is None or row.id > last.id]
+    following = min(later, key=lambda row: int(row.id), default=None)
+    return record_of(last) if last else None, record_of(following) if following else None
+
+
+def _nearest(
+    connection: Connection, when: ColumnElement[bool], nearest: Callable[..., Any], models: Collection[str] | None
+) -> dict[tuple[str, str], AuditRecord]:
+    found = {}
+    key = (records.c.model, records.c.alias)
+    for condition in among(records.c.model, models):
+        # By number, not by time: entries are in the order of what happened, and clocks of replicas may differ a little.
+        ids = select(nearest(records.c.id)).where(MOVED, when).group_by(*key)
+        ids = ids if condition is None else ids.where(condition)
+        for row in connection.execute(select(*WHOLE).where(records.c.id.in_(ids))):
+            record = record_of(row)
+            found[record.fact.model, record.fact.alias] = record
     return found
 
 
@@ -108,14 +165,25 @@ def moved_to(connection: Connection, model: str, alias: str, version: int) -> bo
     return bool(connection.scalar(select(or_(arrived.exists(), left.exists()))))
 
 
+def find_one(connection: Connection, number: int) -> AuditRecord | None:
+    """The record of that number."""
+    row = connection.execute(select(*WHOLE).where(records.c.id == number)).one_or_none()
+    return record_of(row) if row else None
+
+
 def find(connection: Connection, where: RecordFilter) -> list[AuditRecord]:
     """In ascending order of id."""
-    given = {"model": where.model, "alias": where.alias, "kind": where.kind, "outcome": where.outcome}
-    conditions = [records.c[name] == str(value) for name, value in given.items() if value is not None]
-    if where.after is not None:
-        conditions.append(records.c.id > where.after)
+    names = ("model", "alias", "kind", "outcome", "actor", "verdict")
+    conditions = [records.c[name] == str(getattr(where, name)) for name in names if getattr(where, name) is not None]
+    bounds = (
+        (where.after, operator.gt, records.c.id),
+        (where.before, operator.lt, records.c.id),
+        (where.since, operator.ge, records.c.at),
+        (where.until, operator.lt, records.c.at),
+    )
+    conditions += [compare(column, value) for value, compare, column in bounds if value is not None]
     order = records.c.id.desc() if where.newest else records.c.id
-    rows = connection.execute(select(records).where(*conditions).order_by(order).limit(where.limit)).all()
+    rows = connection.execute(select(*WHOLE).where(*conditions).order_by(order).limit(where.limit)).all()
     return [record_of(row) for row in (reversed(rows) if where.newest else rows)]
 
 
@@ -123,18 +191,16 @@ def _where(connection: Connection, query: Select[Any], condition: ColumnElement[
     return connection.execute(query if condition is None else query.where(condition)).all()
 
 
-def row_of(record: NewRecord) -> dict[str, Any]:
-    """As it is inserted."""
-    row = dict(vars(record))
-    row["kind"] = record.kind.value
-    row["outcome"] = record.outcome.value if record.outcome else None
-    return row
+def facts_of(record: NewRecord) -> dict[str, Any]:
+    """As an entry tells it: in the words of `AuditRecord.as_json`."""
+    return {_WORDS.get(name, name): fact for name, fact in vars(record).items()}
 
 
 def record_of(row: Row[Any]) -> AuditRecord:
-    """As it is told."""
-    facts = row._asdict()
-    told = {name: facts[name] for name in NewRecord.__dataclass_fields__}
-    told["kind"] = Kind(told["kind"])
-    told["outcome"] = Outcome(told["outcome"]) if told["outcome"] else None
-    return AuditRecord(facts["id"], NewRecord(**told), facts["intent"], facts["decision"], facts["hash"])
+    """As it was told."""
+    said = json.loads(row.body)
+    facts = {name: said.get(_WORDS.get(name, name)) for name in NewRecord.__dataclass_fields__}
+    facts |= {name: datetime.fromisoformat(facts[name]) for name in _TIMES if facts[name] is not None}
+    facts["kind"] = Kind(facts["kind"])
+    facts["outcome"] = Outcome(facts["outcome"]) if facts["outcome"] else None
+    return AuditRecord(row.id, NewRecord(**facts), said.get("intent"), said.get("decision"), row.hash)

@@ -1,19 +1,22 @@
-"""The tables of the ledger, as the newest migration leaves them. Rows are only ever inserted."""
+"""The tables of the ledger, as the newest migration leaves them. Rows are only ever inserted.
+
+An entry is its `body`, a line of canonical JSON; every other column but `id` and `hash` is computed from it by the database
+itself, for searching, so that no column can say anything else than what was hashed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
-    DateTime,
     Dialect,
-    ForeignKey,
+    FetchedValue,
     Index,
     Integer,
     MetaData,
@@ -26,7 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA = "0003"
+from promoter.domain.chain import moment
+
+SCHEMA = "0005"
 """The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
 
 VERSION_TABLE = "ledger_version"
@@ -36,22 +41,18 @@ _CHUNK = 1_000
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time, to the microsecond. SQLite keeps it as text of fixed width in UTC, so that its order is that of time."""
+    """An aware time, kept as text of fixed width in UTC, to the microsecond, so that its order is that of time."""
 
-    impl = DateTime(timezone=True)
+    impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """To UTC. Raises ValueError for a time without a zone."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a time without a zone does not belong in the ledger")
-        return value.astimezone(UTC) if value else None
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To text. Raises ValueError for a time without a zone."""
+        return moment(value) if value else None
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware, in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return datetime.fromisoformat(value) if value else None
 
 
 _ID = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER names SQLite's row id
@@ -63,46 +64,54 @@ def _word(value: str) -> ColumnElement[str]:
     return literal(value, literal_execute=True)
 
 
-decisions = Table(
+def _found(name: str, kind: Any) -> Column[Any]:
+    """What the database computes from the body."""
+    return Column(name, kind, FetchedValue())
+
+
+def _entries(name: str, *columns: Column[Any] | Index) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("id", _ID, primary_key=True, autoincrement=False),
+        Column("body", Text, nullable=False),
+        Column("hash", Text, nullable=False),
+        *columns,
+    )
+
+
+decisions = _entries(
     "decisions",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("at", UtcTime, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("alias", Text),
-    Column("version", Integer, nullable=False),
-    Column("policy", Text),
-    Column("digest", Text, nullable=False),
-    Column("revision", Text),
-    Column("tree", JSON, nullable=False),
-    Column("evidence", JSON(none_as_null=True)),
+    _found("at", UtcTime),
+    _found("model", Text),
+    _found("alias", Text),
+    _found("version", _ID),
+    _found("digest", Text),
+    _found("gate", Boolean),
+    _found("evidence", Text),
+    _found("policy_digest", Text),
+    _found("approvers", Text),
     Index("decisions_of", "model", "alias", "version", "id"),
 )
 
-records = Table(
+records = _entries(
     "records",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("at", UtcTime, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("alias", Text, nullable=False),
-    Column("from_version", Integer),
-    Column("to_version", Integer),
-    Column("revision", Text),
-    Column("actor", Text),
-    Column("trigger", Text),
-    Column("policy", Text),
-    Column("verdict", Text),
-    Column("outcome", Text),
-    Column("reason", Text),
-    Column("cause", Text),
-    Column("review", JSON(none_as_null=True)),
-    Column("until", UtcTime),
-    Column("intent", _ID, ForeignKey("records.id")),
-    Column("decision", _ID, ForeignKey("decisions.id")),
-    Column("hash", Text),
+    _found("at", UtcTime),
+    _found("kind", Text),
+    _found("model", Text),
+    _found("alias", Text),
+    _found("from_version", _ID),
+    _found("to_version", _ID),
+    _found("actor", Text),
+    _found("verdict", Text),
+    _found("outcome", Text),
+    _found("intent", _ID),
+    _found("decision", _ID),
     Index("records_of", "model", "alias", "id"),
+    Index("records_at", "at", "id"),
+    Index("records_by", "actor", "id"),
+    Index("records_judged", "verdict", "id"),
+    Index("records_ended", "outcome", "id"),
 )
 
 MOVED = or_(
@@ -110,7 +119,7 @@ MOVED = or_(
     records.c.outcome == _word("applied"),
     records.c.outcome == _word("recovered"),
 )
-"""The rows that say that an alias did move: `promoter.domain.audit.moved` as a condition."""
+"""The rows that say that an alias did move: `promoter.domain.history.moved` as a condition."""
 
 OVERRIDE = records.c.kind == _word("override")
 INTENDED = records.c.outcome == _word("intended")
@@ -122,70 +131,94 @@ def _partial(name: str, where: ColumnElement[bool], *columns: Column[Any], uniqu
 
 
 _partial("records_moved", MOVED, records.c.model, records.c.alias, records.c.to_version, records.c.id)
+_partial("records_stood", MOVED, records.c.model, records.c.alias, records.c.at, records.c.id)
 _partial("records_intended", INTENDED, records.c.id)
 _partial("records_intent", CLOSING, records.c.intent, unique=True)
-
 _partial("records_overrides", OVERRIDE, records.c.model, records.c.alias, records.c.id)
 
-deliveries = Table(
+deliveries = _entries(
     "deliveries",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("at", UtcTime, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("model", Text),
+    _found("at", UtcTime),
+    _found("source", Text),
+    _found("delivery", Text),
+    Index("deliveries_of", "source", "delivery", unique=True),
 )
 
-settled = Table(
+settled = _entries(
     "settled",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("alias", Text, nullable=False),
-    Column("version", Integer),
-    Column("revision", Text),
-    Column("at", UtcTime, nullable=False),
+    _found("at", UtcTime),
+    _found("model", Text),
+    _found("alias", Text),
+    _found("version", _ID),
+    _found("revision", Text),
     Index("settled_of", "model", "alias", "version", "id"),
 )
 
-revisions = Table(
+revisions = _entries(
     "revisions",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("revision", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("at", UtcTime, nullable=False),
-    Column("detail", Text),
+    _found("at", UtcTime),
+    _found("revision", Text),
+    _found("state", Text),
+    _found("detail", Text),
     Index("revisions_of", "revision", "id"),
     Index("revisions_in", "state", "id"),
 )
 
-sightings = Table(
+sightings = _entries(
     "sightings",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("tag", Text, nullable=False),
-    Column("value", Text),
-    Column("at", UtcTime, nullable=False),
+    _found("at", UtcTime),
+    _found("model", Text),
+    _found("version", _ID),
+    _found("created_at", UtcTime),
+    _found("tag", Text),
+    _found("value", Text),
     Index("sightings_of", "model", "version", "created_at", "tag", "id"),
 )
 
-guard_checks = Table(
+guard_checks = _entries(
     "guard_checks",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("model", Text, nullable=False),
-    Column("alias", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("verdict", Text, nullable=False),
-    Column("at", UtcTime, nullable=False),
+    _found("at", UtcTime),
+    _found("model", Text),
+    _found("alias", Text),
+    _found("version", _ID),
+    _found("rule", Text),
+    _found("verdict", Text),
     Index("guard_checks_of", "model", "alias", "id"),
 )
+
+milestones = _entries("milestones", _found("at", UtcTime), _found("event", Text), Index("milestones_at", "at", "id"))
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""Texts by their SHA-256, which decisions name: evidence, policies, approvers. Not part of the chain by themselves."""
+
+dispatches = Table(
+    "dispatches",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),
+    Column("channel", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("entry", _ID, nullable=False),
+    Column("event", Text),
+    Column("attempts", _ID, nullable=False),
+    Column("since", UtcTime),
+    Column("due", UtcTime),
+    Column("detail", Text),
+    Index("dispatches_of", "channel", "event", "id"),
+    Index("dispatches_in", "state", "channel", "id"),
+    Index("dispatches_since", "channel", "id"),
+    Index("dispatches_upto", "channel", "entry"),
+)
+"""What became of the events of entries, on each channel. Not part of the chain: it is about others, not about the registry."""
+
+CHAINED = (decisions, deliveries, guard_checks, milestones, records, revisions, settled, sightings)
+"""The tables that share one chain."""
 
 
 def same(*pairs: tuple[Column[Any], object]) -> ColumnElement[bool]:

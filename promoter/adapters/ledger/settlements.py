@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, func, or_, select
 
+from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.records import Places
 from promoter.adapters.ledger.schema import among, same, settled
 
@@ -42,12 +43,11 @@ def not_yet_settled(connection: Connection, news: Collection[Statement], *, only
     return fresh
 
 
-def insert_settled(connection: Connection, news: Iterable[Statement], revision: str | None, at: datetime) -> None:
+def insert_settled(chain: Chain, news: Iterable[Statement], revision: str | None, at: datetime) -> None:
     """All of them."""
     common = {"revision": revision, "at": at}
-    rows = [{"model": model, "alias": alias, "version": version, **common} for model, alias, version in news]
-    if rows:
-        connection.execute(insert(settled), rows)
+    told = ({"model": model, "alias": alias, "version": version} for model, alias, version in news)
+    chain.append_all(settled, (each | common for each in told))
 
 
 def last_agreement(connection: Connection, model: str, alias: str) -> str | None:

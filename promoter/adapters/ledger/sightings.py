@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Column, Connection, Row, func, select
 
+from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import among, among_all, sightings
 from promoter.domain.sightings import Sighting
 
@@ -16,15 +18,17 @@ Key = tuple[str, int, datetime, str]
 """Model, version, when that version was created, tag."""
 
 _CHUNK = 1_000
+_WHOLE: Sequence[Column[Any]] = (sightings.c.id, sightings.c.body)
 
 
 def find(connection: Connection, models: Collection[str]) -> dict[str, list[Sighting]]:
     """All that is known of them, oldest first, by model; nothing for a model that was never looked at."""
     found: dict[str, list[Sighting]] = {model: [] for model in models}
     for condition in among(sightings.c.model, models):
-        query = select(sightings) if condition is None else select(sightings).where(condition)
+        query = select(*_WHOLE) if condition is None else select(*_WHOLE).where(condition)
         for row in sorted(connection.execute(query), key=lambda row: int(row.id)):
-            found[row.model].append(_sighting(row))
+            sighting = _sighting(row)
+            found[sighting.model].append(sighting)
     return found
 
 
@@ -43,11 +47,9 @@ def not_seen_last(connection: Connection, news: Iterable[Sighting]) -> list[Sigh
     return fresh
 
 
-def insert_all(connection: Connection, news: Iterable[Sighting]) -> None:
+def insert_all(chain: Chain, news: Iterable[Sighting]) -> None:
     """All of them, in order."""
-    rows = [vars(each) for each in news]
-    if rows:
-        connection.execute(insert(sightings), rows)
+    chain.append_all(sightings, map(vars, news))
 
 
 def _last(connection: Connection, versions: Collection[tuple[str, int]]) -> dict[Key, str | None]:
@@ -56,10 +58,13 @@ def _last(connection: Connection, versions: Collection[tuple[str, int]]) -> dict
     for condition in among_all((table.model, table.version), versions):
         newest = select(func.max(table.id)).where(condition)
         newest = newest.group_by(table.model, table.version, table.created_at, table.tag)
-        for row in connection.execute(select(sightings).where(table.id.in_(newest))):
-            found[row.model, row.version, row.created_at, row.tag] = row.value
+        for row in connection.execute(select(*_WHOLE).where(table.id.in_(newest))):
+            each = _sighting(row)
+            found[each.model, each.version, each.created_at, each.tag] = each.value
     return found
 
 
 def _sighting(row: Row[Any]) -> Sighting:
-    return Sighting(row.model, row.version, row.created_at, row.tag, row.value, row.at)
+    said = json.loads(row.body)
+    seen, created = datetime.fromisoformat(said["at"]), datetime.fromisoformat(said["created_at"])
+    return Sighting(said["model"], said["version"], created, said["tag"], said.get("value"), seen)

@@ -23,8 +23,7 @@ from promoter.adapters.mlflow.signatures import signature_of
 from promoter.adapters.mlflow.transport import connect
 from promoter.application.ports import Evidenced, Key
 from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
-from promoter.domain.verdict import Finding
+from promoter.domain.observed import Checked, Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 
 _FEW = 20  # up to here models are read one by one, above it all of them, in pages
 _THREADS = 8
@@ -117,8 +116,8 @@ class MlflowRegistry:
         with self._asking(f"delete {model}@{alias}"):
             self._client.delete_registered_model_alias(model, alias)
 
-    def readiness(self, model: str, version: int) -> Finding:
-        """Whether the version could serve again; see `readiness.py` for the verdicts."""
+    def readiness(self, model: str, version: int) -> Checked:
+        """What says whether the version could serve again; see `promoter.domain.readiness` for the verdicts."""
         with self._asking(f"read version {version} of model {model}"):
             loader = self._loader if self._load_models else None
             return Readiness(self._client, self._tracking_uri, self.address, loader).of(model, version)

@@ -7,8 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.audit import AuditRecord, Delivery, NewRecord, RecordedDecision, RecordFilter, RevisionState
+from promoter.domain.chain import Entry, Head
+from promoter.domain.entries import Row
+from promoter.domain.export import Text
 from promoter.domain.guards import GuardCheck
+from promoter.domain.milestones import Milestone
 from promoter.domain.override import Override
+from promoter.domain.references import Reference
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision
 
@@ -52,6 +57,10 @@ class Ledger(Protocol):
 
         `only_first`: skip those for whose model and alias anything is recorded already, in the same transaction.
         """
+        ...
+
+    def known_at(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], datetime]:
+        """When the ledger last recorded where each of these aliases stands; nothing for one that it never did."""
         ...
 
     def last_known(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
@@ -109,12 +118,79 @@ class Ledger(Protocol):
         """Every recorded decision that has evidence, oldest first, streamed."""
         ...
 
-    def decide(self, decisions: Iterable[Decision], revision: str | None) -> None:
+    def every_decision(self) -> Iterator[RecordedDecision]:
+        """Every recorded decision, also one whose evidence was dropped, oldest first, streamed."""
+        ...
+
+    def decide(self, decisions: Iterable[Decision], revision: str | None, trigger: str | None = None) -> None:
         """Record decisions with their evidence; one that says what the last of its model, alias and version said is skipped."""
+        ...
+
+    def decision(self, number: int) -> RecordedDecision | None:
+        """The decision of that number, or the one behind the audit record of that number; None where there is neither."""
         ...
 
     def decisions(self, model: str | None = None, alias: str | None = None, limit: int = 100) -> Sequence[RecordedDecision]:
         """The newest decisions first."""
+        ...
+
+    def content(self, digest: str) -> str | None:
+        """A text by its SHA-256: a policy, approvers.yaml, a piece of evidence; None where it is not there (any more)."""
+        ...
+
+    def old_evidence(self, before: datetime) -> int:
+        """How many pieces of evidence only decisions before that moment refer to."""
+        ...
+
+    def drop_evidence(self, before: datetime, actor: str, at: datetime) -> int:
+        """Drop them, and record that: how many it was. Digests stay, and so does every entry of the chain."""
+        ...
+
+    def record(self, number: int) -> AuditRecord | None:
+        """The audit record of that number."""
+        ...
+
+    def stood(self, at: datetime, models: Collection[str] | None = None) -> Mapping[tuple[str, str], AuditRecord]:
+        """The last record up to that moment that says that an alias moved, by model and alias."""
+        ...
+
+    def moved_next(self, at: datetime, models: Collection[str] | None = None) -> Mapping[tuple[str, str], AuditRecord]:
+        """The first record after that moment that says that an alias moved, by model and alias."""
+        ...
+
+    def around(self, model: str, alias: str, at: datetime) -> tuple[AuditRecord | None, AuditRecord | None]:
+        """Of one alias: the last record up to that moment that says that it moved, and the first after it."""
+        ...
+
+    def head(self) -> Head:
+        """The last entry of the chain."""
+        ...
+
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """Every entry of the chain behind that number, in order, streamed, as it is kept: nothing is taken for granted."""
+        ...
+
+    def whole(self, after: int = 0) -> Iterator[Entry | Text]:
+        """Every entry behind that number in order, and then every text that these refer to, as of one moment, streamed."""
+        ...
+
+    def verifiable(self) -> Iterator[Sequence[Row] | Reference]:
+        """The chain, many entries at a time; then each text that a decision names and that is altered, or is not there.
+
+        All as one moment sees it, streamed. Each entry comes as it is kept: nothing is taken for granted.
+        """
+        ...
+
+    def mark(self, milestone: Milestone) -> int:
+        """Record something that happened to the ledger itself, or to who watches; its number."""
+        ...
+
+    def milestones(self, since: datetime | None = None, until: datetime | None = None) -> Sequence[Milestone]:
+        """Those from a moment up to another, oldest first."""
+        ...
+
+    def looked(self) -> datetime | None:
+        """Whatever moved before this moment is recorded, as the last one who watched said; None: nobody said so."""
         ...
 
     def records(self, where: RecordFilter) -> Sequence[AuditRecord]:

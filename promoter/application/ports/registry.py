@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
-from promoter.domain.verdict import Finding
+from promoter.domain.observed import Checked, Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,6 @@ class Registry(Protocol):
         """Remove the alias; an absent one is no error."""
         ...
 
-    def readiness(self, model: str, version: int) -> Finding:
-        """Whether the version's artifact is there and can be read as a model: for a version that returns under a hold."""
+    def readiness(self, model: str, version: int) -> Checked:
+        """What says whether the version's artifact is there and can be read as a model: for one that returns under a hold."""
         ...

@@ -1,4 +1,4 @@
-"""What a ledger does with files that are missing, locked, full, foreign, newer, forbidden or moved."""
+"""A ledger in a SQLite file: one that is locked, full, foreign, forbidden or moved."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.schema import VERSION_TABLE
-from promoter.application.ports import Ledger
-from promoter.domain.audit import Kind, NewRecord, RecordFilter, RevisionState
+from promoter.domain.audit import Kind, NewRecord, RecordFilter
 from promoter.domain.faults import Refused, Unavailable
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -32,37 +30,6 @@ def change(to: int = 2) -> NewRecord:
     return NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, to)
 
 
-def test_a_missing_file_reads_as_an_empty_ledger_and_stays_missing(file: Path) -> None:
-    """Read-only commands leave nothing behind, and cannot write."""
-    ledger: Ledger = opened(file, read_only=True)
-    assert not ledger.records(RecordFilter())
-    assert not ledger.decisions()
-    assert ledger.last_known() == ledger.settled() == {}
-    assert not ledger.open_intents()
-    assert not ledger.held_before("fraud", "champion", 1)
-    assert ledger.last_revision(RevisionState.APPLIED) is None
-    assert ledger.settled_at("fraud", "champion") is None
-    assert ledger.moves([("fraud", "champion")]) == {("fraud", "champion"): []}
-    assert ledger.checks([("fraud", "champion")]) == {("fraud", "champion"): []}
-    assert ledger.sightings(["fraud"]) == {"fraud": []}
-    assert not list(ledger.past_evidence())
-    with pytest.raises(Refused, match="for reading only"):
-        ledger.intend(change(), None)
-    assert not list(file.parent.iterdir())
-
-
-def test_a_ledger_is_read_while_it_is_written(file: Path) -> None:
-    """A reader waits for no writer, and sees what was committed."""
-    ledger = opened(file)
-    ledger.intend(change(), None)
-    with ledger._database.write():
-        reader = opened(file, read_only=True)
-        reader.ping()
-        assert len(reader.records(RecordFilter())) == 1
-    reader.dispose()
-    ledger.dispose()
-
-
 def test_an_empty_file_is_a_new_ledger(file: Path) -> None:
     """As a crash may leave it right after it was made."""
     file.touch()
@@ -73,8 +40,19 @@ def test_an_empty_file_is_a_new_ledger(file: Path) -> None:
     ledger.dispose()
 
 
-def test_a_locked_database_is_unavailable_in_time(file: Path) -> None:
-    """For one that opens, and for one that writes; afterwards it works again."""
+def test_every_commit_is_synchronised_to_the_disk(file: Path) -> None:
+    """A kill does not show it, a power cut would: each connection of the pool is set to write ahead and synchronise fully."""
+    ledger = opened(file)
+    with ledger._database.write() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert found == ["wal", 2, 1]
+    ledger.dispose()
+
+
+def test_a_file_that_another_program_keeps_for_itself_is_unavailable_in_time(file: Path) -> None:
+    """For one that writes; afterwards it works again."""
     ledger = opened(file)
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -123,19 +101,6 @@ def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
         with pytest.raises(Refused, match="is not a ledger"):
             opened(file, read_only=read_only)
     assert file.read_text().startswith("these are notes")
-
-
-def test_a_newer_schema_is_refused(file: Path) -> None:
-    """By name, and with what to do."""
-    opened(file).dispose()
-    raw = sqlite3.connect(file)
-    raw.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    raw.commit()
-    raw.close()
-    with pytest.raises(Refused, match=r"schema 9999, which is newer than this program.*upgrade Promoter"):
-        opened(file)
-    with pytest.raises(Refused, match=r"schema 9999.*upgrade Promoter"):
-        opened(file, read_only=True)
 
 
 def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Files with private keys, read with care for who else could read them. No key is ever part of what is said here."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from promoter.domain.approvals import PassphraseWrong, Signer
+from promoter.domain.faults import Refused
+
+_LIMIT = 65_536
+_SHARED = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_unattended(path: Path) -> Signer:
+    """The key in a file for a program that nobody can ask for a passphrase. Raises `Refused`."""
+    try:
+        return Signer.of_file(content_of(path))
+    except PassphraseWrong:
+        fix = "give a key without one: its file's mode protects it"
+        raise Refused("key", f"{path}: it has a passphrase, and there is nobody to ask for it", fix) from None
+    except ValueError as error:
+        raise Refused("key", f"{path}: {error}") from None
+
+
+def content_of(path: Path) -> bytes:
+    """What is in the file, where nobody but its owner can read it. Raises `Refused`."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise Refused("key", f"{path} is not a file")
+            if found.st_mode & _SHARED:
+                mode = stat.S_IMODE(found.st_mode)
+                raise Refused("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
+            return file.read(_LIMIT)
+    except OSError as error:
+        fix = "`promoter approve --new-key FILE --as NAME` makes one"
+        raise Refused("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None

@@ -1,0 +1,283 @@
+"""Verification of the chain: entries go by in order, once, and every problem is named with the entry that it is about.
+
+One change is named once, not again for each entry behind it. Three things tell what an entry was: its own bytes, the hash that
+lies beside them (in a database; an export has none), and what the next entry says of it. Two that agree tell what was changed.
+
+For an entry that is in order nothing is parsed: it is enough that its hash is right, and that its bytes contain the words
+`"id":N,` and `"previous":"HASH"`. That is as good as parsing: the hash of the entry before can only stand in there if whoever
+wrote these bytes knew that hash, so it is vouched for by theirs, in whichever place it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+from promoter.domain.chain import GENESIS, Entry, Head
+from promoter.domain.entries import Row, about, read
+from promoter.domain.ledger_facts import MARK, MILESTONES, LedgerFacts
+from promoter.domain.numbers import Numbers
+from promoter.domain.problems import Problem, Wrong
+from promoter.domain.witnesses import Witness, Witnesses
+
+
+class Walk:
+    """Goes through the entries of one ledger. `rows`: each has a number and a hash beside its bytes, as in a database.
+
+    `problems` is complete once `end` was called.
+    """
+
+    def __init__(
+        self, witnesses: Witnesses, start: int = 0, *, rows: bool = True, trusted: frozenset[str] = frozenset()
+    ) -> None:
+        """`start`: the number of the entry before the first one that is looked at. `trusted`: keys, see `LedgerFacts`."""
+        self.witnesses = witnesses
+        self.start = start
+        self.count = 0
+        self.problems: list[Problem] = []
+        self.facts = LedgerFacts(witnesses, trusted)
+        self._rows = rows
+        self._numbers = Numbers(start)
+        self._top = start
+        self._hashes: tuple[str, ...] = () if start else (GENESIS,)
+        self._blamed = False
+        self._doubt: tuple[int, int, tuple[str, ...]] | None = None
+        self._waiting: Sequence[Row] = ()
+
+    @property
+    def head(self) -> Head:
+        """The last entry, as it is now."""
+        return Head(self.witnesses.ledger, self._top, self._hashes[0] if self._hashes else GENESIS)
+
+    def through(self, entries: Iterable[Entry]) -> None:
+        """Look at all of them."""
+        self.take([(entry.table, entry.id, entry.body, entry.hash) for entry in entries])
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """Look at the next ones, many at a time. What is not in order waits for the one behind it, which tells what it is."""
+        rows = [*self._waiting, *rows]
+        index = self._sound(rows, 0)
+        while index < len(rows) - 1:
+            self._take(Entry(*rows[index]), Entry(*rows[index + 1]))
+            index = self._sound(rows, index + 1)
+        self._waiting = rows[index:]
+
+    def _sound(self, rows: Sequence[Row], index: int) -> int:
+        """Pass by what is in order, has no witness and is no milestone; the index of the first one that is not."""
+        if not self._hashes:
+            return index
+        top, digest = self._top, self._hashes[0]
+        kept, vouched, passed = self._rows, self.witnesses.entries, []
+        for table, number, body, beside in islice(rows, index, None):
+            found = sha256(body).hexdigest()
+            due = top + 1
+            if kept:
+                if beside != found or number != due or table == MILESTONES or f'"table":"{table}"'.encode() not in body:
+                    break
+            elif MARK in body:
+                break
+            if due in vouched or f'"previous":"{digest}"'.encode() not in body or f'"id":{due},'.encode() not in body:
+                break
+            top, digest = due, found
+            passed.append(found)
+        if passed:
+            self.count += len(passed)
+            self._top, self._hashes, self._blamed = top, (digest,), False
+            self.facts.passed(top, passed)
+        return index + len(passed)
+
+    def flush(self) -> None:
+        """Nothing comes behind what was looked at last."""
+        for row in self._waiting:
+            self._take(Entry(*row), None)
+        self._waiting = ()
+
+    def end(self, last: Witness | None = None) -> None:
+        """There are no more. `last`: what an export's last line says."""
+        self.flush()
+        if self._doubt:
+            self._settle(*self._doubt, last)
+        if last is not None:
+            self._ends(last)
+        named = {each.entry for each in self.problems if each.entry is not None}
+        missing = self._numbers.problems(last.head.entry if last else self._top)
+        outside = self.witnesses.problems(self.start, max(self._top, last.head.entry if last else 0), named)
+        facts = self.facts.problems if self.start else self.facts.doubtless(named | {each.entry or 0 for each in missing})
+        found = [*self.problems, *missing, *facts, *outside]
+        self.problems = sorted(found, key=lambda problem: (problem.entry or 0, problem.last or 0))
+
+    def _ends(self, last: Witness) -> None:
+        """What an export's last line says, against what was there."""
+        if last.head.entry == self._top:
+            self.witnesses.heard(last, self._hashes)
+        elif last.head.entry > self._top:
+            self._numbers.gap(self._top + 1, last.head.entry + 1)
+        elif not any((each.entry or 0) > last.head.entry for each in self.problems):
+            self._name(Wrong.INSERTED, last.head.entry, "behind it the export was to end, and goes on")
+
+    def _take(self, entry: Entry, following: Entry | None) -> None:
+        self.count += 1
+        body, number = entry.body, self._top + 1
+        digest = sha256(body).hexdigest()
+        if (
+            (not self._rows or (entry.hash == digest and entry.id == number and b'"table":"%b"' % entry.table.encode() in body))
+            and self._hashes
+            and b'"previous":"%b"' % self._hashes[0].encode() in body
+            and b'"id":%d,' % number in body
+        ):
+            self._advance(number, (digest,))
+        elif self._rows and digest != entry.hash:
+            self._changed(entry, digest, following)
+        else:
+            self._sealed(entry, digest, following)
+        self.facts.look(entry, digest)
+
+    def _changed(self, entry: Entry, digest: str, following: Entry | None) -> None:
+        """A row whose bytes and whose hash contradict each other."""
+        facts = read(entry.body)
+        if entry.id <= self._top or (following is not None and following.id == entry.id):
+            self._name(
+                Wrong.SECOND, entry.id, "there is another entry of this number, and this one's hash is not its own", facts
+            )
+            return
+        previous = (read(following.body) or {}).get("previous") if following else None
+        says = "its text was changed" if previous == entry.hash else "its text and its hash contradict each other"
+        says = "its hash was changed, its text was not" if previous == digest else says
+        self._name(Wrong.EDITED, entry.id, says + ("" if facts else "; it cannot be read any more"), facts)
+        self._numbers.gap(self._top + 1, entry.id)
+        self._advance(entry.id, (digest, entry.hash), blamed=True)
+
+    def _sealed(self, entry: Entry, digest: str, following: Entry | None) -> None:
+        """An entry whose bytes are all that there is, or agree with its hash; and still something is not in order."""
+        facts, place = read(entry.body), self._top + 1
+        after = self._claim(following) if following else None
+        if facts is None:
+            self._unreadable(entry, digest, after)
+        elif facts["id"] == place:
+            self._in_place(entry, facts, digest, following)
+        elif facts["id"] == self._top and not self._due(entry, facts):
+            self._second(facts, digest)
+        elif after == place:
+            self._numbers.intruder(facts["id"], self._top, about(facts))
+        elif self._numbers.found(facts["id"]):
+            where = f"it is filed under {entry.id}" if self._rows else f"it stands behind entry {self._top}"
+            self._name(Wrong.MISFILED if self._rows else Wrong.REORDERED, facts["id"], where, facts)
+        elif entry.id == place if self._rows else self._fills(facts, after):
+            self._instead(facts, digest)
+        elif facts["id"] > place:
+            self._numbers.gap(place, facts["id"])
+            self._misfiled(entry, facts)
+            self._advance(facts["id"], (digest,))
+        else:
+            self._second(facts, digest)
+
+    def _unreadable(self, entry: Entry, digest: str, after: int | None) -> None:
+        place = self._top + 1
+        if not self._rows and after == place:
+            self._name(Wrong.INSERTED, self._top, "behind it stands a line that is no entry")
+            return
+        number = max(entry.id, place) if self._rows else place
+        self._name(
+            Wrong.UNREADABLE, number, "it is no entry: it cannot be read, or has no number, or no hash of the one before"
+        )
+        self._numbers.gap(place, number)
+        self._advance(number, (digest,), blamed=True)
+
+    def _in_place(self, entry: Entry, facts: dict[str, Any], digest: str, following: Entry | None) -> None:
+        place = self._top + 1
+        unlinked = bool(self._hashes) and not self._blamed and facts["previous"] not in self._hashes
+        if unlinked and following and self._claim(following) == place:
+            self._second(facts, digest)
+            return
+        self._misfiled(entry, facts)
+        self._advance(place, (digest,), blamed=unlinked and self._broken(facts, digest, following))
+
+    def _broken(self, facts: dict[str, Any], digest: str, following: Entry | None) -> bool:
+        """This entry says another hash of the one before: one of both was changed. Whether it was this one."""
+        top, place = self._top, self._top + 1
+        if top == self.start:
+            self._name(Wrong.EDITED, place, "it says another hash of what came before it", facts)
+            return True
+        here, there = self.witnesses.says(place, digest), self.witnesses.says(top, self._hashes[0])
+        ahead = read(following.body) if following else None
+        mine: bool | None = None
+        if here is not None or there is not None:
+            mine = here is False or there is True
+        elif ahead is not None and ahead["id"] == place + 1:
+            mine = ahead["previous"] != digest
+        if mine is None and following is None and not self._rows:
+            self._doubt = top, place, self._hashes
+        else:
+            self._blame(top, place, mine=mine)
+        return bool(mine)
+
+    def _blame(self, top: int, place: int, *, mine: bool | None) -> None:
+        if mine is None:
+            said = "the one says another hash of the other: one of both was rewritten with its hash"
+            self._name(Wrong.EDITED, top, said, last=place)
+        elif mine:
+            self._name(Wrong.EDITED, place, f"it says another hash of entry {top}, and is not what was written")
+        else:
+            self._name(Wrong.EDITED, top, f"entry {place} says another hash of it: it was rewritten, or is another one")
+
+    def _settle(self, top: int, place: int, hashes: tuple[str, ...], last: Witness | None) -> None:
+        """The two last lines of an export contradict each other: its end says which of them is right."""
+        if last is None or last.head.entry not in (top, place):
+            self._blame(top, place, mine=None)
+        elif last.head.entry == place:
+            self._blame(top, place, mine=last.head.hash not in self._hashes)
+        elif last.head.hash not in hashes:
+            self._blame(top, place, mine=False)
+
+    def _instead(self, facts: dict[str, Any], digest: str) -> None:
+        """Something else has the place of the entry that is due."""
+        if facts["previous"] in self._hashes:
+            self._name(Wrong.EDITED, self._top + 1, f"its number was changed to {facts['id']}", facts)
+        else:
+            self._name(Wrong.REORDERED, self._top + 1, f"in its place stands one that calls itself number {facts['id']}", facts)
+            self._numbers.displaced.add(facts["id"])
+        self._advance(self._top + 1, (digest,), blamed=True)
+
+    def _second(self, facts: dict[str, Any], digest: str) -> None:
+        self._name(Wrong.SECOND, facts["id"], "there is another entry of this number", facts)
+        if facts["id"] == self._top:
+            self._hashes = (*self._hashes, digest)  # whichever of them the next one follows
+
+    def _due(self, entry: Entry, facts: dict[str, Any]) -> bool:
+        """Whether it is the entry that is due, although it calls itself as the one before it does."""
+        place = self._top + 1
+        return (self._rows and entry.id == place) or facts["previous"] in self._hashes or place in self._numbers.displaced
+
+    def _fills(self, facts: dict[str, Any], after: int | None) -> bool:
+        """Whether a line has the place of the entry that is due: what it follows, what follows it, or that one's says so."""
+        place = self._top + 1
+        return facts["previous"] in self._hashes or after == place + 1 or place in self._numbers.displaced
+
+    def _misfiled(self, entry: Entry, facts: dict[str, Any]) -> None:
+        if self._rows and entry.id != facts["id"]:
+            self._name(Wrong.MISFILED, facts["id"], f"it is filed under {entry.id}", facts)
+        elif self._rows and entry.table != facts.get("table"):
+            self._name(Wrong.MISFILED, facts["id"], f"it lies in the table {entry.table}", facts)
+
+    def _claim(self, entry: Entry) -> int | None:
+        """Which number it goes by."""
+        if self._rows:
+            return entry.id
+        facts = read(entry.body)
+        return int(facts["id"]) if facts else None
+
+    def _advance(self, number: int, hashes: tuple[str, ...], *, blamed: bool = False) -> None:
+        self._top, self._hashes, self._blamed = number, hashes, blamed
+        if number in self.witnesses:
+            self.witnesses.met(number, hashes)
+        self.facts.passed(number, [hashes])
+
+    def _name(
+        self, wrong: Wrong, number: int, words: str, facts: dict[str, Any] | None = None, *, last: int | None = None
+    ) -> None:
+        before = self.problems[-1] if self.problems else None
+        if before and (before.wrong, before.entry, wrong) == (Wrong.MISFILED, number, Wrong.EDITED):
+            self.problems.pop()  # where it lies is right, and what it says of that was changed
+        self.problems.append(Problem(wrong, number, words, last, about(facts)))

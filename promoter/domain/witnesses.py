@@ -1,0 +1,123 @@
+"""Witnesses: who vouches from outside for the hash of an entry, and what follows where the ledger says another one.
+
+Inside the ledger each entry vouches for the one before it; whoever rewrites all of them up to the end leaves no seam. Only a
+hash that lies elsewhere finds that: in a commit's trailer, under a signature, in an auditor's notes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from promoter.domain.chain import Head
+from promoter.domain.problems import Problem, Wrong
+
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Somebody who vouches: `who` is told to people, such as `commit 1f2e3d4c5b`; `kind` is commit, checkpoint or given."""
+
+    head: Head
+    who: str
+    kind: str = "given"
+
+
+@dataclass(frozen=True)
+class _Heard:
+    entry: int
+    witness: Witness
+    found: str | None
+    """The hash that the entry has now, where it is another one."""
+
+
+class Witnesses:
+    """Those of one ledger, by the entry that they vouch for; and what came of asking them."""
+
+    def __init__(self, ledger: str, witnesses: Iterable[Witness] = ()) -> None:
+        """`ledger`: its name. Those of other ledgers are only counted."""
+        self.ledger = ledger
+        self.foreign: list[Witness] = []
+        self._by_entry: dict[int, list[Witness]] = defaultdict(list)
+        self._heard: list[_Heard] = []
+        for witness in witnesses:
+            if witness.head.ledger == ledger:
+                self._by_entry[witness.head.entry].append(witness)
+            else:
+                self.foreign.append(witness)
+
+    @property
+    def entries(self) -> Collection[int]:
+        """Those that somebody vouches for."""
+        return self._by_entry.keys()
+
+    def __contains__(self, entry: int) -> bool:
+        """Whether anybody vouches for that entry."""
+        return entry in self._by_entry
+
+    def says(self, entry: int, digest: str) -> bool | None:
+        """Whether that is the entry's hash; None where nobody knows, or they contradict each other."""
+        told = {witness.head.hash == digest for witness in self._by_entry.get(entry, ())}
+        return told.pop() if len(told) == 1 else None
+
+    def met(self, entry: int, hashes: Collection[str]) -> None:
+        """The entry is there, with that hash (or one of these, where its row contradicts itself)."""
+        for witness in self._by_entry.get(entry, ()):
+            self.heard(witness, hashes)
+
+    def heard(self, witness: Witness, hashes: Collection[str]) -> None:
+        """What one witness said of an entry that is there."""
+        fits = witness.head.hash in hashes
+        self._heard.append(_Heard(witness.head.entry, witness, None if fits else next(iter(hashes), "")))
+
+    def vouching(self, kind: str) -> list[Witness]:
+        """Those of the kind whose hash the ledger has."""
+        return [each.witness for each in self._heard if each.found is None and each.witness.kind == kind]
+
+    def unasked(self, start: int) -> int:
+        """How many vouch for something that was before the first entry that was looked at."""
+        return sum(len(each) for entry, each in self._by_entry.items() if entry <= start)
+
+    def problems(self, start: int, end: int, named: Collection[int]) -> list[Problem]:
+        """What they say that the ledger, from behind `start` up to `end`, does not. `named`: entries with a problem already."""
+        return [*self._rewritten(named), *self._truncated(start, end)]
+
+    def _rewritten(self, named: Collection[int]) -> list[Problem]:
+        """One problem for each stretch of entries for which nobody vouches and somebody vouches for others."""
+        found: list[Problem] = []
+        run: list[_Heard] = []
+        sound = 0
+        for each in sorted(self._heard, key=lambda heard: (heard.entry, heard.found is not None)):
+            if each.found is not None:
+                run += [each] if each.entry not in named else []
+            elif not any(heard.entry == each.entry for heard in run):
+                found += _rewriting(run, sound)
+                run, sound = [], each.entry
+        return found + _rewriting(run, sound)
+
+    def _truncated(self, start: int, end: int) -> list[Problem]:
+        beyond = sorted(entry for entry in self._by_entry if entry > max(end, start))
+        if not beyond:
+            return []
+        witnesses = [witness for entry in beyond for witness in self._by_entry[entry]]
+        told = f"it ends with entry {end}; {_who(witnesses)} vouched for entry {beyond[-1]}"
+        return [Problem(Wrong.TRUNCATED, end + 1, told, beyond[-1])]
+
+
+def _rewriting(run: list[_Heard], sound: int) -> list[Problem]:
+    if not run:
+        return []
+    first = run[0]
+    since = f" after entry {sound}, for which somebody vouches" if sound else ""
+    told = (
+        f"{_who([each.witness for each in run])} says that its hash was {first.witness.head.hash[:_DIGITS]}…, it is "
+        f"{(first.found or '')[:_DIGITS]}…: it was rewritten, or something before it{since}"
+    )
+    return [Problem(Wrong.REWRITTEN, first.entry, told)]
+
+
+def _who(witnesses: list[Witness]) -> str:
+    more = f" (and {len(witnesses) - 1} more)" if len(witnesses) > 1 else ""
+    return f"{witnesses[0].who}{more}"
