@@ -1,0 +1,162 @@
+"""One HTTP request to somebody else's server: no redirect, no proxy, the peer checked, everything bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from http.client import HTTPResponse, IncompleteRead
+from io import BufferedIOBase
+from threading import Timer
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from promoter.adapters.notices.peers import Network, check
+
+CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 10.0, 15.0
+"""To connect, for the next bytes, and for everything from the connection to the end of the answer."""
+ANSWER_LIMIT = 65_536
+"""Bytes of an answer that are read: only its status counts."""
+_CHUNK = 8_192
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], networks: Sequence[Network], seconds: float = ALL_SECONDS) -> int:
+    """The status that the server answers with. Raises `Barred`, or what requests raises."""
+    wire = _Wire(networks, seconds)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # neither a proxy nor a .netrc of this machine's; but whom it trusts
+            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+            session.mount("http://", wire)
+            session.mount("https://", wire)
+            answer = session.post(
+                url,
+                data=body,
+                headers=dict(headers),
+                timeout=(min(CONNECT_SECONDS, seconds), min(READ_SECONDS, seconds)),
+                allow_redirects=False,
+                stream=True,
+            )
+            with answer:
+                _read(answer)
+                if wire.cut:
+                    raise requests.exceptions.ReadTimeout("the answer takes too long")
+                return answer.status_code
+    finally:
+        wire.hang_up()
+
+
+def _read(answer: requests.Response) -> None:
+    """To its end, so that a server that dies in the middle has not answered; but not for ever."""
+    size = 0
+    try:
+        for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+            size += len(chunk)
+            if size > ANSWER_LIMIT:
+                return
+    except HTTPError as error:
+        raise requests.exceptions.ConnectionError("the answer breaks off") from error
+
+
+class _Lines:
+    """A file that remembers the last line that was read from it."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _Answer(HTTPResponse):
+    """An answer whose headers have an end: to the standard library, those of a server that died in the middle have one, too."""
+
+    def begin(self) -> None:
+        """Read status and headers."""
+        lines = _Lines(self.fp)
+        self.fp = lines  # type: ignore[assignment]  # for as long as lines are read
+        super().begin()
+        if not lines.last:
+            raise IncompleteRead(b"")
+
+
+class _Wire(HTTPAdapter):
+    """Connections whose peer is checked before a byte is sent, and which are cut after a while whatever happens on them."""
+
+    def __init__(self, networks: Sequence[Network], seconds: float) -> None:
+        self._networks = networks
+        self._seconds = seconds
+        self.cut = False
+        """Whether a connection was, since it took too long."""
+        self._timers: list[tuple[Timer, socket.socket]] = []
+        super().__init__(max_retries=0)
+
+    def hang_up(self) -> None:
+        """Nobody waits any more."""
+        for timer, twin in self._timers:
+            timer.cancel()
+            twin.close()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """With connections of our own."""
+        super().init_poolmanager(*args, **kwargs)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = {"http": self._plain(), "https": self._encrypted()}
+
+    def _met(self, sock: socket.socket) -> socket.socket:
+        try:
+            check(sock.getpeername()[0], self._networks)
+        except BaseException:
+            sock.close()
+            raise
+        # A twin, since TLS takes the socket over. Cutting it cuts the connection, and wakes whoever reads from it.
+        twin = sock.dup()
+        timer = Timer(self._seconds, self._cut, (twin,))
+        timer.daemon = True
+        self._timers.append((timer, twin))
+        timer.start()
+        return sock
+
+    def _cut(self, twin: socket.socket) -> None:
+        self.cut = True
+        with contextlib.suppress(OSError):
+            twin.shutdown(socket.SHUT_RDWR)
+
+    def _plain(self) -> type[HTTPConnectionPool]:
+        met = self._met
+
+        class Connection(HTTPConnection):
+            response_class = _Answer
+
+            def _new_conn(self) -> socket.socket:
+                return met(super()._new_conn())
+
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        return Pool
+
+    def _encrypted(self) -> type[HTTPSConnectionPool]:
+        met = self._met
+
+        class Connection(HTTPSConnection):
+            response_class = _Answer
+
+            def _new_conn(self) -> socket.socket:
+                return met(super()._new_conn())
+
+        class Pool(HTTPSConnectionPool):
+            ConnectionCls = Connection
+
+        return Pool

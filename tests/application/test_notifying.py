@@ -1,0 +1,450 @@
+"""Notifying: each event at least once on each channel, none held up by another, and a restart at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.locks import channel_locks_for
+from promoter.application import notify
+from promoter.application.letters import put_all_back, put_back, send_test
+from promoter.application.notify import Notifier, Rooms, Terms
+from promoter.application.ports.outbox import Outbox
+from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.dispatches import Dispatch, State
+from promoter.domain.events import ALIAS_TYPES, Event, Teller, Type
+from promoter.domain.faults import OutsideError, Refused, Unavailable
+from tests.application.fakes import START, FakeClock, FreeLocks
+
+DAY = timedelta(hours=24)
+STEADY = Terms(patience=DAY, spread=lambda: 1.0)
+
+
+@dataclass
+class Mailbox:
+    """A channel that keeps what arrives. `on` is called before, and may raise."""
+
+    name: str = "ci"
+    wants: frozenset[Type] = frozenset({Type.CHANGED})
+    came: list[Event] = field(default_factory=list)
+    on: Callable[[Event], None] = lambda _event: None
+
+    def send(self, event: Event) -> None:
+        """As the port says."""
+        self.on(event)
+        self.came.append(event)
+
+    @property
+    def entries(self) -> list[int]:
+        """What arrived, by number."""
+        return [each.entry for each in self.came]
+
+    def down(self, *, to: Sequence[int] | None = None, error: OutsideError | None = None) -> None:
+        """Take nothing any more, or none of these entries."""
+
+        def refuse(event: Event) -> None:
+            if to is None or event.entry in to:
+                raise error or Unavailable("ci", "status 503")
+
+        self.on = refuse
+
+    def up(self) -> None:
+        """Take everything again."""
+        self.on = lambda _event: None
+
+
+class Desk:
+    """A notifier on a real ledger, with a clock of its own."""
+
+    def __init__(self, ledger: SqlLedger, *boxes: Mailbox, terms: Terms = STEADY) -> None:
+        """Nothing is begun yet."""
+        self.ledger, self.boxes, self.time, self.terms = ledger, boxes, FakeClock(), terms
+        self.locks = FreeLocks()
+        self.start()
+
+    def start(self, outbox: Outbox | None = None) -> None:
+        """As after a restart."""
+        self.notifier = Notifier(self.boxes, Rooms(outbox or self.ledger.outbox, self.locks, self.time), self.terms)
+
+    def move(self, count: int = 1) -> list[int]:
+        """Somebody moves an alias so often; the numbers of the records."""
+        record = NewRecord(self.time.now(), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
+        self.ledger.observe([record] * count)
+        last = self.ledger.head().entry
+        return list(range(last - count + 1, last + 1))
+
+    def run(self, name: str = "ci") -> float:
+        """One round."""
+        return self.notifier.run(name, "test")
+
+    def go_on(self, rounds: int = 100) -> None:
+        """Let time pass from round to round, as the queue does."""
+        for _ in range(rounds):
+            self.time.pass_time(seconds=self.run())
+
+    def states(self) -> list[str]:
+        """What the rows of the channel say, in order."""
+        return [each.state.value for each in self.ledger.outbox.rows("ci", 0)]
+
+
+@pytest.fixture
+def box() -> Mailbox:
+    """It takes everything."""
+    return Mailbox()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, box: Mailbox) -> Iterator[Desk]:
+    """One channel, which has begun."""
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
+    made = Desk(ledger, box)
+    made.notifier.begin()
+    yield made
+    ledger.dispose()
+
+
+def test_a_channel_is_told_of_what_comes_after_it(desk: Desk, box: Mailbox) -> None:
+    """In order, once each, whatever was before it began."""
+    news = desk.move(3)
+    assert desk.run() == notify.TICK
+    assert (box.entries, desk.states()) == (news, ["started", *["delivered"] * 3])
+    desk.boxes = (*desk.boxes, Mailbox("late"))
+    desk.start()
+    desk.notifier.begin()
+    later = desk.move()
+    desk.run("late")
+    desk.run()
+    assert (desk.boxes[1].entries, box.entries) == (later, news + later)
+    assert desk.locks.taken[-2:] == ["late", "ci"]
+
+
+def test_a_restart_tells_nothing_twice_and_leaves_nothing_out(desk: Desk, box: Mailbox) -> None:
+    """What is delivered is remembered, what waits too, and what came meanwhile is found."""
+    first = desk.move(2)
+    desk.run()
+    box.down()
+    second = desk.move()
+    desk.run()
+    desk.start()
+    third = desk.move()
+    box.up()
+    desk.time.pass_time(seconds=10)
+    desk.run()
+    assert sorted(box.entries) == first + second + third
+    assert desk.states() == ["started", "delivered", "delivered", "waiting", "delivered", "delivered"]
+
+
+def test_one_that_waits_holds_nothing_up(desk: Desk, box: Mailbox) -> None:
+    """The rest arrives in the same round; the one is tried again with pauses that grow, and arrives in the end."""
+    bad, *good = desk.move(5)
+    box.down(to=[bad], error=Refused("ci", "status 400"))
+    assert desk.run() == 1.0
+    assert box.entries == good
+    delays: list[float] = []
+    for _ in range(4):
+        desk.time.pass_time(seconds=1 if not delays else delays[-1])
+        delays.append(desk.run())
+    assert delays == [2.0, 4.0, 5.0, 3.0]  # never longer than a tick, so that others are told in time
+    box.up()
+    desk.go_on(10)
+    assert box.entries == [*good, bad]
+
+
+def test_what_never_arrives_is_dead_and_can_be_put_back(desk: Desk, box: Mailbox) -> None:
+    """After a day; once it is put back it is tried at once, and for as long as a new one."""
+    (number,) = desk.move()
+    box.down()
+    began = desk.time.now()
+    while desk.notifier.counts["ci", State.DEAD] == 0:
+        desk.run()
+        waiting = [each.due for each in desk.ledger.outbox.letters() if each.due]
+        desk.time.at = max([desk.time.at, *waiting])
+    assert DAY <= desk.time.now() - began <= DAY + timedelta(hours=2)
+    (letter,) = desk.ledger.outbox.letters(dead=True)
+    event = f"{desk.ledger.outbox.ledger()}/{number}/changed"
+    assert (letter.entry, letter.detail, letter.event) == (number, "status 503", event)
+    assert len(desk.states()) < 45
+    box.up()
+    desk.go_on(20)
+    assert box.came == [], "given up is given up"
+    assert [each.state for each in put_back(desk.ledger.outbox, desk.time, letter.id)] == [State.AGAIN]
+    assert desk.notifier.counts == {("ci", State.WAITING): 1, ("ci", State.DEAD): 0}
+    desk.run()
+    assert box.entries == [number]
+    with pytest.raises(Refused, match="has reached ci by now"):
+        put_back(desk.ledger.outbox, desk.time, letter.id)
+    with pytest.raises(Refused, match="no event with the number 4711"):
+        put_back(desk.ledger.outbox, desk.time, 4711)
+
+
+def test_what_is_put_back_while_something_is_sent_is_not_missed(desk: Desk, box: Mailbox) -> None:
+    """Its row lies before the one of what was sent just then."""
+    desk.terms = replace(STEADY, patience=timedelta(0))
+    desk.start()
+    box.down()
+    (old,) = desk.move()
+    desk.run()
+    (letter,) = desk.ledger.outbox.letters(dead=True)
+    (new,) = desk.move()
+
+    def meanwhile(event: Event) -> None:
+        if event.entry == new:
+            put_back(desk.ledger.outbox, desk.time, letter.id)
+
+    box.on = meanwhile
+    desk.go_on(3)
+    assert box.entries == [new, old]
+
+
+def test_all_that_is_dead_is_put_back(desk: Desk, box: Mailbox) -> None:
+    """Of one channel, or of all; what waits stays as it is."""
+    desk.terms = replace(STEADY, patience=timedelta(0))
+    desk.start()
+    box.down()
+    news = desk.move(3)
+    desk.run()
+    assert desk.states() == ["started", "dead", "dead", "dead"]
+    assert put_all_back(desk.ledger.outbox, desk.time, "mail") == []
+    assert len(put_all_back(desk.ledger.outbox, desk.time)) == 3
+    assert put_all_back(desk.ledger.outbox, desk.time) == []
+    box.up()
+    desk.run()
+    assert box.entries == news
+
+
+def test_a_channel_gets_the_types_that_it_wants(tmp_path: Path) -> None:
+    """Both events of an entry where it wants both, in one record; nothing of what it does not want."""
+    every, drift, blocked = (
+        Mailbox("ci", frozenset(ALIAS_TYPES)),
+        Mailbox("drift", frozenset({Type.DRIFTED})),
+        Mailbox("blocked", frozenset({Type.BLOCKED})),
+    )
+    desk = Desk(SqlLedger.open(f"sqlite:///{tmp_path / 'p.db'}"), every, drift, blocked)
+    desk.notifier.begin()
+    desk.move()
+    for box in desk.boxes:
+        desk.run(box.name)
+    assert [[each.type.word for each in box.came] for box in desk.boxes] == [["changed", "drifted"], ["drifted"], []]
+    desk.ledger.dispose()
+
+
+def test_a_channel_without_news_remembers_how_far_it_is(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a start does not read all that was not for it."""
+    monkeypatch.setattr(notify, "STRIDE", 10)
+    box.wants = frozenset({Type.BLOCKED})
+    desk.move(8)
+    desk.run()
+    assert desk.states() == ["started"]
+    last = desk.move()[-1]
+    desk.run()
+    assert desk.states() == ["started", "passed"]
+    assert desk.ledger.outbox.standing("ci").entry == last
+
+
+def test_memory_is_bounded(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too much waits, the rest waits in the ledger, and is told later."""
+    monkeypatch.setattr(notify, "MOST", 5)
+    monkeypatch.setattr(notify, "PAGE", 2)
+    box.down()
+    news = desk.move(20)
+    desk.run()
+    assert desk.ledger.outbox.counts() == {("ci", "waiting"): 6}
+    box.up()
+    desk.go_on(20)
+    assert sorted(box.entries) == news
+
+
+class Crash(BaseException):
+    """The program is gone."""
+
+
+@dataclass
+class Mortal:
+    """An outbox that is that of the ledger, but for the `nth` call of one method: the program dies before or after it."""
+
+    own: Outbox
+    call: str
+    nth: int
+    after: bool
+
+    def __getattr__(self, name: str) -> object:
+        """The ledger's own."""
+        found = getattr(self.own, name)
+        if name != self.call:
+            return found
+
+        def deadly(*args: object) -> object:
+            self.nth -= 1
+            if self.nth:
+                return found(*args)
+            if self.after:
+                found(*args)
+            raise Crash
+
+        return deadly
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", range(1, 4))
+@pytest.mark.parametrize("call", ["begin", "standing", "rows", "happened", "keep"])
+def test_a_crash_at_any_call_loses_nothing(desk: Desk, box: Mailbox, call: str, nth: int, *, after: bool) -> None:
+    """Each event arrives; at most what was under way arrives twice, with the same id."""
+    box.wants = frozenset(ALIAS_TYPES)
+    news = desk.move(4)
+    desk.start(Mortal(desk.ledger.outbox, call, nth, after))  # type: ignore[arg-type]
+    try:
+        desk.go_on(5)
+    except Crash:
+        pass
+    else:
+        assert call in ("begin", "standing")
+    desk.start()
+    desk.go_on(5)
+    ids = [each.id for each in box.came]
+    assert sorted({each.entry for each in box.came}) == news
+    assert len(set(ids)) == 2 * len(news)
+    assert len(ids) - len(set(ids)) in (0, 2)
+    assert (len(ids) > len(set(ids))) == (call == "keep" and not after)
+
+
+class Full(FreeLocks):
+    """Locks on a disk that is full."""
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """As the port says."""
+        if key:
+            raise Unavailable("ledger", "disk full")
+        yield
+
+
+def test_a_ledger_that_cannot_be_had_is_asked_again(desk: Desk, box: Mailbox) -> None:
+    """With pauses that grow; nothing is lost, and nothing raised."""
+    news = desk.move(2)
+    desk.locks = Full()
+    desk.start()
+    assert [desk.run() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert box.came == []
+    desk.locks = FreeLocks()
+    desk.start()
+    desk.run()
+    assert box.entries == news
+
+
+def test_an_unforeseen_mistake_concerns_one_event(desk: Desk, box: Mailbox) -> None:
+    """The others arrive; the one waits, and its reason tells no secret."""
+    bad, good = desk.move(2)
+
+    def mistake(event: Event) -> None:
+        if event.entry == bad:
+            raise TypeError("hunter2")
+
+    box.on = mistake
+    desk.run()
+    assert box.entries == [good]
+    (letter,) = desk.ledger.outbox.letters()
+    assert letter.detail == "unforeseen: TypeError, see the log"
+
+
+def test_one_replica_at_a_time(desk: Desk, box: Mailbox, tmp_path: Path) -> None:
+    """The other one comes by again, and knows then what was done; a channel keeps no model waiting."""
+    locks = channel_locks_for(f"sqlite:///{tmp_path / 'promoter.db'}")
+    rooms = Rooms(desk.ledger.outbox, locks, desk.time)
+    one, other = (Notifier(desk.boxes, rooms, STEADY) for _ in range(2))
+    first = desk.move()
+    assert other.run("ci", "test") == notify.TICK
+    box.on = lambda _event: box.came.clear() if other.run("ci", "test") else None
+    with pytest.raises(RuntimeError, match="holds 'ci' already"), locks.hold("ci"):
+        one.run("ci", "test")
+    box.up()
+    second = desk.move()
+    one.run("ci", "test")
+    other.run("ci", "test")
+    assert box.entries == first + second
+
+
+def test_whoever_records_wakes_every_channel(desk: Desk) -> None:
+    """At once, through the ledger itself."""
+    woken: list[tuple[str, str]] = []
+    desk.notifier.put = lambda *asked: woken.append(asked)
+    desk.move()
+    assert woken == [("ci", "recorded")]
+
+
+def test_a_stop_ends_a_round_after_what_is_being_sent(desk: Desk, box: Mailbox) -> None:
+    """What is left is sent after the next start."""
+    news = desk.move(3)
+    box.on = lambda _event: desk.notifier.stop()
+    assert desk.run() == notify.TICK
+    assert box.entries == news[:1]
+    box.up()
+    desk.start()
+    desk.run()
+    assert box.entries == news
+
+
+def test_news_are_looked_for_between_retries(desk: Desk, box: Mailbox) -> None:
+    """A receiver that takes long for each of many old ones does not hold up what is new."""
+    old = desk.move(6)
+    box.down()
+    desk.run()
+    order: list[int] = []
+
+    def slow(event: Event) -> None:
+        order.append(event.entry)
+        desk.time.pass_time(seconds=4)
+        if len(order) == 1:
+            order.extend(-number for number in desk.move())
+
+    box.on = slow
+    desk.time.pass_time(seconds=60)
+    while len(box.came) < 7:
+        desk.time.pass_time(seconds=desk.run())
+    new = -order[1]
+    assert order[2:].index(new) <= 1
+    assert sorted(box.entries) == [*old, new]
+
+
+def test_an_entry_that_is_gone_is_given_up(desk: Desk, box: Mailbox) -> None:
+    """A database that was replaced by another one: its old numbers are nobody's."""
+    desk.ledger.outbox.keep([Dispatch("ci", State.WAITING, START, 4_000, "other/4000/changed", due=START)])
+    desk.run()
+    (letter,) = desk.ledger.outbox.letters(dead=True)
+    assert (letter.detail, box.came) == ("the ledger has no such entry", [])
+
+
+def test_a_test_goes_to_the_channel_that_is_named(desk: Desk, box: Mailbox) -> None:
+    """At once, whatever it wants, and without a row; a name that no channel has is refused with those that there are."""
+    event = send_test(desk.boxes, "ci", Teller("led"), desk.time)
+    assert box.came == [event]
+    assert desk.states() == ["started"]
+    with pytest.raises(Refused, match="no channel is called mail") as caught:
+        send_test(desk.boxes, "mail", Teller("led"), desk.time)
+    assert caught.value.fix == "the settings name: ci"
+
+
+def test_nothing_is_asked_of_the_ledger_without_a_channel(tmp_path: Path) -> None:
+    """Nor counted."""
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'p.db'}")
+    desk = Desk(ledger)
+    desk.notifier.begin()
+    assert (desk.notifier.names, desk.notifier.counts) == ((), {})
+    ledger.dispose()
+
+
+def test_what_others_did_is_known_before_a_round(desk: Desk, box: Mailbox) -> None:
+    """Another replica delivered what waits here: it is not sent again."""
+    box.down()
+    desk.move(2)
+    desk.run()
+    waiting: Iterable[Dispatch] = desk.ledger.outbox.letters()
+    desk.ledger.outbox.keep(replace(each, state=State.DELIVERED) for each in waiting)
+    box.up()
+    desk.go_on(5)
+    assert box.came == []

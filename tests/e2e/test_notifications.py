@@ -1,0 +1,97 @@
+"""Notifications of real programs: killed between sending and recording, and a daemon that tells of what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.domain.audit import Kind, NewRecord
+from tests.adapters.receiving import Server, plain, serving
+from tests.e2e.stage import Daemon, Stage, until
+
+MOVE = NewRecord(datetime(2026, 11, 23, tzinfo=UTC), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
+
+
+def channels(server: Server, *events: str) -> str:
+    """PROMOTER_NOTIFICATIONS for one channel."""
+    secret = {"secret": "hunter2", "networks": ["127.0.0.1/32"]}
+    return json.dumps([{"name": "ci", "url": server.url, "events": events, **secret}])
+
+
+def notifier(folder: Path, url: str, server: Server, *words: str) -> int:
+    """Run one round in a process of its own; its exit code."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("PROMOTER_", "MLFLOW_"))}
+    environment |= {"PROMOTER_DATABASE_URL": url, "PROMOTER_NOTIFICATIONS": channels(server, "changed")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "tests.e2e.killed_notifier", *words]
+    return subprocess.run(command, env=environment, cwd=folder, check=False, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_around_the_record_of_what_was_sent(ledger: SqlLedger, database_url: str, tmp_path: Path, when: str) -> None:
+    """What was sent and not recorded is sent again with the same id; nothing is left out."""
+    ledger.outbox.begin("ci", MOVE.at)
+    ledger.observe([MOVE] * 3)
+    with serving() as server:
+        assert notifier(tmp_path, database_url, server, when) == -signal.SIGKILL
+        assert len(server.came) == 1
+        assert notifier(tmp_path, database_url, server) == 0
+        assert notifier(tmp_path, database_url, server) == 0
+        told = Counter(each.headers["webhook-id"] for each in server.came)
+    first, *rest = sorted(told)
+    assert (told[first], [told[each] for each in rest]) == (2 if when == "before" else 1, [1, 1])
+    assert [each.state.value for each in ledger.outbox.rows("ci", 1)] == ["delivered"] * 3
+
+
+def told(server: Server) -> list[tuple[str, str, int]]:
+    """Type, subject and version of what came, in the order of the ledger, once each."""
+    events = {each.headers["webhook-id"]: json.loads(each.body) for each in server.came}
+    ordered = sorted(events.values(), key=lambda event: str(event["sequence"]))
+    return [
+        (each["type"].rpartition(".")[2], each["subject"], each["data"].get("to", each["data"].get("version")))
+        for each in ordered
+    ]
+
+
+def figures(daemon: Daemon) -> list[str]:
+    """What /metrics says of notifications."""
+    with urlopen(f"{daemon.url}/metrics", timeout=10) as answer:
+        return [line for line in answer.read().decode().splitlines() if line.startswith("promoter_notifications{")]
+
+
+def test_a_daemon_tells_of_what_it_does(stage: Stage, fresh_name: str) -> None:
+    """At once; what cannot be delivered waits through a stop, and arrives after the next start."""
+    for auc in (0.8, 0.9):
+        stage.version(fresh_name, auc)
+    stage.commit(f"{fresh_name}: {{aliases: {{champion: 1}}}}")
+    name = f"{fresh_name}@champion"
+    with serving() as server:
+        settings = {"PROMOTER_NOTIFICATIONS": channels(server), "PROMOTER_URL": "https://promoter.example.org"}
+        daemon = stage.daemon(**settings)
+        stage.until_at(fresh_name, {"champion": 1}, daemon.log)
+        until(lambda: told(server) == [("changed", name, 1)], "the first event arrives", told=daemon.log)
+        assert json.loads(server.came[0].body)["source"] == "https://promoter.example.org"
+        server.say(plain(503))
+        stage.by_hand(fresh_name, "champion", 2)
+        waiting = 'promoter_notifications{channel="ci",state="waiting"} 3.0'
+        until(lambda: waiting in figures(daemon), "three events wait", told=daemon.log)
+        assert daemon.stop() == 0
+        server.came.clear()
+        server.say(plain(204))
+        again = stage.daemon(**settings)
+        expected = [("changed", name, 2), ("drifted", name, 2), ("changed", name, 1)]
+        until(lambda: told(server) == expected, "what waited arrives", told=again.log)
+        until(lambda: not [each for each in figures(again) if not each.endswith(" 0.0")], "nothing waits", told=again.log)
+        assert again.stop() == 0
+        assert "Traceback" not in daemon.log() + again.log()
+        assert "hunter2" not in daemon.log() + again.log()
