@@ -1,11 +1,17 @@
-"""Moments as they are written in files: an ISO 8601 time with its zone."""
+"""Moments: as they are written in files (ISO 8601 with its zone), and as people write them when they ask."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator
+
+from promoter.domain.duration import parse_duration
+
+_AGO = re.compile(r"(\d{1,6}) (second|minute|hour|day|week)s? ago")
+_SHOWN = 60
 
 
 def _moment(value: object) -> object:
@@ -20,3 +26,57 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 def in_utc(moment: datetime) -> str:
     """For people: to the second, in UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """As `parse_moment`. Raises ValueError, in words, also for what is yet to come."""
+    found = parse_moment(text, now)
+    if found >= now:
+        raise ValueError(f"`{text:.{_SHOWN}}` is yet to come")
+    return found
+
+
+def parse_period(begin: str, end: str, now: datetime) -> tuple[datetime, datetime]:
+    """From the one moment, which is past, up to the other. Raises ValueError, in words, where that is no time."""
+    since, until = parse_since(begin, now), parse_moment(end, now)
+    if until <= since:
+        raise ValueError(f"`{begin:.{_SHOWN}}` is not before `{end:.{_SHOWN}}`")
+    return since, until
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Any ISO 8601 that names its zone; a day, by its beginning in UTC; `30d`, `3 days ago`. In UTC.
+
+    Raises ValueError, in words, for anything else.
+    """
+    text = text.strip()
+    if ago := _AGO.fullmatch(text):
+        return now - parse_duration(f"{int(ago[1])}{ago[2][0]}")
+    if text[-1:] in "wdhms" and text[:1].isdigit() and not text.startswith("0") and "-" not in text:
+        return now - parse_duration(text)
+    found = _day(text) or _time(text)
+    if found is None:
+        raise ValueError(
+            f"`{text:.{_SHOWN}}` is no moment: write one like `2026-11-01`, `2026-11-01T08:00:00Z`, `30d` or `3 days ago`"
+        )
+    return found
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if found.tzinfo is None:
+        raise ValueError(f"`{text:.{_SHOWN}}` has no time zone: write `{text:.{_SHOWN}}Z` for UTC")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        return None

@@ -47,7 +47,7 @@ def test_a_capture_is_accepted_within_its_window_only(site: Site, capture: Path)
     site.clock.time = stamped - timedelta(seconds=300)
     again = site.post("/webhooks/mlflow", body, headers)
     assert (again.status, again.json["result"]) == (200, "duplicate" if ours else "not for us")
-    assert site.puts == ([("model:fraud", "webhook:mlflow")] if ours else [])
+    assert site.puts == ([("model:fraud", f"webhook:mlflow:{headers['X-MLflow-Delivery-Id']}")] if ours else [])
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)

@@ -81,7 +81,7 @@ def test_a_push_to_the_watched_branch_is_a_hint(site: Site, forge: str) -> None:
     others = [pushed("refs/heads/feature/main"), pushed("refs/tags/main"), pushed(deleted=True)]
     assert [send(site, forge, told, "push", f"o-{n}").status for n, told in enumerate(others)] == [200] * 3
     assert [send(site, forge, pushed(), "push", "same").status for _ in range(2)] == [202, 200]
-    assert site.puts == [("git", f"webhook:{forge}")]
+    assert site.puts == [("git", f"webhook:{forge}:same")]
 
 
 @pytest.mark.parametrize("forge", FORGES)
@@ -89,7 +89,7 @@ def test_a_pull_request_is_looked_at_by_its_number(site: Site, forge: str) -> No
     """When it is opened, changed or opened again."""
     told = [send(site, forge, pull(forge, action), "pull", action) for action in ACTIONS[forge]]
     assert [each.status for each in told] == [202] * len(ACTIONS[forge])
-    assert set(site.puts) == {("pull:7", f"webhook:{forge}")}
+    assert site.puts == [("pull:7", f"webhook:{forge}:{action}") for action in ACTIONS[forge]]
 
 
 @pytest.mark.parametrize("forge", FORGES)
@@ -97,7 +97,7 @@ def test_a_decided_pull_request_has_git_and_the_others_looked_at(site: Site, for
     """It may have been merged, and what waited for it may go on."""
     for action in CLOSING[forge]:
         assert send(site, forge, pull(forge, action), "pull", action).status == 202
-    assert set(site.puts) == {("git", f"webhook:{forge}"), ("pulls", f"webhook:{forge}")}
+    assert set(site.puts) == {(key, f"webhook:{forge}:{action}") for action in CLOSING[forge] for key in ("git", "pulls")}
 
 
 @pytest.mark.parametrize("forge", FORGES)
@@ -126,7 +126,7 @@ def test_without_a_forge_only_pushes_matter(site: Site, forge: str) -> None:
     site.watch.pulls = None
     assert send(site, forge, pull(forge, ACTIONS[forge][0]), "pull", "a").status == 200
     assert send(site, forge, pull(forge, CLOSING[forge][0]), "pull", "b").status == 202
-    assert site.puts == [("git", f"webhook:{forge}")]
+    assert site.puts == [("git", f"webhook:{forge}:b")]
 
 
 @pytest.mark.parametrize("forge", FORGES)
@@ -138,7 +138,7 @@ def test_a_review_is_a_reason_to_plan_again(site: Site, forge: str) -> None:
         "gitea": (pull("gitea", "reviewed"), "pull_request_approved"),
     }[forge]
     assert send(site, forge, told, kind).status == 202
-    assert site.puts == [("pull:7", f"webhook:{forge}")]
+    assert site.puts == [("pull:7", f"webhook:{forge}:d-1")]
 
 
 WRONG = [[], "push", 7, None, {}, {"ref": None}, {"ref": ["refs/heads/main"]}, {"ref": {"a": 1}}, {"ref": ""}]
@@ -227,7 +227,7 @@ def test_gitlabs_signing_token(make_site: MakeSite) -> None:
         {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": SIGNING_TOKEN},
     ]
     assert [site.post("/webhooks/gitlab", body, dict(each)).status for each in refused] == [401] * len(refused)
-    assert site.puts == [("git", "webhook:gitlab")]
+    assert site.puts == [("git", "webhook:gitlab:msg-1")]
 
 
 def test_a_signing_token_that_is_none(make_site: MakeSite) -> None:

@@ -188,7 +188,7 @@ def test_a_ledger_that_is_gone_makes_the_sender_try_again(site: Site) -> None:
     assert send_github(site, PUSH).status == 503
     hidden.rename(site.file)
     assert send_github(site, PUSH).status == 202
-    assert site.puts == [("git", "webhook:github")]
+    assert site.puts == [("git", "webhook:github:g-1")]
 
 
 # GitHub
@@ -206,7 +206,7 @@ def test_github_is_heard_when_the_watched_branch_is_pushed(site: Site, log_lines
     ]
     statuses = [send_github(site, body, event, f"g-{number}").status for number, (body, event) in enumerate(told)]
     assert statuses == [200, 200, 200, 200, 200, 202]
-    assert site.puts == [("git", "webhook:github")]
+    assert site.puts == [("git", "webhook:github:g-5")]
     assert [line["status"] for line in log_lines()] == statuses
 
 
@@ -223,6 +223,7 @@ def test_github_without_a_delivery_id_is_a_hint_all_the_same(site: Site) -> None
     body = json.dumps(PUSH).encode()
     headers = {key: value for key, value in github_headers(body).items() if key != "X-GitHub-Delivery"}
     assert [site.post("/webhooks/github", body, headers).status for _ in range(2)] == [202, 202]
+    assert site.puts == [("git", "webhook:github")] * 2
 
 
 def test_the_daemons_own_fault_is_500_and_one_line(site: Site, log_lines: ReadLines) -> None:

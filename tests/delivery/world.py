@@ -18,8 +18,7 @@ from promoter.delivery.web.app import Parts, create_app
 from promoter.delivery.web.server import WebServer
 from promoter.domain.faults import OutsideError, Overtaken
 from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import ModelVersion, ObservedModel, Run
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.observed import Checked, Loading, ModelVersion, ObservedModel, Run
 from promoter.settings import Settings
 
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
@@ -103,9 +102,9 @@ class MemoryRegistry:
         found = self.models[model]
         self.models[model] = replace(found, aliases={key: held for key, held in found.aliases.items() if key != alias})
 
-    def readiness(self, model: str, version: int) -> Finding:
+    def readiness(self, model: str, version: int) -> Checked:
         """As in the port."""
-        return Finding(f"{model} v{version} loads", Verdict.PASS, None, "an artifact that loads")
+        return Checked("READY", ("sklearn",), loading=Loading("loaded", f"{model} v{version}"))
 
 
 def _folds(better: int) -> tuple[tuple[int, float], ...]:

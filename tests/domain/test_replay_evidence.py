@@ -22,9 +22,9 @@ from strategies import NOW
 
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.evidence import VersionEvidence
+from promoter.domain.moment import parse_since
 from promoter.domain.replay.memory import Basis, Memory
 from promoter.domain.replay.simulate import simulate
-from promoter.domain.replay.since import parse_since
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Verdict
 

@@ -7,13 +7,19 @@ import typer
 from promoter.delivery.cli import (
     approve,
     audit,
+    checkpoint,
     demo,
     doctor,
     explain,
+    export,
+    history,
     init,
+    notifications,
     plan,
     policy,
+    prune,
     replay,
+    rerun,
     rollback,
     schema,
     serve,
@@ -38,7 +44,12 @@ app.command("explain")(explain.explain)
 app.command("rollback")(rollback.rollback)
 app.command("release")(rollback.release)
 app.command("approve")(approve.approve)
-app.command("history")(audit.history)
+app.command("history")(history.history)
+app.command("state")(history.state)
+audit.app.command("rerun")(rerun.rerun)
+audit.app.command("prune")(prune.prune)
+audit.app.command("export")(export.export)
+audit.app.command("checkpoint")(checkpoint.checkpoint)
 app.add_typer(
     audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
 )
@@ -46,4 +57,5 @@ app.add_typer(policy.app, name="policy", help="The policies: unit tests of what 
 app.command("replay")(replay.replay)
 app.command("serve")(serve.serve)
 app.add_typer(webhooks.app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions.")
+app.add_typer(notifications.app, name="notifications", help="What the daemon tells others: what has not arrived, and a test.")
 app.command("doctor")(doctor.doctor)

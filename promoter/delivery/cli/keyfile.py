@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +20,14 @@ if TYPE_CHECKING:
 
 KEY_FILE = "PROMOTER_APPROVAL_KEY_FILE"
 PASSPHRASE = "PROMOTER_APPROVAL_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable
-_LIMIT = 65_536
-_SHARED = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_key(path: Path) -> Signer:
     """The key in the file; its passphrase is asked for where it has one. Raises `Refused`."""
+    from promoter.adapters.keyfiles import content_of
     from promoter.domain.approvals import PassphraseWrong, Signer
 
-    content = _content(path)
+    content = content_of(path)
     given = os.environ.get(PASSPHRASE)
     try:
         try:
@@ -65,18 +63,3 @@ def make_key(path: Path) -> Signer:
     except OSError as error:
         raise Refused("key", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
     return signer
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise Refused("key", f"{path} is not a file")
-            if found.st_mode & _SHARED:
-                mode = stat.S_IMODE(found.st_mode)
-                raise Refused("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
-            return file.read(_LIMIT)
-    except OSError as error:
-        fix = "`promoter approve --new-key FILE --as NAME` makes one"
-        raise Refused("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None

@@ -14,7 +14,8 @@ from rich.tree import Tree
 from promoter.application.markdown.decision import MARK
 from promoter.application.markdown.plan import change_state, plan_summary
 from promoter.application.markdown.text import version
-from promoter.domain.audit import AuditRecord, Span
+from promoter.domain.audit import AuditRecord
+from promoter.domain.history import Span
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import in_words
 from promoter.domain.verdict import Decision, Finding, Verdict
@@ -140,17 +141,26 @@ def _moment(record: AuditRecord) -> str:
     return f"{record.fact.at:%Y-%m-%d %H:%M:%S}"
 
 
-def spans_table(spans: Iterable[Span]) -> Table:
-    """Who held an alias when, oldest first."""
+def spans_table(spans: Iterable[Span], width: int) -> Table:
+    """Who held an alias when, oldest first: a line each, or several where `width` (in characters) is too little for all."""
+    if width < WIDE:
+        return table(["VERSION", "SPAN"], [(version(span.version), _in_lines(span)) for span in spans])
     return table(
         ["VERSION", "SINCE", "UNTIL", "ACTOR", "REVISION", "REASON"],
-        [
-            (version(s.version), f"{s.since:%Y-%m-%d %H:%M:%S}" if s.since else "unknown",
-             f"{s.until:%Y-%m-%d %H:%M:%S}" if s.until else "now", _who(s.actor), (s.revision or "-")[:10],
-             _why(s.reason, s.review))
-            for s in spans
-        ],
-    )  # fmt: skip
+        [(version(s.version), *_bounds(s), _who(s.actor), (s.revision or "-")[:10], _why(s.reason, s.review)) for s in spans],
+    )
+
+
+def _in_lines(span: Span) -> str:
+    since, until = _bounds(span)
+    commit = f" at {span.revision[:10]}" if span.revision else ""
+    review = f"\n{in_words(span.review)}" if span.review else ""
+    return f"{since} to {until}\n{span.reason or 'no reason given'}, by {_who(span.actor)}{commit}{review}"
+
+
+def _bounds(span: Span) -> tuple[str, str]:
+    since = f"{span.since:%Y-%m-%d %H:%M:%S}" if span.since else "unknown"
+    return since, f"{span.until:%Y-%m-%d %H:%M:%S}" if span.until else "now"
 
 
 def _why(reason: str | None, review: Mapping[str, Any] | None) -> str:

@@ -51,7 +51,7 @@ def replay(
 
 
 def _since(text: str, now: datetime) -> datetime:
-    from promoter.domain.replay.since import parse_since
+    from promoter.domain.moment import parse_since
 
     try:
         return parse_since(text, now)

@@ -56,7 +56,7 @@ def rollback(
     model, alias = split_alias(what)
     lasting = _lasting(lasts)
     built = _world()
-    _tell(Rollback(_rooms(built))(Asked(model, alias, reason, by or _person(), to, now, lasting)), output)
+    _tell(Rollback(_rooms(built))(Asked(model, alias, reason, by or person(), to, now, lasting)), output)
 
 
 def release(
@@ -77,7 +77,7 @@ def release(
 
     model, alias = split_alias(what)
     built = _world()
-    _tell(Release(_rooms(built))(model, alias, by or _person(), reason), output)
+    _tell(Release(_rooms(built))(model, alias, by or person(), reason), output)
 
 
 def _world() -> World:
@@ -95,7 +95,7 @@ def _lasting(text: str) -> timedelta:
         raise typer.BadParameter(f"--for: {error}") from None
 
 
-def _person() -> str:
+def person() -> str:
     """Who runs this: git's `user.name`, else the name of the login."""
     import getpass
     from pathlib import Path

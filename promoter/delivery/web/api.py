@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
+from promoter.application.pages import page
 from promoter.application.ports import Clock, Ledger
 from promoter.application.query import alias_rows, latest_moves
 from promoter.application.survey import ModelView
 from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
-from promoter.domain.audit import RecordFilter
+from promoter.delivery.web.asked import HIGHEST_ID, parsed, whole, word
+from promoter.domain.audit import Kind, Outcome, RecordFilter
+from promoter.domain.moment import parse_moment
+from promoter.domain.verdict import Verdict
 
 SCHEMA = 1
-PAGE_LIMIT = 1_000
-HIGHEST_ID = 2**63 - 1
 
 
 def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, str], None]) -> Blueprint:
@@ -47,7 +50,7 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
 
     @routes.get("/audit")
     def audit() -> Response:
-        return jsonify({"schema": SCHEMA, "records": [record.as_json() for record in ledger.records(_asked())]})
+        return jsonify({"schema": SCHEMA, **page(ledger, _asked(clock.now())).as_json()})
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:
@@ -60,22 +63,34 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, st
     return routes
 
 
-def _asked() -> RecordFilter:
-    after, limit = whole("after", 0, HIGHEST_ID) or None, whole("limit", 100)
-    return RecordFilter(request.args.get("model"), request.args.get("alias"), after=after, limit=limit)
+def _asked(now: datetime) -> RecordFilter:
+    """Which records. Without `before` they are told from the oldest on, behind `after`."""
+    after, before = whole("after", 0, HIGHEST_ID) or None, whole("before", 0, HIGHEST_ID) or None
+    since, until = _moment("since", now), _moment("until", now)
+    if since and until and until <= since:
+        raise BadRequest("`since` is not before `until`")
+    return RecordFilter(
+        request.args.get("model"),
+        request.args.get("alias"),
+        word("kind", Kind),
+        word("outcome", Outcome),
+        actor=request.args.get("actor"),
+        verdict=word("verdict", Verdict),
+        since=since,
+        until=until,
+        after=after,
+        before=before,
+        limit=whole("limit", 100),
+        newest=before is not None and after is None,
+    )
+
+
+def _moment(name: str, now: datetime) -> datetime | None:
+    text = request.args.get(name)
+    return None if text is None else parsed(name, lambda: parse_moment(text, now))
 
 
 def _model(view: ModelView, ledger: Ledger, clock: Clock) -> dict[str, Any]:
     rows = [row.as_json() for row in alias_rows(view, latest_moves(ledger, view), clock.now())]
     newest = view.observed.newest if view.observed else None
     return {"name": view.intent.name, "owners": list(view.intent.owners), "newest_version": newest, "aliases": rows}
-
-
-def whole(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
-    """The query parameter as a whole number, at most `most`. Raises `BadRequest` for anything else."""
-    text = request.args.get(name)
-    if text is None:
-        return otherwise
-    if not (text.isascii() and text.isdigit()) or len(text) > 100:  # noqa: PLR2004  # no need to read more
-        raise BadRequest(f"`{name}` is not a whole number")
-    return min(int(text), most)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from promoter.application.ports import Clock, Ledger
 from promoter.application.watch import Watch
-from promoter.delivery.web import api, health, page, webhooks
+from promoter.delivery.web import api, health, openapi, page, past, webhooks
 from promoter.domain.faults import OutsideError
 from promoter.settings import Settings
 
@@ -29,7 +29,10 @@ FOR_PROGRAMS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 
 @dataclass(frozen=True)
 class Parts:
-    """What the web shows and asks for. `put` asks for a look, `depth` is how many wait."""
+    """What the web shows and asks for. `put` asks for a look, `depth` is how many wait.
+
+    `undelivered` counts the events that have not arrived, by channel and state.
+    """
 
     settings: Settings
     watch: Watch
@@ -37,6 +40,7 @@ class Parts:
     clock: Clock
     put: Callable[[str, str], None]
     depth: Callable[[], int]
+    undelivered: Callable[[], Mapping[tuple[str, str], int]] = dict
 
 
 def create_app(parts: Parts) -> Flask:
@@ -46,8 +50,10 @@ def create_app(parts: Parts) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
     receiver = webhooks.Receiver(parts.settings, parts.ledger, parts.watch, parts.clock, parts.put)
     app.register_blueprint(webhooks.blueprint(receiver))
-    app.register_blueprint(health.blueprint(parts.watch, parts.depth))
+    app.register_blueprint(health.blueprint(parts.watch, parts.depth, parts.undelivered))
     app.register_blueprint(api.blueprint(parts.watch, parts.ledger, parts.clock, parts.put))
+    app.register_blueprint(past.blueprint(parts.ledger, parts.clock))
+    app.register_blueprint(openapi.blueprint())
     app.register_blueprint(page.blueprint(parts.watch, parts.ledger, parts.clock))
 
     @app.after_request

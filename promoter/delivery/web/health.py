@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -12,6 +13,9 @@ from prometheus_client.registry import Collector
 
 from promoter.application.query import alias_rows
 from promoter.application.watch import Watch
+from promoter.domain.faults import OutsideError
+
+Undelivered = Callable[[], Mapping[tuple[str, str], int]]
 
 
 def readiness(watch: Watch) -> tuple[bool, dict[str, Any]]:
@@ -33,9 +37,10 @@ def readiness(watch: Watch) -> tuple[bool, dict[str, Any]]:
 class _Figures(Collector):
     """Read at each scrape, so that they are never stale."""
 
-    def __init__(self, watch: Watch, depth: Callable[[], int]) -> None:
+    def __init__(self, watch: Watch, depth: Callable[[], int], undelivered: Undelivered) -> None:
         self._watch = watch
         self._depth = depth
+        self._undelivered = undelivered
 
     def collect(self) -> Iterable[Metric]:
         views = self._watch.views
@@ -53,13 +58,23 @@ class _Figures(Collector):
         for status, count in sorted(counts.items()):
             states.add_metric([status.replace(" ", "_")], count)
         yield states
+        with contextlib.suppress(OutsideError):  # the other figures are worth having without the ledger
+            yield self._notifications()
+
+    def _notifications(self) -> Metric:
+        undelivered = GaugeMetricFamily(
+            "promoter_notifications", "Events that have not arrived, by channel", labels=["channel", "state"]
+        )
+        for (channel, state), count in sorted(self._undelivered().items()):
+            undelivered.add_metric([channel, state], count)
+        return undelivered
 
 
-def blueprint(watch: Watch, depth: Callable[[], int]) -> Blueprint:
+def blueprint(watch: Watch, depth: Callable[[], int], undelivered: Undelivered = dict) -> Blueprint:
     """`/healthz`, `/readyz`, `/metrics`."""
     routes = Blueprint("health", __name__)
     registry = CollectorRegistry()
-    registry.register(_Figures(watch, depth))
+    registry.register(_Figures(watch, depth, undelivered))
 
     @routes.get("/healthz")
     def healthz() -> Response:

@@ -23,7 +23,7 @@ from promoter.application.query import (
 )
 from promoter.application.survey import ModelView
 from promoter.application.watch import Watch
-from promoter.delivery.web.api import whole
+from promoter.delivery.web.asked import whole
 from promoter.delivery.web.health import readiness
 from promoter.domain.audit import AuditRecord, Kind, RecordFilter
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import structlog
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from promoter.application.ports import Clock, Ledger
-from promoter.application.watch import GIT, MODEL, Watch
+from promoter.application.watch import GIT, MODEL, WEBHOOK, Watch
 from promoter.delivery.web import forge_events, signatures
 from promoter.delivery.web.hints import Hint, Malformed, mapping, text
 from promoter.domain.audit import Delivery
@@ -25,7 +27,37 @@ log = structlog.get_logger(__name__)
 BODY_LIMIT = 1024 * 1024
 Read = Callable[[Any, str, str], Hint]
 """From a payload, its event and the watched branch."""
+Prove = Callable[[Headers, bytes, Settings, datetime], str]
+"""The delivery's id; raises `Unsigned`."""
 MLFLOW_ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A forge: which headers name the event (the first that is there), what proves a delivery, and what reads it."""
+
+    event: tuple[str, ...]
+    prove: Prove
+    read: Read
+
+
+FORGES = {
+    "github": Sender(
+        ("X-GitHub-Event",),
+        lambda headers, body, settings, _now: signatures.github(headers, body, settings.github_webhook_secret),
+        forge_events.github,
+    ),
+    "gitlab": Sender(
+        ("X-Gitlab-Event",),
+        lambda headers, body, settings, now: signatures.gitlab(headers, body, settings.gitlab_webhook_secret, now),
+        forge_events.gitlab,
+    ),
+    "gitea": Sender(
+        ("X-Gitea-Event", "X-Forgejo-Event"),
+        lambda headers, body, settings, _now: signatures.gitea(headers, body, settings.gitea_webhook_secret),
+        forge_events.gitea,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +94,7 @@ class Receiver:
         if not new:
             return self._answer(200, source, "duplicate", hint)
         for key in hint.keys:
-            self.put(key, f"webhook:{source}")
+            self.put(key, WEBHOOK + source + (f":{delivery}" if delivery else ""))
         return self._answer(202, source, "accepted", hint)
 
     def mlflow(self, told: Any) -> Hint:
@@ -107,32 +139,14 @@ def blueprint(receiver: Receiver) -> Blueprint:
             receiver.mlflow,
         )
 
-    @routes.post("/webhooks/github")
-    def github() -> Response:
-        event = request.headers.get("X-GitHub-Event", "")[:100]
+    @routes.post(f"/webhooks/<any({', '.join(FORGES)}):name>")
+    def forge(name: str) -> Response:
+        sender, headers = FORGES[name], request.headers
+        event = next((found for each in sender.event if (found := headers.get(each))), "")[:100]
         return receiver.take(
-            "github",
-            lambda body: signatures.github(request.headers, body, settings.github_webhook_secret),
-            receiver.forge(forge_events.github, event),
-        )
-
-    @routes.post("/webhooks/gitlab")
-    def gitlab() -> Response:
-        event = request.headers.get("X-Gitlab-Event", "")[:100]
-        return receiver.take(
-            "gitlab",
-            lambda body: signatures.gitlab(request.headers, body, settings.gitlab_webhook_secret, receiver.clock.now()),
-            receiver.forge(forge_events.gitlab, event),
-        )
-
-    @routes.post("/webhooks/gitea")
-    def gitea() -> Response:
-        headers = request.headers
-        event = (headers.get("X-Gitea-Event") or headers.get("X-Forgejo-Event", ""))[:100]
-        return receiver.take(
-            "gitea",
-            lambda body: signatures.gitea(request.headers, body, settings.gitea_webhook_secret),
-            receiver.forge(forge_events.gitea, event),
+            name,
+            lambda body: sender.prove(headers, body, settings, receiver.clock.now()),
+            receiver.forge(sender.read, event),
         )
 
     return routes

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from promoter.domain.audit import AuditRecord, Kind, Span, spans
+from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.evidence import Stretch
+from promoter.domain.history import Span, spans
 from promoter.domain.observed import ModelVersion
 from promoter.domain.replay.memory import Basis
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from promoter.domain.duration import in_words
+from promoter.domain.moment import in_utc
 from promoter.domain.replay.memory import Basis
 from promoter.domain.replay.report import ModelReplay, Report
 
@@ -41,6 +42,7 @@ def notes(report: Report) -> list[str]:
         *_on_candidates(report),
         *_on_policies(report),
         *([unreadable] if report.unreadable else []),
+        *_on_retention(report),
         _ALWAYS,
     ]
 
@@ -53,6 +55,12 @@ def _on_the_start(report: Report) -> Iterator[str]:
         yield f"{when} is concluded from who was seen there first, or is there now, for {_names(guessed)}."
     if blind := [each for each in report.models if each.began is None]:
         yield f"The ledger knows no move of {_names(blind)}: past promotions of it cannot be judged."
+
+
+def _on_retention(report: Report) -> Iterator[str]:
+    if report.dropped:
+        what = f"Evidence from before {in_utc(report.dropped.before)} was dropped (retention, entry {report.dropped.entry})"
+        yield f"{what}: what the ledger knew then is judged by what it, or MLflow, says later."
 
 
 def _on_candidates(report: Report) -> Iterator[str]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promoter.domain.audit import Span
+from promoter.domain.history import Span
 from promoter.domain.replay.holding import Holder
 from promoter.domain.replay.memory import Basis, Source
 from promoter.domain.replay.promotions import Past, Promotion
 from promoter.domain.replay.simulate import Judged, Outcome, SimulatedSpan, Simulation
 from promoter.domain.replay.supposing import Lens
+from promoter.domain.retention import Retention
 from promoter.domain.verdict import Decision, Verdict
 
 TURNING_DOWN = (Verdict.FAIL, Verdict.PENDING, Verdict.ERROR)
@@ -83,13 +84,14 @@ class RuleCount:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything. `lenses` are the policies, the one that was asked for first."""
+    """Everything. `lenses` are the policies, the one that was asked for first; `dropped` is what retention has taken."""
 
     since: datetime
     until: datetime
     lenses: tuple[Lens, ...]
     models: tuple[ModelReplay, ...]
     unreadable: int = 0
+    dropped: Retention | None = None
 
     def of(self, lens: Lens) -> Iterator[tuple[ModelReplay, Replayed]]:
         """Every model under one policy."""

@@ -1,0 +1,47 @@
+"""The past over the API, in the shapes of the command line: an alias at a time or between two, and the whole registry."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import BadRequest
+
+from promoter.application.past import alias_at, alias_between, registry_at
+from promoter.application.ports import Clock, Ledger
+from promoter.application.query import history
+from promoter.delivery.web.api import SCHEMA
+from promoter.delivery.web.asked import parsed
+from promoter.domain.moment import parse_period, parse_since
+
+
+def blueprint(ledger: Ledger, clock: Clock) -> Blueprint:
+    """`/api/v1/history/...` and `/api/v1/state`."""
+    routes = Blueprint("past", __name__, url_prefix="/api/v1")
+
+    @routes.get("/history/<name>/<alias>")
+    def of_alias(name: str, alias: str) -> Response:
+        now, at, begin, end = clock.now(), *(request.args.get(each) for each in ("at", "from", "to"))
+        if at is not None and (begin is not None or end is not None):
+            raise BadRequest("`at` goes without `from` and `to`")
+        if (begin is None) != (end is None):
+            raise BadRequest("`from` goes with `to`")
+        if at is not None:
+            moment = parsed("at", lambda: parse_since(at, now))
+            return jsonify({"schema": SCHEMA, **alias_at(ledger, name, alias, moment, now).as_json()})
+        if begin is not None and end is not None:
+            since, until = parsed("from` and `to", lambda: parse_period(begin, end, now))
+            return jsonify({"schema": SCHEMA, **alias_between(ledger, name, alias, since, until, now).as_json()})
+        spans = [span.as_json() for span in history(ledger, name, alias)]
+        return jsonify({"schema": SCHEMA, "model": name, "alias": alias, "spans": spans})
+
+    @routes.get("/state")
+    def of_registry() -> Response:
+        now, at, model = clock.now(), request.args.get("at"), request.args.get("model")
+        if at is None:
+            raise BadRequest("`at` is missing: a time, such as `2026-10-03T14:05Z`")
+        moment: datetime = parsed("at", lambda: parse_since(at, now))
+        found = registry_at(ledger, moment, now, None if model is None else [model])
+        return jsonify({"schema": SCHEMA, **found.as_json()})
+
+    return routes
