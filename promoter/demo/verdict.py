@@ -38,6 +38,7 @@ def checks(observer: Observer) -> Iterator[Check]:
     yield _safely("ledger = registry", lambda: _ledger_and_registry(observer, records))
     yield _safely("intents closed", lambda: _intents(records))
     yield _safely("nothing to do", lambda: _plan(observer, clone.folder))
+    yield _safely("decisions again", lambda: _decisions(observer, clone.folder))
     yield _safely("champion predicts", lambda: _champion(observer))
 
 
@@ -74,6 +75,11 @@ def _intents(records: list[dict[str, Any]]) -> tuple[bool, str]:
 def _plan(observer: Observer, folder: Path) -> tuple[bool, str]:
     said = observer.system.promoter("plan", cwd=folder, codes=(0, 2, 3))
     return said.code == 0, f"promoter plan: {said.output.strip().splitlines()[-1]} Exit code {said.code}."
+
+
+def _decisions(observer: Observer, folder: Path) -> tuple[bool, str]:
+    said = observer.system.promoter("audit", "rerun", "--all", cwd=folder, codes=(0, 1))
+    return said.code == 0, f"promoter audit rerun --all: {said.output.strip().splitlines()[-1]}"
 
 
 def _champion(observer: Observer) -> tuple[bool, str]:

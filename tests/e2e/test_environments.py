@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from promoter.demo.servers.mlflow import MlflowServer
+from tests.e2e.reruns import made_again
 from tests.e2e.stage import Stage, until
 from tests.seeding import make_version
 
@@ -51,3 +52,4 @@ def test_what_staging_serves_comes_to_production(
     assert tags["promoter.source.version"] == "2"
     assert stage.moves(fresh_name, "champion") == [(None, 1), (1, 3)]
     assert second.stop() == 0
+    assert made_again(stage.database).keys() == {"gate", "copy"}

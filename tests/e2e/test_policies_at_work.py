@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from promoter.bootstrap import World
+from tests.e2e.reruns import made_again
 from tests.e2e.stage import Stage, converge
 from tests.seeding import make_version
 
@@ -45,6 +46,7 @@ def test_a_commit_goes_past_a_freeze(stage: Stage, fresh_name: str) -> None:
     assert stage.aliases(fresh_name) == {"champion": 2}
     fact = stage.records(fresh_name, "champion")[-1].fact
     assert (fact.verdict, fact.reason) == ("pass", "Promote v2; freeze overridden: losses of 40,000 a day")
+    assert made_again(stage.database).keys() == {"gate"}
 
 
 def test_a_broken_guard_rolls_back_by_a_commit(stage: Stage, fresh_name: str) -> None:
@@ -78,6 +80,7 @@ def test_a_broken_guard_rolls_back_by_a_commit(stage: Stage, fresh_name: str) ->
     head = stage.head()
     converge(world(stage))
     assert (stage.aliases(fresh_name), stage.head()) == ({"champion": 1}, head)
+    assert made_again(stage.database).keys() == {"gate", "candidate", "guard", "readiness"}
 
 
 def test_a_copy_brings_no_approval(stage: Stage, fresh_name: str) -> None:
@@ -94,3 +97,4 @@ def test_a_copy_brings_no_approval(stage: Stage, fresh_name: str) -> None:
     stage.client.set_model_version_tag(target, "1", "approved_by", "risk")
     converge(world(stage))
     assert stage.aliases(target) == {"champion": 1}
+    assert made_again(stage.database).keys() == {"gate"}

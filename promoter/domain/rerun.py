@@ -1,0 +1,123 @@
+"""Rerun: a recorded decision is made again from what the ledger kept of it, and must come out the same in every field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+from promoter.domain.audit import RecordedDecision
+from promoter.domain.chain import canonical
+from promoter.domain.evaluate import evaluate, readied
+from promoter.domain.evidence import Evidence
+from promoter.domain.policy import Policy
+from promoter.domain.rotation import ranked
+from promoter.domain.verdict import Decision, Purpose
+
+SHOWN = 100
+"""How many differences are told of one decision at most."""
+
+
+class Ending(StrEnum):
+    """How a rerun ended.
+
+    SAME: the tree is the recorded one. DIFFERENT: it is not. DROPPED: retention has dropped its evidence since. OLDER: it was
+    recorded before Promoter kept all that a rerun takes. BROKEN: what it stood on is missing, altered, or cannot be read.
+    """
+
+    SAME = "same"
+    DIFFERENT = "different"
+    DROPPED = "dropped"
+    OLDER = "older"
+    BROKEN = "broken"
+
+    @property
+    def alarming(self) -> bool:
+        """Whether something is wrong with the ledger, or with how this version of Promoter decides."""
+        return self in (Ending.DIFFERENT, Ending.BROKEN)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field of the tree: what was recorded, and what comes out now, as JSON; None where the field is not there."""
+
+    field: str
+    recorded: str | None
+    now: str | None
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What came of it. `decision` is None where it could not be made again: `why` says it."""
+
+    recorded: RecordedDecision
+    ending: Ending
+    decision: Decision | None = None
+    differences: tuple[Difference, ...] = ()
+    why: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of `audit rerun --format json`."""
+        recorded, tree = self.recorded, self.recorded.tree
+        return {
+            "decision": recorded.id,
+            "at": recorded.at.isoformat(),
+            **{key: tree.get(key) for key in ("model", "alias", "version", "policy", "policy_digest", "verdict")},
+            "purpose": recorded.purpose,
+            "approvers": recorded.approvers,
+            "evidence": recorded.evidence_digest,
+            "revision": recorded.revision,
+            "trigger": recorded.trigger,
+            "tool": recorded.tool,
+            "ending": self.ending.value,
+            "why": self.why or None,
+            "differences": [vars(each) for each in self.differences],
+            "tree": self.decision.as_json() if self.decision else None,
+        }
+
+
+def again(recorded: RecordedDecision, policy: Policy | None, evidence: Evidence) -> Decision:
+    """The decision, made anew on that evidence, at its moment. Raises ValueError where the policy cannot have made it."""
+    tree, purpose = recorded.tree, Purpose(recorded.purpose or "")
+    model, alias = str(tree["model"]), tree["alias"]
+    if purpose is Purpose.READINESS:
+        return readied(model, alias, evidence)
+    asked = policy.guarding if policy and purpose is Purpose.GUARD else policy
+    if asked is None:
+        raise ValueError("the policy has no guards" if policy else "no policy is known")
+    decision = evaluate(asked, model, alias, evidence)
+    return ranked(asked, decision) if purpose is Purpose.CANDIDATE else decision
+
+
+def differences(recorded: Mapping[str, Any], decision: Decision) -> tuple[Difference, ...]:
+    """Where the tree differs from the recorded one, in its order. Both are told as the ledger tells them."""
+    now = json.loads(canonical(decision.as_json()))
+    return tuple(islice(_differences("", dict(recorded), now), SHOWN))
+
+
+def _differences(where: str, recorded: Any, now: Any) -> Iterator[Difference]:
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*recorded, *now]):
+            yield from _differences(f"{where}.{key}".lstrip("."), recorded.get(key, _ABSENT), now.get(key, _ABSENT))
+    elif isinstance(recorded, list) and isinstance(now, list):
+        for index in range(max(len(recorded), len(now))):
+            yield from _differences(f"{where}[{index + 1}]", _at(recorded, index), _at(now, index))
+    elif _told(recorded) != _told(now):
+        yield Difference(where, _told(recorded), _told(now))
+
+
+_ABSENT = object()
+
+
+def _at(found: Sequence[Any], index: int) -> Any:
+    return found[index] if index < len(found) else _ABSENT
+
+
+def _told(value: Any) -> str | None:
+    """As canonical JSON, in which 1 and 1.0 are one number, and `true` is none."""
+    if value is _ABSENT:
+        return None
+    return json.dumps(json.loads(canonical({"value": value}))["value"], ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,22 @@
+"""After a story: every decision that its ledger has is made again from the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from promoter.adapters.documents import YamlDocuments
+from promoter.adapters.ledger import SqlLedger
+from promoter.application.rerun import Rerunner
+from promoter.domain.rerun import Ending
+
+
+def made_again(database_url: str) -> Counter[str]:
+    """How many there are of each purpose. Fails where one comes out otherwise than it was recorded."""
+    ledger = SqlLedger.open(database_url, read_only=True)
+    try:
+        found = list(Rerunner(ledger, YamlDocuments()).all())
+    finally:
+        ledger.dispose()
+    others = [each.as_json() for each in found if each.ending is not Ending.SAME]
+    assert not others
+    return Counter(str(each.recorded.purpose) for each in found)
