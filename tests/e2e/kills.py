@@ -1,0 +1,110 @@
+"""`kill -9` at random moments, again and again: of a daemon that has its hands full. Then everything is counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from promoter.domain.audit import Kind, Outcome
+from tests.e2e.kill_checks import broken_links, differences, events_of, kept_by, outcomes, records_of, strangers, told_by_mlflow
+from tests.e2e.kill_stream import BY_HAND
+from tests.e2e.killing import CHANNEL, Killing, Surroundings, Terms, told_by
+from tests.e2e.postboxes import MLFLOW, STANDARD, Postbox
+from tests.e2e.stage import SECRET, Stage
+from tests.e2e.warm import Warm
+
+REFUSED = 0.05
+"""The share of events that their receiver cannot take at first."""
+SLOW = 0.3
+"""Seconds that it takes to answer, at most: events pile up, and some arrive of which nobody hears that they did."""
+
+
+@dataclass
+class Figures:
+    """What came of it. `violations` is empty where all held."""
+
+    terms: Terms
+    database: str
+    counts: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        told = {"schema": 1, "database": self.database, "kills": self.terms.kills, "seed": self.terms.seed}
+        return told | {"counts": self.counts, "violations": self.violations, "seconds": round(self.seconds, 1)}
+
+    def table(self) -> str:
+        """For people."""
+        rows = {"kill -9": self.terms.kills, **self.counts, "violations": len(self.violations)}
+        lines = [f"  {name:<62}{count:>8}" for name, count in rows.items()]
+        head = f"kill -9 of a daemon at work, ledger in {self.database}, seed {self.terms.seed}"
+        return "\n".join([head, *lines, f"  {'seconds':<62}{self.seconds:>8.1f}", *(f"  ! {each}" for each in self.violations)])
+
+
+def kills(terms: Terms, stage: Stage, tell: Callable[[int], None] = lambda _: None) -> Figures:
+    """Go through with it, on a stage on which nothing has been committed; `tell` is called with the number of each kill."""
+    figures = Figures(terms, stage.database.partition(":")[0].partition("+")[0])
+    begun = time.monotonic()
+    luck = Random(terms.seed + 2)
+    with (
+        Postbox(SECRET, MLFLOW) as webhooks,
+        Postbox(SECRET, STANDARD, lambda: luck.random() < REFUSED, lambda: luck.uniform(0, SLOW)) as events,
+        told_by(stage, webhooks),
+        Warm() as warm,
+    ):
+        killing = Killing(terms, stage, Surroundings(webhooks, events, warm))
+        try:
+            figures.violations += killing.go(tell)
+        finally:
+            for daemon in stage.daemons:
+                daemon.kill()
+        figures.violations += _violations(killing)
+        figures.counts = _counted(killing)
+        killing.ledger.dispose()
+    figures.seconds = time.monotonic() - begun
+    return figures
+
+
+def _violations(killing: Killing) -> Iterator[str]:
+    models = killing.stream.models
+    yield from differences(told_by_mlflow(killing.around.webhooks.letters, models), kept_by(killing.ledger, models))
+    yield from outcomes(killing.ledger, models)
+    yield from broken_links(killing.ledger)
+    yield from strangers(killing.ledger, models, killing.stream.counts[BY_HAND])
+    surplus = killing.around.events.times.keys() - events_of(killing.ledger, CHANNEL)
+    yield from (f"the event {each} is of no entry" for each in sorted(surplus))
+    for box, whose in ((killing.around.webhooks, "MLflow's"), (killing.around.events, "Promoter's")):
+        if box.forged:
+            yield f"{box.forged} of {whose} messages had no right signature"
+
+
+def _counted(killing: Killing) -> dict[str, int]:
+    stream = killing.stream
+    told = told_by_mlflow(killing.around.webhooks.letters, stream.models)
+    records = [each for model in stream.models for each in records_of(killing.ledger, model)]
+    kept = kept_by(killing.ledger, stream.models)
+    subjects = killing.stage.git("log", "--format=%s", killing.stage.remote.branch).splitlines()
+    times = killing.around.events.times
+    by_outcome = Counter(each.fact.outcome for each in records)
+    return dict(sorted(killing.counts.items())) | {
+        "pushes by a person": stream.person.pushes,
+        "pushes that Promoter was ahead of, made again": stream.person.lost,
+        "rotations that Promoter committed": sum(subject.startswith("Rotate") for subject in subjects),
+        **stream.counts,
+        "alias changes by MLflow's webhook": sum(map(len, told.values())),
+        "alias changes in the ledger": sum(map(len, kept.values())),
+        "of these: carried out": by_outcome[Outcome.APPLIED],
+        "of these: found carried out after a kill": by_outcome[Outcome.RECOVERED],
+        "of these: observed, made by others": sum(each.fact.kind is Kind.OBSERVED for each in records),
+        "intents": by_outcome[Outcome.INTENDED],
+        "intents closed as not carried out": by_outcome[Outcome.FAILED],
+        "entries of the chain": killing.ledger.head().entry,
+        "events": len(times),
+        "events that the receiver could not take at first": killing.around.events.refused,
+        "events that arrived more than once": sum(count > 1 for count in times.values()),
+    }
