@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,83 +13,12 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.locks import channel_locks_for
 from promoter.application import notify
 from promoter.application.letters import put_all_back, put_back, send_test
-from promoter.application.notify import Notifier, Rooms, Terms
-from promoter.application.ports.outbox import Outbox
-from promoter.domain.audit import Kind, NewRecord
+from promoter.application.notify import Notifier, Rooms
 from promoter.domain.dispatches import Dispatch, State
 from promoter.domain.events import ALIAS_TYPES, Event, Teller, Type
-from promoter.domain.faults import OutsideError, Refused, Unavailable
-from tests.application.fakes import START, FakeClock, FreeLocks
-
-DAY = timedelta(hours=24)
-STEADY = Terms(patience=DAY, spread=lambda: 1.0)
-
-
-@dataclass
-class Mailbox:
-    """A channel that keeps what arrives. `on` is called before, and may raise."""
-
-    name: str = "ci"
-    wants: frozenset[Type] = frozenset({Type.CHANGED})
-    came: list[Event] = field(default_factory=list)
-    on: Callable[[Event], None] = lambda _event: None
-
-    def send(self, event: Event) -> None:
-        """As the port says."""
-        self.on(event)
-        self.came.append(event)
-
-    @property
-    def entries(self) -> list[int]:
-        """What arrived, by number."""
-        return [each.entry for each in self.came]
-
-    def down(self, *, to: Sequence[int] | None = None, error: OutsideError | None = None) -> None:
-        """Take nothing any more, or none of these entries."""
-
-        def refuse(event: Event) -> None:
-            if to is None or event.entry in to:
-                raise error or Unavailable("ci", "status 503")
-
-        self.on = refuse
-
-    def up(self) -> None:
-        """Take everything again."""
-        self.on = lambda _event: None
-
-
-class Desk:
-    """A notifier on a real ledger, with a clock of its own."""
-
-    def __init__(self, ledger: SqlLedger, *boxes: Mailbox, terms: Terms = STEADY) -> None:
-        """Nothing is begun yet."""
-        self.ledger, self.boxes, self.time, self.terms = ledger, boxes, FakeClock(), terms
-        self.locks = FreeLocks()
-        self.start()
-
-    def start(self, outbox: Outbox | None = None) -> None:
-        """As after a restart."""
-        self.notifier = Notifier(self.boxes, Rooms(outbox or self.ledger.outbox, self.locks, self.time), self.terms)
-
-    def move(self, count: int = 1) -> list[int]:
-        """Somebody moves an alias so often; the numbers of the records."""
-        record = NewRecord(self.time.now(), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
-        self.ledger.observe([record] * count)
-        last = self.ledger.head().entry
-        return list(range(last - count + 1, last + 1))
-
-    def run(self, name: str = "ci") -> float:
-        """One round."""
-        return self.notifier.run(name, "test")
-
-    def go_on(self, rounds: int = 100) -> None:
-        """Let time pass from round to round, as the queue does."""
-        for _ in range(rounds):
-            self.time.pass_time(seconds=self.run())
-
-    def states(self) -> list[str]:
-        """What the rows of the channel say, in order."""
-        return [each.state.value for each in self.ledger.outbox.rows("ci", 0)]
+from promoter.domain.faults import Refused
+from tests.application.desks import DAY, STEADY, Desk, Mailbox, opened
+from tests.application.fakes import START
 
 
 @pytest.fixture
@@ -102,11 +30,7 @@ def box() -> Mailbox:
 @pytest.fixture
 def desk(tmp_path: Path, box: Mailbox) -> Iterator[Desk]:
     """One channel, which has begun."""
-    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
-    made = Desk(ledger, box)
-    made.notifier.begin()
-    yield made
-    ledger.dispose()
+    yield from opened(tmp_path, box)
 
 
 def test_a_channel_is_told_of_what_comes_after_it(desk: Desk, box: Mailbox) -> None:
@@ -258,98 +182,6 @@ def test_memory_is_bounded(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyP
     box.up()
     desk.go_on(20)
     assert sorted(box.entries) == news
-
-
-class Crash(BaseException):
-    """The program is gone."""
-
-
-@dataclass
-class Mortal:
-    """An outbox that is that of the ledger, but for the `nth` call of one method: the program dies before or after it."""
-
-    own: Outbox
-    call: str
-    nth: int
-    after: bool
-
-    def __getattr__(self, name: str) -> object:
-        """The ledger's own."""
-        found = getattr(self.own, name)
-        if name != self.call:
-            return found
-
-        def deadly(*args: object) -> object:
-            self.nth -= 1
-            if self.nth:
-                return found(*args)
-            if self.after:
-                found(*args)
-            raise Crash
-
-        return deadly
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("nth", range(1, 4))
-@pytest.mark.parametrize("call", ["begin", "standing", "rows", "happened", "keep"])
-def test_a_crash_at_any_call_loses_nothing(desk: Desk, box: Mailbox, call: str, nth: int, *, after: bool) -> None:
-    """Each event arrives; at most what was under way arrives twice, with the same id."""
-    box.wants = frozenset(ALIAS_TYPES)
-    news = desk.move(4)
-    desk.start(Mortal(desk.ledger.outbox, call, nth, after))  # type: ignore[arg-type]
-    try:
-        desk.go_on(5)
-    except Crash:
-        pass
-    else:
-        assert call in ("begin", "standing")
-    desk.start()
-    desk.go_on(5)
-    ids = [each.id for each in box.came]
-    assert sorted({each.entry for each in box.came}) == news
-    assert len(set(ids)) == 2 * len(news)
-    assert len(ids) - len(set(ids)) in (0, 2)
-    assert (len(ids) > len(set(ids))) == (call == "keep" and not after)
-
-
-class Full(FreeLocks):
-    """Locks on a disk that is full."""
-
-    @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
-        """As the port says."""
-        if key:
-            raise Unavailable("ledger", "disk full")
-        yield
-
-
-def test_a_ledger_that_cannot_be_had_is_asked_again(desk: Desk, box: Mailbox) -> None:
-    """With pauses that grow; nothing is lost, and nothing raised."""
-    news = desk.move(2)
-    desk.locks = Full()
-    desk.start()
-    assert [desk.run() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert box.came == []
-    desk.locks = FreeLocks()
-    desk.start()
-    desk.run()
-    assert box.entries == news
-
-
-def test_an_unforeseen_mistake_concerns_one_event(desk: Desk, box: Mailbox) -> None:
-    """The others arrive; the one waits, and its reason tells no secret."""
-    bad, good = desk.move(2)
-
-    def mistake(event: Event) -> None:
-        if event.entry == bad:
-            raise TypeError("hunter2")
-
-    box.on = mistake
-    desk.run()
-    assert box.entries == [good]
-    (letter,) = desk.ledger.outbox.letters()
-    assert letter.detail == "unforeseen: TypeError, see the log"
 
 
 def test_one_replica_at_a_time(desk: Desk, box: Mailbox, tmp_path: Path) -> None:
