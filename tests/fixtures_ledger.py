@@ -24,6 +24,7 @@ from promoter.adapters.ledger.stores import store_of
 from promoter.adapters.ledger.upgrade import _migrate
 from promoter.domain.approvals import Signer
 from promoter.domain.audit import Delivery, Kind, NewRecord, Outcome, RevisionState
+from promoter.domain.chain import digest_of
 from promoter.domain.checkpoints import Checkpoint
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.guards import GuardCheck
@@ -146,9 +147,10 @@ def _fill_decisions(ledger: SqlLedger) -> None:
     outer = Finding("all_of", Verdict.PASS, True, "each of them", (inner,), waived=waived)
     other = Finding("tag owner", Verdict.PASS, None, "a tag", waived=waived)
     evidence = Evidence(NOW, VersionEvidence(8, {"owner": "r\u00edsk"}, "run-8", created_at=NOW), model="fraud")
-    basis = Basis("version: 1\nrules: []\n", "version: 1\napprovers: {}\n")
+    policy = "version: 1\nrules: []\n"
+    basis, digest = Basis(policy, "version: 1\napprovers: {}\n"), digest_of(policy.encode())
     gate = Decision(
-        "fraud", "champion", 8, "gates", "d0", Verdict.PASS, (outer, other), NOW, evidence, "audit", basis, gate=True
+        "fraud", "champion", 8, "gates", digest, Verdict.PASS, (outer, other), NOW, evidence, "audit", basis, gate=True
     )
     ledger.decide([replace(gate, purpose=Purpose.GATE)], "r1", "webhook:mlflow:i")
 

@@ -111,7 +111,9 @@ def verify_ledger(
 def report(walk: Walk, texts: Texts, last: Witness | None = None, *, more: Iterable[Problem] = ()) -> Report:
     """The end of a walk. `last`: what an export's last line says; `more`: what else is wrong."""
     walk.end(last)
-    about = [*walk.problems, *texts.problems, *more, *_strangers(walk)]
+    about = [*walk.problems, *texts.problems, *more]
+    if not any(each.wrong is Wrong.CUT for each in about):
+        about += _strangers(walk)
     problems = sorted(about, key=lambda problem: (problem.entry or 0, problem.last or 0))
     foreign = [witness.kind for witness in walk.witnesses.foreign]
     return Report(
@@ -131,7 +133,7 @@ def report(walk: Walk, texts: Texts, last: Witness | None = None, *, more: Itera
 
 def _strangers(walk: Walk) -> list[Problem]:
     """A head that was given is one of this ledger, or this is not the ledger that somebody thinks it is."""
-    if not walk.count:
+    if not walk.count and not walk.start:
         return [
             Problem(Wrong.TRUNCATED, None, "there is no entry at all, not even the first one, which every ledger begins with")
         ]

@@ -21,6 +21,7 @@ GENESIS = "0" * 64
 """In place of the hash that comes before the first entry."""
 EXACT = 2**53 - 1
 """The greatest whole number that JSON's canonical form knows: what is beyond is told as text."""
+_DIGITS = 16
 _KEYED = re.compile(r"[A-Za-z0-9-]+: ")
 TRAILER = "Promoter-Ledger"
 """The trailer of Promoter's own commits that names the ledger, its last entry, and that entry's hash."""
@@ -49,7 +50,8 @@ class Head:
         ledger, _, rest = trailer.strip().partition(" ")
         entry, _, found = rest.partition(" ")
         whole = len(found) == len(GENESIS) and not set(found) - set("0123456789abcdef")
-        return cls(ledger, int(entry), found) if ledger and entry.isascii() and entry.isdigit() and whole else None
+        number = entry.isascii() and entry.isdigit() and len(entry) <= _DIGITS  # of more Python makes no number
+        return cls(ledger, int(entry), found) if ledger and number and whole else None
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ from typing import Any
 
 from promoter.domain.chain import Entry, told
 from promoter.domain.checkpoints import Checkpoint
+from promoter.domain.entries import MARK, MILESTONES
 from promoter.domain.milestones import Event
 from promoter.domain.problems import Problem, Wrong, short
 from promoter.domain.witnesses import Witness, Witnesses
 
 REACH = 10_000
 """How many entries back a checkpoint may vouch: it is made of the head, and few others can get in between."""
-MILESTONES = "milestones"
-MARK = b'"table":"milestones"'
-"""What every milestone has in its bytes."""
 _DIGITS = 24
 
 

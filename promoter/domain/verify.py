@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
 from promoter.domain.chain import GENESIS, Entry, Head
-from promoter.domain.entries import Row, about, read
-from promoter.domain.ledger_facts import MARK, MILESTONES, LedgerFacts
+from promoter.domain.entries import Row, about, in_order, read
+from promoter.domain.ledger_facts import LedgerFacts
 from promoter.domain.numbers import Numbers
 from promoter.domain.problems import Problem, Wrong
 from promoter.domain.witnesses import Witness, Witnesses
+
+_SLOW, _FAST = 8, 512
+"""How many entries are looked at together: few behind a problem, where the next may be near, and then more and more."""
 
 
 class Walk:
@@ -45,6 +47,7 @@ class Walk:
         self._blamed = False
         self._doubt: tuple[int, int, tuple[str, ...]] | None = None
         self._waiting: Sequence[Row] = ()
+        self._pace = _SLOW
 
     @property
     def head(self) -> Head:
@@ -65,28 +68,19 @@ class Walk:
         self._waiting = rows[index:]
 
     def _sound(self, rows: Sequence[Row], index: int) -> int:
-        """Pass by what is in order, has no witness and is no milestone; the index of the first one that is not."""
-        if not self._hashes:
-            return index
-        top, digest = self._top, self._hashes[0]
-        kept, vouched, passed = self._rows, self.witnesses.entries, []
-        for table, number, body, beside in islice(rows, index, None):
-            found = sha256(body).hexdigest()
-            due = top + 1
-            if kept:
-                if beside != found or number != due or table == MILESTONES or f'"table":"{table}"'.encode() not in body:
-                    break
-            elif MARK in body:
-                break
-            if due in vouched or f'"previous":"{digest}"'.encode() not in body or f'"id":{due},'.encode() not in body:
-                break
-            top, digest = due, found
-            passed.append(found)
-        if passed:
-            self.count += len(passed)
-            self._top, self._hashes, self._blamed = top, (digest,), False
-            self.facts.passed(top, passed)
-        return index + len(passed)
+        """Pass by what is in order; the index of the first one that has to be looked at by itself."""
+        while self._hashes and index < len(rows):
+            run = rows[index : index + min(self._pace, self.witnesses.next_behind(self._top) - self._top - 1)]
+            found = in_order(run, self._top, self._hashes[0], rows=self._rows) if run else []
+            if not found:
+                self._pace = _SLOW
+                return index
+            index += len(found)
+            self.count += len(found)
+            self._top, self._hashes, self._blamed = self._top + len(found), (found[-1],), False
+            self.facts.passed(self._top, found)
+            self._pace = min(_FAST, self._pace * 2)
+        return index
 
     def flush(self) -> None:
         """Nothing comes behind what was looked at last."""
@@ -111,7 +105,8 @@ class Walk:
     def _ends(self, last: Witness) -> None:
         """What an export's last line says, against what was there."""
         if last.head.entry == self._top:
-            self.witnesses.heard(last, self._hashes)
+            if self._hashes:  # else it is an export of nothing, behind the last entry
+                self.witnesses.heard(last, self._hashes)
         elif last.head.entry > self._top:
             self._numbers.gap(self._top + 1, last.head.entry + 1)
         elif not any((each.entry or 0) > last.head.entry for each in self.problems):

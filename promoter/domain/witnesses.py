@@ -6,6 +6,8 @@ hash that lies elsewhere finds that: in a commit's trailer, under a signature, i
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -47,11 +49,12 @@ class Witnesses:
                 self._by_entry[witness.head.entry].append(witness)
             else:
                 self.foreign.append(witness)
+        self._sorted = sorted(self._by_entry)
 
-    @property
-    def entries(self) -> Collection[int]:
-        """Those that somebody vouches for."""
-        return self._by_entry.keys()
+    def next_behind(self, entry: int) -> int:
+        """The next entry that somebody vouches for; one that is never reached where there is none."""
+        place = bisect_right(self._sorted, entry)
+        return self._sorted[place] if place < len(self._sorted) else sys.maxsize
 
     def __contains__(self, entry: int) -> bool:
         """Whether anybody vouches for that entry."""

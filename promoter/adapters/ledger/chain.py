@@ -12,7 +12,7 @@ from promoter.domain.chain import Entry, Head, after, seal
 from promoter.domain.entries import Row
 
 _BATCH = 1_000
-_PAGE = 2_000
+_PAGE = 512
 _LASTS = " UNION ALL ".join(
     f"SELECT id, hash FROM {table.name} WHERE id = (SELECT max(id) FROM {table.name})"  # noqa: S608  # constants
     for table in CHAINED
@@ -68,5 +68,5 @@ def rows(connection: Connection, behind: int = 0) -> Iterator[Sequence[Row]]:
     each = (f"SELECT '{table.name}' AS held, id, {body} AS raw, hash FROM {table.name} WHERE id > :behind" for table in CHAINED)  # noqa: S608  # constants
     query = text(" UNION ALL ".join(each) + " ORDER BY id")
     found = connection.execute(query, {"behind": behind}, execution_options={"yield_per": _PAGE, "stream_results": True})
-    for part in found.partitions():
+    for part in found.partitions(_PAGE):
         yield cast("Sequence[Row]", part)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from promoter.adapters.ledger import chain
 from promoter.adapters.ledger.chain import BYTES
 from promoter.adapters.ledger.opened import Opened
-from promoter.domain.entries import Row
+from promoter.domain.entries import Row, about
 from promoter.domain.references import APPROVERS, EVIDENCE, POLICY, Reference
 
 _PAGE = 200
 _NAMED = {"evidence": EVIDENCE, "policy_digest": POLICY, "approvers": APPROVERS}
-_TOLD = {
-    "sqlite": ("json_valid(body)", "json_extract(body, '$.tool')"),
-    "postgresql": ("true", "(body::json ->> 'tool')"),
-}
-"""Whether a body can be read at all: SQLite computes columns when they are asked for. And which Promoter wrote it."""
+_READABLE = {"sqlite": "json_valid(body)", "postgresql": "true"}
+"""Whether there are columns at all: SQLite computes them when they are asked for."""
+_TOOL = """body LIKE '%"tool":"%'"""
+"""Whether it was written by a Promoter that says which one it is."""
 
 
 class Checking(Opened):
@@ -37,7 +37,7 @@ def _altered(connection: Connection) -> Iterator[Reference]:
     """Those that no decision names prove nothing, and are left out."""
     query = text(f"SELECT digest, {BYTES[connection.dialect.name]} FROM contents")  # noqa: S608  # constants
     wrong: list[str] = []
-    for part in connection.execute(query, execution_options={"yield_per": _PAGE, "stream_results": True}).partitions():
+    for part in connection.execute(query, execution_options={"yield_per": _PAGE, "stream_results": True}).partitions(_PAGE):
         wrong += [digest for digest, raw in part if sha256(raw).hexdigest() != digest]
     for digest in wrong:
         yield from _first(connection, digest)
@@ -45,26 +45,30 @@ def _altered(connection: Connection) -> Iterator[Reference]:
 
 def _first(connection: Connection, digest: str) -> Iterator[Reference]:
     """The first decision that names it."""
-    readable, _ = _TOLD[connection.dialect.name]
+    readable = _READABLE[connection.dialect.name]
     names = f"CASE WHEN {readable} THEN evidence = :digest OR policy_digest = :digest OR approvers = :digest END"
     columns = ", ".join(_NAMED)
-    query = text(f"SELECT id, at, {columns} FROM decisions WHERE {names} ORDER BY id LIMIT 1")  # noqa: S608  # constants
+    query = text(f"SELECT id, at, model, alias, version, {columns} FROM decisions WHERE {names} ORDER BY id LIMIT 1")  # noqa: S608  # constants
     for row in connection.execute(query, {"digest": digest}):
         kind = next(kind for name, kind in _NAMED.items() if getattr(row, name) == digest)
-        yield Reference(row.id, row.at or "", kind, digest, altered=True)
+        yield Reference(row.id, row.at or "", kind, digest, altered=True, about=_about(row))
 
 
 def _lacking(connection: Connection) -> Iterator[Reference]:
-    readable, tool = _TOLD[connection.dialect.name]
+    readable = _READABLE[connection.dialect.name]
     lacking = (
         f"CASE WHEN NOT EXISTS (SELECT 1 FROM contents WHERE digest = {name} AND kind = '{kind}') THEN {name} END AS {name}"  # noqa: S608  # constants
         for name, kind in _NAMED.items()
     )
-    columns = f"id, at, {', '.join(lacking)}, {tool} IS NOT NULL AS kept"
+    columns = f"id, at, model, alias, version, {', '.join(lacking)}, {_TOOL} AS kept"
     query = text(f"SELECT {columns} FROM decisions WHERE {readable} ORDER BY id")  # noqa: S608  # constants
-    for part in connection.execute(query, execution_options={"yield_per": _PAGE, "stream_results": True}).partitions():
+    for part in connection.execute(query, execution_options={"yield_per": _PAGE, "stream_results": True}).partitions(_PAGE):
         for row in part:
             for name, kind in _NAMED.items():
                 digest = getattr(row, name)
                 if digest is not None and (row.kept or kind != POLICY):
-                    yield Reference(row.id, row.at or "", kind, digest)
+                    yield Reference(row.id, row.at or "", kind, digest, about=_about(row))
+
+
+def _about(row: Any) -> str:
+    return about({"table": "decisions", "model": row.model, "alias": row.alias, "version": row.version})

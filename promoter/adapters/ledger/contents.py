@@ -58,6 +58,6 @@ def referred(connection: Connection, behind: int) -> Iterator[Text]:
         wanted = union(*(select(name).where(decisions.c.id > behind, name.is_not(None)) for name in names))
         query = query.where(contents.c.digest.in_(wanted))
     rows = connection.execute(query, execution_options={"yield_per": _PAGE, "stream_results": True})
-    for part in rows.partitions():
+    for part in rows.partitions(_PAGE):
         for digest, kind, raw in part:
             yield Text(digest, kind, bytes(raw).decode(errors="replace"))

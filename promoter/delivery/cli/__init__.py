@@ -24,6 +24,7 @@ from promoter.delivery.cli import (
     schema,
     serve,
     validate,
+    verify,
     webhooks,
 )
 
@@ -48,6 +49,7 @@ app.command("history")(history.history)
 app.command("state")(history.state)
 audit.app.command("rerun")(rerun.rerun)
 audit.app.command("prune")(prune.prune)
+audit.app.command("verify")(verify.verify)
 audit.app.command("export")(export.export)
 audit.app.command("checkpoint")(checkpoint.checkpoint)
 app.add_typer(

@@ -1,0 +1,55 @@
+"""What decisions name, while an export is verified: in a database of its own that is nowhere once it is closed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from promoter.domain.references import Reference
+
+_TABLE = """CREATE TABLE named (digest BLOB, decision INTEGER, at TEXT, kind TEXT, about TEXT, met INTEGER DEFAULT 0,
+PRIMARY KEY (digest, decision, kind)) WITHOUT ROWID"""
+_INSERT = "INSERT OR IGNORE INTO named (digest, decision, at, kind, about) VALUES (?, ?, ?, ?, ?)"
+_FIRST = "SELECT decision, at, kind, about FROM named WHERE digest = ? ORDER BY decision LIMIT 1"
+_LEFT = "SELECT decision, at, kind, digest, about FROM named WHERE NOT met ORDER BY decision, kind"
+
+
+class Named:
+    """Implements `Names`: a temporary file of SQLite, which is only written once it is more than fits a cache."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Nothing is named yet."""
+        self._connection = connection
+        connection.execute(_TABLE)
+
+    def remember(self, found: Iterable[Reference]) -> None:
+        """Decisions name these."""
+        rows = ((each.digest, each.decision, each.at, each.kind, each.about) for each in found)
+        self._connection.executemany(_INSERT, rows)
+
+    def met(self, digest: str) -> Reference | None:
+        """The text is there: the first decision that names it, if any."""
+        row = self._connection.execute(_FIRST, (digest,)).fetchone()
+        if row is None:
+            return None
+        self._connection.execute("UPDATE named SET met = 1 WHERE digest = ?", (digest,))
+        decision, at, kind, about = row
+        return Reference(decision, at, kind, digest, about=about)
+
+    def left(self) -> Iterator[Reference]:
+        """What is named and was not met, by decision."""
+        for decision, at, kind, digest, about in self._connection.execute(_LEFT):
+            yield Reference(decision, at, kind, digest, about=about)
+
+
+@contextmanager
+def named() -> Iterator[Named]:
+    """An empty one."""
+    connection = sqlite3.connect("", isolation_level=None)  # no name: SQLite deletes it by itself
+    try:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        yield Named(connection)
+    finally:
+        connection.close()
