@@ -39,6 +39,7 @@ def checks(observer: Observer) -> Iterator[Check]:
     yield _safely("intents closed", lambda: _intents(records))
     yield _safely("nothing to do", lambda: _plan(observer, clone.folder))
     yield _safely("decisions again", lambda: _decisions(observer, clone.folder))
+    yield _safely("chain holds", lambda: _chain(observer, clone.folder))
     yield _safely("champion predicts", lambda: _champion(observer))
 
 
@@ -80,6 +81,14 @@ def _plan(observer: Observer, folder: Path) -> tuple[bool, str]:
 def _decisions(observer: Observer, folder: Path) -> tuple[bool, str]:
     said = observer.system.promoter("audit", "rerun", "--all", cwd=folder, codes=(0, 1))
     return said.code == 0, f"promoter audit rerun --all: {said.output.strip().splitlines()[-1]}"
+
+
+def _chain(observer: Observer, folder: Path) -> tuple[bool, str]:
+    said = observer.system.promoter("audit", "verify", "--format", "json", cwd=folder, codes=(0, 1))
+    told = json.loads(said.output)
+    wrong, vouching = len(told["problems"]), told["vouching"]["commit"]
+    seen = f"promoter audit verify: {told['entries']} entries, {vouching} commits vouch for them, {wrong} problems"
+    return said.code == 0 and vouching > 0, seen
 
 
 def _champion(observer: Observer) -> tuple[bool, str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from promoter.adapters.git.vouching import vouching
+from promoter.application.verify import Report, verify_ledger
 from promoter.domain.audit import Kind, Outcome
 from tests.e2e.kill_checks import broken_links, differences, events_of, kept_by, outcomes, records_of, strangers, told_by_mlflow
 from tests.e2e.kill_stream import BY_HAND
@@ -75,12 +77,18 @@ def _violations(killing: Killing) -> Iterator[str]:
     yield from differences(told_by_mlflow(killing.around.webhooks.letters, models), kept_by(killing.ledger, models))
     yield from outcomes(killing.ledger, models)
     yield from broken_links(killing.ledger)
+    yield from (f"{each.numbers} {each.wrong}: {each.told}" for each in _verified(killing).problems)
     yield from strangers(killing.ledger, models, killing.stream.counts[BY_HAND])
     surplus = killing.around.events.times.keys() - events_of(killing.ledger, CHANNEL)
     yield from (f"the event {each} is of no entry" for each in sorted(surplus))
     for box, whose in ((killing.around.webhooks, "MLflow's"), (killing.around.events, "Promoter's")):
         if box.forged:
             yield f"{box.forged} of {whose} messages had no right signature"
+
+
+def _verified(killing: Killing) -> Report:
+    """What `promoter audit verify` says, in the remote's repository."""
+    return verify_ledger(killing.ledger, vouching(killing.stage.remote.path).witnesses)
 
 
 def _counted(killing: Killing) -> dict[str, int]:
@@ -104,6 +112,7 @@ def _counted(killing: Killing) -> dict[str, int]:
         "intents": by_outcome[Outcome.INTENDED],
         "intents closed as not carried out": by_outcome[Outcome.FAILED],
         "entries of the chain": killing.ledger.head().entry,
+        "commits that vouch for the chain": _verified(killing).vouching["commit"],
         "events": len(times),
         "events that the receiver could not take at first": killing.around.events.refused,
         "events that arrived more than once": sum(count > 1 for count in times.values()),
