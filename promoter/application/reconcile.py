@@ -82,7 +82,7 @@ class Reconciler:
         revision = view.declaration.revision
         moves = [move for model in view.models.values() for move in model.moves]
         if moves:
-            self._ledger.observe(moves)
+            self._ledger.observe(moves, only_next=True)  # whoever looks at all models holds no lock
         agreed = {name: model.agreed for name, model in view.models.items() if model.agreed}
         if agreed:
             self._ledger.settle(agreed, revision, view.at)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from promoter.adapters.ledger import SqlLedger
 from promoter.application.ports import Ledger
 from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
 from promoter.domain.evidence import Evidence, VersionEvidence
@@ -226,3 +227,18 @@ def test_past_evidence_takes_no_more_memory_than_a_page_of_it(ledger: Ledger) ->
     next(stopped)
     stopped.close()  # type: ignore[attr-defined]
     assert ledger._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_observe_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Ledger, database_url: str) -> None:
+    """Another replica was faster: the same move is not told twice, and an older one not behind a newer one."""
+    other = SqlLedger.open(database_url)
+    other.observe([seen(to=1), seen("churn", to=2)], only_first=True)
+    ledger.observe([seen(to=1), seen("churn", to=3), seen("fresh", to=4)], only_next=True)
+    assert [(each.fact.model, each.fact.to_version) for each in ledger.records(RecordFilter())] == [
+        ("fraud", 1), ("churn", 2), ("fresh", 4),
+    ]  # fmt: skip
+    other.observe([seen(to=2, since=1), seen(to=1, since=2)], only_next=True)
+    ledger.observe([seen(to=None, since=1)], only_next=True)
+    ledger.observe([seen(to=5, since=1)], only_next=True)
+    assert [each.fact.to_version for each in ledger.records(RecordFilter(model="fraud"))] == [1, 2, 1, None]
+    other.dispose()

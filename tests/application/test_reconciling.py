@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
@@ -209,3 +209,25 @@ def test_a_run_of_evidence_is_read_once_for_all(office: Office) -> None:
     office.mlflow.calls.clear()
     office.looker.all()
     assert [call for call in office.mlflow.calls if call[0] != "observe"] == [("runs", frozenset({"m-1", "n-1"}))]
+
+
+def test_a_replica_that_looks_at_all_meanwhile_tells_no_move_twice(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no model's lock, and records what it sees for the first time between another one's look and its record."""
+    office.mlflow.version("m", auc=0.8)
+    office.mlflow.place("m", "shadow", 1)
+    office.commit("m: {aliases: {shadow: 1}}")
+    other = office.another()
+    office.revisions.refresh()
+    other.revisions.refresh()
+    known = office.ledger.last_known
+
+    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+        found = known(models)
+        monkeypatch.setattr(office.ledger, "last_known", known)
+        other.looker.all("poll")
+        return found
+
+    monkeypatch.setattr(office.ledger, "last_known", overtaken)
+    office.looker.one("m", "test")
+    assert office.moves("shadow") == [(None, 1)]
+    other.close()

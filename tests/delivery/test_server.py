@@ -182,6 +182,26 @@ def test_stop_gives_up_on_a_request_that_never_ends(gate: Gate) -> None:
         gate.opened.set()
 
 
+def test_stop_writes_to_no_descriptor_that_is_closed(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else may wake the loop first, which then does what it was asked for before this thread has written."""
+    server = WebServer(gate.app, "127.0.0.1", 0)
+    server.start()
+    trigger = server._server.trigger
+    ends, pull = list(trigger._fds), trigger._physical_pull
+
+    def late() -> None:
+        pull()
+        time.sleep(0.3)
+        pull()
+
+    monkeypatch.setattr(trigger, "_physical_pull", late)
+    server.stop()
+    assert not server._thread.is_alive()
+    for end in ends:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+
+
 def test_a_server_that_never_started_stops(gate: Gate) -> None:
     """As when the daemon fails between making it and starting it: its address is free again."""
     server = WebServer(gate.app, "127.0.0.1", 0)

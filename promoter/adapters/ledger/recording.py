@@ -62,10 +62,11 @@ class Recording(Opened):
         with self._database.read() as connection:
             return records.find_open(connection, models)
 
-    def observe(self, news: Iterable[NewRecord], *, only_first: bool = False) -> None:
+    def observe(self, news: Iterable[NewRecord], *, only_first: bool = False, only_next: bool = False) -> None:
         """Record alias changes that the registry shows and Promoter did not make.
 
-        `only_first`: skip those for whose model and alias anything is recorded already, in the same transaction.
+        `only_first`: skip those for whose model and alias anything is recorded already; `only_next`: those that do not begin
+        where the ledger last saw the alias, since somebody else has recorded them meanwhile. In the same transaction.
         """
         waiting = list(news)
         if only_first and waiting:
@@ -75,7 +76,7 @@ class Recording(Opened):
             return
         with self._database.append() as chain:
             fresh = records.not_yet_recorded(chain.connection, waiting) if only_first else waiting
-            records.insert_observed(chain, fresh)
+            records.insert_observed(chain, records.next_moves(chain.connection, fresh) if only_next else fresh)
 
     def known_at(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], datetime]:
         """When the ledger last recorded where each of these aliases stands; nothing for one that it never did."""

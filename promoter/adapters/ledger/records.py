@@ -69,6 +69,18 @@ def not_yet_recorded(connection: Connection, news: Iterable[NewRecord]) -> list[
     return list(firsts.values())
 
 
+def next_moves(connection: Connection, news: Iterable[NewRecord]) -> list[NewRecord]:
+    """Those that begin where the last record that moved the alias left it, or the one before them in the list."""
+    waiting, found = list(news), []
+    known = last_moves(connection, {record.model for record in waiting})
+    for record in waiting:
+        places = known.setdefault(record.model, {})
+        if places.get(record.alias) == record.from_version:
+            places[record.alias] = record.to_version
+            found.append(record)
+    return found
+
+
 def find_open(connection: Connection, models: Collection[str] | None) -> list[AuditRecord]:
     """Intents without an outcome, in ascending order of id."""
     if models is None:

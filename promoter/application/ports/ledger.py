@@ -52,10 +52,11 @@ class Ledger(Protocol):
         """Intents without an outcome: a crash, or a write under way."""
         ...
 
-    def observe(self, records: Iterable[NewRecord], *, only_first: bool = False) -> None:
+    def observe(self, records: Iterable[NewRecord], *, only_first: bool = False, only_next: bool = False) -> None:
         """Record alias changes that the registry shows and Promoter did not make.
 
-        `only_first`: skip those for whose model and alias anything is recorded already, in the same transaction.
+        `only_first`: skip those for whose model and alias anything is recorded already; `only_next`: those that do not begin
+        where the ledger last saw the alias, since somebody else has recorded them meanwhile. In the same transaction.
         """
         ...
 

@@ -24,6 +24,7 @@ CONNECTIONS = 1_000
 READ_LIMIT = 2 * BODY_LIMIT
 """Waitress counts the framing of chunks too. What lies between the limits is read, and refused by the application."""
 LINGER_SECONDS = 2.0
+_END_SECONDS = 5.0
 
 
 class _Refusal(ErrorTask):  # type: ignore[misc]
@@ -117,12 +118,20 @@ class WebServer:
             time.sleep(0.01)
         server.task_dispatcher.shutdown()
         self._in_loop(self._hang_up)
+        if self._thread.is_alive():
+            self._thread.join(_END_SECONDS)
+        if not self._thread.is_alive() and not server.task_dispatcher.threads:
+            server.trigger.close()
 
     def _busy(self) -> bool:
         return any(channel.requests or channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
 
     def _in_loop(self, step: Callable[[], None]) -> None:
-        """Sockets are closed by the thread that polls them, or by this one where it does not run."""
+        """Sockets are closed by the thread that polls them, or by this one where it does not run.
+
+        But for the trigger: somebody else may have woken that thread while this one is still about to write to it, and by then
+        the descriptor may be another one's.
+        """
         done = threading.Event()
 
         def stepped() -> None:
@@ -131,7 +140,7 @@ class WebServer:
 
         if self._thread.is_alive():
             self._server.trigger.pull_trigger(stepped)
-            done.wait(5)
+            done.wait(_END_SECONDS)
         else:
             stepped()
 
@@ -142,7 +151,7 @@ class WebServer:
     def _hang_up(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
-        self._server.trigger.close()
+        self._server.trigger.del_channel()  # the last one: the loop ends
 
 
 def _listen(host: str, port: int) -> socket.socket:
