@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import pytest
 import structlog
 from playwright.sync_api import Browser, sync_playwright
 
+from promoter.__main__ import main
+from promoter.adapters.ledger import SqlLedger
 from promoter.delivery.logs import configure
 from tests.delivery.world import Site
+from tests.fixtures_ledger import fill
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_OPTIONS = (
@@ -31,6 +35,7 @@ CHROMIUM_OPTIONS = (
 )
 
 MakeSite = Callable[..., Site]
+Run = Callable[..., tuple[int, str, str]]
 ReadLines = Callable[[], list[dict[str, Any]]]
 
 
@@ -89,3 +94,31 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
         yield started
         started.close()
+
+
+@pytest.fixture
+def ledger_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a ledger in it that has an entry of every kind, and no repository around it; one stands in it."""
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
+    fill(ledger)
+    ledger.dispose()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return tmp_path
+
+
+@pytest.fixture
+def run(ledger_here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs `promoter audit` there, in 80 columns: exit code, output, errors."""
+
+    def ran(*words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(ledger_here)
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["promoter", "audit", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capfd.readouterr()
+        return int(str(ended.value.code or 0)), told.out, told.err
+
+    return ran

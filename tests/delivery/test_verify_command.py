@@ -7,45 +7,15 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import Signer
 from promoter.domain.chain import vouched
-from tests.fixtures_ledger import SIGNER, fill
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def ledger_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a ledger in it, in which one stands."""
-    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
-    fill(ledger)
-    ledger.dispose()
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    return tmp_path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], ledger_here: Path) -> Run:
-    """Runs the program there: exit code, output, errors."""
-
-    def ran(*words: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(ledger_here)
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setattr(sys, "argv", ["promoter", "audit", *words])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capfd.readouterr()
-        return int(str(ended.value.code or 0)), told.out, told.err
-
-    return ran
+from tests.delivery.conftest import Run
+from tests.fixtures_ledger import SIGNER
 
 
 def edit(folder: Path) -> None:
