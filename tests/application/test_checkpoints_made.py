@@ -1,0 +1,99 @@
+"""Checkpoints are made where something was written since the last one and that is an hour old, and not of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from promoter.application.checkpoint import Checkpoints
+from promoter.application.verify import verify_ledger
+from promoter.domain.checkpoints import PERIOD
+from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.milestones import Event
+from tests.application.conftest import Office
+from tests.fixtures_ledger import SIGNER
+
+
+@pytest.fixture
+def written(office: Office) -> Office:
+    """A ledger with something in it."""
+    office.mlflow.version("m", auc=0.8)
+    office.commit("m: {aliases: {champion: 1}}")
+    office.converge()
+    return office
+
+
+@pytest.fixture
+def maker(written: Office) -> Checkpoints:
+    """With a key."""
+    return Checkpoints(written.ledger, written.time, SIGNER)
+
+
+def made(office: Office) -> int:
+    """How many there are, all of them good under the key."""
+    report = verify_ledger(office.ledger, trusted=[SIGNER.public_key])
+    assert report.sound, report.problems
+    assert report.vouching["checkpoint"] == sum(report.keys.values())
+    return sum(each.event is Event.CHECKPOINT for each in office.ledger.milestones())
+
+
+def test_one_an_hour_where_there_is_something_new(written: Office, maker: Checkpoints) -> None:
+    """A daemon that asks every minute of a quiet day makes one, and another soon after something happens."""
+    for _ in range(200):
+        maker.tick()
+        written.time.pass_time(minutes=1)
+    assert made(written) == 1
+    written.mlflow.version("m", auc=0.9)
+    written.commit("m: {aliases: {champion: 2}}")
+    written.converge()
+    maker.tick()
+    assert made(written) == 2
+    written.commit("m: {aliases: {champion: 1}}")
+    written.converge()
+    maker.tick()
+    assert made(written) == 2, "the last one is not old enough"
+    written.time.pass_time(seconds=PERIOD.total_seconds() + 1)
+    maker.tick()
+    assert made(written) == 3
+
+
+def test_one_at_once_for_whoever_asks(written: Office, maker: Checkpoints) -> None:
+    """Of the head as it is, whatever was signed a moment ago."""
+    head = written.ledger.head()
+    number, checkpoint = maker.make()
+    assert (number, checkpoint.head) == (head.entry + 1, head)
+    assert checkpoint.holds
+    assert maker.make()[1].head.entry == number
+    assert made(written) == 2
+
+
+def test_two_replicas_make_one_each_at_most(written: Office, maker: Checkpoints) -> None:
+    """The second sees the first one's."""
+    other = written.another()
+    maker.tick()
+    Checkpoints(other.ledger, written.time, SIGNER).tick()
+    assert made(written) == 1
+    other.close()
+
+
+def test_a_ledger_that_cannot_be_had_stops_nobody(written: Office, maker: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next tick tries again."""
+    with monkeypatch.context() as gone:
+
+        def refuse() -> None:
+            raise Unavailable("ledger", "database is locked")
+
+        gone.setattr(written.ledger, "head", refuse)
+        maker.tick()
+    maker.tick()
+    assert made(written) == 1
+
+
+def test_an_empty_ledger_is_not_vouched_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that does not say its name."""
+    from promoter.domain.chain import Head
+
+    monkeypatch.setattr(office.ledger, "head", Head)
+    maker = Checkpoints(office.ledger, office.time, SIGNER)
+    maker.tick()
+    with pytest.raises(Refused, match="does not say what it is called"):
+        maker.make()

@@ -1,0 +1,42 @@
+"""A real daemon with a key: it vouches for its ledger by itself, its commits do, and `audit verify` hears both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from promoter.adapters.ledger import SqlLedger
+from promoter.domain.approvals import Signer
+from promoter.domain.milestones import Event
+from tests.e2e.stage import Stage, until
+from tests.e2e.test_rotation_races import HIGHEST
+
+
+def test_daemon_and_commits_vouch(stage: Stage, fresh_name: str, tmp_path: Path) -> None:
+    """Somebody who knows the public key, and has the repository, needs nothing else."""
+    key = tmp_path / "checkpoint.pem"
+    signer = Signer.of_seed(os.urandom(32))
+    key.write_bytes(signer.pem(None))
+    key.chmod(0o600)
+    public = signer.public_key
+    stage.version(fresh_name, 0.8)
+    stage.commit(f"{fresh_name}: {{aliases: {{champion: {{policy: champion, rotation: commit}}}}}}", champion=HIGHEST)
+    daemon = stage.daemon(PROMOTER_CHECKPOINT_KEY=str(key))
+    stage.until_at(fresh_name, {"champion": 1}, daemon.log)
+    ledger = SqlLedger.open(stage.database, read_only=True)
+    until(lambda: Event.CHECKPOINT in {each.event for each in ledger.milestones()}, "a checkpoint", told=daemon.log)
+    ledger.dispose()
+    assert daemon.stop() == 0
+    asked = [sys.executable, "-m", "promoter", "audit", "verify", "--key", public, "--format", "json"]
+    asked += ["--repo", str(stage.remote.path)]
+    done = subprocess.run(asked, cwd=stage.folder, env=stage.environment(), capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["problems"], told["trusted"]) == (0, [], True), told
+    assert told["vouching"]["commit"] == 1
+    assert told["keys"] == {public: 1}
+    said = daemon.log()
+    assert "checkpoint" in said
+    assert key.read_text().splitlines()[1] not in said
