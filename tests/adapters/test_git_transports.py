@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,3 +144,31 @@ def _ssh(folder: Path) -> Path:
     )
     program.chmod(0o755)
     return program
+
+
+def test_a_remote_that_stops_leaves_a_late_request_what_it_writes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wakes the server when it ends at last, and must not write to whatever else got that descriptor meanwhile."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def answer(_environ: Any, start_response: Any) -> list[bytes]:
+        entered.set()
+        assert leave.wait(20)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    monkeypatch.setattr("promoter.demo.servers.git._STOP_SECONDS", 0.1)
+    remote = GitRemote(tmp_path / "remote")
+    monkeypatch.setattr(remote, "_answer", answer)
+    remote.start()
+    server = remote._server
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=10) as caller:
+        caller.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert entered.wait(10)
+        remote.stop()
+        os.fstat(server.trigger.trigger)
+        leave.set()
+    deadline = time.monotonic() + 10
+    while server.task_dispatcher.threads:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    server.trigger.close()

@@ -97,6 +97,8 @@ class GitRemote:
         server.trigger.pull_trigger()
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
+        if server.task_dispatcher.threads:
+            server.trigger.del_channel()  # stays open: a request that ends late writes to that descriptor
         wasyncore.close_all(self._channels, ignore_all=True)
         if self._sender is not None:
             self._sender.close()
