@@ -103,7 +103,7 @@ def _bodies(url: str, tables: list[str]) -> Iterator[bytes]:
 def verify(url: str) -> dict[str, Any]:
     """What `promoter audit verify` does, in this process."""
     from promoter.adapters.ledger import SqlLedger
-    from promoter.application.verify import verify_ledger
+    from promoter.application.ledger.verify import verify_ledger
 
     ledger = SqlLedger.open(url, read_only=True)
     began = time.perf_counter()

@@ -22,15 +22,15 @@ from promoter.application.reconcile import Reconciler
 from promoter.application.revisions import Revisions
 from promoter.application.survey import Surveyor
 from promoter.application.watch import Pulls, Watch
-from promoter.domain.chain import vouched
 from promoter.domain.faults import Fault, Faults
+from promoter.domain.ledger.chain import vouched
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
     from promoter.adapters.git.clone import Clone
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-    from promoter.application.checkpoint import Checkpoints
+    from promoter.application.ledger.checkpoint import Checkpoints
     from promoter.application.proposals.open import OpenProposals
 
 _NEEDED = {
@@ -285,7 +285,7 @@ class World:
     def checkpoints(self) -> Checkpoints | None:
         """Vouches for the ledger; None where no key is configured. Raises `Refused` where the key cannot be used."""
         from promoter.adapters.keyfiles import read_unattended
-        from promoter.application.checkpoint import Checkpoints
+        from promoter.application.ledger.checkpoint import Checkpoints
 
         key = self.settings.checkpoint_key
         return Checkpoints(self.ledger, self.clock, read_unattended(key)) if key else None

@@ -13,14 +13,14 @@ from sqlalchemy import Connection, text
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.schema import CHAINED, metadata
-from promoter.application.verify import verify_ledger
+from promoter.application.ledger.verify import verify_ledger
 from promoter.domain.audit import Delivery
-from promoter.domain.chain import Entry, Head, after, canonical, digest_of, seal, told
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.milestones import Event
-from promoter.domain.problems import Problem
+from promoter.domain.ledger.chain import Entry, Head, after, canonical, digest_of, seal, told
+from promoter.domain.ledger.milestones import Event
+from promoter.domain.ledger.problems import Problem
+from promoter.domain.ledger.witnesses import Witness
 from promoter.domain.verdict import Decision, Verdict
-from promoter.domain.witnesses import Witness
 from tests.fixtures_ledger import NOW, fill, inside
 from tests.fixtures_postgres import new_database
 

@@ -24,11 +24,11 @@ from promoter.adapters.ledger.stores import store_of
 from promoter.adapters.ledger.upgrade import _migrate
 from promoter.domain.approvals import Signer
 from promoter.domain.audit import Delivery, Kind, NewRecord, Outcome, RevisionState
-from promoter.domain.chain import digest_of
-from promoter.domain.checkpoints import Checkpoint
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.guards import GuardCheck
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.chain import digest_of
+from promoter.domain.ledger.checkpoints import Checkpoint
+from promoter.domain.ledger.milestones import Event, Milestone
 from promoter.domain.plan import Cause
 from promoter.domain.review import Origin, Review
 from promoter.domain.sightings import Sighting

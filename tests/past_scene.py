@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from promoter.application.ports import Ledger
 from promoter.domain.audit import Kind, NewRecord, Outcome
-from promoter.domain.milestones import BEAT, Event, Milestone
+from promoter.domain.ledger.milestones import BEAT, Event, Milestone
 from promoter.domain.verdict import Decision, Finding, Interval, Verdict, Waived
 
 MODEL = "fraud-detector"

@@ -9,9 +9,9 @@ from datetime import datetime
 from promoter.application.ports import Evidenced, Key, Ledger, Registry
 from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.evidence import NOT_READ, AliasPast, Evidence, Need, Stretch, VersionEvidence
-from promoter.domain.history import longest_stretch
 from promoter.domain.metrics import MetricRef, Series
 from promoter.domain.observed import LoggedModel, ObservedModel, Run, Signature, Unread
+from promoter.domain.past.history import longest_stretch
 from promoter.domain.policy import Policy
 from promoter.domain.review import Origin
 from promoter.domain.sightings import Sighting, first_seen, witnessed

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from promoter.application.ports import Clock
 from promoter.application.ports.outbox import Channel, Outbox
-from promoter.domain.dispatches import Dispatch, State, again
-from promoter.domain.events import Event, Teller
 from promoter.domain.faults import Refused
+from promoter.domain.notices.dispatches import Dispatch, State, again
+from promoter.domain.notices.events import Event, Teller
 
 WHAT = "notifications"
 

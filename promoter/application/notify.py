@@ -16,9 +16,9 @@ import structlog
 
 from promoter.application.ports import Clock, Locks
 from promoter.application.ports.outbox import Channel, Outbox
-from promoter.domain.dispatches import PATIENCE, Dispatch, Standing, State, failed
-from promoter.domain.events import Event, Teller, Told
 from promoter.domain.faults import OutsideError, Unavailable
+from promoter.domain.notices.dispatches import PATIENCE, Dispatch, Standing, State, failed
+from promoter.domain.notices.events import Event, Teller, Told
 
 log = structlog.get_logger(__name__)
 

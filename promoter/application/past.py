@@ -10,9 +10,9 @@ from typing import Any
 from promoter.application.ports import Ledger
 from promoter.domain.audit import AuditRecord, Outcome, RecordedDecision, RecordFilter, moved
 from promoter.domain.evidence import Stretch
-from promoter.domain.milestones import BEAT
-from promoter.domain.past import Known, Period, Stood, between, stood
-from promoter.domain.watching import Gap, gaps, watched
+from promoter.domain.ledger.milestones import BEAT
+from promoter.domain.past.answers import Known, Period, Stood, between, stood
+from promoter.domain.past.watching import Gap, gaps, watched
 
 _EVERY = 1_000_000
 _WRITE = timedelta(hours=1)

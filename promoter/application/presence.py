@@ -10,7 +10,7 @@ from promoter import __version__
 from promoter.application.ports import Clock, Ledger
 from promoter.application.survey import Surveyor
 from promoter.domain.faults import OutsideError
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.milestones import Event, Milestone
 
 log = structlog.get_logger(__name__)
 

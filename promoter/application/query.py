@@ -12,8 +12,8 @@ from promoter.application.survey import ModelView
 from promoter.domain.audit import AuditRecord, Kind, Outcome, RecordFilter, moved
 from promoter.domain.desired import AliasIntent
 from promoter.domain.guards import GuardStanding
-from promoter.domain.history import Span, spans
 from promoter.domain.override import Override
+from promoter.domain.past.history import Span, spans
 from promoter.domain.plan import Change
 from promoter.domain.verdict import Decision, Finding, Verdict
 

@@ -12,6 +12,7 @@ from promoter.domain.audit import AuditRecord
 from promoter.domain.declaration import Declaration
 from promoter.domain.evidence import NOT_READ, Need, VersionEvidence
 from promoter.domain.faults import Refused
+from promoter.domain.ledger.retention import last_retention
 from promoter.domain.names import CHAMPION
 from promoter.domain.observed import ObservedModel
 from promoter.domain.replay.history import History
@@ -21,7 +22,6 @@ from promoter.domain.replay.promotions import past_promotions
 from promoter.domain.replay.report import ModelReplay, Replayed, Report
 from promoter.domain.replay.simulate import simulate
 from promoter.domain.replay.supposing import Lens
-from promoter.domain.retention import last_retention
 
 Told = Callable[[str], None]
 _PATTERN = "*?["

@@ -14,8 +14,8 @@ from promoter.application.sourcing import Holdings, Sourcing
 from promoter.domain.audit import Kind, NewRecord
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import ModelIntent
-from promoter.domain.events import FIRST_SEEN
 from promoter.domain.guards import GuardStanding
+from promoter.domain.notices.events import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
 from promoter.domain.override import Override
 from promoter.domain.plan import Change, Compared, Plan, compare, make_plan
@@ -142,11 +142,11 @@ class Surveyor:
     def __call__(self, declaration: Declaration, names: Collection[str] | None = None, begun: datetime | None = None) -> View:
         """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
         at = self._clock.now()
+        known = self._ledger.last_known(names)  # before the registry: what it shows is then no older than what is known
         observed = self._registry.observe(names)
         overrides = self._ledger.overrides(names)
         intents = _intents(declaration, names, observed, [each for each in overrides if each.in_force(at)])
         settled = self._ledger.settled(names)
-        known = self._ledger.last_known(names)
         compared = {name: compare(intent, observed.get(name), settled.get(name, {})) for name, intent in intents.items()}
         sight = self._sight(declaration, intents, observed, at)
         holdings = self._sources(intents.values())

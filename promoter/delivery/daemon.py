@@ -16,7 +16,7 @@ from promoter.delivery.logs import configure
 from promoter.delivery.web.app import Parts, create_app
 from promoter.delivery.web.server import WebServer
 from promoter.domain.faults import Unavailable
-from promoter.domain.milestones import BEAT
+from promoter.domain.ledger.milestones import BEAT
 from promoter.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.chain import canonical
 from promoter.domain.evaluate import evaluate, readied
 from promoter.domain.evidence import Evidence
+from promoter.domain.ledger.chain import canonical
 from promoter.domain.policy import Policy
 from promoter.domain.rotation import ranked
 from promoter.domain.verdict import Decision, Purpose

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from promoter.adapters.notices.http import HttpChannel
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
-from promoter.domain.events import ALIAS_TYPES, Teller
 from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.notices.events import ALIAS_TYPES, Teller
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 FACT = NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 7, 8, outcome=Outcome.APPLIED, reason="Grün \N{CHECK MARK}")

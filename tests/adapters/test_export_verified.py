@@ -11,16 +11,16 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.named import named
-from promoter.application.export import whole
-from promoter.application.verify import Report, verify_ledger
-from promoter.application.verify_export import verify_export
+from promoter.application.ledger.export import whole
+from promoter.application.ledger.verify import Report, verify_ledger
+from promoter.application.ledger.verify_export import verify_export
 from promoter.domain.audit import RevisionState
-from promoter.domain.chain import Head
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.faults import Refused
-from promoter.domain.problems import Wrong
+from promoter.domain.ledger.chain import Head
+from promoter.domain.ledger.problems import Wrong
+from promoter.domain.ledger.witnesses import Witness
 from promoter.domain.verdict import Decision, Verdict
-from promoter.domain.witnesses import Witness
 from tests.fixtures_ledger import NOW, SIGNER, fill
 
 

@@ -12,8 +12,8 @@ from promoter.adapters.git.repository import GitRepository
 from promoter.bootstrap import World
 from promoter.demo.servers.git import GitRemote
 from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.chain import TRAILER, Head
 from promoter.domain.faults import Unavailable
+from promoter.domain.ledger.chain import TRAILER, Head
 from promoter.settings import Settings
 from tests.fixtures_git import FIRST_FILES, GIT_TOKEN
 

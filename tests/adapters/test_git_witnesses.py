@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.git.vouching import vouching
-from promoter.domain.chain import TRAILER, Head, vouched
 from promoter.domain.faults import Refused
+from promoter.domain.ledger.chain import TRAILER, Head, vouched
 
 HEADS = [Head("0b1c7a52", number, f"{number:064x}") for number in range(1, 9)]
 

@@ -13,12 +13,12 @@ from sqlalchemy import text
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.schema import CHAINED
-from promoter.application.export import cloud_events, spreadsheet, whole
+from promoter.application.ledger.export import cloud_events, spreadsheet, whole
 from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.chain import GENESIS, Head
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.export import TABLES, Ending, Manifest, Text
 from promoter.domain.faults import Refused
+from promoter.domain.ledger.chain import GENESIS, Head
+from promoter.domain.ledger.export import TABLES, Ending, Manifest, Text
 from promoter.domain.verdict import Basis, Decision, Verdict
 from tests.fixtures_ledger import NOW, fill, outside
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, text
 
-from promoter.domain.chain import Entry, Head, told
-from promoter.domain.problems import Wrong
-from promoter.domain.witnesses import Witness
+from promoter.domain.ledger.chain import Entry, Head, told
+from promoter.domain.ledger.problems import Wrong
+from promoter.domain.ledger.witnesses import Witness
 from tests.fixtures_forging import (
     Filled,
     delete,

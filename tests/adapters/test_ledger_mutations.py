@@ -14,12 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.verify import verify_ledger
+from promoter.application.ledger.verify import verify_ledger
 from promoter.domain.audit import Delivery, Kind, NewRecord, Outcome, RecordedDecision, RevisionState
-from promoter.domain.chain import Entry, canonical, digest_of, told
 from promoter.domain.guards import GuardCheck
-from promoter.domain.milestones import Event
-from promoter.domain.problems import Wrong
+from promoter.domain.ledger.chain import Entry, canonical, digest_of, told
+from promoter.domain.ledger.milestones import Event
+from promoter.domain.ledger.problems import Wrong
 from promoter.domain.sightings import Sighting
 from tests.fixtures_forging import (
     CHAIN,

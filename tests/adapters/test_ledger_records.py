@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -241,4 +243,21 @@ def test_observe_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Le
     ledger.observe([seen(to=None, since=1)], only_next=True)
     ledger.observe([seen(to=5, since=1)], only_next=True)
     assert [each.fact.to_version for each in ledger.records(RecordFilter(model="fraud"))] == [1, 2, 1, None]
+    other.dispose()
+
+
+def test_of_replicas_that_see_the_same_at_once_one_records_it(ledger: Ledger, database_url: str) -> None:
+    """One that looks at all models and one that holds a model's lock: what is recorded is read in the transaction that adds."""
+    models = [f"m-{number:02}" for number in range(30)]
+    other, together = SqlLedger.open(database_url), threading.Barrier(2, timeout=20)
+
+    def tell(told: SqlLedger | Ledger, how: str) -> None:
+        for model in models:
+            together.wait()
+            told.observe([seen(model, to=1)], **{how: True})
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(tell, ledger, "only_next"), pool.submit(tell, other, "only_first")]:
+            each.result()
+    assert sorted(each.fact.model for each in ledger.records(RecordFilter())) == models
     other.dispose()

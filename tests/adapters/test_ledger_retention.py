@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from promoter.adapters.ledger import SqlLedger, journal, retention
-from promoter.domain.chain import Head, after, seal, told
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.faults import Unavailable
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.chain import Head, after, seal, told
+from promoter.domain.ledger.milestones import Event, Milestone
 from promoter.domain.verdict import Basis, Decision, Finding, Purpose, Verdict
 from tests.fixtures_ledger import NOW, outside, rows
 

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.schema import SCHEMA
 from promoter.domain.audit import Delivery, RecordFilter, RevisionState
-from promoter.domain.chain import Head, after, digest_of
 from promoter.domain.faults import Refused
+from promoter.domain.ledger.chain import Head, after, digest_of
 from promoter.domain.sightings import Sighting
 from tests.fixtures_ledger import make_older, outside, schema_of
 

@@ -18,8 +18,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
 from promoter.adapters.notices import wire
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.events import Event, Teller
 from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.notices.events import Event, Teller
 from tests.adapters.noticing import EVENT, NOW, channel, refused
 from tests.adapters.receiving import Server, plain, serving
 

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from promoter.adapters.notices.choice import channels
 from promoter.adapters.notices.people import PeopleChannel, words
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
-from promoter.domain.events import ALIAS_TYPES, Teller, Type
 from promoter.domain.faults import Faults, Refused, Unavailable
+from promoter.domain.notices.events import ALIAS_TYPES, Teller, Type
 from promoter.settings import ChannelSettings
 from tests.adapters.receiving import plain, serving
 

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, RecordedDecision
-from promoter.domain.dispatches import Dispatch, Standing, State
-from promoter.domain.events import Told
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.faults import Refused
+from promoter.domain.notices.dispatches import Dispatch, Standing, State
+from promoter.domain.notices.events import Told
 from promoter.domain.verdict import Decision, Verdict
 from tests.fixtures_ledger import outside, plans_of
 

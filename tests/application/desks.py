@@ -11,8 +11,8 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.application.notify import Notifier, Rooms, Terms
 from promoter.application.ports.outbox import Outbox
 from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.events import Event, Type
 from promoter.domain.faults import OutsideError, Unavailable
+from promoter.domain.notices.events import Event, Type
 from tests.application.fakes import FakeClock, FreeLocks
 
 DAY = timedelta(hours=24)

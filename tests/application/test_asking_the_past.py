@@ -9,7 +9,7 @@ import pytest
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.past import alias_at, alias_between, registry_at
 from promoter.domain.audit import RecordFilter
-from promoter.domain.past import Known, at, between
+from promoter.domain.past.answers import Known, at, between
 from promoter.domain.told import decision_told
 from tests import past_scene
 from tests.past_scene import DECISION, MODEL, NOW, on, seen

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.checkpoint import Checkpoints
-from promoter.application.verify import verify_ledger
-from promoter.domain.checkpoints import PERIOD
+from promoter.application.ledger.checkpoint import Checkpoints
+from promoter.application.ledger.verify import verify_ledger
 from promoter.domain.faults import Refused, Unavailable
-from promoter.domain.milestones import Event
+from promoter.domain.ledger.checkpoints import PERIOD
+from promoter.domain.ledger.milestones import Event
 from tests.application.conftest import Office
 from tests.fixtures_ledger import SIGNER
 
@@ -90,7 +90,7 @@ def test_a_ledger_that_cannot_be_had_stops_nobody(written: Office, maker: Checkp
 
 def test_an_empty_ledger_is_not_vouched_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor one that does not say its name."""
-    from promoter.domain.chain import Head
+    from promoter.domain.ledger.chain import Head
 
     monkeypatch.setattr(office.ledger, "head", Head)
     maker = Checkpoints(office.ledger, office.time, SIGNER)

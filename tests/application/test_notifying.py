@@ -14,9 +14,9 @@ from promoter.adapters.locks import channel_locks_for
 from promoter.application import notify
 from promoter.application.letters import put_all_back, put_back, send_test
 from promoter.application.notify import Notifier, Rooms
-from promoter.domain.dispatches import Dispatch, State
-from promoter.domain.events import ALIAS_TYPES, Event, Teller, Type
 from promoter.domain.faults import Refused
+from promoter.domain.notices.dispatches import Dispatch, State
+from promoter.domain.notices.events import ALIAS_TYPES, Event, Teller, Type
 from tests.application.desks import DAY, STEADY, Desk, Mailbox, opened
 from tests.application.fakes import START
 

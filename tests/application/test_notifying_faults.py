@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from promoter.application.ports.outbox import Outbox
-from promoter.domain.events import ALIAS_TYPES, Event
 from promoter.domain.faults import Unavailable
+from promoter.domain.notices.events import ALIAS_TYPES, Event
 from tests.application.desks import Desk, Mailbox, opened
 from tests.application.fakes import FreeLocks
 

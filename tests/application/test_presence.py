@@ -6,7 +6,7 @@ import pytest
 
 from promoter.domain.audit import NewRecord
 from promoter.domain.faults import Unavailable
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.milestones import Event, Milestone
 from tests.application.conftest import Office
 
 MODELS = "m: {on_drift: report, aliases: {champion: 1}}\nother: {on_drift: report, aliases: {champion: 1}}"

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.pages import page
+from promoter.application.ledger.pages import page
 from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
 from tests.fixtures_ledger import NOW
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.rerun import Rerunner
+from promoter.application.ledger.rerun import Rerunner
 from promoter.domain.approvals import Signer, Subject, tag_key
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.evidence import Evidence
 from promoter.domain.faults import Refused
-from promoter.domain.milestones import Event
+from promoter.domain.ledger.milestones import Event
 from promoter.domain.rerun import Ending, Rerun
 from promoter.domain.verdict import Verdict
 from tests.application.conftest import Office

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from promoter.application.ports.outbox import Outbox
-from promoter.domain.events import Teller
+from promoter.domain.notices.events import Teller
 from tests.application.conftest import POLICY, Office
 from tests.application.fakes import FakeRegistry, FakeRepository
 from tests.application.test_overriding import override

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from promoter.domain.chain import Head
+from promoter.domain.ledger.chain import Head
 from promoter.settings import load
 from tests.delivery.conftest import Run
 

@@ -13,7 +13,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.dispatches import Dispatch, State
+from promoter.domain.notices.dispatches import Dispatch, State
 from tests.adapters.receiving import Server, plain, serving
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)

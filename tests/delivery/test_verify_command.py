@@ -13,7 +13,7 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import Signer
-from promoter.domain.chain import vouched
+from promoter.domain.ledger.chain import vouched
 from tests.delivery.conftest import Run
 from tests.fixtures_ledger import SIGNER
 
@@ -49,7 +49,7 @@ def test_a_sound_ledger(run: Run, ledger_here: Path) -> None:
     commit_the_head(ledger_here)
     code, out, _ = run("verify", "--key", SIGNER.public_key)
     assert code == 0
-    assert "  commits  1 vouch for it\n" in out
+    assert "  commits  1 vouches for it\n" in out
     assert "which you trust" in out
     assert "Not checked" not in out
 
@@ -78,7 +78,7 @@ def test_an_export_is_verified_without_a_database(run: Run, ledger_here: Path, m
     monkeypatch.setenv("PROMOTER_DATABASE_URL", "nonsense://")
     code, out, _ = run("verify", "--export", "ledger.jsonl", "--head", head)
     assert code == 0
-    assert "  commits  1 vouch for it\n  heads    1 that you gave\n" in out
+    assert "  commits  1 vouches for it\n  heads    1 that you gave\n" in out
     content = (ledger_here / "ledger.jsonl").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert run("verify", "--export", "-")[0] == 0

@@ -12,8 +12,8 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.export import whole
-from promoter.domain.problems import Wrong
+from promoter.application.ledger.export import whole
+from promoter.domain.ledger.problems import Wrong
 from tests.fixtures_ledger import NOW, fill
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()

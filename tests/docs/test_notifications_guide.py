@@ -17,8 +17,8 @@ from pydantic import SecretStr
 
 from promoter.adapters.notices.http import HttpChannel
 from promoter.demo.servers.mlflow import free_port
-from promoter.domain.events import ALIAS_TYPES, Teller
 from promoter.domain.faults import OutsideError, Refused
+from promoter.domain.notices.events import ALIAS_TYPES, Teller
 from promoter.settings import load
 from tests.e2e.stage import until
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from strategies import NOW
 
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
-from promoter.domain.history import spans
+from promoter.domain.past.history import spans
 from promoter.domain.review import in_words
 
 

@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promoter.domain.chain import GENESIS, Entry, Head, Untellable, after, canonical, seal, told, vouched
+from promoter.domain.ledger.chain import GENESIS, Entry, Head, Untellable, after, canonical, seal, told, vouched
 
 HASH = "ab" * 32
 VALUES = st.recursive(

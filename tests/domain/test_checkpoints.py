@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from promoter.domain.approvals import Signer
-from promoter.domain.chain import Entry, Head, seal
-from promoter.domain.checkpoints import Checkpoint
-from promoter.domain.problems import Wrong
-from promoter.domain.verify import Walk
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import Entry, Head, seal
+from promoter.domain.ledger.checkpoints import Checkpoint
+from promoter.domain.ledger.problems import Wrong
+from promoter.domain.ledger.verify import Walk
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 from tests.domain.walking import NAME, SIGNER, chained, head_of, named, walked
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promoter.domain.dispatches import OPEN, Dispatch, Standing, State, again, failed, pause
+from promoter.domain.notices.dispatches import OPEN, Dispatch, Standing, State, again, failed, pause
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordedDecision
-from promoter.domain.events import ALIAS_TYPES, Event, Teller, Type
+from promoter.domain.notices.events import ALIAS_TYPES, Event, Teller, Type
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 5, tzinfo=UTC)
 TELLER = Teller("led-1")

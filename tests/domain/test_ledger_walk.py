@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promoter.domain.chain import Entry, Head, digest_of
-from promoter.domain.problems import Wrong
-from promoter.domain.witnesses import Witness
+from promoter.domain.ledger.chain import Entry, Head, digest_of
+from promoter.domain.ledger.problems import Wrong
+from promoter.domain.ledger.witnesses import Witness
 from tests.domain.walking import NAME, chained, edited, head_of, ledgers, named, resealed, walked
 
 

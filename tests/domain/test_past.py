@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from strategies import NOW
 
 from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, moved
-from promoter.domain.history import Begun, begun, spans
-from promoter.domain.past import Known, Period, Stood, at, between, stood
+from promoter.domain.past.answers import Known, Period, Stood, at, between, stood
+from promoter.domain.past.history import Begun, begun, spans
 
 NINE = "2026-11-23 12:09:00 UTC"
 STEPS = st.lists(

@@ -12,9 +12,9 @@ from judging import evidences, policies
 from strategies import NOW
 
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.chain import canonical
 from promoter.domain.evaluate import evaluate, readied
 from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.ledger.chain import canonical
 from promoter.domain.observed import Checked, Loading, Run
 from promoter.domain.policy import Policy, PolicyDocument
 from promoter.domain.rerun import Difference, again, differences

@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 from strategies import NOW
 
-from promoter.domain.milestones import Event, Milestone
-from promoter.domain.watching import gaps, watched
+from promoter.domain.ledger.milestones import Event, Milestone
+from promoter.domain.past.watching import gaps, watched
 
 _NUMBERS = count(1)
 STARTED, WATCHING, STOPPED = Event.STARTED, Event.WATCHING, Event.STOPPED

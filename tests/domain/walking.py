@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from promoter.domain.approvals import Signer
-from promoter.domain.chain import Entry, Head, after, canonical, digest_of, seal
-from promoter.domain.problems import Problem, Wrong
-from promoter.domain.verify import Walk
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import Entry, Head, after, canonical, digest_of, seal
+from promoter.domain.ledger.problems import Problem, Wrong
+from promoter.domain.ledger.verify import Walk
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 
 NAME = "0b1c7a52-5d0e-4c59-8f5e-1f2f6a3c9d10"
 TABLES = ("records", "decisions", "settled", "revisions")

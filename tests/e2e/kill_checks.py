@@ -9,8 +9,8 @@ import yaml
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import AuditRecord, Kind, RecordFilter, moved
-from promoter.domain.chain import GENESIS, digest_of, told
-from promoter.domain.events import Teller, Told
+from promoter.domain.ledger.chain import GENESIS, digest_of, told
+from promoter.domain.notices.events import Teller, Told
 from tests.e2e.kill_stream import Stream, best
 from tests.e2e.postboxes import Letter
 from tests.e2e.stage import Stage, assert_one_outcome_each, assert_unbroken

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from promoter.adapters.git.vouching import vouching
-from promoter.application.verify import Report, verify_ledger
+from promoter.application.ledger.verify import Report, verify_ledger
 from promoter.domain.audit import Kind, Outcome
 from tests.e2e.kill_checks import broken_links, differences, events_of, kept_by, outcomes, records_of, strangers, told_by_mlflow
 from tests.e2e.kill_stream import BY_HAND

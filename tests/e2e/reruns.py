@@ -6,7 +6,7 @@ from collections import Counter
 
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.rerun import Rerunner
+from promoter.application.ledger.rerun import Rerunner
 from promoter.domain.rerun import Ending
 
 

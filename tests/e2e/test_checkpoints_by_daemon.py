@@ -10,7 +10,7 @@ from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import Signer
-from promoter.domain.milestones import Event
+from promoter.domain.ledger.milestones import Event
 from tests.e2e.stage import Stage, until
 from tests.e2e.test_rotation_races import HIGHEST
 

@@ -9,14 +9,16 @@ from promoter.adapters.git.command import GitCommand
 from promoter.adapters.git.errors import one_line
 from promoter.adapters.git.names import is_revision
 from promoter.adapters.git.remote import Remote, Transport
-from promoter.domain.chain import TRAILER, Head
 from promoter.domain.faults import Refused
-from promoter.domain.witnesses import Witness
+from promoter.domain.ledger.chain import TRAILER, Head
+from promoter.domain.ledger.witnesses import Witness
 
 KIND = "commit"
 _TIMEOUT_SECONDS = 600.0
 _FORM = f"%H%n%(trailers:key={TRAILER},valueonly,unfold)"
 _SHORT = 10
+_PLAIN = ("-c", "trailer.separators=:")
+"""Whatever the clone's configuration says of trailers, Promoter's are written so."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ def vouching(path: Path) -> Vouching:
     """Of all branches and tags of the clone, or bare repository, at the path. Raises `Refused` where there is none."""
     git = GitCommand(path, timeout=_TIMEOUT_SECONDS, config=None)
     grep = ("--extended-regexp", f"--grep=^{TRAILER}: ")  # most commits bear none: git need not print them
-    reply = git.run("log", "--all", "-z", "--no-color", "--no-show-signature", "--no-notes", *grep, f"--format={_FORM}")
+    shown = ("-z", "--encoding=UTF-8", "--no-color", "--no-show-signature", "--no-notes", f"--format={_FORM}")
+    reply = git.run(*_PLAIN, "log", "--all", *grep, *shown)
     if reply.status != 0:
         said = one_line(reply.err, Remote("", Transport.LOCAL))
         raise Refused("git", f"{path}: the commits cannot be read: {said}", "name a clone with --repo PATH")

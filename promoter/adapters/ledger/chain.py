@@ -8,8 +8,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, insert, text
 
 from promoter.adapters.ledger.schema import CHAINED
-from promoter.domain.chain import Entry, Head, after, seal
-from promoter.domain.entries import Row
+from promoter.domain.ledger.chain import Entry, Head, after, seal
+from promoter.domain.ledger.entries import Row
 
 _BATCH = 1_000
 _PAGE = 512

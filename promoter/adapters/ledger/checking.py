@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from promoter.adapters.ledger import chain
 from promoter.adapters.ledger.chain import BYTES
 from promoter.adapters.ledger.opened import Opened
-from promoter.domain.entries import Row, about
-from promoter.domain.references import APPROVERS, EVIDENCE, POLICY, Reference
+from promoter.domain.ledger.entries import Row, about
+from promoter.domain.ledger.references import APPROVERS, EVIDENCE, POLICY, Reference
 
 _PAGE = 200
 _NAMED = {"evidence": EVIDENCE, "policy_digest": POLICY, "approvers": APPROVERS}

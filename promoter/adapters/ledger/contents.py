@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, insert, literal_column, select
 
 from promoter.adapters.ledger.chain import BYTES
 from promoter.adapters.ledger.schema import among, contents, decisions
-from promoter.domain.chain import digest_of
-from promoter.domain.export import Text
+from promoter.domain.ledger.chain import digest_of
+from promoter.domain.ledger.export import Text
 
 _PAGE = 200
 

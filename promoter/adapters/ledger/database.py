@@ -13,8 +13,8 @@ from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import VERSION_TABLE
 from promoter.adapters.ledger.sqlite import nothing
 from promoter.adapters.ledger.store import LEDGER, Store
-from promoter.domain.chain import Untellable
 from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.ledger.chain import Untellable
 
 _WRITE = "ledger_write"
 

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Row, select
 from promoter.adapters.ledger.chain import Chain
 from promoter.adapters.ledger.schema import deliveries, milestones, revisions, same
 from promoter.domain.audit import Delivery, RevisionState
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.milestones import Event, Milestone
 
 _WHOLE: Sequence[Column[Any]] = (milestones.c.id, milestones.c.body)
 _RECENT = 100

@@ -9,9 +9,9 @@ from datetime import datetime
 from promoter.adapters.ledger import chain, contents, journal
 from promoter.adapters.ledger.opened import Opened
 from promoter.domain.audit import Delivery, RevisionState
-from promoter.domain.chain import Entry, Head
-from promoter.domain.export import Text
-from promoter.domain.milestones import Milestone
+from promoter.domain.ledger.chain import Entry, Head
+from promoter.domain.ledger.export import Text
+from promoter.domain.ledger.milestones import Milestone
 
 
 class Keeping(Opened):

@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from promoter.domain.references import Reference
+from promoter.domain.faults import Unavailable
+from promoter.domain.ledger.references import Reference
 
 _TABLE = """CREATE TABLE named (digest BLOB, decision INTEGER, at TEXT, kind TEXT, about TEXT, met INTEGER DEFAULT 0,
 PRIMARY KEY (digest, decision, kind)) WITHOUT ROWID"""
 _INSERT = "INSERT OR IGNORE INTO named (digest, decision, at, kind, about) VALUES (?, ?, ?, ?, ?)"
-_FIRST = "SELECT decision, at, kind, about FROM named WHERE digest = ? ORDER BY decision LIMIT 1"
+_FIRST = "SELECT decision, at, about FROM named WHERE digest = ? AND kind = ? ORDER BY decision LIMIT 1"
 _LEFT = "SELECT decision, at, kind, digest, about FROM named WHERE NOT met ORDER BY decision, kind"
 
 
@@ -28,13 +29,13 @@ class Named:
         rows = ((each.digest, each.decision, each.at, each.kind, each.about) for each in found)
         self._connection.executemany(_INSERT, rows)
 
-    def met(self, digest: str) -> Reference | None:
+    def met(self, digest: str, kind: str) -> Reference | None:
         """The text is there: the first decision that names it, if any."""
-        row = self._connection.execute(_FIRST, (digest,)).fetchone()
+        row = self._connection.execute(_FIRST, (digest, kind)).fetchone()
         if row is None:
             return None
-        self._connection.execute("UPDATE named SET met = 1 WHERE digest = ?", (digest,))
-        decision, at, kind, about = row
+        self._connection.execute("UPDATE named SET met = 1 WHERE digest = ? AND kind = ?", (digest, kind))
+        decision, at, about = row
         return Reference(decision, at, kind, digest, about=about)
 
     def left(self) -> Iterator[Reference]:
@@ -51,5 +52,8 @@ def named() -> Iterator[Named]:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         yield Named(connection)
+    except sqlite3.Error as error:
+        fix = "make room where temporary files are kept, or name another place with TMPDIR"
+        raise Unavailable("export", f"what its decisions name could not be set aside: {error}", fix) from error
     finally:
         connection.close()

@@ -16,8 +16,8 @@ from promoter.adapters.ledger.schema import MOVED, decisions, dispatches
 from promoter.adapters.ledger.schema import records as record_table
 from promoter.application.ports.outbox import Page
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.dispatches import OPEN, Dispatch, Standing, State
-from promoter.domain.events import Told
+from promoter.domain.notices.dispatches import OPEN, Dispatch, Standing, State
+from promoter.domain.notices.events import Told
 
 _PAGE = 500
 _NAMES = tuple(each.name for each in fields(Dispatch))

@@ -14,7 +14,7 @@ from promoter.adapters.ledger.opened import Opened
 from promoter.adapters.ledger.schema import among, contents, decisions
 from promoter.adapters.ledger.store import LEDGER
 from promoter.domain.faults import Refused
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.milestones import Event, Milestone
 
 EVIDENCE = "evidence"
 PORTION = 1_000

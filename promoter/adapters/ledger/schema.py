@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from promoter.domain.chain import moment
+from promoter.domain.ledger.chain import moment
 
 SCHEMA = "0005"
 """The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
@@ -119,7 +119,7 @@ MOVED = or_(
     records.c.outcome == _word("applied"),
     records.c.outcome == _word("recovered"),
 )
-"""The rows that say that an alias did move: `promoter.domain.history.moved` as a condition."""
+"""The rows that say that an alias did move: `promoter.domain.past.history.moved` as a condition."""
 
 OVERRIDE = records.c.kind == _word("override")
 INTENDED = records.c.outcome == _word("intended")

@@ -9,8 +9,8 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from promoter.application.ports.outbox import Channel
-from promoter.domain.events import ALIAS_TYPES
 from promoter.domain.faults import Fault, Faults, OutsideError
+from promoter.domain.notices.events import ALIAS_TYPES
 
 
 class Named(Protocol):

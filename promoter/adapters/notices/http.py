@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from promoter import __version__
 from promoter.adapters.notices.peers import Barred, Network
 from promoter.adapters.notices.wire import ALL_SECONDS, post
-from promoter.domain.events import Event, Type
 from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.notices.events import Event, Type
 
 BODY_LIMIT = 60_000
 """Bytes of one event. What is larger loses its tree of rules, which the ledger has anyway."""

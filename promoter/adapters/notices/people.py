@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from promoter.domain.events import Event, Type
 from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.notices.events import Event, Type
 
 GENERIC = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
 """Apprise's channels to any server: for these there is the signed one, which checks where it goes."""

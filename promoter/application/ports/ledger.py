@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.audit import AuditRecord, Delivery, NewRecord, RecordedDecision, RecordFilter, RevisionState
-from promoter.domain.chain import Entry, Head
-from promoter.domain.entries import Row
-from promoter.domain.export import Text
 from promoter.domain.guards import GuardCheck
-from promoter.domain.milestones import Milestone
+from promoter.domain.ledger.chain import Entry, Head
+from promoter.domain.ledger.entries import Row
+from promoter.domain.ledger.export import Text
+from promoter.domain.ledger.milestones import Milestone
+from promoter.domain.ledger.references import Reference
 from promoter.domain.override import Override
-from promoter.domain.references import Reference
 from promoter.domain.sightings import Sighting
 from promoter.domain.verdict import Decision
 

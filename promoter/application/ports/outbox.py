@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.dispatches import Dispatch, Standing
-from promoter.domain.events import Event, Told, Type
+from promoter.domain.notices.dispatches import Dispatch, Standing
+from promoter.domain.notices.events import Event, Told, Type
 
 
 @dataclass(frozen=True)

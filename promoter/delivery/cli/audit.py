@@ -13,7 +13,7 @@ from promoter.delivery.cli.common import Format, FormatOption, console, tell_jso
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from promoter.application.pages import RecordPage
+    from promoter.application.ledger.pages import RecordPage
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
 
     Examples: promoter audit list --model fraud-detector --format json; promoter audit list --since 7d --outcome failed
     """
-    from promoter.application.pages import page
+    from promoter.application.ledger.pages import page
     from promoter.domain.audit import Kind, Outcome, RecordFilter
     from promoter.domain.verdict import Verdict
 

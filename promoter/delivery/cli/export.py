@@ -42,7 +42,7 @@ def export(
 
     Examples: promoter audit export --output ledger.jsonl; promoter audit export --format csv --after 1200 > records.csv
     """
-    from promoter.application.export import cloud_events, spreadsheet, whole
+    from promoter.application.ledger.export import cloud_events, spreadsheet, whole
 
     built = world()
     if form is Form.JSONL:

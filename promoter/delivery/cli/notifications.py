@@ -11,7 +11,7 @@ import typer
 from promoter.delivery.cli.common import Format, FormatOption, console, tell_json, world
 
 if TYPE_CHECKING:
-    from promoter.domain.dispatches import Dispatch
+    from promoter.domain.notices.dispatches import Dispatch
 
 app = typer.Typer(no_args_is_help=True)
 ChannelOption = Annotated[str | None, typer.Option(help="Only this channel.")]
@@ -87,7 +87,7 @@ def test(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="As the 
     Example: promoter notifications test serving
     """
     from promoter.application.letters import send_test
-    from promoter.domain.events import Teller
+    from promoter.domain.notices.events import Teller
 
     built = world()
     teller = Teller(built.past_outbox.ledger() or "none", built.settings.url)

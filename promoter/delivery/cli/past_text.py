@@ -14,9 +14,9 @@ from promoter.application.markdown.text import table as markdown_table
 from promoter.application.past import AliasMeanwhile, AliasThen, RegistryThen
 from promoter.delivery.cli import render
 from promoter.domain.audit import AuditRecord, Kind
-from promoter.domain.history import Span
 from promoter.domain.moment import in_utc
-from promoter.domain.past import Known
+from promoter.domain.past.answers import Known
+from promoter.domain.past.history import Span
 from promoter.domain.review import in_words
 from promoter.domain.told import decision_told
 

@@ -50,7 +50,7 @@ def prune(
 
 def _age(text: str) -> timedelta:
     from promoter.domain.duration import in_words, parse_duration
-    from promoter.domain.retention import YOUNGEST
+    from promoter.domain.ledger.retention import YOUNGEST
 
     try:
         age = parse_duration(text)

@@ -15,7 +15,7 @@ from promoter.application.markdown.decision import MARK
 from promoter.application.markdown.plan import change_state, plan_summary
 from promoter.application.markdown.text import version
 from promoter.domain.audit import AuditRecord
-from promoter.domain.history import Span
+from promoter.domain.past.history import Span
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import in_words
 from promoter.domain.verdict import Decision, Finding, Verdict

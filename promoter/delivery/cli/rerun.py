@@ -10,7 +10,7 @@ import typer
 from promoter.delivery.cli.common import Format, FormatOption, console, tell_json, world
 
 if TYPE_CHECKING:
-    from promoter.application.rerun import Rerunner
+    from promoter.application.ledger.rerun import Rerunner
     from promoter.domain.rerun import Difference, Rerun
 
 NOT_SAME = 1
@@ -35,7 +35,7 @@ def rerun(
 
     Example: promoter audit rerun 57; promoter audit rerun --all --format json
     """
-    from promoter.application.rerun import Rerunner
+    from promoter.application.ledger.rerun import Rerunner
 
     if (number is None) == (not every):
         raise typer.BadParameter("give the ID of a decision or of an audit record, or --all")

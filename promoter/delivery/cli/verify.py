@@ -14,8 +14,8 @@ from promoter.delivery.cli.common import Format, FormatOption, console, tell_jso
 
 if TYPE_CHECKING:
     from promoter.adapters.git.vouching import Vouching
-    from promoter.application.verify import Report
-    from promoter.domain.witnesses import Witness
+    from promoter.application.ledger.verify import Report
+    from promoter.domain.ledger.witnesses import Witness
 
 NOT_SOUND = 1
 _LONGEST = 64 * 2**20
@@ -64,14 +64,14 @@ def verify(
 
 
 def _of_database(witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]) -> Report:
-    from promoter.application.verify import verify_ledger
+    from promoter.application.ledger.verify import verify_ledger
 
     return verify_ledger(world().past, witnesses, trusted, progress)
 
 
 def _of_file(path: Path, witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]) -> Report:
     from promoter.adapters.ledger.named import named
-    from promoter.application.verify_export import verify_export
+    from promoter.application.ledger.verify_export import verify_export
 
     with _opened(path) as file, named() as names:
         return verify_export(_lines(file), names, witnesses, trusted, progress)
@@ -116,8 +116,8 @@ def _commits(repo: Path | None) -> Vouching | None:
 
 
 def _heads(told: Sequence[str]) -> list[Witness]:
-    from promoter.domain.chain import Head
-    from promoter.domain.witnesses import Witness
+    from promoter.domain.ledger.chain import Head
+    from promoter.domain.ledger.witnesses import Witness
 
     heads = [Head.of(each) for each in told]
     wrong = next((text for text, each in zip(told, heads, strict=True) if each is None), None)
@@ -130,7 +130,7 @@ def _heads(told: Sequence[str]) -> list[Witness]:
 
 
 def _keys(told: Sequence[str]) -> frozenset[str]:
-    from promoter.domain.checkpoints import raw_key
+    from promoter.domain.ledger.checkpoints import raw_key
 
     for each in told:
         try:
@@ -187,11 +187,15 @@ def _entries(found: Report) -> str:
 def _facts(found: Report) -> list[tuple[str, str]]:
     told = [("ledger", found.head.ledger or "it does not say its name"), ("head", f"{found.head.entry} {found.head.hash}")]
     vouch = found.vouching
-    told += [("commits", f"{vouch['commit']} vouch for it")] if vouch["commit"] else []
+    told += [("commits", f"{vouch['commit']} vouch{'es' if vouch['commit'] == 1 else ''} for it")] if vouch["commit"] else []
     told += [("heads", f"{vouch['given']} that you gave")] if vouch["given"] else []
     trusted = "which you trust" if found.trusted else "which nobody vouched for"
     told += [("key", f"{count} checkpoint{'' if count == 1 else 's'} of {key}, {trusted}") for key, count in found.keys.items()]
-    told += [("dropped", f"the evidence of {found.dropped} decisions, by retention")] if found.dropped else []
+    told += (
+        [("dropped", f"the evidence of {found.dropped} decision{'' if found.dropped == 1 else 's'}, by retention")]
+        if found.dropped
+        else []
+    )
     return told
 
 

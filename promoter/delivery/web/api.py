@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from promoter.application.pages import page
+from promoter.application.ledger.pages import page
 from promoter.application.ports import Clock, Ledger
 from promoter.application.query import alias_rows, latest_moves
 from promoter.application.survey import ModelView

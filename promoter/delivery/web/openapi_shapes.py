@@ -10,7 +10,7 @@ from typing import Any
 
 from promoter.application.query import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE
 from promoter.domain.audit import Kind, Outcome
-from promoter.domain.past import Known
+from promoter.domain.past.answers import Known
 from promoter.domain.verdict import Verdict
 
 Schema = dict[str, Any]

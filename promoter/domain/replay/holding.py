@@ -9,8 +9,8 @@ from datetime import datetime
 
 from promoter.domain.audit import AuditRecord, Kind
 from promoter.domain.evidence import Stretch
-from promoter.domain.history import Span, spans
 from promoter.domain.observed import ModelVersion
+from promoter.domain.past.history import Span, spans
 from promoter.domain.replay.memory import Basis
 
 

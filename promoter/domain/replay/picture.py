@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from promoter.domain.history import Span
+from promoter.domain.past.history import Span
 from promoter.domain.replay.memory import Basis
 from promoter.domain.replay.notes import evidence_told
 from promoter.domain.replay.report import ModelReplay, Replayed, Report

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promoter.domain.history import Span
+from promoter.domain.ledger.retention import Retention
+from promoter.domain.past.history import Span
 from promoter.domain.replay.holding import Holder
 from promoter.domain.replay.memory import Basis, Source
 from promoter.domain.replay.promotions import Past, Promotion
 from promoter.domain.replay.simulate import Judged, Outcome, SimulatedSpan, Simulation
 from promoter.domain.replay.supposing import Lens
-from promoter.domain.retention import Retention
 from promoter.domain.verdict import Decision, Verdict
 
 TURNING_DOWN = (Verdict.FAIL, Verdict.PENDING, Verdict.ERROR)

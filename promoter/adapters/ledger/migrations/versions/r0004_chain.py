@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from promoter import __version__
-from promoter.domain.chain import Head, after, digest_of, seal
+from promoter.domain.ledger.chain import Head, after, digest_of, seal
 
 revision = "0004"
 down_revision = "0003"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from promoter.application.ports import Ledger
-from promoter.domain.chain import Head
-from promoter.domain.problems import Problem, Wrong
-from promoter.domain.references import Reference
-from promoter.domain.verify import Walk
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import Head
+from promoter.domain.ledger.problems import Problem, Wrong
+from promoter.domain.ledger.references import Reference
+from promoter.domain.ledger.verify import Walk
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 
 COMMIT, CHECKPOINT, GIVEN = "commit", "checkpoint", "given"
 Progress = Callable[[int], None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promoter.domain.chain import Head
+from promoter.domain.ledger.chain import Head
 
 FORMAT = 1
 """The version of the form."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Protocol
 
-from promoter.application.verify import Progress, Report, Texts, report
-from promoter.domain.entries import Row, about, read
-from promoter.domain.export import Ending, Manifest, Text
+from promoter.application.ledger.verify import Progress, Report, Texts, report
 from promoter.domain.faults import Refused
-from promoter.domain.problems import Problem, Wrong
-from promoter.domain.references import Reference, references
-from promoter.domain.verify import Walk
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.entries import Row, about, read
+from promoter.domain.ledger.export import Ending, Manifest, Text
+from promoter.domain.ledger.problems import Problem, Wrong
+from promoter.domain.ledger.references import Reference, references
+from promoter.domain.ledger.verify import Walk
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 
 _BATCH = 512
 _DECISION = b'"table":"decisions"'
@@ -30,8 +30,8 @@ class Names(Protocol):
         """Decisions name these."""
         ...
 
-    def met(self, digest: str) -> Reference | None:
-        """The text is there, and is what its digest says: the first decision that names it, if any."""
+    def met(self, digest: str, kind: str) -> Reference | None:
+        """A text of that digest and kind is there: the first decision that names it, if any."""
         ...
 
     def left(self) -> Iterator[Reference]:
@@ -48,14 +48,18 @@ class _Reader:
         self.progress = progress
         self.ending: Ending | None = None
         self.problems: list[Problem] = []
-        self.contents = 0
+        self.contents = self.behind = 0
         self.altered: list[Reference] = []
         self._rows: list[Row] = []
 
     def take(self, line: bytes) -> None:
         """The next one, without its end."""
         if self.ending is not None:
-            self.problems.append(Problem(Wrong.INSERTED, None, "something stands behind the line that says what the end is"))
+            if self.behind == 0:
+                self.problems.append(
+                    Problem(Wrong.INSERTED, None, "something stands behind the line that says what the end is")
+                )
+            self.behind += 1
         elif line.startswith(_CONTENT):
             self._content(Text.of(_object(line)))
         elif line.startswith(_HEAD):
@@ -81,7 +85,7 @@ class _Reader:
             return
         if self._rows:
             self.flush()
-        reference = self.names.met(text.digest)
+        reference = self.names.met(text.digest, text.kind)
         if reference and sha256(text.body.encode("utf-8", "surrogatepass")).hexdigest() != text.digest:
             self.altered.append(
                 Reference(reference.decision, reference.at, reference.kind, text.digest, altered=True, about=reference.about)
@@ -98,6 +102,8 @@ def verify_export(
     """Verify what a file holds: its lines with their ends. Raises `Refused` where that is no export."""
     incoming = iter(lines)
     first = next(incoming, b"")
+    if first.endswith(b"\r\n"):
+        raise Refused("export", "its lines end as on Windows: some program rewrote them", "copy the file as it is, not as text")
     manifest = Manifest.of(first)
     if manifest is None:
         fix = "`promoter audit export --output FILE` writes one"
@@ -107,7 +113,7 @@ def verify_export(
     whole = first.endswith(b"\n")
     for line in incoming:
         whole = line.endswith(b"\n") or Ending.of(_object(line)) is not None
-        if whole:
+        if whole or reader.ending:
             reader.take(line.removesuffix(b"\n"))
     reader.flush()
     return _end(reader, manifest, whole=whole)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from promoter.domain.ledger_facts import LedgerFacts
-from promoter.domain.problems import Problem, Wrong
+from promoter.domain.ledger.facts import LedgerFacts
+from promoter.domain.ledger.problems import Problem, Wrong
 
 EVIDENCE, POLICY, APPROVERS = "evidence", "policy", "approvers"
 _DIGITS = 12

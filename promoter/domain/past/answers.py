@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from promoter.domain.audit import AuditRecord, Kind, Outcome, moved
-from promoter.domain.history import NO_INTENTS, Begun, Span, before_first, begun, earliest, span_of, spans
 from promoter.domain.moment import in_utc
+from promoter.domain.past.history import NO_INTENTS, Begun, Span, before_first, begun, earliest, span_of, spans
 
 NO_RECORD = "unknown: there is no record of it"
 _WRITE = timedelta(minutes=1)

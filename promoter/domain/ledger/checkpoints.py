@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import rfc8785
 
 from promoter.domain.approvers import PREFIX
-from promoter.domain.chain import Head
+from promoter.domain.ledger.chain import Head
 
 if TYPE_CHECKING:
     from promoter.domain.approvals import Signer

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from promoter.domain.chain import Entry, told
-from promoter.domain.checkpoints import Checkpoint
-from promoter.domain.entries import MARK, MILESTONES
-from promoter.domain.milestones import Event
-from promoter.domain.problems import Problem, Wrong, short
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import Entry, told
+from promoter.domain.ledger.checkpoints import Checkpoint
+from promoter.domain.ledger.entries import MARK, MILESTONES
+from promoter.domain.ledger.milestones import Event
+from promoter.domain.ledger.problems import Problem, Wrong, short
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 
 REACH = 10_000
 """How many entries back a checkpoint may vouch: it is made of the head, and few others can get in between."""

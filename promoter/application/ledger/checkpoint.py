@@ -6,10 +6,10 @@ import structlog
 
 from promoter.application.ports import Clock, Ledger
 from promoter.domain.approvals import Signer
-from promoter.domain.chain import Entry, Head, told
-from promoter.domain.checkpoints import PERIOD, Checkpoint
 from promoter.domain.faults import OutsideError, Refused
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.chain import Entry, Head, told
+from promoter.domain.ledger.checkpoints import PERIOD, Checkpoint
+from promoter.domain.ledger.milestones import Event, Milestone
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promoter.domain.problems import Problem, Wrong
+from promoter.domain.ledger.problems import Problem, Wrong
 
 
 class Numbers:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from promoter.domain.evidence import Stretch
-from promoter.domain.milestones import BEAT, Event, Milestone
+from promoter.domain.ledger.milestones import BEAT, Event, Milestone
 from promoter.domain.moment import in_utc
 
 WATCHES = frozenset({Event.STARTED, Event.WATCHING, Event.STOPPED})

@@ -12,10 +12,10 @@ from promoter import __version__
 from promoter.application.ports import Ledger
 from promoter.application.ports.outbox import Outbox
 from promoter.domain.audit import AuditRecord, RecordFilter
-from promoter.domain.chain import Entry, after
-from promoter.domain.events import Teller
-from promoter.domain.export import TABLES, Ending, Manifest
 from promoter.domain.faults import Refused
+from promoter.domain.ledger.chain import Entry, after
+from promoter.domain.ledger.export import TABLES, Ending, Manifest
+from promoter.domain.notices.events import Teller
 
 _PAGE = 500
 _COLUMNS = (
@@ -26,7 +26,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def whole(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
-    """The entries behind that number and their texts as lines: see `promoter.domain.export`. Raises `Refused`."""
+    """The entries behind that number and their texts as lines: see `promoter.domain.ledger.export`. Raises `Refused`."""
     head = ledger.head()
     if not head.entry:
         raise Refused("ledger", "nothing has been written to it yet: there is nothing to export")

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from promoter.domain.chain import GENESIS, Entry, Head
-from promoter.domain.entries import Row, about, in_order, read
-from promoter.domain.ledger_facts import LedgerFacts
-from promoter.domain.numbers import Numbers
-from promoter.domain.problems import Problem, Wrong
-from promoter.domain.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import GENESIS, Entry, Head
+from promoter.domain.ledger.entries import Row, about, in_order, read
+from promoter.domain.ledger.facts import LedgerFacts
+from promoter.domain.ledger.numbers import Numbers
+from promoter.domain.ledger.problems import Problem, Wrong
+from promoter.domain.ledger.witnesses import Witness, Witnesses
 
 _SLOW, _FAST = 8, 512
 """How many entries are looked at together: few behind a problem, where the next may be near, and then more and more."""

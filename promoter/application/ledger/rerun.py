@@ -9,13 +9,13 @@ from functools import cached_property, lru_cache
 
 from promoter.application.ports import Documents, Ledger
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.chain import digest_of
 from promoter.domain.evidence import Evidence
 from promoter.domain.faults import Faults, Refused
+from promoter.domain.ledger.chain import digest_of
+from promoter.domain.ledger.retention import Retention, last_retention
 from promoter.domain.policy import Policy
 from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.rerun import Ending, Rerun, again, differences
-from promoter.domain.retention import Retention, last_retention
 from promoter.domain.verdict import Purpose
 
 _NOTHING = b"version: 1\nmodels: {}\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from promoter.domain.milestones import Event, Milestone
+from promoter.domain.ledger.milestones import Event, Milestone
 from promoter.domain.moment import in_utc
 
 YOUNGEST = timedelta(days=1)

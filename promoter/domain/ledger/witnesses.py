@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from promoter.domain.chain import Head
-from promoter.domain.problems import Problem, Wrong
+from promoter.domain.ledger.chain import Head
+from promoter.domain.ledger.problems import Problem, Wrong
 
 _DIGITS = 12
 

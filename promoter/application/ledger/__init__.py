@@ -1,0 +1,1 @@
+"""The use cases of auditors: verify, export, list, decide again, vouch."""

@@ -1,0 +1,1 @@
+"""Notices: what is told of an entry, and what became of telling it."""

@@ -1,0 +1,1 @@
+"""The past: who held an alias when, and what Promoter cannot know of it."""
