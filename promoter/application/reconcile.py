@@ -140,12 +140,17 @@ class Reconciler:
         return Ending.DONE
 
     def _overtaken(self, change: Change, toward: Toward) -> str | None:
-        """Read state and evidence again, right before the write. Why the change no longer holds, or None."""
-        again = self._survey(toward.declaration, {change.difference.model}, toward.begun)
-        found = next((each for each in again.plan.allowed if each.difference.key == change.difference.key), None)
-        if found is not None:
+        """Read state and evidence again, right before the write. Why the change no longer holds, or None.
+
+        It does not either where it would begin at a place that the ledger has not been told of: somebody else told it of
+        another one between this look and its record.
+        """
+        what = change.difference
+        again = self._survey(toward.declaration, {what.model}, toward.begun)
+        untold = any(move.alias == what.alias for move in again.models[what.model].moves)
+        if not untold and any(each.difference.key == what.key for each in again.plan.allowed):
             return None
-        blocked = next((each.reason for each in again.plan.blocked if each.alias in (None, change.difference.alias)), None)
+        blocked = next((each.reason for each in again.plan.blocked if each.alias in (None, what.alias)), None)
         return f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
 
     def _write(self, intent: int, change: Change) -> bool:

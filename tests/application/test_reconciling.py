@@ -231,3 +231,52 @@ def test_a_replica_that_looks_at_all_meanwhile_tells_no_move_twice(office: Offic
     office.looker.one("m", "test")
     assert office.moves("shadow") == [(None, 1)]
     other.close()
+
+
+def test_what_a_replica_saw_later_is_not_undone_in_the_ledger(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is read before the registry, so that a look cannot hold an older place for a newer move."""
+    for _ in range(2):
+        office.mlflow.version("m", auc=0.8)
+    office.mlflow.place("m", "shadow", 1)
+    office.commit("m: {aliases: {shadow: 2}}")
+    other = office.another()
+    office.revisions.refresh()
+    other.revisions.refresh()
+    known = office.ledger.last_known
+
+    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+        monkeypatch.setattr(office.ledger, "last_known", known)
+        office.mlflow.place("m", "shadow", 2)
+        other.looker.all("poll")
+        return known(models)
+
+    monkeypatch.setattr(office.ledger, "last_known", overtaken)
+    office.looker.one("m", "test")
+    office.converge()
+    assert office.moves("shadow") == [(None, 2)]
+    other.close()
+
+
+def test_no_change_begins_where_the_ledger_was_told_otherwise(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica recorded an older place, so that this one's was left out: it is recorded before anything is changed."""
+    for _ in range(3):
+        office.mlflow.version("m", auc=0.8)
+    office.mlflow.place("m", "shadow", 1)
+    office.commit("m: {aliases: {shadow: 3}}")
+    other = office.another()
+    office.revisions.refresh()
+    other.revisions.refresh()
+    known = office.ledger.last_known
+
+    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+        monkeypatch.setattr(office.ledger, "last_known", known)
+        found = known(models)
+        other.looker.all("poll")
+        office.mlflow.place("m", "shadow", 2)
+        return found
+
+    monkeypatch.setattr(office.ledger, "last_known", overtaken)
+    office.looker.one("m", "test")
+    assert office.moves("shadow") == [(None, 1), (1, 2), (2, 3)]
+    assert office.aliases() == {"shadow": 3}
+    other.close()
