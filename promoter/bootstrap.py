@@ -143,9 +143,17 @@ class World:
         return self._database
 
     @cached_property
-    def past(self) -> Ledger:
+    def past(self) -> SqlLedger:
         """The database for reading: one that does not exist reads as empty, and is not made."""
-        return self._past_database
+        from promoter.adapters.ledger import SqlLedger
+
+        return SqlLedger.open(self.settings.database_url, read_only=True)
+
+    @cached_property
+    def kept(self) -> SqlLedger:
+        """The same, for questions about the ledger itself. Raises `Refused` where there is none: "empty" would mislead."""
+        self.past.expect()
+        return self.past
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -153,21 +161,10 @@ class World:
         return self._database.outbox
 
     @cached_property
-    def past_outbox(self) -> Outbox:
-        """The same, for reading."""
-        return self._past_database.outbox
-
-    @cached_property
     def _database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
         return SqlLedger.open(self.settings.database_url)
-
-    @cached_property
-    def _past_database(self) -> SqlLedger:
-        from promoter.adapters.ledger import SqlLedger
-
-        return SqlLedger.open(self.settings.database_url, read_only=True)
 
     @cached_property
     def channels(self) -> Sequence[Channel]:

@@ -28,6 +28,16 @@ def in_utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def both_in_utc(begin: datetime, end: datetime) -> tuple[str, str]:
+    """The ends of a window, for people: to the millisecond where they would else look the same."""
+    told = in_utc(begin), in_utc(end)
+    return told if told[0] != told[1] else (_finely(begin), _finely(end))
+
+
+def _finely(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'milliseconds')} UTC"
+
+
 def parse_since(text: str, now: datetime) -> datetime:
     """As `parse_moment`. Raises ValueError, in words, also for what is yet to come."""
     found = parse_moment(text, now)

@@ -103,12 +103,3 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
     assert (code, out) == (1, "")
     assert said in " ".join(err.split())
     assert "Traceback" not in err
-
-
-def test_a_ledger_that_nobody_has_written(run: Run, ledger_here: Path) -> None:
-    """There is nothing to export, and nothing is made."""
-    for file in ledger_here.glob("promoter.db*"):
-        file.unlink()
-    code, _, err = run("export", "--output", "ledger.jsonl")
-    assert (code, "nothing has been written to it yet" in err) == (1, True)
-    assert list(ledger_here.iterdir()) == []

@@ -112,12 +112,3 @@ def test_what_is_refused(run: Run, words: list[str], code: int, said: str) -> No
     assert (ended, out) == (code, "")
     assert said in " ".join(err.split())
     assert "Traceback" not in err
-
-
-def test_no_ledger_at_all(run: Run, ledger_here: Path) -> None:
-    """A database that nobody has made is not sound: whoever deletes it must not pass."""
-    (ledger_here / "promoter.db").unlink()
-    code, out, _ = run("verify")
-    assert code == 1
-    assert "there is no entry at all" in " ".join(out.split())
-    assert not (ledger_here / "promoter.db").exists()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import NOW
 
-from promoter.domain.moment import parse_moment, parse_period, parse_since
+from promoter.domain.moment import both_in_utc, parse_moment, parse_period, parse_since
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,10 @@ def test_a_period_begins_before_it_ends() -> None:
             parse_period(begin, end, NOW)
     with pytest.raises(ValueError, match="yet to come"):
         parse_period("2026-12-01", "2026-12-02", NOW)
+
+
+def test_a_window_never_looks_like_a_moment() -> None:
+    """To the second; to the millisecond where both ends lie in the same one."""
+    assert both_in_utc(NOW, NOW + timedelta(seconds=1)) == ("2026-11-23 12:00:00 UTC", "2026-11-23 12:00:01 UTC")
+    shown = both_in_utc(NOW + timedelta(milliseconds=20), NOW + timedelta(milliseconds=450))
+    assert shown == ("2026-11-23 12:00:00.020 UTC", "2026-11-23 12:00:00.450 UTC")

@@ -115,8 +115,11 @@ class Killing:
             self._round()
             tell(number + 1)
         self.stream.stop()
-        self._daemon(cold=True)
-        return self._rest()
+        last = self._daemon(cold=True)
+        left = self._rest()
+        if left:
+            left.append(f"the last daemon {'runs' if last.process.poll() is None else 'ended by itself'}: {last.log()[-3000:]}")
+        return left
 
     def left(self) -> list[str]:
         """What is not yet as it should be in the end."""

@@ -26,6 +26,8 @@ class Database:
         """Opens no connection yet."""
         self.appended: Callable[[], None] = lambda: None
         """Called after each transaction that added to the chain; must not raise."""
+        self.there = True
+        """Whether anybody has written a ledger here; if not, it reads as an empty one."""
         self._store = store
         self._read_only = read_only
         self._engine = self._writing = nothing()
@@ -68,6 +70,7 @@ class Database:
     def emptied(self) -> Database:
         """Itself, reading from an empty ledger from now on: nobody has written one here."""
         self.dispose()
+        self.there = False
         self._engine = self._writing = nothing()
         return self
 

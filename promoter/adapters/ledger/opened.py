@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from promoter.adapters.ledger.database import Database
+from promoter.adapters.ledger.store import LEDGER
+from promoter.domain.faults import Refused
 
 
 class Opened:
@@ -18,6 +20,12 @@ class Opened:
     def place(self) -> str:
         """Where it is, for people, without secrets."""
         return self._database.place
+
+    def expect(self) -> None:
+        """Raises `Refused` where nobody has written a ledger yet, or it is somewhere else."""
+        if not self._database.there:
+            told = f"there is none at {self.place}"
+            raise Refused(LEDGER, told, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
 
     def ping(self) -> None:
         """Returns where the ledger can be read now."""

@@ -54,7 +54,7 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
         kind=_word(kind, Kind, "--kind"), outcome=_word(outcome, Outcome, "--outcome"),
         verdict=_word(verdict, Verdict, "--verdict"), newest=after is None,
     )  # fmt: skip
-    found = page(built.past, where)
+    found = page(built.kept, where)
     if output is Format.JSON:
         tell_json(found.as_json())
     elif output is Format.MARKDOWN:

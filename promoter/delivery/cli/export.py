@@ -46,11 +46,11 @@ def export(
 
     built = world()
     if form is Form.JSONL:
-        lines = whole(built.past, after, built.clock.now())
+        lines = whole(built.kept, after, built.clock.now())
     elif form is Form.CSV:
-        lines = spreadsheet(built.past, after)
+        lines = spreadsheet(built.kept, after)
     else:
-        lines = cloud_events(built.past_outbox, after, built.settings.url)
+        lines = cloud_events(built.kept.outbox, after, built.settings.url)
     if output is None:
         _write(lines, sys.stdout.buffer)
         return

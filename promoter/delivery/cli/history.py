@@ -55,7 +55,7 @@ def state(
 
     built = world()
     now = built.clock.now()
-    found = registry_at(built.past, _since(at, now, "--at"), now, None if model is None else [model])
+    found = registry_at(built.kept, _since(at, now, "--at"), now, None if model is None else [model])
     if output is Format.JSON:
         tell_json(found.as_json())
     elif output is Format.MARKDOWN:
@@ -68,7 +68,7 @@ def _tell_moment(built: World, model: str, alias: str, at: datetime, output: For
     from promoter.application.past import alias_at
     from promoter.delivery.cli import past_text
 
-    found = alias_at(built.past, model, alias, at, built.clock.now())
+    found = alias_at(built.kept, model, alias, at, built.clock.now())
     if output is Format.JSON:
         tell_json(found.as_json())
     elif output is Format.MARKDOWN:
@@ -87,7 +87,7 @@ def _tell_period(built: World, model: str, alias: str, between: tuple[str, str],
         begin, end = parse_period(*between, now)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--between") from None
-    found = alias_between(built.past, model, alias, begin, end, now)
+    found = alias_between(built.kept, model, alias, begin, end, now)
     if output is Format.JSON:
         tell_json(found.as_json())
     elif output is Format.MARKDOWN:
@@ -100,7 +100,7 @@ def _tell_all(built: World, model: str, alias: str, output: Format) -> None:
     from promoter.application import query
     from promoter.delivery.cli import past_text, render
 
-    spans = query.history(built.past, model, alias)
+    spans = query.history(built.kept, model, alias)
     if output is Format.JSON:
         tell_json({"model": model, "alias": alias, "spans": [span.as_json() for span in spans]})
     elif not spans:

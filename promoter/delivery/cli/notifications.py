@@ -30,7 +30,7 @@ def list_letters(
     """
     from promoter.application.markdown.text import cell, table
 
-    letters = world().past_outbox.letters(channel, dead=dead, limit=limit)
+    letters = world().kept.outbox.letters(channel, dead=dead, limit=limit)
     if output is Format.JSON:
         tell_json({"notifications": [each.as_json() for each in letters]})
     elif not letters:
@@ -90,6 +90,6 @@ def test(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="As the 
     from promoter.domain.notices.events import Teller
 
     built = world()
-    teller = Teller(built.past_outbox.ledger() or "none", built.settings.url)
+    teller = Teller(built.past.outbox.ledger() or "none", built.settings.url)
     event = send_test(built.channels, channel, teller, built.clock)
     sys.stdout.write(f"arrived: {event.type.value} {event.id}\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from promoter.application.markdown.decision import decision_markdown
@@ -14,7 +13,7 @@ from promoter.application.markdown.text import table as markdown_table
 from promoter.application.past import AliasMeanwhile, AliasThen, RegistryThen
 from promoter.delivery.cli import render
 from promoter.domain.audit import AuditRecord, Kind
-from promoter.domain.moment import in_utc
+from promoter.domain.moment import both_in_utc, in_utc
 from promoter.domain.past.answers import Known
 from promoter.domain.past.history import Span
 from promoter.domain.review import in_words
@@ -34,12 +33,7 @@ def moment(console: Console, found: AliasThen) -> None:
     if found.record is None:
         return
     console.print()
-    grid = Table(box=None, pad_edge=False, show_header=False)
-    grid.add_column()
-    grid.add_column(overflow="fold")
-    for label, told in _facts(found, found.record):
-        grid.add_row(Text(label, style="dim"), Text(told))
-    console.print(grid)
+    console.print(render.facts(_facts(found, found.record)))
     console.print()
     if found.decision:
         console.print(render.decision_tree(decision_told(found.decision.tree)))
@@ -63,7 +57,7 @@ def _facts(found: AliasThen, record: AuditRecord) -> Iterator[tuple[str, str]]:
     """What the record says that put the version there (where it is not certain: the version that may have been left)."""
     fact, span = record.fact, found.stood.span
     yield "version", f"{_name(fact.to_version)}, after {_name(fact.from_version)}"
-    yield "since", in_utc(fact.at) + _how_exactly(record)
+    yield "since", _since(record)
     yield "until", in_utc(span.until) if span and span.until else "now"
     if found.stood.doubt:
         ending = found.stood.doubt.record
@@ -82,14 +76,15 @@ def _facts(found: AliasThen, record: AuditRecord) -> Iterator[tuple[str, str]]:
         yield "hash", record.hash
 
 
-def _how_exactly(record: AuditRecord) -> str:
-    """What the moment of an observed move stands for."""
+def _since(record: AuditRecord) -> str:
+    """The moment, and of an observed move how exactly it is known."""
     fact = record.fact
     if fact.kind is not Kind.OBSERVED:
-        return ""
+        return in_utc(fact.at)
     if fact.not_before:
-        return f" at the latest, {in_utc(fact.not_before)} at the earliest"
-    return ", when it was seen: since when it was there is not recorded"
+        earliest, latest = both_in_utc(fact.not_before, fact.at)
+        return f"{latest} at the latest, {earliest} at the earliest"
+    return f"{in_utc(fact.at)}, when it was seen: since when it was there is not recorded"
 
 
 def _undecided(record: AuditRecord) -> str:

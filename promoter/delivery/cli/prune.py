@@ -36,7 +36,7 @@ def prune(
     built = world()
     at = built.clock.now()
     before = at - _age(older_than)
-    count = built.ledger.drop_evidence(before, by or person(), at) if yes else built.past.old_evidence(before)
+    count = built.ledger.drop_evidence(before, by or person(), at) if yes else built.kept.old_evidence(before)
     told: dict[str, Any] = {"before": before.isoformat(), "pieces": count, "dropped": yes}
     if output is Format.JSON:
         tell_json(told)

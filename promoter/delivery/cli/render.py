@@ -25,6 +25,16 @@ WIDE = 130
 """Columns of a terminal from which on an audit record fits in one line."""
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Lines of a name and what it is. What is too long goes on below itself."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, told in rows:
+        grid.add_row(Text(name), Text(told))
+    return grid
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """A plain table whose cells fold instead of being cut."""
     made = Table(box=None, pad_edge=False, header_style="bold")

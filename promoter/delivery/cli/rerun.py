@@ -40,7 +40,7 @@ def rerun(
     if (number is None) == (not every):
         raise typer.BadParameter("give the ID of a decision or of an audit record, or --all")
     built = world()
-    rerunner = Rerunner(built.past, built.documents)
+    rerunner = Rerunner(built.kept, built.documents)
     good = _one(rerunner.one(number), output) if number is not None else _all(rerunner, output)
     if not good:
         raise typer.Exit(NOT_SAME)
@@ -66,8 +66,7 @@ def _text(found: Rerun) -> None:
 
     screen = console()
     screen.print(_subject(found), style="bold", markup=False)
-    for line in _stood_on(found):
-        screen.print(f"  {line}", markup=False)
+    screen.print(render.facts(_stood_on(found)))
     if found.decision:
         screen.print(render.decision_tree(found.decision, guards=found.recorded.purpose == Purpose.GUARD))
     if found.differences:
@@ -84,13 +83,13 @@ def _subject(found: Rerun) -> str:
     return f"decision {recorded.id}: {name} v{tree['version']}, {kind}, {in_utc(recorded.at)}"
 
 
-def _stood_on(found: Rerun) -> list[str]:
-    recorded, policy = found.recorded, found.recorded.tree.get("policy")
-    digests = [(f"policy {policy}" if policy else "", recorded.tree.get("policy_digest")),
-               ("approvers", recorded.approvers), ("evidence", recorded.evidence_digest)]  # fmt: skip
-    told = [f"{what:<8} {digest}" for what, digest in digests if what and digest]
-    by = f"decided by Promoter {recorded.tool or '(an earlier one)'}"
-    return [*told, by + (f", trigger {recorded.trigger}" if recorded.trigger else "")]
+def _stood_on(found: Rerun) -> list[tuple[str, str]]:
+    """What it was, in lines of a name and a value."""
+    recorded, tree = found.recorded, found.recorded.tree
+    told = [("policy", tree.get("policy")), ("its file", tree.get("policy_digest")), ("approvers", recorded.approvers),
+            ("evidence", recorded.evidence_digest), ("by", f"Promoter {recorded.tool or '(an earlier one)'}"),
+            ("trigger", recorded.trigger)]  # fmt: skip
+    return [(what, value) for what, value in told if value]
 
 
 def _sentence(found: Rerun) -> str:

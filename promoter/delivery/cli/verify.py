@@ -66,7 +66,7 @@ def verify(
 def _of_database(witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]) -> Report:
     from promoter.application.ledger.verify import verify_ledger
 
-    return verify_ledger(world().past, witnesses, trusted, progress)
+    return verify_ledger(world().kept, witnesses, trusted, progress)
 
 
 def _of_file(path: Path, witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]) -> Report:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from promoter.domain.audit import AuditRecord, Kind, Outcome, moved
-from promoter.domain.moment import in_utc
+from promoter.domain.moment import both_in_utc, in_utc
 from promoter.domain.past.history import NO_INTENTS, Begun, Span, before_first, begun, earliest, span_of, spans
 
 NO_RECORD = "unknown: there is no record of it"
@@ -45,7 +45,8 @@ class Doubt:
         """In words."""
         fact = self.record.fact
         which = " or ".join("absent" if version is None else f"v{version}" for version in self.versions)
-        when = f"between {in_utc(self.since)} and {in_utc(self.until)}"
+        since, until = both_in_utc(self.since, self.until)
+        when = f"between {since} and {until}"
         if self.unseen or (fact.kind is Kind.OBSERVED and fact.not_before is None):
             return f"{which}: somebody moved it {when}, and nobody recorded when"
         if fact.kind is Kind.OBSERVED:
