@@ -10,8 +10,10 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+UV_INSTALL := $(BIN)/uv pip install --no-config --quiet --compile-bytecode --python $(BIN)/python \
+	--require-hashes --requirement requirements/dev.lock
 CANDIDATES := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
-UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 # Two marks say what is done: `locked`, that the packages of dev.lock are all in, and for which folder (the commands of a
@@ -28,7 +30,7 @@ help: ## this list
 .PHONY: setup
 setup: $(INSTALLED) ## .venv with everything in it (the targets below call it)
 
-$(LOCKED): requirements/dev.lock
+$(LOCKED): requirements/dev.lock requirements/installer.lock
 	@set -e; for candidate in $(CANDIDATES); do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
 	done; \
@@ -46,7 +48,9 @@ $(LOCKED): requirements/dev.lock
 	rm -rf .venv; \
 	"$$python" -m venv .venv
 	@echo '  installing the packages of requirements/dev.lock ...'
-	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@$(PIP) install --require-hashes --requirement requirements/installer.lock
+	@$(UV_INSTALL) || { echo '  uv could not do it (it reads no pip.conf): pip does, which takes longer ...'; \
+	  $(PIP) install --require-hashes --requirement requirements/dev.lock; }
 	@printf '%s\n' '$(CURDIR)' > $@
 
 $(INSTALLED): $(LOCKED) pyproject.toml
@@ -96,7 +100,7 @@ signers: ## the programs that verify signatures of commits
 	echo 'The tests of signed commits need ssh-keygen and gpg on PATH, and they are not there.' >&2
 
 .PHONY: bench
-bench: $(INSTALLED) ## a benchmark (BENCH=latency, false_promotions, replay or two_promoters; ARGS=--help)
+bench: $(INSTALLED) ## a benchmark (BENCH=latency, ledger, ledger_kills, false_promotions, replay or two_promoters; ARGS=--help)
 	@$(BIN)/python benchmarks/$(or $(BENCH),latency).py $(ARGS)
 
 .PHONY: githubapi
@@ -105,18 +109,14 @@ githubapi: $(INSTALLED) ## every call to GitHub against its public description (
 
 .PHONY: lock
 lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)
-	@echo 'Resolving with uv in a throw-away environment ...'
-	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	$(BIN)/python -m venv "$$folder"; \
-	"$$folder/bin/pip" -qq --disable-pip-version-check install uv; \
-	PATH=$$folder/bin:$$PATH; \
 	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --extra github --extra gitlab \
-	  --extra gitea --extra notifications --group dev; \
+	  --extra gitea --extra notifications --group dev
 	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra expressions --extra postgres \
 	  --extra github --extra gitlab --extra gitea --extra notifications \
-	  --constraint requirements/dev.lock; \
-	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -; \
+	  --constraint requirements/dev.lock
+	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -
 	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -
+	echo uv | $(UV_COMPILE) $(ARGS) --output-file requirements/installer.lock -
 
 .PHONY: clean
 clean: ## removes .venv, caches and build results
