@@ -1,4 +1,11 @@
-"""Loads the fixtures that several rooms share."""
+"""Loads the fixtures that several rooms share, and lets Hypothesis take its time: nothing here asserts a duration."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "unhurried", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # of what runs in CI, which is the same at each run, the rest stays as it is
+settings.load_profile("unhurried")
 
 pytest_plugins = [
     "tests.fixtures_postgres",
