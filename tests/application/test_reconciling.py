@@ -211,72 +211,72 @@ def test_a_run_of_evidence_is_read_once_for_all(office: Office) -> None:
     assert [call for call in office.mlflow.calls if call[0] != "observe"] == [("runs", frozenset({"m-1", "n-1"}))]
 
 
-def test_a_replica_that_looks_at_all_meanwhile_tells_no_move_twice(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds no model's lock, and records what it sees for the first time between another one's look and its record."""
-    office.mlflow.version("m", auc=0.8)
-    office.mlflow.place("m", "shadow", 1)
-    office.commit("m: {aliases: {shadow: 1}}")
+Known = Mapping[str, Mapping[str, int | None]]
+
+
+def look_overtaken(
+    office: Office, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Callable[[], Known], Callable[[], object]], Known]
+) -> None:
+    """A look in which `meanwhile` reads what the ledger knows: it gets that read, and the look of another replica."""
     other = office.another()
     office.revisions.refresh()
     other.revisions.refresh()
     known = office.ledger.last_known
 
-    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        found = known(models)
+    def overtaken(models: Collection[str] | None = None) -> Known:
         monkeypatch.setattr(office.ledger, "last_known", known)
-        other.looker.all("poll")
-        return found
+        return meanwhile(lambda: known(models), lambda: other.looker.all("poll"))
 
     monkeypatch.setattr(office.ledger, "last_known", overtaken)
     office.looker.one("m", "test")
-    assert office.moves("shadow") == [(None, 1)]
     other.close()
+
+
+def shadow_at_first(office: Office, stated: int) -> None:
+    """The registry has the alias at the first version, and git wants it there."""
+    for _ in range(3):
+        office.mlflow.version("m", auc=0.8)
+    office.mlflow.place("m", "shadow", 1)
+    office.commit(f"m: {{aliases: {{shadow: {stated}}}}}")
+
+
+def test_a_replica_that_looks_at_all_meanwhile_tells_no_move_twice(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no model's lock, and records what it sees for the first time between another one's look and its record."""
+    shadow_at_first(office, stated=1)
+
+    def meanwhile(known: Callable[[], Known], other: Callable[[], object]) -> Known:
+        found = known()
+        other()
+        return found
+
+    look_overtaken(office, monkeypatch, meanwhile)
+    assert office.moves("shadow") == [(None, 1)]
 
 
 def test_what_a_replica_saw_later_is_not_undone_in_the_ledger(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger is read before the registry, so that a look cannot hold an older place for a newer move."""
-    for _ in range(2):
-        office.mlflow.version("m", auc=0.8)
-    office.mlflow.place("m", "shadow", 1)
-    office.commit("m: {aliases: {shadow: 2}}")
-    other = office.another()
-    office.revisions.refresh()
-    other.revisions.refresh()
-    known = office.ledger.last_known
+    shadow_at_first(office, stated=2)
 
-    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        monkeypatch.setattr(office.ledger, "last_known", known)
+    def meanwhile(known: Callable[[], Known], other: Callable[[], object]) -> Known:
         office.mlflow.place("m", "shadow", 2)
-        other.looker.all("poll")
-        return known(models)
+        other()
+        return known()
 
-    monkeypatch.setattr(office.ledger, "last_known", overtaken)
-    office.looker.one("m", "test")
+    look_overtaken(office, monkeypatch, meanwhile)
     office.converge()
     assert office.moves("shadow") == [(None, 2)]
-    other.close()
 
 
 def test_no_change_begins_where_the_ledger_was_told_otherwise(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica recorded an older place, so that this one's was left out: it is recorded before anything is changed."""
-    for _ in range(3):
-        office.mlflow.version("m", auc=0.8)
-    office.mlflow.place("m", "shadow", 1)
-    office.commit("m: {aliases: {shadow: 3}}")
-    other = office.another()
-    office.revisions.refresh()
-    other.revisions.refresh()
-    known = office.ledger.last_known
+    shadow_at_first(office, stated=3)
 
-    def overtaken(models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        monkeypatch.setattr(office.ledger, "last_known", known)
-        found = known(models)
-        other.looker.all("poll")
+    def meanwhile(known: Callable[[], Known], other: Callable[[], object]) -> Known:
+        found = known()
+        other()
         office.mlflow.place("m", "shadow", 2)
         return found
 
-    monkeypatch.setattr(office.ledger, "last_known", overtaken)
-    office.looker.one("m", "test")
+    look_overtaken(office, monkeypatch, meanwhile)
     assert office.moves("shadow") == [(None, 1), (1, 2), (2, 3)]
     assert office.aliases() == {"shadow": 3}
-    other.close()
