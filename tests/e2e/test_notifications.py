@@ -54,9 +54,9 @@ def test_killed_around_the_record_of_what_was_sent(ledger: SqlLedger, database_u
 
 
 def told(server: Server) -> list[tuple[str, str, int]]:
-    """Type, subject and version of what came, in the order of the ledger, once each."""
+    """Type, subject and version of what came, once each: in the order of the ledger, and by type where one entry gave two."""
     events = {each.headers["webhook-id"]: json.loads(each.body) for each in server.came}
-    ordered = sorted(events.values(), key=lambda event: str(event["sequence"]))
+    ordered = sorted(events.values(), key=lambda event: (str(event["sequence"]), str(event["type"])))
     return [
         (each["type"].rpartition(".")[2], each["subject"], each["data"].get("to", each["data"].get("version")))
         for each in ordered

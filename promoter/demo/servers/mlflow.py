@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -19,13 +20,17 @@ from typing import Self
 HOST = "127.0.0.1"
 _LOG_LINES_SHOWN = 20
 _POLL_SECONDS = 0.1
+# Below those that systems hand out by themselves (Linux from 32768): while a server is down, nobody gets its port by chance.
+_PORTS = range(20_000, 32_768)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now, nor is given unless they name it. Raises OSError where there is none."""
+    for port in secrets.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise OSError(errno.EADDRINUSE, f"no free port between {_PORTS[0]} and {_PORTS[-1]}")
 
 
 class MlflowServer:
