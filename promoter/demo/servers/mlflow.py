@@ -25,12 +25,12 @@ _PORTS = range(20_000, 32_768)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now, nor is given unless they name it. Raises OSError where there is none."""
-    for port in secrets.SystemRandom().sample(_PORTS, len(_PORTS)):
+    """A port of 127.0.0.1 that nobody listens on now, nor is given unless they name it. Raises OSError after 200 in vain."""
+    for port in secrets.SystemRandom().sample(_PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
-    raise OSError(errno.EADDRINUSE, f"no free port between {_PORTS[0]} and {_PORTS[-1]}")
+    raise OSError(errno.EADDRINUSE, f"no free port found between {_PORTS[0]} and {_PORTS[-1]}")
 
 
 class MlflowServer:
