@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from promoter.application.markdown.marker import Marker
-from promoter.application.ports import State
+from promoter.application.ports import PullRequest, State
 from promoter.application.proposals.asked import answered
 from promoter.application.proposals.into_git import BranchOpener
 from promoter.application.proposals.opener import ProposalOpener
@@ -158,6 +158,28 @@ def test_an_override_merged(protected: Office) -> None:
     settle(protected)
     assert (protected.ledger.overrides(), len(protected.mlflow.writes)) == ([], moved)
     assert protected.aliases() == {"champion": 1}
+
+
+def test_an_override_merged_in_the_middle_of_a_look(protected: Office) -> None:
+    """The list of what is open is from before its pull request, git from before the merge: the look begins again."""
+    override(protected)
+    assert protected.proposals is not None
+    protected.proposals.models([], also={"m"})
+    other = protected.another()
+    settle(other)
+    pull, asked = only(other), protected.hub.latest_from
+
+    def merged_first(branch: str) -> PullRequest | None:
+        if protected.hub.open:
+            protected.hub.merge(pull.number)
+        return asked(branch)
+
+    protected.hub.latest_from = merged_first  # type: ignore[method-assign]
+    protected.propose()
+    assert protected.hub.pulls[pull.number].state is State.MERGED
+    settle(protected)
+    assert (protected.ledger.overrides(), protected.aliases()) == ([], {"champion": 1})
+    assert not [each for each in protected.records() if "declined" in (each.fact.reason or "")]
 
 
 def test_an_override_declined(protected: Office) -> None:

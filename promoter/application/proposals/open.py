@@ -129,7 +129,7 @@ class OpenProposals:
         last = None
         if site.pull is None and (asked or override or found):
             last = self._rooms.forge.latest_from(site.branch)
-        ended = override is not None and self._end(override, last)
+        ended = override is not None and self._end(override, last, scene)
         urgent = None if override is None or ended else of_override(override, said)
         if not site.ours:
             self._leave(site, urgent or found)
@@ -147,11 +147,14 @@ class OpenProposals:
         self._clear(site, scene)
         return ended
 
-    def _end(self, override: Override, last: PullRequest | None) -> bool:
-        """Where a person decided otherwise, git's word counts again."""
+    def _end(self, override: Override, last: PullRequest | None, scene: Scene) -> bool:
+        """Where a person decided otherwise, git's word counts again: that of a git that has whatever was merged."""
         told = answered(override, last)
         if told is None:
             return False
+        declaration = self._rooms.revisions.refresh().declaration
+        if declaration is None or declaration.revision != scene.base:
+            raise Overtaken("git", "something was merged during this look")
         self._rooms.ledger.end_override(override.id, self._rooms.clock.now(), f"declined: {told}")
         log.info("override declined", model=override.model, alias=override.alias, why=told)
         return True
