@@ -65,7 +65,7 @@ demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through a
 .PHONY: test
 test: lint chromium signers ## lint, then all tests (ARGS="-k word" for some)
 	@echo 'Testing ...'
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## style, types and import contracts

@@ -52,6 +52,8 @@ def main() -> int:
     from promoter.demo.servers.mlflow import MlflowServer
     from tests.e2e.killing import KillStage, Terms
     from tests.e2e.kills import kills
+    from tests.e2e.stage import Stage
+    from tests.e2e.warm import Warm
 
     parser = argparse.ArgumentParser(description="kill -9 of a daemon at work, and what its ledger says afterwards.")
     parser.add_argument("--kills", type=int, default=300)
@@ -70,8 +72,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="promoter-kills-") as name, database(kind, Path(name)) as url:
             folder = Path(name, "run")
             folder.mkdir()
-            with MlflowServer(Path(name, "mlflow")) as mlflow, GitRemote(Path(name, "remote")) as remote:
-                stage = KillStage(folder, url, remote, connect(mlflow.uri), mlflow.uri)
+            with MlflowServer(Path(name, "mlflow")) as mlflow, GitRemote(Path(name, "remote")) as remote, Warm() as warm:
+                stage = KillStage(Stage(folder, remote, connect(mlflow.uri), mlflow.uri, warm), url)
                 figures = kills(Terms(options.kills, options.seed), stage, tell)
         print(file=sys.stderr)
         print(json.dumps(figures.as_json()) if options.json else figures.table())

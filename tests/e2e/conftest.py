@@ -14,13 +14,34 @@ from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.hosted_stage import HostedStage
 from tests.e2e.proxy import Proxy
 from tests.e2e.stage import Stage
+from tests.e2e.warm import Warm
 from tests.forges.scene import KINDS, hosted
 
 MakeStage = Callable[..., Stage]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """What Promoter's programs are copies of, wherever their start is not what a test is about."""
+    with Warm() as program:
+        yield program
+
+
 @pytest.fixture
-def make_stage(mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path) -> Iterator[MakeStage]:
+def passing_client(mlflow_client: Any) -> Iterator[Any]:
+    """MLflow's own client; the models of the test go with it, since each daemon of a later one would list them every second."""
+    before = _models(mlflow_client)
+    yield mlflow_client
+    for name in _models(mlflow_client) - before:
+        mlflow_client.delete_registered_model(name)
+
+
+def _models(client: Any) -> set[str]:
+    return {model.name for model in client.search_registered_models(max_results=1_000)}
+
+
+@pytest.fixture
+def make_stage(mlflow_server: MlflowServer, passing_client: Any, warm: Warm, tmp_path: Path) -> Iterator[MakeStage]:
     """Makes stages on the shared MLflow server (or on `client` and `uri`); ends all that was started on them."""
     with contextlib.ExitStack() as stack:
 
@@ -28,7 +49,7 @@ def make_stage(mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path) 
             folder = tmp_path / name
             folder.mkdir()
             remote = stack.enter_context(GitRemote(folder / "remote"))
-            stage = Stage(folder, remote, client or mlflow_client, uri or mlflow_server.uri)
+            stage = Stage(folder, remote, client or passing_client, uri or mlflow_server.uri, warm)
             stack.callback(lambda: [daemon.kill() for daemon in stage.daemons])
             return stage
 
@@ -56,11 +77,11 @@ def behind(make_stage: MakeStage, proxy: Proxy) -> Stage:
 
 @pytest.fixture(params=KINDS)
 def hosted_stage(
-    request: pytest.FixtureRequest, mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path
+    request: pytest.FixtureRequest, mlflow_server: MlflowServer, passing_client: Any, warm: Warm, tmp_path: Path
 ) -> Iterator[HostedStage]:
     """A stage on a hosted forge, of each kind in turn."""
     with hosted(request.param, tmp_path) as scene:
-        stage = HostedStage(tmp_path, scene, mlflow_client, mlflow_server.uri)
+        stage = HostedStage(tmp_path, scene, passing_client, mlflow_server.uri, warm)
         yield stage
         for daemon in stage.daemons:
             daemon.kill()

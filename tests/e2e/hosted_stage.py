@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from promoter.application.ports import Status
 from promoter.bootstrap import World
 from promoter.settings import Settings
 from tests.e2e.stage import Daemon, Stage, converge, registry_yaml, until
+from tests.e2e.warm import Warm
 from tests.forges.scene import TOKEN, Scene
 from tests.forges.things import Pull
 from tests.seeding import make_version
@@ -49,9 +48,9 @@ class Ran:
 class HostedStage(Stage):
     """Ada, Bob and Cy write and review; Bob is of the team `acme/risk`. `home` is the repository, as the forge has it."""
 
-    def __init__(self, folder: Path, scene: Scene, client: Any, tracking_uri: str) -> None:
+    def __init__(self, folder: Path, scene: Scene, client: Any, tracking_uri: str, warm: Warm) -> None:
         """Nothing of Promoter's runs yet."""
-        super().__init__(folder, scene.remote, client, tracking_uri)
+        super().__init__(folder, scene.remote, client, tracking_uri, warm)
         self.scene = scene
         self.forge = scene.forge
         self.home = scene.home
@@ -104,11 +103,7 @@ class HostedStage(Stage):
 
     def run(self, *arguments: str, seconds: float = 120.0, **changed: str) -> Ran:
         """`promoter ARGUMENTS`, as a process of its own."""
-        command = [sys.executable, "-m", "promoter", *arguments]
-        environment = self.environment(**changed)
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, check=False, capture_output=True, text=True, timeout=seconds
-        )
+        done = self.warm.run("promoter", arguments, self.folder, self.environment(**changed), seconds)
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         assert TOKEN not in done.stdout + done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)

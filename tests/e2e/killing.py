@@ -9,19 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from random import Random
-from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.mlflow.webhooks import EVENTS
-from promoter.demo.servers.git import GitRemote
 from promoter.domain.audit import AuditRecord
 from tests.e2e.kill_checks import apart, events_of
 from tests.e2e.kill_stream import Stream
 from tests.e2e.postboxes import Postbox
 from tests.e2e.stage import SECRET, Daemon, Stage, until
-from tests.e2e.warm import Warm, WarmDaemon
 
 CHANNEL = "test"
 PATIENCE = 4.0
@@ -47,9 +43,9 @@ class Terms:
 class KillStage(Stage):
     """A stage with its ledger where one likes."""
 
-    def __init__(self, folder: Path, database: str, remote: GitRemote, client: Any, tracking_uri: str) -> None:
-        """Nothing runs yet."""
-        super().__init__(folder, remote, client, tracking_uri)
+    def __init__(self, stage: Stage, database: str, tracking_uri: str | None = None) -> None:
+        """That stage, but for its ledger, and the way to MLflow if it is another. Nothing runs yet."""
+        super().__init__(stage.folder, stage.remote, stage.client, tracking_uri or stage.tracking_uri, stage.warm)
         self._database = database
 
     @property
@@ -60,11 +56,10 @@ class KillStage(Stage):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Who gets MLflow's webhooks, who gets Promoter's events, and what makes daemons that start at once."""
+    """Who gets MLflow's webhooks, and who gets Promoter's events."""
 
     webhooks: Postbox
     events: Postbox
-    warm: Warm
 
 
 class Killing:
@@ -77,9 +72,7 @@ class Killing:
         self.counts: Counter[str] = Counter()
         self.stream = Stream(stage, self.state, Random(terms.seed + 1), terms.pace)
         self.moments: dict[str, Callable[[Daemon], None]] = {
-            "while it starts": lambda daemon: time.sleep(
-                self.random.uniform(0, 0.5 if isinstance(daemon, WarmDaemon) else self.startup)
-            ),
+            "while it starts": lambda daemon: time.sleep(self.random.uniform(0, self.startup if daemon.cold else 0.5)),
             "some time after it answers": lambda daemon: self._after(lambda: self._answers(daemon), 3.0),
             "when it has opened an intent": lambda _: self._after(self._intends, 0.1),
             "when MLflow tells of an alias": lambda _: self._after(self._heard, 0.05),
@@ -145,7 +138,7 @@ class Killing:
         for signal in (self.around.webhooks.came, self.around.events.came, self.stream.better):
             signal.clear()
         daemon = self._daemon(cold=self.random.random() < COLD)
-        self.counts["killed of those that were started as users do"] += not isinstance(daemon, WarmDaemon)
+        self.counts["killed of those that were started as users do"] += daemon.cold
         moment = self.random.choice(sorted(self.moments))
         self.moments[moment](daemon)
         if daemon.process.poll() is not None:
@@ -157,7 +150,7 @@ class Killing:
     def _daemon(self, *, cold: bool) -> Daemon:
         settings = {"PROMOTER_NOTIFICATIONS": json.dumps([self._channel()])}
         given = self.stage.folder, self.stage.environment(**settings), len(self.stage.daemons)
-        daemon = Daemon(*given) if cold else WarmDaemon(self.around.warm, *given)
+        daemon = Daemon(*given, None if cold else self.stage.warm)
         self.stage.daemons.append(daemon)
         self.around.webhooks.forward = lambda: f"{daemon.url}/webhooks/mlflow"
         return daemon

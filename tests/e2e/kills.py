@@ -17,7 +17,6 @@ from tests.e2e.kill_stream import BY_HAND
 from tests.e2e.killing import CHANNEL, Killing, Surroundings, Terms, told_by
 from tests.e2e.postboxes import MLFLOW, STANDARD, Postbox
 from tests.e2e.stage import SECRET, Stage
-from tests.e2e.warm import Warm
 
 REFUSED = 0.05
 """The share of events that their receiver cannot take at first."""
@@ -57,9 +56,8 @@ def kills(terms: Terms, stage: Stage, tell: Callable[[int], None] = lambda _: No
         Postbox(SECRET, MLFLOW) as webhooks,
         Postbox(SECRET, STANDARD, lambda: luck.random() < REFUSED, lambda: luck.uniform(0, SLOW)) as events,
         told_by(stage, webhooks),
-        Warm() as warm,
     ):
-        killing = Killing(terms, stage, Surroundings(webhooks, events, warm))
+        killing = Killing(terms, stage, Surroundings(webhooks, events))
         try:
             figures.violations += killing.go(tell)
         finally:

@@ -23,6 +23,7 @@ from promoter.demo.servers.git import GitRemote
 from promoter.demo.servers.mlflow import free_port
 from promoter.domain.audit import AuditRecord, Outcome, RecordFilter, moved
 from promoter.settings import Settings
+from tests.e2e.warm import Copy, Warm
 from tests.seeding import make_version
 
 SECRET = "a secret of the end-to-end tests"  # shared with the webhooks
@@ -56,11 +57,12 @@ def registry_yaml(models: str, head: str = "") -> bytes:
 class Stage:
     """One GitOps repository, and one folder with one database, on one MLflow server.
 
-    `tracking_uri` is what Promoter is given, `client` goes to the server directly.
+    `tracking_uri` is what Promoter is given, `client` goes to the server directly. `warm`: what programs are copies of.
     """
 
-    def __init__(self, folder: Path, remote: GitRemote, client: Any, tracking_uri: str) -> None:
+    def __init__(self, folder: Path, remote: GitRemote, client: Any, tracking_uri: str, warm: Warm) -> None:
         """Nothing runs yet."""
+        self.warm = warm
         self.folder = folder
         self.remote = remote
         self.client = client
@@ -158,10 +160,15 @@ class Stage:
         }
         return inherited | given | changed
 
-    def daemon(self, **changed: str) -> Daemon:
-        """Start one, and wait until it answers."""
-        daemon = Daemon(self.folder, self.environment(**changed), len(self.daemons))
+    def start(self, *, cold: bool = False, **changed: str) -> Daemon:
+        """Start a daemon; `cold`: as users do, with all its imports."""
+        daemon = Daemon(self.folder, self.environment(**changed), len(self.daemons), None if cold else self.warm)
         self.daemons.append(daemon)
+        return daemon
+
+    def daemon(self, *, cold: bool = False, **changed: str) -> Daemon:
+        """Start one, and wait until it answers."""
+        daemon = self.start(cold=cold, **changed)
         until(lambda: daemon.ask("/healthz")[0] == 200, "the daemon answers", told=daemon.log)
         return daemon
 
@@ -179,20 +186,23 @@ class Stage:
 
 
 class Daemon:
-    """`promoter serve` as a process of its own."""
+    """`promoter serve` as a process of its own: a copy of `warm`, or started as users do."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], number: int) -> None:
+    process: subprocess.Popen[bytes] | Copy
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], number: int, warm: Warm | None = None) -> None:
         """Starts it."""
         self.port = free_port()
+        self.cold = warm is None
         self._file = folder / f"daemon-{number}.log"
+        given = {**environment, "PROMOTER_LISTEN": f"127.0.0.1:{self.port}"}
+        if warm is not None:
+            self.process = warm.start("promoter", ["serve"], folder, given, self._file, self._file)
+            return
+        command = [sys.executable, "-m", "promoter", "serve"]
         with self._file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "promoter", "serve"],
-                cwd=folder,
-                env={**environment, "PROMOTER_LISTEN": f"127.0.0.1:{self.port}"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                command, cwd=folder, env=given, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
     @property

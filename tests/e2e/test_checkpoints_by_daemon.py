@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
@@ -30,9 +28,8 @@ def test_daemon_and_commits_vouch(stage: Stage, fresh_name: str, tmp_path: Path)
     until(lambda: Event.CHECKPOINT in {each.event for each in ledger.milestones()}, "a checkpoint", told=daemon.log)
     ledger.dispose()
     assert daemon.stop() == 0
-    asked = [sys.executable, "-m", "promoter", "audit", "verify", "--key", public, "--format", "json"]
-    asked += ["--repo", str(stage.remote.path)]
-    done = subprocess.run(asked, cwd=stage.folder, env=stage.environment(), capture_output=True, text=True, check=False)
+    asked = ["audit", "verify", "--key", public, "--format", "json", "--repo", str(stage.remote.path)]
+    done = stage.warm.run("promoter", asked, stage.folder, stage.environment())
     told = json.loads(done.stdout)
     assert (done.returncode, told["problems"], told["trusted"]) == (0, [], True), told
     assert told["vouching"]["commit"] == 1

@@ -156,7 +156,7 @@ def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fres
     mlflow_webhooks.remove()
     stage.version(fresh_name, 0.8)
     cloned(stage, {"registry.yaml": registry_yaml(f"{fresh_name}: {{aliases: {{champion: 1}}}}")})
-    daemon = stage.daemon(PROMOTER_POLL_INTERVAL="1h")
+    daemon = stage.daemon(cold=True, PROMOTER_POLL_INTERVAL="1h")
     daemon.until_ready()
     assert run(stage, "webhooks", "test").code == 1, "there is none yet"
     outcomes = [run(stage, "webhooks", "install", "--url", daemon.url, "--format", "json").json for _ in range(2)]

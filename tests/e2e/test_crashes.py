@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -25,8 +23,7 @@ ALIASES = """
 
 def die(stage: Stage, boundary: str, model: str) -> None:
     """Run a look that dies there."""
-    command = [sys.executable, "-m", "tests.e2e.killed", boundary, model]
-    done = subprocess.run(command, env=stage.environment(), check=False, capture_output=True, text=True, timeout=60)
+    done = stage.warm.run("tests.e2e.killed", [boundary, model], stage.folder, stage.environment())
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

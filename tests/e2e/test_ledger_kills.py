@@ -15,7 +15,7 @@ KILLS = 6
 def test_ledger_after_kills(make_stage: MakeStage, database_url: str) -> None:
     """What MLflow's webhook told, what the ledger has, what git says and what receivers got agree, whenever the daemon dies."""
     stage = make_stage()
-    killed = KillStage(stage.folder, database_url, stage.remote, stage.client, stage.tracking_uri)
+    killed = KillStage(stage, database_url)
     figures = kills(Terms(KILLS), killed)
     assert not figures.violations, figures.table()
     assert figures.counts["alias changes by MLflow's webhook"] > KILLS, figures.table()

@@ -128,7 +128,7 @@ def test_ledger_out_of_order(
     outage, said = OUTAGES[name]
     database, disk, server = home
     stage = make_stage()
-    case = Case(KillStage(stage.folder, database, stage.remote, stage.client, proxy.url), proxy, fresh_name)
+    case = Case(KillStage(stage, database, proxy.url), proxy, fresh_name)
     try:
         patient = Patient(case.daemon, database, disk, server)
         with contextlib.ExitStack() as stack:

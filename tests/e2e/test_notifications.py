@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import Kind, NewRecord
 from tests.adapters.receiving import Server, plain, serving
 from tests.e2e.stage import Daemon, Stage, until
+from tests.e2e.warm import Warm
 
 MOVE = NewRecord(datetime(2026, 11, 23, tzinfo=UTC), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
 
@@ -28,25 +27,25 @@ def channels(server: Server, *events: str) -> str:
     return json.dumps([{"name": "ci", "url": server.url, "events": events, **secret}])
 
 
-def notifier(folder: Path, url: str, server: Server, *words: str) -> int:
+def notifier(warm: Warm, folder: Path, url: str, server: Server, *words: str) -> int:
     """Run one round in a process of its own; its exit code."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("PROMOTER_", "MLFLOW_"))}
     environment |= {"PROMOTER_DATABASE_URL": url, "PROMOTER_NOTIFICATIONS": channels(server, "changed")}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "tests.e2e.killed_notifier", *words]
-    return subprocess.run(command, env=environment, cwd=folder, check=False, capture_output=True, timeout=60).returncode
+    return warm.run("tests.e2e.killed_notifier", words, folder, environment).returncode
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_around_the_record_of_what_was_sent(ledger: SqlLedger, database_url: str, tmp_path: Path, when: str) -> None:
+def test_killed_around_the_record_of_what_was_sent(
+    ledger: SqlLedger, database_url: str, tmp_path: Path, warm: Warm, when: str
+) -> None:
     """What was sent and not recorded is sent again with the same id; nothing is left out."""
     ledger.outbox.begin("ci", MOVE.at)
     ledger.observe([MOVE] * 3)
     with serving() as server:
-        assert notifier(tmp_path, database_url, server, when) == -signal.SIGKILL
+        assert notifier(warm, tmp_path, database_url, server, when) == -signal.SIGKILL
         assert len(server.came) == 1
-        assert notifier(tmp_path, database_url, server) == 0
-        assert notifier(tmp_path, database_url, server) == 0
+        assert notifier(warm, tmp_path, database_url, server) == 0
+        assert notifier(warm, tmp_path, database_url, server) == 0
         told = Counter(each.headers["webhook-id"] for each in server.came)
     first, *rest = sorted(told)
     assert (told[first], [told[each] for each in rest]) == (2 if when == "before" else 1, [1, 1])

@@ -18,7 +18,8 @@ from promoter.bootstrap import World
 from promoter.settings import Settings
 from tests.application.fakes import FakeRegistry
 from tests.e2e.hosted_stage import BOT, HostedStage
-from tests.e2e.stage import POLICY, Daemon
+from tests.e2e.stage import POLICY
+from tests.e2e.warm import Warm
 from tests.forges.faults import Call
 from tests.forges.scene import KINDS, hosted
 
@@ -205,11 +206,11 @@ Prepare = Callable[[Office], None]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def office(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def office(request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """One of each kind, for all scenes."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     with hosted(request.param, folder) as scene:
-        made = Office(folder, scene, None, "http://127.0.0.1:9")
+        made = Office(folder, scene, None, "http://127.0.0.1:9", warm)
         for name, text in HOOKS.items():
             hook = made.home.git.path / "hooks" / name
             hook.parent.mkdir(exist_ok=True)
@@ -274,7 +275,7 @@ def test_a_daemon_that_is_killed(hosted_stage: HostedStage, fresh_name: str) -> 
         return opens
 
     stage.forge.faults.fail_after(kills)
-    stage.daemons.append(Daemon(stage.folder, stage.environment(), 0))
+    stage.start()
     assert stage.daemons[0].process.wait(60) == -signal.SIGKILL, stage.told()
     assert [each.state for each in stage.pulls()] == ["open"]
     stage.daemon()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -19,9 +18,7 @@ STRICTER = POLICY.replace(b"by: 0.005", b"by: 0.2")
 
 def told(stage: Stage, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What the command says in that folder."""
-    command = [sys.executable, "-m", "promoter", "replay", *arguments]
-    environment = stage.environment(COLUMNS="160")
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return stage.warm.run("promoter", ["replay", *arguments], folder, stage.environment(COLUMNS="160"))
 
 
 @pytest.fixture

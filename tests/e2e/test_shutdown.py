@@ -29,7 +29,7 @@ def test_a_look_that_is_writing(behind: Stage, proxy: Proxy, fresh_name: str) ->
 
 def test_idle(stage: Stage) -> None:
     """A daemon that has nothing to do, not even a repository that can be read, ends at once."""
-    daemon = stage.daemon()
+    daemon = stage.daemon(cold=True)
     daemon.until_trouble("git")
     assert daemon.stop() == 0
     assert "Traceback" not in daemon.log()

@@ -1,45 +1,73 @@
-"""Daemons that start at once: copies of a program that has everything imported. `python -m tests.e2e.warm` is that program.
+"""Programs that start at once: copies of one that has everything of Promoter imported. `python -m tests.e2e.warm` is that one.
 
-A daemon that is started as users start it spends seconds of a busy machine on imports, and is killed there most of the time.
-What runs in a copy is `promoter serve`, from its command line on.
+A program that is started as users start it spends seconds of a busy machine on imports. What runs in a copy is the same from
+its command line on. Those tests that are about the start itself start one as users do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import pkgutil
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
-from promoter.adapters.mlflow.transport import connect
-from promoter.demo.servers.mlflow import free_port
-from tests.e2e.stage import Daemon
+import promoter
+
+_POLL_SECONDS = 0.02
+_LEFT_OUT = ("promoter.demo", "promoter.__main__", "promoter.adapters.ledger.migrations")
 
 
 class Warm:
-    """The program that copies itself. The copies end with it."""
+    """The program that copies itself. The copies end with it. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        """Starts it."""
+        """Starts it; whoever needs a copy first waits for its imports."""
+        self._one = threading.Lock()
         self._program = subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.ask("ready")
 
     def ask(self, *words: Any) -> Any:
         """Its answer."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
-        self._program.stdin.write(json.dumps(words) + "\n")
-        self._program.stdin.flush()
-        return json.loads(self._program.stdout.readline())
+        with self._one:
+            self._program.stdin.write(json.dumps(words) + "\n")
+            self._program.stdin.flush()
+            return json.loads(self._program.stdout.readline())
+
+    def start(
+        self, module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
+    ) -> Copy:
+        """`python -m MODULE ARGUMENTS`, in that folder, with that environment and no other, and its output in files."""
+        given = (module, list(arguments), str(folder), dict(environment), str(out), str(err))
+        return Copy(self, self.ask("start", *given))
+
+    def run(
+        self, module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, to its end."""
+        out, err = (folder / f".warm-{name}-{threading.get_ident()}" for name in ("out", "err"))
+        copy = self.start(module, arguments, folder, environment, out, err)
+        try:
+            code = copy.wait(seconds)
+            return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
+        finally:
+            copy.kill()
+            out.unlink(missing_ok=True)
+            err.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Running already."""
@@ -55,7 +83,8 @@ class Copy:
 
     def __init__(self, warm: Warm, pid: int) -> None:
         """It runs."""
-        self.pid, self.returncode = pid, None
+        self.pid = pid
+        self.returncode: int | None = None
         self._warm = warm
 
     def poll(self) -> int | None:
@@ -64,61 +93,56 @@ class Copy:
             self.returncode = self._warm.ask("poll", self.pid)
         return self.returncode
 
+    def send_signal(self, which: int) -> None:
+        """Nothing where it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, which)
+
     def kill(self) -> None:
         """SIGKILL."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def wait(self) -> int | None:
-        """Wait until it is over."""
-        if self.returncode is None:
-            self.returncode = self._warm.ask("wait", self.pid)
-        return self.returncode
-
-
-class WarmDaemon(Daemon):
-    """`promoter serve` in a copy."""
-
-    def __init__(self, warm: Warm, folder: Path, environment: Mapping[str, str], number: int) -> None:
-        """Starts it."""
-        self.port = free_port()
-        self._file = folder / f"daemon-{number}.log"
-        given = {**environment, "PROMOTER_LISTEN": f"127.0.0.1:{self.port}"}
-        self.process = Copy(warm, warm.ask("serve", str(folder), given, str(self._file)))  # type: ignore[assignment]
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it is over; its exit code. Raises subprocess.TimeoutExpired."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("a copy", timeout or 0)
+            time.sleep(_POLL_SECONDS)
+        return code
 
 
-def _serve(folder: str, environment: Mapping[str, str], log: str) -> None:
-    """Become `promoter serve`."""
-    from promoter.__main__ import main
-
+def _become(module: str, arguments: list[str], folder: str, environment: Mapping[str, str], out: str, err: str) -> NoReturn:
+    """Be that program."""
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for stream, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_CREAT), (2, log, os.O_WRONLY)):
-        os.dup2(os.open(path, flags), stream)
-    sys.argv = ["promoter", "serve"]
-    main()
+    write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(out, write), 1)
+    os.dup2(1 if out == err else os.open(err, write), 2)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    raise SystemExit(0)
 
 
 def _copies() -> None:
     """Answer until nobody asks any more; then end every copy."""
     running: set[int] = set()
-
-    def over(pid: int, options: int) -> int | None:
-        found, status = os.waitpid(pid, options)
-        running.discard(found)
-        return os.waitstatus_to_exitcode(status) if found else None
-
     for line in sys.stdin:
         what, *told = json.loads(line)
         answer: Any = None
-        if what == "serve":
+        if what == "start":
             answer = os.fork()
             if answer == 0:
-                _serve(*told)
+                _become(*told)
             running.add(answer)
-        elif what in ("poll", "wait"):
-            answer = over(told[0], os.WNOHANG if what == "poll" else 0)
+        elif what == "poll":
+            found, status = os.waitpid(told[0], os.WNOHANG)
+            running.discard(found)
+            answer = os.waitstatus_to_exitcode(status) if found else None
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     for pid in running:
@@ -126,8 +150,16 @@ def _copies() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _import_all() -> None:
+    from promoter.adapters.mlflow.transport import connect
+
+    for module in pkgutil.walk_packages(promoter.__path__, "promoter."):
+        if not module.name.startswith(_LEFT_OUT):
+            import_module(module.name)
+    connect("http://127.0.0.1:1")  # what MLflow's client imports only when it is made
+    gc.freeze()
+
+
 if __name__ == "__main__":
-    for room in ("adapters.git.repository", "adapters.ledger", "adapters.mlflow.registry", "delivery.cli", "delivery.daemon"):
-        import_module(f"promoter.{room}")
-    connect("http://127.0.0.1:1")
+    _import_all()
     _copies()
