@@ -41,6 +41,16 @@ def staging_client(staging_server: MlflowServer) -> Any:
 
 
 @pytest.fixture
+def ambient_mlflow(mlflow_server: MlflowServer) -> Iterator[None]:
+    """MLflow's own functions, which ask the server that the process is set to, ask the shared one: until the test ends."""
+    import mlflow
+
+    mlflow.set_tracking_uri(mlflow_server.uri)
+    yield
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
 def registry(mlflow_server: MlflowServer) -> MlflowRegistry:
     """The adapter under test."""
     return MlflowRegistry(mlflow_server.uri)

@@ -191,15 +191,10 @@ def test_a_version_without_a_run_stays_without(
     assert registry.signatures([ours])[ours.key] is not None
 
 
+@pytest.mark.usefixtures("ambient_mlflow")
 @pytest.mark.parametrize("logged", [False, True], ids=["run", "logged model"])
 def test_a_copy_loads_by_its_alias(
-    copies: MlflowCopies,
-    mlflow_server: MlflowServer,
-    mlflow_client: Any,
-    staging_client: Any,
-    artifact: Path,
-    fresh_name: str,
-    logged: bool,
+    copies: MlflowCopies, mlflow_client: Any, staging_client: Any, artifact: Path, fresh_name: str, logged: bool
 ) -> None:
     """What serves asks this registry for the alias, and gets the model."""
     import mlflow
@@ -211,12 +206,7 @@ def test_a_copy_loads_by_its_alias(
         trained(staging_client, fresh_name, artifact)
     copied = copies.copy(holder(copies, fresh_name), fresh_name)
     mlflow_client.set_registered_model_alias(fresh_name, "champion", str(copied))
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(mlflow_server.uri)
-    try:
-        model = mlflow.pyfunc.load_model(f"models:/{fresh_name}@champion")
-    finally:
-        mlflow.set_tracking_uri(before)
+    model = mlflow.pyfunc.load_model(f"models:/{fresh_name}@champion")
     assert list(model.predict(np.array([[2.0]]))) == pytest.approx([2.0])
 
 

@@ -14,16 +14,13 @@ from promoter.domain.verdict import Verdict
 from tests.seeding import make_version
 
 
-def test_a_logged_model_is_ready_and_so_is_its_copy(
-    mlflow_client: Any, mlflow_server: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("ambient_mlflow")
+def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_server: Any, fresh_name: str) -> None:
     """A model as MLflow logs it today (its source names a logged model), and a copy (whose source names a version).
 
     Where it cannot be loaded here the file is enough, and the value says so.
     """
     import mlflow
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
 
     class Echo(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         def predict(self, model_input: list[str]) -> list[str]:

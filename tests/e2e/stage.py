@@ -27,7 +27,7 @@ from tests.e2e.warm import Copy, Warm
 from tests.seeding import make_version
 
 SECRET = "a secret of the end-to-end tests"  # shared with the webhooks
-DEADLINE = 40.0
+DEADLINE = 60.0
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}
 rules:
