@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -45,12 +46,23 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "promoter.db"
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with an empty ledger in it: copied, since to migrate takes most of the time of a short test."""
+    file = tmp_path_factory.mktemp("ledger") / "promoter.db"
+    SqlLedger.open(f"sqlite:///{file}").dispose()
+    return file
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """A database that nobody has written to yet, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{request.getfixturevalue('file')}"
     kept = "ledger" in request.fixturenames
+    if request.param == "sqlite":
+        file = request.getfixturevalue("file")
+        if kept:
+            shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
+        return f"sqlite:///{file}"
     return str(request.getfixturevalue("migrated_postgres_url" if kept else "postgres_url"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from pathlib import Path
 from typing import cast
@@ -96,6 +97,7 @@ class Office(World):
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    """An empty registry, a repository without a commit."""
+def office(tmp_path: Path, migrated_sqlite: Path) -> Office:
+    """An empty registry, an empty ledger, a repository without a commit."""
+    shutil.copy(migrated_sqlite, tmp_path / "promoter.db")
     return Office(tmp_path, FakeRegistry(), FakeRepository())

@@ -152,6 +152,7 @@ def test_two_policies_beside_each_other(office: Office) -> None:
 
 def test_without_a_ledger(office: Office) -> None:
     """Everything is as of now, nothing is known of past promotions, nobody held it before; and the report says all that."""
+    (office.folder / "promoter.db").unlink()
     three_days(office, watched=False)
     report = replayed(office)
     assert champions(report) == [1, 2, 3]
