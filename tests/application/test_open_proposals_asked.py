@@ -160,23 +160,37 @@ def test_an_override_merged(protected: Office) -> None:
     assert protected.aliases() == {"champion": 1}
 
 
+def look_into_a_merge(office: Office) -> None:
+    """One look, by a list from before another replica opened the pull request, which is merged once git was read."""
+    assert office.proposals is not None
+    office.proposals.models([], also={"m"})
+    settle(office.another())
+    pull, asked = only(office), office.hub.latest_from
+
+    def merged_first(branch: str) -> PullRequest | None:
+        if office.hub.open:
+            office.hub.merge(pull.number)
+        return asked(branch)
+
+    office.hub.latest_from = merged_first  # type: ignore[method-assign]
+    office.propose()
+    assert office.hub.pulls[pull.number].state is State.MERGED
+
+
+def test_a_rotation_merged_in_the_middle_of_a_look(office: Office) -> None:
+    """The same: what was merged is not proposed a second time."""
+    propose(office, 0.8)
+    office.mlflow.version("m", auc=0.9, p99=30.0, live=0.9)
+    look_into_a_merge(office)
+    settle(office)
+    assert office.aliases() == {"champion": 2}
+    assert [each.state for each in office.hub.pulls.values()] == [State.MERGED]
+
+
 def test_an_override_merged_in_the_middle_of_a_look(protected: Office) -> None:
     """The list of what is open is from before its pull request, git from before the merge: the look begins again."""
     override(protected)
-    assert protected.proposals is not None
-    protected.proposals.models([], also={"m"})
-    other = protected.another()
-    settle(other)
-    pull, asked = only(other), protected.hub.latest_from
-
-    def merged_first(branch: str) -> PullRequest | None:
-        if protected.hub.open:
-            protected.hub.merge(pull.number)
-        return asked(branch)
-
-    protected.hub.latest_from = merged_first  # type: ignore[method-assign]
-    protected.propose()
-    assert protected.hub.pulls[pull.number].state is State.MERGED
+    look_into_a_merge(protected)
     settle(protected)
     assert (protected.ledger.overrides(), protected.aliases()) == ([], {"champion": 1})
     assert not [each for each in protected.records() if "declined" in (each.fact.reason or "")]

@@ -128,8 +128,8 @@ class OpenProposals:
         asked = self._asked_for(site, said)
         last = None
         if site.pull is None and (asked or override or found):
-            last = self._rooms.forge.latest_from(site.branch)
-        ended = override is not None and self._end(override, last, scene)
+            last = self._last(site, scene)
+        ended = override is not None and self._end(override, last)
         urgent = None if override is None or ended else of_override(override, said)
         if not site.ours:
             self._leave(site, urgent or found)
@@ -147,14 +147,20 @@ class OpenProposals:
         self._clear(site, scene)
         return ended
 
-    def _end(self, override: Override, last: PullRequest | None, scene: Scene) -> bool:
-        """Where a person decided otherwise, git's word counts again: that of a git that has whatever was merged."""
+    def _last(self, site: Site, scene: Scene) -> PullRequest | None:
+        """The branch's last pull request. Where it was merged, git has it, or else it was merged during this look."""
+        last = self._rooms.forge.latest_from(site.branch)
+        if last is not None and last.state is State.MERGED:
+            declaration = self._rooms.revisions.refresh().declaration
+            if declaration is None or declaration.revision != scene.base:
+                raise Overtaken("git", f"{last.url} may have been merged during this look")
+        return last
+
+    def _end(self, override: Override, last: PullRequest | None) -> bool:
+        """Where a person decided otherwise, git's word counts again."""
         told = answered(override, last)
         if told is None:
             return False
-        declaration = self._rooms.revisions.refresh().declaration
-        if declaration is None or declaration.revision != scene.base:
-            raise Overtaken("git", "something was merged during this look")
         self._rooms.ledger.end_override(override.id, self._rooms.clock.now(), f"declined: {told}")
         log.info("override declined", model=override.model, alias=override.alias, why=told)
         return True
