@@ -187,6 +187,46 @@ def test_a_rotation_merged_in_the_middle_of_a_look(office: Office) -> None:
     assert [each.state for each in office.hub.pulls.values()] == [State.MERGED]
 
 
+def test_a_rotation_declined_in_the_middle_of_a_look(office: Office) -> None:
+    """By a list from before it was opened, and answered right after it was seen open: not proposed a second time."""
+    propose(office, 0.8)
+    office.mlflow.version("m", auc=0.9, p99=30.0, live=0.9)
+    assert office.proposals is not None
+    office.proposals.models([], also={"m"})
+    settle(office.another())
+    asked = office.hub.latest_from
+
+    def declined_after(branch: str) -> PullRequest | None:
+        found = asked(branch)
+        if office.hub.open:
+            office.hub.decline(1)
+        return found
+
+    office.hub.latest_from = declined_after  # type: ignore[method-assign]
+    office.propose()
+    settle(office)
+    assert [each.state for each in office.hub.pulls.values()] == [State.CLOSED]
+
+
+def test_a_request_that_is_opened_and_declined_in_the_middle_of_a_look(protected: Office) -> None:
+    """By another replica and a person, once this one has seen that there is none: not opened a second time."""
+    BranchOpener(protected.git, protected.documents)(BACK)
+    asked = protected.hub.latest_from
+
+    def opened_after(branch: str) -> PullRequest | None:
+        found = asked(branch)
+        if found is None or found.number == 1:
+            protected.hub.latest_from = asked  # type: ignore[method-assign]
+            protected.another().propose()
+            protected.hub.decline(2)
+        return found
+
+    protected.hub.latest_from = opened_after  # type: ignore[method-assign]
+    protected.propose()
+    settle(protected)
+    assert [each.state for each in protected.hub.pulls.values()] == [State.MERGED, State.CLOSED]
+
+
 def test_an_override_merged_in_the_middle_of_a_look(protected: Office) -> None:
     """The list of what is open is from before its pull request, git from before the merge: the look begins again."""
     override(protected)

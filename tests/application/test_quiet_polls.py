@@ -200,4 +200,4 @@ def test_what_was_found_before_is_not_forgotten(office: Office) -> None:
     assert asked == [f"{PROPOSALS}m"] * 3
     office.hub.calls.clear()
     watch.run(f"{PROPOSALS}m", "poll")
-    assert [call[0] for call in office.hub.calls] == ["latest_from", "propose"]
+    assert [call[0] for call in office.hub.calls] == ["latest_from", "latest_from", "propose"]

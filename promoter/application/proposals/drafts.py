@@ -62,7 +62,7 @@ class Drafts:
         # A forge takes several calls for labels, reviewers and auto-merge: until all are through, the marker does not say so.
         steps = (told.settings if told else "") != marker.settings
         first = _whole(draft, replace(marker, settings="") if steps else marker)
-        number = site.pull.number if site.pull else forge.propose(first).number
+        number = site.pull.number if site.pull else self._opened(each, first)
         if site.pull:
             if forge.pull_request(number).state is not State.OPEN:
                 # A person answered meanwhile, and the answer is to what it said until now: it must not be reworded.
@@ -73,6 +73,13 @@ class Drafts:
         if steps:
             forge.revise(number, _whole(draft, marker))
         log.info("pull request revised" if site.pull else "pull request opened", number=number, title=draft.title)
+
+    def _opened(self, each: Wanted, draft: Draft) -> int:
+        """The number of a new one: unless there was another since this look began, which a person may have answered already."""
+        newest = self._forge.latest_from(each.site.branch)
+        if newest is not None and (each.last is None or (newest.number, newest.state) != (each.last.number, each.last.state)):
+            raise Overtaken(self._forge.name, f"{newest.url} was opened or answered during this look")
+        return self._forge.propose(draft).number
 
 
 def _draft(proposal: Proposal, comparison: Comparison | None, settings: ProposalSettings) -> Draft:

@@ -148,8 +148,10 @@ class OpenProposals:
         return ended
 
     def _last(self, site: Site, scene: Scene) -> PullRequest | None:
-        """The branch's last pull request. Where it was merged, git has it, or else it was merged during this look."""
+        """The branch's last pull request. It is not open, and git has it where it was merged; or this look began too early."""
         last = self._rooms.forge.latest_from(site.branch)
+        if last is not None and last.state is State.OPEN:
+            raise Overtaken(self._rooms.forge.name, f"{last.url} was opened during this look")
         if last is not None and last.state is State.MERGED:
             declaration = self._rooms.revisions.refresh().declaration
             if declaration is None or declaration.revision != scene.base:
