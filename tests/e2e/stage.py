@@ -227,7 +227,7 @@ class Daemon:
 
     def until_ready(self) -> dict[str, Any]:
         """Wait for 200 of /readyz; what it told."""
-        until(lambda: self.ask("/readyz")[0] == 200, "/readyz says ready", told=self._told)
+        until(lambda: self.ask("/readyz")[0] == 200, "/readyz says ready", told=self.told)
         return dict(self.ask("/readyz")[1])
 
     def until_trouble(self, part: str) -> str:
@@ -237,7 +237,7 @@ class Daemon:
             status, told = self.ask("/readyz")
             return told["trouble"].get(part) if status == 503 else None
 
-        return str(until(named, f"/readyz names {part}", told=self._told))
+        return str(until(named, f"/readyz names {part}", told=self.told))
 
     def stop(self) -> int:
         """Ask it to end; its exit code."""
@@ -250,8 +250,11 @@ class Daemon:
             self.process.kill()
         self.process.wait()
 
-    def _told(self) -> str:
-        return f"{self.ask('/readyz')}\n{self.log()[-6000:]}"
+    def told(self) -> str:
+        """What it says of itself, what its threads are at, and the end of its log: for a test that waits in vain."""
+        if isinstance(self.process, Copy):
+            self.process.stacks()
+        return f"{self.ask('/readyz')}\n{self.log()[-12_000:]}"
 
 
 def converge(world: World) -> Watch:

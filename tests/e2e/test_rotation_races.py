@@ -145,7 +145,7 @@ def test_two_promoters(stage: Stage, fresh_name: str) -> None:
         thread.start()
     for thread in streams:
         thread.join()
-    said = lambda: "\n".join(daemon.log()[-5000:] for daemon in daemons)  # noqa: E731
+    said = lambda: "\n".join(daemon.told() for daemon in daemons)  # noqa: E731
     for model in models:
         stage.until_at(model, {"champion": 11, "shadow": 1}, said)
     for daemon in daemons:

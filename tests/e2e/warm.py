@@ -7,6 +7,7 @@ its command line on. Those tests that are about the start itself start one as us
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import json
 import os
@@ -26,6 +27,8 @@ from typing import Any, NoReturn, Self
 import promoter
 
 _POLL_SECONDS = 0.02
+# Libraries that begin a thread when they are imported: what a thread holds at the moment of a copy, nobody lets go of in there.
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _LEFT_OUT = ("promoter.demo", "promoter.__main__", "promoter.adapters.ledger.migrations")
 
 
@@ -35,9 +38,8 @@ class Warm:
     def __init__(self) -> None:
         """Starts it; whoever needs a copy first waits for its imports."""
         self._one = threading.Lock()
-        self._program = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command, piped = [sys.executable, "-m", "tests.e2e.warm"], subprocess.PIPE
+        self._program = subprocess.Popen(command, env=os.environ | _NO_THREADS, stdin=piped, stdout=piped, text=True)
 
     def ask(self, *words: Any) -> Any:
         """Its answer."""
@@ -98,6 +100,11 @@ class Copy:
         if self.poll() is None:
             os.kill(self.pid, which)
 
+    def stacks(self) -> None:
+        """Have it write to its standard error what each of its threads is at."""
+        self.send_signal(signal.SIGUSR1)
+        time.sleep(0.5)
+
     def kill(self) -> None:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
@@ -124,6 +131,7 @@ def _become(module: str, arguments: list[str], folder: str, environment: Mapping
     os.dup2(1 if out == err else os.open(err, write), 2)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.argv = [module, *arguments]
+    faulthandler.register(signal.SIGUSR1, file=2)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     raise SystemExit(0)
 
