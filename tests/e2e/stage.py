@@ -16,6 +16,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from mlflow.exceptions import MlflowException
+
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
 from promoter.bootstrap import World
@@ -116,11 +118,18 @@ class Stage:
         return make_version(self.client, model, {"auc": auc}, tags, mlmodel=None)
 
     def by_hand(self, model: str, alias: str, version: int | None) -> None:
-        """Move the alias past Promoter."""
+        """Move the alias past Promoter; again where MLflow refuses one of two who set it in the same moment."""
         if version is None:
             self.client.delete_registered_model_alias(model, alias)
-        else:
-            self.client.set_registered_model_alias(model, alias, str(version))
+            return
+        while True:
+            try:
+                self.client.set_registered_model_alias(model, alias, str(version))
+            except MlflowException as error:
+                if "IntegrityError" not in str(error):
+                    raise
+            else:
+                return
 
     def aliases(self, model: str) -> dict[str, int]:
         """Where the registry has the model's aliases."""
