@@ -44,7 +44,7 @@ class Parts:
 
 
 def create_app(parts: Parts) -> Flask:
-    """Every route of the interface."""
+    """Every route of the interface, and what answers where none does."""
     app = Flask("promoter.delivery.web")
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
@@ -56,34 +56,38 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(page.blueprint(parts.watch, parts.ledger, parts.clock))
 
-    @app.after_request
-    def harden(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
-    @app.errorhandler(OutsideError)
-    def outside(error: OutsideError) -> Response:
-        log.warning("request could not be answered", path=request.path[:100], error=str(error))
-        return _told(503, f"{error.what}: {error.message}")
-
-    @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
-        status = error.code or 500
-        if request.path.startswith("/webhooks/"):
-            log.warning("webhook", status=status, result=error.name, path=request.path[:100])
-        answer = _told(status, error.description or error.name)
-        for name, value in error.get_headers():
-            if name in ("Allow", "Location"):
-                answer.headers[name] = value
-        return answer
-
-    @app.errorhandler(Exception)
-    def unforeseen(error: Exception) -> Response:
-        log.error("request failed in an unforeseen way", path=request.path[:100], exc_info=error)
-        return _told(500, "internal error, see the log")
-
+    app.after_request(_harden)
+    app.register_error_handler(OutsideError, _outside)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(Exception, _unforeseen)
     return app
+
+
+def _harden(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _outside(error: OutsideError) -> Response:
+    log.warning("request could not be answered", path=request.path[:100], error=str(error))
+    return _told(503, f"{error.what}: {error.message}")
+
+
+def _refused(error: HTTPException) -> Response:
+    status = error.code or 500
+    if request.path.startswith("/webhooks/"):
+        log.warning("webhook", status=status, result=error.name, path=request.path[:100])
+    answer = _told(status, error.description or error.name)
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location"):
+            answer.headers[name] = value
+    return answer
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("request failed in an unforeseen way", path=request.path[:100], exc_info=error)
+    return _told(500, "internal error, see the log")
 
 
 def _told(status: int, message: str) -> Response:
