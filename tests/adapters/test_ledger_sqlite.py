@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord, RecordFilter
+from promoter.domain.audit import Kind, NewRecord, RecordFilter, RevisionState
 from promoter.domain.faults import Refused, Unavailable
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -147,4 +147,16 @@ def test_a_file_that_was_moved_away_takes_no_more_writes(file: Path) -> None:
     file.rename(file.with_name("elsewhere.db"))
     with pytest.raises(Refused, match="was moved or replaced"):
         ledger.intend(change(), None)
+    ledger.dispose()
+
+
+def test_a_file_that_was_moved_away_is_missed_by_a_new_connection(file: Path) -> None:
+    """Which is refused by SQLite itself, before any write could be."""
+    ledger = opened(file)
+    ledger.dispose()
+    file.rename(file.with_name("elsewhere.db"))
+    with pytest.raises(Refused, match="was moved or replaced"):
+        ledger.last_revision(RevisionState.APPLIED)
+    file.with_name("elsewhere.db").rename(file)
+    assert ledger.last_revision(RevisionState.APPLIED) is None
     ledger.dispose()

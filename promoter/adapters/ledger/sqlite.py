@@ -117,12 +117,17 @@ class SqliteStore:
 
     def _same_file(self) -> None:
         """A file that was moved away can still be written, and nobody would ever read it."""
+        if self._moved():
+            raise self._lost()
+
+    def _moved(self) -> bool:
         try:
-            there = _identity(self.path)
+            return _identity(self.path) != self._identity
         except FileNotFoundError:
-            there = None
-        if there != self._identity:
-            raise Refused(LEDGER, f"{self.place} was moved or replaced while in use", "put it back, or start again")
+            return True
+
+    def _lost(self) -> Refused:
+        return Refused(LEDGER, f"{self.place} was moved or replaced while in use", "put it back, or start again")
 
     def _told(self, error: BaseException | None) -> OutsideError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
@@ -130,6 +135,8 @@ class SqliteStore:
             return Unavailable(LEDGER, f"{self.place} stayed locked by another program for {self._wait:g} s")
         if code in _FORBIDDEN or (code == sqlite3.SQLITE_CANTOPEN and not os.access(self.path.parent, os.W_OK)):
             return self._forbidden()
+        if code == sqlite3.SQLITE_CANTOPEN and self._identity and self._moved():
+            return self._lost()  # a connection that was made meanwhile meets it before any write does
         if code in _FULL:
             return Unavailable(LEDGER, f"{self.place}: {error}", "make room on its disk, and see that it can be opened")
         if code in _ALIEN:
