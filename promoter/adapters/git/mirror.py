@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import itertools
 import os
 import secrets
 import shutil
@@ -33,6 +34,7 @@ from promoter.domain.faults import Refused, Unavailable
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
+_TIDY_EVERY = 20
 _NO_REPOSITORY = f"--git-dir={os.devnull}"
 """Where no repository is meant, git is kept from finding one around the cache folder."""
 _LOCK_POLL_SECONDS = 0.02
@@ -51,6 +53,7 @@ class Mirror:
         self._branch = branch
         self._timeout = timeout
         self._doubted = False
+        self._changes = itertools.count()
         config = self._beside("gitconfig") if remote.path else NO_CONFIGURATION
         self._command = GitCommand(self._folder.parent, remote, timeout, config)
 
@@ -171,7 +174,12 @@ class Mirror:
         return {name.removeprefix(f"{under}/"): revision for revision, kind, name in fields if kind == "commit"}
 
     def tidy(self) -> None:
-        """Pack what has gathered, once it is much; never in the background, and no matter if it fails."""
+        """Pack what has gathered, once it is much; never in the background, and no matter if it fails.
+
+        Git is asked for it the first time and then now and then: it starts a program only to find that there is not much.
+        """
+        if next(self._changes) % _TIDY_EVERY:
+            return
         with contextlib.suppress(Unavailable):
             self.talk("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 

@@ -15,6 +15,7 @@ import structlog
 from pydantic import SecretStr
 
 from promoter.adapters.git.history import History
+from promoter.adapters.git.known import Known
 from promoter.adapters.git.merging import merge
 from promoter.adapters.git.mirror import Mirror
 from promoter.adapters.git.names import HEADS, branch_ref, fetchable_ref, full_revision, identity, tracked_path
@@ -60,6 +61,7 @@ class GitRepository:
         self._signatures = Signatures(self._mirror, self._remote)
         self.vouch: Callable[[str], str] = str
         """What the messages of Promoter's own commits become right before they are made: a trailer says what else is so."""
+        self._known = Known()
         self._lock = threading.RLock()
         self._forced = False
 
@@ -94,7 +96,7 @@ class GitRepository:
     def read(self, revision: str) -> Sources:
         """The files of that revision that Promoter reads, as bytes; what is not there is not in the mapping."""
         with self._lock:
-            return self._mirror.sources(full_revision(revision))
+            return self._known.get(("read", revision), lambda: self._mirror.sources(full_revision(revision)))
 
     def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
@@ -104,12 +106,12 @@ class GitRepository:
     def message(self, revision: str) -> Commit:
         """One commit, of whichever branch that was fetched. Raises `Refused` for one that was not."""
         with self._lock:
-            return self._history.message(revision)
+            return self._known.get(("message", revision), lambda: self._history.message(revision))
 
     def untouched(self, base: str, head: str) -> bool:
         """Whether Promoter's own account, by name and mail, is author and committer of all that `head` has and `base` lacks."""
         with self._lock:
-            return self._history.all_by(self._author, base, head)
+            return self._known.get(("untouched", base, head), lambda: self._history.all_by(self._author, base, head))
 
     def branches(self, prefix: str) -> Mapping[str, str]:
         """The remote's branches whose names begin so, by name, as they are now, with their heads, which can then be read."""
@@ -136,10 +138,8 @@ class GitRepository:
 
     def merge(self, base: str, head: str) -> Merge:
         """What merging `head` into `base` would give, as git merges. Nothing is written to the remote."""
-        with self._lock, self._mirror.held():
-            merged = merge(self._mirror, self._remote, base, head)
-            self._mirror.tidy()
-            return merged
+        with self._lock:
+            return self._known.get(("merge", base, head), lambda: self._merged(base, head))
 
     def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
         """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
@@ -191,6 +191,12 @@ class GitRepository:
         with self._lock, self._mirror.held():
             self._move(ref, full_revision(expected), None)
             self._mirror.talk("update-ref", "-d", f"{_BRANCHES}/{branch}")
+
+    def _merged(self, base: str, head: str) -> Merge:
+        with self._mirror.held():
+            merged = merge(self._mirror, self._remote, base, head)
+            self._mirror.tidy()
+            return merged
 
     def _own(self, branch: str) -> str:
         """The ref of a branch for proposals. Raises `Refused` for any other."""

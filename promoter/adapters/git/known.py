@@ -1,0 +1,46 @@
+"""What commits say never changes: answers about them are kept, the newest used ones, within a bound of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from cachetools import LRUCache
+
+from promoter.application.ports import Commit, Merge
+
+Answer = TypeVar("Answer")
+
+BOUND = 64 * 2**20
+_FIXED = 1_000
+"""Bytes that any answer takes besides what is counted, roughly."""
+
+
+class Known:
+    """Answers by question. A question names whole object ids, never a ref; what is no answer (a fault) is asked again.
+
+    Not safe to use from several threads at once: its user holds a lock anyway.
+    """
+
+    def __init__(self, bound: int = BOUND) -> None:
+        """`bound` in bytes; an answer that alone is larger is not kept."""
+        self._answers: LRUCache[tuple[str, ...], Any] = LRUCache(bound, getsizeof=_weight)
+
+    def get(self, question: tuple[str, ...], ask: Callable[[], Answer]) -> Answer:
+        """The answer, which is worked out where it is not known."""
+        if question in self._answers:
+            return cast("Answer", self._answers[question])
+        answer = ask()
+        if _weight(answer) <= self._answers.maxsize:
+            self._answers[question] = answer
+        return answer
+
+
+def _weight(answer: object) -> int:
+    """Bytes that it takes in memory, roughly."""
+    if isinstance(answer, Merge):
+        answer = answer.sources
+    elif isinstance(answer, Commit):
+        answer = {answer.subject: answer.author, **answer.trailers}
+    sizes = (len(key) + len(value) for key, value in answer.items()) if isinstance(answer, Mapping) else ()
+    return _FIXED + sum(sizes)

@@ -1,0 +1,94 @@
+"""What commits say is asked of git once: they never change. What branches are at is asked every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from promoter.adapters.git.command import GitCommand
+from promoter.adapters.git.known import Known
+from promoter.adapters.git.repository import GitRepository
+from promoter.application.ports import Merge
+from promoter.domain.faults import Refused
+from tests.fixtures_git import FIRST_FILES, Colleague
+
+BRANCH = "promoter/fraud/champion"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The arguments of each git program."""
+    found: list[Sequence[str]] = []
+    run = GitCommand.run
+
+    def noted(command: GitCommand, *arguments: str, **named: Any) -> Any:
+        found.append(arguments)
+        return run(command, *arguments, **named)
+
+    monkeypatch.setattr(GitCommand, "run", noted)
+    return found
+
+
+def test_commits_are_asked_once(git_repository: GitRepository, started: list[Sequence[str]]) -> None:
+    """Files, message, makers and merge of the same commits start no program the second time, and are the same."""
+    base = git_repository.fetch()
+    head = git_repository.propose(BRANCH, None, base, b"ours\n", "Rotate")
+
+    def told() -> list[Any]:
+        return [
+            git_repository.read(base),
+            git_repository.message(head),
+            git_repository.untouched(base, head),
+            git_repository.merge(base, head),
+        ]
+
+    first = told()
+    assert first[0] == FIRST_FILES
+    assert first[3].sources["registry.yaml"] == b"ours\n"
+    started.clear()
+    assert told() == first
+    assert started == []
+
+
+def test_branches_are_asked_every_time(
+    git_repository: GitRepository, colleague: Colleague, started: list[Sequence[str]]
+) -> None:
+    """A head that moved is another commit, whose files are read."""
+    before = git_repository.fetch()
+    assert git_repository.read(before) == FIRST_FILES
+    after = colleague.push({"registry.yaml": b"theirs\n"})
+    started.clear()
+    assert git_repository.fetch() == after
+    assert any("ls-remote" in arguments for arguments in started)
+    assert git_repository.read(after)["registry.yaml"] == b"theirs\n"
+    assert git_repository.read(before) == FIRST_FILES
+
+
+def test_a_fault_is_no_answer(git_repository: GitRepository, colleague: Colleague) -> None:
+    """A commit that was not known is asked for again, and known once it is fetched."""
+    git_repository.fetch()
+    new = colleague.push({"registry.yaml": b"theirs\n"})
+    with pytest.raises(Refused, match="not known here"):
+        git_repository.message(new)
+    git_repository.fetch()
+    assert git_repository.message(new).revision == new
+
+
+def test_memory_is_bounded() -> None:
+    """The answer that was not used for longest goes first; one that is too large alone is not kept."""
+    known = Known(bound=30_000)
+    asked: list[str] = []
+
+    def ask(name: str, size: int = 10_000) -> Merge:
+        asked.append(name)
+        return Merge({"registry.yaml": bytes(size)}, frozenset())
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        known.get((name,), lambda name=name: ask(name))  # type: ignore[misc]  # bound at once
+    assert asked == ["a", "b", "c", "b"]
+    for _ in range(2):
+        known.get(("large",), lambda: ask("large", 40_000))
+    known.get(("b",), lambda: ask("b"))
+    assert asked[4:] == ["large", "large"]
