@@ -53,7 +53,7 @@ def main() -> int:
     from tests.e2e.killing import KillStage, Terms
     from tests.e2e.kills import kills
     from tests.e2e.stage import Stage
-    from tests.e2e.warm import Warm
+    from tests.warm import Warm
 
     parser = argparse.ArgumentParser(description="kill -9 of a daemon at work, and what its ledger says afterwards.")
     parser.add_argument("--kills", type=int, default=300)

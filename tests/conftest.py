@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.fixtures_ledger",
     "tests.fixtures_forging",
     "tests.fixtures_signing",
+    "tests.fixtures_warm",
 ]

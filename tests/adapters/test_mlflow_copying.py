@@ -32,6 +32,8 @@ from tests.seeding import evidenced, make_logged_version, make_run, make_version
 
 STAGING = "staging"
 
+pytestmark = pytest.mark.usefixtures("warm_children")
+
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:

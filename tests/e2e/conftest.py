@@ -14,17 +14,10 @@ from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.hosted_stage import HostedStage
 from tests.e2e.proxy import Proxy
 from tests.e2e.stage import Stage
-from tests.e2e.warm import Warm
 from tests.forges.scene import KINDS, hosted
+from tests.warm import Warm
 
 MakeStage = Callable[..., Stage]
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    """What Promoter's programs are copies of, wherever their start is not what a test is about."""
-    with Warm() as program:
-        yield program
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from promoter.application.ports import Status
 from promoter.bootstrap import World
 from promoter.settings import Settings
 from tests.e2e.stage import Daemon, Stage, converge, registry_yaml, until
-from tests.e2e.warm import Warm
 from tests.forges.scene import TOKEN, Scene
 from tests.forges.things import Pull
 from tests.seeding import make_version
+from tests.warm import Warm
 
 HOOK_SECRET = "what the forge and Promoter share"
 BOT = "promoter-bot"

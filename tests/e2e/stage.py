@@ -25,8 +25,8 @@ from promoter.demo.servers.git import GitRemote
 from promoter.demo.servers.mlflow import free_port
 from promoter.domain.audit import AuditRecord, Outcome, RecordFilter, moved
 from promoter.settings import Settings
-from tests.e2e.warm import Copy, Warm
 from tests.seeding import make_version
+from tests.warm import Copy, Warm
 
 SECRET = "a secret of the end-to-end tests"  # shared with the webhooks
 DEADLINE = 60.0

@@ -16,7 +16,7 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import Kind, NewRecord
 from tests.adapters.receiving import Server, plain, serving
 from tests.e2e.stage import Daemon, Stage, until
-from tests.e2e.warm import Warm
+from tests.warm import Warm
 
 MOVE = NewRecord(datetime(2026, 11, 23, tzinfo=UTC), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
 

@@ -19,9 +19,9 @@ from promoter.settings import Settings
 from tests.application.fakes import FakeRegistry
 from tests.e2e.hosted_stage import BOT, HostedStage
 from tests.e2e.stage import POLICY
-from tests.e2e.warm import Warm
 from tests.forges.faults import Call
 from tests.forges.scene import KINDS, hosted
+from tests.warm import Warm
 
 SETTINGS = "proposals: {labels: [ml], reviewers: [bob]}, "
 CHAMPION = "m: {{{settings}aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request{more}}}}}}}"

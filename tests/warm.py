@@ -1,4 +1,4 @@
-"""Programs that start at once: copies of one that has everything of Promoter imported. `python -m tests.e2e.warm` is that one.
+"""Programs that start at once: copies of one that has everything of Promoter imported. `python -m tests.warm` is that one.
 
 A program that is started as users start it spends seconds of a busy machine on imports. What runs in a copy is the same from
 its command line on. Those tests that are about the start itself start one as users do.
@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import IO, Any, NoReturn, Self
 
 import promoter
 
@@ -38,7 +38,7 @@ class Warm:
     def __init__(self) -> None:
         """Starts it; whoever needs a copy first waits for its imports."""
         self._one = threading.Lock()
-        command, piped = [sys.executable, "-m", "tests.e2e.warm"], subprocess.PIPE
+        command, piped = [sys.executable, "-m", "tests.warm"], subprocess.PIPE
         self._program = subprocess.Popen(command, env=os.environ | _NO_THREADS, stdin=piped, stdout=piped, text=True)
 
     def ask(self, *words: Any) -> Any:
@@ -51,10 +51,20 @@ class Warm:
             return json.loads(self._program.stdout.readline())
 
     def start(
-        self, module: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
+        self,
+        module: str,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        out: Path,
+        err: Path,
+        opened: Mapping[int, str] | None = None,
     ) -> Copy:
-        """`python -m MODULE ARGUMENTS`, in that folder, with that environment and no other, and its output in files."""
-        given = (module, list(arguments), str(folder), dict(environment), str(out), str(err))
+        """`python -m MODULE ARGUMENTS`, in that folder, with that environment and no other, and its output in files.
+
+        `opened`: further files, by the descriptor that each is to have there. All are written but 0, standard input.
+        """
+        given = (module, list(arguments), str(folder), dict(environment), str(out), str(err), list((opened or {}).items()))
         return Copy(self, self.ask("start", *given))
 
     def run(
@@ -119,7 +129,52 @@ class Copy:
         return code
 
 
-def _become(module: str, arguments: list[str], folder: str, environment: Mapping[str, str], out: str, err: str) -> NoReturn:
+class Child:
+    """A copy whose standard input is a pipe."""
+
+    def __init__(self, copy: Copy, reading: int, stdin: IO[bytes]) -> None:
+        """`reading`: the other end of `stdin`, which stays open here until the copy has ended."""
+        self.pid = copy.pid
+        self.stdin = stdin
+        self._copy = copy
+        self._reading: int | None = reading
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it is over; its exit code. Raises subprocess.TimeoutExpired."""
+        code = self._copy.wait(timeout)
+        if self._reading is not None:
+            os.close(self._reading)
+            self._reading = None
+        return code
+
+
+class Children:
+    """What `subprocess` is to whoever starts a short-lived child of Promoter's: one that runs a module of it is a copy."""
+
+    PIPE = subprocess.PIPE
+    DEVNULL = subprocess.DEVNULL
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def __init__(self, warm: Warm) -> None:
+        """`warm`: what the children are copies of."""
+        self._warm = warm
+
+    def Popen(self, command: Sequence[str], **named: Any) -> Any:  # noqa: N802  # the name that it stands in for
+        """A child that is asked by its standard input, answers into a descriptor that it is passed, and prints nothing."""
+        _python, *flags, module = command
+        if flags != ["-P", "-m"]:
+            return subprocess.Popen(command, **named)
+        reading, writing = os.pipe()
+        ours, nowhere = f"/proc/{os.getpid()}/fd", Path(os.devnull)
+        opened = {0: f"{ours}/{reading}"} | {number: f"{ours}/{number}" for number in named["pass_fds"]}
+        environment = named["env"] or os.environ
+        copy = self._warm.start(module, [], named["cwd"], environment, nowhere, nowhere, opened)
+        return Child(copy, reading, os.fdopen(writing, "wb"))
+
+
+def _become(
+    module: str, arguments: list[str], folder: str, environment: Mapping[str, str], out: str, err: str, opened: list[Any]
+) -> NoReturn:
     """Be that program."""
     os.setsid()
     os.chdir(folder)
@@ -129,6 +184,11 @@ def _become(module: str, arguments: list[str], folder: str, environment: Mapping
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(out, write), 1)
     os.dup2(1 if out == err else os.open(err, write), 2)
+    for number, path in opened:
+        found = os.open(path, os.O_WRONLY if number else os.O_RDONLY)
+        if found != number:
+            os.dup2(found, number)
+            os.close(found)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.argv = [module, *arguments]
     faulthandler.register(signal.SIGUSR1, file=2)
@@ -159,6 +219,8 @@ def _copies() -> None:
 
 
 def _import_all() -> None:
+    import mlflow.artifacts  # noqa: F401  # what is imported only when an artifact is fetched
+
     from promoter.adapters.mlflow.transport import connect
 
     for module in pkgutil.walk_packages(promoter.__path__, "promoter."):
