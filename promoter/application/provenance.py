@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from threading import Lock
 from typing import Protocol
 
@@ -29,6 +30,9 @@ FRESH = timedelta(seconds=30)
 """How long an answer of the forge counts that may be another tomorrow, and how long a silent one is left alone."""
 _REASON_LIMIT = 500
 _REMEMBERED = 1_000
+_WALK_KEPT = 16
+"""Revisions that are kept as parsed: 3,000 models take some 8 MB each."""
+_Declared = Callable[[str], Declaration | None]
 
 
 class Provenance(Protocol):
@@ -142,6 +146,7 @@ class GitProvenance:
         self._forge = forge
         self._answers: OrderedDict[tuple[str, frozenset[str]], _Answer] = OrderedDict()
         self._silent: _Answer | None = None
+        self._walk: tuple[str, _Declared] | None = None
         self._lock = Lock()
 
     def freeze_override(self, difference: Difference, declaration: Declaration) -> str | None:
@@ -197,8 +202,9 @@ class GitProvenance:
         except OutsideError:
             return None  # a record without its author is worth more than a change that waits for git
         found, unsure = (commits[-1] if commits else None), False
+        declared = self._walking(declaration.revision)
         for commit in reversed(commits[-WALK_LIMIT - 1 : -1]):
-            says = self._says(commit, difference)
+            says = _says(declared, commit, difference)
             if says is False:
                 return None if unsure else found
             # What cannot be read may have brought it: whoever only mended the file after that did not.
@@ -229,14 +235,31 @@ class GitProvenance:
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
-    def _says(self, commit: Commit, difference: Difference) -> bool | None:
-        """None: its files cannot be used, so that nobody can tell."""
+    def _walking(self, head: str) -> _Declared:
+        """Reads the commits before that head. Each is parsed once, however many changes are looked for in it."""
+        with self._lock:
+            if self._walk is None or self._walk[0] != head:
+                self._walk = head, lru_cache(maxsize=_WALK_KEPT)(self._declared)
+            return self._walk[1]
+
+    def _declared(self, revision: str) -> Declaration | None:
+        """None: its files cannot be used."""
         try:
-            declaration = self._documents.parse(self._repository.read(commit.revision), commit.revision)
-        except (Faults, OutsideError):
+            return self._documents.parse(self._repository.read(revision), revision)
+        except Faults:
             return None
-        intent = declaration.desired.intent(difference.model)
-        alias = intent.aliases.get(difference.alias) if intent else None
-        if difference.cause is Cause.PRUNE:
-            return intent is not None and intent.prune and alias is None
-        return alias is not None and alias.stated and alias.version == difference.to_version
+
+
+def _says(declared: _Declared, commit: Commit, difference: Difference) -> bool | None:
+    """Whether the commit says what the change is to; None: its files cannot be used or read, so that nobody can tell."""
+    try:
+        declaration = declared(commit.revision)
+    except OutsideError:
+        return None
+    if declaration is None:
+        return None
+    intent = declaration.desired.intent(difference.model)
+    alias = intent.aliases.get(difference.alias) if intent else None
+    if difference.cause is Cause.PRUNE:
+        return intent is not None and intent.prune and alias is None
+    return alias is not None and alias.stated and alias.version == difference.to_version

@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
 
 def test_commits_are_asked_once(git_repository: GitRepository, started: list[Sequence[str]]) -> None:
-    """Files, message, makers and merge of the same commits start no program the second time, and are the same."""
+    """Files, message, makers, merge and way of the same commits start no program the second time, and are the same."""
     base = git_repository.fetch()
     head = git_repository.propose(BRANCH, None, base, b"ours\n", "Rotate")
 
@@ -42,6 +42,8 @@ def test_commits_are_asked_once(git_repository: GitRepository, started: list[Seq
             git_repository.message(head),
             git_repository.untouched(base, head),
             git_repository.merge(base, head),
+            git_repository.commits(base, head, "registry.yaml"),
+            git_repository.commits(None, head, "registry.yaml", last=5),
         ]
 
     first = told()
@@ -74,6 +76,17 @@ def test_a_fault_is_no_answer(git_repository: GitRepository, colleague: Colleagu
         git_repository.message(new)
     git_repository.fetch()
     assert git_repository.message(new).revision == new
+
+
+def test_a_base_that_comes_later_counts(git_repository: GitRepository, colleague: Colleague) -> None:
+    """Commits since one that is not there are the last ones; once it was fetched, those that came after it."""
+    first = git_repository.fetch()
+    second = colleague.push({"registry.yaml": b"second\n"})
+    assert [each.revision for each in git_repository.commits(second, first, "registry.yaml")] == [first]
+    third = colleague.push({"registry.yaml": b"third\n"})
+    git_repository.fetch()
+    assert git_repository.commits(second, first, "registry.yaml") == []
+    assert [each.revision for each in git_repository.commits(second, third, "registry.yaml")] == [third]
 
 
 def test_memory_is_bounded() -> None:

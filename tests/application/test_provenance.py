@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -241,6 +241,30 @@ def test_a_record_names_who_brought_a_change_that_had_to_wait(
     gated.time.pass_time(minutes=1)
     assert champion(gated) == 2
     assert gated.records()[-1].fact.revision == revision
+
+
+def test_many_changes_read_the_commits_before_them_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One commit moves them all, others followed before anybody looked, and each change has to be told from those."""
+    names = [f"m{number}" for number in range(6)]
+    for name in names:
+        office.mlflow.version(name, auc=0.8)
+        office.mlflow.place(name, "champion", 1)
+        office.mlflow.version(name, auc=0.9)
+    office.commit("".join(f"{name}: {{aliases: {{champion: 1}}}}\n" for name in names))
+    office.converge()
+    moving = office.commit("".join(f"{name}: {{aliases: {{champion: 2}}}}\n" for name in names))
+    follow(office, 3)
+    read: list[str] = []
+    usual = office.git.read
+
+    def noted(revision: str) -> Mapping[str, bytes]:
+        read.append(revision)
+        return usual(revision)
+
+    monkeypatch.setattr(office.git, "read", noted)
+    office.converge()
+    assert [office.records(name)[-1].fact.revision for name in names] == [moving] * 6
+    assert read.count(moving) == 1
 
 
 def test_a_silent_forge_is_left_alone_for_a_while(

@@ -38,6 +38,8 @@ class Known:
 
 def _weight(answer: object) -> int:
     """Bytes that it takes in memory, roughly."""
+    if isinstance(answer, list):
+        return _FIXED + sum(map(_weight, answer))
     if isinstance(answer, Merge):
         answer = answer.sources
     elif isinstance(answer, Commit):
