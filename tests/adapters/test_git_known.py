@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from promoter.adapters.git.known import Known
 from promoter.adapters.git.repository import GitRepository
 from promoter.application.ports import Merge
 from promoter.domain.faults import Refused
-from tests.fixtures_git import FIRST_FILES, Colleague
+from tests.fixtures_git import FIRST_FILES, Colleague, git
 
 BRANCH = "promoter/fraud/champion"
 
@@ -87,6 +89,23 @@ def test_a_base_that_comes_later_counts(git_repository: GitRepository, colleague
     git_repository.fetch()
     assert git_repository.commits(second, first, "registry.yaml") == []
     assert [each.revision for each in git_repository.commits(second, third, "registry.yaml")] == [third]
+
+
+def test_a_base_that_was_dropped_stands_in_no_way(git_repository: GitRepository, colleague: Colleague, tmp_path: Path) -> None:
+    """Known until the branch was rewritten and the mirror made anew: what is asked since then is the last ones."""
+    first = git_repository.fetch()
+    dropped = colleague.push({"registry.yaml": b"second\n"})
+    git_repository.fetch()
+    assert git_repository.commits(dropped, dropped, "registry.yaml") == []
+    git(colleague.folder, "reset", "--quiet", "--hard", first)
+    after = colleague.push({"registry.yaml": b"third\n"}, force=True)
+    git_repository.fetch()
+    assert [each.revision for each in git_repository.commits(dropped, after, "registry.yaml")] == [after]
+    shutil.rmtree(tmp_path / "cache" / "mirror")
+    git_repository.fetch()
+    later = colleague.push({"registry.yaml": b"fourth\n"})
+    git_repository.fetch()
+    assert [each.revision for each in git_repository.commits(dropped, later, "registry.yaml")] == [later]
 
 
 def test_memory_is_bounded() -> None:

@@ -36,9 +36,20 @@ class History:
         The `last` so many without a base, or with one that a rewritten history has dropped. Trailers are those of the commit's
         own message, as git sees them (in its last paragraph): the last 100, values cut at 1,000 characters.
         """
+        since = self.since(base, head, path) if base is not None else None
+        return self.last(head, path, last) if since is None else since
+
+    def since(self, base: str, head: str, path: str) -> Sequence[Commit] | None:
+        """Those after `base`; None where that is not in the mirror."""
         self._mirror.require(full_revision(head))
-        known = base is not None and self._mirror.knows(full_revision(base))
-        span, count = (f"{base}..{head}", _LIMIT) if known else (head, min(last, _LIMIT))
+        return self._touching(f"{base}..{head}", path, _LIMIT) if self._mirror.knows(full_revision(base)) else None
+
+    def last(self, head: str, path: str, count: int) -> Sequence[Commit]:
+        """The last so many."""
+        self._mirror.require(full_revision(head))
+        return self._touching(head, path, min(count, _LIMIT))
+
+    def _touching(self, span: str, path: str, count: int) -> Sequence[Commit]:
         found = self._log(_COMMIT, "--first-parent", f"--max-count={count}", "--end-of-options", span, "--", tracked_path(path))
         return [_commit(text) for text in found[::-1]]
 

@@ -17,7 +17,9 @@ _FIXED = 1_000
 
 
 class Known:
-    """Answers by question. A question names whole object ids, never a ref; what is no answer (a fault) is asked again.
+    """Answers by question. A question names whole object ids, never a ref; what is no answer (a fault, None) is asked again.
+
+    Whether a commit is in the mirror is no such question: it may come, and be dropped once nothing leads to it.
 
     Not safe to use from several threads at once: its user holds a lock anyway.
     """
@@ -31,7 +33,7 @@ class Known:
         if question in self._answers:
             return cast("Answer", self._answers[question])
         answer = ask()
-        if _weight(answer) <= self._answers.maxsize:
+        if answer is not None and _weight(answer) <= self._answers.maxsize:
             self._answers[question] = answer
         return answer
 

@@ -101,9 +101,11 @@ class GitRepository:
     def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
         with self._lock:
-            start = base if base is not None and self._has(full_revision(base)) else None
-            question = ("commits", start or "", head, path, str(last))
-            return self._known.get(question, lambda: self._history.commits(start, head, path, last))
+            if base is not None:
+                since = self._known.get(("since", base, head, path), lambda: self._history.since(base, head, path))
+                if since is not None:
+                    return since
+            return self._known.get(("last", head, path, str(last)), lambda: self._history.last(head, path, last))
 
     def message(self, revision: str) -> Commit:
         """One commit, of whichever branch that was fetched. Raises `Refused` for one that was not."""
@@ -193,14 +195,6 @@ class GitRepository:
         with self._lock, self._mirror.held():
             self._move(ref, full_revision(expected), None)
             self._mirror.talk("update-ref", "-d", f"{_BRANCHES}/{branch}")
-
-    def _has(self, revision: str) -> bool:
-        """Whether that commit was ever fetched. That one was not is asked again: it may be by then."""
-        try:
-            self._known.get(("commit", revision), lambda: self._mirror.require(revision))
-        except Refused:
-            return False
-        return True
 
     def _merged(self, base: str, head: str) -> Merge:
         with self._mirror.held():
