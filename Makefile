@@ -63,13 +63,14 @@ demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through a
 	@$(BIN)/promoter demo $(ARGS)
 
 # The servers of the tests write all the time: in memory, where there is room for it, no slow disk keeps them waiting.
+# Others may enter the folder: PostgreSQL does not run as root.
 IN_MEMORY = [ -w /dev/shm ] && [ "$$(df -k --output=avail /dev/shm | tail -n 1)" -gt 4000000 ] \
 	&& ! findmnt -n -o OPTIONS --target /dev/shm | grep -qw noexec
 
 .PHONY: test
 test: lint chromium signers ## lint, then all tests (ARGS="-k word" for some)
 	@if { $(IN_MEMORY); } 2>/dev/null; then export TMPDIR=/dev/shm; fi; \
-	TMPDIR=$$(mktemp -d -t promoter-XXXXXX); export TMPDIR; trap 'rm -rf "$$TMPDIR"' EXIT; \
+	TMPDIR=$$(mktemp -d -t promoter-XXXXXX); export TMPDIR; chmod 711 "$$TMPDIR"; trap 'rm -rf "$$TMPDIR"' EXIT; \
 	echo "Testing, with temporary files in $$TMPDIR ..."; \
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
