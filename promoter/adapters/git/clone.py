@@ -12,6 +12,7 @@ from pathlib import Path
 from promoter.adapters.git.command import GitCommand, Reply
 from promoter.adapters.git.errors import one_line
 from promoter.adapters.git.history import History
+from promoter.adapters.git.known import Known
 from promoter.adapters.git.merging import merge
 from promoter.adapters.git.mirror import Mirror
 from promoter.adapters.git.names import is_revision
@@ -62,6 +63,7 @@ class Clone:
             raise Refused("git", f"here is no repository to read: {said}", "go to a clone of the GitOps repository")
         self._store = _Store(Path(folder), objects)
         self._remote = Remote(folder, Transport.LOCAL)
+        self._history = History(self._store, self._remote, Known())
 
     def resolve(self, ref: str) -> str:
         """The commit that git takes it for: a branch, a tag, a commit id, `origin/main`. Raises `Refused` for none."""
@@ -77,7 +79,7 @@ class Clone:
 
     def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
-        return History(self._store, self._remote).commits(base, head, path, last)
+        return self._history.commits(base, head, path, last)
 
     def has_merged(self, branch: str, revision: str) -> bool:
         """Whether the branch of a remote, as it was last fetched, has that commit. Raises `Refused` in a shallow clone."""

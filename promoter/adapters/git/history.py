@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from promoter.adapters.git.errors import failure
+from promoter.adapters.git.known import Known
 from promoter.adapters.git.mirror import Mirror
 from promoter.adapters.git.names import full_revision, tracked_path
 from promoter.adapters.git.remote import Remote
@@ -25,10 +26,11 @@ _VALUE_LENGTH = 1_000
 class History:
     """Reads commits of a mirror."""
 
-    def __init__(self, mirror: Mirror, remote: Remote) -> None:
-        """Touches nothing yet."""
+    def __init__(self, mirror: Mirror, remote: Remote, known: Known) -> None:
+        """Touches nothing yet. `known`: where answers are kept."""
         self._mirror = mirror
         self._remote = remote
+        self._known = known
 
     def commits(self, base: str | None, head: str, path: str, last: int) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most.
@@ -36,16 +38,18 @@ class History:
         The `last` so many without a base, or with one that a rewritten history has dropped. Trailers are those of the commit's
         own message, as git sees them (in its last paragraph): the last 100, values cut at 1,000 characters.
         """
-        since = self.since(base, head, path) if base is not None else None
-        return self.last(head, path, last) if since is None else since
+        if base is not None:
+            since = self._known.get(("since", base, head, path), lambda: self._since(base, head, path))
+            if since is not None:
+                return since
+        return self._known.get(("last", head, path, str(last)), lambda: self._last(head, path, last))
 
-    def since(self, base: str, head: str, path: str) -> Sequence[Commit] | None:
-        """Those after `base`; None where that is not in the mirror."""
+    def _since(self, base: str, head: str, path: str) -> Sequence[Commit] | None:
+        """None where `base` is not in the mirror."""
         self._mirror.require(full_revision(head))
         return self._touching(f"{base}..{head}", path, _LIMIT) if self._mirror.knows(full_revision(base)) else None
 
-    def last(self, head: str, path: str, count: int) -> Sequence[Commit]:
-        """The last so many."""
+    def _last(self, head: str, path: str, count: int) -> Sequence[Commit]:
         self._mirror.require(full_revision(head))
         return self._touching(head, path, min(count, _LIMIT))
 

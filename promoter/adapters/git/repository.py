@@ -56,12 +56,12 @@ class GitRepository:
         self._remote = parse_remote(url, token)
         self._author = identity(author)
         self._mirror = Mirror(mirror, self._remote, branch, timeout)
-        self._history = History(self._mirror, self._remote)
+        self._known = Known()
+        self._history = History(self._mirror, self._remote, self._known)
         self._writer = Writer(self._mirror, self._remote, self._author, signing_key)
         self._signatures = Signatures(self._mirror, self._remote)
         self.vouch: Callable[[str], str] = str
         """What the messages of Promoter's own commits become right before they are made: a trailer says what else is so."""
-        self._known = Known()
         self._lock = threading.RLock()
         self._forced = False
 
@@ -101,11 +101,7 @@ class GitRepository:
     def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
         with self._lock:
-            if base is not None:
-                since = self._known.get(("since", base, head, path), lambda: self._history.since(base, head, path))
-                if since is not None:
-                    return since
-            return self._known.get(("last", head, path, str(last)), lambda: self._history.last(head, path, last))
+            return self._history.commits(base, head, path, last)
 
     def message(self, revision: str) -> Commit:
         """One commit, of whichever branch that was fetched. Raises `Refused` for one that was not."""

@@ -123,7 +123,7 @@ class SqliteStore:
     def _moved(self) -> bool:
         try:
             return _identity(self.path) != self._identity
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
 
     def _lost(self) -> Refused:
