@@ -77,13 +77,13 @@ class Programs:
         """None yet."""
         from promoter.adapters.git.command import GitCommand
 
-        run, self.count = GitCommand.run, 0
+        run, self.count = GitCommand.run_command, 0
 
         def noted(command: GitCommand, *arguments: str, **named: Any) -> Any:
             self.count += 1
             return run(command, *arguments, **named)
 
-        GitCommand.run = noted  # type: ignore[method-assign]  # for the benchmark alone
+        GitCommand.run_command = noted  # type: ignore[method-assign]  # for the benchmark alone
 
 
 def side(place: Path, clone: Clone, agreed: str, changes: int, programs: Programs, *, keep: bool) -> Side:
@@ -93,7 +93,7 @@ def side(place: Path, clone: Clone, agreed: str, changes: int, programs: Program
     from promoter.adapters.git.repository import GitRepository
     from promoter.application.ports import Ledger
     from promoter.application.provenance import GitProvenance
-    from promoter.domain.plan import Cause, Difference
+    from promoter.domain.plan import ChangeCause, AliasDifference
 
     def started() -> tuple[GitRepository, GitProvenance]:
         repository = GitRepository(str(clone.folder), "main", place)
@@ -101,15 +101,15 @@ def side(place: Path, clone: Clone, agreed: str, changes: int, programs: Program
         return repository, GitProvenance(repository, YamlDocuments(), ledger, SystemClock(), lambda: None)
 
     repository, provenance = started()
-    head = repository.fetch()
-    declaration = YamlDocuments().parse(repository.read(head), head)
+    head = repository.fetch_branch()
+    declaration = YamlDocuments().parse_declaration(repository.read_sources(head), head)
     before, seconds, found = programs.count, 0.0, []
     for number in range(changes):
         if not keep:
             repository, provenance = started()
-        difference = Difference(f"model-{number}", ALIAS, 1, 2, Cause.COMMIT)
+        difference = AliasDifference(f"model-{number}", ALIAS, 1, 2, ChangeCause.COMMIT)
         begun = time.perf_counter()
-        commit = provenance.commit(difference, declaration)
+        commit = provenance.find_change_commit(difference, declaration)
         seconds += time.perf_counter() - begun
         found.append(commit.revision if commit else "")
     return Side(programs.count - before, seconds, found)

@@ -35,10 +35,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from promoter.domain.evaluate import evaluate
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Run
+from promoter.domain.metrics import MetricRef, MetricSeries
+from promoter.domain.observed import TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
 from promoter.domain.verdict import Verdict
 
@@ -109,8 +109,8 @@ class Rotations:
         level = QUALITY + gain * NOISE + luck
         points = tuple((step, level + hard + self.random.gauss(0, noise)) for step, hard in enumerate(self.difficulty))
         last = {"auc": statistics.fmean(value for _, value in points), "fold_auc": points[-1][1]}
-        run = Run(f"run-{number}", "FINISHED", last)
-        return VersionEvidence(number, run_id=run.run_id, run=run, series=(Series(MetricRef("fold_auc"), points),))
+        run = TrainingRun(f"run-{number}", "FINISHED", last)
+        return VersionEvidence(number, run_id=run.run_id, run=run, series=(MetricSeries(MetricRef("fold_auc"), points),))
 
     def versions(self) -> Iterator[VersionEvidence]:
         """Version 2, 3, ..., without end."""
@@ -122,9 +122,11 @@ class Rotations:
     def promoted(self, rule: str, most: int) -> int:
         """How many versions it takes until that rule promotes one; `most + 1` where none of so many is."""
         for number, candidate in zip(range(1, most + 1), self.versions(), strict=False):
-            decision = evaluate(POLICIES[rule], "prices", "champion", Evidence(NOW, candidate, {"champion": self.holder}))
+            decision = evaluate_policy(
+                POLICIES[rule], "prices", "champion", Evidence(NOW, candidate, {"champion": self.holder})
+            )
             if decision.verdict not in {Verdict.PASS, Verdict.FAIL}:
-                raise SystemExit(f"not a study of {decision.verdict}: {decision.summary}")
+                raise SystemExit(f"not a study of {decision.verdict}: {decision.summary_line}")
             if decision.verdict is Verdict.PASS:
                 return number
         return most + 1

@@ -25,15 +25,20 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["promoter", "yaml"]):
-    from promoter.adapters.documents import YamlDocuments, starter, starter_policies
-    from promoter.adapters.documents.reading import UNFORESEEN, read_approvers, read_policy, read_registry
+    from promoter.adapters.documents import YamlDocuments, render_starter_registry, render_starter_policies
+    from promoter.adapters.documents.reading import (
+        UNFORESEEN_MESSAGE,
+        read_approvers_file,
+        read_policy_file,
+        read_registry_file,
+    )
     from promoter.domain.desired import Hold
     from promoter.domain.faults import Fault, Faults
-    from promoter.domain.proposal import Edit
+    from promoter.domain.proposal import RegistryEdit
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "adapters" / "documents"
-EDIT = Edit("fraud", "champion", 3, Hold(reason="r: '#", by="b"), (7, 9))
+EDIT = RegistryEdit("fraud", "champion", 3, Hold(reason="r: '#", by="b"), (7, 9))
 WHOLE_FILE = "larger than "
 TIMEOUT = 10
 WORDS = (
@@ -90,25 +95,25 @@ WORDS = (
 
 def fuzz_registry(content: bytes) -> None:
     """Read; and where there is something to edit, edit."""
-    reading = read_registry(content)
+    reading = read_registry_file(content)
     _check(reading.faults, reading.desired, content)
     try:
-        edited = YamlDocuments().edit(content, EDIT)
+        edited = YamlDocuments().edit_registry_file(content, EDIT)
     except Faults as caught:
         _check(caught.faults, None, content)
     else:
-        _require(read_registry(edited).desired is not None, "an edited file cannot be read")
+        _require(read_registry_file(edited).desired is not None, "an edited file cannot be read")
 
 
 def fuzz_policy(content: bytes) -> None:
     """Read."""
-    reading = read_policy("policies/a.yaml", "a", content)
+    reading = read_policy_file("policies/a.yaml", "a", content)
     _check(reading.faults, reading.policy, content)
 
 
 def fuzz_approvers(content: bytes) -> None:
     """Read."""
-    reading = read_approvers(content)
+    reading = read_approvers_file(content)
     _check(reading.faults, reading.approvers, content)
 
 
@@ -122,9 +127,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 def seeds(target: str) -> Iterator[bytes]:
     """Files of that kind, valid and not."""
     if target == "registry":
-        yield starter({"fraud": {"champion": 7}, "a b": {}}).encode()
+        yield render_starter_registry({"fraud": {"champion": 7}, "a b": {}}).encode()
     if target == "policy":
-        yield from (text.encode() for text in starter_policies().values())
+        yield from (text.encode() for text in render_starter_policies().values())
     pattern = {"registry": "registry.yaml", "policy": "*polic*/*.yaml", "approvers": "approvers.yaml"}[target]
     for folder in (ROOT, SAMPLES / "valid", SAMPLES / "messy"):
         yield from (file.read_bytes() for file in sorted(folder.glob(pattern)))
@@ -135,7 +140,7 @@ def seeds(target: str) -> Iterator[bytes]:
 def _check(faults: tuple[Fault, ...], document: object, content: bytes) -> None:
     _require((document is None) == bool(faults), "a document with faults, or none without any")
     for fault in faults:
-        _require(bool(fault.message) and bool(fault.file) and fault.message != UNFORESEEN, f"no clean fault: {fault}")
+        _require(bool(fault.message) and bool(fault.file) and fault.message != UNFORESEEN_MESSAGE, f"no clean fault: {fault}")
         _require(_stands_in(fault, content), f"no place in the file: {fault}")
 
 

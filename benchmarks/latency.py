@@ -58,19 +58,19 @@ class Bench:
 
     def __init__(self, folder: Path, stack: ExitStack, workers: int) -> None:
         """Starts everything."""
-        from promoter.demo.servers.git import GitRemote
-        from promoter.demo.servers.mlflow import MlflowServer, free_port
+        from promoter.demo.servers.git import GitHttpServer
+        from promoter.demo.servers.mlflow import MlflowServer, find_free_port
         from promoter.demo.servers.push import PushNotification
 
-        port = free_port()
+        port = find_free_port()
         self.daemon_url = f"http://127.0.0.1:{port}"
         self.mlflow = stack.enter_context(MlflowServer(folder / "mlflow", workers=workers))
         notify = PushNotification(f"{self.daemon_url}/webhooks/github", SECRET)
-        self.remote = stack.enter_context(GitRemote(folder / "git", notify=notify))
-        self.bare_remote = stack.enter_context(GitRemote(folder / "bare"))
+        self.remote = stack.enter_context(GitHttpServer(folder / "git", notify=notify))
+        self.bare_remote = stack.enter_context(GitHttpServer(folder / "bare"))
         files = {"registry.yaml": REGISTRY.encode(), "policies/champion.yaml": POLICY.encode()}
         for remote in (self.remote, self.bare_remote):
-            remote.seed(files)
+            remote.commit_files(files)
         os.environ["MLFLOW_TRACKING_URI"] = self.mlflow.uri
         import mlflow
 
@@ -131,20 +131,24 @@ class Bench:
     def applied(self, alias: str, version: int, after: datetime | None = None, timeout: float = 60.0) -> datetime:
         """When the ledger closed the change of that alias to that version; asked of the database, not of the servers."""
         from promoter.adapters.ledger import SqlLedger
-        from promoter.domain.audit import Outcome, RecordFilter
+        from promoter.domain.audit import ChangeOutcome, RecordFilter
 
         ledger = SqlLedger.open(self.database, read_only=True)
         where = RecordFilter(model=MODEL, alias=alias, limit=5, newest=True)
         deadline = time.monotonic() + timeout
         try:
             while time.monotonic() < deadline:
-                for record in ledger.records(where):
+                for record in ledger.find_audit_records(where):
                     fact = record.fact
-                    if fact.to_version == version and fact.outcome is Outcome.APPLIED and (after is None or fact.at > after):
+                    if (
+                        fact.to_version == version
+                        and fact.outcome is ChangeOutcome.APPLIED
+                        and (after is None or fact.at > after)
+                    ):
                         return fact.at
                 time.sleep(0.005)
         finally:
-            ledger.dispose()
+            ledger.close_connections()
         raise SystemExit(
             f"{alias} did not reach v{version} within {timeout} s; the daemon says:\n{self.log.read_text()[-3000:]}"
         )

@@ -55,10 +55,10 @@ def fill(url: str, start: int, size: int) -> float:
     ledger = SqlLedger.open(url)
     began = time.perf_counter()
     for low in range(start // 2, size // 2, BATCH):
-        with ledger._database.append() as chain:  # noqa: SLF001  # a million records in single transactions would take an hour
-            chain.append_all(records, _pairs(chain, range(low, min(low + BATCH, size // 2))))
+        with ledger._database.append_transaction() as chain:  # noqa: SLF001  # a million records in single transactions would take an hour
+            chain.append_entries(records, _pairs(chain, range(low, min(low + BATCH, size // 2))))
     took = (time.perf_counter() - began) * 1_000 / max(1, size - start)
-    ledger.dispose()
+    ledger.close_connections()
     return took
 
 
@@ -121,29 +121,33 @@ def verify(url: str) -> dict[str, Any]:
 def queries(url: str, size: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of single questions, warm: the median and the 95th percentile."""
     from promoter.adapters.ledger import SqlLedger
-    from promoter.application.past import alias_at, registry_at
-    from promoter.domain.audit import Outcome, RecordFilter
+    from promoter.application.past import find_alias_at, find_registry_at
+    from promoter.domain.audit import ChangeOutcome, RecordFilter
 
     ledger = SqlLedger.open(url, read_only=True)
     now = BEGAN + size // 2 * PACE
     moments = [BEGAN + (now - BEGAN) * ((number * 37 % 100) / 100) for number in range(rounds)]
     asked: dict[str, Callable[[int], object]] = {
-        "history --at": lambda n: alias_at(ledger, f"model-{n * 13 % MODELS:04}", ALIASES[n % 3], moments[n], now),
-        "history --at, one alias with a tenth of all": lambda n: alias_at(ledger, *HOT, moments[n], now),
-        "list --model --alias, newest 100": lambda n: ledger.records(
+        "history --at": lambda n: find_alias_at(ledger, f"model-{n * 13 % MODELS:04}", ALIASES[n % 3], moments[n], now),
+        "history --at, one alias with a tenth of all": lambda n: find_alias_at(ledger, *HOT, moments[n], now),
+        "list --model --alias, newest 100": lambda n: ledger.find_audit_records(
             RecordFilter(model=f"model-{n * 13 % MODELS:04}", alias="champion", limit=100, newest=True)
         ),
-        "list --actor, newest 100": lambda n: ledger.records(RecordFilter(actor=ACTORS[n % 4], limit=100, newest=True)),
-        "list --outcome failed --since --until": lambda n: ledger.records(
-            RecordFilter(outcome=Outcome.FAILED, since=moments[n], until=moments[n] + timedelta(days=1), limit=100)
+        "list --actor, newest 100": lambda n: ledger.find_audit_records(
+            RecordFilter(actor=ACTORS[n % 4], limit=100, newest=True)
         ),
-        "list --after (a page in the middle)": lambda n: ledger.records(RecordFilter(after=size * (n % 10) // 10, limit=100)),
+        "list --outcome failed --since --until": lambda n: ledger.find_audit_records(
+            RecordFilter(outcome=ChangeOutcome.FAILED, since=moments[n], until=moments[n] + timedelta(days=1), limit=100)
+        ),
+        "list --after (a page in the middle)": lambda n: ledger.find_audit_records(
+            RecordFilter(after=size * (n % 10) // 10, limit=100)
+        ),
     }
     told: dict[str, Any] = {}
     for name, ask in asked.items():
         ask(0)
         told[name] = _timed(ask, rounds)
-    told["state --at (3,000 aliases)"] = _timed(lambda n: registry_at(ledger, moments[n], now), min(rounds, 5))
+    told["state --at (3,000 aliases)"] = _timed(lambda n: find_registry_at(ledger, moments[n], now), min(rounds, 5))
     return told
 
 

@@ -47,8 +47,8 @@ def database(kind: str, folder: Path) -> Iterator[str]:
 
 def main() -> int:
     """Kill, and print what came of it."""
-    from promoter.adapters.mlflow.transport import connect
-    from promoter.demo.servers.git import GitRemote
+    from promoter.adapters.mlflow.transport import create_mlflow_client
+    from promoter.demo.servers.git import GitHttpServer
     from promoter.demo.servers.mlflow import MlflowServer
     from tests.e2e.killing import KillStage, Terms
     from tests.e2e.kills import kills
@@ -72,8 +72,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="promoter-kills-") as name, database(kind, Path(name)) as url:
             folder = Path(name, "run")
             folder.mkdir()
-            with MlflowServer(Path(name, "mlflow")) as mlflow, GitRemote(Path(name, "remote")) as remote, Warm() as warm:
-                stage = KillStage(Stage(folder, remote, connect(mlflow.uri), mlflow.uri, warm), url)
+            with MlflowServer(Path(name, "mlflow")) as mlflow, GitHttpServer(Path(name, "remote")) as remote, Warm() as warm:
+                stage = KillStage(Stage(folder, remote, create_mlflow_client(mlflow.uri), mlflow.uri, warm), url)
                 figures = kills(Terms(options.kills, options.seed), stage, tell)
         print(file=sys.stderr)
         print(json.dumps(figures.as_json()) if options.json else figures.table())

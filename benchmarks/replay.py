@@ -97,8 +97,8 @@ def seed_mlflow(database: Path, models: int, each: int) -> None:
 
 def seed_ledger(ledger: Any, registry: Any, policy: Any) -> None:
     """For every version the decision of a look two minutes after the wait that the policy asks for; and each move."""
-    from promoter.domain.audit import Kind, NewRecord
-    from promoter.domain.evaluate import evaluate
+    from promoter.domain.audit import RecordKind, NewAuditRecord
+    from promoter.domain.evaluate import evaluate_policy
     from promoter.domain.evidence import Evidence, VersionEvidence
 
     observed = registry.observe()
@@ -111,10 +111,10 @@ def seed_ledger(ledger: Any, registry: Any, policy: Any) -> None:
             seen = VersionEvidence(
                 number, version.tags, version.run_id, runs[version.run_id], version.created_at, version.source
             )
-            decision = evaluate(policy, name, "champion", Evidence(at, seen, {"champion": held}, model=name))
+            decision = evaluate_policy(policy, name, "champion", Evidence(at, seen, {"champion": held}, model=name))
             decisions.append(decision)
             if decision.lets_through:
-                moves.append(NewRecord(at, Kind.OBSERVED, name, "champion", held.version if held else None, number))
+                moves.append(NewAuditRecord(at, RecordKind.OBSERVED, name, "champion", held.version if held else None, number))
                 held = seen
     ledger.decide(sorted(decisions, key=lambda each: each.at), None)
     ledger.observe(sorted(moves, key=lambda each: each.at))
@@ -135,7 +135,9 @@ class Bench:
         seed_mlflow(server.folder / "mlflow.db", models, each)
         self.clock = SystemClock()
         self.registry = MlflowRegistry(server.uri)
-        self.declaration = YamlDocuments().parse({"registry.yaml": REGISTRY, "policies/champion.yaml": POLICY}, None)
+        self.declaration = YamlDocuments().parse_declaration(
+            {"registry.yaml": REGISTRY, "policies/champion.yaml": POLICY}, None
+        )
         self.full = SqlLedger.open(f"sqlite:///{folder / 'full.db'}")
         self.empty = SqlLedger.open(f"sqlite:///{folder / 'empty.db'}")
         seed_ledger(self.full, self.registry, self.declaration.policies["champion"])
@@ -143,8 +145,8 @@ class Bench:
     def read(self) -> float:
         """Seconds of the bulk reads."""
         start = time.perf_counter()
-        observed = self.registry.observe()
-        runs = self.registry.runs(
+        observed = self.registry.observe_models()
+        runs = self.registry.read_runs(
             [each.run_id for model in observed.values() for each in model.versions.values() if each.run_id]
         )
         seconds = time.perf_counter() - start
@@ -154,7 +156,7 @@ class Bench:
 
     def replay(self, ledger: Any) -> tuple[float, dict[str, float], Any]:
         """Seconds of the whole, of its parts, and the report."""
-        from promoter.application.replay import Replayer, Request
+        from promoter.application.replay import PolicyReplayer, ReplayRequest
 
         parts: list[tuple[str, float]] = []
 
@@ -162,8 +164,8 @@ class Bench:
             parts.append((doing.rstrip(" 0123456789").partition(" of ")[0].rstrip(" 0123456789"), time.perf_counter()))
 
         start = time.perf_counter()
-        report = Replayer(self.registry, ledger, self.clock, told)(
-            self.declaration, Request("champion", NOW - timedelta(days=DAYS + 1))
+        report = PolicyReplayer(self.registry, ledger, self.clock, told)(
+            self.declaration, ReplayRequest("champion", NOW - timedelta(days=DAYS + 1))
         )
         told("Telling")
         tell(report)
@@ -180,11 +182,11 @@ def tell(report: Any) -> None:
     from rich.console import Console
 
     from promoter.delivery.cli import replay_report
-    from promoter.domain.replay.picture import picture
+    from promoter.domain.replay.picture import render_replay_chart
 
-    replay_report.text(Console(file=io.StringIO(), width=160), report)
+    replay_report.render_replay_text(Console(file=io.StringIO(), width=160), report)
     json.dumps(report.as_json())
-    picture(report)
+    render_replay_chart(report)
 
 
 def rounds(count: int, measures: dict[str, Callable[[], float]]) -> Iterator[tuple[str, list[float]]]:
@@ -224,7 +226,7 @@ def main() -> None:
         }
         seen = dict(rounds(options.rounds, measures))
         for ledger in (bench.empty, bench.full):
-            ledger.dispose()
+            ledger.close_connections()
     judged = {name: sum(len(each.simulation.judged) for _, each in report.every()) for name, report in reports.items()}
     reading = statistics.median(seen["reading"])
     print(f"{'':<21}{'median s':>9}{'least':>8}{'most':>8}{'ratio':>8}{'judged':>8}   n = {options.rounds}")

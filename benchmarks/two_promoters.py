@@ -23,8 +23,8 @@ os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_DISABLE
 
 def main() -> int:
     """Race, and print what came of it."""
-    from promoter.adapters.forges.choice import Kind
-    from promoter.adapters.mlflow.transport import connect
+    from promoter.adapters.forges.choice import ForgeKind
+    from promoter.adapters.mlflow.transport import create_mlflow_client
     from promoter.demo.servers.mlflow import MlflowServer
     from tests.e2e.races import Terms, race
     from tests.forges.scene import KINDS
@@ -43,7 +43,7 @@ def main() -> int:
         print(f"\rround {number} of {options.rounds}", end="", file=sys.stderr, flush=True)
 
     failed = False
-    usual: tuple[tuple[str, Kind], ...] = (("shared", "gitlab"), ("separate", "gitea"))
+    usual: tuple[tuple[str, ForgeKind], ...] = (("shared", "gitlab"), ("separate", "gitea"))
     for database, kind in usual:
         if options.database not in (None, database):
             continue
@@ -51,7 +51,7 @@ def main() -> int:
             place = Path(folder, "race")
             place.mkdir()
             terms = Terms(options.rounds, options.kind or kind, database == "shared", options.seed)
-            figures = race(terms, place, connect(mlflow.uri), mlflow.uri, tell)
+            figures = race(terms, place, create_mlflow_client(mlflow.uri), mlflow.uri, tell)
         print(file=sys.stderr)
         print(figures.table())
         failed |= bool(figures.violations)

@@ -36,8 +36,8 @@ from pydantic import SecretStr
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from promoter.adapters.forges.github import GitHub
-from promoter.application.ports.forge import Status, StatusState
-from promoter.domain.faults import OutsideError, Overtaken, Refused
+from promoter.application.ports.forge import CommitStatus, CommitStatusState
+from promoter.domain.faults import ExternalError, Conflict, PermanentError
 from tests.forges.scene import TOKEN, Scene, hosted
 
 PACKAGES = ("@octokit/openapi@^23", "@stoplight/prism-cli@~5.14")
@@ -119,7 +119,7 @@ def main() -> int:
                 port = GitHub(here + BASE, scene.home.name, "main", SecretStr(TOKEN), timeout=60)
                 try:
                     every_call(scene, port)
-                except (OutsideError, AssertionError) as error:
+                except (ExternalError, AssertionError) as error:
                     report(judge)
                     raise SystemExit(f"The calls ended early: {error}") from None
     return report(judge)
@@ -131,51 +131,54 @@ def every_call(scene: Scene, port: GitHub) -> None:
     scene.forge.team("acme/risk", "ada", "cy")
     teams = frozenset({"acme/risk", "acme/none"})
     draft = scene.draft("Rotate", "Why", labels=("promoter", "models"), reviewers=("ada", "eve", "acme/risk"), auto_merge=True)
-    port.open_pull_requests()
-    made = port.propose(draft)
-    with suppress(Overtaken):
-        port.propose(draft)
-    port.revise(made.number, scene.draft("Again", "Because", labels=("urgent",), reviewers=("bob", "promoter-bot")))
-    with suppress(Refused):
-        port.pull_request(99)
+    port.list_open_pull_requests()
+    made = port.open_pull_request(draft)
+    with suppress(Conflict):
+        port.open_pull_request(draft)
+    port.update_pull_request(
+        made.number, scene.draft("Again", "Because", labels=("urgent",), reviewers=("bob", "promoter-bot"))
+    )
+    with suppress(PermanentError):
+        port.read_pull_request(99)
     for body in ("Plan", "Note"):
-        port.comment(made.number, body)
-    first, second = port.comments(made.number)
+        port.add_comment(made.number, body)
+    first, second = port.list_own_comments(made.number)
     port.edit_comment(made.number, first.id, "Plan 2")
     port.delete_comment(made.number, second.id)
     port.delete_comment(made.number, second.id)
     for number in range(120):
         scene.home.remark(made.number, "bob", f"Remark {number}")
         scene.home.set_status(made.head, "bob", f"ci/{number}", "success")
-    port.comments(made.number)
-    port.status(made.head)
-    for state in StatusState:
-        port.set_status(
-            made.head, Status(state, "words", "https://promoter.example.org" if state is StatusState.SUCCESS else None)
+    port.list_own_comments(made.number)
+    port.read_commit_status(made.head)
+    for state in CommitStatusState:
+        port.set_commit_status(
+            made.head,
+            CommitStatus(state, "words", "https://promoter.example.org" if state is CommitStatusState.SUCCESS else None),
         )
     for login, verdict in (("bob", "commented"), ("cy", "changes_requested"), ("ada", "approved")):
         scene.home.review(made.number, login, verdict)
-    merged = port.latest_from(made.branch)
+    merged = port.find_latest_pull_request(made.branch)
     assert merged is not None
     assert merged.merge_commit is not None  # its approval let auto-merge go ahead
-    port.origin(made.number, teams)
-    port.brought(merged.merge_commit, teams)
-    port.brought(scene.push({"notes.md": "x\n"}, branch="main"))
-    with suppress(Refused):
-        port.brought("0" * 40)
+    port.read_pull_request_origin(made.number, teams)
+    port.find_commit_origin(merged.merge_commit, teams)
+    port.find_commit_origin(scene.push({"notes.md": "x\n"}, branch="main"))
+    with suppress(PermanentError):
+        port.find_commit_origin("0" * 40)
     ends(scene, port)
 
 
 def ends(scene: Scene, port: GitHub) -> None:
     """One that is closed, and one that is merged at once."""
     scene.push({"other.md": "y\n"}, by="promoter-bot")
-    closed = port.propose(scene.draft("Other"))
-    port.close(closed.number)
-    port.latest_from(closed.branch)
+    closed = port.open_pull_request(scene.draft("Other"))
+    port.close_pull_request(closed.number)
+    port.find_latest_pull_request(closed.branch)
     scene.home.approvals = 0
-    at_once = port.propose(scene.draft("At once", auto_merge=True))
-    assert port.pull_request(at_once.number).merged_by
-    port.open_pull_requests()
+    at_once = port.open_pull_request(scene.draft("At once", auto_merge=True))
+    assert port.read_pull_request(at_once.number).merged_by
+    port.list_open_pull_requests()
 
 
 def report(judge: Judge) -> int:

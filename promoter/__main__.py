@@ -8,9 +8,9 @@ import sys
 def main() -> None:
     """Run the command line. Exit code 1 for any fault, told on standard error without a traceback."""
     from promoter.delivery.cli import app
-    from promoter.delivery.cli.errors import told
+    from promoter.delivery.cli.errors import run_command_line
 
-    sys.exit(told(app))
+    sys.exit(run_command_line(app))
 
 
 if __name__ == "__main__":

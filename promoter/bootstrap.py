@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promoter.application import notify
-from promoter.application.copies import Copier
-from promoter.application.look import Looker, Rooms
-from promoter.application.notify import Notifier, Terms
-from promoter.application.ports import Clock, Copies, Documents, Forge, Ledger, Locks, Registry, Repository
-from promoter.application.ports.outbox import Channel, Outbox
-from promoter.application.presence import Presence
-from promoter.application.propose import Proposer
+from promoter.application.copies import VersionCopier
+from promoter.application.look import ModelReconciler, ReconcilerDeps
+from promoter.application.notify import ChannelNotifier, DeliveryTerms
+from promoter.application.ports import Clock, VersionCopies, DeclarationDocuments, Forge, Ledger, Locks, Registry, Repository
+from promoter.application.ports.outbox import NotificationChannel, EventOutbox
+from promoter.application.presence import Heartbeat
+from promoter.application.propose import RotationProposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
-from promoter.application.reconcile import Reconciler
-from promoter.application.revisions import Revisions
-from promoter.application.survey import Surveyor
-from promoter.application.watch import Pulls, Watch
+from promoter.application.reconcile import PlanExecutor
+from promoter.application.revisions import RevisionTracker
+from promoter.application.survey import Planner
+from promoter.application.watch import PullRequestWork, Controller
 from promoter.domain.faults import Fault, Faults
-from promoter.domain.ledger.chain import vouched
+from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
-    from promoter.adapters.git.clone import Clone
+    from promoter.adapters.git.clone import LocalClone
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-    from promoter.application.ledger.checkpoint import Checkpoints
-    from promoter.application.proposals.open import OpenProposals
+    from promoter.application.ledger.checkpoint import CheckpointSigner
+    from promoter.application.proposals.open import ProposalReconciler
 
 _NEEDED = {
     "mlflow_tracking_uri": ("MLFLOW_TRACKING_URI", "set it to the address of the MLflow server"),
@@ -41,7 +41,7 @@ _NEEDED = {
 
 
 @dataclass
-class World:
+class Container:
     """The adapters, made on first use, and the use cases on top of them.
 
     A test may replace any port by assigning it before it is first used.
@@ -49,7 +49,7 @@ class World:
 
     settings: Settings
 
-    def require(self, *names: str) -> None:
+    def require_settings(self, *names: str) -> None:
         """Raises `Faults` with every one of these settings that is not set, and what to set it to."""
         missing = [name for name in names if not getattr(self.settings, name)]
         if missing:
@@ -63,7 +63,7 @@ class World:
         return SystemClock()
 
     @cached_property
-    def documents(self) -> Documents:
+    def documents(self) -> DeclarationDocuments:
         """The YAML files."""
         from promoter.adapters.documents import YamlDocuments
 
@@ -77,21 +77,21 @@ class World:
         return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models)
 
     @cached_property
-    def registries(self) -> Mapping[str, Registry]:
+    def source_registries(self) -> Mapping[str, Registry]:
         """The registries that the settings name, for reading."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
         return {name: MlflowRegistry(uri, elsewhere=True) for name, uri in self.settings.registries.items()}
 
     @cached_property
-    def copies(self) -> Copies:
+    def version_copies(self) -> VersionCopies:
         """Versions that come from elsewhere."""
         from promoter.adapters.mlflow.copying import MlflowCopies
 
         return MlflowCopies(self.settings.mlflow_tracking_uri or "", self.settings.registries)
 
     @cached_property
-    def webhooks(self) -> MlflowWebhooks:
+    def mlflow_webhooks(self) -> MlflowWebhooks:
         """The webhooks on the MLflow server."""
         from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 
@@ -99,7 +99,7 @@ class World:
 
     @property
     def _tracking_uri(self) -> str:
-        self.require("mlflow_tracking_uri")
+        self.require_settings("mlflow_tracking_uri")
         return self.settings.mlflow_tracking_uri or ""
 
     @cached_property
@@ -108,26 +108,26 @@ class World:
         from promoter.adapters.git.repository import GitRepository
 
         settings = self.settings
-        self.require("repo")
+        self.require_settings("repo")
         repository = GitRepository(
             settings.repo or "",
             settings.branch,
             settings.mirror_path,
             token=settings.git_token,
-            author=settings.author,
+            author=settings.commit_author,
             signing_key=settings.signing_key,
         )
-        repository.vouch = lambda message: vouched(message, self.ledger.head())
+        repository.attest = lambda message: add_ledger_trailer(message, self.ledger.read_chain_head())
         return repository
 
     @cached_property
     def forge(self) -> Forge | None:
-        """Where pull requests are; None where no forge is configured. Raises `Refused` where it cannot be used as it is set."""
-        from promoter.adapters.forges import connect
+        """Where pull requests are; None where no forge is configured. Raises `PermanentError` where it cannot be used as it is set."""
+        from promoter.adapters.forges import connect_forge
 
         settings = self.settings
-        self.require("repo")
-        return connect(
+        self.require_settings("repo")
+        return connect_forge(
             settings.repo or "",
             settings.branch,
             kind=settings.forge,
@@ -143,20 +143,20 @@ class World:
         return self._database
 
     @cached_property
-    def past(self) -> SqlLedger:
+    def reading_ledger(self) -> SqlLedger:
         """The database for reading: one that does not exist reads as empty, and is not made."""
         from promoter.adapters.ledger import SqlLedger
 
         return SqlLedger.open(self.settings.database_url, read_only=True)
 
     @cached_property
-    def kept(self) -> SqlLedger:
-        """The same, for questions about the ledger itself. Raises `Refused` where there is none: "empty" would mislead."""
-        self.past.expect()
-        return self.past
+    def existing_ledger(self) -> SqlLedger:
+        """The same, for questions about the ledger itself. Raises `PermanentError` where there is none: "empty" would mislead."""
+        self.reading_ledger.require_initialized()
+        return self.reading_ledger
 
     @cached_property
-    def outbox(self) -> Outbox:
+    def event_outbox(self) -> EventOutbox:
         """The same database as a source of events."""
         return self._database.outbox
 
@@ -167,126 +167,132 @@ class World:
         return SqlLedger.open(self.settings.database_url)
 
     @cached_property
-    def channels(self) -> Sequence[Channel]:
+    def notification_channels(self) -> Sequence[NotificationChannel]:
         """Who is told of events. Raises `Faults` that name every one which cannot be."""
-        from promoter.adapters.notices.choice import channels
+        from promoter.adapters.notices.choice import create_channels
 
-        return channels(self.settings.notifications)
+        return create_channels(self.settings.notifications)
 
     @cached_property
-    def notifier(self) -> Notifier:
+    def notifier(self) -> ChannelNotifier:
         """Tells them."""
-        from promoter.adapters.locks import channel_locks_for
+        from promoter.adapters.locks import create_channel_locks
 
         settings = self.settings
-        locks = channel_locks_for(settings.database_url)
-        terms = Terms(timedelta(seconds=settings.notifications_patience), settings.url)
-        return Notifier(self.channels, notify.Rooms(self.outbox, locks, self.clock), terms)
+        locks = create_channel_locks(settings.database_url)
+        terms = DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url)
+        return ChannelNotifier(self.notification_channels, notify.NotifierDeps(self.event_outbox, locks, self.clock), terms)
 
     @cached_property
     def locks(self) -> Locks:
         """Locks that lie beside the database."""
-        from promoter.adapters.locks import locks_for
+        from promoter.adapters.locks import create_database_locks
 
-        return locks_for(self.settings.database_url)
+        return create_database_locks(self.settings.database_url)
 
     @cached_property
-    def survey(self) -> Surveyor:
+    def planner(self) -> Planner:
         """Views of the registry."""
         provenance = self.provenance if self.settings.repo or "repository" in self.__dict__ else None
-        return Surveyor(self.registry, self.ledger, self.clock, provenance, self.copies)
+        return Planner(self.registry, self.ledger, self.clock, provenance, self.version_copies)
 
     @cached_property
     def provenance(self) -> GitProvenance:
         """Where changes come from."""
-        return GitProvenance(self.repository, self.documents, self.ledger, self.clock, lambda: self._given_forge)
+        return GitProvenance(self.repository, self.documents, self.ledger, self.clock, lambda: self._configured_forge)
 
     @property
-    def _given_forge(self) -> Forge | None:
+    def _configured_forge(self) -> Forge | None:
         """The forge; None where no repository is named that could lie on one."""
         return self.forge if self.settings.repo or "forge" in self.__dict__ else None
 
     @cached_property
-    def reading_survey(self) -> Surveyor:
+    def reading_planner(self) -> Planner:
         """Views of the registry for commands that write nothing, not even a database."""
-        return Surveyor(self.registry, self.past, self.clock, ClonedProvenance(self._merged), self.copies)
+        return Planner(
+            self.registry, self.reading_ledger, self.clock, ClonedProvenance(self._find_merged_provenance), self.version_copies
+        )
 
-    def _merged(self, revision: str) -> GitProvenance | None:
-        return self._cloned if self._clone.has_merged(self.settings.branch, revision) else None
-
-    @cached_property
-    def _cloned(self) -> GitProvenance:
-        return GitProvenance(self._clone, self.documents, self.past, self.clock, lambda: self._given_forge)
+    def _find_merged_provenance(self, revision: str) -> GitProvenance | None:
+        return self._clone_provenance if self._local_clone.has_merged(self.settings.branch, revision) else None
 
     @cached_property
-    def _clone(self) -> Clone:
-        from promoter.adapters.git.clone import Clone
-
-        return Clone(Path())
+    def _clone_provenance(self) -> GitProvenance:
+        return GitProvenance(self._local_clone, self.documents, self.reading_ledger, self.clock, lambda: self._configured_forge)
 
     @cached_property
-    def revisions(self) -> Revisions:
+    def _local_clone(self) -> LocalClone:
+        from promoter.adapters.git.clone import LocalClone
+
+        return LocalClone(Path())
+
+    @cached_property
+    def revisions(self) -> RevisionTracker:
         """The revision in force."""
-        return Revisions(self.repository, self.documents, self.ledger, self.survey, self.clock, self.locks)
+        return RevisionTracker(self.repository, self.documents, self.ledger, self.planner, self.clock, self.locks)
 
     @cached_property
-    def looker(self) -> Looker:
+    def model_reconciler(self) -> ModelReconciler:
         """Looks."""
-        reconcile = Reconciler(self.registry, self.provenance, self.ledger, self.survey, self.clock)
-        propose = Proposer(self.repository, self.documents)
-        return Looker(Rooms(self.survey, reconcile, Copier(self.copies), propose, self.revisions, self.ledger, self.locks))
+        reconcile = PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock)
+        propose = RotationProposer(self.repository, self.documents)
+        return ModelReconciler(
+            ReconcilerDeps(
+                self.planner, reconcile, VersionCopier(self.version_copies), propose, self.revisions, self.ledger, self.locks
+            )
+        )
 
     @cached_property
-    def proposals(self) -> OpenProposals | None:
+    def proposal_reconciler(self) -> ProposalReconciler | None:
         """Promoter's own pull requests; None where no forge is configured."""
-        from promoter.application.proposals.evidence import Comparer
-        from promoter.application.proposals.open import OpenProposals, Rooms
+        from promoter.application.proposals.evidence import VersionComparer
+        from promoter.application.proposals.open import ProposalReconciler, ProposalDeps
 
-        forge = self._given_forge
+        forge = self._configured_forge
         if forge is None:
             return None
-        return OpenProposals(
-            Rooms(
+        return ProposalReconciler(
+            ProposalDeps(
                 forge=forge,
                 repository=self.repository,
                 documents=self.documents,
                 ledger=self.ledger,
                 locks=self.locks,
                 clock=self.clock,
-                survey=self.survey,
+                planner=self.planner,
                 revisions=self.revisions,
-                compare=Comparer(self.registry),
+                compare=VersionComparer(self.registry),
             )
         )
 
     @cached_property
-    def pulls(self) -> Pulls | None:
+    def pull_request_work(self) -> PullRequestWork | None:
         """What looks at pull requests; None where no forge is configured."""
         from promoter.application.pulls.planner import PullPlanner
-        from promoter.application.pulls.plans import PullPlans
+        from promoter.application.pulls.plans import PullPlanUpdater
 
-        forge, proposals = self._given_forge, self.proposals
+        forge, proposals = self._configured_forge, self.proposal_reconciler
         if forge is None or proposals is None:
             return None
         planner = PullPlanner(self.registry, self.ledger, self.repository, self.documents, self.clock, self.provenance)
         settings = self.settings
-        plans = PullPlans(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
-        return Pulls(forge, proposals, plans)
+        plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
+        return PullRequestWork(forge, proposals, plans)
 
     @cached_property
-    def presence(self) -> Presence:
+    def heartbeat(self) -> Heartbeat:
         """What the ledger is told of this run."""
-        return Presence(self.ledger, self.clock, self.survey)
+        return Heartbeat(self.ledger, self.clock, self.planner)
 
     @cached_property
-    def checkpoints(self) -> Checkpoints | None:
-        """Vouches for the ledger; None where no key is configured. Raises `Refused` where the key cannot be used."""
-        from promoter.adapters.keyfiles import read_unattended
-        from promoter.application.ledger.checkpoint import Checkpoints
+    def checkpoint_signer(self) -> CheckpointSigner | None:
+        """Vouches for the ledger; None where no key is configured. Raises `PermanentError` where the key cannot be used."""
+        from promoter.adapters.keyfiles import read_unattended_key
+        from promoter.application.ledger.checkpoint import CheckpointSigner
 
         key = self.settings.checkpoint_key
-        return Checkpoints(self.ledger, self.clock, read_unattended(key)) if key else None
+        return CheckpointSigner(self.ledger, self.clock, read_unattended_key(key)) if key else None
 
-    def watch(self, backoff: Callable[[int], float]) -> Watch:
+    def build_controller(self, backoff: Callable[[int], float]) -> Controller:
         """What the daemon runs."""
-        return Watch(self.looker, self.revisions, self.clock, backoff, self.pulls)
+        return Controller(self.model_reconciler, self.revisions, self.clock, backoff, self.pull_request_work)

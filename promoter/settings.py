@@ -32,13 +32,13 @@ from yaml import YAMLError
 from promoter.domain.faults import Fault, Faults
 
 SETTINGS_FILE = "promoter.yaml"
-_STANDARD = "whsec_"
+_STANDARD_PREFIX = "whsec_"
 _UNKNOWN = "Extra inputs are not permitted"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
-def seconds(value: object) -> float:
+def parse_duration(value: object) -> float:
     """Seconds of `60`, `60s`, `5m`, `1h` or `500ms`. Raises ValueError for anything else."""
     match = _DURATION.fullmatch(str(value).strip())
     if not match or float(match[1]) <= 0:
@@ -46,14 +46,14 @@ def seconds(value: object) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def _address(value: object) -> object:
+def _check_address(value: object) -> object:
     host, _, port = str(value).rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:  # noqa: PLR2004  # the highest port
         raise ValueError("an address such as 127.0.0.1:8080")
     return value
 
 
-def _web(value: str) -> str:
+def _check_web_address(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port != 0
@@ -66,13 +66,13 @@ def _web(value: str) -> str:
     return value
 
 
-def _channel_name(value: str) -> str:
+def _check_channel_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", value):
         raise ValueError("a name of small letters, digits, dots, dashes, underscores, such as serving")
     return value
 
 
-def _network(value: object) -> IPv4Network | IPv6Network:
+def _parse_network(value: object) -> IPv4Network | IPv6Network:
     try:
         return ip_network(str(value))
     except ValueError:
@@ -84,46 +84,48 @@ class ChannelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    name: Annotated[str, AfterValidator(_channel_name)]
-    url: Annotated[str, AfterValidator(_web)] | None = Field(default=None, repr=False)  # its path may be a secret
+    name: Annotated[str, AfterValidator(_check_channel_name)]
+    url: Annotated[str, AfterValidator(_check_web_address)] | None = Field(default=None, repr=False)  # its path may be a secret
     apprise: SecretStr | None = None
     secret: SecretStr | None = None
     secret_file: Path | None = None
-    networks: list[Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]] = []
+    networks: list[Annotated[IPv4Network | IPv6Network, PlainValidator(_parse_network)]] = []
     events: list[Literal["changed", "drifted", "rolled-back", "blocked"]] = []  # empty: all
 
     @model_validator(mode="after")
-    def _whole(self) -> ChannelSettings:
+    def _check_combination(self) -> ChannelSettings:
         wrong = [] if bool(self.url) != bool(self.apprise) else ["either `url` or `apprise`"]
         if self.url and (self.secret is None) == (self.secret_file is None):
             wrong.append("with `url` either `secret` or `secret_file`")
         if self.apprise and (self.secret or self.secret_file or self.networks):
             wrong.append("without `secret`, `secret_file` and `networks` where it has `apprise`")
         if self.url and not wrong:
-            wrong += self._wrong_key()
+            wrong += self._find_secret_problems()
         if wrong:
             raise ValueError(", ".join(wrong))
         return self
 
-    def _wrong_key(self) -> list[str]:
+    def _find_secret_problems(self) -> list[str]:
         try:
-            secret = self.key.get_secret_value()
-            base64.b64decode(secret.removeprefix(_STANDARD), validate=True) if secret.startswith(_STANDARD) else b""
+            secret = self.signing_secret.get_secret_value()
+            base64.b64decode(secret.removeprefix(_STANDARD_PREFIX), validate=True) if secret.startswith(
+                _STANDARD_PREFIX
+            ) else b""
         except OSError as error:
             return [f"with a `secret_file` that can be read: {error.strerror}"]
         except ValueError:  # UnicodeDecodeError and binascii.Error are such
             return ["with a secret that is text, in base64 if it begins with whsec_"]
-        return [] if secret.removeprefix(_STANDARD) else ["with a secret that is not empty"]
+        return [] if secret.removeprefix(_STANDARD_PREFIX) else ["with a secret that is not empty"]
 
     @property
-    def key(self) -> SecretStr:
+    def signing_secret(self) -> SecretStr:
         """The secret, from wherever it is. The file is read each time, without the blanks around what it says."""
         if self.secret_file is not None:
             return SecretStr(self.secret_file.read_text().strip())
         return self.secret or SecretStr("")
 
 
-def _one_name_each(channels: list[ChannelSettings]) -> list[ChannelSettings]:
+def _check_unique_names(channels: list[ChannelSettings]) -> list[ChannelSettings]:
     names = [each.name for each in channels]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -131,8 +133,8 @@ def _one_name_each(channels: list[ChannelSettings]) -> list[ChannelSettings]:
     return channels
 
 
-Duration = Annotated[float, BeforeValidator(seconds)]
-Address = Annotated[str, BeforeValidator(_address)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Address = Annotated[str, BeforeValidator(_check_address)]
 
 
 class Settings(BaseSettings):
@@ -164,19 +166,19 @@ class Settings(BaseSettings):
     signing_key: Path | None = None
     checkpoint_key: Path | None = None
     registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords
-    notifications: Annotated[list[ChannelSettings], AfterValidator(_one_name_each)] = []
+    notifications: Annotated[list[ChannelSettings], AfterValidator(_check_unique_names)] = []
     notifications_patience: Duration = 86_400.0
     load_models: bool = True
     log_format: str = "text"
 
     @property
-    def host_and_port(self) -> tuple[str, int]:
+    def listen_host_and_port(self) -> tuple[str, int]:
         """Where the daemon listens."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
     @property
-    def author(self) -> tuple[str, str]:
+    def commit_author(self) -> tuple[str, str]:
         """Name and mail of Promoter's own commits."""
         name, _, mail = self.git_author.partition("<")
         return name.strip() or "Promoter", mail.rstrip("> ") or "promoter@localhost"
@@ -204,37 +206,37 @@ class Settings(BaseSettings):
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
 
-def load(**overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """The settings in force. Raises `Faults` that name each setting which cannot be used, never its value."""
     try:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise Faults(_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)) from None
+        raise Faults(_build_setting_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)) from None
     except SettingsError as error:
         found = re.search(r'"(\w+)" from source "EnvSettingsSource"', str(error))
         if found is None:
-            raise Faults([_unreadable(error)]) from None
+            raise Faults([_build_read_fault(error)]) from None
         raise Faults([Fault(f"PROMOTER_{found[1].upper()} must be JSON")]) from None
     except (YAMLError, ValueError, OSError) as error:
-        raise Faults([_unreadable(error)]) from None
+        raise Faults([_build_read_fault(error)]) from None
 
 
-def _unreadable(error: Exception) -> Fault:
+def _build_read_fault(error: Exception) -> Fault:
     return Fault(f"cannot be read: {type(error).__name__}", file=SETTINGS_FILE, fix="write it as a YAML mapping")
 
 
-def _fault(location: tuple[int | str, ...], message: str) -> Fault:
+def _build_setting_fault(location: tuple[int | str, ...], message: str) -> Fault:
     if len(location) > 1 and location[0] == "notifications":
         place = f"PROMOTER_NOTIFICATIONS, channel {int(location[1]) + 1}"
         what = "".join(f", `{part}`" if isinstance(part, str) else f" {part + 1}" for part in location[2:])
         if message == _UNKNOWN:
             return Fault(f"{place}{what}: there is no such setting")
-        return Fault(f"{place}{what} must be {_plain(message)}")
+        return Fault(f"{place}{what} must be {_strip_message_prefix(message)}")
     name = "_".join(str(part) for part in location).upper()
     name = name if name.startswith("MLFLOW_TRACKING") else f"PROMOTER_{name}"
-    return Fault(f"{name} must be {_plain(message)}")
+    return Fault(f"{name} must be {_strip_message_prefix(message)}")
 
 
-def _plain(message: str) -> str:
+def _strip_message_prefix(message: str) -> str:
     """What pydantic says, so that it goes on behind `must be`."""
     return message.removeprefix("Value error, ").removeprefix("Input should be ")

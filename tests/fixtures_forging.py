@@ -14,11 +14,19 @@ from sqlalchemy import Connection, text
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.schema import CHAINED, metadata
 from promoter.application.ledger.verify import verify_ledger
-from promoter.domain.audit import Delivery
+from promoter.domain.audit import WebhookDelivery
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.ledger.chain import Entry, Head, after, canonical, digest_of, seal, told
-from promoter.domain.ledger.milestones import Event
-from promoter.domain.ledger.problems import Problem
+from promoter.domain.ledger.chain import (
+    LedgerEntry,
+    LedgerHead,
+    advance_head,
+    encode_canonical,
+    digest_bytes,
+    seal_entry,
+    parse_entry_facts,
+)
+from promoter.domain.ledger.milestones import LifecycleEventType
+from promoter.domain.ledger.problems import LedgerProblem
 from promoter.domain.ledger.witnesses import Witness
 from promoter.domain.verdict import Decision, Verdict
 from tests.fixtures_ledger import NOW, fill, inside
@@ -33,8 +41,8 @@ class Filled:
     """A ledger with an entry of every kind in it, and evidence that was dropped in good order."""
 
     url: str
-    entries: tuple[Entry, ...]
-    head: Head
+    entries: tuple[LedgerEntry, ...]
+    head: LedgerHead
 
     @property
     def witness(self) -> Witness:
@@ -44,7 +52,11 @@ class Filled:
     @property
     def signed(self) -> int:
         """The number of the entry that a key vouches for."""
-        return next(int(facts["entry"]) for facts in map(told, self.entries) if facts.get("event") == Event.CHECKPOINT)
+        return next(
+            int(facts["entry"])
+            for facts in map(parse_entry_facts, self.entries)
+            if facts.get("event") == LifecycleEventType.CHECKPOINT
+        )
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -62,13 +74,13 @@ def filled_at(url: str) -> Filled:
     """Fill that database."""
     ledger = SqlLedger.open(url)
     old = Evidence(_LONG_AGO, VersionEvidence(3))
-    ledger.decide([Decision("fraud", "champion", 3, None, None, Verdict.PASS, (), _LONG_AGO, old)], None)
-    assert ledger.drop_evidence(_LONG_AGO + timedelta(days=1), "alice", NOW) == 1
+    ledger.record_decisions([Decision("fraud", "champion", 3, None, None, Verdict.PASS, (), _LONG_AGO, old)], None)
+    assert ledger.drop_evidence_before(_LONG_AGO + timedelta(days=1), "alice", NOW) == 1
     fill(ledger)
     for number in range(4):
-        ledger.deliver(Delivery("mlflow", f"after the checkpoint {number}", NOW, "e", "fraud"))
-    found = Filled(url, tuple(ledger.entries()), ledger.head())
-    ledger.dispose()
+        ledger.record_delivery(WebhookDelivery("mlflow", f"after the checkpoint {number}", NOW, "e", "fraud"))
+    found = Filled(url, tuple(ledger.iterate_entries()), ledger.read_chain_head())
+    ledger.close_connections()
     return found
 
 
@@ -76,11 +88,11 @@ def filled_at(url: str) -> Filled:
 def forging(filled: Filled) -> Iterator[Connection]:
     """A transaction without triggers and checks, which is undone as a whole."""
     ledger = SqlLedger.open(filled.url)
-    with ledger._database._writing.connect() as connection, connection.begin() as transaction:
+    with ledger._database._writing_engine.connect() as connection, connection.begin() as transaction:
         unguard(connection)
         yield connection
         transaction.rollback()
-    ledger.dispose()
+    ledger.close_connections()
 
 
 def unguard(connection: Connection) -> None:
@@ -122,7 +134,7 @@ def undone(connection: Connection) -> Iterator[None]:
         savepoint.rollback()
 
 
-def problems(connection: Connection, *witnesses: Witness) -> Sequence[Problem]:
+def problems(connection: Connection, *witnesses: Witness) -> Sequence[LedgerProblem]:
     """What verification names."""
     return verify_ledger(inside(connection), witnesses).problems
 
@@ -136,41 +148,41 @@ def named(connection: Connection, *witnesses: Witness) -> set[int]:
     return found
 
 
-def insert(connection: Connection, entry: Entry) -> None:
+def insert(connection: Connection, entry: LedgerEntry) -> None:
     """A row."""
     statement = f"INSERT INTO {entry.table} (id, body, hash) VALUES (:id, :body, :hash)"
     connection.execute(text(statement), _row(entry))
 
 
-def overwrite(connection: Connection, entry: Entry) -> None:
+def overwrite(connection: Connection, entry: LedgerEntry) -> None:
     """The row of that number."""
     connection.execute(text(f"UPDATE {entry.table} SET body = :body, hash = :hash WHERE id = :id"), _row(entry))
 
 
-def delete(connection: Connection, entry: Entry) -> None:
+def delete(connection: Connection, entry: LedgerEntry) -> None:
     """Its row."""
     connection.execute(text(f"DELETE FROM {entry.table} WHERE id = :id"), {"id": entry.id})
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: LedgerEntry) -> dict[str, Any]:
     return {"id": entry.id, "body": entry.body.decode(), "hash": entry.hash}
 
 
-def resealed(entry: Entry, **changed: object) -> Entry:
+def resealed(entry: LedgerEntry, **changed: object) -> LedgerEntry:
     """With other facts, and the hash of these."""
-    body = canonical({**told(entry), **changed})
+    body = encode_canonical({**parse_entry_facts(entry), **changed})
     table, number = changed.get("table", entry.table), changed.get("id", entry.id)
     assert isinstance(number, int)
-    return replace(entry, table=str(table), id=number, body=body, hash=digest_of(body))
+    return replace(entry, table=str(table), id=number, body=body, hash=digest_bytes(body))
 
 
-def rewritten(entries: Sequence[Entry], start: int, changed: Mapping[str, object]) -> list[Entry]:
+def rewritten(entries: Sequence[LedgerEntry], start: int, changed: Mapping[str, object]) -> list[LedgerEntry]:
     """All entries from that number on, the first of them with other facts, each with the hash that is then right."""
     before = entries[start - 2]
-    head, found = Head("", before.id, before.hash), []
+    head, found = LedgerHead("", before.id, before.hash), []
     for entry in entries[start - 1 :]:
-        facts = {name: fact for name, fact in told(entry).items() if name not in ("id", "previous", "table")}
-        anew = seal(head, entry.table, facts | (dict(changed) if entry.id == start else {}))
-        head = after(head, anew)
+        facts = {name: fact for name, fact in parse_entry_facts(entry).items() if name not in ("id", "previous", "table")}
+        anew = seal_entry(head, entry.table, facts | (dict(changed) if entry.id == start else {}))
+        head = advance_head(head, anew)
         found.append(anew)
     return found

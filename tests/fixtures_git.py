@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from promoter.adapters.git.repository import GitRepository
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 
 GIT_TOKEN = "tok-7f3a91c2e5"
 FIRST_FILES = {"registry.yaml": b"version: 1\nmodels: {}\n", "policies/champion.yaml": b"version: 1\nrules: []\n"}
@@ -36,7 +36,7 @@ def git(folder: Path, *arguments: str) -> str:
 class Colleague:
     """Another person with a clone of the remote."""
 
-    def __init__(self, remote: GitRemote, folder: Path, token: str) -> None:
+    def __init__(self, remote: GitHttpServer, folder: Path, token: str) -> None:
         """Clones."""
         self.folder = folder
         url = remote.url.replace("http://", f"http://bob:{token}@")
@@ -57,20 +57,20 @@ class Colleague:
 
 
 @pytest.fixture
-def git_remote(tmp_path: Path) -> Iterator[GitRemote]:
+def git_remote(tmp_path: Path) -> Iterator[GitHttpServer]:
     """A started remote that wants GIT_TOKEN, with one commit of FIRST_FILES on `main`."""
-    with GitRemote(tmp_path / "remote", token=GIT_TOKEN) as remote:
-        remote.seed(FIRST_FILES)
+    with GitHttpServer(tmp_path / "remote", token=GIT_TOKEN) as remote:
+        remote.commit_files(FIRST_FILES)
         yield remote
 
 
 @pytest.fixture
-def git_repository(git_remote: GitRemote, tmp_path: Path) -> GitRepository:
+def git_repository(git_remote: GitHttpServer, tmp_path: Path) -> GitRepository:
     """Promoter's side of `git_remote`, with a mirror that does not exist yet."""
     return GitRepository(git_remote.url, "main", tmp_path / "cache" / "mirror", SecretStr(GIT_TOKEN), timeout=20)
 
 
 @pytest.fixture
-def colleague(git_remote: GitRemote, tmp_path: Path) -> Colleague:
+def colleague(git_remote: GitHttpServer, tmp_path: Path) -> Colleague:
     """Bob, with a clone of `git_remote`."""
     return Colleague(git_remote, tmp_path / "bob", GIT_TOKEN)

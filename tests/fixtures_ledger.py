@@ -17,26 +17,34 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, event, insert, text
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.chain import Chain
-from promoter.adapters.ledger.database import Database
+from promoter.adapters.ledger.chain import ChainWriter
+from promoter.adapters.ledger.database import LedgerDatabase
 from promoter.adapters.ledger.outbox import SqlOutbox
 from promoter.adapters.ledger.schema import VERSION_TABLE, records
-from promoter.adapters.ledger.stores import store_of
-from promoter.adapters.ledger.upgrade import _migrate
-from promoter.domain.approvals import Signer
-from promoter.domain.audit import Delivery, Kind, NewRecord, Outcome, RevisionState
+from promoter.adapters.ledger.stores import select_backend
+from promoter.adapters.ledger.upgrade import _migrate_schema
+from promoter.domain.approvals import SigningKey
+from promoter.domain.audit import WebhookDelivery, RecordKind, NewAuditRecord, ChangeOutcome, RevisionState
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.guards import GuardCheck
-from promoter.domain.ledger.chain import digest_of
-from promoter.domain.ledger.checkpoints import Checkpoint
-from promoter.domain.ledger.milestones import Event, Milestone
-from promoter.domain.plan import Cause
-from promoter.domain.review import Origin, Review
-from promoter.domain.sightings import Sighting
-from promoter.domain.verdict import Basis, Decision, Finding, Interval, Purpose, Verdict, Waived
+from promoter.domain.ledger.chain import digest_bytes
+from promoter.domain.ledger.checkpoints import LedgerCheckpoint
+from promoter.domain.ledger.milestones import LifecycleEventType, LifecycleEvent
+from promoter.domain.plan import ChangeCause
+from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.sightings import TagObservation
+from promoter.domain.verdict import (
+    DecisionBasis,
+    Decision,
+    RuleFinding,
+    ConfidenceInterval,
+    DecisionPurpose,
+    Verdict,
+    AppliedWaiver,
+)
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-SIGNER = Signer.of_seed(b"k" * 32)
+SIGNER = SigningKey.from_seed(b"k" * 32)
 """Whose checkpoints `fill` makes."""
 
 
@@ -50,7 +58,7 @@ def file(tmp_path: Path) -> Path:
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database with an empty ledger in it: copied, since to migrate takes most of the time of a short test."""
     file = tmp_path_factory.mktemp("ledger") / "promoter.db"
-    SqlLedger.open(f"sqlite:///{file}").dispose()
+    SqlLedger.open(f"sqlite:///{file}").close_connections()
     return file
 
 
@@ -71,7 +79,7 @@ def ledger(database_url: str) -> Iterator[SqlLedger]:
     """An empty ledger."""
     opened = SqlLedger.open(database_url)
     yield opened
-    opened.dispose()
+    opened.close_connections()
 
 
 @contextmanager
@@ -92,9 +100,9 @@ def rows(url: str, table: str) -> int:
 def locked(url: str) -> Iterator[Connection]:
     """Another program is in the midst of a write, in the transaction that is handed over."""
     other = SqlLedger.open(url)
-    with other._database.write() as connection:
+    with other._database.write_transaction() as connection:
         yield connection
-    other.dispose()
+    other.close_connections()
 
 
 class _Joined:
@@ -102,7 +110,7 @@ class _Joined:
 
     def __init__(self, connection: Connection) -> None:
         self.read = self.write = lambda: nullcontext(connection)
-        self.append = lambda: nullcontext(Chain(connection))
+        self.append = lambda: nullcontext(ChainWriter(connection))
 
 
 def inside(connection: Connection) -> SqlLedger:
@@ -144,35 +152,35 @@ def fill(ledger: SqlLedger) -> None:
     """Every kind of entry, with every field that it can have, and a row or more in the other tables."""
     _fill_decisions(ledger)
     _fill_records(ledger)
-    ledger.deliver(Delivery("mlflow", "i", NOW, "e", "fraud"))
+    ledger.record_delivery(WebhookDelivery("mlflow", "i", NOW, "e", "fraud"))
     for state in (RevisionState.ATTEMPTED, RevisionState.REFUSED, RevisionState.APPLIED):
-        ledger.mark_revision("r1", state, NOW, "what became of it")
-    ledger.sight([Sighting("fraud", 8, NOW, "approved_by", "risk", NOW)])
-    ledger.check([GuardCheck("fraud", "champion", 8, "age", Verdict.PASS, NOW)])
+        ledger.record_revision_state("r1", state, NOW, "what became of it")
+    ledger.record_tag_observations([TagObservation("fraud", 8, NOW, "approved_by", "risk", NOW)])
+    ledger.record_guard_checks([GuardCheck("fraud", "champion", 8, "age", Verdict.PASS, NOW)])
     _fill_milestones(ledger)
-    SqlOutbox(ledger._database).begin("ci", NOW)
+    SqlOutbox(ledger._database).start_channel("ci", NOW)
 
 
 def _fill_decisions(ledger: SqlLedger) -> None:
-    interval, waived = Interval(0.91, 0.95, 0.9), Waived(Verdict.FAIL, "waived by alice until 2026-12-01")
-    inner = Finding("metric auc at_least 0.9", Verdict.PASS, 0.93, "at least 0.9", interval=interval)
-    outer = Finding("all_of", Verdict.PASS, True, "each of them", (inner,), waived=waived)
-    other = Finding("tag owner", Verdict.PASS, None, "a tag", waived=waived)
+    interval, waived = ConfidenceInterval(0.91, 0.95, 0.9), AppliedWaiver(Verdict.FAIL, "waived by alice until 2026-12-01")
+    inner = RuleFinding("metric auc at_least 0.9", Verdict.PASS, 0.93, "at least 0.9", interval=interval)
+    outer = RuleFinding("all_of", Verdict.PASS, True, "each of them", (inner,), waived=waived)
+    other = RuleFinding("tag owner", Verdict.PASS, None, "a tag", waived=waived)
     evidence = Evidence(NOW, VersionEvidence(8, {"owner": "r\u00edsk"}, "run-8", created_at=NOW), model="fraud")
     policy = "version: 1\nrules: []\n"
-    basis, digest = Basis(policy, "version: 1\napprovers: {}\n"), digest_of(policy.encode())
+    basis, digest = DecisionBasis(policy, "version: 1\napprovers: {}\n"), digest_bytes(policy.encode())
     gate = Decision(
         "fraud", "champion", 8, "gates", digest, Verdict.PASS, (outer, other), NOW, evidence, "audit", basis, gate=True
     )
-    ledger.decide([replace(gate, purpose=Purpose.GATE)], "r1", "webhook:mlflow:i")
+    ledger.record_decisions([replace(gate, purpose=DecisionPurpose.GATE)], "r1", "webhook:mlflow:i")
 
 
 def _fill_records(ledger: SqlLedger) -> None:
-    review = Review("alice", NOW), Review("bob", NOW)
-    origin = Origin(12, "https://forge/12", "carol", reviews=review, merge_commit="c0ffee", merged_by="dave")
-    whole = NewRecord(
+    review = PullRequestReview("alice", NOW), PullRequestReview("bob", NOW)
+    origin = ChangeOrigin(12, "https://forge/12", "carol", reviews=review, merge_commit="c0ffee", merged_by="dave")
+    whole = NewAuditRecord(
         at=NOW,
-        kind=Kind.CHANGE,
+        kind=RecordKind.CHANGE,
         model="fraud",
         alias="champion",
         from_version=7,
@@ -183,25 +191,31 @@ def _fill_records(ledger: SqlLedger) -> None:
         policy="gates",
         verdict="pass",
         reason="a better one",
-        cause=Cause.COMMIT.value,
-        review=origin.as_json(),
+        cause=ChangeCause.COMMIT.value,
+        review=origin.to_json(),
         until=NOW,
         not_before=NOW,
         hold="until Monday",
     )
     basis = Decision("fraud", "champion", 8, None, None, Verdict.PASS, (), NOW, Evidence(NOW, VersionEvidence(8)))
-    for outcome in (Outcome.FAILED, Outcome.RECOVERED, Outcome.APPLIED):
-        ledger.close(ledger.intend(whole, basis), outcome.value, NOW, "what came of it")
-    ledger.observe([replace(whole, kind=Kind.OBSERVED)])
-    ledger.end_override(ledger.override(replace(whole, kind=Kind.OVERRIDE)), NOW, "git says so by now")
+    for outcome in (ChangeOutcome.FAILED, ChangeOutcome.RECOVERED, ChangeOutcome.APPLIED):
+        ledger.record_outcome(ledger.record_intent(whole, basis), outcome.value, NOW, "what came of it")
+    ledger.record_observed_moves([replace(whole, kind=RecordKind.OBSERVED)])
+    ledger.end_override(ledger.record_override(replace(whole, kind=RecordKind.OVERRIDE)), NOW, "git says so by now")
 
 
 def _fill_milestones(ledger: SqlLedger) -> None:
     watching = {"run": "a1", "tool": "0", "looked": NOW}
-    for event_ in (Event.STARTED, Event.WATCHING, Event.STOPPED):
-        ledger.mark(Milestone(NOW, event_, watching))
-    ledger.mark(Milestone(NOW, Event.RETENTION, {"before": NOW - timedelta(days=9), "dropped": 1, "actor": "alice"}))
-    ledger.mark(Milestone(NOW, Event.CHECKPOINT, Checkpoint.sign(ledger.head(), SIGNER).told))
+    for event_ in (LifecycleEventType.STARTED, LifecycleEventType.WATCHING, LifecycleEventType.STOPPED):
+        ledger.record_lifecycle_event(LifecycleEvent(NOW, event_, watching))
+    ledger.record_lifecycle_event(
+        LifecycleEvent(NOW, LifecycleEventType.RETENTION, {"before": NOW - timedelta(days=9), "dropped": 1, "actor": "alice"})
+    )
+    ledger.record_lifecycle_event(
+        LifecycleEvent(
+            NOW, LifecycleEventType.CHECKPOINT, LedgerCheckpoint.sign_head(ledger.read_chain_head(), SIGNER).event_facts
+        )
+    )
 
 
 def insert_record(url: str, **facts: object) -> None:
@@ -213,11 +227,11 @@ def insert_record(url: str, **facts: object) -> None:
 
 def make_older(url: str, schema: str, *statements: str) -> None:
     """A database as an earlier Promoter left it, with these rows; `{now}` in them is NOW as that database keeps it."""
-    store = store_of(url, 1.0)
-    store.prepare()
-    database = Database(store, read_only=False)
-    _migrate(database, schema)
-    database.dispose()
+    store = select_backend(url, 1.0)
+    store.prepare_database()
+    database = LedgerDatabase(store, read_only=False)
+    _migrate_schema(database, schema)
+    database.close_connections()
     now = f"'{NOW:%Y-%m-%d %H:%M:%S.%f}{'+00' if url.startswith('postgresql') else ''}'"
     with outside(url) as connection:
         for statement in statements:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.adapters.mlflow.transport import connect
+from promoter.adapters.mlflow.transport import create_mlflow_client
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from promoter.demo.servers.mlflow import MlflowServer
 
@@ -24,7 +24,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 @pytest.fixture(scope="session")
 def mlflow_client(mlflow_server: MlflowServer) -> Any:
     """MLflow's own client, to seed and to check with."""
-    return connect(mlflow_server.uri)
+    return create_mlflow_client(mlflow_server.uri)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def staging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
 @pytest.fixture(scope="session")
 def staging_client(staging_server: MlflowServer) -> Any:
     """MLflow's own client for the second server."""
-    return connect(staging_server.uri, elsewhere=True)
+    return create_mlflow_client(staging_server.uri, elsewhere=True)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def mlflow_webhooks(mlflow_server: MlflowServer) -> Iterator[MlflowWebhooks]:
     """The webhooks of the shared server; Promoter's is removed again."""
     webhooks = MlflowWebhooks(mlflow_server.uri)
     yield webhooks
-    webhooks.remove()
+    webhooks.remove_webhooks()
 
 
 @pytest.fixture

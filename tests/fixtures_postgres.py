@@ -31,7 +31,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.demo.servers.mlflow import free_port
+from promoter.demo.servers.mlflow import find_free_port
 
 HOST = "127.0.0.1"
 OWNER = "promoter"
@@ -63,7 +63,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self.folder.chmod(0o711)
         self._held = _hold(self.folder)
-        self.port = free_port()
+        self.port = find_free_port()
         self.superuser_password = secrets.token_hex(16)
         self.password = secrets.token_hex(16)
         self._child: subprocess.Popen[bytes] | None = None
@@ -240,7 +240,7 @@ def postgres_url(postgres_home: str) -> Iterator[str]:
 def postgres_template(postgres_home: str) -> Iterator[str]:
     """The name of a database that has the ledger's schema, and no row."""
     with new_database(postgres_home) as url:
-        SqlLedger.open(url).dispose()
+        SqlLedger.open(url).close_connections()
         yield str(make_url(url).database)
 
 

@@ -194,8 +194,8 @@ class History:
 
     def unsigned(self, base: str | None = "") -> Sequence[tuple[str, str]]:
         """What Promoter finds from the base to the head: revisions and reasons."""
-        head = self.repository.fetch()
-        found = self.repository.unsigned(self.base if base == "" else base, head)
+        head = self.repository.fetch_branch()
+        found = self.repository.find_unsigned_commits(self.base if base == "" else base, head)
         assert {each.author for each in found} <= {"Bob <bob@example.org>"}
         return [(each.revision, each.why) for each in found]
 

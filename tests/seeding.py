@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from promoter.application.ports import Evidenced, Registry
+from promoter.application.ports import EvidenceTarget, Registry
 
 MLMODEL = "flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model\n"
 
@@ -94,7 +94,7 @@ def make_logged_version(
     return int(version.version), run_id, model_id
 
 
-def evidenced(registry: Registry, *names: str) -> list[Evidenced]:
+def evidenced(registry: Registry, *names: str) -> list[EvidenceTarget]:
     """All versions of these models, as evidence is asked for."""
-    observed = registry.observe(names)
-    return [Evidenced(name, version) for name in names for version in observed[name].versions.values()]
+    observed = registry.observe_models(names)
+    return [EvidenceTarget(name, version) for name in names for version in observed[name].versions.values()]

@@ -221,12 +221,12 @@ def _copies() -> None:
 def _import_all() -> None:
     import mlflow.artifacts  # noqa: F401  # what is imported only when an artifact is fetched
 
-    from promoter.adapters.mlflow.transport import connect
+    from promoter.adapters.mlflow.transport import create_mlflow_client
 
     for module in pkgutil.walk_packages(promoter.__path__, "promoter."):
         if not module.name.startswith(_LEFT_OUT):
             import_module(module.name)
-    connect("http://127.0.0.1:1")  # what MLflow's client imports only when it is made
+    create_mlflow_client("http://127.0.0.1:1")  # what MLflow's client imports only when it is made
     gc.freeze()
 
 

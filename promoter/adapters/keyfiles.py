@@ -6,35 +6,35 @@ import os
 import stat
 from pathlib import Path
 
-from promoter.domain.approvals import PassphraseWrong, Signer
-from promoter.domain.faults import Refused
+from promoter.domain.approvals import WrongPassphrase, SigningKey
+from promoter.domain.faults import PermanentError
 
-_LIMIT = 65_536
-_SHARED = stat.S_IRWXG | stat.S_IRWXO
+_KEY_FILE_SIZE_LIMIT = 65_536
+_SHARED_MODE_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def read_unattended(path: Path) -> Signer:
-    """The key in a file for a program that nobody can ask for a passphrase. Raises `Refused`."""
+def read_unattended_key(path: Path) -> SigningKey:
+    """The key in a file for a program that nobody can ask for a passphrase. Raises `PermanentError`."""
     try:
-        return Signer.of_file(content_of(path))
-    except PassphraseWrong:
+        return SigningKey.from_key_file(read_key_file(path))
+    except WrongPassphrase:
         fix = "give a key without one: its file's mode protects it"
-        raise Refused("key", f"{path}: it has a passphrase, and there is nobody to ask for it", fix) from None
+        raise PermanentError("key", f"{path}: it has a passphrase, and there is nobody to ask for it", fix) from None
     except ValueError as error:
-        raise Refused("key", f"{path}: {error}") from None
+        raise PermanentError("key", f"{path}: {error}") from None
 
 
-def content_of(path: Path) -> bytes:
-    """What is in the file, where nobody but its owner can read it. Raises `Refused`."""
+def read_key_file(path: Path) -> bytes:
+    """What is in the file, where nobody but its owner can read it. Raises `PermanentError`."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise Refused("key", f"{path} is not a file")
-            if found.st_mode & _SHARED:
+                raise PermanentError("key", f"{path} is not a file")
+            if found.st_mode & _SHARED_MODE_BITS:
                 mode = stat.S_IMODE(found.st_mode)
-                raise Refused("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
-            return file.read(_LIMIT)
+                raise PermanentError("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
+            return file.read(_KEY_FILE_SIZE_LIMIT)
     except OSError as error:
         fix = "`promoter approve --new-key FILE --as NAME` makes one"
-        raise Refused("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None
+        raise PermanentError("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None

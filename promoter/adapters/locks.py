@@ -14,12 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 
-_WHAT = "lock"
+_ERROR_SOURCE = "lock"
 _CHANNEL_PATIENCE = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO}
+_TEMPORARY_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO}
 
 
 class FileLocks:
@@ -41,7 +41,7 @@ class FileLocks:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Wait for the key, and hold it. Raises `Unavailable` when that takes too long."""
+        """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
         slot = sha256(key.encode()).hexdigest()[: self._digits]
         held: dict[str, list[str]] = self._mine.__dict__.setdefault("held", {})
         if key in held.get(slot, []):
@@ -53,7 +53,7 @@ class FileLocks:
             finally:
                 held[slot].remove(key)
             return
-        with self._locked(self._folder / f"{slot}.lock", key):
+        with self._lock_file(self._folder / f"{slot}.lock", key):
             held[slot] = [key]
             try:
                 yield
@@ -61,10 +61,10 @@ class FileLocks:
                 del held[slot]
 
     @contextmanager
-    def _locked(self, path: Path, key: str) -> Iterator[None]:
-        descriptor = self._opened(path)
+    def _lock_file(self, path: Path, key: str) -> Iterator[None]:
+        descriptor = self._open_lock_file(path)
         try:
-            self._wait(descriptor, key)
+            self._wait_for_lock(descriptor, key)
             try:
                 yield
             finally:
@@ -73,16 +73,16 @@ class FileLocks:
         finally:
             os.close(descriptor)
 
-    def _opened(self, path: Path) -> int:
+    def _open_lock_file(self, path: Path) -> int:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            fault = Unavailable if error.errno in _PASSING else Refused
+            fault = TransientError if error.errno in _TEMPORARY_ERRNOS else PermanentError
             fix = f"give this user write access to {self._folder}"
-            raise fault(_WHAT, f"cannot open {path}: {error.strerror}", fix) from error
+            raise fault(_ERROR_SOURCE, f"cannot open {path}: {error.strerror}", fix) from error
 
-    def _wait(self, descriptor: int, key: str) -> None:
+    def _wait_for_lock(self, descriptor: int, key: str) -> None:
         deadline = time.monotonic() + self._timeout
         pause = _FIRST_PAUSE
         while True:
@@ -91,54 +91,60 @@ class FileLocks:
             except BlockingIOError:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise Unavailable(_WHAT, f"{key!r} stayed held by another run for {self._timeout:g} s") from None
+                    raise TransientError(_ERROR_SOURCE, f"{key!r} stayed held by another run for {self._timeout:g} s") from None
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except OSError as error:
-                raise Unavailable(_WHAT, f"cannot lock a file in {self._folder}: {error.strerror}") from error
+                raise TransientError(_ERROR_SOURCE, f"cannot lock a file in {self._folder}: {error.strerror}") from error
             else:
                 return
 
 
-def channel_locks_for(database_url: str) -> FileLocks:
+def create_channel_locks(database_url: str) -> FileLocks:
     """The same for the channels of notifications: in a folder of their own, a file each, so that they keep no model waiting."""
-    return FileLocks(_folder(database_url) / "channels", timeout=_CHANNEL_PATIENCE, digits=64)
+    return FileLocks(_choose_lock_folder(database_url) / "channels", timeout=_CHANNEL_PATIENCE, digits=64)
 
 
-def locks_for(database_url: str, *, timeout: float = 60.0) -> FileLocks:
+def create_database_locks(database_url: str, *, timeout: float = 60.0) -> FileLocks:
     """The locks that everybody shares who uses that database.
 
     They lie beside a SQLite file, in `FILE.locks/`. For any other database they lie under this host's temporary directory, in a
     folder named by a hash of the database's address: that excludes the processes of one host and one user, not those of others.
     """
-    return FileLocks(_folder(database_url), timeout=timeout)
+    return FileLocks(_choose_lock_folder(database_url), timeout=timeout)
 
 
-def _folder(database_url: str) -> Path:
+def _choose_lock_folder(database_url: str) -> Path:
     scheme, separator, rest = database_url.partition(":///")
     if separator and scheme.partition("+")[0] == "sqlite":
         file = Path(rest.partition("?")[0]).resolve()
         return file.with_name(f"{file.name}.locks")
-    folder = Path(tempfile.gettempdir()) / f"promoter-locks-{os.getuid()}-{_address_hash(database_url)}"
-    _claim(folder)
+    folder = Path(tempfile.gettempdir()) / f"promoter-locks-{os.getuid()}-{_hash_database_address(database_url)}"
+    _claim_folder(folder)
     return folder
 
 
-def _address_hash(database_url: str) -> str:
+def _hash_database_address(database_url: str) -> str:
     try:
         parts = urlsplit(database_url)
         address = f"{parts.hostname}:{parts.port}{parts.path}"
     except ValueError:
-        raise Refused(_WHAT, "PROMOTER_DATABASE_URL is not a database URL", "write sqlite:///promoter.db") from None
+        raise PermanentError(
+            _ERROR_SOURCE, "PROMOTER_DATABASE_URL is not a database URL", "write sqlite:///promoter.db"
+        ) from None
     return sha256(address.encode()).hexdigest()[:16]
 
 
-def _claim(folder: Path) -> None:
+def _claim_folder(folder: Path) -> None:
     """The temporary directory is everybody's: a folder that somebody else put there is not used."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise Refused(_WHAT, f"cannot use {folder}: {error.strerror}", "set TMPDIR to a folder of this user's") from error
+        raise PermanentError(
+            _ERROR_SOURCE, f"cannot use {folder}: {error.strerror}", "set TMPDIR to a folder of this user's"
+        ) from error
     if folder.is_symlink() or found.st_uid != os.getuid():
-        raise Refused(_WHAT, f"{folder} belongs to somebody else", "remove it, or set TMPDIR to a folder of this user's")
+        raise PermanentError(
+            _ERROR_SOURCE, f"{folder} belongs to somebody else", "remove it, or set TMPDIR to a folder of this user's"
+        )

@@ -13,26 +13,26 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[[str, str], float | None]
+WorkFunction = Callable[[str, str], float | None]
 """Takes a key and the trigger; returns None, or after how many seconds to look at the key again."""
 
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 
 
-def backoff(failures: int) -> float:
+def compute_backoff_delay(failures: int) -> float:
     """Seconds until the next try: doubling from 0.5 to 30, each with a random quarter more or less."""
     delay: float = min(LAST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 10))
     return delay * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not cryptography
 
 
-class KeyedQueue:
+class KeyedWorkQueue:
     """Threads that call `work` for the keys that are put.
 
     `work` must not raise: what it raises is logged and the key looked at again after a backoff, so that one poisoned key
     never stops the others.
     """
 
-    def __init__(self, work: Work, workers: int = 4) -> None:
+    def __init__(self, work: WorkFunction, workers: int = 4) -> None:
         """Starts no thread yet."""
         self._work = work
         self._condition = threading.Condition()
@@ -42,14 +42,14 @@ class KeyedQueue:
         self._later: list[tuple[float, str, str]] = []
         self._due: dict[str, float] = {}
         self._stopping = False
-        self._threads = [threading.Thread(target=self._serve, name=f"look-{n}", daemon=True) for n in range(workers)]
+        self._threads = [threading.Thread(target=self._run_worker, name=f"look-{n}", daemon=True) for n in range(workers)]
 
-    def start(self) -> None:
+    def start_workers(self) -> None:
         """Begin to work."""
         for thread in self._threads:
             thread.start()
 
-    def stop(self, timeout: float = 20.0) -> bool:
+    def stop_workers(self, timeout: float = 20.0) -> bool:
         """Let running keys finish, drop waiting ones (they are found again at the next start); whether all finished."""
         with self._condition:
             self._stopping = True
@@ -60,11 +60,11 @@ class KeyedQueue:
                 thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def put(self, key: str, trigger: str, delay: float = 0.0) -> None:
+    def enqueue(self, key: str, trigger: str, delay: float = 0.0) -> None:
         """Ask for one look at the key, now or after `delay` seconds. The first trigger of several is kept."""
         with self._condition:
             if delay > 0:
-                self._postpone(key, trigger, delay)
+                self._schedule_later(key, trigger, delay)
             elif key in self._running:
                 self._again.setdefault(key, trigger)
             else:
@@ -72,17 +72,17 @@ class KeyedQueue:
             self._condition.notify()
 
     @property
-    def depth(self) -> int:
+    def queue_depth(self) -> int:
         """How many keys wait or run."""
         with self._condition:
             return len(self._waiting) + len(self._running) + len(self._again)
 
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs; keys that are due later do not count."""
-        return self.depth == 0
+        return self.queue_depth == 0
 
-    def _serve(self) -> None:
-        while (taken := self._take()) is not None:
+    def _run_worker(self) -> None:
+        while (taken := self._take_next_key()) is not None:
             key, trigger = taken
             delay: float | None = None
             try:
@@ -90,12 +90,12 @@ class KeyedQueue:
             except Exception:
                 log.exception("a look failed in an unforeseen way", key=key)
                 delay = LAST_DELAY
-            self._done(key, trigger, delay)
+            self._finish_key(key, trigger, delay)
 
-    def _take(self) -> tuple[str, str] | None:
+    def _take_next_key(self) -> tuple[str, str] | None:
         with self._condition:
             while not self._stopping:
-                self._move_due()
+                self._enqueue_due_keys()
                 if self._waiting:
                     key, trigger = self._waiting.popitem(last=False)
                     self._running.add(key)
@@ -105,12 +105,12 @@ class KeyedQueue:
                 self._condition.wait(timeout)
             return None
 
-    def _postpone(self, key: str, trigger: str, delay: float) -> None:
+    def _schedule_later(self, key: str, trigger: str, delay: float) -> None:
         # One date a key: the latest said stands, and what the heap still holds of an older one is passed over.
         self._due[key] = time.monotonic() + delay
         heapq.heappush(self._later, (self._due[key], key, trigger))
 
-    def _move_due(self) -> None:
+    def _enqueue_due_keys(self) -> None:
         while self._later and self._later[0][0] <= time.monotonic():
             due, key, trigger = heapq.heappop(self._later)
             if self._due.get(key) != due:
@@ -121,12 +121,12 @@ class KeyedQueue:
             else:
                 self._waiting.setdefault(key, trigger)
 
-    def _done(self, key: str, trigger: str, delay: float | None) -> None:
+    def _finish_key(self, key: str, trigger: str, delay: float | None) -> None:
         with self._condition:
             self._running.discard(key)
             again = self._again.pop(key, None)
             if again is not None:
                 self._waiting.setdefault(key, again)
             elif delay is not None:
-                self._postpone(key, trigger, delay)
+                self._schedule_later(key, trigger, delay)
             self._condition.notify()

@@ -6,59 +6,61 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from promoter.application.look import Looker
+from promoter.application.look import ModelReconciler
 from promoter.application.ports import Clock, Ledger
-from promoter.application.reconcile import Toward
-from promoter.application.survey import Surveyor, View
+from promoter.application.reconcile import ReconcileRequest
+from promoter.application.survey import Planner, RegistrySnapshot
 from promoter.domain.audit import RevisionState
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import OutsideError
+from promoter.domain.faults import ExternalError
 from promoter.domain.plan import Change
 
-AT_A_TIME = 8
+MAX_PARALLEL_MODELS = 8
 """Models that are written at once: what MLflow's client keeps connections for."""
 
 
 @dataclass
-class Applied:
+class AppliedPlan:
     """What came of a plan: its view, the changes that were carried out, and the models that failed, with the reason."""
 
-    view: View
+    view: RegistrySnapshot
     changes: list[Change] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Apply:
+class PlanApplier:
     """Plans, refuses what is over the mass-change limit, and looks at each model that something is to be done for."""
 
-    survey: Surveyor
-    looker: Looker
+    planner: Planner
+    model_reconciler: ModelReconciler
     ledger: Ledger
     clock: Clock
 
     def __call__(
         self, declaration: Declaration, trigger: str, progress: Callable[[int, int], None] = lambda _done, _all: None
-    ) -> Applied:
+    ) -> AppliedPlan:
         """`progress` is told how many models of how many are done. Faults of one model do not stop the others."""
         revision = declaration.revision or ""
-        self.ledger.mark_revision(revision, RevisionState.ATTEMPTED, self.clock.now())
-        view = self.looker.view(declaration, trigger)
-        result = Applied(view)
+        self.ledger.record_revision_state(revision, RevisionState.ATTEMPTED, self.clock.now())
+        view = self.model_reconciler.plan_declaration(declaration, trigger)
+        result = AppliedPlan(view)
         if view.plan.refused:
-            self.ledger.mark_revision(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)
+            self.ledger.record_revision_state(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)
             return result
-        self.ledger.mark_revision(revision, RevisionState.APPLIED, self.clock.now())
-        toward = Toward(declaration, trigger)
-        due = sorted((view.restless & view.models.keys()) | (self.looker.unfinished() & view.models.keys()))
-        with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
-            looks = {pool.submit(self.looker.apply, name, toward): name for name in due}
+        self.ledger.record_revision_state(revision, RevisionState.APPLIED, self.clock.now())
+        request = ReconcileRequest(declaration, trigger)
+        due = sorted(
+            (view.needs_reconcile & view.models.keys()) | (self.model_reconciler.find_unfinished_models() & view.models.keys())
+        )
+        with ThreadPoolExecutor(max_workers=MAX_PARALLEL_MODELS) as pool:
+            looks = {pool.submit(self.model_reconciler.apply_declaration, name, request): name for name in due}
             for done, look in enumerate(as_completed(looks), start=1):
                 name = looks[look]
                 try:
                     look.result()
-                    result.changes += [change for change in view.plan.allowed if change.difference.model == name]
-                except OutsideError as error:
+                    result.changes += [change for change in view.plan.allowed_changes if change.difference.model == name]
+                except ExternalError as error:
                     result.failed[name] = str(error)
                 progress(done, len(due))
         return result

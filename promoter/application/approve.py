@@ -6,52 +6,52 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from promoter.application.ports import Clock, Registry
-from promoter.domain.approvals import ABSENT, Signer, Subject, tag_key
+from promoter.domain.approvals import ABSENT_METRIC, SigningKey, ApprovalSubject, build_approval_tag_key
 from promoter.domain.approvers import Approver
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Refused
-from promoter.domain.observed import Unread
+from promoter.domain.faults import PermanentError
+from promoter.domain.observed import Unreadable
 from promoter.domain.policy import Policy
-from promoter.domain.rules.approval import ApprovalRule, Weighed
+from promoter.domain.rules.approval import ApprovalRule, WeighedApproval
 from promoter.domain.verdict import Decision
 
-Judged = Callable[[str, int, str], Decision]
-"""The decision, with its evidence, on a version of a model under the policy of that name. Raises `Refused`."""
+JudgeVersion = Callable[[str, int, str], Decision]
+"""The decision, with its evidence, on a version of a model under the policy of that name. Raises `PermanentError`."""
 _FILE = "approvers.yaml"
 
 
 @dataclass(frozen=True)
-class Draft:
+class ApprovalDraft:
     """What is to be signed, and by whom: nothing is signed yet. `decision` is how the version stands without it."""
 
     declaration: Declaration
     policy: Policy
     name: str
     approver: Approver
-    subject: Subject
+    subject: ApprovalSubject
     decision: Decision
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What whoever signs should know, one sentence each."""
-        told = []
+        notes = []
         if self.declaration.revision is None:
-            told.append(
+            notes.append(
                 "the files differ from the last commit: this approves the policy as these very bytes, "
                 f"SHA-256 {self.policy.digest[:12]}; any other edit of it makes the approval void"
             )
         if not isinstance(self.subject.metrics, str):
-            missing = [str(each.ref) for each in self.subject.metrics if each.value == ABSENT]
-            told += [f"{name} is absent: once it is logged, this approval is void" for name in missing]
-        return tuple(told)
+            missing = [str(each.metric_ref) for each in self.subject.metrics if each.value == ABSENT_METRIC]
+            notes += [f"{name} is absent: once it is logged, this approval is void" for name in missing]
+        return tuple(notes)
 
 
 @dataclass(frozen=True)
-class Tally:
+class ApprovalTally:
     """Where one approval rule stands."""
 
     rule: ApprovalRule
-    weighed: tuple[Weighed, ...]
+    weighed: tuple[WeighedApproval, ...]
 
     @property
     def count(self) -> int:
@@ -64,124 +64,132 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Approved:
+class ApprovalResult:
     """A tag was written and read back. `counts`: whether it counts in every rule that asks for its approver; else `why` not."""
 
-    draft: Draft
+    draft: ApprovalDraft
     key: str
     value: str
     decision: Decision
-    tallies: tuple[Tally, ...]
+    tallies: tuple[ApprovalTally, ...]
     counts: bool
     why: str
 
 
-class Approve:
+class ApprovalWriter:
     """The use case."""
 
-    def __init__(self, registry: Registry, judged: Judged, clock: Clock) -> None:
+    def __init__(self, registry: Registry, judged: JudgeVersion, clock: Clock) -> None:
         """Takes where the tag goes, what decides, and the clock."""
         self._registry = registry
         self._judged = judged
         self._clock = clock
 
-    def draft(self, declaration: Declaration, model: str, version: int, policy: str | None, name: str) -> Draft:
-        """What that person would sign. Raises `Refused` where their approval would count for nothing.
+    def draft_approval(
+        self, declaration: Declaration, model: str, version: int, policy: str | None, name: str
+    ) -> ApprovalDraft:
+        """What that person would sign. Raises `PermanentError` where their approval would count for nothing.
 
         A signature that no rule asks for is refused rather than warned of: it looks like an approval, and could never become
         one, since a rule that is added to the policy makes the signature void.
         """
-        chosen = _policy(declaration, model, policy)
-        approver = self._entitled(chosen, name)
+        chosen = _choose_policy(declaration, model, policy)
+        approver = self._require_entitled_approver(chosen, name)
         decision = self._judged(model, version, chosen.name)
-        return Draft(declaration, chosen, name, approver, _subject(chosen, decision), decision)
+        return ApprovalDraft(declaration, chosen, name, approver, _build_subject(chosen, decision), decision)
 
-    def __call__(self, draft: Draft, signer: Signer) -> Approved:
-        """Sign what the draft says, write it, and decide again on what the registry then has. Raises `Refused`."""
-        fits(draft.approver, draft.name, signer)
+    def __call__(self, draft: ApprovalDraft, signer: SigningKey) -> ApprovalResult:
+        """Sign what the draft says, write it, and decide again on what the registry then has. Raises `PermanentError`."""
+        require_matching_key(draft.approver, draft.name, signer)
         subject, policy = draft.subject, draft.policy
-        value = signer.sign(subject, draft.name, self._clock.now()).tag_value()
-        key = tag_key(policy.name, draft.name)
-        self._registry.set_tag(subject.model, subject.version, key, value)
+        value = signer.sign_approval(subject, draft.name, self._clock.now()).to_tag_value()
+        key = build_approval_tag_key(policy.name, draft.name)
+        self._registry.set_version_tag(subject.model, subject.version, key, value)
         decision = self._judged(subject.model, subject.version, policy.name)
-        now = _subject(policy, decision)
-        tallies = tuple(Tally(rule, _weighed(rule, policy, decision, now)) for rule in approval_rules(policy))
+        now = _build_subject(policy, decision)
+        tallies = tuple(
+            ApprovalTally(rule, _weigh_approvals(rule, policy, decision, now)) for rule in find_approval_rules(policy)
+        )
         own = [each for tally in tallies for each in tally.weighed if each.name == draft.name]
-        why = next((each.told for each in own if not each.counts), "" if own else "the tag is gone again")
-        return Approved(draft, key, value, decision, tallies, not why, why)
+        why = next((each.message for each in own if not each.counts), "" if own else "the tag is gone again")
+        return ApprovalResult(draft, key, value, decision, tallies, not why, why)
 
-    def _entitled(self, policy: Policy, name: str) -> Approver:
+    def _require_entitled_approver(self, policy: Policy, name: str) -> Approver:
         approver = policy.approvers.known.get(name)
         if approver is None:
             known = ", ".join(sorted(policy.approvers.known)[:20]) or "nobody"
             fix = f"it has {known}; `promoter approve --new-key FILE --as {name}` makes a key and prints the line to commit"
-            raise Refused(_FILE, f"there is no approver `{name}`", fix)
-        asked = [word for rule in approval_rules(policy) for word in rule.approval.from_]
-        if not policy.approvers.among(tuple(asked)) & {name}:
+            raise PermanentError(_FILE, f"there is no approver `{name}`", fix)
+        asked = [word for rule in find_approval_rules(policy) for word in rule.approval.from_]
+        if not policy.approvers.find_matching_names(tuple(asked)) & {name}:
             wanted = ", ".join(dict.fromkeys(asked))
             fix = f"put {name} into one of these groups in {_FILE}; an edit of the policy would void what was signed before"
-            raise Refused("policies", f"`{policy.name}` does not ask `{name}`, but [{wanted}]", fix)
-        if not approver.valid(self._clock.now()):
-            raise Refused(_FILE, f"the key of {name} was valid until {approver.until:%Y-%m-%d %H:%M %Z}", "commit a new one")
+            raise PermanentError("policies", f"`{policy.name}` does not ask `{name}`, but [{wanted}]", fix)
+        if not approver.is_key_valid(self._clock.now()):
+            raise PermanentError(
+                _FILE, f"the key of {name} was valid until {approver.until:%Y-%m-%d %H:%M %Z}", "commit a new one"
+            )
         return approver
 
 
-def fits(approver: Approver, name: str, signer: Signer) -> None:
-    """Raises `Refused` where that private key is not the approver's."""
+def require_matching_key(approver: Approver, name: str, signer: SigningKey) -> None:
+    """Raises `PermanentError` where that private key is not the approver's."""
     if signer.raw_public_key != approver.raw_key:
-        fix = f"use the key whose public half is {approver.key}, or commit the line `{approvers_line(name, signer)}`"
-        raise Refused(_FILE, f"the key of {name} is another one than that which is to sign", fix)
+        fix = f"use the key whose public half is {approver.key}, or commit the line `{render_approver_line(name, signer)}`"
+        raise PermanentError(_FILE, f"the key of {name} is another one than that which is to sign", fix)
 
 
-def approvers_line(name: str, signer: Signer) -> str:
+def render_approver_line(name: str, signer: SigningKey) -> str:
     """The line of `approvers.yaml` for that key. Quoted: some names mean something else to YAML."""
     return f'"{name}": {{key: "{signer.public_key}", groups: []}}'
 
 
-def approval_rules(policy: Policy) -> tuple[ApprovalRule, ...]:
+def find_approval_rules(policy: Policy) -> tuple[ApprovalRule, ...]:
     """The rules of the policy that ask for approvals, also those inside others."""
-    return tuple(each for rule in policy.document.rules for each in rule.every_rule() if isinstance(each, ApprovalRule))
+    return tuple(each for rule in policy.document.rules for each in rule.walk_rules() if isinstance(each, ApprovalRule))
 
 
-def _policy(declaration: Declaration, model: str, named: str | None) -> Policy:
+def _choose_policy(declaration: Declaration, model: str, named: str | None) -> Policy:
     if named is not None:
         policy = declaration.policies.get(named)
         if policy is None:
             known = ", ".join(sorted(declaration.policies)) or "none"
-            raise Refused("policies", f"there is no policy `{named}`", f"known: {known}")
-        if not approval_rules(policy):
+            raise PermanentError("policies", f"there is no policy `{named}`", f"known: {known}")
+        if not find_approval_rules(policy):
             fix = f"add {{approval: {{from: [GROUP]}}}} to policies/{named}.yaml first: that edit voids what was signed before"
-            raise Refused("policies", f"`{named}` has no approval rule: an approval would count for nothing", fix)
+            raise PermanentError("policies", f"`{named}` has no approval rule: an approval would count for nothing", fix)
         return policy
-    asking = sorted(set(_asking(declaration, model)))
+    asking = sorted(set(_find_asking_policies(declaration, model)))
     if len(asking) == 1:
         return declaration.policies[asking[0]]
-    told = f"several policies of the aliases of `{model}` ask" if asking else f"no policy of the aliases of `{model}` asks"
-    every = asking or sorted(name for name, policy in declaration.policies.items() if approval_rules(policy))
+    problem = f"several policies of the aliases of `{model}` ask" if asking else f"no policy of the aliases of `{model}` asks"
+    every = asking or sorted(name for name, policy in declaration.policies.items() if find_approval_rules(policy))
     fix = "give one of them: " + ", ".join(f"--policy {name}" for name in every) if every else "no policy has an approval rule"
-    raise Refused("registry.yaml", f"{told} for approvals", fix)
+    raise PermanentError("registry.yaml", f"{problem} for approvals", fix)
 
 
-def _asking(declaration: Declaration, model: str) -> Iterator[str]:
-    intent = declaration.desired.intent(model)
+def _find_asking_policies(declaration: Declaration, model: str) -> Iterator[str]:
+    intent = declaration.desired.find_model_intent(model)
     for alias in intent.aliases.values() if intent else ():
         policy = declaration.policies.get(alias.policy or "")
-        if policy and approval_rules(policy):
+        if policy and find_approval_rules(policy):
             yield policy.name
 
 
-def _subject(policy: Policy, decision: Decision) -> Subject:
-    evidence, setting = decision.evidence, policy.setting
+def _build_subject(policy: Policy, decision: Decision) -> ApprovalSubject:
+    evidence, setting = decision.evidence, policy.rule_context
     if evidence is None:
-        raise Refused("MLflow", f"there is no evidence on v{decision.version} of `{decision.model}`")
+        raise PermanentError("MLflow", f"there is no evidence on v{decision.version} of `{decision.model}`")
     unread = evidence.candidate.logged_model
-    if isinstance(unread, Unread) and policy.need.logged_model:
-        raise Refused("MLflow", f"the logged model of v{decision.version} cannot be read: {unread.reason}")
+    if isinstance(unread, Unreadable) and policy.needed_evidence.logged_model:
+        raise PermanentError("MLflow", f"the logged model of v{decision.version} cannot be read: {unread.reason}")
     try:
-        return Subject.of(evidence, setting.policy, setting.digest, setting.used)
+        return ApprovalSubject.from_evidence(evidence, setting.policy, setting.digest, setting.used)
     except ValueError:
-        raise Refused("MLflow", f"what it says of v{decision.version} of `{decision.model}` cannot be signed") from None
+        raise PermanentError("MLflow", f"what it says of v{decision.version} of `{decision.model}` cannot be signed") from None
 
 
-def _weighed(rule: ApprovalRule, policy: Policy, decision: Decision, subject: Subject) -> tuple[Weighed, ...]:
-    return rule.weighed(decision.evidence, policy.setting, subject) if decision.evidence else ()
+def _weigh_approvals(
+    rule: ApprovalRule, policy: Policy, decision: Decision, subject: ApprovalSubject
+) -> tuple[WeighedApproval, ...]:
+    return rule.weigh_approvals(decision.evidence, policy.rule_context, subject) if decision.evidence else ()

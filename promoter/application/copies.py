@@ -6,44 +6,44 @@ from dataclasses import dataclass
 
 import structlog
 
-from promoter.application.ports import Copies
-from promoter.application.survey import View
-from promoter.domain.faults import OutsideError
+from promoter.application.ports import VersionCopies
+from promoter.application.survey import RegistrySnapshot
+from promoter.domain.faults import ExternalError
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopyResult:
     """How many copies were made, and what stood in the way of the first that was not."""
 
     made: int = 0
-    trouble: OutsideError | None = None
+    trouble: ExternalError | None = None
 
 
-class Copier:
+class VersionCopier:
     """Makes the copies that a view's standings miss. No alias moves by it. The caller holds the model's lock."""
 
-    def __init__(self, copies: Copies) -> None:
+    def __init__(self, copies: VersionCopies) -> None:
         """Takes the port that it works with."""
         self._copies = copies
 
-    def __call__(self, view: View) -> Copied:
+    def __call__(self, view: RegistrySnapshot) -> CopyResult:
         """One after the other; each only once, however many aliases wait for it. What fails keeps nothing else waiting."""
         wanted = {
-            (standing.model, standing.missing.digest): standing.missing
+            (standing.model, standing.missing.short_digest): standing.missing
             for model in view.models.values()
-            for standing in model.standings
+            for standing in model.rotation_statuses
             if standing.missing
         }
         made, trouble = 0, None
         for (model, _), source in wanted.items():
             try:
-                number = self._copies.copy(source, model)
-            except OutsideError as error:
+                number = self._copies.copy_version(source, model)
+            except ExternalError as error:
                 log.warning("not copied", model=model, source=str(source), error=str(error))
                 trouble = trouble or error
                 continue
             made += 1
             log.info("copied", model=model, version=number, source=str(source))
-        return Copied(made, trouble)
+        return CopyResult(made, trouble)

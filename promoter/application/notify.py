@@ -15,201 +15,218 @@ from typing import NamedTuple
 import structlog
 
 from promoter.application.ports import Clock, Locks
-from promoter.application.ports.outbox import Channel, Outbox
-from promoter.domain.faults import OutsideError, Unavailable
-from promoter.domain.notices.dispatches import PATIENCE, Dispatch, Standing, State, failed
-from promoter.domain.notices.events import Event, Teller, Told
+from promoter.application.ports.outbox import NotificationChannel, EventOutbox
+from promoter.domain.faults import ExternalError, TransientError
+from promoter.domain.notices.dispatches import (
+    DEFAULT_PATIENCE,
+    DeliveryAttempt,
+    ChannelCursor,
+    DeliveryState,
+    build_failed_attempt,
+)
+from promoter.domain.notices.events import NotificationEvent, EventBuilder, SourceEntry
 
 log = structlog.get_logger(__name__)
 
-TICK = 5.0
+POLL_SECONDS = 5.0
 """Seconds between two looks where nobody says that there is something: other programs write to the ledger, too."""
-BUSY = timedelta(seconds=5)
+RETRY_BUDGET = timedelta(seconds=5)
 """How long retries may take before what is new is looked for again."""
-PAGE = 100
-MOST = 10_000
+PAGE_SIZE = 100
+MAX_WAITING_EVENTS = 10_000
 """So many events may wait; then what is new waits too, in the ledger, so that memory stays flat."""
-STRIDE = 1_000
+PROGRESS_STRIDE = 1_000
 """After so many entries without an event a row says that the channel is through with them."""
-_SLOWEST = 60.0
+_MAX_BACKOFF = 60.0
 _DOUBLINGS = 6
 _LOCK = "lock"
 
 
-def spread() -> float:
+def random_jitter() -> float:
     """A random quarter more or less."""
     return random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not cryptography
 
 
 @dataclass(frozen=True)
-class Terms:
+class DeliveryTerms:
     """How long a channel is tried before an event is dead, what this Promoter's address is, and how pauses are spread."""
 
-    patience: timedelta = PATIENCE
+    patience: timedelta = DEFAULT_PATIENCE
     url: str | None = None
-    spread: Callable[[], float] = spread
+    spread: Callable[[], float] = random_jitter
 
 
-class Rooms(NamedTuple):
+class NotifierDeps(NamedTuple):
     """What notifying works with."""
 
-    outbox: Outbox
+    outbox: EventOutbox
     locks: Locks
     clock: Clock
 
 
-class Notifier:
+class ChannelNotifier:
     """All channels. `run` is one round of one; rounds of one channel never overlap, across replicas as far as locks reach."""
 
-    def __init__(self, channels: Sequence[Channel], rooms: Rooms, terms: Terms) -> None:
+    def __init__(self, channels: Sequence[NotificationChannel], deps: NotifierDeps, terms: DeliveryTerms) -> None:
         """Reads nothing yet."""
-        self.put: Callable[[str, str], None] = lambda _name, _trigger: None
+        self.enqueue: Callable[[str, str], None] = lambda _name, _trigger: None
         """Where rounds are asked for."""
-        self._rooms = rooms
-        self._posts = {each.name: _Post(each, rooms, terms) for each in channels}
-        self._failures = dict.fromkeys(self._posts, 0)
+        self._deps = deps
+        self._senders = {each.name: _ChannelSender(each, deps, terms) for each in channels}
+        self._failures = dict.fromkeys(self._senders, 0)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def channel_names(self) -> tuple[str, ...]:
         """The channels."""
-        return tuple(self._posts)
+        return tuple(self._senders)
 
     @property
-    def counts(self) -> Mapping[tuple[str, str], int]:
+    def event_counts(self) -> Mapping[tuple[str, str], int]:
         """How many events wait, and how many are dead, by channel and state; zero where there are none."""
-        found = self._rooms.outbox.counts() if self._posts else {}
-        return {(name, state): found.get((name, state), 0) for name in self._posts for state in (State.WAITING, State.DEAD)}
+        found = self._deps.outbox.count_undelivered_events() if self._senders else {}
+        return {
+            (name, state): found.get((name, state), 0)
+            for name in self._senders
+            for state in (DeliveryState.WAITING, DeliveryState.DEAD)
+        }
 
-    def begin(self) -> None:
+    def start_channels(self) -> None:
         """Channels that are new start here: what is recorded from now on, they are told."""
-        self._rooms.outbox.listen(self.wake)
-        now = self._rooms.clock.now()
-        for name in self._posts:
-            self._rooms.outbox.begin(name, now)
+        self._deps.outbox.add_entry_listener(self.enqueue_all_channels)
+        now = self._deps.clock.now()
+        for name in self._senders:
+            self._deps.outbox.start_channel(name, now)
 
-    def wake(self) -> None:
+    def enqueue_all_channels(self) -> None:
         """Something was recorded."""
-        for name in self._posts:
-            self.put(name, "recorded")
+        for name in self._senders:
+            self.enqueue(name, "recorded")
 
-    def stop(self) -> None:
+    def stop_sending(self) -> None:
         """Rounds under way end after what is being sent."""
-        for post in self._posts.values():
+        for post in self._senders.values():
             post.stopping = True
 
-    def run(self, name: str, trigger: str) -> float:
+    def run_channel(self, name: str, trigger: str) -> float:
         """One round; the seconds until the next. Faults of the world are logged, never raised."""
         del trigger  # it only says "look"
-        post = self._posts[name]
+        post = self._senders[name]
         try:
-            with self._rooms.locks.hold(name):
-                delay = post.round()
-        except OutsideError as error:
-            post.forget()
-            if isinstance(error, Unavailable) and error.what == _LOCK:
-                return TICK  # another replica has the channel
+            with self._deps.locks.hold(name):
+                delay = post.send_due_events()
+        except ExternalError as error:
+            post.forget_cursor()
+            if isinstance(error, TransientError) and error.what == _LOCK:
+                return POLL_SECONDS  # another replica has the channel
             failures = self._failures[name] = self._failures[name] + 1
-            delay = min(_SLOWEST, 2.0 ** min(failures - 1, _DOUBLINGS))
+            delay = min(_MAX_BACKOFF, 2.0 ** min(failures - 1, _DOUBLINGS))
             log.warning("notifications have to wait", channel=name, error=str(error), seconds=delay)
             return delay
         self._failures[name] = 0
         return delay
 
 
-class _Post:
+class _ChannelSender:
     """One channel, and what this program knows of how it stands."""
 
-    def __init__(self, channel: Channel, rooms: Rooms, terms: Terms) -> None:
+    def __init__(self, channel: NotificationChannel, deps: NotifierDeps, terms: DeliveryTerms) -> None:
         self.stopping = False
         self._channel = channel
-        self._rooms = rooms
+        self._deps = deps
         self._terms = terms
-        self._standing: Standing | None = None
+        self._cursor: ChannelCursor | None = None
         self._position = 0
-        self._teller: Teller | None = None
+        self._event_builder: EventBuilder | None = None
 
-    def forget(self) -> None:
+    def forget_cursor(self) -> None:
         """Whatever is known may be wrong: the next round reads it again."""
-        self._standing = None
+        self._cursor = None
 
-    def round(self) -> float:
+    def send_due_events(self) -> float:
         """What is new first, then what is due again. The seconds until the next round."""
-        standing = self._caught_up()
-        self._news(standing)
-        more = self._retries(standing)
+        standing = self._update_cursor()
+        self._send_new_events(standing)
+        more = self._retry_due_events(standing)
         if self.stopping:
-            return TICK
-        if self._position - standing.entry >= STRIDE:
-            self._keep([Dispatch(self._channel.name, State.PASSED, self._rooms.clock.now(), self._position)])
+            return POLL_SECONDS
+        if self._position - standing.entry >= PROGRESS_STRIDE:
+            self._record_attempts(
+                [DeliveryAttempt(self._channel.name, DeliveryState.PASSED, self._deps.clock.now(), self._position)]
+            )
         if more:
             return 0.0
-        due = standing.next_due()
-        return min(TICK, max(0.0, (due - self._rooms.clock.now()).total_seconds())) if due else TICK
+        due = standing.find_next_due_time()
+        return min(POLL_SECONDS, max(0.0, (due - self._deps.clock.now()).total_seconds())) if due else POLL_SECONDS
 
-    def _caught_up(self) -> Standing:
+    def _update_cursor(self) -> ChannelCursor:
         """With what others did since: another replica, or a person who put an event back."""
-        outbox, name = self._rooms.outbox, self._channel.name
-        if self._standing is None:
-            outbox.begin(name, self._rooms.clock.now())
-            self._standing = outbox.standing(name)
-            self._position = self._standing.entry
-        standing = self._standing
-        while rows := outbox.rows(name, standing.row):
+        outbox, name = self._deps.outbox, self._channel.name
+        if self._cursor is None:
+            outbox.start_channel(name, self._deps.clock.now())
+            self._cursor = outbox.read_channel_cursor(name)
+            self._position = self._cursor.entry
+        standing = self._cursor
+        while rows := outbox.read_delivery_attempts(name, standing.row):
             for row in rows:
-                standing.take(row)
+                standing.add_attempt(row)
         self._position = max(self._position, standing.entry)
         return standing
 
-    def _news(self, standing: Standing) -> None:
-        while len(standing.waiting) < MOST and not self.stopping:
-            page = self._rooms.outbox.happened(self._position, PAGE)
+    def _send_new_events(self, standing: ChannelCursor) -> None:
+        while len(standing.waiting) < MAX_WAITING_EVENTS and not self.stopping:
+            page = self._deps.outbox.read_source_entries(self._position, PAGE_SIZE)
             for entry in page.entries:
                 if self.stopping:
                     return
-                self._tell(entry)
+                self._send_entry_events(entry)
             self._position = max(self._position, page.upto)
-            if len(page.entries) < PAGE:
+            if len(page.entries) < PAGE_SIZE:
                 return
 
-    def _tell(self, entry: Told) -> None:
+    def _send_entry_events(self, entry: SourceEntry) -> None:
         """All events of an entry, and then one record of all: in between, a crash makes it all come again."""
         name = self._channel.name
-        wanted = [event for event in self._events(entry) if event.type in self._channel.wants]
-        told = [self._attempt(each, Dispatch(name, State.AGAIN, each.at, each.entry, each.id)) for each in wanted]
-        if told:
-            self._keep(told)
+        wanted = [event for event in self._build_events(entry) if event.type in self._channel.wanted_event_types]
+        attempts = [
+            self._attempt_delivery(each, DeliveryAttempt(name, DeliveryState.AGAIN, each.at, each.entry, each.id))
+            for each in wanted
+        ]
+        if attempts:
+            self._record_attempts(attempts)
 
-    def _retries(self, standing: Standing) -> bool:
+    def _retry_due_events(self, standing: ChannelCursor) -> bool:
         """Whether some were left for the next round."""
-        clock = self._rooms.clock
+        clock = self._deps.clock
         started = clock.now()
-        for last in standing.due(started):
-            if self.stopping or clock.now() - started > BUSY:
+        for last in standing.list_due_attempts(started):
+            if self.stopping or clock.now() - started > RETRY_BUDGET:
                 return True
-            event = self._again(last)
+            event = self._rebuild_event(last)
             if event is None:
                 gone = "the ledger has no such entry"
-                self._keep([Dispatch(last.channel, State.DEAD, clock.now(), last.entry, last.event, detail=gone)])
+                self._record_attempts(
+                    [DeliveryAttempt(last.channel, DeliveryState.DEAD, clock.now(), last.entry, last.event, detail=gone)]
+                )
             else:
-                self._keep([self._attempt(event, last)])
+                self._record_attempts([self._attempt_delivery(event, last)])
         return False
 
-    def _again(self, last: Dispatch) -> Event | None:
-        page = self._rooms.outbox.happened(last.entry - 1, 1)
-        found = [each for entry in page.entries if entry.id == last.entry for each in self._events(entry)]
+    def _rebuild_event(self, last: DeliveryAttempt) -> NotificationEvent | None:
+        page = self._deps.outbox.read_source_entries(last.entry - 1, 1)
+        found = [each for entry in page.entries if entry.id == last.entry for each in self._build_events(entry)]
         return next((each for each in found if each.id == last.event), None)
 
-    def _events(self, entry: Told) -> tuple[Event, ...]:
-        if self._teller is None:
-            self._teller = Teller(self._rooms.outbox.ledger(), self._terms.url)
-        return self._teller.events(entry)
+    def _build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
+        if self._event_builder is None:
+            self._event_builder = EventBuilder(self._deps.outbox.read_ledger_name(), self._terms.url)
+        return self._event_builder.build_events(entry)
 
-    def _attempt(self, event: Event, last: Dispatch) -> Dispatch:
+    def _attempt_delivery(self, event: NotificationEvent, last: DeliveryAttempt) -> DeliveryAttempt:
         """Send it; the row for what came of it."""
-        name, now = self._channel.name, self._rooms.clock.now
+        name, now = self._channel.name, self._deps.clock.now
         try:
-            self._channel.send(event)
-        except OutsideError as error:
+            self._channel.send_event(event)
+        except ExternalError as error:
             why = error.message
         except Exception as error:
             # Whatever is wrong with this one, the others are told.
@@ -217,15 +234,15 @@ class _Post:
             why = f"unforeseen: {type(error).__name__}, see the log"
         else:
             log.info("event delivered", channel=name, event_id=event.id)
-            return Dispatch(name, State.DELIVERED, now(), event.entry, event.id, last.attempts)
-        row = failed(last, now(), why, patience=self._terms.patience, stretch=self._terms.spread())
+            return DeliveryAttempt(name, DeliveryState.DELIVERED, now(), event.entry, event.id, last.attempts)
+        row = build_failed_attempt(last, now(), why, patience=self._terms.patience, stretch=self._terms.spread())
         log.warning("event not delivered", channel=name, event_id=event.id, state=row.state.value, error=why)
         return row
 
-    def _keep(self, rows: list[Dispatch]) -> None:
-        kept = self._rooms.outbox.keep(rows)
-        if self._standing is not None:
-            row = self._standing.row  # others' rows may lie before these: all are read again, in order
+    def _record_attempts(self, rows: list[DeliveryAttempt]) -> None:
+        kept = self._deps.outbox.record_delivery_attempts(rows)
+        if self._cursor is not None:
+            row = self._cursor.row  # others' rows may lie before these: all are read again, in order
             for each in kept:
-                self._standing.take(each)
-            self._standing.row = row
+                self._cursor.add_attempt(each)
+            self._cursor.row = row

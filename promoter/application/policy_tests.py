@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from promoter.domain.case_runs import CaseRun, Mismatch, Target, run_case, targets
+from promoter.domain.case_runs import CaseRun, VerdictMismatch, VerdictTarget, run_policy_case, list_verdict_targets
 from promoter.domain.cases import CaseFile
 from promoter.domain.policy import Policy
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.verdict import RuleFinding, Verdict
 
 
 @dataclass(frozen=True)
-class Told:
+class CaseResult:
     """A run of a case, and where the case stands."""
 
     file: str
@@ -22,14 +22,14 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Cover:
+class RuleCoverage:
     """A rule, and the verdicts that it found over all cases."""
 
-    target: Target
+    target: VerdictTarget
     verdicts: tuple[Verdict, ...]
 
     @property
-    def never(self) -> tuple[str, ...]:
+    def unseen_outcomes(self) -> tuple[str, ...]:
         """What it was never seen to do, in words: to pass; to fail (or be pending, or an error)."""
         passed = Verdict.PASS in self.verdicts
         other = any(each is not Verdict.PASS for each in self.verdicts)
@@ -37,98 +37,103 @@ class Cover:
 
 
 @dataclass(frozen=True)
-class Suite:
+class PolicyTestSuite:
     """All cases of one policy, and its coverage."""
 
     policy: str
-    cases: tuple[Told, ...]
-    coverage: tuple[Cover, ...]
+    cases: tuple[CaseResult, ...]
+    coverage: tuple[RuleCoverage, ...]
 
     @property
-    def tested(self) -> bool:
+    def has_cases(self) -> bool:
         """Whether there is any case."""
         return bool(self.cases)
 
     @property
-    def failed(self) -> tuple[Told, ...]:
+    def failed_cases(self) -> tuple[CaseResult, ...]:
         """The cases that did not go as expected."""
-        return tuple(each for each in self.cases if not each.run.passed)
+        return tuple(each for each in self.cases if not each.run.has_passed)
 
     @property
-    def gaps(self) -> tuple[Cover, ...]:
+    def coverage_gaps(self) -> tuple[RuleCoverage, ...]:
         """The rules that were not seen both to pass and not to."""
-        return tuple(each for each in self.coverage if each.never)
+        return tuple(each for each in self.coverage if each.unseen_outcomes)
 
 
 @dataclass(frozen=True)
-class Report:
+class PolicyTestReport:
     """What came of it, by policy in order of their names."""
 
-    suites: tuple[Suite, ...]
+    suites: tuple[PolicyTestSuite, ...]
 
     @property
-    def cases(self) -> int:
+    def case_count(self) -> int:
         """How many there are."""
         return sum(len(suite.cases) for suite in self.suites)
 
     @property
-    def failed(self) -> int:
+    def failed_count(self) -> int:
         """How many did not go as expected."""
-        return sum(len(suite.failed) for suite in self.suites)
+        return sum(len(suite.failed_cases) for suite in self.suites)
 
     @property
-    def rules(self) -> int:
+    def rule_count(self) -> int:
         """How many rules, limits and guards there are in the policies that have cases."""
-        return sum(len(suite.coverage) for suite in self.suites if suite.tested)
+        return sum(len(suite.coverage) for suite in self.suites if suite.has_cases)
 
     @property
-    def covered(self) -> int:
+    def covered_count(self) -> int:
         """How many of these were seen both to pass and not to."""
-        return self.rules - sum(len(suite.gaps) for suite in self.suites if suite.tested)
+        return self.rule_count - sum(len(suite.coverage_gaps) for suite in self.suites if suite.has_cases)
 
     @property
-    def untested(self) -> tuple[str, ...]:
+    def untested_policies(self) -> tuple[str, ...]:
         """The policies without a case."""
-        return tuple(suite.policy for suite in self.suites if not suite.tested)
+        return tuple(suite.policy for suite in self.suites if not suite.has_cases)
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every policy has cases, and every rule was seen both to pass and not to."""
-        return not self.untested and self.covered == self.rules
+        return not self.untested_policies and self.covered_count == self.rule_count
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `policy test --format json`, without its `schema`."""
         return {
-            "cases": self.cases,
-            "failed": self.failed,
-            "rules": self.rules,
-            "covered": self.covered,
-            "untested": list(self.untested),
-            "policies": [_suite(suite) for suite in self.suites],
+            "cases": self.case_count,
+            "failed": self.failed_count,
+            "rules": self.rule_count,
+            "covered": self.covered_count,
+            "untested": list(self.untested_policies),
+            "policies": [_suite_to_json(suite) for suite in self.suites],
         }
 
 
-def run_tests(files: Iterable[CaseFile], policies: Mapping[str, Policy]) -> Report:
+def run_policy_tests(files: Iterable[CaseFile], policies: Mapping[str, Policy]) -> PolicyTestReport:
     """Run every case of files that name known policies and rules only (see `promoter.domain.case_runs.slips`)."""
-    told: dict[str, list[Told]] = {name: [] for name in policies}
+    results: dict[str, list[CaseResult]] = {name: [] for name in policies}
     for file in files:
         for line, case in zip(file.lines, file.cases, strict=True):
-            told[file.policy].append(Told(file.file, line, run_case(policies[file.policy], case)))
-    return Report(tuple(Suite(name, tuple(told[name]), _coverage(policies[name], told[name])) for name in sorted(policies)))
+            results[file.policy].append(CaseResult(file.file, line, run_policy_case(policies[file.policy], case)))
+    return PolicyTestReport(
+        tuple(
+            PolicyTestSuite(name, tuple(results[name]), _measure_coverage(policies[name], results[name]))
+            for name in sorted(policies)
+        )
+    )
 
 
-def _coverage(policy: Policy, cases: Iterable[Told]) -> tuple[Cover, ...]:
-    seen: dict[Target, set[Verdict]] = {target: set() for target in targets(policy)}
-    for told in cases:
-        for target, verdict in told.run.verdicts.items():
+def _measure_coverage(policy: Policy, cases: Iterable[CaseResult]) -> tuple[RuleCoverage, ...]:
+    seen: dict[VerdictTarget, set[Verdict]] = {target: set() for target in list_verdict_targets(policy)}
+    for result in cases:
+        for target, verdict in result.run.verdicts.items():
             seen[target].add(verdict)
-    return tuple(Cover(target, tuple(each for each in Verdict if each in found)) for target, found in seen.items())
+    return tuple(RuleCoverage(target, tuple(each for each in Verdict if each in found)) for target, found in seen.items())
 
 
-def _suite(suite: Suite) -> dict[str, Any]:
+def _suite_to_json(suite: PolicyTestSuite) -> dict[str, Any]:
     return {
         "policy": suite.policy,
-        "cases": [_case(told) for told in suite.cases],
+        "cases": [_case_to_json(result) for result in suite.cases],
         "coverage": [
             {
                 "part": each.target.part,
@@ -136,37 +141,37 @@ def _suite(suite: Suite) -> dict[str, Any]:
                 "rule": each.target.rule,
                 "name": each.target.name,
                 "verdicts": [verdict.value for verdict in each.verdicts],
-                "never": list(each.never),
+                "never": list(each.unseen_outcomes),
             }
             for each in suite.coverage
         ],
     }
 
 
-def _case(told: Told) -> dict[str, Any]:
-    run = told.run
+def _case_to_json(result: CaseResult) -> dict[str, Any]:
+    run = result.run
     return {
-        "file": told.file,
-        "line": told.line,
+        "file": result.file,
+        "line": result.line,
         "name": run.case.name,
-        "passed": run.passed,
+        "passed": run.has_passed,
         "expected": run.case.expect,
         "verdict": run.decision.verdict.value,
-        "mismatches": [_mismatch(each) for each in run.mismatches],
-        "rules": [finding.as_json() for finding in run.decision.findings],
-        "guards": [finding.as_json() for finding in run.guards.findings] if run.guards else [],
+        "mismatches": [_mismatch_to_json(each) for each in run.mismatches],
+        "rules": [finding.to_json() for finding in run.decision.findings],
+        "guards": [finding.to_json() for finding in run.guards.findings] if run.guards else [],
     }
 
 
-def _mismatch(each: Mismatch) -> dict[str, Any]:
-    finding: Finding | None = each.finding
-    told = finding.as_json() if finding else {"value": None, "expected": None}
+def _mismatch_to_json(each: VerdictMismatch) -> dict[str, Any]:
+    finding: RuleFinding | None = each.finding
+    values = finding.to_json() if finding else {"value": None, "expected": None}
     return {
         "part": each.part,
         "rule": each.rule,
         "expected": each.expected.value,
         "got": each.got.value,
-        "value": told["value"],
-        "wanted": told["expected"],
-        "detail": each.seen,
+        "value": values["value"],
+        "wanted": values["expected"],
+        "detail": each.description,
     }

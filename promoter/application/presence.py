@@ -8,39 +8,39 @@ import structlog
 
 from promoter import __version__
 from promoter.application.ports import Clock, Ledger
-from promoter.application.survey import Surveyor
-from promoter.domain.faults import OutsideError
-from promoter.domain.ledger.milestones import Event, Milestone
+from promoter.application.survey import Planner
+from promoter.domain.faults import ExternalError
+from promoter.domain.ledger.milestones import LifecycleEventType, LifecycleEvent
 
 log = structlog.get_logger(__name__)
 
 
-class Presence:
+class Heartbeat:
     """One run of a daemon. A ledger that cannot be written now is told in the log: to say so keeps nothing else waiting."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, survey: Surveyor) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, survey: Planner) -> None:
         """Gives the run a name."""
         self.run = uuid.uuid4().hex
         self._ledger = ledger
         self._clock = clock
-        self._survey = survey
+        self._planner = survey
 
-    def start(self) -> None:
+    def record_start(self) -> None:
         """It begins to watch."""
-        self._mark(Event.STARTED)
+        self._record_event(LifecycleEventType.STARTED)
 
-    def beat(self) -> None:
+    def record_heartbeat(self) -> None:
         """It still watches."""
-        self._mark(Event.WATCHING)
+        self._record_event(LifecycleEventType.WATCHING)
 
-    def stop(self) -> None:
+    def record_stop(self) -> None:
         """It watches no more."""
-        self._mark(Event.STOPPED)
+        self._record_event(LifecycleEventType.STOPPED)
 
-    def _mark(self, event: Event) -> None:
-        looked = self._survey.looked
-        told = {"run": self.run, "tool": __version__, **({"looked": looked.isoformat()} if looked else {})}
+    def _record_event(self, event: LifecycleEventType) -> None:
+        observed_until = self._planner.observed_until
+        details = {"run": self.run, "tool": __version__, **({"looked": observed_until.isoformat()} if observed_until else {})}
         try:
-            self._ledger.mark(Milestone(self._clock.now(), event, told))
-        except OutsideError as error:
+            self._ledger.record_lifecycle_event(LifecycleEvent(self._clock.now(), event, details))
+        except ExternalError as error:
             log.warning("the ledger cannot be told that somebody watches", milestone=event.value, error=str(error))

@@ -6,66 +6,68 @@ from dataclasses import replace
 
 import structlog
 
-from promoter.application.ports import Documents, Repository
-from promoter.application.revisions import signed_only
-from promoter.application.survey import View
+from promoter.application.ports import DeclarationDocuments, Repository
+from promoter.application.revisions import requires_signed_commits
+from promoter.application.survey import RegistrySnapshot
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Faults, Overtaken, Protected, Refused
+from promoter.domain.faults import Faults, Conflict, BranchProtected, PermanentError
 from promoter.domain.names import CHAMPION
-from promoter.domain.proposal import REGISTRY_FILE, Aim, Proposal
+from promoter.domain.proposal import REGISTRY_FILE, ProposalReason, Proposal
 
 log = structlog.get_logger(__name__)
 
 
-class Proposer:
+class RotationProposer:
     """Turns a standing's proposal into a commit on the watched branch."""
 
-    def __init__(self, repository: Repository, documents: Documents) -> None:
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
         """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
 
-    def commit(self, view: View) -> Declaration | None:
+    def commit_next_proposal(self, view: RegistrySnapshot) -> Declaration | None:
         """Commit the first proposal whose alias rotates by commit; the declaration that results, or None.
 
-        One at a time: the next is judged against the registry that this one makes. Raises `Overtaken` where somebody else
-        pushed first: fetch, and judge again; `Refused` where the file cannot be edited safely, and a person has to.
+        One at a time: the next is judged against the registry that this one makes. Raises `Conflict` where somebody else
+        pushed first: fetch, and judge again; `PermanentError` where the file cannot be edited safely, and a person has to.
         """
         declaration = view.declaration
-        proposal = next(iter(_by_commit(view)), None)
+        proposal = next(iter(_find_commit_proposals(view)), None)
         if proposal is None or declaration.revision is None:
             return None
-        check_signing(self._repository, declaration)
-        sources = dict(self._repository.read(declaration.revision))
+        require_signing_key(self._repository, declaration)
+        sources = dict(self._repository.read_sources(declaration.revision))
         try:
-            edited = self._documents.edit(sources[REGISTRY_FILE], proposal.edit)
+            edited = self._documents.edit_registry_file(sources[REGISTRY_FILE], proposal.edit)
         except Faults as faults:
-            raise Refused(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
+            raise PermanentError(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
         if edited == sources[REGISTRY_FILE]:
             return None
         # Parsed before it is pushed: an edit that could not be read back must never reach the branch.
-        after = self._documents.parse({**sources, REGISTRY_FILE: edited}, None)
+        after = self._documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
         try:
-            revision = self._repository.commit(declaration.revision, REGISTRY_FILE, edited, proposal.message)
-        except Protected as protected:
+            revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, edited, proposal.commit_message)
+        except BranchProtected as protected:
             name = f"{proposal.edit.model}@{proposal.edit.alias}"
-            said = f"{protected.message}: `rotation: commit` cannot write there, and {proposal.subject!r} waits"
-            raise Protected("git", said, f"write `rotation: pull-request` for {name}, or let Promoter's account push") from None
+            message = f"{protected.message}: `rotation: commit` cannot write there, and {proposal.subject_line!r} waits"
+            raise BranchProtected(
+                "git", message, f"write `rotation: pull-request` for {name}, or let Promoter's account push"
+            ) from None
         if revision == declaration.revision:
-            raise Overtaken("git", "the branch already says what was proposed")
+            raise Conflict("git", "the branch already says what was proposed")
         edit = proposal.edit
         log.info("proposed by commit", model=edit.model, alias=edit.alias, version=edit.version, revision=revision)
         return replace(after, revision=revision)
 
 
-def check_signing(repository: Repository, declaration: Declaration) -> None:
-    """Raises `Refused` where commits have to be signed and Promoter cannot: the branch would be stuck on its commit."""
-    if signed_only(declaration) and not repository.signs:
+def require_signing_key(repository: Repository, declaration: Declaration) -> None:
+    """Raises `PermanentError` where commits have to be signed and Promoter cannot: the branch would be stuck on its commit."""
+    if requires_signed_commits(declaration) and not repository.signs_commits:
         fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
-        raise Refused("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
+        raise PermanentError("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
 
 
-def _by_commit(view: View) -> list[Proposal]:
+def _find_commit_proposals(view: RegistrySnapshot) -> list[Proposal]:
     """Guards before rotations, and supports before champion, like every plan: sorted by model, champion last."""
     found = [
         proposal
@@ -75,5 +77,5 @@ def _by_commit(view: View) -> list[Proposal]:
     ]
     return sorted(
         found,
-        key=lambda each: (each.aim is not Aim.GUARD, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
+        key=lambda each: (each.aim is not ProposalReason.GUARD, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
     )

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from promoter.application.ports import Ledger
-from promoter.application.survey import ModelView
-from promoter.domain.audit import AuditRecord, Kind, Outcome, RecordFilter, moved
+from promoter.application.survey import ModelSnapshot
+from promoter.domain.audit import AuditRecord, RecordKind, ChangeOutcome, RecordFilter, is_alias_move
 from promoter.domain.desired import AliasIntent
-from promoter.domain.guards import GuardStanding
+from promoter.domain.guards import GuardStatus
 from promoter.domain.override import Override
-from promoter.domain.past.history import Span, spans
+from promoter.domain.past.history import AliasSpan, build_alias_spans
 from promoter.domain.plan import Change
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
 GUARD = "guard broken"
@@ -42,7 +42,7 @@ class AliasRow:
     override: Override | None = None
     """What stands in for git's word; `stated` is that word all the same."""
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the API."""
         return {
             "model": self.model,
@@ -53,31 +53,34 @@ class AliasRow:
             "status": self.status,
             "detail": self.detail,
             "failing": self.failing,
-            "override": self.override.as_json() if self.override else None,
-            "last_change": self.last.as_json() if self.last else None,
+            "override": self.override.to_json() if self.override else None,
+            "last_change": self.last.to_json() if self.last else None,
         }
 
 
-def alias_rows(view: ModelView, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:
+def build_alias_rows(view: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:
     """The rows of one model, champion first. `last` is the last move of each alias."""
     names = {*view.intent.aliases, *(view.observed.aliases if view.observed else {})}
-    return [_row(view, alias, last.get(alias), now) for alias in sorted(names, key=lambda each: (each != "champion", each))]
+    return [
+        _build_alias_row(view, alias, last.get(alias), now)
+        for alias in sorted(names, key=lambda each: (each != "champion", each))
+    ]
 
 
-def last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
+def find_last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
     """The last record of each alias that says that it moved, of one model's records in ascending order."""
-    return {record.fact.alias: record for record in records if moved(record)}
+    return {record.fact.alias: record for record in records if is_alias_move(record)}
 
 
-def latest_moves(ledger: Ledger, view: ModelView) -> dict[str, AuditRecord]:
+def load_latest_moves(ledger: Ledger, view: ModelSnapshot) -> dict[str, AuditRecord]:
     """The last move of each alias of the model, however long ago it was."""
     model = view.intent.name
-    found = last_moves(ledger.records(RecordFilter(model=model, limit=_RECENT, newest=True)))
+    found = find_last_moves(ledger.find_audit_records(RecordFilter(model=model, limit=_RECENT, newest=True)))
     for alias in {*view.intent.aliases, *(view.observed.aliases if view.observed else {})} - found.keys():
         moves = [
-            *ledger.records(RecordFilter(model, alias, kind=Kind.OBSERVED, limit=1, newest=True)),
-            *ledger.records(RecordFilter(model, alias, outcome=Outcome.APPLIED, limit=1, newest=True)),
-            *ledger.records(RecordFilter(model, alias, outcome=Outcome.RECOVERED, limit=1, newest=True)),
+            *ledger.find_audit_records(RecordFilter(model, alias, kind=RecordKind.OBSERVED, limit=1, newest=True)),
+            *ledger.find_audit_records(RecordFilter(model, alias, outcome=ChangeOutcome.APPLIED, limit=1, newest=True)),
+            *ledger.find_audit_records(RecordFilter(model, alias, outcome=ChangeOutcome.RECOVERED, limit=1, newest=True)),
         ]
         if moves:
             found[alias] = max(moves, key=lambda record: record.id)
@@ -85,7 +88,7 @@ def latest_moves(ledger: Ledger, view: ModelView) -> dict[str, AuditRecord]:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingItem:
     """Something that is not yet as it should be. `alias` None: the whole model. `unmet` are the rules it waits for."""
 
     model: str
@@ -94,122 +97,127 @@ class Waiting:
     target: int | None
     status: str
     reason: str
-    unmet: tuple[Finding, ...] = ()
+    unmet: tuple[RuleFinding, ...] = ()
 
 
-def waiting(view: ModelView, now: datetime) -> list[Waiting]:
+def find_waiting_items(view: ModelSnapshot, now: datetime) -> list[WaitingItem]:
     """What of the model is due, blocked or adrift, and candidates of which a rule cannot say yet (a plain no is no wait)."""
     whole = next((each for each in view.compared.blocked if each.alias is None), None)
     if whole:
-        return [Waiting(whole.model, None, None, None, BLOCKED, whole.reason)]
+        return [WaitingItem(whole.model, None, None, None, BLOCKED, whole.reason)]
     found = []
-    for row in alias_rows(view, {}, now):
+    for row in build_alias_rows(view, {}, now):
         if row.status == GUARD:
-            broken = tuple(guard.finding for each in _guards(view, row.alias) for guard in each.broken)
-            found.append(Waiting(row.model, row.alias, row.held, _back_to(view, row.alias), GUARD, row.detail, broken))
+            broken = tuple(guard.finding for each in _find_guard_statuses(view, row.alias) for guard in each.broken_guards)
+            found.append(
+                WaitingItem(row.model, row.alias, row.held, _find_return_version(view, row.alias), GUARD, row.detail, broken)
+            )
         elif row.status in (BLOCKED, DUE, DRIFT):
-            decision = _decision(view, row.alias)
+            decision = _find_change_decision(view, row.alias)
             target = row.override.version if row.override else row.stated
-            found.append(_waiting(row, target, row.status, row.detail, decision))
-        elif (candidate := _candidate(view, row.alias)) and row.status not in (HOLD, OVERRIDE):
-            found.append(_waiting(row, candidate.version, CANDIDATE, candidate.summary, candidate))
+            found.append(_build_waiting_item(row, target, row.status, row.detail, decision))
+        elif (candidate := _find_open_candidate(view, row.alias)) and row.status not in (HOLD, OVERRIDE):
+            found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
     return found
 
 
-def _waiting(row: AliasRow, target: int | None, status: str, reason: str, decision: Decision | None) -> Waiting:
-    unmet = decision.unmet if decision else ()
-    return Waiting(row.model, row.alias, row.held, target, status, reason, unmet)
+def _build_waiting_item(row: AliasRow, target: int | None, status: str, reason: str, decision: Decision | None) -> WaitingItem:
+    unmet = decision.unmet_findings if decision else ()
+    return WaitingItem(row.model, row.alias, row.held, target, status, reason, unmet)
 
 
-def _decision(view: ModelView, alias: str) -> Decision | None:
+def _find_change_decision(view: ModelSnapshot, alias: str) -> Decision | None:
     return next((each.decision for each in view.changes if each.difference.alias == alias), None)
 
 
-def _candidate(view: ModelView, alias: str) -> Decision | None:
+def _find_open_candidate(view: ModelSnapshot, alias: str) -> Decision | None:
     """The newest candidate that is neither taken nor turned down."""
-    standing = next((each for each in view.standings if each.alias == alias), None)
+    standing = next((each for each in view.rotation_statuses if each.alias == alias), None)
     if standing is None or standing.proposal:
         return None
     open_ones = (each for each in reversed(standing.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
     return next(open_ones, None)
 
 
-def history(ledger: Ledger, model: str, alias: str) -> list[Span]:
+def load_alias_history(ledger: Ledger, model: str, alias: str) -> list[AliasSpan]:
     """Who held the alias when, oldest first."""
-    return spans(list(ledger.records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
+    return build_alias_spans(list(ledger.find_audit_records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
 
 
-def _row(view: ModelView, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
+def _build_alias_row(view: ModelSnapshot, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
     intent = view.intent.aliases.get(alias)
-    held = _held(view, alias)
-    status, detail = _status(view, alias, intent, now)
-    said = (intent.said or intent) if intent else None
-    stated, absent = (said.version, said.absent) if said else (None, False)
-    failing = "; ".join(f"guard {row}" for each in _guards(view, alias) for row in each.rows if row.failed)
+    held = _find_held_version(view, alias)
+    status, detail = _find_alias_status(view, alias, intent, now)
+    declared = (intent.declared or intent) if intent else None
+    stated, absent = (declared.version, declared.absent) if declared else (None, False)
+    failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(view, alias) for row in each.rows if row.failed)
     override = intent.override if intent else None
     return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
 
 
-def _status(view: ModelView, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
+def _find_alias_status(view: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
     blocked = next((each for each in view.compared.blocked if each.alias in (None, alias)), None)
     if blocked:
         return BLOCKED, blocked.reason
     change = next((each for each in view.changes if each.difference.alias == alias), None)
     if change:
-        return _changing(change)
+        return _describe_change(change)
     reported = next((each for each in view.compared.reported if each.alias == alias), None)
     if reported:
         adopts = view.intent.on_drift == "adopt" and reported.from_version is not None
         ending = "a pull request asks whether to adopt it" if adopts else "only reported"
-        return DRIFT, f"git says {_version(reported.to_version)}; {ending}"
+        return DRIFT, f"git says {_version_label(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
-    if view.compared.blocked and intent.stated and _held(view, alias) != intent.version:
-        return BLOCKED, f"{_version(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it"
-    return _resting(view, intent, now)
+    if view.compared.blocked and intent.has_declared_target and _find_held_version(view, alias) != intent.version:
+        return (
+            BLOCKED,
+            f"{_version_label(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it",
+        )
+    return _describe_unchanged_alias(view, intent, now)
 
 
-def _changing(change: Change) -> tuple[str, str]:
-    target = _version(change.difference.to_version)
-    if change.decision is None or change.allowed:
+def _describe_change(change: Change) -> tuple[str, str]:
+    target = _version_label(change.difference.to_version)
+    if change.decision is None or change.is_allowed:
         return DUE, f"to be {target}"
-    return BLOCKED, f"{target}: {change.decision.summary}"
+    return BLOCKED, f"{target}: {change.decision.summary_line}"
 
 
-def _resting(view: ModelView, intent: AliasIntent, now: datetime) -> tuple[str, str]:
-    if any(each.broken for each in _guards(view, intent.alias)):
-        return GUARD, _end(view, intent.alias)
-    if intent.override and intent.said:
-        return OVERRIDE, f"{intent.override.told}; git says {stated_in_words(intent.said)}"
-    if intent.hold and intent.hold.in_force(now):
+def _describe_unchanged_alias(view: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:
+    if any(each.broken_guards for each in _find_guard_statuses(view, intent.alias)):
+        return GUARD, _describe_broken_guard(view, intent.alias)
+    if intent.override and intent.declared:
+        return OVERRIDE, f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
+    if intent.hold and intent.hold.is_in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
-    standing = next((each for each in view.standings if each.alias == intent.alias), None)
-    return IN_STEP if intent.stated else OPEN, standing.reason if standing else ""
+    standing = next((each for each in view.rotation_statuses if each.alias == intent.alias), None)
+    return IN_STEP if intent.has_declared_target else OPEN, standing.reason if standing else ""
 
 
-def _guards(view: ModelView, alias: str) -> tuple[GuardStanding, ...]:
+def _find_guard_statuses(view: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:
     return tuple(each for each in view.guards if each.alias == alias)
 
 
-def _back_to(view: ModelView, alias: str) -> int | None:
-    return next((each.proposal.edit.version for each in _guards(view, alias) if each.proposal), None)
+def _find_return_version(view: ModelSnapshot, alias: str) -> int | None:
+    return next((each.proposal.edit.version for each in _find_guard_statuses(view, alias) if each.proposal), None)
 
 
-def _end(view: ModelView, alias: str) -> str:
+def _describe_broken_guard(view: ModelSnapshot, alias: str) -> str:
     """What follows from a broken guard, in words."""
-    target = _back_to(view, alias)
-    reasons = [each.reason for each in _guards(view, alias) if each.reason]
+    target = _find_return_version(view, alias)
+    reasons = [each.reason for each in _find_guard_statuses(view, alias) if each.reason]
     return f"back to v{target}" if target else f"nothing is proposed: {'; '.join(reasons)}"
 
 
-def _held(view: ModelView, alias: str) -> int | None:
+def _find_held_version(view: ModelSnapshot, alias: str) -> int | None:
     return view.observed.aliases.get(alias) if view.observed else None
 
 
-def stated_in_words(said: AliasIntent) -> str:
+def render_declared_version(declared: AliasIntent) -> str:
     """What git says of an alias."""
-    return "absent" if said.absent else f"v{said.version}" if said.version else "nothing"
+    return "absent" if declared.absent else f"v{declared.version}" if declared.version else "nothing"
 
 
-def _version(number: int | None) -> str:
+def _version_label(number: int | None) -> str:
     return "absent" if number is None else f"v{number}"

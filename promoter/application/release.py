@@ -3,90 +3,94 @@
 from __future__ import annotations
 
 from promoter.application.ports import Clock, Ledger
-from promoter.application.proposals.into_git import ATTEMPTS, IntoGit, Opener
-from promoter.application.revisions import Revisions
-from promoter.application.rollback import Rooms, intent_of, standing_override
+from promoter.application.proposals.into_git import MAX_ATTEMPTS, ProposalCommitter, Opener
+from promoter.application.revisions import RevisionTracker
+from promoter.application.rollback import RollbackDeps, find_declared_intent, find_active_override
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent
-from promoter.domain.faults import Overtaken, Protected, Refused, Unavailable
+from promoter.domain.faults import Conflict, BranchProtected, PermanentError, TransientError
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
-from promoter.domain.rollback import Done, let_go
+from promoter.domain.rollback import RollbackResult, propose_release
 
 WHAT = "release"
 
 
-class Release:
+class HoldRelease:
     """One person's release of one alias."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, deps: RollbackDeps) -> None:
         """Takes what it works with."""
-        self._ledger: Ledger = rooms.ledger
-        self._clock: Clock = rooms.clock
-        self._revisions: Revisions = rooms.revisions
-        self._into_git: IntoGit = rooms.into_git
-        self._open: Opener = rooms.open
+        self._ledger: Ledger = deps.ledger
+        self._clock: Clock = deps.clock
+        self._revisions: RevisionTracker = deps.revisions
+        self._committer: ProposalCommitter = deps.committer
+        self._open_branch: Opener = deps.open_proposal
 
-    def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> Done:
+    def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> RollbackResult:
         """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""
         by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
         if not by:
-            raise Refused(WHAT, "it needs the name of who asks for it", "--as NAME")
-        for _ in range(ATTEMPTS):
-            declaration = self._declaration()
-            said = intent_of(declaration, model, alias)
-            self._check(declaration, said)
-            proposal = let_go(said, reason, by)
-            result = Done(model, alias, said.version, said.version, released=True)
-            hold = f"v{said.version or '?'} was held" if said.version else "It was held"
-            result.told.append(f"{model}@{alias}: {hold} by {said.hold.by}: {said.hold.reason}." if said.hold else "")
+            raise PermanentError(WHAT, "it needs the name of who asks for it", "--as NAME")
+        for _ in range(MAX_ATTEMPTS):
+            declaration = self._refresh_declaration()
+            declared = find_declared_intent(declaration, model, alias)
+            self._require_releasable(declaration, declared)
+            proposal = propose_release(declared, reason, by)
+            result = RollbackResult(model, alias, declared.version, declared.version, released=True)
+            hold = f"v{declared.version or '?'} was held" if declared.version else "It was held"
+            result.messages.append(
+                f"{model}@{alias}: {hold} by {declared.hold.by}: {declared.hold.reason}." if declared.hold else ""
+            )
             try:
-                after = self._into_git.commit(proposal, declaration)
-            except Overtaken:
+                after = self._committer.commit_proposal(proposal, declaration)
+            except Conflict:
                 continue
-            except Protected:
-                return self._propose(proposal, said, result)
+            except BranchProtected:
+                return self._open_proposal(proposal, declared, result)
             result.path, result.revision = "commit", after.revision
-            result.told.append(f"Committed as {(after.revision or '')[:10]}.")
-            result.told += _next(said)
+            result.messages.append(f"Committed as {(after.revision or '')[:10]}.")
+            result.messages += _describe_next_steps(declared)
             return result
-        raise Unavailable("git", "others kept pushing to the branch", "run it again")
+        raise TransientError("git", "others kept pushing to the branch", "run it again")
 
-    def _declaration(self) -> Declaration:
-        self._revisions.refresh()
-        if self._revisions.refused:
-            raise Refused(REGISTRY_FILE, f"the branch's head cannot be used: {self._revisions.refused}", "mend it first")
-        if self._revisions.in_force is None:
-            raise Refused("git", "no revision is in force")
-        return self._revisions.in_force
+    def _refresh_declaration(self) -> Declaration:
+        self._revisions.refresh_head()
+        if self._revisions.refusal_reason:
+            raise PermanentError(
+                REGISTRY_FILE, f"the branch's head cannot be used: {self._revisions.refusal_reason}", "mend it first"
+            )
+        if self._revisions.declaration_in_force is None:
+            raise PermanentError("git", "no revision is in force")
+        return self._revisions.declaration_in_force
 
-    def _check(self, declaration: Declaration, said: AliasIntent) -> None:
-        name = f"{said.model}@{said.alias}"
-        if standing := standing_override(self._ledger, self._clock, said):
-            fix = f"merge or close the pull request from {let_go(said, None, '').branch} first"
-            raise Refused(WHAT, f"an override stands in for git: {standing.told}", fix)
-        if said.hold is None:
-            raise Refused(WHAT, f"nothing to release: git holds nothing of {name}")
-        waiting = self._into_git.waiting(declaration, said.model, said.alias)
-        if waiting and waiting.hold and waiting.hold != said.hold:
-            fix = f"merge or close the pull request from {let_go(said, None, '').branch} first"
-            raise Refused(WHAT, f"another hold of {name} waits for a decision: {waiting.hold.reason}", fix)
+    def _require_releasable(self, declaration: Declaration, declared: AliasIntent) -> None:
+        name = f"{declared.model}@{declared.alias}"
+        if standing := find_active_override(self._ledger, self._clock, declared):
+            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            raise PermanentError(WHAT, f"an override stands in for git: {standing.description}", fix)
+        if declared.hold is None:
+            raise PermanentError(WHAT, f"nothing to release: git holds nothing of {name}")
+        waiting = self._committer.find_waiting_intent(declaration, declared.model, declared.alias)
+        if waiting and waiting.hold and waiting.hold != declared.hold:
+            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            raise PermanentError(WHAT, f"another hold of {name} waits for a decision: {waiting.hold.reason}", fix)
 
-    def _propose(self, proposal: Proposal, said: AliasIntent, result: Done) -> Done:
-        opened = self._open(proposal)
+    def _open_proposal(self, proposal: Proposal, declared: AliasIntent, result: RollbackResult) -> RollbackResult:
+        opened = self._open_branch(proposal)
         result.path, result.revision, result.pull_request = "pull-request", opened.revision, opened.url
         if opened.revision is None:
-            result.told.append("Git says so by now: there is nothing to propose.")
+            result.messages.append("Git says so by now: there is nothing to propose.")
         elif opened.url:
-            result.told.append(f"The branch takes no pushes. Merge {opened.url}.")
-        if opened.told:
-            result.told.append(f"The watched branch takes no pushes. {proposal.branch} is pushed: {opened.told}.")
-        result.told += _next(said)
+            result.messages.append(f"The branch takes no pushes. Merge {opened.url}.")
+        if opened.next_step:
+            result.messages.append(f"The watched branch takes no pushes. {proposal.branch_name} is pushed: {opened.next_step}.")
+        result.messages += _describe_next_steps(declared)
         result.done = opened.done
         return result
 
 
-def _next(said: AliasIntent) -> list[str]:
+def _describe_next_steps(declared: AliasIntent) -> list[str]:
     moves = "It does not rotate (`rotation: off`): a commit moves it."
-    told = [moves if said.rotation == "off" else "From then on, rotation may move it again."]
-    bad = ", ".join(f"v{each}" for each in sorted(said.quarantine))
-    return told + ([f"{bad} stays in quarantine, until a person takes it out of registry.yaml."] if bad else [])
+    notes = [moves if declared.rotation == "off" else "From then on, rotation may move it again."]
+    bad = ", ".join(f"v{each}" for each in sorted(declared.quarantine))
+    return notes + ([f"{bad} stays in quarantine, until a person takes it out of registry.yaml."] if bad else [])

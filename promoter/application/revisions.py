@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 
-from promoter.application.ports import Clock, Documents, Ledger, Locks, Repository
-from promoter.application.survey import Surveyor
+from promoter.application.ports import Clock, DeclarationDocuments, Ledger, Locks, Repository
+from promoter.application.survey import Planner
 from promoter.domain.audit import RevisionState
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Faults, OutsideError
-from promoter.domain.plan import MASS_FLOOR
+from promoter.domain.faults import Faults, ExternalError
+from promoter.domain.plan import MASS_CHANGE_FLOOR
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class RefreshResult:
     """What a look at git brought. `models` None: anything may have changed; empty: nothing has."""
 
     declaration: Declaration | None
@@ -24,20 +24,20 @@ class Refreshed:
     refused: str | None = None
 
 
-_NOTHING: frozenset[str] = frozenset()
-_SHOWN = 5
+_NO_MODELS: frozenset[str] = frozenset()
+_MAX_SHOWN_COMMITS = 5
 _LOCK = "/revisions"  # no model can have this name
 
 
-class Revisions:
+class RevisionTracker:
     """Follows the branch. A revision that cannot be used is refused and told; the last good one stays in force."""
 
     def __init__(
         self,
         repository: Repository,
-        documents: Documents,
+        documents: DeclarationDocuments,
         ledger: Ledger,
-        survey: Surveyor,
+        survey: Planner,
         clock: Clock,
         locks: Locks,
     ) -> None:
@@ -45,7 +45,7 @@ class Revisions:
         self._repository = repository
         self._documents = documents
         self._ledger = ledger
-        self._survey = survey
+        self._planner = survey
         self._clock = clock
         self._locks = locks
         self._lock = RLock()
@@ -57,182 +57,186 @@ class Revisions:
         """Called with the models that a new revision concerns (None: possibly all) once it is in force."""
 
     @property
-    def in_force(self) -> Declaration | None:
+    def declaration_in_force(self) -> Declaration | None:
         """The declaration that reconcile works towards; None before the first good revision."""
         return self._in_force
 
     @property
-    def refused(self) -> str | None:
+    def refusal_reason(self) -> str | None:
         """Why the head of the branch is not in force; None: it is."""
         return self._refused
 
     @property
-    def current(self) -> bool:
+    def is_head_in_force(self) -> bool:
         """Whether the head of the branch, as last fetched, is in force."""
         return self._refused is None and self._in_force is not None
 
-    def refresh(self) -> Refreshed:
-        """Fetch, and put the head in force if it can be. Raises `Unavailable` or `Refused` where git cannot be read."""
-        with self._alone():
-            return self._refresh()
+    def refresh_head(self) -> RefreshResult:
+        """Fetch, and put the head in force if it can be. Raises `TransientError` or `PermanentError` where git cannot be read."""
+        with self._hold_fetch_lock():
+            return self._refresh_under_lock()
 
-    def catch_up(self) -> None:
+    def follow_replicas(self) -> None:
         """Fetch where the ledger shows that another replica has put a revision in force that this one does not know.
 
         Whoever holds a model's lock calls it before he looks: what the other did to the model is never undone.
         """
-        last = self._ledger.last_revision(RevisionState.APPLIED)
-        if last in (self._revision, self._elsewhere):
+        last = self._ledger.find_last_revision(RevisionState.APPLIED)
+        if last in (self._revision_in_force, self._elsewhere):
             return
-        with self._alone():
-            if last not in (self._revision, self._elsewhere):
-                self._refresh()
+        with self._hold_fetch_lock():
+            if last not in (self._revision_in_force, self._elsewhere):
+                self._refresh_under_lock()
                 self._elsewhere = last
 
     @property
-    def _revision(self) -> str | None:
+    def _revision_in_force(self) -> str | None:
         return self._in_force.revision if self._in_force else None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _hold_fetch_lock(self) -> Iterator[None]:
         """From the fetch to the mark in the ledger no other replica fetches: the last mark is the newest that anybody has."""
         with self._locks.hold(_LOCK), self._lock:
             yield
 
-    def _refresh(self) -> Refreshed:
+    def _refresh_under_lock(self) -> RefreshResult:
         try:
-            head = self._repository.fetch()
-        except OutsideError:
-            self._fall_back()
+            head = self._repository.fetch_branch()
+        except ExternalError:
+            self._restore_last_good()
             raise
         if head == self._head and self._in_force is not None:
-            return Refreshed(self._in_force, _NOTHING, self._refused)
-        return self._attempt(head)
+            return RefreshResult(self._in_force, _NO_MODELS, self._refused)
+        return self._attempt_revision(head)
 
-    def _fall_back(self) -> None:
+    def _restore_last_good(self) -> None:
         """A start without git: what was last in force, as the mirror has it, so that drift is put back meanwhile."""
-        if self._in_force is None and (good := self._last_good(None)):
+        if self._in_force is None and (good := self._load_last_good(None)):
             self._in_force = good
             self.announce(None)
 
-    def _attempt(self, head: str) -> Refreshed:
-        self._ledger.mark_revision(head, RevisionState.ATTEMPTED, self._clock.now())
+    def _attempt_revision(self, head: str) -> RefreshResult:
+        self._ledger.record_revision_state(head, RevisionState.ATTEMPTED, self._clock.now())
         try:
-            declaration = self._documents.parse(self._repository.read(head), head)
+            declaration = self._documents.parse_declaration(self._repository.read_sources(head), head)
         except Faults as faults:
-            return self._refuse(head, str(faults))
-        last = self._in_force or self._last_good(head)
-        unsigned = self._unsigned(last, declaration)
+            return self._refuse_revision(head, str(faults))
+        last = self._in_force or self._load_last_good(head)
+        unsigned = self._check_signatures(last, declaration)
         if unsigned:
-            return self._refuse(head, unsigned)
-        models = None if last is None else affected(last, declaration)
-        too_much = self._over_limit(last, declaration, models)
+            return self._refuse_revision(head, unsigned)
+        models = None if last is None else find_affected_models(last, declaration)
+        too_much = self._check_change_limit(last, declaration, models)
         if too_much:
-            return self._refuse(head, too_much)
+            return self._refuse_revision(head, too_much)
         self._put_in_force(declaration)
         self.announce(models)
-        return Refreshed(declaration, models)
+        return RefreshResult(declaration, models)
 
-    def adopt(self, declaration: Declaration, base: Declaration) -> None:
+    def adopt_own_commit(self, declaration: Declaration, base: Declaration) -> None:
         """Put a commit of Promoter's own in force without another fetch, unless something newer already is."""
-        with self._alone():
+        with self._hold_fetch_lock():
             if self._in_force is not base:
                 return
-            if self._ledger.last_revision(RevisionState.APPLIED) == base.revision and not signed_only(base, declaration):
+            if self._ledger.find_last_revision(RevisionState.APPLIED) == base.revision and not requires_signed_commits(
+                base, declaration
+            ):
                 self._put_in_force(declaration)
             else:
-                self._refresh()
+                self._refresh_under_lock()
 
-    def unsigned(self, declaration: Declaration) -> str | None:
+    def find_signing_refusal(self, declaration: Declaration) -> str | None:
         """Why `promoter apply` may not carry that revision out, where commits have to be signed; None: it may."""
-        return self._unsigned(self._in_force or self._last_good(declaration.revision), declaration)
+        return self._check_signatures(self._in_force or self._load_last_good(declaration.revision), declaration)
 
-    def _unsigned(self, last: Declaration | None, declaration: Declaration) -> str | None:
+    def _check_signatures(self, last: Declaration | None, declaration: Declaration) -> str | None:
         """Why the head may not be in force, where commits have to be signed; None: it may, or it was before the restart.
 
         The revision in force decides as well: whoever switches it off has to sign that.
         """
-        if declaration.revision is None or self._ledger.last_revision(RevisionState.APPLIED) == declaration.revision:
+        if declaration.revision is None or self._ledger.find_last_revision(RevisionState.APPLIED) == declaration.revision:
             return None
-        return refusal_of(self._repository, last, declaration)
+        return find_unsigned_refusal(self._repository, last, declaration)
 
     def _put_in_force(self, declaration: Declaration) -> None:
         if declaration.revision:
-            self._ledger.mark_revision(declaration.revision, RevisionState.APPLIED, self._clock.now())
+            self._ledger.record_revision_state(declaration.revision, RevisionState.APPLIED, self._clock.now())
         self._in_force, self._head, self._refused = declaration, declaration.revision, None
 
-    def _refuse(self, head: str, why: str) -> Refreshed:
+    def _refuse_revision(self, head: str, why: str) -> RefreshResult:
         """Keep the last good revision; after a restart, find it in the ledger and read it again."""
-        self._ledger.mark_revision(head, RevisionState.REFUSED, self._clock.now(), why)
+        self._ledger.record_revision_state(head, RevisionState.REFUSED, self._clock.now(), why)
         self._head, self._refused = head, why
         if self._in_force is None:
-            self._in_force = self._last_good(head)
+            self._in_force = self._load_last_good(head)
             if self._in_force is not None:
                 self.announce(None)
-            return Refreshed(self._in_force, None, why)
-        return Refreshed(self._in_force, _NOTHING, why)
+            return RefreshResult(self._in_force, None, why)
+        return RefreshResult(self._in_force, _NO_MODELS, why)
 
-    def _last_good(self, head: str | None) -> Declaration | None:
-        revision = self._ledger.last_revision(RevisionState.APPLIED)
+    def _load_last_good(self, head: str | None) -> Declaration | None:
+        revision = self._ledger.find_last_revision(RevisionState.APPLIED)
         if revision is None or revision == head:
             return None
         try:
-            return self._documents.parse(self._repository.read(revision), revision)
-        except (Faults, OutsideError):
+            return self._documents.parse_declaration(self._repository.read_sources(revision), revision)
+        except (Faults, ExternalError):
             # Rewritten history may have dropped it, or an older Promoter understood it otherwise: nothing is in force then.
             return None
 
-    def _over_limit(self, last: Declaration | None, declaration: Declaration, models: frozenset[str] | None) -> str | None:
+    def _check_change_limit(
+        self, last: Declaration | None, declaration: Declaration, models: frozenset[str] | None
+    ) -> str | None:
         """The mass-change limit. Few changed statements cannot exceed it, so that a small commit needs no survey."""
-        if self._ledger.last_revision(RevisionState.APPLIED) == declaration.revision:
+        if self._ledger.find_last_revision(RevisionState.APPLIED) == declaration.revision:
             return None  # it was in force before the restart, within the limit
-        prunes = models is None or any(_prunes(declaration, name) for name in models)
+        prunes = models is None or any(_prunes_aliases(declaration, name) for name in models)
         limit = declaration.desired.document.safety.max_changes
-        few = MASS_FLOOR if isinstance(limit, str) else min(limit, MASS_FLOOR)
-        if last is not None and not prunes and declaration.changed_statements(last) <= few:
+        few = MASS_CHANGE_FLOOR if isinstance(limit, str) else min(limit, MASS_CHANGE_FLOOR)
+        if last is not None and not prunes and declaration.count_changed_statements(last) <= few:
             return None
-        return self._survey(declaration, models).plan.refused
+        return self._planner(declaration, models).plan.refused
 
 
-def signed_only(*declarations: Declaration | None) -> bool:
+def requires_signed_commits(*declarations: Declaration | None) -> bool:
     """Whether one of these revisions asks for signed commits."""
     return any(each.desired.document.safety.require_signed_commits for each in declarations if each)
 
 
-def refusal_of(repository: Repository, last: Declaration | None, declaration: Declaration) -> str | None:
+def find_unsigned_refusal(repository: Repository, last: Declaration | None, declaration: Declaration) -> str | None:
     """Why a revision may not follow the last good one, where commits have to be signed; None: it may."""
-    if declaration.revision is None or not signed_only(last, declaration):
+    if declaration.revision is None or not requires_signed_commits(last, declaration):
         return None
     # Where it is switched on, nothing before had to be signed, and the head that does so vouches for its own keys.
-    since = last.revision if last and signed_only(last) else None
-    found = repository.unsigned(since, declaration.revision)
+    since = last.revision if last and requires_signed_commits(last) else None
+    found = repository.find_unsigned_commits(since, declaration.revision)
     if not found:
         return None
-    told = [f"{each.revision[:10]} by {each.author}: {each.why}" for each in found[:_SHOWN]]
-    told += [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    commits = [f"{each.revision[:10]} by {each.author}: {each.why}" for each in found[:_MAX_SHOWN_COMMITS]]
+    commits += [f"and {len(found) - _MAX_SHOWN_COMMITS} more"] if len(found) > _MAX_SHOWN_COMMITS else []
     return (
-        f"`require_signed_commits` is set, and {len(found)} commits are not signed by a key in signers/: {'; '.join(told)}; "
+        f"`require_signed_commits` is set, and {len(found)} commits are not signed by a key in signers/: {'; '.join(commits)}; "
         "sign them, or take them back and commit the same with a signature"
     )
 
 
-def _prunes(declaration: Declaration, name: str) -> bool:
-    intent = declaration.desired.intent(name)
+def _prunes_aliases(declaration: Declaration, name: str) -> bool:
+    intent = declaration.desired.find_model_intent(name)
     return intent is not None and intent.prune
 
 
-def affected(old: Declaration, new: Declaration) -> frozenset[str] | None:
+def find_affected_models(old: Declaration, new: Declaration) -> frozenset[str] | None:
     """The models that a step from one revision to the other concerns; None: possibly all (shared settings, policies)."""
-    return restated(old, new) if _digests(old) == _digests(new) else None
+    return find_restated_models(old, new) if _find_policy_digests(old) == _find_policy_digests(new) else None
 
 
-def restated(old: Declaration, new: Declaration) -> frozenset[str] | None:
+def find_restated_models(old: Declaration, new: Declaration) -> frozenset[str] | None:
     """The models that git says something else of, policies aside; None: possibly all, as settings that they share differ."""
     was, now = old.desired.document, new.desired.document
     if (was.defaults, was.families, was.safety) != (now.defaults, now.families, now.safety):
         return None
-    return new.changed_models(old)
+    return new.find_changed_models(old)
 
 
-def _digests(declaration: Declaration) -> Mapping[str, str]:
+def _find_policy_digests(declaration: Declaration) -> Mapping[str, str]:
     return {name: policy.digest for name, policy in declaration.policies.items()}

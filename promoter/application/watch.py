@@ -11,11 +11,11 @@ from typing import Protocol
 
 import structlog
 
-from promoter.application.look import Looker
+from promoter.application.look import ModelReconciler
 from promoter.application.ports import Clock, Forge, PullRequest
-from promoter.application.revisions import Revisions
-from promoter.application.survey import ModelView, View
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.application.revisions import RevisionTracker
+from promoter.application.survey import ModelSnapshot, RegistrySnapshot
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -26,38 +26,38 @@ PULLS, PULL, PROPOSALS = "pulls", "pull:", "proposals:"
 """All open pull requests; the plan of one, by number; Promoter's own proposals for a model."""
 
 
-class Health:
+class ControllerHealth:
     """What did not answer when last asked. Kept by key, so that one model's success hides no other's failure."""
 
     def __init__(self) -> None:
         """All is well as long as nobody says otherwise."""
         self.checked: datetime | None = None
         """When the registry was last looked at."""
-        self.elsewhere: Mapping[str, str] = {}
+        self.source_problems: Mapping[str, str] = {}
         """Other registries that versions come from, and that cannot be read: nothing here waits for them."""
-        self._failed: dict[str, OutsideError] = {}
+        self._failed: dict[str, ExternalError] = {}
         self._lock = Lock()
 
     @property
-    def trouble(self) -> Mapping[str, str]:
+    def current_problems(self) -> Mapping[str, str]:
         """Part of the world to what it said last. Empty: all well."""
         with self._lock:
             return {error.what: error.message for error in self._failed.values()}
 
-    def good(self, key: str, at: datetime) -> None:
+    def record_success(self, key: str, at: datetime) -> None:
         """A look at the key went through."""
         with self._lock:
             if key == REGISTRY or key.startswith(MODEL):
                 self.checked = at
             self._failed.pop(key, None)
 
-    def bad(self, key: str, error: OutsideError) -> None:
+    def record_failure(self, key: str, error: ExternalError) -> None:
         """A look at the key did not."""
         with self._lock:
             self._failed.pop(key, None)
             self._failed[key] = error
 
-    def only(self, kind: str, names: Collection[str]) -> None:
+    def retain(self, kind: str, names: Collection[str]) -> None:
         """Only these of a kind of keys still have to be looked at: what was wrong with others is over."""
         with self._lock:
             over = [key for key in self._failed if key.startswith(kind) and key.removeprefix(kind) not in names]
@@ -65,148 +65,157 @@ class Health:
                 del self._failed[key]
 
 
-class Proposals(Protocol):
+class ProposalWork(Protocol):
     """Keeps Promoter's own pull requests."""
 
-    def models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
+    def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
         """The models that have something open, or something that waits to be opened; and `also`. Looks go by `opened`."""
         ...
 
-    def one(self, model: str) -> bool:
+    def reconcile_model(self, model: str) -> bool:
         """Look at the proposals for a model; whether the model itself has to be looked at after that."""
         ...
 
 
-class Plans(Protocol):
+class PullPlanWork(Protocol):
     """Keeps the plans on everybody's pull requests."""
 
-    def relevant(self, opened: Sequence[PullRequest]) -> Sequence[int]:
+    def find_relevant_numbers(self, opened: Sequence[PullRequest]) -> Sequence[int]:
         """The numbers of those that are to have a plan. Looks go by `opened`."""
         ...
 
-    def one(self, number: int) -> None:
+    def update_plan(self, number: int) -> None:
         """Plan one, and say so on it."""
         ...
 
 
 @dataclass(frozen=True)
-class Pulls:
+class PullRequestWork:
     """What looks at pull requests."""
 
     forge: Forge
-    proposals: Proposals
-    plans: Plans
+    proposals: ProposalWork
+    plans: PullPlanWork
 
 
-class Watch:
+class Controller:
     """Runs one key, keeps the latest view of each model for those who read, and says when to look again."""
 
     def __init__(
-        self, looker: Looker, revisions: Revisions, clock: Clock, backoff: Callable[[int], float], pulls: Pulls | None = None
+        self,
+        looker: ModelReconciler,
+        revisions: RevisionTracker,
+        clock: Clock,
+        backoff: Callable[[int], float],
+        pulls: PullRequestWork | None = None,
     ) -> None:
         """`backoff` gives the seconds before another try, from the number of failures in a row. No `pulls`: no forge."""
-        self.health = Health()
-        self.put: Callable[[str, str], None] = lambda _key, _trigger: None
+        self.health = ControllerHealth()
+        self.enqueue: Callable[[str, str], None] = lambda _key, _trigger: None
         """Where further looks are asked for."""
-        self.pulls = pulls
-        self._looker = looker
+        self.pull_request_work = pulls
+        self._model_reconciler = looker
         self._revisions = revisions
         self._clock = clock
         self._backoff = backoff
         self._lock = Lock()
         self._cause = local()
-        self._views: dict[str, tuple[datetime, ModelView]] = {}
+        self._snapshots: dict[str, tuple[datetime, ModelSnapshot]] = {}
         self._failures: dict[str, int] = {}
-        revisions.announce = self._announce
+        revisions.announce = self._enqueue_affected_models
 
     @property
-    def views(self) -> Mapping[str, ModelView]:
+    def snapshots(self) -> Mapping[str, ModelSnapshot]:
         """The latest view of each model."""
-        return {name: view for name, (_, view) in self._views.items()}
+        return {name: view for name, (_, view) in self._snapshots.items()}
 
     @property
-    def revisions(self) -> Revisions:
+    def revisions(self) -> RevisionTracker:
         """Which revision is in force."""
         return self._revisions
 
-    def run(self, key: str, trigger: str) -> float | None:
+    def run_work_item(self, key: str, trigger: str) -> float | None:
         """Look once. None, or after how many seconds to look again; faults of the world are told, never raised."""
         try:
-            self._look(key, trigger)
-        except Unavailable as error:
+            self._dispatch_work_item(key, trigger)
+        except TransientError as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = self._backoff(failures)
-            self.health.bad(key, error)
+            self.health.record_failure(key, error)
             log.warning("not now, looking again", key=key, error=str(error), seconds=round(delay, 1))
             return delay
-        except Refused as error:
-            self.health.bad(key, error)
+        except PermanentError as error:
+            self.health.record_failure(key, error)
             log.error("a person has to act", key=key, error=str(error))
             return None
         self._failures.pop(key, None)
-        self.health.good(key, self._clock.now())
+        self.health.record_success(key, self._clock.now())
         return None
 
-    def _look(self, key: str, trigger: str) -> None:
+    def _dispatch_work_item(self, key: str, trigger: str) -> None:
         if key == GIT:
-            with self._because_of(trigger):
-                refreshed = self._revisions.refresh()
+            with self._caused_by(trigger):
+                refreshed = self._revisions.refresh_head()
             if refreshed.refused:
                 log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
         elif key == REGISTRY:
-            self._survey(trigger)
+            self._plan_all_models(trigger)
         elif key.startswith(MODEL):
-            view = self._looker.one(key.removeprefix(MODEL), trigger)
-            self._keep(view)
-            self._propose(view, trigger)
-        elif self.pulls:
-            self._pull(self.pulls, key, trigger)
+            view = self._model_reconciler.reconcile(key.removeprefix(MODEL), trigger)
+            self._store_snapshots(view)
+            self._enqueue_proposals(view, trigger)
+        elif self.pull_request_work:
+            self._run_pull_request_item(self.pull_request_work, key, trigger)
 
-    def _survey(self, trigger: str) -> None:
-        view = self._looker.all(trigger)
+    def _plan_all_models(self, trigger: str) -> None:
+        view = self._model_reconciler.plan_all(trigger)
         if view is None:
             return
-        before = self.views
-        self._keep(view, whole=True)
-        self.health.elsewhere = {each.trouble.what: each.trouble.message for each in view.holdings.values() if each.trouble}
-        due = view.restless | self._looker.unfinished()
-        self.health.only(MODEL, due)
+        before = self.snapshots
+        self._store_snapshots(view, whole=True)
+        self.health.source_problems = {
+            each.trouble.what: each.trouble.message for each in view.source_aliases.values() if each.trouble
+        }
+        due = view.needs_reconcile | self._model_reconciler.find_unfinished_models()
+        self.health.retain(MODEL, due)
         for name in sorted(due):
-            self.put(MODEL + name, trigger)
-        self._propose(view, trigger, before)
+            self.enqueue(MODEL + name, trigger)
+        self._enqueue_proposals(view, trigger, before)
         if view.plan.refused:
-            raise Refused("plan", view.plan.refused)
+            raise PermanentError("plan", view.plan.refused)
 
-    def _propose(self, view: View | None, trigger: str, before: Mapping[str, ModelView] | None = None) -> None:
+    def _enqueue_proposals(
+        self, view: RegistrySnapshot | None, trigger: str, before: Mapping[str, ModelSnapshot] | None = None
+    ) -> None:
         """Ask for a look at the proposals of each model that has something for a pull request.
 
         Not where it had the same in the views `before`: the poll of pull requests looks at those, with one list for all.
         """
-        if view is None or not self.pulls:
+        if view is None or not self.pull_request_work:
             return
-        for name in sorted(view.proposing):
+        for name in sorted(view.models_to_propose):
             was = before.get(name) if before else None
-            if was is None or _through_pulls(was) != _through_pulls(view.models[name]):
-                self.put(PROPOSALS + name, trigger)
+            if was is None or _find_pull_request_content(was) != _find_pull_request_content(view.models[name]):
+                self.enqueue(PROPOSALS + name, trigger)
 
-    def _pull(self, pulls: Pulls, key: str, trigger: str) -> None:
+    def _run_pull_request_item(self, pulls: PullRequestWork, key: str, trigger: str) -> None:
         if key == PULLS:
-            opened = pulls.forge.open_pull_requests()
-            proposing = {name for name, view in self.views.items() if view.proposes}
-            models = pulls.proposals.models(opened, proposing)
-            numbers = {str(number) for number in pulls.plans.relevant(opened)}
-            self.health.only(PULL, numbers)
+            opened = pulls.forge.list_open_pull_requests()
+            proposing = {name for name, view in self.snapshots.items() if view.needs_pull_request}
+            models = pulls.proposals.find_models(opened, proposing)
+            numbers = {str(number) for number in pulls.plans.find_relevant_numbers(opened)}
+            self.health.retain(PULL, numbers)
             for name in sorted(models):
-                self.put(PROPOSALS + name, trigger)
+                self.enqueue(PROPOSALS + name, trigger)
             for number in sorted(numbers):
-                self.put(PULL + number, trigger)
+                self.enqueue(PULL + number, trigger)
         elif key.startswith(PULL):
-            pulls.plans.one(int(key.removeprefix(PULL)))
-        elif pulls.proposals.one(key.removeprefix(PROPOSALS)):
-            self.put(MODEL + key.removeprefix(PROPOSALS), trigger)
+            pulls.plans.update_plan(int(key.removeprefix(PULL)))
+        elif pulls.proposals.reconcile_model(key.removeprefix(PROPOSALS)):
+            self.enqueue(MODEL + key.removeprefix(PROPOSALS), trigger)
 
     @contextmanager
-    def _because_of(self, trigger: str) -> Iterator[None]:
+    def _caused_by(self, trigger: str) -> Iterator[None]:
         """A revision that is announced meanwhile, in this thread, came by that delivery; without one, git alone is told."""
         self._cause.trigger = trigger if trigger.startswith(WEBHOOK) else GIT
         try:
@@ -214,30 +223,30 @@ class Watch:
         finally:
             del self._cause.trigger
 
-    def _announce(self, models: frozenset[str] | None) -> None:
+    def _enqueue_affected_models(self, models: frozenset[str] | None) -> None:
         trigger = getattr(self._cause, "trigger", GIT)
-        if self.pulls:
-            self.put(PULLS, trigger)
+        if self.pull_request_work:
+            self.enqueue(PULLS, trigger)
         if models is None:
-            self.put(REGISTRY, trigger)
+            self.enqueue(REGISTRY, trigger)
             return
         for name in sorted(models):
-            self.put(MODEL + name, trigger)
+            self.enqueue(MODEL + name, trigger)
 
-    def _keep(self, view: View | None, *, whole: bool = False) -> None:
+    def _store_snapshots(self, view: RegistrySnapshot | None, *, whole: bool = False) -> None:
         """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""
         if view is None:
             return
         with self._lock:
-            kept = self._views
+            kept = self._snapshots
             news = {name: (view.at, each) for name, each in view.models.items()}
             older = {name for name in news if name in kept and kept[name][0] > view.at}
-            self._views = {} if whole else dict(kept)
-            self._views.update({name: kept[name] if name in older else new for name, new in news.items()})
+            self._snapshots = {} if whole else dict(kept)
+            self._snapshots.update({name: kept[name] if name in older else new for name, new in news.items()})
 
 
-def _through_pulls(view: ModelView) -> tuple[object, ...]:
+def _find_pull_request_content(view: ModelSnapshot) -> tuple[object, ...]:
     """What a model has for a pull request, without the evidence for it."""
     found = ((each.aim, each.edit.alias, each.edit.version) for each in view.proposals)
     drift = ((each.alias, each.from_version) for each in view.compared.reported)
-    return view.proposes, tuple(found), tuple(drift), tuple(each.id for each in view.overrides)
+    return view.needs_pull_request, tuple(found), tuple(drift), tuple(each.id for each in view.active_overrides)

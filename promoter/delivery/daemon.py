@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from promoter.adapters.queue import KeyedQueue, backoff
-from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
-from promoter.bootstrap import World
-from promoter.delivery.logs import configure
-from promoter.delivery.web.app import Parts, create_app
+from promoter.adapters.queue import KeyedWorkQueue, compute_backoff_delay
+from promoter.application.watch import GIT, PULLS, REGISTRY, Controller
+from promoter.bootstrap import Container
+from promoter.delivery.logs import configure_logging
+from promoter.delivery.web.app import AppDependencies, create_app
 from promoter.delivery.web.server import WebServer
-from promoter.domain.faults import Unavailable
-from promoter.domain.ledger.milestones import BEAT
+from promoter.domain.faults import TransientError
+from promoter.domain.ledger.milestones import HEARTBEAT_INTERVAL
 from promoter.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,48 +29,52 @@ JITTER_SHARE = 0.1
 """Replicas that start together drift apart, so that MLflow is not asked by all at once."""
 
 
-class Daemon:
+class PromoterDaemon:
     """Everything that runs in `promoter serve`."""
 
-    def __init__(self, world: World) -> None:
-        """Opens the ledger, takes the address; looks at nothing yet. Raises `Refused` or `Faults` where that fails."""
-        settings = world.settings
-        world.require("mlflow_tracking_uri", "repo")
+    def __init__(self, container: Container) -> None:
+        """Opens the ledger, takes the address; looks at nothing yet. Raises `PermanentError` or `Faults` where that fails."""
+        settings = container.settings
+        container.require_settings("mlflow_tracking_uri", "repo")
         self._interval = settings.poll_interval
-        self.watch: Watch = world.watch(backoff)
-        self.queue = KeyedQueue(self.watch.run, workers=WORKERS)
-        self.watch.put = self.queue.put
-        self.notifier = world.notifier
-        self._notices = KeyedQueue(self.notifier.run, workers=len(self.notifier.names))
-        self.notifier.put = self._notices.put
-        parts = Parts(
+        self.controller: Controller = container.build_controller(compute_backoff_delay)
+        self.queue = KeyedWorkQueue(self.controller.run_work_item, workers=WORKERS)
+        self.controller.enqueue = self.queue.enqueue
+        self.notifier = container.notifier
+        self._notification_queue = KeyedWorkQueue(self.notifier.run_channel, workers=len(self.notifier.channel_names))
+        self.notifier.enqueue = self._notification_queue.enqueue
+        parts = AppDependencies(
             settings=settings,
-            watch=self.watch,
-            ledger=world.ledger,
-            clock=world.clock,
-            put=self.queue.put,
-            depth=lambda: self.queue.depth,
-            undelivered=lambda: self.notifier.counts,
+            controller=self.controller,
+            ledger=container.ledger,
+            clock=container.clock,
+            enqueue=self.queue.enqueue,
+            depth=lambda: self.queue.queue_depth,
+            undelivered=lambda: self.notifier.event_counts,
         )
-        self.web = WebServer(create_app(parts), *settings.host_and_port)
+        self.web = WebServer(create_app(parts), *settings.listen_host_and_port)
         self._scheduler = BackgroundScheduler(timezone=UTC)
-        self._presence = world.presence
-        self._checkpoints = world.checkpoints
+        self._heartbeat = container.heartbeat
+        self._checkpoints = container.checkpoint_signer
 
     def start(self) -> None:
         """Answer, look at everything once, then poll."""
-        self._presence.start()
-        self._notify()
+        self._heartbeat.record_start()
+        self._start_notifications()
         self.web.start()
-        self.queue.start()
-        self.queue.put(GIT, "start")
-        self.queue.put(REGISTRY, "start")
-        if self.watch.pulls:
-            self.queue.put(PULLS, "start")
-        polled = [(GIT, 0.0), (REGISTRY, self._interval / 2), *([(PULLS, self._interval / 4)] if self.watch.pulls else [])]
+        self.queue.start_workers()
+        self.queue.enqueue(GIT, "start")
+        self.queue.enqueue(REGISTRY, "start")
+        if self.controller.pull_request_work:
+            self.queue.enqueue(PULLS, "start")
+        polled = [
+            (GIT, 0.0),
+            (REGISTRY, self._interval / 2),
+            *([(PULLS, self._interval / 4)] if self.controller.pull_request_work else []),
+        ]
         for key, offset in polled:
             self._scheduler.add_job(
-                self.queue.put,
+                self.queue.enqueue,
                 "interval",
                 args=(key, "poll"),
                 seconds=self._interval,
@@ -79,46 +83,52 @@ class Daemon:
                 coalesce=True,
                 max_instances=1,
             )
-        self._scheduler.add_job(self._presence.beat, "interval", seconds=BEAT.total_seconds(), coalesce=True, max_instances=1)
-        self._vouch()
+        self._scheduler.add_job(
+            self._heartbeat.record_heartbeat,
+            "interval",
+            seconds=HEARTBEAT_INTERVAL.total_seconds(),
+            coalesce=True,
+            max_instances=1,
+        )
+        self._schedule_checkpoints()
         self._scheduler.start()
 
-    def _vouch(self) -> None:
+    def _schedule_checkpoints(self) -> None:
         if self._checkpoints:
-            tick, now = self._checkpoints.tick, datetime.now(UTC)
+            tick, now = self._checkpoints.sign_when_due, datetime.now(UTC)
             self._scheduler.add_job(tick, "interval", seconds=CHECKPOINT_SECONDS, next_run_time=now, coalesce=True)
 
-    def _notify(self) -> None:
+    def _start_notifications(self) -> None:
         """Before anything is looked at, so that channels which start now are told of whatever the first look finds."""
         try:
-            self.notifier.begin()
-        except Unavailable as error:
+            self.notifier.start_channels()
+        except TransientError as error:
             log.warning("notifications begin later", error=str(error))
-        self._notices.start()
-        for name in self.notifier.names:
-            self._notices.put(name, "start")
+        self._notification_queue.start_workers()
+        for name in self.notifier.channel_names:
+            self._notification_queue.enqueue(name, "start")
 
     def stop(self) -> None:
         """No more polls, no more requests; what is being written or sent finishes."""
-        self.notifier.stop()
+        self.notifier.stop_sending()
         self._scheduler.shutdown(wait=False)
         self.web.stop()
-        if not self.queue.stop():
+        if not self.queue.stop_workers():
             log.warning("a look was still running, and is closed at the next start")
-        self._presence.stop()
-        if not self._notices.stop():
+        self._heartbeat.record_stop()
+        if not self._notification_queue.stop_workers():
             log.warning("a notification was still being sent, and is sent again at the next start")
 
 
-def run(settings: Settings) -> None:
+def run_daemon(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
-    configure(settings.log_format)
-    daemon = Daemon(World(settings))
+    configure_logging(settings.log_format)
+    daemon = PromoterDaemon(Container(settings))
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     daemon.start()
-    host, _ = settings.host_and_port
+    host, _ = settings.listen_host_and_port
     log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch)
     while not stopping.wait(WAKE_SECONDS):
         pass  # a signal that the system hands to another thread is noticed only when this one wakes

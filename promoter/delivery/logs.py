@@ -15,39 +15,39 @@ import structlog
 _CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^\s\"'<>]*@")
 """Up to the last @, since passwords hold slashes and @ of their own. A plain @ later in a URL is lost as well."""
 _SECRET_NAMES = ("secret", "token", "password", "authorization", "signature")
-_CONTROLS = {number: f"\\x{number:02x}" for number in (*range(9), *range(11, 32), *range(127, 160))}
+_CONTROL_CHARACTERS = {number: f"\\x{number:02x}" for number in (*range(9), *range(11, 32), *range(127, 160))}
 """What would move a terminal's cursor or colour its text, but for tab and newline."""
 
 
-def redact(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """The text without user and password in URLs."""
     return _CREDENTIALS.sub(r"\1***@", text)
 
 
-def _clean(key: str, value: Any) -> Any:
+def _redact_value(key: str, value: Any) -> Any:
     if any(name in key.lower() for name in _SECRET_NAMES):
         return "***"
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(name): _clean(str(name), each) for name, each in value.items()}
+        return {str(name): _redact_value(str(name), each) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean("", each) for each in value]
-    return redact(str(value))
+        return [_redact_value("", each) for each in value]
+    return redact_credentials(str(value))
 
 
-def _without_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _clean(key, value) for key, value in event.items()}
+def _redact_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _redact_value(key, value) for key, value in event.items()}
 
 
-def _printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _escape_control_characters(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What others sent stays on its line, and leaves the terminal as it is; newlines in values are quoted anyway."""
-    shown = {key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()}
+    shown = {key: value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value for key, value in event.items()}
     shown["event"] = str(shown.get("event", "")).replace("\n", "\\n")
     return shown
 
 
-class _Lines:
+class _LogStream:
     """A stream. A log that cannot be written, for a full disk or a closed pipe, must not stop the work that it tells of."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -62,7 +62,7 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
 
-class _Forward(logging.Handler):
+class _StructlogForwarder(logging.Handler):
     """What libraries log, in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -70,14 +70,14 @@ class _Forward(logging.Handler):
         logger.log(max(record.levelno, logging.DEBUG), record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
-def configure(style: str, level: str = "info") -> None:
+def configure_logging(style: str, level: str = "info") -> None:
     """`style`: `text` or `json`. Standard logging (of libraries) goes the same way, from warnings up."""
     number = logging.getLevelName(level.upper())
-    lines = _Lines(sys.stderr)
+    lines = _LogStream(sys.stderr)
     renderers: list[Any] = (
         [structlog.processors.JSONRenderer()]
         if style == "json"
-        else [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        else [_escape_control_characters, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     )
     structlog.configure(
         processors=[
@@ -85,11 +85,11 @@ def configure(style: str, level: str = "info") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _without_secrets,
+            _redact_secrets,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_StructlogForwarder()], force=True)

@@ -9,115 +9,120 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.text import Text
 
 from promoter.demo import training
-from promoter.demo.acts import MODEL, Acts
-from promoter.demo.system import System, interruptible, own_environment, uninterruptible
-from promoter.demo.telling import Teller
-from promoter.demo.verdict import checks
-from promoter.domain.faults import Faults, OutsideError
+from promoter.demo.acts import MODEL, DemoActs
+from promoter.demo.system import DemoSystem, allow_interrupts, clean_environment, ignore_interrupts
+from promoter.demo.telling import StoryNarrator
+from promoter.demo.verdict import run_final_checks
+from promoter.domain.faults import Faults, ExternalError
 
 STOPPED = 130
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
-def run(*, leave: bool) -> int:
+def run_demo(*, leave: bool) -> int:
     """Tell the story; the exit code. `leave`: stop everything at its end, instead of waiting for Ctrl-C."""
-    teller = Teller()
-    own_environment()
-    training.quietly()
+    narrator = StoryNarrator()
+    clean_environment()
+    training.silence_mlflow_output()
     code = 1
-    with interruptible():
-        system = System()
+    with allow_interrupts():
+        system = DemoSystem()
         try:
-            code = _tell(teller, system, leave=leave)
+            code = _play_and_check(narrator, system, leave=leave)
         except KeyboardInterrupt:
             code = STOPPED
-        except (OutsideError, Faults) as error:
-            teller.failure(str(error).removeprefix("demo: "))
+        except (ExternalError, Faults) as error:
+            narrator.print_failure(str(error).removeprefix("demo: "))
         except Exception as error:  # noqa: BLE001  # a demo's user is told in words; the traceback is kept for those who mend it
             (system.folder / "demo.log").write_text(traceback.format_exc())
-            teller.failure(f"{type(error).__name__}: {error}")
+            narrator.print_failure(f"{type(error).__name__}: {error}")
         finally:
-            with uninterruptible():
-                _leave(teller, system, code)
+            with ignore_interrupts():
+                _stop_and_clean_up(narrator, system, code)
     return code
 
 
-def _tell(teller: Teller, system: System, *, leave: bool) -> int:
+def _play_and_check(narrator: StoryNarrator, system: DemoSystem, *, leave: bool) -> int:
     started = time.monotonic()
-    teller.title(
+    narrator.print_title(
         "Promoter demo: git says which version each alias points at, policies say what a version must show first.",
         f"Times are UTC. Everything lies in {system.folder}",
     )
-    acts = Acts(teller, system, _begin(teller, system))
-    acts.play()
-    teller.act("What came of it")
+    acts = DemoActs(narrator, system, _start_system(narrator, system))
+    acts.play_story()
+    narrator.print_act_heading("What came of it")
     command = ("history", f"{MODEL}@champion")
-    teller.quote(
-        f"promoter {' '.join(command)}", system.promoter(*command, cwd=acts.clone.folder, extra=teller.quote_environment).output
+    narrator.print_command_output(
+        f"promoter {' '.join(command)}",
+        system.run_promoter(*command, cwd=acts.clone.folder, extra=narrator.command_environment).output,
     )
-    with teller.working("Checking that registry, git and the ledger agree"):
-        found = list(checks(acts.observer))
+    with narrator.track_progress("Checking that registry, git and the ledger agree"):
+        found = list(run_final_checks(acts.observer))
     words = {True: Text("good", style="green"), False: Text("BAD", style="bold red")}
-    teller.table(["CHECK", "RESULT", "SEEN"], [(each.name, words[each.good], each.seen) for each in found])
+    narrator.print_table(["CHECK", "RESULT", "SEEN"], [(each.name, words[each.good], each.seen) for each in found])
     bad = [each.name for each in found if not each.good]
     if bad:
-        teller.failure(f"These checks do not hold: {', '.join(bad)}.")
+        narrator.print_failure(f"These checks do not hold: {', '.join(bad)}.")
     else:
-        teller.fact("Registry, git and the ledger agree, and the champion predicts.")
-    teller.fact(f"The story took {time.monotonic() - started:.0f} s.")
+        narrator.print_fact("Registry, git and the ledger agree, and the champion predicts.")
+    narrator.print_fact(f"The story took {time.monotonic() - started:.0f} s.")
     if not leave:
-        _wait(teller, system)
+        _wait_for_interrupt(narrator, system)
     return 1 if bad else 0
 
 
-def _begin(teller: Teller, system: System) -> dict[str, training.Fitted]:
+def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, training.FittedModel]:
     """Start the servers while the models are being fitted; the models."""
-    teller.act("A whole system on this machine")
+    narrator.print_act_heading("A whole system on this machine")
     pool = ThreadPoolExecutor(1)
     try:
-        fitting = pool.submit(training.fit_all, (*training.GRID, training.ANOTHER))
-        with teller.working("Starting an MLflow server, a git remote and the daemon, and fitting models meanwhile") as work:
-            system.begin(lambda what: work.now(f"Fitting models, and {what}"))
-            work.now("Fitting models")
+        fitting = pool.submit(training.fit_all_recipes, (*training.GRID, training.ANOTHER))
+        with narrator.track_progress(
+            "Starting an MLflow server, a git remote and the daemon, and fitting models meanwhile"
+        ) as work:
+            system.start_servers(lambda what: work.show_progress(f"Fitting models, and {what}"))
+            work.show_progress("Fitting models")
             fitted = fitting.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    training.check_order(fitted)
-    teller.fact(f"MLflow server (SQLite) at {system.mlflow.uri}")
-    teller.fact(f"git remote (smart HTTP) at {system.git.url}")
-    teller.fact(f"promoter serve at {system.page}")
-    command = ("webhooks", "install", "--url", system.page)
-    teller.quote(f"promoter {' '.join(command)}", system.promoter(*command, cwd=system.folder).output)
+    training.check_score_order(fitted)
+    narrator.print_fact(f"MLflow server (SQLite) at {system.mlflow.uri}")
+    narrator.print_fact(f"git remote (smart HTTP) at {system.git.url}")
+    narrator.print_fact(f"promoter serve at {system.page_url}")
+    command = ("webhooks", "install", "--url", system.page_url)
+    narrator.print_command_output(f"promoter {' '.join(command)}", system.run_promoter(*command, cwd=system.folder).output)
     return fitted
 
 
-def _wait(teller: Teller, system: System) -> None:
+def _wait_for_interrupt(narrator: StoryNarrator, system: DemoSystem) -> None:
     """Until Ctrl-C, which is then no fault."""
-    teller.act("Yours now")
-    teller.table(
+    narrator.print_act_heading("Yours now")
+    narrator.print_table(
         ["", ""],
         [
-            ("Promoter's page", f"{system.page}/?live=1"),
+            ("Promoter's page", f"{system.page_url}/?live=1"),
             ("MLflow UI", f"{system.mlflow.uri}/#/models/{MODEL}"),
             ("git clone", system.git.url),
         ],
     )
-    teller.note("Move an alias in the MLflow UI, or push a change of registry.yaml, and watch. Ctrl-C stops everything.")
+    narrator.print_note(
+        "Move an alias in the MLflow UI, or push a change of registry.yaml, and watch. Ctrl-C stops everything."
+    )
     try:
-        while system.running:
-            time.sleep(_LOOK_SECONDS)
+        while system.is_running:
+            time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         return
-    raise system.ended("you looked around")
+    raise system.build_ended_error("you looked around")
 
 
-def _leave(teller: Teller, system: System, code: int) -> None:
+def _stop_and_clean_up(narrator: StoryNarrator, system: DemoSystem, code: int) -> None:
     """Stop everything; the folder goes, unless it is needed to find out what went wrong."""
-    with teller.working("Stopping the daemon, the git remote and the MLflow server"):
-        system.end()
+    with narrator.track_progress("Stopping the daemon, the git remote and the MLflow server"):
+        system.stop_servers()
     if code in (0, STOPPED):
-        system.remove()
-        teller.fact(f"Stopped, and removed {system.folder}.")
+        system.remove_folder()
+        narrator.print_fact(f"Stopped, and removed {system.folder}.")
         return
-    teller.fact(f"Stopped. {system.folder} is kept:")
-    teller.table(["LOG OF", "FILE"], [(name, str(path)) for name, path in system.logs.items() if path.exists()])
+    narrator.print_fact(f"Stopped. {system.folder} is kept:")
+    narrator.print_table(["LOG OF", "FILE"], [(name, str(path)) for name, path in system.log_files.items() if path.exists()])

@@ -22,20 +22,20 @@ _LEFT = 10
 _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "pending": ("…", "yellow"), "error": ("!", "magenta")}
 
 
-class Work:
+class WorkProgress:
     """Long work under way. `now` says how far it is; only a terminal shows it."""
 
     def __init__(self, status: Any) -> None:
         """`status`: rich's, or None where there is no terminal."""
         self._status = status
 
-    def now(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         """Say what is being done."""
         if self._status is not None:
             self._status.update(text)
 
 
-class Teller:
+class StoryNarrator:
     """Writes to standard output: colours and spinners on a terminal, plain lines into a pipe. Respects NO_COLOR and COLUMNS."""
 
     def __init__(self) -> None:
@@ -44,80 +44,80 @@ class Teller:
             sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ gets a ?, not a traceback
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         self.console = Console(width=width, highlight=False)
-        self._acts = 0
+        self._act_count = 0
 
     @property
-    def quote_environment(self) -> Mapping[str, str]:
+    def command_environment(self) -> Mapping[str, str]:
         """What a command is started with, so that its output fits in here."""
         colours = {"FORCE_COLOR": "1"} if self.console.is_terminal and self.console.color_system else {"NO_COLOR": "1"}
         return {"COLUMNS": str(max(40, self.console.width - _LEFT)), **colours}
 
-    def title(self, text: str, *below: str) -> None:
+    def print_title(self, text: str, *below: str) -> None:
         """What this is."""
         self.console.print(Text(text, style="bold"))
         for line in below:
             self.console.print(line, markup=False)
 
-    def act(self, heading: str) -> None:
+    def print_act_heading(self, heading: str) -> None:
         """A new act."""
-        self._acts += 1
+        self._act_count += 1
         self.console.print()
-        self.console.print(Rule(Text(f"{self._acts}. {heading}", style="bold"), align="left", style="dim"))
+        self.console.print(Rule(Text(f"{self._act_count}. {heading}", style="bold"), align="left", style="dim"))
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """A sentence between the lines."""
-        self._row("", Text(text, style="dim"))
+        self._print_row("", Text(text, style="dim"))
 
-    def fact(self, text: str) -> None:
+    def print_fact(self, text: str) -> None:
         """Something that is so from now on, with the time."""
-        self._row(_clock(), Text(text))
+        self._print_row(_format_current_time(), Text(text))
 
-    def deed(self, who: str, what: str) -> float:
+    def print_deed(self, who: str, what: str) -> float:
         """Somebody does something now: from when its effects are measured."""
-        self._row(_clock(), Text.assemble((who, "bold cyan"), f" {what}"))
+        self._print_row(_format_current_time(), Text.assemble((who, "bold cyan"), f" {what}"))
         return time.monotonic()
 
-    def effect(self, seconds: float, text: str, why: Iterable[Text] = ()) -> None:
+    def print_effect(self, seconds: float, text: str, why: Iterable[Text] = ()) -> None:
         """What came of a deed after so many seconds, and why, a line each."""
-        self._row(f"+{seconds:.1f} s", Text.assemble(("→ ", "bold green"), text))
+        self._print_row(f"+{seconds:.1f} s", Text.assemble(("→ ", "bold green"), text))
         for line in why:
-            self._row("", line, _LEFT + 2)
+            self._print_row("", line, _LEFT + 2)
 
-    def quote(self, command: str, output: str) -> None:
+    def print_command_output(self, command: str, output: str) -> None:
         """A command as somebody typed it, and what it said."""
-        self._row("", Text(f"$ {command}", style="bold"))
-        self.block(Text.from_ansi(output.rstrip("\n")))
+        self._print_row("", Text(f"$ {command}", style="bold"))
+        self.print_block(Text.from_ansi(output.rstrip("\n")))
 
-    def block(self, content: RenderableType) -> None:
+    def print_block(self, content: RenderableType) -> None:
         """Something set apart; text is shown as it is."""
         shown = Text(content) if isinstance(content, str) else content
         self.console.print(Padding(shown, (0, 0, 0, _LEFT), expand=False))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
         """A small table, set apart; cells fold instead of being cut."""
         made = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             made.add_column(column, overflow="fold")
         for row in rows:
             made.add_row(*row)
-        self.block(made)
+        self.print_block(made)
 
-    def failure(self, text: str) -> None:
+    def print_failure(self, text: str) -> None:
         """What went wrong."""
         self.console.print()
         self.console.print(Text.assemble(("The demo failed. ", "bold red"), text[:1].upper(), text[1:]))
 
     @contextmanager
-    def working(self, text: str) -> Iterator[Work]:
+    def track_progress(self, text: str) -> Iterator[WorkProgress]:
         """Long work: a spinner on a terminal, one line elsewhere."""
         if not self.console.is_terminal:
-            self._row(_clock(), Text(f"{text} ..."))
-            yield Work(None)
+            self._print_row(_format_current_time(), Text(f"{text} ..."))
+            yield WorkProgress(None)
             return
         with self.console.status(text) as status:
-            yield Work(status)
+            yield WorkProgress(status)
 
-    def _row(self, left: str, right: Text, indent: int = _LEFT) -> None:
+    def _print_row(self, left: str, right: Text, indent: int = _LEFT) -> None:
         row = Table.grid(padding=(0, 1, 0, 0))
         row.add_column(width=indent - 1, justify="right" if left.startswith("+") else "left", style="dim")
         row.add_column(overflow="fold")
@@ -125,7 +125,9 @@ class Teller:
         self.console.print(row)
 
 
-def told_rules(decision: Mapping[str, Any] | None, only: Sequence[str] = ("pass", "fail", "pending", "error")) -> list[Text]:
+def render_rule_lines(
+    decision: Mapping[str, Any] | None, only: Sequence[str] = ("pass", "fail", "pending", "error")
+) -> list[Text]:
     """A decision's rules in short, a line each: verdict, rule, value seen, expectation."""
     lines = []
     for rule in decision["rules"] if decision else ():
@@ -138,5 +140,5 @@ def told_rules(decision: Mapping[str, Any] | None, only: Sequence[str] = ("pass"
     return lines
 
 
-def _clock() -> str:
+def _format_current_time() -> str:
     return f"{datetime.now(UTC):%H:%M:%S}"

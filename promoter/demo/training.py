@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 
 SEED = 11
 FOLDS = 5
 TIMED_CALLS = 100
-DIGITS = 4
+SCORE_DIGITS = 4
 REFUSED_BELOW, SERVES_FROM, MARGIN = 0.90, 0.95, 0.005
 """What `policies/` ask of val_auc."""
-QUIET = {
+QUIET_ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -26,14 +26,14 @@ QUIET = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelRecipe:
     """What to fit: `boosting` or `logistic-regression`, and its hyperparameters."""
 
     learner: str
     parameters: Mapping[str, float]
 
     @property
-    def name(self) -> str:
+    def display_name(self) -> str:
         """For people."""
         if self.learner == "boosting":
             trees, depth = self.parameters["n_estimators"], self.parameters["max_depth"]
@@ -41,18 +41,23 @@ class Recipe:
         return f"{self.learner} with C={self.parameters['C']:g}"
 
 
-def boosting(trees: int, depth: int) -> Recipe:
+def build_boosting_recipe(trees: int, depth: int) -> ModelRecipe:
     """Gradient boosting with so many trees of that depth."""
-    return Recipe("boosting", {"n_estimators": trees, "max_depth": depth, "learning_rate": 0.1})
+    return ModelRecipe("boosting", {"n_estimators": trees, "max_depth": depth, "learning_rate": 0.1})
 
 
-GRID = tuple(boosting(trees, depth) for trees in (1, 5, 40) for depth in (1, 2))
-FIRST, WEAK, BETTER, NO_BETTER = boosting(5, 1), boosting(1, 1), boosting(40, 2), boosting(5, 2)
-ANOTHER = Recipe("logistic-regression", {"C": 1.0})
+GRID = tuple(build_boosting_recipe(trees, depth) for trees in (1, 5, 40) for depth in (1, 2))
+FIRST, WEAK, BETTER, NO_BETTER = (
+    build_boosting_recipe(5, 1),
+    build_boosting_recipe(1, 1),
+    build_boosting_recipe(40, 2),
+    build_boosting_recipe(5, 2),
+)
+ANOTHER = ModelRecipe("logistic-regression", {"C": 1.0})
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """Measurements of breast tumours (malignant 0, benign 1): what is learnt from, and what is only measured on."""
 
     train: Any
@@ -62,10 +67,10 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A fitted model and what was measured: `p99_ms` is the CPU time of one prediction, 99th percentile."""
 
-    recipe: Recipe
+    recipe: ModelRecipe
     model: Any
     val_auc: float
     fold_auc: tuple[float, ...]
@@ -73,7 +78,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedTraining:
     """Where MLflow keeps it."""
 
     run_id: str
@@ -82,54 +87,56 @@ class Logged:
 
 
 @cache
-def data() -> Data:
+def load_training_data() -> TrainingData:
     """The same split every time. Ships with scikit-learn: nothing is downloaded."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
 
     features, answers = load_breast_cancer(return_X_y=True, as_frame=True)
     parts = train_test_split(features, answers, test_size=0.35, stratify=answers, random_state=SEED)
-    return Data(parts[0], parts[2], parts[1], parts[3])
+    return TrainingData(parts[0], parts[2], parts[1], parts[3])
 
 
-def fit_all(recipes: Iterable[Recipe], progress: Callable[[int], None] = lambda _done: None) -> dict[str, Fitted]:
+def fit_all_recipes(
+    recipes: Iterable[ModelRecipe], progress: Callable[[int], None] = lambda _done: None
+) -> dict[str, FittedModel]:
     """Fit and measure each; by the recipe's name. `progress` is told how many are done."""
-    fitted: dict[str, Fitted] = {}
+    fitted: dict[str, FittedModel] = {}
     for recipe in recipes:
-        fitted[recipe.name] = fit(recipe)
+        fitted[recipe.display_name] = fit_recipe(recipe)
         progress(len(fitted))
     return fitted
 
 
-def fit(recipe: Recipe) -> Fitted:
+def fit_recipe(recipe: ModelRecipe) -> FittedModel:
     """Fit on the training rows, measure on the validation rows, and on folds of the training rows."""
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    rows = data()
-    model = _learner(recipe).fit(rows.train, rows.train_answers)
+    rows = load_training_data()
+    model = _build_learner(recipe).fit(rows.train, rows.train_answers)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-    scores = cross_val_score(_learner(recipe), rows.train, rows.train_answers, cv=folds, scoring="roc_auc")
-    return Fitted(
+    scores = cross_val_score(_build_learner(recipe), rows.train, rows.train_answers, cv=folds, scoring="roc_auc")
+    return FittedModel(
         recipe=recipe,
         model=model,
-        val_auc=round(float(roc_auc_score(rows.validation_answers, model.predict_proba(rows.validation)[:, 1])), DIGITS),
-        fold_auc=tuple(round(float(score), DIGITS) for score in scores),
-        p99_ms=_p99_ms(model, rows.validation.head(1)),
+        val_auc=round(float(roc_auc_score(rows.validation_answers, model.predict_proba(rows.validation)[:, 1])), SCORE_DIGITS),
+        fold_auc=tuple(round(float(score), SCORE_DIGITS) for score in scores),
+        p99_ms=_measure_p99_latency(model, rows.validation.head(1)),
     )
 
 
-def log(fitted: Fitted, tracking_uri: str, experiment: str, author: str) -> Logged:
+def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, author: str) -> LoggedTraining:
     """A run with parameters, metrics and the model with its signature and an input example; finished when this returns."""
     import mlflow
     import mlflow.sklearn
     import sklearn
     from mlflow.models import infer_signature
 
-    rows = data()
+    rows = load_training_data()
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=fitted.recipe.name, tags={"mlflow.user": author}) as run:
+    with mlflow.start_run(run_name=fitted.recipe.display_name, tags={"mlflow.user": author}) as run:
         mlflow.log_params({"learner": fitted.recipe.learner, **fitted.recipe.parameters, "seed": SEED})
         mlflow.log_metrics({"val_auc": fitted.val_auc, "p99_ms": fitted.p99_ms})
         for step, score in enumerate(fitted.fold_auc):
@@ -145,10 +152,10 @@ def log(fitted: Fitted, tracking_uri: str, experiment: str, author: str) -> Logg
             serialization_format="skops",
             skops_trusted_types=["sklearn.tree._tree.Tree"],
         )
-    return Logged(run.info.run_id, info.model_id, info.model_uri)
+    return LoggedTraining(run.info.run_id, info.model_id, info.model_uri)
 
 
-def register(client: Any, logged: Logged, name: str, description: str) -> int:
+def register_model_version(client: Any, logged: LoggedTraining, name: str, description: str) -> int:
     """The next version of the registered model, which is made where there is none yet; its number."""
     from mlflow.exceptions import MlflowException
 
@@ -161,15 +168,15 @@ def register(client: Any, logged: Logged, name: str, description: str) -> int:
     return int(made.version)
 
 
-def quietly() -> None:
+def silence_mlflow_output() -> None:
     """Keep MLflow's client from chatting on standard output. To be called before it is imported."""
-    os.environ.update(QUIET)
+    os.environ.update(QUIET_ENVIRONMENT)
 
 
-def check_order(fitted: Mapping[str, Fitted]) -> None:
-    """The story is told of models that stand in this order. Raises `Refused` where they were measured otherwise."""
+def check_score_order(fitted: Mapping[str, FittedModel]) -> None:
+    """The story is told of models that stand in this order. Raises `PermanentError` where they were measured otherwise."""
     first, weak, better, no_better, another = (
-        fitted[recipe.name].val_auc for recipe in (FIRST, WEAK, BETTER, NO_BETTER, ANOTHER)
+        fitted[recipe.display_name].val_auc for recipe in (FIRST, WEAK, BETTER, NO_BETTER, ANOTHER)
     )
     holds = (
         weak < REFUSED_BELOW < SERVES_FROM <= first
@@ -178,12 +185,12 @@ def check_order(fitted: Mapping[str, Fitted]) -> None:
         and another >= better + MARGIN
     )
     if not holds:
-        seen = ", ".join(f"{each.recipe.name} {each.val_auc:.4f}" for each in fitted.values())
+        seen = ", ".join(f"{each.recipe.display_name} {each.val_auc:.4f}" for each in fitted.values())
         fix = "install the scikit-learn of requirements/dev.lock"
-        raise Refused("training", f"these models do not rank as the story needs it: val_auc of {seen}", fix)
+        raise PermanentError("training", f"these models do not rank as the story needs it: val_auc of {seen}", fix)
 
 
-def _learner(recipe: Recipe) -> Any:
+def _build_learner(recipe: ModelRecipe) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -194,7 +201,7 @@ def _learner(recipe: Recipe) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(**recipe.parameters, random_state=SEED))
 
 
-def _p99_ms(model: Any, row: Any) -> float:
+def _measure_p99_latency(model: Any, row: Any) -> float:
     # CPU time of this thread: a busy machine must not make a model look slow.
     times = []
     for _ in range(TIMED_CALLS):

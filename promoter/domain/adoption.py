@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from promoter.domain.desired import ModelIntent
-from promoter.domain.plan import Compared
-from promoter.domain.proposal import Aim, Edit, Proposal
+from promoter.domain.plan import ModelComparison
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
 
 
-def adoptions(intent: ModelIntent, compared: Compared) -> tuple[Proposal, ...]:
+def build_adoption_proposals(intent: ModelIntent, compared: ModelComparison) -> tuple[Proposal, ...]:
     """A proposal for each drift that `on_drift: adopt` asks about. `replaces` is what git says.
 
     An alias that somebody deleted is only reported: git has no way to say "nobody" of an alias that goes on rotating, and
@@ -16,7 +16,7 @@ def adoptions(intent: ModelIntent, compared: Compared) -> tuple[Proposal, ...]:
     if intent.on_drift != "adopt":
         return ()
     return tuple(
-        Proposal(Edit(each.model, each.alias, each.from_version), each.to_version, None, Aim.ADOPT)
+        Proposal(RegistryEdit(each.model, each.alias, each.from_version), each.to_version, None, ProposalReason.ADOPT)
         for each in compared.reported
         if each.from_version is not None
     )

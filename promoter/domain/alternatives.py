@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-Keywords = dict[str, Any]
+SchemaKeywords = dict[str, Any]
 
 
-def said(key: str, value: Keywords | None = None) -> Keywords:
+def require_key(key: str, value: SchemaKeywords | None = None) -> SchemaKeywords:
     """The key is there and is not null; or with `value`, is that."""
     return {"required": [key], "properties": {key: value or {"not": {"type": "null"}}}}
 
 
-def exactly_one(*keys: str) -> Keywords:
+def require_exactly_one(*keys: str) -> SchemaKeywords:
     """One of the keys is said, and no other."""
-    return {"oneOf": [said(key) for key in keys]}
+    return {"oneOf": [require_key(key) for key in keys]}
 
 
-def at_least_one(*keys: str) -> Keywords:
+def require_at_least_one(*keys: str) -> SchemaKeywords:
     """One of the keys is said, or several."""
-    return {"anyOf": [said(key) for key in keys]}
+    return {"anyOf": [require_key(key) for key in keys]}
 
 
-def never(*conditions: Keywords) -> Keywords:
+def forbid_together(*conditions: SchemaKeywords) -> SchemaKeywords:
     """These do not go together."""
     return {"not": {"allOf": list(conditions)}}

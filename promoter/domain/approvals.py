@@ -13,38 +13,38 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from promoter.domain.approvers import PREFIX
+from promoter.domain.approvers import PUBLIC_KEY_PREFIX
 from promoter.domain.document import Document
 from promoter.domain.evidence import Evidence
 from promoter.domain.metrics import MetricRef, SourceName
-from promoter.domain.moment import in_utc
-from promoter.domain.names import ApproverName, ModelName, PolicyName, VersionNumber, approver_name
+from promoter.domain.moment import format_utc
+from promoter.domain.names import ApproverName, ModelName, PolicyName, VersionNumber, validate_approver_name
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-TAG_PREFIX = "promoter.approval/"
-VALUE_LIMIT = 16_000
+APPROVAL_TAG_PREFIX = "promoter.approval/"
+TAG_VALUE_LIMIT = 16_000
 """Bytes of a tag's value. MLflow takes 100,000 characters, but MySQL keeps 65,535 bytes of them."""
-ABSENT = "absent"
-SHOWN = 3
-_CONTEXT = b"promoter approval of a model version, format 1\n"
-_OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+ABSENT_METRIC = "absent"
+SHOWN_CHANGES = 3
+_APPROVAL_CONTEXT = b"promoter approval of a model version, format 1\n"
+_OPENSSH_HEADER = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _SIGNATURE_BYTES = 64
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-def tag_key(policy: str, approver: str) -> str:
+def build_approval_tag_key(policy: str, approver: str) -> str:
     """The tag of one approver under one policy. MLflow's keys have no `@`, and names of approvers no space."""
-    return f"{TAG_PREFIX}{policy}/{approver.replace('@', ' at ')}"
+    return f"{APPROVAL_TAG_PREFIX}{policy}/{approver.replace('@', ' at ')}"
 
 
-def approver_of(policy: str, key: str) -> str | None:
+def parse_approval_tag_key(policy: str, key: str) -> str | None:
     """Whose tag that is under the policy; None for any other key."""
-    head, name = key[: len(tag_key(policy, ""))], key[len(tag_key(policy, "")) :]
+    head, name = key[: len(build_approval_tag_key(policy, ""))], key[len(build_approval_tag_key(policy, "")) :]
     try:
-        return approver_name(name.replace(" at ", "@")) if head == tag_key(policy, "") else None
+        return validate_approver_name(name.replace(" at ", "@")) if head == build_approval_tag_key(policy, "") else None
     except ValueError:
         return None
 
@@ -60,34 +60,34 @@ class SignedMetric(Document):
     series: Digest | None = None
 
     @classmethod
-    def of(cls, evidence: Evidence, ref: MetricRef) -> SignedMetric:
+    def from_evidence(cls, evidence: Evidence, ref: MetricRef) -> SignedMetric:
         """The candidate's, as it is now."""
-        measured, points = evidence.candidate.measured(ref), evidence.candidate.points(ref)
+        measured, points = evidence.candidate.find_measurement(ref), evidence.candidate.find_step_values(ref)
         return cls(
             metric=ref.name,
             source=ref.source,
             dataset=ref.dataset,
-            value=ABSENT if measured is None else repr(float(measured.value)),
+            value=ABSENT_METRIC if measured is None else repr(float(measured.value)),
             digest=measured.digest if measured else None,
-            series=_digest([f"{step} {float(value)!r}" for step, value in sorted(points.items())]) if points else None,
+            series=_digest_json([f"{step} {float(value)!r}" for step, value in sorted(points.items())]) if points else None,
         )
 
     @property
-    def ref(self) -> MetricRef:
+    def metric_ref(self) -> MetricRef:
         """Which metric it is."""
         return MetricRef(self.metric, self.source, self.dataset)
 
-    def differences(self, now: SignedMetric) -> Iterator[str]:
+    def describe_differences(self, now: SignedMetric) -> Iterator[str]:
         """What changed since, in words."""
         if self.value != now.value:
-            yield f"{self.ref} was {self.value}, is {now.value}"
+            yield f"{self.metric_ref} was {self.value}, is {now.value}"
         elif self.digest != now.digest:
-            yield f"{self.ref} was measured on data {self.digest or 'unknown'}, now on {now.digest or 'unknown'}"
+            yield f"{self.metric_ref} was measured on data {self.digest or 'unknown'}, now on {now.digest or 'unknown'}"
         elif self.series != now.series:
-            yield f"{self.ref} has other values over its steps"
+            yield f"{self.metric_ref} has other values over its steps"
 
 
-class Subject(Document):
+class ApprovalSubject(Document):
     """What an approval is about: one version as it was registered, one policy as it is written, and the metrics it uses.
 
     `metrics` is a digest of them where they are too many for a tag.
@@ -102,7 +102,7 @@ class Subject(Document):
     metrics: Annotated[tuple[SignedMetric, ...], Field(max_length=1_000, strict=False)] | Digest
 
     @classmethod
-    def of(cls, evidence: Evidence, policy: str, policy_digest: str, used: Iterable[MetricRef]) -> Subject:
+    def from_evidence(cls, evidence: Evidence, policy: str, policy_digest: str, used: Iterable[MetricRef]) -> ApprovalSubject:
         """The candidate as it is now. Raises ValueError where its name, its registration or the policy is not known."""
         candidate = evidence.candidate
         if candidate.created_at is None:
@@ -114,27 +114,27 @@ class Subject(Document):
             source=candidate.source,
             policy=policy,
             policy_digest=policy_digest,
-            metrics=tuple(SignedMetric.of(evidence, ref) for ref in sorted(used, key=str)),
+            metrics=tuple(SignedMetric.from_evidence(evidence, ref) for ref in sorted(used, key=str)),
         )
 
-    def objection(self, now: Subject) -> str | None:
+    def find_objection(self, now: ApprovalSubject) -> str | None:
         """Why what was signed of this subject says nothing of the one that is there now; None where it does."""
         if (self.model, self.version) != (now.model, now.version):
             return f"signed for {self.model} v{self.version}, not for this version"
         if self.created_at != now.created_at:
-            return f"signed for the v{self.version} that was registered {in_utc(self.created_at)}, not for this version"
+            return f"signed for the v{self.version} that was registered {format_utc(self.created_at)}, not for this version"
         if self.policy != now.policy:
             return f"signed for policy {self.policy}, not for this one"
         if self.policy_digest != now.policy_digest:
             return "void: the policy has changed since"
         if self.source != now.source:
             return f"void: its source was {self.source}, is {now.source}"
-        changes = list(_metric_changes(self.metrics, now.metrics))
-        more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-        return f"void: {'; '.join(changes[:SHOWN])}{more}" if changes else None
+        changes = list(_describe_metric_changes(self.metrics, now.metrics))
+        more = f"; and {len(changes) - SHOWN_CHANGES} more" if len(changes) > SHOWN_CHANGES else ""
+        return f"void: {'; '.join(changes[:SHOWN_CHANGES])}{more}" if changes else None
 
 
-class Statement(Subject):
+class ApprovalStatement(ApprovalSubject):
     """What is signed."""
 
     format: Literal[1]
@@ -146,31 +146,31 @@ class Statement(Subject):
         """What the signature is over. Raises ValueError for text that is no Unicode."""
         import rfc8785
 
-        return _CONTEXT + rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude={"signature"}))
+        return _APPROVAL_CONTEXT + rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude={"signature"}))
 
 
-class Approval(Statement):
+class Approval(ApprovalStatement):
     """A statement with its signature: the value of a tag."""
 
     signature: str = Field(max_length=100)
 
     @classmethod
-    def parse(cls, value: str) -> Approval | None:
+    def parse_tag_value(cls, value: str) -> Approval | None:
         """The approval that a tag's value is; None for anything else, which may be anything at all."""
-        if len(value) > VALUE_LIMIT:
+        if len(value) > TAG_VALUE_LIMIT:
             return None
         try:
             return cls.model_validate_json(value)
         except (ValueError, RecursionError):
             return None
 
-    def tag_value(self) -> str:
+    def to_tag_value(self) -> str:
         """As the tag has it: canonical JSON."""
         import rfc8785
 
         return rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True)).decode()
 
-    def verifies(self, public_key: bytes) -> bool:
+    def verifies_with(self, public_key: bytes) -> bool:
         """Whether the key's owner signed exactly this. `public_key`: 32 bytes."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -183,39 +183,39 @@ class Approval(Statement):
         return len(signature) == _SIGNATURE_BYTES
 
 
-class PassphraseWrong(ValueError):  # noqa: N818  # a word for people
+class WrongPassphrase(ValueError):  # noqa: N818  # a word for people
     """The key is encrypted, and the passphrase is missing, or is not the one."""
 
 
-class Signer:
+class SigningKey:
     """A private key. What it shows of itself is its public half."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
-        """See `of_seed` and `of_file`."""
+        """See `from_seed` and `from_key_file`."""
         self._key = key
 
     @classmethod
-    def of_seed(cls, seed: bytes) -> Signer:
+    def from_seed(cls, seed: bytes) -> SigningKey:
         """The key of 32 random bytes."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
-    def of_file(cls, content: bytes, passphrase: bytes | None = None) -> Signer:
+    def from_key_file(cls, content: bytes, passphrase: bytes | None = None) -> SigningKey:
         """The key in a PEM file (PKCS #8, or OpenSSH's own form). Raises ValueError, in words, with nothing of its content."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
-        load = load_ssh_private_key if content.lstrip().startswith(_OPENSSH) else load_pem_private_key
+        load = load_ssh_private_key if content.lstrip().startswith(_OPENSSH_HEADER) else load_pem_private_key
         try:
-            key = _loaded(load, content, passphrase)
+            key = _load_private_key(load, content, passphrase)
         except UnsupportedAlgorithm:
-            said = (
+            message = (
                 "a key of a kind, or with an encryption, that cannot be read here; `promoter approve --new-key FILE` makes one"
             )
-            raise ValueError(said) from None
+            raise ValueError(message) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError("not an Ed25519 key; `promoter approve --new-key FILE` makes one")  # noqa: TRY004  # a file's fault
         return cls(key)
@@ -227,71 +227,74 @@ class Signer:
     @property
     def public_key(self) -> str:
         """As it stands in `approvers.yaml`."""
-        return PREFIX + base64.b64encode(self.raw_public_key).decode()
+        return PUBLIC_KEY_PREFIX + base64.b64encode(self.raw_public_key).decode()
 
     @property
     def raw_public_key(self) -> bytes:
         """The 32 bytes of it."""
         return self._key.public_key().public_bytes_raw()
 
-    def pem(self, passphrase: bytes | None = None) -> bytes:
+    def to_pem(self, passphrase: bytes | None = None) -> bytes:
         """The private key as a file: PKCS #8, encrypted where there is a passphrase."""
         from cryptography.hazmat.primitives import serialization as form
 
         secrecy = form.BestAvailableEncryption(passphrase) if passphrase else form.NoEncryption()
         return self._key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, secrecy)
 
-    def signature_of(self, content: bytes) -> bytes:
+    def sign_bytes(self, content: bytes) -> bytes:
         """The signature of these bytes, which begin with a text that says what for."""
         return self._key.sign(content)
 
-    def sign(self, subject: Subject, approver: str, at: datetime) -> Approval:
+    def sign_approval(self, subject: ApprovalSubject, approver: str, at: datetime) -> Approval:
         """The approval. Where the metrics are too many for a tag, it has their digest instead."""
-        told = {name: getattr(subject, name) for name in Subject.model_fields}
-        statement = Statement(**told, format=1, approver=approver, at=at.astimezone(UTC))
-        if not isinstance(statement.metrics, str) and len(self._signed(statement).tag_value().encode()) > VALUE_LIMIT:
-            statement = statement.model_copy(update={"metrics": digest_of(statement.metrics)})
-        return self._signed(statement)
+        values = {name: getattr(subject, name) for name in ApprovalSubject.model_fields}
+        statement = ApprovalStatement(**values, format=1, approver=approver, at=at.astimezone(UTC))
+        if (
+            not isinstance(statement.metrics, str)
+            and len(self._sign_statement(statement).to_tag_value().encode()) > TAG_VALUE_LIMIT
+        ):
+            statement = statement.model_copy(update={"metrics": digest_signed_metrics(statement.metrics)})
+        return self._sign_statement(statement)
 
-    def _signed(self, statement: Statement) -> Approval:
+    def _sign_statement(self, statement: ApprovalStatement) -> Approval:
         signature = base64.b64encode(self._key.sign(statement.signed_bytes)).decode()
-        return Approval(**{name: getattr(statement, name) for name in Statement.model_fields}, signature=signature)
+        return Approval(**{name: getattr(statement, name) for name in ApprovalStatement.model_fields}, signature=signature)
 
 
-def digest_of(metrics: Iterable[SignedMetric]) -> str:
+def digest_signed_metrics(metrics: Iterable[SignedMetric]) -> str:
     """One digest for all of them."""
-    return _digest([each.model_dump(mode="json", exclude_defaults=True) for each in metrics])
+    return _digest_json([each.model_dump(mode="json", exclude_defaults=True) for each in metrics])
 
 
-def _loaded(load: Any, content: bytes, passphrase: bytes | None) -> object:
+def _load_private_key(load: Any, content: bytes, passphrase: bytes | None) -> object:
     try:
         return load(content, passphrase)
     except TypeError:
         if passphrase is None:
-            raise PassphraseWrong("it is encrypted, and no passphrase was given") from None
+            raise WrongPassphrase("it is encrypted, and no passphrase was given") from None
     except ValueError:
         if passphrase is not None:
-            raise PassphraseWrong("the passphrase is not the one, or the file is damaged") from None
+            raise WrongPassphrase("the passphrase is not the one, or the file is damaged") from None
         raise ValueError("not a private key in PEM (PKCS #8 or OpenSSH)") from None
-    return _loaded(load, content, None)  # it needs no passphrase
+    return _load_private_key(load, content, None)  # it needs no passphrase
 
 
-def _metric_changes(then: tuple[SignedMetric, ...] | str, now: tuple[SignedMetric, ...] | str) -> Iterator[str]:
+def _describe_metric_changes(then: tuple[SignedMetric, ...] | str, now: tuple[SignedMetric, ...] | str) -> Iterator[str]:
     if isinstance(then, str) or isinstance(now, str):
-        same = {each if isinstance(each, str) else digest_of(each) for each in (then, now)}
+        same = {each if isinstance(each, str) else digest_signed_metrics(each) for each in (then, now)}
         yield from ["the metrics that the policy uses have changed"] if len(same) > 1 else []
         return
-    before, present = ({each.ref: each for each in metrics} for metrics in (then, now))
+    before, present = ({each.metric_ref: each for each in metrics} for metrics in (then, now))
     for ref in sorted(before.keys() | present.keys(), key=str):
         if ref in before and ref in present:
-            yield from before[ref].differences(present[ref])
+            yield from before[ref].describe_differences(present[ref])
         else:
             yield f"{ref} was not signed" if ref in present else f"{ref} is not used now"
     if len(then) != len(before):
         yield "a metric was signed twice"
 
 
-def _digest(told: Any) -> str:
+def _digest_json(value: Any) -> str:
     import rfc8785
 
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(told)).hexdigest()
+    return "sha256:" + hashlib.sha256(rfc8785.dumps(value)).hexdigest()

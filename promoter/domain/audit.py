@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from promoter.domain.review import in_words
+from promoter.domain.review import describe_origin
 
 
-class Kind(StrEnum):
+class RecordKind(StrEnum):
     """CHANGE: Promoter moved an alias. OBSERVED: the registry shows a move that Promoter did not make.
 
     OVERRIDE: what stands in for git's word until a pull request is decided; the record that names it as `intent` ends it.
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     OVERRIDE = "override"
 
 
-class Outcome(StrEnum):
+class ChangeOutcome(StrEnum):
     """INTENDED opens a change; one of the others closes it. RECOVERED: a crash lay between write and record."""
 
     INTENDED = "intended"
@@ -40,7 +40,7 @@ class RevisionState(StrEnum):
 
 
 @dataclass(frozen=True)
-class NewRecord:
+class NewAuditRecord:
     """A fact before it has an id. `to_version` None: the alias is (to be) gone. `reason` is one line for people.
 
     `cause` is a `promoter.domain.plan.Cause`, `review` what `Origin.as_json` tells of the pull request that brought the change,
@@ -49,7 +49,7 @@ class NewRecord:
     """
 
     at: datetime
-    kind: Kind
+    kind: RecordKind
     model: str
     alias: str
     from_version: int | None
@@ -59,7 +59,7 @@ class NewRecord:
     trigger: str | None = None
     policy: str | None = None
     verdict: str | None = None
-    outcome: Outcome | None = None
+    outcome: ChangeOutcome | None = None
     reason: str | None = None
     cause: str | None = None
     review: Mapping[str, Any] | None = None
@@ -73,32 +73,32 @@ class AuditRecord:
     """A row of the ledger. `intent` is the id of the intent that an outcome closes; `decision` the decision's row."""
 
     id: int
-    fact: NewRecord
+    fact: NewAuditRecord
     intent: int | None = None
     decision: int | None = None
     hash: str | None = None
 
     @property
-    def word(self) -> str:
+    def status_label(self) -> str:
         """What kind of record it is, or how the change stands, in a word or two for people."""
-        if self.fact.kind is Kind.OVERRIDE:
+        if self.fact.kind is RecordKind.OVERRIDE:
             return "override over" if self.intent else "override"
         return (self.fact.outcome or self.fact.kind).value
 
     @property
-    def told(self) -> str | None:
+    def description(self) -> str | None:
         """Its reason for people; of the beginning of an override, until when it stands too."""
         fact = self.fact
-        if fact.kind is Kind.OVERRIDE and self.intent is None and fact.until:
+        if fact.kind is RecordKind.OVERRIDE and self.intent is None and fact.until:
             return f"until {fact.until:%Y-%m-%d %H:%M} UTC: {fact.reason}"
         return fact.reason
 
     @property
-    def reviewed(self) -> str:
+    def review_summary(self) -> str:
         """The pull request that brought it, for people; empty where none is known."""
-        return in_words(self.fact.review)
+        return describe_origin(self.fact.review)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `audit list --format json`."""
         fact = self.fact
         return {
@@ -136,8 +136,8 @@ class RecordFilter:
 
     model: str | None = None
     alias: str | None = None
-    kind: Kind | None = None
-    outcome: Outcome | None = None
+    kind: RecordKind | None = None
+    outcome: ChangeOutcome | None = None
     after: int | None = None
     limit: int = 1_000
     newest: bool = False
@@ -149,7 +149,7 @@ class RecordFilter:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class WebhookDelivery:
     """A webhook delivery that was accepted: who sent it, under which id, and what it named."""
 
     source: str
@@ -182,6 +182,6 @@ class RecordedDecision:
     purpose: str | None = None
 
 
-def moved(record: AuditRecord) -> bool:
+def is_alias_move(record: AuditRecord) -> bool:
     """Whether the record says that the registry's alias did move."""
-    return record.fact.kind is Kind.OBSERVED or record.fact.outcome in (Outcome.APPLIED, Outcome.RECOVERED)
+    return record.fact.kind is RecordKind.OBSERVED or record.fact.outcome in (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED)

@@ -26,28 +26,28 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from typing import Literal
 
-from promoter.domain.verdict import Interval, Verdict
+from promoter.domain.verdict import ConfidenceInterval, Verdict
 
 Steps = Literal["folds", "independent"]
 
-LEAST = 5
+LEAST_STEPS = 5
 """The fewest pairs that are compared: below, one odd step decides."""
 
 _ROUNDING = Decimal("1e-14")  # of the largest value: differences that vary by less vary by the rounding of doubles only
-_NAMED = 3  # so many steps are named in a message
+_STEPS_SHOWN = 3  # so many steps are named in a message
 
 
 @dataclass(frozen=True)
-class Compared:
+class GainComparison:
     """What came of it: the mean gain (None: none could be had), the expectation in words, and the interval of the gain."""
 
     verdict: Verdict
     value: float | None
     expected: str
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
 
 
-def compare(
+def compare_step_values(
     ours: Mapping[int, float],
     theirs: Mapping[int, float],
     *,
@@ -56,7 +56,7 @@ def compare(
     confidence: float,
     steps: Steps,
     whom: str = "the holder",
-) -> Compared:
+) -> GainComparison:
     """Whether the mean gain of `ours` over `theirs` (step to value each) is above the margin, at that confidence.
 
     `margin` tells it from the mean of `theirs`. `whom` is the other side in words. A gain is positive where `ours` is better
@@ -68,33 +68,37 @@ def compare(
     of the noise: an error, unless the gain is not above the margin anyway, which is a fail.
     """
     sought = f"with confidence {confidence!r} against {whom} over"
-    if unfit := _unfit(ours, theirs, steps, whom):
+    if unfit := _find_comparison_obstacle(ours, theirs, steps, whom):
         verdict, instead = unfit
-        return Compared(verdict, None, f"a gain {sought} {instead}")
+        return GainComparison(verdict, None, f"a gain {sought} {instead}")
     with localcontext(Context()):  # 28 digits, whatever the caller has; a double has 17
-        pairs = [(_decimal(ours[step]), _decimal(theirs[step])) for step in ours]
+        pairs = [(_to_shown_decimal(ours[step]), _to_shown_decimal(theirs[step])) for step in ours]
         # Sorted, so that not even the last digit hangs on which gain came at which step.
         gains = sorted((mine - other) if order == "highest" else (other - mine) for mine, other in pairs)
-        mean, reach = _mean(gains), margin(_mean(sorted(other for _, other in pairs)))
+        mean, reach = _mean_value(gains), margin(_mean_value(sorted(other for _, other in pairs)))
         expected = f"a gain above {float(reach):.6g} {sought} {len(gains)} steps ({steps})"
         if gains[-1] - gains[0] <= _ROUNDING * max(max(map(abs, pair)) for pair in pairs):
             verdict = Verdict.FAIL if mean <= reach else Verdict.ERROR
             lacking = "" if mean <= reach else f" whose gains vary: each is {float(mean):.6g}"
-            return Compared(verdict, float(mean), expected + lacking)
-        wide = _quantile(confidence, len(gains) - 1) * _standard_error(gains, mean, steps)
-        return _bounded(mean, wide, reach, confidence, expected)
+            return GainComparison(verdict, float(mean), expected + lacking)
+        wide = _student_t_quantile(confidence, len(gains) - 1) * _standard_error(gains, mean, steps)
+        return _judge_interval(mean, wide, reach, confidence, expected)
 
 
-def _bounded(mean: Decimal, wide: Decimal, reach: Decimal, confidence: float, expected: str) -> Compared:
+def _judge_interval(mean: Decimal, wide: Decimal, reach: Decimal, confidence: float, expected: str) -> GainComparison:
     """By the lower end of the interval. The very number that is shown decides, as it is shown."""
     low, high = float(mean - wide), float(mean + wide)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return Compared(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
-    verdict = Verdict.PASS if _decimal(low) > reach else Verdict.FAIL
-    return Compared(verdict, float(mean), expected, Interval(low, high, float(2 * _decimal(confidence) - 1)))
+        return GainComparison(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
+    verdict = Verdict.PASS if _to_shown_decimal(low) > reach else Verdict.FAIL
+    return GainComparison(
+        verdict, float(mean), expected, ConfidenceInterval(low, high, float(2 * _to_shown_decimal(confidence) - 1))
+    )
 
 
-def _unfit(ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps, whom: str) -> tuple[Verdict, str] | None:
+def _find_comparison_obstacle(
+    ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps, whom: str
+) -> tuple[Verdict, str] | None:
     """Why the two cannot be compared, and what it takes; None where they can."""
     sides = (("this version", ours), (whom, theirs))
     for who, points in sides:
@@ -106,23 +110,23 @@ def _unfit(ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps,
     if lone := [
         (who, sorted(left)) for who, left in (("this version", ours.keys() - theirs), (whom, theirs.keys() - ours)) if left
     ]:
-        return Verdict.ERROR, "the same steps: " + "; ".join(f"only {who} has {_some(left)}" for who, left in lone)
-    if len(ours) < LEAST:
-        return Verdict.PENDING, f"at least {LEAST} steps ({steps}): there {'is' if len(ours) == 1 else 'are'} {len(ours)}"
+        return Verdict.ERROR, "the same steps: " + "; ".join(f"only {who} has {_list_first_steps(left)}" for who, left in lone)
+    if len(ours) < LEAST_STEPS:
+        return Verdict.PENDING, f"at least {LEAST_STEPS} steps ({steps}): there {'is' if len(ours) == 1 else 'are'} {len(ours)}"
     return None
 
 
-def _some(steps: Sequence[int]) -> str:
-    more = len(steps) - _NAMED
-    return ", ".join(map(str, steps[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _list_first_steps(steps: Sequence[int]) -> str:
+    more = len(steps) - _STEPS_SHOWN
+    return ", ".join(map(str, steps[:_STEPS_SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
-def _decimal(value: float) -> Decimal:
+def _to_shown_decimal(value: float) -> Decimal:
     """As MLflow shows it: 0.3 - 0.2 is 0.1, at every step."""
     return Decimal(repr(float(value)))
 
 
-def _mean(values: Sequence[Decimal]) -> Decimal:
+def _mean_value(values: Sequence[Decimal]) -> Decimal:
     return sum(values, Decimal(0)) / len(values)
 
 
@@ -134,7 +138,7 @@ def _standard_error(gains: Sequence[Decimal], mean: Decimal, steps: Steps) -> De
     return (variance * share).sqrt()
 
 
-def _quantile(confidence: float, freedom: int) -> Decimal:
+def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
     """Student's t at that many degrees of freedom."""
     # `scipy.stats.t.ppf` calls this very function, but takes a second and 50 MB more to import.
     from scipy.special import stdtrit

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from promoter.domain.document import Document, One
-from promoter.domain.faults import Path
+from promoter.domain.document import Document, FormatVersion
+from promoter.domain.faults import DocumentPath
 from promoter.domain.moment import Moment
 from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
 from promoter.domain.override import Override
@@ -24,11 +24,11 @@ _SHARE = re.compile(r"(100|\d{1,2})%")
 OnDrift = Literal["revert", "report", "adopt"]
 
 
-def _rotation(value: object) -> object:
+def _parse_rotation(value: object) -> object:
     return "off" if value is False else value  # YAML 1.1 reads a bare `off` as false
 
 
-Rotation = Annotated[Literal["off", "commit", "pull-request"], BeforeValidator(_rotation)]
+Rotation = Annotated[Literal["off", "commit", "pull-request"], BeforeValidator(_parse_rotation)]
 
 
 class Hold(Document):
@@ -38,7 +38,7 @@ class Hold(Document):
     by: str = Field(min_length=1, max_length=200)
     until: Moment | None = None
 
-    def in_force(self, now: datetime) -> bool:
+    def is_in_force(self, now: datetime) -> bool:
         """Whether it still holds."""
         return self.until is None or now < self.until
 
@@ -54,7 +54,7 @@ class PromoteFrom(Document):
     alias: AliasName
 
     @model_validator(mode="after")
-    def _elsewhere(self) -> PromoteFrom:
+    def _check_other_model(self) -> PromoteFrom:
         if self.registry is None and self.model is None:
             raise ValueError("`promote_from` names a `registry`, a `model`, or both: an alias is not copied from its own model")
         return self
@@ -85,7 +85,7 @@ class AliasEntry(SharedAlias):
     absent: bool = Field(default=False, exclude=True)
 
 
-def _alias_entry(value: object) -> object:
+def _parse_alias_entry(value: object) -> object:
     if value == ABSENT:
         return AliasEntry(absent=True)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -116,7 +116,7 @@ class Family(SharedModel):
 class ModelEntry(SharedModel):
     """One model."""
 
-    aliases: dict[AliasName, Annotated[AliasEntry, BeforeValidator(_alias_entry)]] = Field(default_factory=dict)  # type: ignore[assignment]
+    aliases: dict[AliasName, Annotated[AliasEntry, BeforeValidator(_parse_alias_entry)]] = Field(default_factory=dict)  # type: ignore[assignment]
 
 
 class Safety(Document):
@@ -127,7 +127,7 @@ class Safety(Document):
 
     @field_validator("max_changes")
     @classmethod
-    def _share(cls, value: str | int) -> str | int:
+    def _check_share(cls, value: str | int) -> str | int:
         if isinstance(value, str) and not _SHARE.fullmatch(value):
             raise ValueError("a share between `0%` and `100%`, or a number of changes")
         return value
@@ -136,7 +136,7 @@ class Safety(Document):
 class RegistryDocument(Document):
     """`registry.yaml` as it is written."""
 
-    version: One
+    version: FormatVersion
     defaults: SharedModel = SharedModel()
     safety: Safety = Safety()
     families: tuple[Family, ...] = Field(default=(), max_length=1_000, strict=False)
@@ -158,11 +158,11 @@ class AliasIntent:
     promote_from: PromoteFrom | None = None
     override: Override | None = None
     """What stands in for git's word until a pull request is decided; `version` and `hold` are its own then."""
-    said: AliasIntent | None = None
+    declared: AliasIntent | None = None
     """With an override: what git itself says."""
 
     @property
-    def stated(self) -> bool:
+    def has_declared_target(self) -> bool:
         """Whether git says where the alias is to be."""
         return self.absent or self.version is not None
 
@@ -178,19 +178,25 @@ class ModelIntent:
     proposals: ProposalSettings = field(default_factory=ProposalSettings)
     aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
 
-    def overridden(self, overrides: Iterable[Override]) -> ModelIntent:
+    def apply_overrides(self, overrides: Iterable[Override]) -> ModelIntent:
         """With these in the place of what git says of their aliases, of several the last.
 
         One that git itself says by now changes nothing.
         """
         aliases = dict(self.aliases)
         for each in {each.alias: each for each in sorted(overrides, key=lambda one: one.id)}.values():
-            said = self.aliases.get(each.alias)
-            if said is not None and said.version != each.version:
+            declared = self.aliases.get(each.alias)
+            if declared is not None and declared.version != each.version:
                 hold = Hold(reason=each.reason, by=each.by, until=each.until)
-                quarantine = said.quarantine | ({each.replaces} if each.replaces else set())
+                quarantine = declared.quarantine | ({each.replaces} if each.replaces else set())
                 aliases[each.alias] = replace(
-                    said, version=each.version, absent=False, hold=hold, quarantine=quarantine, override=each, said=said
+                    declared,
+                    version=each.version,
+                    absent=False,
+                    hold=hold,
+                    quarantine=quarantine,
+                    override=each,
+                    declared=declared,
                 )
         return replace(self, aliases=aliases)
 
@@ -203,43 +209,43 @@ class DesiredState:
     listed: Mapping[str, ModelIntent]
 
     @classmethod
-    def of(cls, document: RegistryDocument) -> DesiredState:
+    def from_document(cls, document: RegistryDocument) -> DesiredState:
         """Merge the settings of every listed model."""
-        return cls(document, {name: _merge(document, name, entry) for name, entry in document.models.items()})
+        return cls(document, {name: _merge_model_settings(document, name, entry) for name, entry in document.models.items()})
 
-    def intent(self, name: str) -> ModelIntent | None:
+    def find_model_intent(self, name: str) -> ModelIntent | None:
         """What git says of a registered model; None where it is not managed."""
         if name in self.listed:
             return self.listed[name]
-        return _merge(self.document, name, None) if _family(self.document, name) else None
+        return _merge_model_settings(self.document, name, None) if _find_matching_family(self.document, name) else None
 
-    def manages(self, name: str) -> bool:
+    def manages_model(self, name: str) -> bool:
         """Whether the model is listed or belongs to a family."""
-        return name in self.listed or _family(self.document, name) is not None
+        return name in self.listed or _find_matching_family(self.document, name) is not None
 
-    def shared_hold(self, model: str, alias: str) -> Path | None:
+    def find_shared_hold(self, model: str, alias: str) -> DocumentPath | None:
         """Where in the document `defaults` or a family holds that alias, should its own entry say nothing of a hold."""
-        family = _family(self.document, model)
-        layers: list[tuple[Path, SharedModel]] = [(("defaults",), self.document.defaults)]
+        family = _find_matching_family(self.document, model)
+        layers: list[tuple[DocumentPath, SharedModel]] = [(("defaults",), self.document.defaults)]
         layers += [(("families", self.document.families.index(family)), family)] if family else []
-        found: Path | None = None
+        found: DocumentPath | None = None
         for place, layer in layers:
-            said = layer.aliases.get(alias)
-            if said is not None and "hold" in said.model_fields_set:
-                found = (*place, "aliases", alias, "hold") if said.hold else None
+            shared = layer.aliases.get(alias)
+            if shared is not None and "hold" in shared.model_fields_set:
+                found = (*place, "aliases", alias, "hold") if shared.hold else None
         return found
 
     @property
-    def statements(self) -> Iterator[AliasIntent]:
+    def stated_aliases(self) -> Iterator[AliasIntent]:
         """Every alias that git says something definite of."""
-        return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.stated)
+        return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.has_declared_target)
 
     @cached_property
-    def managed(self) -> int:
+    def managed_alias_count(self) -> int:
         """How many aliases git states something of: what the mass-change limit is a share of."""
-        return sum(1 for _ in self.statements)
+        return sum(1 for _ in self.stated_aliases)
 
-    def policy_uses(self) -> Iterator[tuple[Path, str]]:
+    def list_policy_uses(self) -> Iterator[tuple[DocumentPath, str]]:
         """Where in the document which policy is named."""
         document = self.document
         for alias, shared in document.defaults.aliases.items():
@@ -255,14 +261,14 @@ class DesiredState:
                     yield ("models", name, "aliases", alias, "policy"), own.policy
 
 
-def _family(document: RegistryDocument, name: str) -> Family | None:
+def _find_matching_family(document: RegistryDocument, name: str) -> Family | None:
     return next((family for family in document.families if fnmatchcase(name, family.match)), None)
 
 
-def _merge(document: RegistryDocument, name: str, entry: ModelEntry | None) -> ModelIntent:
+def _merge_model_settings(document: RegistryDocument, name: str, entry: ModelEntry | None) -> ModelIntent:
     """`defaults` < first matching family < the model's own, by each field that is written."""
     layers: list[SharedModel] = [document.defaults]
-    family = _family(document, name)
+    family = _find_matching_family(document, name)
     layers += [family] if family else []
     layers += [entry] if entry else []
     settings: dict[str, Any] = {}
@@ -271,13 +277,21 @@ def _merge(document: RegistryDocument, name: str, entry: ModelEntry | None) -> M
         settings |= {
             key: getattr(layer, key) for key in ("owners", "prune", "on_drift", "proposals") if key in layer.model_fields_set
         }
-        for alias, said in layer.aliases.items():
-            aliases.setdefault(alias, {}).update({key: getattr(said, key) for key in said.model_fields_set})
-    return ModelIntent(name=name, aliases={alias: _intent(name, alias, said) for alias, said in aliases.items()}, **settings)
+        for alias, entry_settings in layer.aliases.items():
+            aliases.setdefault(alias, {}).update({key: getattr(entry_settings, key) for key in entry_settings.model_fields_set})
+    return ModelIntent(
+        name=name,
+        aliases={alias: _build_alias_intent(name, alias, entry_settings) for alias, entry_settings in aliases.items()},
+        **settings,
+    )
 
 
-def _intent(model: str, alias: str, said: dict[str, Any]) -> AliasIntent:
-    if said.get(ABSENT):
+def _build_alias_intent(model: str, alias: str, settings: dict[str, Any]) -> AliasIntent:
+    if settings.get(ABSENT):
         return AliasIntent(model=model, alias=alias, absent=True)
-    said = {**said, "quarantine": frozenset(said.get("quarantine", ())), "rotation": said.get("rotation") or "off"}
-    return AliasIntent(model=model, alias=alias, **said)
+    settings = {
+        **settings,
+        "quarantine": frozenset(settings.get("quarantine", ())),
+        "rotation": settings.get("rotation") or "off",
+    }
+    return AliasIntent(model=model, alias=alias, **settings)

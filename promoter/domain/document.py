@@ -13,19 +13,19 @@ class Document(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-def _one(value: object) -> object:
+def _check_format_version(value: object) -> object:
     if value == 1 and type(value) is not int:  # to Python, and to pydantic's Literal, true and 1.0 are 1
         raise ValueError("must be the whole number `1`")
     return value
 
 
-def _yes(value: object) -> object:
+def _check_literal_true(value: object) -> object:
     if value == 1 and value is not True:
         raise ValueError("must be `true`")
     return value
 
 
-One = Annotated[Literal[1], BeforeValidator(_one)]
+FormatVersion = Annotated[Literal[1], BeforeValidator(_check_format_version)]
 """The version of a document's format."""
-Yes = Annotated[Literal[True], BeforeValidator(_yes)]
+LiteralTrue = Annotated[Literal[True], BeforeValidator(_check_literal_true)]
 """What is said by being there."""

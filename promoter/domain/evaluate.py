@@ -6,40 +6,51 @@ import math
 from dataclasses import replace
 
 from promoter.domain.evidence import Evidence
-from promoter.domain.observed import Checked, Loading
-from promoter.domain.policy import Policy, answers_to
-from promoter.domain.readiness import ready
-from promoter.domain.review import Origin, Review
+from promoter.domain.observed import ReadinessCheck, LoadingResult
+from promoter.domain.policy import Policy, is_rule_called
+from promoter.domain.readiness import check_readiness
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from promoter.domain.rules import ReviewRule
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Basis, Decision, Finding, Purpose, Verdict, Waived, all_of
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import (
+    DecisionBasis,
+    Decision,
+    RuleFinding,
+    DecisionPurpose,
+    Verdict,
+    AppliedWaiver,
+    combine_all_of,
+)
 
 
-def evaluate(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
+def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
     """Every rule is evaluated, so that a decision tells all that is missing, not the first."""
     document, past = policy.document, evidence.past
-    findings = [_waived(policy, model, evidence, rule, _finding(rule, evidence, policy.setting)) for rule in document.rules]
+    findings = [
+        _apply_waiver(policy, model, evidence, rule, _evaluate_rule(rule, evidence, policy.rule_context))
+        for rule in document.rules
+    ]
     if past is not None:
-        findings += document.limits.findings(past, evidence.at)
-        findings += [freeze.finding(past, evidence.at) for freeze in document.freeze]
+        findings += document.limits.evaluate_limits(past, evidence.at)
+        findings += [freeze.evaluate_freeze(past, evidence.at) for freeze in document.freeze]
     return Decision(
         model=model,
         alias=alias,
         version=evidence.candidate.version,
         policy=policy.name,
         policy_digest=policy.digest,
-        verdict=all_of(finding.verdict for finding in findings),
+        verdict=combine_all_of(finding.verdict for finding in findings),
         findings=tuple(findings),
         at=evidence.at,
         evidence=evidence,
         enforcement=document.enforcement,
-        basis=None if policy.source is None else Basis(policy.source, policy.approvers_source),
+        basis=None if policy.source is None else DecisionBasis(policy.source, policy.approvers_source),
     )
 
 
-def readied(model: str, alias: str | None, evidence: Evidence) -> Decision:
+def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Decision:
     """Whether a version may return under a hold: no policy is asked, only whether it could serve."""
-    finding = ready(evidence.candidate.checked or Checked(None))
+    finding = check_readiness(evidence.candidate.checked or ReadinessCheck(None))
     return Decision(
         model=model,
         alias=alias,
@@ -51,18 +62,23 @@ def readied(model: str, alias: str | None, evidence: Evidence) -> Decision:
         at=evidence.at,
         evidence=evidence,
         gate=True,
-        purpose=Purpose.READINESS,
+        purpose=DecisionPurpose.READINESS,
     )
 
 
 def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
     """Whether it is for the artifact to say: everything else is known, and it is not tried yet whether it loads."""
     evidence = decision.evidence
-    if decision.verdict is not Verdict.PENDING or not policy.need.loading or evidence is None or evidence.candidate.loading:
+    if (
+        decision.verdict is not Verdict.PENDING
+        or not policy.needed_evidence.loading
+        or evidence is None
+        or evidence.candidate.loading
+    ):
         return False
     for outcome in ("loaded", "failed"):
-        supposed = replace(evidence, candidate=replace(evidence.candidate, loading=Loading(outcome, "supposed")))
-        decided = evaluate(policy, decision.model, decision.alias, supposed)
+        supposed = replace(evidence, candidate=replace(evidence.candidate, loading=LoadingResult(outcome, "supposed")))
+        decided = evaluate_policy(policy, decision.model, decision.alias, supposed)
         if decided.verdict is Verdict.PASS or hinges_on_review(policy, decided):
             return True
     return False
@@ -71,49 +87,49 @@ def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
 def hinges_on_review(policy: Policy, decision: Decision) -> bool:
     """Whether only people are waited for: it is pending, and would pass if every review that its rules ask for were there."""
     evidence = decision.evidence
-    if decision.verdict is not Verdict.PENDING or not policy.need.review or evidence is None:
+    if decision.verdict is not Verdict.PENDING or not policy.needed_evidence.review or evidence is None:
         return False
-    supposed = replace(evidence, origin=_reviewed(policy))
+    supposed = replace(evidence, origin=_assume_all_reviews(policy))
     # A rank that is missing is a finding of rotation's own, and none of the policy's: it is not supposed away.
-    own = evaluate(policy, decision.model, decision.alias, evidence).findings
+    own = evaluate_policy(policy, decision.model, decision.alias, evidence).findings
     others = decision.findings[len(own) :]
-    found = (*evaluate(policy, decision.model, decision.alias, supposed).findings, *others)
-    return all_of(finding.verdict for finding in found) is Verdict.PASS
+    found = (*evaluate_policy(policy, decision.model, decision.alias, supposed).findings, *others)
+    return combine_all_of(finding.verdict for finding in found) is Verdict.PASS
 
 
-def _reviewed(policy: Policy) -> Origin:
+def _assume_all_reviews(policy: Policy) -> ChangeOrigin:
     """A pull request that satisfies every review rule there is: enough accounts, each in every team and under every name."""
-    rules = [each for rule in policy.document.rules for each in rule.every_rule() if isinstance(each, ReviewRule)]
+    rules = [each for rule in policy.document.rules for each in rule.walk_rules() if isinstance(each, ReviewRule)]
     names = {name for rule in rules for name in rule.review.from_ if "/" not in name}
     names |= {f"reviewer-{number}" for number in range(max((rule.review.at_least for rule in rules), default=0))}
-    teams = {team: frozenset(names) for team in policy.need.teams}
-    return Origin(1, "", "", reviews=tuple(Review(name) for name in sorted(names)), teams=teams)
+    teams = {team: frozenset(names) for team in policy.needed_evidence.teams}
+    return ChangeOrigin(1, "", "", reviews=tuple(PullRequestReview(name) for name in sorted(names)), teams=teams)
 
 
-def rank_value(policy: Policy, evidence: Evidence) -> float | None:
+def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
     """The candidate's place in the rank, higher is better; None where it cannot be ranked."""
-    rank, metric = policy.document.rank, policy.rank_metric
+    rank, metric = policy.document.candidate_rank, policy.rank_metric
     if rank is None or metric is None:
         return float(evidence.candidate.version)
-    measured = evidence.candidate.measured(metric)
+    measured = evidence.candidate.find_measurement(metric)
     if measured is None or not math.isfinite(measured.value):
         return None
     return measured.value if rank.order == "highest" else -measured.value
 
 
-def _finding(rule: BaseRule, evidence: Evidence, setting: Setting) -> Finding:
+def _evaluate_rule(rule: BaseRule, evidence: Evidence, setting: RuleContext) -> RuleFinding:
     try:
         return rule.evaluate(evidence, setting)
     except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
         # Fail closed: whatever evidence a rule was not written for is an error of that rule, never of the daemon.
-        return Finding(str(rule), Verdict.ERROR, None, f"evidence that can be judged ({type(error).__name__})")
+        return RuleFinding(str(rule), Verdict.ERROR, None, f"evidence that can be judged ({type(error).__name__})")
 
 
-def _waived(policy: Policy, model: str, evidence: Evidence, rule: BaseRule, finding: Finding) -> Finding:
+def _apply_waiver(policy: Policy, model: str, evidence: Evidence, rule: BaseRule, finding: RuleFinding) -> RuleFinding:
     if finding.verdict is Verdict.PASS:
         return finding
     for waiver in policy.document.waivers:
-        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and answers_to(rule, waiver.rule)
-        if meant and waiver.in_force(evidence.at):
-            return replace(finding, verdict=Verdict.PASS, waived=Waived(finding.verdict, str(waiver)))
+        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and is_rule_called(rule, waiver.rule)
+        if meant and waiver.is_in_force(evidence.at):
+            return replace(finding, verdict=Verdict.PASS, waived=AppliedWaiver(finding.verdict, str(waiver)))
     return finding

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from promoter.domain.metrics import Measurement, MetricRef, Series
-from promoter.domain.observed import Checked, Loading, LoggedModel, Run, Signature, Unread
-from promoter.domain.review import Origin
+from promoter.domain.metrics import MetricValue, MetricRef, MetricSeries
+from promoter.domain.observed import ReadinessCheck, LoadingResult, LoggedModel, TrainingRun, VersionSignature, Unreadable
+from promoter.domain.review import ChangeOrigin
 
-NOT_READ = Unread("it was not asked for")
+NOT_REQUESTED = Unreadable("it was not asked for")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Need:
     """What rules ask for, so that evidence for many candidates is gathered in bulk, and only that.
 
     `holders` are aliases whose holder a rule compares with, `held` aliases of which it matters how long the version held
-    them, `watched` tags of which it matters when they were set, `logged_model` and `series` metrics beyond the run's last
+    them, `watched` tags of which it matters when they were set, `ensure_logged_model` and `series` metrics beyond the run's last
     values, and `loading` the one that costs seconds: it is asked for only where everything else passes. `review` is the pull
     request that brings the change, and `teams` those whose members matter there.
     """
@@ -46,7 +46,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class HeldStretch:
     """A time in which a version held an alias without a break. `until` None: it still does."""
 
     since: datetime
@@ -66,28 +66,28 @@ class VersionEvidence:
     version: int
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
-    run: Run | None = None
+    run: TrainingRun | None = None
     created_at: datetime | None = None
     source: str | None = None
     copied: bool = False
     witnessed: frozenset[str] = frozenset()
-    logged_model: LoggedModel | Unread | None = NOT_READ
-    series: tuple[Series, ...] = ()
-    signature: Signature | Unread | None = NOT_READ
-    loading: Loading | None = None
-    held: Mapping[str, Stretch] = field(default_factory=dict)
+    logged_model: LoggedModel | Unreadable | None = NOT_REQUESTED
+    series: tuple[MetricSeries, ...] = ()
+    signature: VersionSignature | Unreadable | None = NOT_REQUESTED
+    loading: LoadingResult | None = None
+    held: Mapping[str, HeldStretch] = field(default_factory=dict)
     seen: Mapping[str, datetime] = field(default_factory=dict)
-    checked: Checked | None = None
+    checked: ReadinessCheck | None = None
 
-    def measured(self, metric: MetricRef) -> Measurement | None:
+    def find_measurement(self, metric: MetricRef) -> MetricValue | None:
         """The last value of the metric, of that source and on that dataset; None where there is none."""
         if metric.source == "run":
             value = self.run.metrics.get(metric.name) if self.run else None
-            return None if value is None else Measurement(metric.name, value)
+            return None if value is None else MetricValue(metric.name, value)
         found = self.logged_model.metrics if isinstance(self.logged_model, LoggedModel) else ()
         return next((each for each in found if (each.name, each.dataset) == (metric.name, metric.dataset)), None)
 
-    def elsewhere(self, metric: MetricRef) -> tuple[MetricRef, ...]:
+    def find_other_sources(self, metric: MetricRef) -> tuple[MetricRef, ...]:
         """Where else the version has a metric of that name."""
         found = [MetricRef(metric.name)] if self.run and metric.name in self.run.metrics else []
         if isinstance(self.logged_model, LoggedModel):
@@ -98,7 +98,7 @@ class VersionEvidence:
             ]
         return tuple(each for each in found if each != metric)
 
-    def points(self, metric: MetricRef) -> Mapping[int, float]:
+    def find_step_values(self, metric: MetricRef) -> Mapping[int, float]:
         """Step to value of the metric."""
         return dict(next((each.points for each in self.series if each.metric == metric), ()))
 
@@ -129,20 +129,20 @@ class Evidence:
     holders: Mapping[str, VersionEvidence | None] = field(default_factory=dict)
     past: AliasPast | None = None
     model: str = ""
-    origin: Origin | Unread | None = NOT_READ
+    origin: ChangeOrigin | Unreadable | None = NOT_REQUESTED
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the ledger. NaN and infinities become text, since JSON has no word for them."""
-        told: dict[str, Any] = json.loads(_Told(evidence=self).model_dump_json(exclude_defaults=True))["evidence"]
-        return told
+        tree: dict[str, Any] = json.loads(_EvidenceEnvelope(evidence=self).model_dump_json(exclude_defaults=True))["evidence"]
+        return tree
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Evidence:
-        """What `as_json` told. Raises ValueError for anything else."""
-        return _Told.model_validate({"evidence": told}).evidence
+    def from_json(cls, tree: Mapping[str, Any]) -> Evidence:
+        """What `to_json` told. Raises ValueError for anything else."""
+        return _EvidenceEnvelope.model_validate({"evidence": tree}).evidence
 
 
-class _Told(BaseModel):
+class _EvidenceEnvelope(BaseModel):
     model_config = ConfigDict(ser_json_inf_nan="strings", extra="forbid")
 
     evidence: Evidence

@@ -13,14 +13,14 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, Literal
 
-Kind = Literal["whole", "decimal", "flag", "text", "texts", "duration", "holder"]
+VariableKind = Literal["whole", "decimal", "flag", "text", "texts", "duration", "holder"]
 """The type of a variable. `texts` is a mapping of text to text, `holder` a version's number, or null."""
 
-Variables = tuple[tuple[str, Kind], ...]
+Variables = tuple[tuple[str, VariableKind], ...]
 
-SOURCE_LIMIT = 1_000
-SHOWN = 160
-MISSING = "expressions need the extra: pip install promoter[expressions]"
+EXPRESSION_LIMIT = 1_000
+MESSAGE_LIMIT = 160
+MISSING_EXTRA = "expressions need the extra: pip install promoter[expressions]"
 
 # No loops (`map`, `exists`, ...: thirty of them, one in the other, double a text thirty times), no regular expressions (one
 # from a tag took 20 s), nothing that reads files (time zones do), nothing that hides a type from the checker (`dyn`), and no
@@ -40,7 +40,7 @@ _OPERAND = re.compile(r"expression of type '(.+)' cannot be the operand of a sel
 _UNSET = re.compile(r'No value with name "(.+)" found in Activation')
 _CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _FOLLOWS = "*error*"
-_FAULTS_TOLD = 3
+_FAULTS_SHOWN = 3
 
 _NOUNS = {
     "double": "a decimal number",
@@ -63,7 +63,7 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExpressionResult:
     """What an expression gives: its value; or the variable that it needed and that was not given; or why it has no value."""
 
     value: object = None
@@ -72,28 +72,28 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class CompiledExpression:
     """A compiled expression. May be run by several threads at once."""
 
     expression: Any
 
-    def run(self, values: Mapping[str, object]) -> Outcome:
+    def evaluate_with(self, values: Mapping[str, object]) -> ExpressionResult:
         """The outcome for these values by variable. One that is left out is an error only where the expression hinges on it."""
         try:
             result = self.expression.eval(data=dict(values))
-            failed = result.type() == _cel().Type.ERROR
+            failed = result.type() == _import_cel_library().Type.ERROR
             value = result.value()
         except (RuntimeError, TypeError, ValueError) as error:
-            return Outcome(error=_short(str(error)))
+            return ExpressionResult(error=_clean_error_line(str(error)))
         if not failed:
-            return Outcome(value)
-        told = str(value)
-        unset = _UNSET.search(told)
-        return Outcome(unset=unset[1]) if unset else Outcome(error=_short(told))
+            return ExpressionResult(value)
+        message = str(value)
+        unset = _UNSET.search(message)
+        return ExpressionResult(unset=unset[1]) if unset else ExpressionResult(error=_clean_error_line(message))
 
 
 @dataclass(frozen=True)
-class Reading:
+class NamedReading:
     """A text that an expression reads by name: `tags` or `params`, of the version (`whose` is None) or of an alias's holder."""
 
     whose: str | None
@@ -102,26 +102,26 @@ class Reading:
 
 
 @lru_cache(maxsize=1_000)
-def compiled(source: str, variables: Variables) -> Program:
+def compile_expression(source: str, variables: Variables) -> CompiledExpression:
     """The program. Raises ValueError, in words, with the column, where it is no condition on these variables."""
-    if len(source) > SOURCE_LIMIT:
-        raise ValueError(f"an expression has at most {SOURCE_LIMIT:,} characters")
-    checking, running = _environments(variables)
+    if len(source) > EXPRESSION_LIMIT:
+        raise ValueError(f"an expression has at most {EXPRESSION_LIMIT:,} characters")
+    checking, running = _build_cel_environments(variables)
     try:
         checked = checking.compile(source)
         program = running.compile(source)
     except RuntimeError as error:
-        raise ValueError(_fault(str(error), variables)) from None
+        raise ValueError(_describe_compile_error(str(error), variables)) from None
     except TypeError:
         raise ValueError("an expression is text that can be written in UTF-8") from None
     result = checked.return_type()
-    if result not in (_cel().Type.BOOL, _cel().Type.DYN):
-        noun = _noun(_RESULTS.get(result.name(), result.name().lower()))
+    if result not in (_import_cel_library().Type.BOOL, _import_cel_library().Type.DYN):
+        noun = _describe_type(_RESULTS.get(result.name(), result.name().lower()))
         raise ValueError(f"an expression is a condition, true or false; this one gives {noun}")
-    return Program(program)
+    return CompiledExpression(program)
 
 
-def readings(source: str) -> frozenset[Reading]:
+def find_named_readings(source: str) -> frozenset[NamedReading]:
     """The tags and parameters that an expression reads. Raises ValueError where it reads one whose name is not written out."""
     tokens = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(source) if found.lastgroup]
     words = [text if kind == "other" else "" for kind, text in tokens] + [""] * 3
@@ -137,15 +137,17 @@ def readings(source: str) -> frozenset[Reading]:
             whose, start = None, index - 2
         else:
             continue
-        name = _named(tokens, words, start, index)
+        name = _read_name_at(tokens, words, start, index)
         if name is None:
-            told = f"`{'version' if whose is None else f'holders.{whose}'}.{words[index]}"
-            raise ValueError(f'{words[index]} are read by name: {told}.NAME`, {told}["NAME"]`, or `"NAME" in {told[1:]}`')
-        found.add(Reading(whose, words[index], name))
+            mapping = f"`{'version' if whose is None else f'holders.{whose}'}.{words[index]}"
+            raise ValueError(
+                f'{words[index]} are read by name: {mapping}.NAME`, {mapping}["NAME"]`, or `"NAME" in {mapping[1:]}`'
+            )
+        found.add(NamedReading(whose, words[index], name))
     return frozenset(found)
 
 
-def _named(tokens: Sequence[tuple[str | None, str]], words: Sequence[str], start: int, index: int) -> str | None:
+def _read_name_at(tokens: Sequence[tuple[str | None, str]], words: Sequence[str], start: int, index: int) -> str | None:
     """The name that is read of the mapping whose path goes from `start` to `index`."""
     if words[index + 1] == ".":
         return words[index + 2].strip("`")
@@ -158,23 +160,23 @@ def _named(tokens: Sequence[tuple[str | None, str]], words: Sequence[str], start
     return text[1:-1] if kind == "text" and "\\" not in text else None
 
 
-def _cel() -> ModuleType:
+def _import_cel_library() -> ModuleType:
     try:
         from cel_expr_python import cel
     except ImportError:
-        raise ValueError(MISSING) from None
+        raise ValueError(MISSING_EXTRA) from None
     module: ModuleType = cel
     return module
 
 
 @lru_cache(maxsize=100)
-def _environments(variables: Variables) -> tuple[Any, Any]:
+def _build_cel_environments(variables: Variables) -> tuple[Any, Any]:
     """One to check with, and one to run with.
 
     A holder is checked as a nullable number, of which any part that is not declared is a fault. The library takes no such
     value from Python, so that it runs as a value of any type.
     """
-    cel = _cel()
+    cel = _import_cel_library()
     types = {
         "whole": cel.Type.INT,
         "decimal": cel.Type.DOUBLE,
@@ -186,49 +188,51 @@ def _environments(variables: Variables) -> tuple[Any, Any]:
     }
     checked = {name: types[kind] for name, kind in variables}
     run = {name: cel.Type.DYN if kind == "holder" else types[kind] for name, kind in variables}
-    checking = cel.NewEnv(config=_config(), variables=checked)
-    return checking, checking if run == checked else cel.NewEnv(config=_config(), variables=run)
+    checking = cel.NewEnv(config=_build_cel_config(), variables=checked)
+    return checking, checking if run == checked else cel.NewEnv(config=_build_cel_config(), variables=run)
 
 
 @lru_cache(maxsize=1)
-def _config() -> Any:
-    return _cel().NewEnvConfigFromYaml(_LIBRARY)
+def _build_cel_config() -> Any:
+    return _import_cel_library().NewEnvConfigFromYaml(_LIBRARY)
 
 
-def _fault(message: str, variables: Variables) -> str:
+def _describe_compile_error(message: str, variables: Variables) -> str:
     if "recursion" in message:
         return "the expression is nested too deeply, or has too many terms in one sum: at most 30"
     found = [each for each in _FAULT.findall(message) if _FOLLOWS not in each[2]]
     loops = [each for each in found if (undeclared := _UNDECLARED.fullmatch(each[2])) and undeclared[1] in _LOOPS]
-    told: dict[str, None] = {}
+    messages: dict[str, None] = {}
     for line, column, text in loops or found:  # the variable of a loop is not known either, and says nothing
         where = f"line {line}, column {column}" if line != "1" else f"column {column}"
-        told[f"{where} of the expression: {_plain(text, variables)}"] = None
-    return "; ".join(list(told)[:_FAULTS_TOLD]) or f"not an expression: {_short(message)}"
+        messages[f"{where} of the expression: {_explain_error_text(text, variables)}"] = None
+    return "; ".join(list(messages)[:_FAULTS_SHOWN]) or f"not an expression: {_clean_error_line(message)}"
 
 
-def _plain(text: str, variables: Variables) -> str:
+def _explain_error_text(text: str, variables: Variables) -> str:
     if found := _UNDECLARED.fullmatch(text):
-        return _undeclared(found[1], variables)
+        return _describe_undeclared_name(found[1], variables)
     if found := _OVERLOAD.fullmatch(text):
-        return _overload(found[1].strip("_@").replace("_", " "), [each.strip() for each in _OPERANDS.findall(found[2])])
+        return _describe_operator_mismatch(
+            found[1].strip("_@").replace("_", " "), [each.strip() for each in _OPERANDS.findall(found[2])]
+        )
     if found := _OPERAND.fullmatch(text):
         parts = "`version`, `tags`, `params`, `run` and those `metrics` that the rule names under `metrics:`"
-        return f"a holder has {parts}" if found[1] == "wrapper(int)" else f"{_noun(found[1])} has no parts"
+        return f"a holder has {parts}" if found[1] == "wrapper(int)" else f"{_describe_type(found[1])} has no parts"
     text = text.removeprefix("Syntax error: ").partition(" expecting ")[0]
-    return "the expression ends too early" if "'<EOF>'" in text else _short(text)
+    return "the expression ends too early" if "'<EOF>'" in text else _clean_error_line(text)
 
 
-def _overload(operator: str, operands: list[str]) -> str:
+def _describe_operator_mismatch(operator: str, operands: list[str]) -> str:
     hint = ""
     if {"double", "int"} <= set(operands):
         hint = " (a decimal number has a point: `1.0`)"
     elif (operator, *operands) == ("/", "double", "double"):
         hint = " (by zero it were infinite: multiply the other side instead)"
-    return f"`{operator}` does not go with {' and '.join(_noun(each) for each in operands)}{hint}"
+    return f"`{operator}` does not go with {' and '.join(_describe_type(each) for each in operands)}{hint}"
 
 
-def _undeclared(name: str, variables: Variables) -> str:
+def _describe_undeclared_name(name: str, variables: Variables) -> str:
     head, _, rest = name.lstrip(".").partition(".")
     if head == "metrics":
         return f"`{name:.100}` is not given: name the metric under `metrics:`" if rest else "metrics are read as `metrics.NAME`"
@@ -242,18 +246,18 @@ def _undeclared(name: str, variables: Variables) -> str:
         parts = [known.partition(".")[2] for known, _ in variables if known.startswith("version.")]
         return f"`{name:.100}` is not known: a version has {', '.join(f'`{part}`' for part in parts)}"
     heads = dict.fromkeys(known.partition(".")[0] for known, _ in variables)
-    told = [f"`{each}`" for each in (*heads, "has", *_FUNCTIONS)]
-    return f"`{name:.100}` is not known: there are {', '.join(told)}"
+    known_names = [f"`{each}`" for each in (*heads, "has", *_FUNCTIONS)]
+    return f"`{name:.100}` is not known: there are {', '.join(known_names)}"
 
 
-def _noun(kind: str) -> str:
+def _describe_type(kind: str) -> str:
     return _NOUNS.get(kind, f"a value of type {kind:.40}")
 
 
-def _short(message: str) -> str:
+def _clean_error_line(message: str) -> str:
     """The library's words: one line, printable, without its codes."""
     line = next(iter(message.strip().splitlines()), "")
     line = "".join(each if each.isprintable() else " " for each in line)
     while line != (bare := _CODE.sub("", line)):
         line = bare
-    return line[: SHOWN - 3] + "..." if len(line) > SHOWN else line
+    return line[: MESSAGE_LIMIT - 3] + "..." if len(line) > MESSAGE_LIMIT else line

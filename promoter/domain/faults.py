@@ -1,11 +1,11 @@
-"""What can be wrong, said for people: in a file (`Fault`), or with the world (`Unavailable`, `Refused`)."""
+"""What can be wrong, said for people: in a file (`Fault`), or with the world (`TransientError`, `PermanentError`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-Path = tuple[str | int, ...]
+DocumentPath = tuple[str | int, ...]
 """Where in a document: the keys and the indexes that lead to a value."""
 
 
@@ -18,19 +18,19 @@ class Fault:
 
     message: str
     file: str = ""
-    path: Path = field(default=(), compare=False)
+    path: DocumentPath = field(default=(), compare=False)
     line: int | None = None
     column: int | None = None
     fix: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line:column`, as far as it is known."""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part not in (None, ""))
 
     def __str__(self) -> str:
         """`file:line:column: message (fix)`."""
-        text = f"{self.place}: {self.message}" if self.place else self.message
+        text = f"{self.location}: {self.message}" if self.location else self.message
         return f"{text} ({self.fix})" if self.fix else text
 
 
@@ -44,7 +44,7 @@ class Faults(Exception):  # noqa: N818  # the word of the vocabulary; it carries
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
-class OutsideError(Exception):
+class ExternalError(Exception):
     """The world did not do as asked. `what` names the part ("MLflow", "git", "ledger"); messages carry no secrets."""
 
     def __init__(self, what: str, message: str, fix: str | None = None) -> None:
@@ -55,17 +55,17 @@ class OutsideError(Exception):
         super().__init__(f"{what}: {message}" + (f" ({fix})" if fix else ""))
 
 
-class Unavailable(OutsideError):  # noqa: N818  # vocabulary: retryable
+class TransientError(ExternalError):  # noqa: N818  # vocabulary: retryable
     """Worth another try by itself: unreachable, too slow, overloaded, answering 5xx."""
 
 
-class Refused(OutsideError):  # noqa: N818  # vocabulary: terminal
+class PermanentError(ExternalError):  # noqa: N818  # vocabulary: terminal
     """Another try gives the same answer until a person changes something: no permission, no such thing."""
 
 
-class Protected(Refused):
+class BranchProtected(PermanentError):
     """The branch takes no pushes from this account: what is to get there goes through a pull request."""
 
 
-class Overtaken(OutsideError):  # noqa: N818  # vocabulary
+class Conflict(ExternalError):  # noqa: N818  # vocabulary
     """Somebody wrote first: read again, decide again."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from promoter.domain.audit import AuditRecord, Kind
+from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.observed import ObservedModel
-from promoter.domain.proposal import Aim, Edit, Proposal
-from promoter.domain.rules.base import EVERY, BaseRule
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
+from promoter.domain.rules.base import DEFAULT_CHECK_INTERVAL, BaseRule
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class GuardCheck:
 
 
 @dataclass(frozen=True)
-class Row:
+class GuardCount:
     """A guard, and how many checks in a row have failed, of how many that it takes."""
 
-    finding: Finding
+    finding: RuleFinding
     failed: int
     needed: int
 
     @property
-    def broken(self) -> bool:
+    def is_broken(self) -> bool:
         """Whether it takes no more."""
         return self.failed >= self.needed
 
@@ -45,25 +45,25 @@ class Row:
 
 
 @dataclass(frozen=True)
-class GuardStanding:
+class GuardStatus:
     """Where the guards of one alias stand: each with its count, the checks to record, and what is proposed, or why nothing."""
 
     model: str
     alias: str
     version: int
     decision: Decision
-    rows: tuple[Row, ...]
+    rows: tuple[GuardCount, ...]
     checks: tuple[GuardCheck, ...] = ()
     proposal: Proposal | None = None
     reason: str = ""
 
     @property
-    def broken(self) -> tuple[Row, ...]:
+    def broken_guards(self) -> tuple[GuardCount, ...]:
         """The guards that are broken."""
-        return tuple(row for row in self.rows if row.broken)
+        return tuple(row for row in self.rows if row.is_broken)
 
 
-def stand(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCheck]) -> GuardStanding:
+def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCheck]) -> GuardStatus:
     """Count. `decision` is what the guards find now, one finding a rule; `known` are the checks before, oldest first.
 
     Only a failure counts, and only a pass ends a row of failures: what is not known says neither that a version is bad nor
@@ -73,7 +73,7 @@ def stand(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCh
     rows, checks = [], []
     past = [each for each in known if each.version == decision.version]
     for rule, finding in zip(rules, decision.findings, strict=True):
-        row = _failures(each for each in past if each.rule == finding.rule)
+        row = _failures_since_pass(each for each in past if each.rule == finding.rule)
         count, last = len(row), row[-1].at if row else None
         check = GuardCheck(decision.model, alias, decision.version, finding.rule, finding.verdict, decision.at)
         needed = rule.for_ or 1
@@ -81,15 +81,17 @@ def stand(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCh
             checks += [check] if row else []
             count = 0
         elif (
-            finding.verdict is Verdict.FAIL and count < needed and (last is None or decision.at - last >= (rule.every or EVERY))
+            finding.verdict is Verdict.FAIL
+            and count < needed
+            and (last is None or decision.at - last >= (rule.every or DEFAULT_CHECK_INTERVAL))
         ):
             checks.append(check)
             count += 1
-        rows.append(Row(finding, count, needed))
-    return GuardStanding(decision.model, alias, decision.version, decision, tuple(rows), tuple(checks))
+        rows.append(GuardCount(finding, count, needed))
+    return GuardStatus(decision.model, alias, decision.version, decision, tuple(rows), tuple(checks))
 
 
-def _failures(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
+def _failures_since_pass(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
     """The failures since the last pass."""
     row: list[GuardCheck] = []
     for check in checks:
@@ -97,25 +99,25 @@ def _failures(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
     return row
 
 
-def earlier(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
+def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
     """The versions that held the alias in good standing before `bad`, the latest first: there, ready, not in quarantine.
 
     In good standing: Promoter put it there, toward git; or it was there when the ledger began. Not what somebody else put
     there past git.
     """
-    usable = (each for each in in_good_standing(moves) if each in observed.versions and observed.versions[each].ready)
+    usable = (each for each in list_good_versions(moves) if each in observed.versions and observed.versions[each].ready)
     return [each for each in usable if each != bad and each not in intent.quarantine]
 
 
-def in_good_standing(moves: Iterable[AuditRecord]) -> list[int]:
+def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
     """Every version that held the alias in good standing, as `earlier` understands it, the latest first."""
-    held = [each.fact.to_version for each in moves if each.fact.kind is Kind.CHANGE or each.fact.from_version is None]
+    held = [each.fact.to_version for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None]
     return list(dict.fromkeys(each for each in reversed(held) if each is not None))
 
 
-def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
+def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
     """Why a broken guard of this alias proposes nothing; None where it may."""
-    if intent.hold and intent.hold.in_force(now):
+    if intent.hold and intent.hold.is_in_force(now):
         return f"held by {intent.hold.by}: a person decides"
     if intent.version is not None and observed.aliases.get(intent.alias) != intent.version:
         return "git and the registry are out of step: that comes first"
@@ -124,9 +126,9 @@ def refusal(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str 
     return None
 
 
-def roll_back(standing: GuardStanding, target: int) -> GuardStanding:
+def add_rollback_proposal(standing: GuardStatus, target: int) -> GuardStatus:
     """The standing with the proposal: the earlier version, a hold, and the bad one in quarantine."""
-    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken)
+    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken_guards)
     hold = Hold(reason=reason[:1_000], by="Promoter")
-    edit = Edit(standing.model, standing.alias, target, hold, (standing.version,))
-    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision, Aim.GUARD), reason=reason)
+    edit = RegistryEdit(standing.model, standing.alias, target, hold, (standing.version,))
+    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision, ProposalReason.GUARD), reason=reason)

@@ -24,7 +24,7 @@ class MetricRef:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MetricValue:
     """The last value of a metric. `dataset` and `digest` say what it was measured on, as far as MLflow was told."""
 
     name: str
@@ -34,7 +34,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Series:
+class MetricSeries:
     """All values of one metric, one a step, in order of the steps (folds, batches, days)."""
 
     metric: MetricRef

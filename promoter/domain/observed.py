@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from promoter.domain.metrics import Measurement
+from promoter.domain.metrics import MetricValue
 
-SOURCE_TAG = "promoter.source."
+SOURCE_TAG_PREFIX = "promoter.source."
 """What the keys of the tags begin with that Promoter gives to a copy from another registry."""
 
 
-def is_copy(source: str | None) -> bool:
+def is_copy_source(source: str | None) -> bool:
     """Whether a source is that of `copy_model_version`: `models:/NAME/VERSION`, not `models:/m-ID`."""
     name, slash, version = (source or "").removeprefix("models:/").rpartition("/")
     return bool(source) and str(source).startswith("models:/") and bool(slash and name) and version.isdigit()
@@ -31,12 +31,12 @@ class ModelVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def copied(self) -> bool:
+    def is_copied(self) -> bool:
         """Whether it is a copy of another version: its tags came along, and say nothing of this one.
 
         MLflow tells of copies within a registry, Promoter's own tags of those from another one.
         """
-        return is_copy(self.source) or any(key.startswith(SOURCE_TAG) for key in self.tags)
+        return is_copy_source(self.source) or any(key.startswith(SOURCE_TAG_PREFIX) for key in self.tags)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class ObservedModel:
     versions: Mapping[int, ModelVersion] = field(default_factory=dict)
 
     @property
-    def newest(self) -> int | None:
+    def newest_version(self) -> int | None:
         """The highest version number; None where no version is left."""
         return max(self.versions, default=None)
 
 
 @dataclass(frozen=True)
-class Dataset:
+class RunDataset:
     """A dataset that a run says it read."""
 
     name: str
@@ -62,7 +62,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a training run says: status (`FINISHED`, `RUNNING`, `FAILED`, ...), the last value of each metric, and its origin.
 
     `experiment` is the name of its experiment; None where it was not asked for.
@@ -74,7 +74,7 @@ class Run:
     experiment: str | None = None
     user: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[RunDataset, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,37 +82,37 @@ class LoggedModel:
     """The logged model that a version was registered from, and the last values measured on it."""
 
     model_id: str
-    metrics: tuple[Measurement, ...] = ()
+    metrics: tuple[MetricValue, ...] = ()
 
 
 @dataclass(frozen=True)
-class Signature:
+class VersionSignature:
     """What a model takes and gives, flattened: `input age` to `long`, `output 0` to `tensor float64 (-1, 3)`, ..."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
 
-    def differences(self, other: Signature) -> list[str]:
+    def describe_differences(self, other: VersionSignature) -> list[str]:
         """What changed from `other` to this one, in words, in order of the names."""
-        told = []
+        changes = []
         for name in sorted(self.fields.keys() | other.fields.keys()):
             ours, theirs = self.fields.get(name), other.fields.get(name)
             if ours == theirs:
                 continue
-            told.append(
+            changes.append(
                 f"{name} is new" if theirs is None else f"{name} is gone" if ours is None else f"{name} is {ours}, was {theirs}"
             )
-        return told
+        return changes
 
 
 @dataclass(frozen=True)
-class Unread:
+class Unreadable:
     """Evidence that was asked for and cannot be had, and why."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadingResult:
     """What came of loading the version's artifact. LOADED, FAILED for certain, or UNTRIED (no library, no time, no storage)."""
 
     outcome: Literal["loaded", "failed", "untried"]
@@ -120,7 +120,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ReadinessCheck:
     """What a check of a version showed that is to serve again.
 
     `status` is the registry's (None: no such version), `flavors` those that its description names, `flaw` why the description
@@ -131,4 +131,4 @@ class Checked:
     flavors: tuple[str, ...] = ()
     flaw: str | None = None
     certain: bool = False
-    loading: Loading | None = None
+    loading: LoadingResult | None = None

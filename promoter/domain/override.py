@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-LASTS = timedelta(hours=24)
+DEFAULT_OVERRIDE_DURATION = timedelta(hours=24)
 """How long an override stands unless told otherwise; the longest is a week."""
-LONGEST = timedelta(days=7)
+LONGEST_OVERRIDE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Override:
     until: datetime
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """For people: what stands, until when, by whom, and why."""
         return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the API: `id`, `version`, `replaces`, `since`, `until`, `by`, `reason`."""
         return {
             "id": self.id,
@@ -42,6 +42,6 @@ class Override:
             "reason": self.reason,
         }
 
-    def in_force(self, now: datetime) -> bool:
+    def is_in_force(self, now: datetime) -> bool:
         """Whether it has not expired."""
         return now < self.until

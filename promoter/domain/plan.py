@@ -15,11 +15,11 @@ from promoter.domain.names import CHAMPION
 from promoter.domain.observed import ObservedModel
 from promoter.domain.verdict import Decision, Verdict
 
-MASS_FLOOR = 10
+MASS_CHANGE_FLOOR = 10
 """A share limits a plan only once it changes more aliases than this."""
 
 
-class Cause(StrEnum):
+class ChangeCause(StrEnum):
     """Why git and the registry differ. Only a COMMIT is a new decision, and gated; an OVERRIDE stands in for one."""
 
     COMMIT = "commit"
@@ -29,11 +29,11 @@ class Cause(StrEnum):
     OVERRIDE = "override"
 
 
-_UNCOUNTED = (Cause.DRIFT, Cause.OVERRIDE)
+_UNCOUNTED = (ChangeCause.DRIFT, ChangeCause.OVERRIDE)
 """What the mass-change limit does not count."""
 
 
-class Gate(StrEnum):
+class ChangeGate(StrEnum):
     """What a change must pass: nothing, the alias's policy, or the readiness of a version that returns under a hold."""
 
     NONE = "none"
@@ -42,41 +42,41 @@ class Gate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Difference:
+class AliasDifference:
     """One alias that the registry has elsewhere than git. `to_version` None: it is to be deleted."""
 
     model: str
     alias: str
     from_version: int | None
     to_version: int | None
-    cause: Cause
+    cause: ChangeCause
     intent: AliasIntent | None = None
 
     @property
-    def key(self) -> tuple[str, str, int | None, int | None]:
+    def identity_key(self) -> tuple[str, str, int | None, int | None]:
         """What the change is, without the decision behind it."""
         return (self.model, self.alias, self.from_version, self.to_version)
 
-    def gate(self, now: datetime, *, held_before: bool) -> Gate:
-        """`held_before`: whether the target version ever held the alias."""
-        if self.cause is Cause.OVERRIDE:
-            return Gate.READINESS
-        if self.cause is not Cause.COMMIT or self.intent is None or self.to_version is None:
-            return Gate.NONE
-        if held_before and self.intent.hold and self.intent.hold.in_force(now):
-            return Gate.READINESS
-        return Gate.POLICY if self.intent.policy else Gate.NONE
+    def select_gate(self, now: datetime, *, held_before: bool) -> ChangeGate:
+        """`has_held_alias`: whether the target version ever held the alias."""
+        if self.cause is ChangeCause.OVERRIDE:
+            return ChangeGate.READINESS
+        if self.cause is not ChangeCause.COMMIT or self.intent is None or self.to_version is None:
+            return ChangeGate.NONE
+        if held_before and self.intent.hold and self.intent.hold.is_in_force(now):
+            return ChangeGate.READINESS
+        return ChangeGate.POLICY if self.intent.policy else ChangeGate.NONE
 
 
 @dataclass(frozen=True)
-class Blocked:
+class BlockedTarget:
     """A model, or one alias of it, that is left as it is, and why."""
 
     model: str
     alias: str | None
     reason: str
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """`model`, `alias` (null: the whole model), `reason`."""
         return {"model": self.model, "alias": self.alias, "reason": self.reason}
 
@@ -85,20 +85,20 @@ class Blocked:
 class Change:
     """A difference, and what its gate said (None: not gated)."""
 
-    difference: Difference
+    difference: AliasDifference
     decision: Decision | None = None
 
     @property
-    def allowed(self) -> bool:
+    def is_allowed(self) -> bool:
         """Only a pass lets a gated change through, unless its policy only watches."""
         return self.decision is None or self.decision.lets_through
 
     @property
-    def verdict(self) -> Verdict | None:
+    def gate_verdict(self) -> Verdict | None:
         """The gate's verdict; None: not gated."""
         return self.decision.verdict if self.decision else None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """`model`, `alias`, `from`, `to`, `cause`, `allowed`, `verdict`, `decision`."""
         what = self.difference
         return {
@@ -107,65 +107,73 @@ class Change:
             "from": what.from_version,
             "to": what.to_version,
             "cause": what.cause.value,
-            "allowed": self.allowed,
-            "verdict": self.verdict.value if self.verdict else None,
-            "decision": self.decision.as_json() if self.decision else None,
+            "allowed": self.is_allowed,
+            "verdict": self.gate_verdict.value if self.gate_verdict else None,
+            "decision": self.decision.to_json() if self.decision else None,
         }
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """One model compared: what differs, what blocks it, and drift that is only reported."""
 
-    differences: tuple[Difference, ...] = ()
-    blocked: tuple[Blocked, ...] = ()
-    reported: tuple[Difference, ...] = ()
+    differences: tuple[AliasDifference, ...] = ()
+    blocked: tuple[BlockedTarget, ...] = ()
+    reported: tuple[AliasDifference, ...] = ()
 
 
-def compare(intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]) -> Compared:
+def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]) -> ModelComparison:
     """What git says of a model against what the registry holds.
 
     `settled` is what the two last agreed on, by alias: where git still says the same, a difference is drift. A model or a
     version that the registry lacks blocks the whole model, so that no half of a commit is carried out.
     """
-    stated = [alias for alias in intent.aliases.values() if alias.stated]
+    stated = [alias for alias in intent.aliases.values() if alias.has_declared_target]
     if observed is None:
         reason = "the registry has no model of this name: register it, or take it out of registry.yaml"
-        return Compared(blocked=(Blocked(intent.name, None, reason),) if stated else ())
-    lacking = [alias for alias in stated if alias.version and not _usable(observed, alias.version)]
+        return ModelComparison(blocked=(BlockedTarget(intent.name, None, reason),) if stated else ())
+    lacking = [alias for alias in stated if alias.version and not _is_version_usable(observed, alias.version)]
     if lacking:
-        return Compared(blocked=tuple(Blocked(intent.name, alias.alias, _lack(observed, alias)) for alias in lacking))
-    found = [_difference(alias, observed, settled) for alias in stated if observed.aliases.get(alias.alias) != alias.version]
-    blocked: list[Blocked] = []
+        return ModelComparison(
+            blocked=tuple(
+                BlockedTarget(intent.name, alias.alias, _describe_missing_version(observed, alias)) for alias in lacking
+            )
+        )
+    found = [
+        _build_difference(alias, observed, settled) for alias in stated if observed.aliases.get(alias.alias) != alias.version
+    ]
+    blocked: list[BlockedTarget] = []
     for alias, version in observed.aliases.items() if intent.prune else ():
         if alias == CHAMPION and alias not in intent.aliases:
-            blocked.append(Blocked(intent.name, alias, "prune never deletes champion: write `champion: absent` to delete it"))
+            blocked.append(
+                BlockedTarget(intent.name, alias, "prune never deletes champion: write `champion: absent` to delete it")
+            )
         elif alias not in intent.aliases:
-            found.append(Difference(intent.name, alias, version, None, Cause.PRUNE))
-    reported = [each for each in found if each.cause is Cause.DRIFT and intent.on_drift != "revert"]
-    return Compared(tuple(each for each in found if each not in reported), tuple(blocked), tuple(reported))
+            found.append(AliasDifference(intent.name, alias, version, None, ChangeCause.PRUNE))
+    reported = [each for each in found if each.cause is ChangeCause.DRIFT and intent.on_drift != "revert"]
+    return ModelComparison(tuple(each for each in found if each not in reported), tuple(blocked), tuple(reported))
 
 
-def _difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, int | None]) -> Difference:
+def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, int | None]) -> AliasDifference:
     held = observed.aliases.get(alias.alias)
     if alias.override:
-        cause = Cause.OVERRIDE
+        cause = ChangeCause.OVERRIDE
     elif alias.alias in settled and settled[alias.alias] == alias.version:
-        cause = Cause.DRIFT
+        cause = ChangeCause.DRIFT
     else:
-        cause = Cause.ABSENT if alias.absent else Cause.COMMIT
-    return Difference(alias.model, alias.alias, held, alias.version, cause, alias)
+        cause = ChangeCause.ABSENT if alias.absent else ChangeCause.COMMIT
+    return AliasDifference(alias.model, alias.alias, held, alias.version, cause, alias)
 
 
-def _usable(observed: ObservedModel, number: int) -> bool:
+def _is_version_usable(observed: ObservedModel, number: int) -> bool:
     version = observed.versions.get(number)
     return version is not None and version.ready
 
 
-def _lack(observed: ObservedModel, alias: AliasIntent) -> str:
+def _describe_missing_version(observed: ObservedModel, alias: AliasIntent) -> str:
     if alias.version in observed.versions:
         return f"version {alias.version} is still being registered, or its registration failed"
-    newest = f"the newest is {observed.newest}" if observed.newest else "it has none"
+    newest = f"the newest is {observed.newest_version}" if observed.newest_version else "it has none"
     return f"the registry has no version {alias.version} of this model ({newest})"
 
 
@@ -178,29 +186,29 @@ class Plan:
 
     revision: str | None
     changes: tuple[Change, ...] = ()
-    blocked: tuple[Blocked, ...] = ()
-    reported: tuple[Difference, ...] = ()
+    blocked: tuple[BlockedTarget, ...] = ()
+    reported: tuple[AliasDifference, ...] = ()
     refused: str | None = None
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Computes the digest: SHA-256 over what would be done, from which state, at which revision."""
-        told = [[*change.difference.key, change.allowed] for change in self.changes]
-        digest = hashlib.sha256(json.dumps([self.revision, told]).encode()).hexdigest()
+        changes = [[*change.difference.identity_key, change.is_allowed] for change in self.changes]
+        digest = hashlib.sha256(json.dumps([self.revision, changes]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
     @property
-    def allowed(self) -> tuple[Change, ...]:
+    def allowed_changes(self) -> tuple[Change, ...]:
         """The changes that apply carries out, in order."""
-        return () if self.refused else tuple(change for change in self.changes if change.allowed)
+        return () if self.refused else tuple(change for change in self.changes if change.is_allowed)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `plan --format json`, without its `schema`."""
         return {
             "revision": self.revision,
             "digest": self.digest,
-            "changes": [change.as_json() for change in self.changes],
-            "blocked": [blocked.as_json() for blocked in self.blocked],
+            "changes": [change.to_json() for change in self.changes],
+            "blocked": [blocked.to_json() for blocked in self.blocked],
             "drift": [
                 {"model": each.model, "alias": each.alias, "from": each.from_version, "to": each.to_version}
                 for each in self.reported
@@ -209,10 +217,10 @@ class Plan:
         }
 
 
-def make_plan(
+def build_plan(
     revision: str | None,
     changes: Iterable[Change],
-    compared: Iterable[Compared],
+    compared: Iterable[ModelComparison],
     safety: Safety,
     managed: int,
 ) -> Plan:
@@ -222,37 +230,37 @@ def make_plan(
     along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person asked for
     each of them by name.
     """
-    ordered = tuple(sorted(changes, key=_safe_order))
+    ordered = tuple(sorted(changes, key=_safe_order_key))
     parts = tuple(compared)
     blocked = [blocked for part in parts for blocked in part.blocked]
     for change in ordered:
-        if change.decision and not change.allowed:
+        if change.decision and not change.is_allowed:
             what = change.difference
-            blocked.append(Blocked(what.model, what.alias, f"v{what.to_version}: {change.decision.summary}"))
+            blocked.append(BlockedTarget(what.model, what.alias, f"v{what.to_version}: {change.decision.summary_line}"))
     return Plan(
         revision=revision,
         changes=ordered,
         blocked=tuple(sorted(blocked, key=lambda each: (each.model, each.alias or ""))),
         reported=tuple(each for part in parts for each in part.reported),
-        refused=_refusal(
-            sum(change.allowed and change.difference.cause not in _UNCOUNTED for change in ordered), safety, managed
+        refused=_check_mass_change_limit(
+            sum(change.is_allowed and change.difference.cause not in _UNCOUNTED for change in ordered), safety, managed
         ),
     )
 
 
-def _safe_order(change: Change) -> tuple[str, int, str]:
+def _safe_order_key(change: Change) -> tuple[str, int, str]:
     """Within a model: supporting aliases, then champion, then deletes (champion's own last)."""
     what = change.difference
     phase = (2 if what.to_version is None else 0) + (1 if what.alias == CHAMPION else 0)
     return (what.model, phase, what.alias)
 
 
-def _refusal(count: int, safety: Safety, managed: int) -> str | None:
+def _check_mass_change_limit(count: int, safety: Safety, managed: int) -> str | None:
     limit = safety.max_changes
     if isinstance(limit, int):
         over = count > limit
     else:
-        over = count > MASS_FLOOR and count * 100 > int(limit.removesuffix("%")) * managed
+        over = count > MASS_CHANGE_FLOOR and count * 100 > int(limit.removesuffix("%")) * managed
     if not over:
         return None
     return (

@@ -9,18 +9,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from promoter.domain.approvers import NOBODY, Approvers
-from promoter.domain.document import Document, One
+from promoter.domain.approvers import NO_APPROVERS, ApproverDirectory
+from promoter.domain.document import Document, FormatVersion
 from promoter.domain.evidence import Need
-from promoter.domain.faults import Path
+from promoter.domain.faults import DocumentPath
 from promoter.domain.limits import Freeze, Limits
 from promoter.domain.metrics import MetricRef, SourceName
 from promoter.domain.names import AliasName
 from promoter.domain.rules import BaseRule, Rule
-from promoter.domain.rules.base import Order, Setting
+from promoter.domain.rules.base import RankOrder, RuleContext
 from promoter.domain.waivers import Waiver
 
-ANY = "any"
+ANY_NEWER = "any"
 
 Enforcement = Literal["enforce", "audit"]
 
@@ -29,7 +29,7 @@ class Rank(Document):
     """Which candidate is the best: by this metric, in this order."""
 
     metric: str = Field(min_length=1, max_length=250)
-    order: Order
+    order: RankOrder
 
 
 class Candidates(Document):
@@ -46,7 +46,7 @@ class MetricSource(Document):
     dataset: str | None = Field(default=None, min_length=1, max_length=500)
 
     @model_validator(mode="after")
-    def _dataset_of_a_logged_model(self) -> MetricSource:
+    def _check_dataset_source(self) -> MetricSource:
         if self.dataset is not None and self.source == "run":
             raise ValueError("`dataset` goes with `source: logged_model`: MLflow keeps one value of a metric for a run")
         return self
@@ -55,7 +55,7 @@ class MetricSource(Document):
 class PolicyDocument(Document):
     """`policies/NAME.yaml` as it is written."""
 
-    version: One
+    version: FormatVersion
     description: str = ""
     enforcement: Enforcement = "enforce"
     candidates: Candidates | None = None
@@ -67,47 +67,47 @@ class PolicyDocument(Document):
     waivers: tuple[Waiver, ...] = Field(default=(), max_length=1_000, strict=False)
 
     @property
-    def rank(self) -> Rank | None:
+    def candidate_rank(self) -> Rank | None:
         """How candidates compare; None: the newest is the best."""
         return self.candidates.rank if self.candidates else None
 
     @property
-    def setting(self) -> Setting:
+    def rule_context(self) -> RuleContext:
         """What the rules may know of their policy, as far as the document says it."""
-        order = self.rank.order if self.rank else None
-        return Setting(order=order, source=self.metrics.source, dataset=self.metrics.dataset)
+        order = self.candidate_rank.order if self.candidate_rank else None
+        return RuleContext(order=order, source=self.metrics.source, dataset=self.metrics.dataset)
 
-    def faults(self) -> list[tuple[Path, str]]:
+    def find_faults(self) -> list[tuple[DocumentPath, str]]:
         """What no single field shows: where in the document, and what is wrong."""
-        setting = self.setting
-        found: list[tuple[Path, str]] = []
+        setting = self.rule_context
+        found: list[tuple[DocumentPath, str]] = []
         for part, rules in (("rules", self.rules), ("guards", self.guards)):
-            found += [((part, index), said) for index, rule in enumerate(rules) for said in rule.faults(setting)]
-        return [*found, *self._guard_faults(), *self._waiver_faults()]
+            found += [((part, index), message) for index, rule in enumerate(rules) for message in rule.find_faults(setting)]
+        return [*found, *self._find_guard_faults(), *self._find_waiver_faults()]
 
-    def _guard_faults(self) -> Iterator[tuple[Path, str]]:
+    def _find_guard_faults(self) -> Iterator[tuple[DocumentPath, str]]:
         for index, rule in enumerate(self.rules):
-            if any(each.guards for each in rule.every_rule()):
+            if any(each.has_guard_terms for each in rule.walk_rules()):
                 yield ("rules", index), "`for` and `every` belong to a guard: a rule is asked once for each decision"
         for index, rule in enumerate(self.guards):
-            if any(each.guards for each in list(rule.every_rule())[1:]):
+            if any(each.has_guard_terms for each in list(rule.walk_rules())[1:]):
                 yield ("guards", index), "`for` and `every` belong to the guard as a whole, not to a rule inside"
-            if any(each.kind == "approval" for each in rule.every_rule()):
-                said = "an approval cannot guard: it does not fail, and says nothing of how a version serves"
-                yield ("guards", index), said
-            if any(each.kind == "review" for each in rule.every_rule()):
-                said = "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
-                yield ("guards", index), said
+            if any(each.kind == "approval" for each in rule.walk_rules()):
+                message = "an approval cannot guard: it does not fail, and says nothing of how a version serves"
+                yield ("guards", index), message
+            if any(each.kind == "review" for each in rule.walk_rules()):
+                message = "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
+                yield ("guards", index), message
 
-    def _waiver_faults(self) -> Iterator[tuple[Path, str]]:
+    def _find_waiver_faults(self) -> Iterator[tuple[DocumentPath, str]]:
         for index, waiver in enumerate(self.waivers):
-            count = sum(answers_to(rule, waiver.rule) for rule in self.rules)
+            count = sum(is_rule_called(rule, waiver.rule) for rule in self.rules)
             if count != 1:
-                said = "no rule of this policy" if not count else f"{count} rules: give the one that is meant a `name`"
-                yield ("waivers", index, "rule"), f"`{waiver.rule:.80}` names {said} (a rule's text is what `explain` shows)"
+                matches = "no rule of this policy" if not count else f"{count} rules: give the one that is meant a `name`"
+                yield ("waivers", index, "rule"), f"`{waiver.rule:.80}` names {matches} (a rule's text is what `explain` shows)"
 
 
-def answers_to(rule: BaseRule, called: str) -> bool:
+def is_rule_called(rule: BaseRule, called: str) -> bool:
     """Whether a rule goes by that name or text."""
     return called in (rule.name, str(rule))
 
@@ -123,35 +123,35 @@ class Policy:
     name: str
     digest: str
     document: PolicyDocument
-    approvers: Approvers = NOBODY
+    approvers: ApproverDirectory = NO_APPROVERS
     source: str | None = field(default=None, compare=False, repr=False)
     approvers_source: str | None = field(default=None, compare=False, repr=False)
 
     @cached_property
-    def setting(self) -> Setting:
+    def rule_context(self) -> RuleContext:
         """What its rules may know."""
-        bare = self.document.setting
-        used = {metric for rule in self.document.rules for metric in rule.metrics(bare)}
+        bare = self.document.rule_context
+        used = {metric for rule in self.document.rules for metric in rule.used_metrics(bare)}
         used |= {self.rank_metric} if self.rank_metric else set()
         return replace(bare, policy=self.name, digest=self.digest, approvers=self.approvers, used=tuple(sorted(used, key=str)))
 
     @property
     def rank_metric(self) -> MetricRef | None:
         """The metric that candidates are ranked by; None: by number."""
-        rank, metrics = self.document.rank, self.document.metrics
+        rank, metrics = self.document.candidate_rank, self.document.metrics
         return MetricRef(rank.metric, metrics.source, metrics.dataset) if rank else None
 
     @cached_property
-    def need(self) -> Need:
+    def needed_evidence(self) -> Need:
         """The evidence that its rules and its rank look at."""
         metric = self.rank_metric
         need = Need(run=metric is not None, logged_model=metric is not None and metric.source == "logged_model")
         for rule in self.document.rules:
-            need |= rule.need(self.setting)
+            need |= rule.needed_evidence(self.rule_context)
         return need
 
     @cached_property
-    def guarding(self) -> Policy | None:
+    def guard_policy(self) -> Policy | None:
         """The guards, as a policy that a holder is judged by; None where there are none."""
         document = self.document
         if not document.guards:

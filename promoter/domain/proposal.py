@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from promoter.domain.desired import Hold
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 REGISTRY_FILE = "registry.yaml"
 
 
-PREFIX = "promoter/"
+BRANCH_PREFIX = "promoter/"
 """What the names of Promoter's own branches begin with."""
-_PLAIN = re.compile(r"[^A-Za-z0-9_-]+")
-_LENGTH = 80
+_UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]+")
+_PART_LENGTH = 80
 _DIGITS = 10
 
 
-class Aim(StrEnum):
+class ProposalReason(StrEnum):
     """What a proposal is for. A rollback and a release are a person's, the others are found by looking."""
 
     ROTATE = "rotate"
@@ -30,13 +30,13 @@ class Aim(StrEnum):
     ADOPT = "adopt"
 
     @property
-    def asked(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether a person asked for it."""
-        return self in (Aim.ROLL_BACK, Aim.RELEASE)
+        return self in (ProposalReason.ROLL_BACK, ProposalReason.RELEASE)
 
 
 @dataclass(frozen=True)
-class Edit:
+class RegistryEdit:
     """Say that the alias of the model is to point at that version; with a hold, and further versions in quarantine.
 
     A hold that is there already is replaced, or taken away by `release`; a quarantine keeps what it has. `version` None:
@@ -58,67 +58,69 @@ class Proposal:
     `by` and `reason` are a person's; a proposal that was found by looking has neither.
     """
 
-    edit: Edit
+    edit: RegistryEdit
     replaces: int | None
     decision: Decision | None
-    aim: Aim = Aim.ROTATE
+    aim: ProposalReason = ProposalReason.ROTATE
     by: str | None = None
     reason: str | None = None
 
     @property
-    def branch(self) -> str:
+    def branch_name(self) -> str:
         """Its branch, where it goes through a pull request: one a model and alias."""
-        return branch_of(self.edit.model, self.edit.alias)
+        return build_branch_name(self.edit.model, self.edit.alias)
 
     @property
-    def subject(self) -> str:
+    def subject_line(self) -> str:
         """One line."""
         edit = self.edit
         name = f"{edit.model}@{edit.alias}"
         was, to = (f"v{self.replaces}" if self.replaces else "nobody"), f"v{edit.version}"
         match self.aim:
-            case Aim.RELEASE:
+            case ProposalReason.RELEASE:
                 return f"Release {name}"
-            case Aim.ADOPT:
+            case ProposalReason.ADOPT:
                 return f"Adopt {to} as {name}, from {was}"
-            case Aim.ROTATE:
+            case ProposalReason.ROTATE:
                 return f"Rotate {name} from {was} to {to}"
             case _:
                 return f"Roll back {name} from {was} to {to}"
 
     @property
-    def message(self) -> str:
+    def commit_message(self) -> str:
         """The commit message: what, why, and on which evidence."""
-        return "\n\n".join([self.subject, *self._body(), "\n".join(self._trailers())]) + "\n"
+        return "\n\n".join([self.subject_line, *self._build_body(), "\n".join(self._build_trailers())]) + "\n"
 
-    def _body(self) -> list[str]:
+    def _build_body(self) -> list[str]:
         edit, decision = self.edit, self.decision
-        if self.aim is Aim.RELEASE:
+        if self.aim is ProposalReason.RELEASE:
             return [*([self.reason] if self.reason else []), f"The hold on {edit.alias} is lifted: rotation may move it again."]
-        if self.aim is Aim.ADOPT:
+        if self.aim is ProposalReason.ADOPT:
             return ["Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay."]
-        if self.aim is Aim.ROLL_BACK:
+        if self.aim is ProposalReason.ROLL_BACK:
             bad = ", ".join(f"v{each}" for each in edit.quarantine)
             stays = f"; {bad} is in quarantine" if bad else ""
             return [self.reason or "", f"The hold keeps rotation away until a person lifts it{stays}."]
         if decision is None:
             return []
-        evidence = "\n".join(line for finding in decision.findings for line in _told(finding, 0))
-        return [self._why(decision), "Evidence:\n" + evidence]
+        evidence = "\n".join(line for finding in decision.findings for line in _render_finding_lines(finding, 0))
+        return [self._explain_decision(decision), "Evidence:\n" + evidence]
 
-    def _trailers(self) -> list[str]:
+    def _build_trailers(self) -> list[str]:
         edit, decision = self.edit, self.decision
-        told = [f"Promoter-Aim: {self.aim}", f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}"]
-        told += [f"Promoter-Version: {edit.version}"] if edit.version else []
-        told += [f"Promoter-By: {' '.join(self.by.split())}"] if self.by else []
-        told += [f"Promoter-Reason: {' '.join(self.reason.split())}"] if self.reason and self.aim is Aim.RELEASE else []
-        if decision is None or self.aim not in (Aim.ROTATE, Aim.GUARD):
-            return told
-        told += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.digest()}"]
+        trailers = [f"Promoter-Aim: {self.aim}", f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}"]
+        trailers += [f"Promoter-Version: {edit.version}"] if edit.version else []
+        trailers += [f"Promoter-By: {' '.join(self.by.split())}"] if self.by else []
+        trailers += (
+            [f"Promoter-Reason: {' '.join(self.reason.split())}"] if self.reason and self.aim is ProposalReason.RELEASE else []
+        )
+        if decision is None or self.aim not in (ProposalReason.ROTATE, ProposalReason.GUARD):
+            return trailers
+        trailers += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.compute_digest()}"]
         run = decision.evidence.candidate.run_id if decision.evidence else None
-        return told + ([f"Promoter-Run: {run}"] if run else [])
+        return trailers + ([f"Promoter-Run: {run}"] if run else [])
 
-    def _why(self, decision: Decision) -> str:
+    def _explain_decision(self, decision: Decision) -> str:
         edit = self.edit
         under = f"policy `{decision.policy}`\n({decision.policy_digest}), as of {decision.at:%Y-%m-%dT%H:%M:%SZ}."
         if edit.hold is None and decision.verdict is Verdict.PASS:
@@ -132,25 +134,25 @@ class Proposal:
         )
 
 
-def branches_of(model: str) -> str:
+def build_branch_prefix(model: str) -> str:
     """What the names of the branches for that model begin with; those of another model of nearly that name do as well."""
-    return f"{PREFIX}{_plain(model)}/"
+    return f"{BRANCH_PREFIX}{_sanitize_branch_part(model)}/"
 
 
-def _plain(name: str) -> str:
-    return _PLAIN.sub("-", name).strip("-")[:_LENGTH] or "model"
+def _sanitize_branch_part(name: str) -> str:
+    return _UNSAFE_CHARACTERS.sub("-", name).strip("-")[:_PART_LENGTH] or "model"
 
 
-def branch_of(model: str, alias: str) -> str:
+def build_branch_name(model: str, alias: str) -> str:
     """The one branch for proposals on that alias: readable, and another for every other pair of names."""
-    plain = f"{_plain(model)}/{_plain(alias)}"
+    plain = f"{_sanitize_branch_part(model)}/{_sanitize_branch_part(alias)}"
     if plain == f"{model}/{alias}":
-        return PREFIX + plain
-    return f"{PREFIX}{plain}-{hashlib.sha256(f'{model}/{alias}'.encode()).hexdigest()[:_DIGITS]}"
+        return BRANCH_PREFIX + plain
+    return f"{BRANCH_PREFIX}{plain}-{hashlib.sha256(f'{model}/{alias}'.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _told(finding: Finding, depth: int) -> list[str]:
+def _render_finding_lines(finding: RuleFinding, depth: int) -> list[str]:
     seen = "" if finding.value is None else f": {finding.value}"
-    notes = "".join(f"; {note}" for note in finding.notes)
+    notes = "".join(f"; {note}" for note in finding.extra_notes)
     line = f"{'  ' * depth}- {finding.verdict}: {finding.rule}{seen}, expected {finding.expected}{notes}"
-    return [line.replace("\n", " "), *(line for child in finding.children for line in _told(child, depth + 1))]
+    return [line.replace("\n", " "), *(line for child in finding.children for line in _render_finding_lines(child, depth + 1))]

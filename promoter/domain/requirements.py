@@ -5,42 +5,42 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_LINE = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)")
-_SAME = re.compile(r"[-_.]+")
+_REQUIREMENT_LINE = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)")
+_NAME_SEPARATORS = re.compile(r"[-_.]+")
 
 
-def changes(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+def describe_requirement_changes(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
     """What changed from `theirs` to `ours`, in words, in order of the names.
 
     Lines without the name of a package (options, addresses) count as a whole.
     """
-    now, was = _by_name(ours), _by_name(theirs)
-    told = []
+    now, was = _index_by_package(ours), _index_by_package(theirs)
+    sentences = []
     for name in sorted(now.keys() | was.keys()):
         mine, other = now.get(name), was.get(name)
         if mine == other:
             continue
-        told.append(
-            f"{name} is new{_asked(mine)}"
+        sentences.append(
+            f"{name} is new{_format_constraint(mine)}"
             if other is None
-            else f"{name} is gone{_asked(other, 'it was ')}"
+            else f"{name} is gone{_format_constraint(other, 'it was ')}"
             if mine is None
             else f"{name} is {mine or 'any'}, was {other or 'any'}"
         )
-    return told
+    return sentences
 
 
-def _by_name(lines: Iterable[str]) -> dict[str, str]:
+def _index_by_package(lines: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
         text = re.sub(r"(?:^|\s)#.*", "", line).strip()
-        match = _LINE.fullmatch(text)
+        match = _REQUIREMENT_LINE.fullmatch(text)
         if match and not text.startswith("-") and "://" not in match[3].partition("@")[0]:
-            found[_SAME.sub("-", match[1]).lower() + (match[2] or "")] = match[3].strip()
+            found[_NAME_SEPARATORS.sub("-", match[1]).lower() + (match[2] or "")] = match[3].strip()
         elif text:
             found[text] = ""
     return found
 
 
-def _asked(told: str | None, words: str = "") -> str:
-    return f" ({words}{told})" if told else ""
+def _format_constraint(constraint: str | None, words: str = "") -> str:
+    return f" ({words}{constraint})" if constraint else ""

@@ -10,18 +10,18 @@ from itertools import islice
 from typing import Any
 
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.evaluate import evaluate, readied
+from promoter.domain.evaluate import evaluate_policy, evaluate_readiness
 from promoter.domain.evidence import Evidence
-from promoter.domain.ledger.chain import canonical
+from promoter.domain.ledger.chain import encode_canonical
 from promoter.domain.policy import Policy
-from promoter.domain.rotation import ranked
-from promoter.domain.verdict import Decision, Purpose
+from promoter.domain.rotation import add_rank_finding
+from promoter.domain.verdict import Decision, DecisionPurpose
 
-SHOWN = 100
+SHOWN_DIFFERENCES = 100
 """How many differences are told of one decision at most."""
 
 
-class Ending(StrEnum):
+class RerunOutcome(StrEnum):
     """How a rerun ended.
 
     SAME: the tree is the recorded one. DIFFERENT: it is not. DROPPED: retention has dropped its evidence since. OLDER: it was
@@ -35,13 +35,13 @@ class Ending(StrEnum):
     BROKEN = "broken"
 
     @property
-    def alarming(self) -> bool:
+    def is_alarming(self) -> bool:
         """Whether something is wrong with the ledger, or with how this version of Promoter decides."""
-        return self in (Ending.DIFFERENT, Ending.BROKEN)
+        return self in (RerunOutcome.DIFFERENT, RerunOutcome.BROKEN)
 
 
 @dataclass(frozen=True)
-class Difference:
+class RerunDifference:
     """A field of the tree: what was recorded, and what comes out now, as JSON; None where the field is not there."""
 
     field: str
@@ -50,16 +50,16 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Rerun:
+class DecisionRerun:
     """What came of it. `decision` is None where it could not be made again: `why` says it."""
 
     recorded: RecordedDecision
-    ending: Ending
+    ending: RerunOutcome
     decision: Decision | None = None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[RerunDifference, ...] = ()
     why: str = ""
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `audit rerun --format json`."""
         recorded, tree = self.recorded, self.recorded.tree
         return {
@@ -75,49 +75,51 @@ class Rerun:
             "ending": self.ending.value,
             "why": self.why or None,
             "differences": [vars(each) for each in self.differences],
-            "tree": self.decision.as_json() if self.decision else None,
+            "tree": self.decision.to_json() if self.decision else None,
         }
 
 
-def again(recorded: RecordedDecision, policy: Policy | None, evidence: Evidence) -> Decision:
+def rerun_decision(recorded: RecordedDecision, policy: Policy | None, evidence: Evidence) -> Decision:
     """The decision, made anew on that evidence, at its moment. Raises ValueError where the policy cannot have made it."""
-    tree, purpose = recorded.tree, Purpose(recorded.purpose or "")
+    tree, purpose = recorded.tree, DecisionPurpose(recorded.purpose or "")
     model, alias = str(tree["model"]), tree["alias"]
-    if purpose is Purpose.READINESS:
-        return readied(model, alias, evidence)
-    asked = policy.guarding if policy and purpose is Purpose.GUARD else policy
+    if purpose is DecisionPurpose.READINESS:
+        return evaluate_readiness(model, alias, evidence)
+    asked = policy.guard_policy if policy and purpose is DecisionPurpose.GUARD else policy
     if asked is None:
         raise ValueError("the policy has no guards" if policy else "no policy is known")
-    decision = evaluate(asked, model, alias, evidence)
-    return ranked(asked, decision) if purpose is Purpose.CANDIDATE else decision
+    decision = evaluate_policy(asked, model, alias, evidence)
+    return add_rank_finding(asked, decision) if purpose is DecisionPurpose.CANDIDATE else decision
 
 
-def differences(recorded: Mapping[str, Any], decision: Decision) -> tuple[Difference, ...]:
+def compare_decision_trees(recorded: Mapping[str, Any], decision: Decision) -> tuple[RerunDifference, ...]:
     """Where the tree differs from the recorded one, in its order. Both are told as the ledger tells them."""
-    now = json.loads(canonical(decision.as_json()))
-    return tuple(islice(_differences("", dict(recorded), now), SHOWN))
+    now = json.loads(encode_canonical(decision.to_json()))
+    return tuple(islice(_walk_differences("", dict(recorded), now), SHOWN_DIFFERENCES))
 
 
-def _differences(where: str, recorded: Any, now: Any) -> Iterator[Difference]:
+def _walk_differences(where: str, recorded: Any, now: Any) -> Iterator[RerunDifference]:
     if isinstance(recorded, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*recorded, *now]):
-            yield from _differences(f"{where}.{key}".lstrip("."), recorded.get(key, _ABSENT), now.get(key, _ABSENT))
+            yield from _walk_differences(
+                f"{where}.{key}".lstrip("."), recorded.get(key, _ABSENT_FIELD), now.get(key, _ABSENT_FIELD)
+            )
     elif isinstance(recorded, list) and isinstance(now, list):
         for index in range(max(len(recorded), len(now))):
-            yield from _differences(f"{where}[{index + 1}]", _at(recorded, index), _at(now, index))
-    elif _told(recorded) != _told(now):
-        yield Difference(where, _told(recorded), _told(now))
+            yield from _walk_differences(f"{where}[{index + 1}]", _item_or_absent(recorded, index), _item_or_absent(now, index))
+    elif _to_canonical_text(recorded) != _to_canonical_text(now):
+        yield RerunDifference(where, _to_canonical_text(recorded), _to_canonical_text(now))
 
 
-_ABSENT = object()
+_ABSENT_FIELD = object()
 
 
-def _at(found: Sequence[Any], index: int) -> Any:
-    return found[index] if index < len(found) else _ABSENT
+def _item_or_absent(found: Sequence[Any], index: int) -> Any:
+    return found[index] if index < len(found) else _ABSENT_FIELD
 
 
-def _told(value: Any) -> str | None:
+def _to_canonical_text(value: Any) -> str | None:
     """As canonical JSON, in which 1 and 1.0 are one number, and `true` is none."""
-    if value is _ABSENT:
+    if value is _ABSENT_FIELD:
         return None
-    return json.dumps(json.loads(canonical({"value": value}))["value"], ensure_ascii=False, sort_keys=True)
+    return json.dumps(json.loads(encode_canonical({"value": value}))["value"], ensure_ascii=False, sort_keys=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-_NAMED = 5
+_REVIEWERS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Review:
+class PullRequestReview:
     """One account that approves, by the last that it said. `stale`: it said so of an earlier state of the pull request."""
 
     by: str
@@ -20,7 +20,7 @@ class Review:
 
 
 @dataclass(frozen=True)
-class Origin:
+class ChangeOrigin:
     """The pull request that brings a change.
 
     `authors` are all accounts that the forge names as its author, or as author of one of its commits. `reviews` are the
@@ -31,13 +31,13 @@ class Origin:
     url: str
     author: str
     authors: frozenset[str] = frozenset()
-    reviews: tuple[Review, ...] = ()
+    reviews: tuple[PullRequestReview, ...] = ()
     merged: bool = False
     merge_commit: str | None = None
     merged_by: str | None = None
     teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For audit records: `pull_request`, `number`, `author`, `reviewers`, `merged_by`, `merge_commit`."""
         return {
             "pull_request": self.url,
@@ -49,12 +49,12 @@ class Origin:
         }
 
 
-def in_words(told: Mapping[str, Any] | None) -> str:
-    """What `as_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty: there is nothing to tell."""
-    if not told:
+def describe_origin(origin: Mapping[str, Any] | None) -> str:
+    """What `to_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty: there is nothing to tell."""
+    if not origin:
         return ""
-    reviewers = [str(name) for name in told.get("reviewers") or ()]
-    more = f" and {len(reviewers) - _NAMED} more" if len(reviewers) > _NAMED else ""
-    reviewed = f"reviewed by {', '.join(reviewers[:_NAMED])}{more}" if reviewers else "reviewed by nobody"
-    merged = f", merged by {told['merged_by']}" if told.get("merged_by") else ""
-    return f"#{told.get('number')} by {told.get('author')}, {reviewed}{merged}"
+    reviewers = [str(name) for name in origin.get("reviewers") or ()]
+    more = f" and {len(reviewers) - _REVIEWERS_SHOWN} more" if len(reviewers) > _REVIEWERS_SHOWN else ""
+    reviewed = f"reviewed by {', '.join(reviewers[:_REVIEWERS_SHOWN])}{more}" if reviewers else "reviewed by nobody"
+    merged = f", merged by {origin['merged_by']}" if origin.get("merged_by") else ""
+    return f"#{origin.get('number')} by {origin.get('author')}, {reviewed}{merged}"

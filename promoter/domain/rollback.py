@@ -8,19 +8,19 @@ from datetime import timedelta
 
 from promoter.domain.audit import AuditRecord
 from promoter.domain.desired import AliasIntent, Hold
-from promoter.domain.faults import Refused
-from promoter.domain.guards import in_good_standing
+from promoter.domain.faults import PermanentError
+from promoter.domain.guards import list_good_versions
 from promoter.domain.observed import ObservedModel
-from promoter.domain.override import LASTS, LONGEST, Override
-from promoter.domain.proposal import Aim, Edit, Proposal
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.override import DEFAULT_OVERRIDE_DURATION, LONGEST_OVERRIDE, Override
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
+from promoter.domain.verdict import RuleFinding, Verdict
 
-WHAT = "rollback"
-NAME_ONE = "name the version that is to return: --to N"
+ROLLBACK_PART = "rollback"
+NAME_VERSION_FIX = "name the version that is to return: --to N"
 
 
 @dataclass(frozen=True)
-class Asked:
+class RollbackRequest:
     """What a person asks for. `to` None: the version that last held the alias in good standing.
 
     `now`: where git cannot be had at once, the alias moves all the same, under an override that `lasts` so long at most.
@@ -32,16 +32,16 @@ class Asked:
     by: str
     to: int | None = None
     now: bool = False
-    lasts: timedelta = LASTS
+    lasts: timedelta = DEFAULT_OVERRIDE_DURATION
 
     @property
-    def name(self) -> str:
+    def alias_name(self) -> str:
         """`MODEL@ALIAS`."""
         return f"{self.model}@{self.alias}"
 
 
 @dataclass
-class Done:
+class RollbackResult:
     """What came of it. `path`: how it got into git, or `override`; None: there was nothing to do.
 
     `told` is the whole story, a sentence each. `done` False: something is left to do, which `told` names. `released`: it was
@@ -56,12 +56,12 @@ class Done:
     revision: str | None = None
     pull_request: str | None = None
     override: Override | None = None
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     done: bool = True
     released: bool = False
 
     @property
-    def title(self) -> str:
+    def title_line(self) -> str:
         """One line: what, and through what."""
         name = f"{self.model}@{self.alias}"
         if self.path is None:
@@ -71,12 +71,12 @@ class Done:
         left = "" if self.done else "; something is left to do"
         return f"{name}: released, by {through}{left}" if self.released else f"{name}: {was} -> {to}, by {through}{left}"
 
-    def fail(self, told: str) -> None:
+    def record_failure(self, message: str) -> None:
         """Something is left to do."""
         self.done = False
-        self.told.append(told)
+        self.messages.append(message)
 
-    def as_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The shape of `--format json`, without its `schema`."""
         return {
             "model": self.model,
@@ -89,12 +89,12 @@ class Done:
             "override": self.override.id if self.override else None,
             "until": self.override.until.isoformat() if self.override else None,
             "done": self.done,
-            "told": self.told,
+            "told": self.messages,
         }
 
 
 @dataclass(frozen=True)
-class Target:
+class RollbackTarget:
     """The version that returns, why this one, and what was passed over, a sentence each."""
 
     version: int
@@ -102,38 +102,44 @@ class Target:
     passed_over: tuple[str, ...] = ()
 
 
-def latest_good(
-    intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], ready: Callable[[int], Finding]
-) -> Target:
-    """The version that last held the alias in good standing, and can serve. Raises `Refused` where there is none.
+def find_latest_good_version(
+    intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], ready: Callable[[int], RuleFinding]
+) -> RollbackTarget:
+    """The version that last held the alias in good standing, and can serve. Raises `PermanentError` where there is none.
 
     `ready` is asked from the latest on, until one is. The holder itself is never it.
     """
     held = observed.aliases.get(intent.alias)
     passed: list[str] = []
-    for version in in_good_standing(moves):
+    for version in list_good_versions(moves):
         if version == held:
             continue
-        why_not = _unusable(intent, observed, version) or _unready(version, ready(version))
+        why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
         if why_not is None:
             why = f"it held {intent.alias} last in good standing before v{held}" if held else f"it held {intent.alias} last"
-            return Target(version, why, tuple(passed))
+            return RollbackTarget(version, why, tuple(passed))
         passed.append(why_not)
-    told = f" ({'; '.join(passed)})" if passed else ""
-    raise Refused(WHAT, f"no earlier version of {intent.model}@{intent.alias} is known that could return{told}", NAME_ONE)
+    passed_note = f" ({'; '.join(passed)})" if passed else ""
+    raise PermanentError(
+        ROLLBACK_PART,
+        f"no earlier version of {intent.model}@{intent.alias} is known that could return{passed_note}",
+        NAME_VERSION_FIX,
+    )
 
 
-def named(intent: AliasIntent, observed: ObservedModel, version: int, ready: Callable[[int], Finding]) -> Target:
-    """The version that a person names. Raises `Refused` where it cannot serve, or is in quarantine."""
-    why_not = _unusable(intent, observed, version) or _unready(version, ready(version))
+def check_named_version(
+    intent: AliasIntent, observed: ObservedModel, version: int, ready: Callable[[int], RuleFinding]
+) -> RollbackTarget:
+    """The version that a person names. Raises `PermanentError` where it cannot serve, or is in quarantine."""
+    why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
     if why_not is None:
-        return Target(version, "you named it")
+        return RollbackTarget(version, "you named it")
     quarantined = version in intent.quarantine
     fix = "take it out of `quarantine` in registry.yaml first, if it is meant" if quarantined else "name another version"
-    raise Refused(WHAT, f"{intent.model}@{intent.alias}: {why_not}", fix)
+    raise PermanentError(ROLLBACK_PART, f"{intent.model}@{intent.alias}: {why_not}", fix)
 
 
-def _unusable(intent: AliasIntent, observed: ObservedModel, version: int) -> str | None:
+def _find_version_obstacle(intent: AliasIntent, observed: ObservedModel, version: int) -> str | None:
     if version in intent.quarantine:
         return f"v{version} is in quarantine"
     if version not in observed.versions:
@@ -141,33 +147,33 @@ def _unusable(intent: AliasIntent, observed: ObservedModel, version: int) -> str
     return None if observed.versions[version].ready else f"v{version} is still being registered, or its registration failed"
 
 
-def _unready(version: int, found: Finding) -> str | None:
+def _find_readiness_obstacle(version: int, found: RuleFinding) -> str | None:
     return None if found.verdict is Verdict.PASS else f"v{version} is not ready ({found.value or found.verdict})"
 
 
-def put_back(said: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
+def propose_rollback(declared: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
     """The proposal: that version under a hold, and what git says and what serves now in quarantine.
 
     `said` is what git itself says, `held` what the registry has.
     """
-    bad = sorted({each for each in (said.version, held) if each and each != version})
-    edit = Edit(said.model, said.alias, version, Hold(reason=reason, by=by), tuple(bad))
-    return Proposal(edit, said.version or held, None, Aim.ROLL_BACK, by, reason)
+    bad = sorted({each for each in (declared.version, held) if each and each != version})
+    edit = RegistryEdit(declared.model, declared.alias, version, Hold(reason=reason, by=by), tuple(bad))
+    return Proposal(edit, declared.version or held, None, ProposalReason.ROLL_BACK, by, reason)
 
 
-def let_go(said: AliasIntent, reason: str | None, by: str) -> Proposal:
+def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Proposal:
     """The proposal that lifts the hold of an alias, and leaves the rest as it is."""
-    edit = Edit(said.model, said.alias, None, release=True)
-    return Proposal(edit, said.version, None, Aim.RELEASE, by, reason)
+    edit = RegistryEdit(declared.model, declared.alias, None, release=True)
+    return Proposal(edit, declared.version, None, ProposalReason.RELEASE, by, reason)
 
 
-def checked(asked: Asked) -> Asked:
-    """With reason and name in one line each. Raises `Refused` for what cannot be written down."""
+def validate_rollback_request(asked: RollbackRequest) -> RollbackRequest:
+    """With reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
     reason, by = " ".join(asked.reason.split()), " ".join(asked.by.split())
     if not 1 <= len(reason) <= 1_000:  # noqa: PLR2004  # what a hold can say
-        raise Refused(WHAT, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
+        raise PermanentError(ROLLBACK_PART, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
-        raise Refused(WHAT, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
-    if not timedelta(0) < asked.lasts <= LONGEST:
-        raise Refused(WHAT, f"an override lasts for up to {LONGEST.days} days", "--for 24h")
+        raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
+    if not timedelta(0) < asked.lasts <= LONGEST_OVERRIDE:
+        raise PermanentError(ROLLBACK_PART, f"an override lasts for up to {LONGEST_OVERRIDE.days} days", "--for 24h")
     return replace(asked, reason=reason, by=by)

@@ -10,7 +10,7 @@ from promoter.domain.observed import ModelVersion
 
 
 @dataclass(frozen=True)
-class Sighting:
+class TagObservation:
     """A tag of a version as it was seen: its value, None where the version was there without it.
 
     `created_at` is the version's own: a model that is deleted and registered anew may use its numbers again.
@@ -24,15 +24,15 @@ class Sighting:
     at: datetime
 
 
-def news(
+def find_new_observations(
     model: str,
     versions: Iterable[ModelVersion],
     tags: Iterable[str],
-    known: Iterable[Sighting],
+    known: Iterable[TagObservation],
     at: datetime,
     *,
     missing: bool = True,
-) -> tuple[Sighting, ...]:
+) -> tuple[TagObservation, ...]:
     """What these versions' tags show now and the last sightings do not; `missing`: also that one was never there."""
     last = {(each.version, each.created_at, each.tag): each.value for each in known}
     watched = sorted(set(tags))
@@ -42,11 +42,11 @@ def news(
             key = (version.number, version.created_at, tag)
             value = version.tags.get(tag)
             if last[key] != value if key in last else (missing or value is not None):
-                found.append(Sighting(model, version.number, version.created_at, tag, value, at))
+                found.append(TagObservation(model, version.number, version.created_at, tag, value, at))
     return tuple(found)
 
 
-def first_seen(version: ModelVersion, known: Iterable[Sighting]) -> dict[str, datetime]:
+def find_first_seen_times(version: ModelVersion, known: Iterable[TagObservation]) -> dict[str, datetime]:
     """When each tag was first seen with the value that it has now, in an unbroken row of sightings; oldest come first."""
     rows: dict[str, tuple[str | None, datetime]] = {}
     for each in known:
@@ -57,7 +57,7 @@ def first_seen(version: ModelVersion, known: Iterable[Sighting]) -> dict[str, da
     return {tag: at for tag, (value, at) in sorted(rows.items()) if value is not None and version.tags.get(tag) == value}
 
 
-def witnessed(version: ModelVersion, known: Iterable[Sighting]) -> frozenset[str]:
+def find_witnessed_tags(version: ModelVersion, known: Iterable[TagObservation]) -> frozenset[str]:
     """The tags whose present value was set while the ledger knew the version without it, or with another value."""
     before: dict[str, str | None] = {}
     changed: dict[str, str] = {}

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 
 from promoter.domain.desired import AliasIntent, PromoteFrom, RegistryDocument
-from promoter.domain.faults import OutsideError, Refused
-from promoter.domain.observed import SOURCE_TAG, ModelVersion, ObservedModel, is_copy
+from promoter.domain.faults import ExternalError, PermanentError
+from promoter.domain.observed import SOURCE_TAG_PREFIX, ModelVersion, ObservedModel, is_copy_source
 
-SKEW = timedelta(seconds=1)
+REPLICA_CLOCK_SKEW = timedelta(seconds=1)
 """Between the clocks of two replicas of one server."""
 
-_DIGITS = 32
+_DIGEST_DIGITS = 32
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class AliasRef:
     """An alias of a model in a registry. `registry` is a name in the settings; empty: this registry."""
 
     registry: str
@@ -26,10 +26,12 @@ class Place:
     alias: str
 
     @classmethod
-    def of(cls, intent: AliasIntent) -> Place | None:
+    def from_intent(cls, intent: AliasIntent) -> AliasRef | None:
         """Where the versions of that alias come from; None where they are this model's own."""
-        said = intent.promote_from
-        return cls(said.registry or "", said.model or intent.model, said.alias) if said else None
+        promote_from = intent.promote_from
+        return (
+            cls(promote_from.registry or "", promote_from.model or intent.model, promote_from.alias) if promote_from else None
+        )
 
     def __str__(self) -> str:
         """`fraud@champion in staging`, or `fraud-staging@champion`."""
@@ -51,49 +53,51 @@ class SourceVersion:
         return f"{name} in {self.registry}" if self.registry else name
 
     @property
-    def tags(self) -> Mapping[str, str]:
+    def copy_tags(self) -> Mapping[str, str]:
         """What a copy bears from the moment on at which it is there: whose copy it is."""
-        told = {
+        origin = {
             "registry": self.registry,
             "model": self.model,
             "version": str(self.version.number),
             "run_id": self.version.run_id or "",
             "created_at": self.version.created_at.astimezone(UTC).isoformat(timespec="milliseconds"),
         }
-        return {SOURCE_TAG + key: value for key, value in told.items()}
+        return {SOURCE_TAG_PREFIX + key: value for key, value in origin.items()}
 
     @property
-    def digest(self) -> str:
+    def short_digest(self) -> str:
         """One word for all of that."""
-        told = "\n".join(f"{key}={value}" for key, value in sorted(self.tags.items()))
-        return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS]
+        text = "\n".join(f"{key}={value}" for key, value in sorted(self.copy_tags.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
 
-    def copied_as(self, version: ModelVersion) -> bool:
+    def is_copied_as(self, version: ModelVersion) -> bool:
         """Whether that version of this registry is a copy of it.
 
         MLflow itself says it of a copy within one registry. Of one from elsewhere its tags do, unless MLflow says that it was
         copied here once more: tags come along then.
         """
         if self.registry:
-            return not is_copy(version.source) and all(version.tags.get(key) == value for key, value in self.tags.items())
+            return not is_copy_source(version.source) and all(
+                version.tags.get(key) == value for key, value in self.copy_tags.items()
+            )
         same = version.source == f"models:/{self.model}/{self.version.number}" and version.run_id == self.version.run_id
-        return same and version.created_at + SKEW >= self.version.created_at
+        return same and version.created_at + REPLICA_CLOCK_SKEW >= self.version.created_at
 
-    def copies(self, observed: ObservedModel) -> tuple[int, ...]:
+    def find_copies(self, observed: ObservedModel) -> tuple[int, ...]:
         """The versions of the model that are copies of it, oldest first, also those that are not ready yet."""
-        return tuple(sorted(number for number, version in observed.versions.items() if self.copied_as(version)))
+        return tuple(sorted(number for number, version in observed.versions.items() if self.is_copied_as(version)))
 
 
 @dataclass(frozen=True)
-class Holding:
+class SourceAlias:
     """What a look at a place found: who holds the alias (None: nobody), or why there is no telling."""
 
-    place: Place
+    place: AliasRef
     holder: SourceVersion | None = None
-    trouble: OutsideError | None = None
+    trouble: ExternalError | None = None
 
     @property
-    def reason(self) -> str:
+    def trouble_reason(self) -> str:
         """Why there is no telling, in words."""
         if self.trouble is None:
             return ""
@@ -101,7 +105,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Sourced:
+class SourceSelection:
     """The version that an alias with `promote_from` is to get: a copy that is there, or the one that is to be copied.
 
     `reason` says why it is neither. All are empty where the alias points at a copy already.
@@ -112,52 +116,54 @@ class Sourced:
     reason: str = ""
 
 
-def sourced(intent: AliasIntent, observed: ObservedModel, holding: Holding | None) -> Sourced:
+def select_source_version(intent: AliasIntent, observed: ObservedModel, holding: SourceAlias | None) -> SourceSelection:
     """What follows from who holds the place now."""
     if holding is None:
-        return Sourced(reason=f"{Place.of(intent)} was not looked at")
+        return SourceSelection(reason=f"{AliasRef.from_intent(intent)} was not looked at")
     if holding.trouble:
-        return Sourced(reason=holding.reason)
+        return SourceSelection(reason=holding.trouble_reason)
     place, holder = holding.place, holding.holder
     if holder is None:
-        return Sourced(reason=f"nobody holds {place}")
+        return SourceSelection(reason=f"nobody holds {place}")
     if not holder.version.ready:
-        return Sourced(reason=f"{place} is v{holder.version.number}, which is not ready")
-    copies = holder.copies(observed)
+        return SourceSelection(reason=f"{place} is v{holder.version.number}, which is not ready")
+    copies = holder.find_copies(observed)
     if not copies:
-        return Sourced(missing=holder, reason=f"{holder} has {place.alias} there, and is not copied yet")
-    return _of_copies(intent, observed, holder, copies)
+        return SourceSelection(missing=holder, reason=f"{holder} has {place.alias} there, and is not copied yet")
+    return _select_usable_copy(intent, observed, holder, copies)
 
 
-def _of_copies(intent: AliasIntent, observed: ObservedModel, holder: SourceVersion, copies: tuple[int, ...]) -> Sourced:
+def _select_usable_copy(
+    intent: AliasIntent, observed: ObservedModel, holder: SourceVersion, copies: tuple[int, ...]
+) -> SourceSelection:
     """The newest that can be used. Where one is in quarantine, no other takes its place: it would be the same."""
     held = observed.aliases.get(intent.alias)
     barred = [number for number in copies if number in intent.quarantine]
     ready = [number for number in copies if observed.versions[number].ready]
     if held in copies:
-        return Sourced(reason=f"v{held} is the copy of {holder}")
+        return SourceSelection(reason=f"v{held} is the copy of {holder}")
     if barred:
-        return Sourced(reason=f"v{barred[-1]}, the copy of {holder}, is in quarantine")
+        return SourceSelection(reason=f"v{barred[-1]}, the copy of {holder}, is in quarantine")
     if not ready:
-        return Sourced(reason=f"v{copies[-1]}, the copy of {holder}, is not ready")
-    return Sourced(candidate=ready[-1])
+        return SourceSelection(reason=f"v{copies[-1]}, the copy of {holder}, is not ready")
+    return SourceSelection(candidate=ready[-1])
 
 
-def unknown(registry: str) -> Refused:
+def build_unknown_registry_error(registry: str) -> PermanentError:
     """The fault of a registry that the settings do not have."""
-    return Refused(registry, f"the settings name no registry `{registry}`", "add it under `registries` in promoter.yaml")
+    return PermanentError(registry, f"the settings name no registry `{registry}`", "add it under `registries` in promoter.yaml")
 
 
-def registries(document: RegistryDocument) -> Mapping[str, list[str]]:
+def list_used_registries(document: RegistryDocument) -> Mapping[str, list[str]]:
     """The names of registries that `registry.yaml` uses, each with where."""
     found: dict[str, list[str]] = {}
-    for where, said in _uses(document):
-        if said is not None and said.registry is not None:
-            found.setdefault(said.registry, []).append(where)
+    for where, promote_from in _list_promote_from_uses(document):
+        if promote_from is not None and promote_from.registry is not None:
+            found.setdefault(promote_from.registry, []).append(where)
     return found
 
 
-def _uses(document: RegistryDocument) -> Iterator[tuple[str, PromoteFrom | None]]:
+def _list_promote_from_uses(document: RegistryDocument) -> Iterator[tuple[str, PromoteFrom | None]]:
     for alias, shared in document.defaults.aliases.items():
         yield f"defaults@{alias}", shared.promote_from
     for family in document.families:

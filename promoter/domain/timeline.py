@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 WIDTH, GUTTER, MARGIN = 1200, 190, 16
-LANE, GAP, HEAD, TOP = 24, 4, 26, 64
-_CHARACTER = 7.4  # the width of a digit at 12 px, generously
-_TICKS = 9
-_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
-_STEPS = tuple(
+LANE_HEIGHT, LANE_GAP, GROUP_HEAD_HEIGHT, CHART_TOP = 24, 4, 26, 64
+_CHARACTER_WIDTH = 7.4  # the width of a digit at 12 px, generously
+_MOST_TICKS = 9
+_TICK_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
+_TICK_STEPS = tuple(
     timedelta(minutes=minutes)
     for minutes in (1, 5, 15, 60, 180, 360, 720, *(1440 * days for days in (1, 2, 7, 14, 28, 91, 182, 364, 1820, 3640)))
 )
@@ -25,60 +25,60 @@ _COLOURS = (
 
 
 @dataclass(frozen=True)
-class Bar:
+class ChartBar:
     """A version over a time. `until` None: to the end. What is not certain has a broken edge."""
 
     version: int
     since: datetime
     until: datetime | None
-    told: str
+    tooltip: str
     certain: bool = True
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChartMark:
     """Something that went wrong, or would have, at a moment."""
 
     at: datetime
-    told: str
+    tooltip: str
 
 
 @dataclass(frozen=True)
-class Lane:
+class ChartLane:
     """One line of bars that do not overlap. `empty` is what it says where it has none."""
 
     name: str
-    bars: tuple[Bar, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    bars: tuple[ChartBar, ...] = ()
+    marks: tuple[ChartMark, ...] = ()
     empty: str = ""
 
 
 @dataclass(frozen=True)
-class Group:
+class ChartGroup:
     """Lanes that belong together, under a name."""
 
     name: str
-    lanes: tuple[Lane, ...]
+    lanes: tuple[ChartLane, ...]
 
 
 @dataclass(frozen=True)
-class Scale:
+class TimeScale:
     """From moments to pixels. Both moments are in UTC."""
 
     since: datetime
     until: datetime
 
-    def x(self, moment: datetime) -> float:
+    def x_position(self, moment: datetime) -> float:
         """Where a moment lies; what is outside lies on the edge."""
         share = (moment - self.since) / max(self.until - self.since, timedelta(seconds=1))
         return GUTTER + min(max(share, 0.0), 1.0) * (WIDTH - MARGIN - GUTTER)
 
-    def ticks(self) -> list[tuple[datetime, str]]:
+    def build_axis_ticks(self) -> list[tuple[datetime, str]]:
         """Round moments, few enough to read, each with its label."""
         whole = self.until - self.since
-        step = next((step for step in _STEPS if whole / step <= _TICKS), max(whole, _STEPS[-1]))
+        step = next((step for step in _TICK_STEPS if whole / step <= _MOST_TICKS), max(whole, _TICK_STEPS[-1]))
         shape = "%Y-%m-%d" if step >= timedelta(days=1) else "%m-%d %H:%M"
-        first = _EPOCH + -((_EPOCH - self.since) // step) * step
+        first = _TICK_EPOCH + -((_TICK_EPOCH - self.since) // step) * step
         found = []
         while first <= self.until:
             if first >= self.since:
@@ -87,43 +87,45 @@ class Scale:
         return found
 
 
-def draw(title: str, description: str, scale: Scale, groups: Sequence[Group], legend: str = "") -> str:
+def render_chart_svg(title: str, description: str, scale: TimeScale, groups: Sequence[ChartGroup], legend: str = "") -> str:
     """The picture as text. `title` and `description` are read out where it cannot be seen. All text is escaped.
 
     `legend` says what a mark is, where there are any.
     """
     marked = any(lane.marks for group in groups for lane in group.lanes)
-    bottom = TOP + sum(HEAD + (LANE + GAP) * len(group.lanes) for group in groups) + MARGIN
-    height = bottom + (LANE if marked else 0) + MARGIN
-    body = [*_frame(title, description, height), *_axis(scale, bottom)]
-    top = TOP
+    bottom = CHART_TOP + sum(GROUP_HEAD_HEIGHT + (LANE_HEIGHT + LANE_GAP) * len(group.lanes) for group in groups) + MARGIN
+    height = bottom + (LANE_HEIGHT if marked else 0) + MARGIN
+    body = [*_render_frame(title, description, height), *_render_axis(scale, bottom)]
+    top = CHART_TOP
     for group in groups:
-        body.append(f'<text class="g" x="{MARGIN}" y="{top + HEAD - 8}">{_cut(group.name, 150)}</text>')
-        top += HEAD
+        body.append(
+            f'<text class="g" x="{MARGIN}" y="{top + GROUP_HEAD_HEIGHT - 8}">{_escape_shortened(group.name, 150)}</text>'
+        )
+        top += GROUP_HEAD_HEIGHT
         for lane in group.lanes:
-            body += _lane(lane, scale, top)
-            top += LANE + GAP
+            body += _render_lane(lane, scale, top)
+            top += LANE_HEIGHT + LANE_GAP
     if marked:
         body += [
-            *_cross(GUTTER + 8, top + LANE),
-            f'<text class="a" x="{GUTTER + 22}" y="{top + LANE + 4}">{_cut(legend, 150)}</text>',
+            *_render_cross(GUTTER + 8, top + LANE_HEIGHT),
+            f'<text class="a" x="{GUTTER + 22}" y="{top + LANE_HEIGHT + 4}">{_escape_shortened(legend, 150)}</text>',
         ]
     return "\n".join([*body, "</svg>"]) + "\n"
 
 
-def _frame(title: str, description: str, height: int) -> Iterator[str]:
+def _render_frame(title: str, description: str, height: int) -> Iterator[str]:
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'role="img" aria-labelledby="title desc">'
     )
-    yield f'<title id="title">{_text(title)}</title>'
-    yield f'<desc id="desc">{_text(description)}</desc>'
-    yield f"<style>{_style()}</style>"
+    yield f'<title id="title">{_escape_svg_text(title)}</title>'
+    yield f'<desc id="desc">{_escape_svg_text(description)}</desc>'
+    yield f"<style>{_render_style()}</style>"
     yield f'<rect class="paper" width="{WIDTH}" height="{height}"/>'
-    yield f'<text class="t" x="{MARGIN}" y="24">{_cut(title, 140)}</text>'
+    yield f'<text class="t" x="{MARGIN}" y="24">{_escape_shortened(title, 140)}</text>'
 
 
-def _style() -> str:
+def _render_style() -> str:
     light = "".join(f".c{number}{{fill:{colour}}}" for number, (colour, _) in enumerate(_COLOURS))
     dark = "".join(f".c{number}{{fill:{colour}}}" for number, (_, colour) in enumerate(_COLOURS))
     return (
@@ -136,43 +138,43 @@ def _style() -> str:
     )
 
 
-def _axis(scale: Scale, bottom: int) -> Iterator[str]:
-    for moment, label in scale.ticks():
-        x = scale.x(moment)
-        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 8}" y2="{bottom}"/>'
-        if x < WIDTH - MARGIN - _CHARACTER * len(label) / 2:
-            yield f'<text class="a" x="{x:.1f}" y="{TOP - 14}" text-anchor="middle">{label}</text>'
+def _render_axis(scale: TimeScale, bottom: int) -> Iterator[str]:
+    for moment, label in scale.build_axis_ticks():
+        x = scale.x_position(moment)
+        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{CHART_TOP - 8}" y2="{bottom}"/>'
+        if x < WIDTH - MARGIN - _CHARACTER_WIDTH * len(label) / 2:
+            yield f'<text class="a" x="{x:.1f}" y="{CHART_TOP - 14}" text-anchor="middle">{label}</text>'
 
 
-def _lane(lane: Lane, scale: Scale, top: int) -> Iterator[str]:
+def _render_lane(lane: ChartLane, scale: TimeScale, top: int) -> Iterator[str]:
     base = top + 16
-    name = f"<title>{_text(lane.name)}</title>{_cut(lane.name, 24)}"
+    name = f"<title>{_escape_svg_text(lane.name)}</title>{_escape_shortened(lane.name, 24)}"
     yield f'<text class="a" x="{GUTTER - 8}" y="{base}" text-anchor="end">{name}</text>'
-    yield f'<rect class="lane" x="{GUTTER}" y="{top}" width="{WIDTH - MARGIN - GUTTER}" height="{LANE}"/>'
+    yield f'<rect class="lane" x="{GUTTER}" y="{top}" width="{WIDTH - MARGIN - GUTTER}" height="{LANE_HEIGHT}"/>'
     if not lane.bars and lane.empty:
-        yield f'<text class="a" x="{GUTTER + 8}" y="{base}">{_cut(lane.empty, 120)}</text>'
+        yield f'<text class="a" x="{GUTTER + 8}" y="{base}">{_escape_shortened(lane.empty, 120)}</text>'
     for bar in lane.bars:
-        left, right = scale.x(bar.since), scale.x(bar.until or scale.until)
+        left, right = scale.x_position(bar.since), scale.x_position(bar.until or scale.until)
         width, label = max(right - left, 1.0), f"v{bar.version}"
         kind = f"bar c{bar.version % len(_COLOURS)}" + ("" if bar.certain else " guess")
-        box = f'x="{left:.1f}" y="{top}" width="{width:.1f}" height="{LANE}" rx="3"'
-        yield f'<g><title>{_text(bar.told)}</title><rect class="{kind}" {box}/>'
-        if width >= _CHARACTER * len(label) + 4:
+        box = f'x="{left:.1f}" y="{top}" width="{width:.1f}" height="{LANE_HEIGHT}" rx="3"'
+        yield f'<g><title>{_escape_svg_text(bar.tooltip)}</title><rect class="{kind}" {box}/>'
+        if width >= _CHARACTER_WIDTH * len(label) + 4:
             yield f'<text x="{left + width / 2:.1f}" y="{base}" text-anchor="middle">{label}</text>'
         yield "</g>"
     for mark in lane.marks:
-        yield f"<g><title>{_text(mark.told)}</title>"
-        yield from _cross(scale.x(mark.at), top + LANE // 2)
+        yield f"<g><title>{_escape_svg_text(mark.tooltip)}</title>"
+        yield from _render_cross(scale.x_position(mark.at), top + LANE_HEIGHT // 2)
         yield "</g>"
 
 
-def _cross(x: float, y: int) -> Iterator[str]:
+def _render_cross(x: float, y: int) -> Iterator[str]:
     yield f'<circle class="disc" cx="{x:.1f}" cy="{y}" r="8"/><path class="mark" d="M{x - 4:.1f} {y - 4}l8 8m0-8l-8 8"/>'
 
 
-def _cut(text: str, most: int) -> str:
-    return _text(text if len(text) <= most else text[: most - 1] + "…")
+def _escape_shortened(text: str, most: int) -> str:
+    return _escape_svg_text(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def _text(text: str) -> str:
+def _escape_svg_text(text: str) -> str:
     return html.escape(_NOT_XML.sub("\ufffd", text))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from promoter.domain.evidence import Evidence
 
-Scalar = str | int | float | bool | None
+FindingValue = str | int | float | bool | None
 
 
 class Verdict(StrEnum):
@@ -25,32 +25,32 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
-def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+def combine_all_of(verdicts: Iterable[Verdict]) -> Verdict:
     """Strong Kleene conjunction (S. C. Kleene, 1952): one FAIL settles it; else ERROR, then PENDING, are what is left open."""
-    return _first(set(verdicts), (Verdict.FAIL, Verdict.ERROR, Verdict.PENDING), Verdict.PASS)
+    return _first_present(set(verdicts), (Verdict.FAIL, Verdict.ERROR, Verdict.PENDING), Verdict.PASS)
 
 
-def any_of(verdicts: Iterable[Verdict]) -> Verdict:
+def combine_any_of(verdicts: Iterable[Verdict]) -> Verdict:
     """Strong Kleene disjunction: one PASS settles it; else ERROR, then PENDING, are what is left open."""
-    return _first(set(verdicts), (Verdict.PASS, Verdict.ERROR, Verdict.PENDING), Verdict.FAIL)
+    return _first_present(set(verdicts), (Verdict.PASS, Verdict.ERROR, Verdict.PENDING), Verdict.FAIL)
 
 
-def negated(verdict: Verdict) -> Verdict:
+def negate_verdict(verdict: Verdict) -> Verdict:
     """PASS and FAIL change places. What is not known stays not known."""
     return {Verdict.PASS: Verdict.FAIL, Verdict.FAIL: Verdict.PASS}.get(verdict, verdict)
 
 
-def _first(present: set[Verdict], order: tuple[Verdict, ...], otherwise: Verdict) -> Verdict:
+def _first_present(present: set[Verdict], order: tuple[Verdict, ...], otherwise: Verdict) -> Verdict:
     return next((verdict for verdict in order if verdict in present), otherwise)
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """The text with everything that does not print, or that turns direction, as an escape."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 @dataclass(frozen=True)
-class Waived:
+class AppliedWaiver:
     """A waiver acted: what the rule found by itself, and the waiver in words."""
 
     verdict: Verdict
@@ -58,7 +58,7 @@ class Waived:
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A confidence interval: from `low` to `high`, at that level (0.9: nine times in ten it covers the true value)."""
 
     low: float
@@ -71,38 +71,38 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """What one rule found: the rule as written, the value seen, and the expectation in words."""
 
     rule: str
     verdict: Verdict
-    value: Scalar
+    value: FindingValue
     expected: str
-    children: tuple[Finding, ...] = ()
-    interval: Interval | None = None
-    waived: Waived | None = None
+    children: tuple[RuleFinding, ...] = ()
+    interval: ConfidenceInterval | None = None
+    waived: AppliedWaiver | None = None
 
     def __post_init__(self) -> None:
         """What is told of evidence is visible: nobody's tag may paint over a terminal, a page or a commit message."""
         for name in ("rule", "value", "expected"):
-            told = getattr(self, name)
-            if isinstance(told, str) and not told.isprintable():
-                object.__setattr__(self, name, visible(told))
+            text = getattr(self, name)
+            if isinstance(text, str) and not text.isprintable():
+                object.__setattr__(self, name, escape_invisible(text))
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def extra_notes(self) -> tuple[str, ...]:
         """What else there is to tell of it, in words: its interval, and the waiver that acted."""
         waived = f"{self.waived.waiver} (it was {self.waived.verdict})" if self.waived else ""
         return tuple(note for note in (str(self.interval or ""), waived) if note)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """`rule`, `verdict`, `value`, `expected`; and where there are such `rules`, `interval`, `waived`. NaN becomes text."""
         value = self.value
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
         row: dict[str, Any] = {"rule": self.rule, "verdict": self.verdict.value, "value": value, "expected": self.expected}
         if self.children:
-            row["rules"] = [child.as_json() for child in self.children]
+            row["rules"] = [child.to_json() for child in self.children]
         if self.interval:
             row["interval"] = {"low": self.interval.low, "high": self.interval.high, "level": self.interval.level}
         if self.waived:
@@ -110,7 +110,7 @@ class Finding:
         return row
 
 
-class Purpose(StrEnum):
+class DecisionPurpose(StrEnum):
     """What a decision was made for, since that says how a policy is applied.
 
     GATE: a change that git states. CANDIDATE: one of several versions that rotation compares by rank; COPY: the only one that
@@ -126,7 +126,7 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True)
-class Basis:
+class DecisionBasis:
     """The texts that a decision stands on: its policy's file, and approvers.yaml of the same revision (None: there is none)."""
 
     policy: str
@@ -148,13 +148,13 @@ class Decision:
     policy: str | None
     policy_digest: str | None
     verdict: Verdict
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleFinding, ...]
     at: datetime
     evidence: Evidence | None = None
     enforcement: Literal["enforce", "audit"] = "enforce"
-    basis: Basis | None = None
+    basis: DecisionBasis | None = None
     gate: bool = False
-    purpose: Purpose | None = None
+    purpose: DecisionPurpose | None = None
 
     @property
     def lets_through(self) -> bool:
@@ -167,26 +167,26 @@ class Decision:
         return self.lets_through and self.verdict is not Verdict.PASS
 
     @property
-    def waivers(self) -> tuple[Finding, ...]:
+    def waived_findings(self) -> tuple[RuleFinding, ...]:
         """The findings that pass because of a waiver."""
         return tuple(finding for finding in self.findings if finding.waived)
 
     @property
-    def unmet(self) -> tuple[Finding, ...]:
+    def unmet_findings(self) -> tuple[RuleFinding, ...]:
         """The top-level findings that did not pass."""
         return tuple(finding for finding in self.findings if finding.verdict is not Verdict.PASS)
 
     @property
-    def summary(self) -> str:
+    def summary_line(self) -> str:
         """One line: the verdict, and the first rules that did not pass with the value seen."""
         if self.verdict is Verdict.PASS:
-            waived = f", {len(self.waivers)} waived" if self.waivers else ""
+            waived = f", {len(self.waived_findings)} waived" if self.waived_findings else ""
             return f"passes {self.policy or 'readiness'}{waived}"
-        told = "; ".join(f"{f.rule} is {f.verdict} ({_seen(f)})" for f in self.unmet[:3])
-        more = len(self.unmet) - 3
-        return told + (f"; and {more} more" if more > 0 else "")
+        unmet = "; ".join(f"{f.rule} is {f.verdict} ({_describe_seen_value(f)})" for f in self.unmet_findings[:3])
+        more = len(self.unmet_findings) - 3
+        return unmet + (f"; and {more} more" if more > 0 else "")
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `explain --format json`, without its `schema`."""
         return {
             "model": self.model,
@@ -197,15 +197,15 @@ class Decision:
             "verdict": self.verdict.value,
             "enforcement": self.enforcement,
             "at": self.at.isoformat(),
-            "rules": [finding.as_json() for finding in self.findings],
+            "rules": [finding.to_json() for finding in self.findings],
         }
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """SHA-256 over what was decided, without the time: equal digests say the same."""
-        told = self.as_json()
-        del told["at"]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        tree = self.to_json()
+        del tree["at"]
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def _seen(finding: Finding) -> str:
+def _describe_seen_value(finding: RuleFinding) -> str:
     return "nothing seen" if finding.value is None else f"saw {finding.value}, expected {finding.expected}"

@@ -21,7 +21,7 @@ class Waiver(Document):
     by: str | None = Field(default=None, min_length=1, max_length=200)
     until: Moment
 
-    def in_force(self, now: datetime) -> bool:
+    def is_in_force(self, now: datetime) -> bool:
         """Whether it still holds."""
         return now < self.until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from promoter.adapters.documents.json_schema import schema
+from promoter.adapters.documents.json_schema import build_json_schema
 
 
 def as_json(value: Any) -> Any:
@@ -23,7 +23,7 @@ def as_json(value: Any) -> Any:
 @cache
 def validator(document: str) -> Draft202012Validator:
     """The schema, ready to be asked."""
-    return Draft202012Validator(schema(document))
+    return Draft202012Validator(build_json_schema(document))
 
 
 def complaints(document: str, value: Any) -> list[str]:

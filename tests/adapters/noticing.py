@@ -9,28 +9,30 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.notices.http import HttpChannel
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
-from promoter.domain.faults import OutsideError, Refused, Unavailable
-from promoter.domain.notices.events import ALIAS_TYPES, Teller
+from promoter.adapters.notices.http import WebhookChannel
+from promoter.domain.audit import AuditRecord, RecordKind, NewAuditRecord, ChangeOutcome
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, EventBuilder
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-FACT = NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 7, 8, outcome=Outcome.APPLIED, reason="Grün \N{CHECK MARK}")
-(EVENT,) = Teller("led").events(AuditRecord(12, FACT))
+FACT = NewAuditRecord(
+    NOW, RecordKind.CHANGE, "fraud", "champion", 7, 8, outcome=ChangeOutcome.APPLIED, reason="Grün \N{CHECK MARK}"
+)
+(EVENT,) = EventBuilder("led").build_events(AuditRecord(12, FACT))
 HOME = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
-def channel(url: str, secret: str = "hunter2", networks: list[Any] | None = None, seconds: float = 10.0) -> HttpChannel:
+def channel(url: str, secret: str = "hunter2", networks: list[Any] | None = None, seconds: float = 10.0) -> WebhookChannel:
     """A channel that may go to this machine."""
     home = HOME if networks is None else networks
-    return HttpChannel("ci", url, SecretStr(secret), wants=ALIAS_TYPES, networks=home, seconds=seconds)
+    return WebhookChannel("ci", url, SecretStr(secret), wanted_event_types=ALIAS_EVENT_TYPES, networks=home, seconds=seconds)
 
 
-def refused(url: str, **options: Any) -> OutsideError:
+def refused(url: str, **options: Any) -> ExternalError:
     """What is said of an event that does not arrive."""
-    with pytest.raises((Unavailable, Refused)) as caught:
-        channel(url, **options).send(EVENT)
+    with pytest.raises((TransientError, PermanentError)) as caught:
+        channel(url, **options).send_event(EVENT)
     assert "hunter2" not in str(caught.value)
     assert "/events" not in str(caught.value), "a path may be a secret"
     return caught.value

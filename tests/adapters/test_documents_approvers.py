@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from promoter.adapters.documents import YamlDocuments
-from promoter.domain.approvers import Approver, Approvers
+from promoter.domain.approvers import Approver, ApproverDirectory
 from promoter.domain.faults import Faults
 
 KEYS = ["ed25519:" + base64.b64encode(bytes([number]) * 32).decode() for number in range(3)]
@@ -31,7 +31,7 @@ def sources(rules: str, approvers: str | None = APPROVERS) -> dict[str, bytes]:
 def told(files: dict[str, bytes]) -> list[str]:
     """The faults, as they are printed."""
     with pytest.raises(Faults) as caught:
-        YamlDocuments().parse(files, None)
+        YamlDocuments().parse_declaration(files, None)
     return [str(fault) for fault in caught.value.faults]
 
 
@@ -39,21 +39,21 @@ def test_every_policy_knows_the_approvers_of_its_revision() -> None:
     """Also a policy whose own bytes were read before, under other approvers."""
     documents = YamlDocuments()
     rules = "  - {loads: true}\n"
-    assert documents.parse(sources(rules, None), "a").policies["a"].approvers == Approvers()
-    approvers = documents.parse(sources(rules), "b").policies["a"].approvers
+    assert documents.parse_declaration(sources(rules, None), "a").policies["a"].approvers == ApproverDirectory()
+    approvers = documents.parse_declaration(sources(rules), "b").policies["a"].approvers
     assert approvers.known == {
         "alice": Approver(key=KEYS[0], groups=("risk", "ml-leads")),
         "bob@example.com": Approver(key=KEYS[1], until=datetime(2027, 1, 1, tzinfo=UTC)),
     }
-    assert documents.parse(sources(rules), "c").policies["a"].setting.approvers is approvers
-    assert documents.parse(sources(rules, None), "d").policies["a"].approvers == Approvers()
+    assert documents.parse_declaration(sources(rules), "c").policies["a"].rule_context.approvers is approvers
+    assert documents.parse_declaration(sources(rules, None), "d").policies["a"].approvers == ApproverDirectory()
 
 
 def test_names_and_groups_that_are_there_may_be_named() -> None:
     """In a rule, and deep inside others."""
     rules = "  - any_of: [{not: {approval: {from: [alice]}}}, {approval: {from: [risk, bob@example.com]}}]\n"
     rules += "  - {approval: {from: [ml-leads]}}\n"
-    assert YamlDocuments().parse(sources(rules), None).policies.keys() == {"a"}
+    assert YamlDocuments().parse_declaration(sources(rules), None).policies.keys() == {"a"}
 
 
 @pytest.mark.parametrize(

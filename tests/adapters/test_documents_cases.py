@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.documents import YamlDocuments
-from promoter.adapters.documents.cases import COUNT_LIMIT, SIZE_LIMIT, TOTAL_LIMIT, read_cases
+from promoter.adapters.documents.cases import COUNT_LIMIT, SIZE_LIMIT, TOTAL_LIMIT, read_test_files
 from promoter.domain.cases import CaseFile
-from promoter.domain.faults import Faults, Refused
+from promoter.domain.faults import Faults, PermanentError
 
 REGISTRY = b"version: 1\nmodels: {}\n"
 POLICY = b"""\
@@ -21,7 +21,7 @@ rules:
   - {metric: val_auc, beats: champion, name: better}
   - any_of: [{tag: waived_by, present: true}, {metric: p99_ms, at_most: 50}]
 """
-POLICIES = YamlDocuments().parse({"registry.yaml": REGISTRY, "policies/champion.yaml": POLICY}, None).policies
+POLICIES = YamlDocuments().parse_declaration({"registry.yaml": REGISTRY, "policies/champion.yaml": POLICY}, None).policies
 ONE = "version: 1\ncases:\n  - {name: one, version: {}, expect: pass}\n"
 
 
@@ -31,7 +31,7 @@ def read(root: Path, **files: str) -> list[CaseFile]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return read_cases(root, POLICIES)
+    return read_test_files(root, POLICIES)
 
 
 def told(root: Path, **files: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_files_are_read_in_order_with_the_line_of_each_case(tmp_path: Path) -> N
 def test_no_test_files_are_no_fault(tmp_path: Path, folder: str) -> None:
     """Nor is a folder without any."""
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    assert read_cases(tmp_path, POLICIES) == []
+    assert read_test_files(tmp_path, POLICIES) == []
 
 
 def test_anchors_save_repetition(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ NAMES_TOLD = [
     "names.yaml:6:31: nothing in policy `champion` compares with the holder of `shadow`",
     "names.yaml:7:17: `alice` is not in approvers.yaml",
     "names.yaml:8:13: `bettr` names no rule of policy `champion` (did you mean `better`?)",
-    "names.yaml:8:26: `any_off` names no rule of policy `champion` (did you mean `any_of`?)",
+    "names.yaml:8:26: `any_off` names no rule of policy `champion` (did you mean `combine_any_of`?)",
     f"names.yaml:8:43: `nonsense` names no rule of policy `champion` ({SAID})",
     f"names.yaml:8:73: `cooldown 6h` names no rule of policy `champion` ({SAID})",
     f"names.yaml:9:14: `metric val_auc at_least 0.95` names no guard of policy `champion` ({SAID})",
@@ -169,10 +169,10 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
 def test_names_are_not_checked_where_the_policies_are_not_known(tmp_path: Path) -> None:
     """A policy with faults of its own says nothing of its rules; types and the names of cases are checked all the same."""
     read(tmp_path, champion=ONE)
-    assert [each.policy for each in read_cases(tmp_path, None)] == ["champion"]
+    assert [each.policy for each in read_test_files(tmp_path, None)] == ["champion"]
     (tmp_path / "policies/tests/names.yaml").write_text(NAMES)
     with pytest.raises(Faults) as caught:
-        read_cases(tmp_path, None)
+        read_test_files(tmp_path, None)
     assert [str(fault).replace("policies/tests/", "") for fault in caught.value.faults] == NAMES_TOLD[-1:]
 
 
@@ -182,12 +182,12 @@ def test_sizes_and_counts_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "policies/tests/champion.yaml").write_text(ONE)
     with (tmp_path / "policies/tests/large.yaml").open("wb") as large:
         large.truncate(TOTAL_LIMIT)
-    with pytest.raises(Refused, match="policies/tests/ is larger than 16 MiB"):
+    with pytest.raises(PermanentError, match="policies/tests/ is larger than 16 MiB"):
         read(tmp_path)
     (tmp_path / "policies/tests/large.yaml").unlink()
     for number in range(COUNT_LIMIT):
         (tmp_path / f"policies/tests/{number}.yaml").touch()
-    with pytest.raises(Refused, match="more than 500 files in policies/tests/"):
+    with pytest.raises(PermanentError, match="more than 500 files in policies/tests/"):
         read(tmp_path)
 
 
@@ -196,13 +196,13 @@ def test_a_folder_behind_a_link_is_refused(tmp_path: Path) -> None:
     read(tmp_path / "other", champion=ONE)
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/tests").symlink_to(tmp_path / "other/policies/tests")
-    with pytest.raises(Refused, match="behind a symbolic link"):
-        read_cases(tmp_path, POLICIES)
+    with pytest.raises(PermanentError, match="behind a symbolic link"):
+        read_test_files(tmp_path, POLICIES)
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     """In words, not with a traceback."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/tests").write_text("")
-    with pytest.raises(Refused, match="cannot be read: Not a directory"):
-        read_cases(tmp_path, POLICIES)
+    with pytest.raises(PermanentError, match="cannot be read: Not a directory"):
+        read_test_files(tmp_path, POLICIES)

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promoter.adapters.documents import YamlDocuments, starter, starter_policies
+from promoter.adapters.documents import YamlDocuments, render_starter_registry, render_starter_policies
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import Hold
 from promoter.domain.faults import Faults
-from promoter.domain.proposal import Edit
+from promoter.domain.proposal import RegistryEdit
 
 HEAD = "version: 1\nmodels:\n"
 OLD = "  fraud:\n    aliases:\n      old:\n"
@@ -21,12 +21,12 @@ OLD = "  fraud:\n    aliases:\n      old:\n"
 
 def edited(text: str, model: str = "fraud", alias: str = "champion", version: int = 8) -> str:
     """The text after the edit."""
-    return YamlDocuments().edit(text.encode(), Edit(model, alias, version)).decode()
+    return YamlDocuments().edit_registry_file(text.encode(), RegistryEdit(model, alias, version)).decode()
 
 
 def parsed(content: bytes) -> Declaration:
     """What a registry without policies says."""
-    return YamlDocuments().parse({"registry.yaml": content}, None)
+    return YamlDocuments().parse_declaration({"registry.yaml": content}, None)
 
 
 @pytest.mark.parametrize(
@@ -115,38 +115,38 @@ def test_what_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
 def test_faulty_files_and_impossible_edits_are_refused() -> None:
     """The faults of the file come first; an edit is no way to write what the file may not say."""
     for text, edit in (
-        ("version: 1\nmodels: {fraud: {aliases: {champion: '7'}}}\n", Edit("fraud", "champion", 8)),
-        ("version: 1\nmodels: {}\n", Edit("fraud", "champion", 0)),
-        ("version: 1\nmodels: {}\n", Edit("fraud", "latest", 8)),
-        ("version: 1\nmodels: {}\n", Edit("a/b", "champion", 8)),
-        ("", Edit("fraud", "champion", 8)),
+        ("version: 1\nmodels: {fraud: {aliases: {champion: '7'}}}\n", RegistryEdit("fraud", "champion", 8)),
+        ("version: 1\nmodels: {}\n", RegistryEdit("fraud", "champion", 0)),
+        ("version: 1\nmodels: {}\n", RegistryEdit("fraud", "latest", 8)),
+        ("version: 1\nmodels: {}\n", RegistryEdit("a/b", "champion", 8)),
+        ("", RegistryEdit("fraud", "champion", 8)),
     ):
         with pytest.raises(Faults):
-            YamlDocuments().edit(text.encode(), edit)
+            YamlDocuments().edit_registry_file(text.encode(), edit)
 
 
 def test_the_files_of_init_are_valid_and_change_nothing() -> None:
     """The starter says what the registry says, whatever the names; the starter policies know only what is known now."""
     live = {"fraud": {"challenger": 9, "champion": 7}, "a # b": {}, "yes": {"no": 1}, "0x1": {"on": 2}}
-    sources = {path: text.encode() for path, text in starter_policies().items()}
-    declaration = YamlDocuments().parse({**sources, "registry.yaml": starter(live).encode()}, "r")
+    sources = {path: text.encode() for path, text in render_starter_policies().items()}
+    declaration = YamlDocuments().parse_declaration({**sources, "registry.yaml": render_starter_registry(live).encode()}, "r")
     said = {
         name: {alias: own.version for alias, own in model.aliases.items()} for name, model in declaration.desired.listed.items()
     }
     assert said == live
     assert declaration.policies.keys() == {"champion", "challenger"}
     assert not any(model.prune for model in declaration.desired.listed.values())
-    assert parsed(starter({}).encode()).desired.listed == {}
+    assert parsed(render_starter_registry({}).encode()).desired.listed == {}
 
 
 def test_what_the_starter_policies_suggest_can_be_taken_up() -> None:
     """Without the `#` before them, the suggestions are a soak and a guard."""
-    text = starter_policies()["policies/champion.yaml"]
+    text = render_starter_policies()["policies/champion.yaml"]
     for suggestion in ("- {soak", "guards:", "  - {metric: live_auc"):
         assert f"# {suggestion}" in text
         text = text.replace(f"# {suggestion}", suggestion)
     sources = {"registry.yaml": b"version: 1\nmodels: {}\n", "policies/champion.yaml": text.encode()}
-    document = YamlDocuments().parse(sources, None).policies["champion"].document
+    document = YamlDocuments().parse_declaration(sources, None).policies["champion"].document
     assert str(document.rules[-1]) == "soak challenger at_least 1d"
     assert [(str(guard), guard.for_) for guard in document.guards] == [("metric live_auc at_least 0.85", 3)]
 
@@ -247,7 +247,7 @@ def registries(draw: st.DrawFn) -> bytes:
 
 
 EDITS = st.builds(
-    Edit,
+    RegistryEdit,
     NAMES,
     ALIASES,
     st.integers(1, 99),
@@ -257,7 +257,7 @@ EDITS = st.builds(
 )
 
 
-def intended(said: dict[str, Any], edit: Edit) -> dict[str, Any]:
+def intended(said: dict[str, Any], edit: RegistryEdit) -> dict[str, Any]:
     """What a file that said this is to say after the edit."""
     there = said["models"].get(edit.model, {}).get("aliases", {}).get(edit.alias)
     if edit.release and isinstance(there, dict):
@@ -275,7 +275,7 @@ def intended(said: dict[str, Any], edit: Edit) -> dict[str, Any]:
     return said
 
 
-def entry_span(text: str, edit: Edit) -> tuple[int, int] | None:
+def entry_span(text: str, edit: RegistryEdit) -> tuple[int, int] | None:
     """Where the value of the alias starts and ends, in characters; None where it is not there."""
     node: Any = yaml.compose(text, yaml.CSafeLoader)
     for part in ("models", edit.model, "aliases", edit.alias):
@@ -295,9 +295,9 @@ def changed_span(old: str, new: str) -> tuple[int, int]:
 
 @settings(deadline=None, max_examples=300)
 @given(registries(), EDITS)
-def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Edit) -> None:
+def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: RegistryEdit) -> None:
     """Whatever the style: the new file says exactly what was meant, and is the old one outside of the alias."""
-    result = YamlDocuments().edit(content, edit)
+    result = YamlDocuments().edit_registry_file(content, edit)
     old, new = (each.decode().removeprefix("\ufeff") for each in (content, result))
     assert yaml.load(new, yaml.CSafeLoader) == intended(yaml.load(old, yaml.CSafeLoader), edit)
     assert content.startswith(b"\xef\xbb\xbf") == result.startswith(b"\xef\xbb\xbf")
@@ -309,8 +309,8 @@ def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Edit)
     if not edit.hold:
         assert all(old.count(comment) == new.count(comment) for comment in COMMENTS)
     assert old.count("\r\n") == old.count("\n") or "\r" not in new
-    assert parsed(result).changed_models(parsed(content)) <= {edit.model}
-    assert YamlDocuments().edit(result, edit) == result
+    assert parsed(result).find_changed_models(parsed(content)) <= {edit.model}
+    assert YamlDocuments().edit_registry_file(result, edit) == result
 
 
 @settings(deadline=None, max_examples=200)
@@ -320,8 +320,8 @@ def test_a_release_takes_a_hold_away_and_nothing_else(content: bytes) -> None:
     old = content.decode().removeprefix("\ufeff")
     for model, entry in yaml.load(old, yaml.CSafeLoader)["models"].items():
         for alias, said in entry.get("aliases", {}).items():
-            edit = Edit(model, alias, None, release=True)
-            result = YamlDocuments().edit(content, edit)
+            edit = RegistryEdit(model, alias, None, release=True)
+            result = YamlDocuments().edit_registry_file(content, edit)
             if not isinstance(said, dict) or "hold" not in said:
                 assert result == content
                 continue
@@ -333,4 +333,4 @@ def test_a_release_takes_a_hold_away_and_nothing_else(content: bytes) -> None:
             (start, end), span = changed_span(old, new), entry_span(old, edit)
             assert span is not None
             assert span[0] <= start <= end <= span[1]
-            assert YamlDocuments().edit(result, edit) == result
+            assert YamlDocuments().edit_registry_file(result, edit) == result

@@ -18,7 +18,7 @@ NEVER = "this never means that everything is to be deleted; `promoter init` writ
 def told(sources: dict[str, bytes]) -> list[str]:
     """The faults, as they are printed."""
     with pytest.raises(Faults) as caught:
-        YamlDocuments().parse(sources, None)
+        YamlDocuments().parse_declaration(sources, None)
     return [str(fault) for fault in caught.value.faults]
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promoter.adapters.documents import YamlDocuments, starter, starter_policies
-from promoter.adapters.documents.reading import UNFORESEEN, read_approvers, read_policy, read_registry
+from promoter.adapters.documents import YamlDocuments, render_starter_registry, render_starter_policies
+from promoter.adapters.documents.reading import UNFORESEEN_MESSAGE, read_approvers_file, read_policy_file, read_registry_file
 from promoter.domain.desired import Hold
 from promoter.domain.faults import Fault, Faults
-from promoter.domain.proposal import Edit
+from promoter.domain.proposal import RegistryEdit
 
 VALID = Path(__file__).parent / "documents" / "valid"
-REGISTRIES = [(VALID / "registry.yaml").read_bytes(), starter({"fraud": {"champion": 7}, "a b": {}}).encode()]
-POLICIES = [(VALID / "policy.yaml").read_bytes(), *(text.encode() for text in starter_policies().values())]
+REGISTRIES = [(VALID / "registry.yaml").read_bytes(), render_starter_registry({"fraud": {"champion": 7}, "a b": {}}).encode()]
+POLICIES = [(VALID / "policy.yaml").read_bytes(), *(text.encode() for text in render_starter_policies().values())]
 APPROVERS = [(VALID / "approvers.yaml").read_bytes()]
 TOKEN = re.compile(rb"\w+|\s+|[^\w\s]")
 WHOLE_FILE = ("larger than ",)
@@ -67,7 +67,7 @@ def check(faults: tuple[Fault, ...], file: str, content: bytes) -> None:
     """Every fault has words, the file, and a place in it; none says that the reader itself was at a loss."""
     for fault in faults:
         assert fault.message
-        assert fault.message != UNFORESEEN
+        assert fault.message != UNFORESEEN_MESSAGE
         assert fault.file == file
         assert stands_in(fault, content), fault
 
@@ -75,8 +75,8 @@ def check(faults: tuple[Fault, ...], file: str, content: bytes) -> None:
 @pytest.mark.parametrize("content", [*REGISTRIES, *POLICIES, *APPROVERS])
 def test_what_is_spoilt_was_whole(content: bytes) -> None:
     """The files to begin with are valid, each for its reader."""
-    read = read_registry if content in REGISTRIES else read_approvers if content in APPROVERS else None
-    reading = read(content) if read else read_policy("policies/a.yaml", "a", content)
+    read = read_registry_file if content in REGISTRIES else read_approvers_file if content in APPROVERS else None
+    reading = read(content) if read else read_policy_file("policies/a.yaml", "a", content)
     assert reading.faults == ()
 
 
@@ -84,22 +84,24 @@ def test_what_is_spoilt_was_whole(content: bytes) -> None:
 @given(spoilt(REGISTRIES))
 def test_a_spoilt_registry_is_read_or_refused(content: bytes) -> None:
     """And where it is read, it can be edited, or that is refused."""
-    reading = read_registry(content)
+    reading = read_registry_file(content)
     check(reading.faults, "registry.yaml", content)
     assert (reading.desired is None) == bool(reading.faults)
     try:
-        edited = YamlDocuments().edit(content, Edit("fraud", "champion", 3, Hold(reason="r", by="b"), (7,)))
+        edited = YamlDocuments().edit_registry_file(
+            content, RegistryEdit("fraud", "champion", 3, Hold(reason="r", by="b"), (7,))
+        )
     except Faults as caught:
         check(caught.faults, "registry.yaml", content)
     else:
-        assert read_registry(edited).desired
+        assert read_registry_file(edited).desired
 
 
 @settings(deadline=None, max_examples=200)
 @given(spoilt(POLICIES))
 def test_a_spoilt_policy_is_read_or_refused(content: bytes) -> None:
     """With a place for everything that is wrong."""
-    reading = read_policy("policies/a.yaml", "a", content)
+    reading = read_policy_file("policies/a.yaml", "a", content)
     check(reading.faults, "policies/a.yaml", content)
     assert (reading.policy is None) == bool(reading.faults)
 
@@ -108,7 +110,7 @@ def test_a_spoilt_policy_is_read_or_refused(content: bytes) -> None:
 @given(spoilt(APPROVERS))
 def test_a_spoilt_list_of_approvers_is_read_or_refused(content: bytes) -> None:
     """Never half of it: somebody could be left out, or counted twice."""
-    reading = read_approvers(content)
+    reading = read_approvers_file(content)
     check(reading.faults, "approvers.yaml", content)
     assert (reading.approvers is None) == bool(reading.faults)
 
@@ -120,7 +122,7 @@ def test_spoilt_revisions_are_declarations_or_faults(registry: bytes, policy: by
     sources = {"registry.yaml": registry, "policies/champion.yaml": policy}
     sources |= {"approvers.yaml": approvers} if approvers is not None else {}
     try:
-        YamlDocuments().parse(sources, "revision")
+        YamlDocuments().parse_declaration(sources, "revision")
     except Faults as caught:
         for fault in caught.faults:
             check((fault,), fault.file, sources[fault.file])

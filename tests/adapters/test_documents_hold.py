@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promoter.adapters.documents import YamlDocuments, edits
-from promoter.adapters.documents.splice import Splice
+from promoter.adapters.documents.splice import TextSplice
 from promoter.domain.desired import Hold
 from promoter.domain.faults import Faults
-from promoter.domain.proposal import Edit
+from promoter.domain.proposal import RegistryEdit
 
 HEAD = "version: 1\nmodels:\n"
 MODEL = HEAD + "  fraud:\n    aliases:\n"
@@ -85,9 +85,9 @@ INDENTED_EDITED = f"""\
 """
 
 
-def edited(text: str, edit: Edit) -> str:
+def edited(text: str, edit: RegistryEdit) -> str:
     """The text after the edit."""
-    return YamlDocuments().edit(text.encode(), edit).decode()
+    return YamlDocuments().edit_registry_file(text.encode(), edit).decode()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def edited(text: str, edit: Edit) -> str:
 )
 def test_version_hold_and_quarantine_in_one_go(old: str, new: str) -> None:
     """Whatever is there and is not, with Unix and with Windows line ends, with and without a mark; and then nothing more."""
-    edit = Edit("fraud", "champion", 7, HOLD, (8,))
+    edit = RegistryEdit("fraud", "champion", 7, HOLD, (8,))
     assert edited(MODEL + old, edit) == MODEL + new
     assert edited((MODEL + old).replace("\n", "\r\n"), edit) == (MODEL + new).replace("\n", "\r\n")
     assert edited("\ufeff" + MODEL + old, edit) == "\ufeff" + MODEL + new
@@ -130,50 +130,54 @@ def test_version_hold_and_quarantine_in_one_go(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("text", "edit", "new"),
     [
-        ("{}", Edit("fraud", "champion", 7, HOLD), f"\n  fraud:\n    aliases:\n      champion: {{version: 7, hold: {TOLD}}}"),
+        (
+            "{}",
+            RegistryEdit("fraud", "champion", 7, HOLD),
+            f"\n  fraud:\n    aliases:\n      champion: {{version: 7, hold: {TOLD}}}",
+        ),
         (
             "{fraud: {}}",
-            Edit("fraud", "champion", 7, HOLD),
+            RegistryEdit("fraud", "champion", 7, HOLD),
             f"{{fraud: {{aliases: {{champion: {{version: 7, hold: {TOLD}}}}}}}}}",
         ),
         (
             "{fraud: {aliases: {champion: 8}}}",
-            Edit("fraud", "champion", 7, None, (8, 9, 8)),
+            RegistryEdit("fraud", "champion", 7, None, (8, 9, 8)),
             "{fraud: {aliases: {champion: {version: 7, quarantine: [8, 9]}}}}",
         ),
         (
             "{fraud: {aliases: {champion: 8}}}",
-            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY + timedelta(microseconds=1))),
+            RegistryEdit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY + timedelta(microseconds=1))),
             "{fraud: {aliases: {champion: {version: 8, hold: {reason: r, by: b, until: 2026-12-01T00:00:00.000001Z}}}}}",
         ),
         (
             "{fraud: {aliases: {champion: 8}}}",
-            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY.astimezone(timezone(-timedelta(hours=3))))),
+            RegistryEdit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY.astimezone(timezone(-timedelta(hours=3))))),
             "{fraud: {aliases: {champion: {version: 8, hold: {reason: r, by: b, until: 2026-11-30T21:00:00-03:00}}}}}",
         ),
         (
             "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: 2026-12-01T01:00:00+01:00}}}}}",
-            Edit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY)),
+            RegistryEdit("fraud", "champion", 8, Hold(reason="r", by="b", until=DAY)),
             "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: 2026-12-01T01:00:00+01:00}}}}}",
         ),
         (
             "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: ~}}}}}",
-            Edit("fraud", "champion", 8, Hold(reason="r", by="b")),
+            RegistryEdit("fraud", "champion", 8, Hold(reason="r", by="b")),
             "{fraud: {aliases: {champion: {version: 8, hold: {by: b, reason: r, until: ~}}}}}",
         ),
         (
             "{fraud: {aliases: {champion: {version: +8, quarantine: [+9]}}}}",
-            Edit("fraud", "champion", 8, None, (9,)),
+            RegistryEdit("fraud", "champion", 8, None, (9,)),
             "{fraud: {aliases: {champion: {version: +8, quarantine: [+9]}}}}",
         ),
         (
             "{fraud: {aliases: {champion: {version: }}}}",
-            Edit("fraud", "champion", 8),
+            RegistryEdit("fraud", "champion", 8),
             "{fraud: {aliases: {champion: {version: 8}}}}",
         ),
     ],
 )
-def test_only_what_differs_is_written(text: str, edit: Edit, new: str) -> None:
+def test_only_what_differs_is_written(text: str, edit: RegistryEdit, new: str) -> None:
     """A hold that says the same, and versions that are in quarantine, stay as they are."""
     assert edited(f"version: 1\nmodels: {text}\n", edit) == f"version: 1\nmodels:{'' if new[0] == chr(10) else ' '}{new}\n"
 
@@ -194,7 +198,7 @@ def test_only_what_differs_is_written(text: str, edit: Edit, new: str) -> None:
 def test_what_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
     """Shared values, and ways of writing that leave no place: a person edits them."""
     with pytest.raises(Faults) as caught:
-        edited(MODEL + text, Edit("fraud", "champion", 7, HOLD, (8,)))
+        edited(MODEL + text, RegistryEdit("fraud", "champion", 7, HOLD, (8,)))
     (printed,) = (str(found) for found in caught.value.faults)
     assert printed.startswith(f"registry.yaml:{fault}")
     assert printed.endswith("(edit the file by hand)")
@@ -202,19 +206,22 @@ def test_what_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
 
 def test_what_comes_out_otherwise_than_meant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is read again: a wrong span would be seen before anything is committed."""
-    monkeypatch.setattr(edits, "replaced", lambda _text, node, _value: Splice(node.start, node.end, "6"))
+    monkeypatch.setattr(edits, "replaced", lambda _text, node, _value: TextSplice(node.start, node.end, "6"))
     with pytest.raises(Faults, match="5:17: fraud@champion cannot be changed without changing something else"):
-        edited(MODEL + "      champion: 8\n", Edit("fraud", "champion", 7))
+        edited(MODEL + "      champion: 8\n", RegistryEdit("fraud", "champion", 7))
 
 
 def test_an_edit_is_no_way_to_write_what_the_file_may_not_say() -> None:
     """Numbers that are no versions are refused, whatever asks for them."""
-    for edit in (Edit("fraud", "champion", 7, None, (0,)), Edit("fraud", "champion", 7, None, tuple(range(1, 10_002)))):
+    for edit in (
+        RegistryEdit("fraud", "champion", 7, None, (0,)),
+        RegistryEdit("fraud", "champion", 7, None, tuple(range(1, 10_002))),
+    ):
         with pytest.raises(Faults, match="cannot be changed without changing something else"):
             edited(MODEL + "      champion: 8\n", edit)
 
 
-RELEASED = Edit("fraud", "champion", None, release=True)
+RELEASED = RegistryEdit("fraud", "champion", None, release=True)
 
 
 @pytest.mark.parametrize(
@@ -267,10 +274,15 @@ def test_a_release_and_a_version_in_one_go() -> None:
     """The quarantine stays, and may grow; a new hold goes before a release."""
     old = MODEL + "      champion:\n        version: 8\n        hold: {reason: x, by: y}\n        quarantine: [3]\n"
     new = MODEL + "      champion:\n        version: 7\n        quarantine: [3, 8]\n"
-    assert edited(old, Edit("fraud", "champion", 7, None, (8,), release=True)) == new
-    held = edited(old, Edit("fraud", "champion", 8, HOLD, release=True))
+    assert edited(old, RegistryEdit("fraud", "champion", 7, None, (8,), release=True)) == new
+    held = edited(old, RegistryEdit("fraud", "champion", 8, HOLD, release=True))
     assert (
-        YamlDocuments().parse({"registry.yaml": held.encode()}, None).desired.listed["fraud"].aliases["champion"].hold == HOLD
+        YamlDocuments()
+        .parse_declaration({"registry.yaml": held.encode()}, None)
+        .desired.listed["fraud"]
+        .aliases["champion"]
+        .hold
+        == HOLD
     )
 
 
@@ -321,13 +333,18 @@ def test_an_empty_hold_of_its_own_frees_an_alias_of_a_shared_one() -> None:
     text += "models: {fraud: {aliases: {champion: {version: 8, hold: null}}}}\n"
     assert edited(text, RELEASED) == text
     assert (
-        YamlDocuments().parse({"registry.yaml": text.encode()}, None).desired.listed["fraud"].aliases["champion"].hold is None
+        YamlDocuments()
+        .parse_declaration({"registry.yaml": text.encode()}, None)
+        .desired.listed["fraud"]
+        .aliases["champion"]
+        .hold
+        is None
     )
 
 
 def test_an_edit_without_a_version_leaves_it() -> None:
     """A quarantine can grow by itself; what must not exist has none."""
-    grow = Edit("fraud", "champion", None, None, (9,))
+    grow = RegistryEdit("fraud", "champion", None, None, (9,))
     assert edited(MODEL + "      champion: 8\n", grow) == MODEL + "      champion: {version: 8, quarantine: [9]}\n"
     assert edited(MODEL + "      champion: {rotation: commit}\n", grow).endswith("{rotation: commit, quarantine: [9]}\n")
     assert edited(MODEL + "      shadow: 8\n", grow).endswith("      champion: {quarantine: [9]}\n")
@@ -349,7 +366,9 @@ REASONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size
 def test_any_reason_is_read_back_as_it_was(reason: str, by: str, old: str) -> None:
     """Quotes, braces, control characters, line breaks, emoji, a thousand of them: one scalar in one line."""
     hold = Hold(reason=reason, by=by)
-    result = edited(f"{MODEL}      {old}\n      # end\n", Edit("fraud", "champion", 7, hold))
-    alias = YamlDocuments().parse({"registry.yaml": result.encode()}, None).desired.listed["fraud"].aliases["champion"]
+    result = edited(f"{MODEL}      {old}\n      # end\n", RegistryEdit("fraud", "champion", 7, hold))
+    alias = (
+        YamlDocuments().parse_declaration({"registry.yaml": result.encode()}, None).desired.listed["fraud"].aliases["champion"]
+    )
     assert alias.hold == hold
     assert len(result.splitlines(keepends=False)) <= len(f"{MODEL}{old}".split("\n")) + 2

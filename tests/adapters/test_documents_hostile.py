@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from promoter.adapters.documents import YamlDocuments, starter, starter_policies
+from promoter.adapters.documents import YamlDocuments, render_starter_registry, render_starter_policies
 from promoter.adapters.documents.documents import COMPARISON_LIMIT
-from promoter.adapters.documents.reading import UNFORESEEN, read_approvers, read_policy, read_registry
+from promoter.adapters.documents.reading import UNFORESEEN_MESSAGE, read_approvers_file, read_policy_file, read_registry_file
 from promoter.adapters.documents.text import FAULT_LIMIT
 from promoter.domain.faults import Fault, Faults
 
@@ -22,7 +22,7 @@ HEAD = "version: 1\nmodels:\n"
 def faults_of(content: bytes) -> list[str]:
     """The messages."""
     with pytest.raises(Faults) as caught:
-        YamlDocuments().parse({"registry.yaml": content}, None)
+        YamlDocuments().parse_declaration({"registry.yaml": content}, None)
     return [fault.message for fault in caught.value.faults]
 
 
@@ -52,7 +52,7 @@ def test_a_bomb_does_not_go_off(content: str, message: str) -> None:
 def test_aliases_within_the_limits_are_read() -> None:
     """A hundred aliases of a small value are no bomb."""
     text = HEAD + "  a: &a {aliases: {x: 1}}\n" + "".join(f"  b{n}: *a\n" for n in range(100))
-    parsed = YamlDocuments().parse({"registry.yaml": text.encode()}, None)
+    parsed = YamlDocuments().parse_declaration({"registry.yaml": text.encode()}, None)
     assert parsed.desired.listed["b99"].aliases["x"].version == 1
 
 
@@ -68,7 +68,7 @@ def test_families_and_models_without_end_are_not_matched() -> None:
     """Each model is held against each family, so that their product has a limit."""
     families = "".join(f"  - {{match: x{number}}}\n" for number in range(1_000))
     models = "".join(f"a{number}: {{}}, " for number in range(2_001))
-    (fault,) = read_registry(f"version: 1\nfamilies:\n{families}models: {{{models}}}\n".encode()).faults
+    (fault,) = read_registry_file(f"version: 1\nfamilies:\n{families}models: {{{models}}}\n".encode()).faults
     assert (fault.line, fault.column) == (3, 3)
     assert fault.message.startswith("`families` and `models` come to more than 2000000 pairs")
 
@@ -86,7 +86,9 @@ def test_missing_policies_without_end_are_not_all_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [read_registry, read_approvers, lambda content: read_policy("policies/a.yaml", "a", content)], ids=["r", "a", "p"]
+    "read",
+    [read_registry_file, read_approvers_file, lambda content: read_policy_file("policies/a.yaml", "a", content)],
+    ids=["r", "a", "p"],
 )
 def test_what_no_type_foresees_is_a_fault_of_the_file(read: Callable[[bytes], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of a type's own, which is no word about the value, refuses the file, and does not stop the daemon."""
@@ -96,19 +98,19 @@ def test_what_no_type_foresees_is_a_fault_of_the_file(read: Callable[[bytes], An
 
     monkeypatch.setattr("pydantic.BaseModel.model_validate", fails)
     (fault,) = read(b"version: 1\n").faults
-    assert (fault.message, fault.fix) == (UNFORESEEN, "please report this: OverflowError")
+    assert (fault.message, fault.fix) == (UNFORESEEN_MESSAGE, "please report this: OverflowError")
 
 
 def faults_in(sources: dict[str, bytes]) -> tuple[Fault, ...]:
     """The faults, none where the files are valid; anything else that is raised is a failure."""
     try:
-        YamlDocuments().parse(sources, "revision")
+        YamlDocuments().parse_declaration(sources, "revision")
     except Faults as caught:
         return caught.faults
     return ()
 
 
-VALID = [starter({"fraud": {"champion": 7}, "a b": {}}), *starter_policies().values(), LAUGHS[:400]]
+VALID = [render_starter_registry({"fraud": {"champion": 7}, "a b": {}}), *render_starter_policies().values(), LAUGHS[:400]]
 
 
 @st.composite

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from promoter.adapters.documents.patterns import (
-    COUNT_LIMIT,
+    PATTERN_COUNT_LIMIT,
     EXPRESSION_LIMIT,
-    TOO_HEAVY,
-    TOO_MANY,
+    TOO_LARGE_PATTERNS,
+    TOO_MANY_PATTERNS,
     TOO_MANY_EXPRESSIONS,
-    WEIGHT_LIMIT,
-    weight,
+    PATTERN_WEIGHT_LIMIT,
+    estimate_pattern_weight,
 )
-from promoter.adapters.documents.reading import read_policy
+from promoter.adapters.documents.reading import read_policy_file
 from promoter.domain.faults import Fault
 from promoter.domain.rules.tag import TagRule
 
@@ -24,7 +24,7 @@ from promoter.domain.rules.tag import TagRule
 def faults_of(*rules: str) -> tuple[Fault, ...]:
     """The faults of a policy with these rules."""
     text = "version: 1\nrules:\n" + "".join(f"  - {rule}\n" for rule in rules)
-    return read_policy("policies/a.yaml", "a", text.encode()).faults
+    return read_policy_file("policies/a.yaml", "a", text.encode()).faults
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def faults_of(*rules: str) -> tuple[Fault, ...]:
 )
 def test_the_weight_of_a_pattern(pattern: str, units: int) -> None:
     """The atoms, as often as they are repeated; with brackets inside brackets, and with comments, at least that."""
-    assert units <= weight(pattern) <= units + 40
+    assert units <= estimate_pattern_weight(pattern) <= units + 40
 
 
 ATOMS = [r"\w", r"\pL", r"\p{Greek}", r"\d", r"\S", ".", "a", "[^a]", r"[\w.-]", "[(]", "[)]", r"[]\w]", r"[^\pL]", "é", "|"]
@@ -79,22 +79,22 @@ def compiling(pattern: str) -> str:
 @given(PATTERNS)
 def test_what_is_large_weighs_much(pattern: str) -> None:
     """Whatever the library refuses for its size, 10 MiB, is heavy: the weight is no lower than the truth."""
-    assert weight(pattern) > 15_000 or "exceeds size limit" not in compiling(pattern)
+    assert estimate_pattern_weight(pattern) > 15_000 or "exceeds size limit" not in compiling(pattern)
 
 
 def test_a_policy_may_have_only_so_many_and_so_large_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that goes too far is told; then nothing is compiled."""
-    assert faults_of(*(f"{{tag: a, matches: 'T-[0-9]{{2,9}}-{number}'}}" for number in range(COUNT_LIMIT))) == ()
+    assert faults_of(*(f"{{tag: a, matches: 'T-[0-9]{{2,9}}-{number}'}}" for number in range(PATTERN_COUNT_LIMIT))) == ()
     assert faults_of(r"{tag: a, matches: '[\w.-]{1,64}@[\w.-]{1,64}'}", r"{tag: b, matches: '\d{4}-\d\d-\d\d'}") == ()
     monkeypatch.setattr(TagRule, "model_validate", None)
-    monkeypatch.setattr("promoter.domain.rules.tag._whole", None)
-    (fault,) = faults_of(*["{tag: a, matches: a}"] * COUNT_LIMIT, "not: {tag: a, matches: a}")
-    assert (fault.message, fault.line, fault.column) == (TOO_MANY, 103, 28)
-    half = rf"{{tag: a, matches: '\w{{{WEIGHT_LIMIT // 220}}}'}}"
+    monkeypatch.setattr("promoter.domain.rules.tag._compile_full_match", None)
+    (fault,) = faults_of(*["{tag: a, matches: a}"] * PATTERN_COUNT_LIMIT, "not: {tag: a, matches: a}")
+    assert (fault.message, fault.line, fault.column) == (TOO_MANY_PATTERNS, 103, 28)
+    half = rf"{{tag: a, matches: '\w{{{PATTERN_WEIGHT_LIMIT // 220}}}'}}"
     (fault,) = faults_of(half, half, f"any_of: [{half}, {half}]")
-    assert (fault.message, fault.line, fault.column) == (TOO_HEAVY, 5, 32)
+    assert (fault.message, fault.line, fault.column) == (TOO_LARGE_PATTERNS, 5, 32)
     (fault,) = faults_of(rf"&a {half}", "*a", "*a")
-    assert (fault.message, fault.line) == (TOO_HEAVY, 3)
+    assert (fault.message, fault.line) == (TOO_LARGE_PATTERNS, 3)
 
 
 def test_there_may_be_a_hundred_expressions() -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.named import named
-from promoter.application.ledger.export import whole
-from promoter.application.ledger.verify import Report, verify_ledger
+from promoter.adapters.ledger.named import temporary_reference_index
+from promoter.application.ledger.export import export_ledger
+from promoter.application.ledger.verify import VerificationReport, verify_ledger
 from promoter.application.ledger.verify_export import verify_export
 from promoter.domain.audit import RevisionState
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.faults import Refused
-from promoter.domain.ledger.chain import Head
-from promoter.domain.ledger.problems import Wrong
+from promoter.domain.faults import PermanentError
+from promoter.domain.ledger.chain import LedgerHead
+from promoter.domain.ledger.problems import ProblemKind
 from promoter.domain.ledger.witnesses import Witness
 from promoter.domain.verdict import Decision, Verdict
 from tests.fixtures_ledger import NOW, SIGNER, fill
@@ -29,15 +29,15 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The export of a ledger with an entry of every kind."""
     ledger = SqlLedger.open(f"sqlite:///{tmp_path_factory.mktemp('exported') / 'promoter.db'}")
     fill(ledger)
-    ledger.mark_revision("r2", RevisionState.APPLIED, NOW)
-    found = list(whole(ledger, 0, NOW))
-    ledger.dispose()
+    ledger.record_revision_state("r2", RevisionState.APPLIED, NOW)
+    found = list(export_ledger(ledger, 0, NOW))
+    ledger.close_connections()
     return found
 
 
-def verified(lines: Sequence[bytes], *witnesses: Witness) -> Report:
+def verified(lines: Sequence[bytes], *witnesses: Witness) -> VerificationReport:
     """What comes of it."""
-    with named() as names:
+    with temporary_reference_index() as names:
         return verify_export(lines, names, witnesses)
 
 
@@ -49,14 +49,14 @@ def entries(lines: Sequence[bytes]) -> int:
 def test_an_export_says_what_its_ledger_says(ledger: SqlLedger) -> None:
     """The same report, and of what is behind an entry, too."""
     fill(ledger)
-    exported, held = verified(list(whole(ledger, 0, NOW))), verify_ledger(ledger)
+    exported, held = verified(list(export_ledger(ledger, 0, NOW))), verify_ledger(ledger)
     assert exported == held
-    assert exported.sound
+    assert exported.is_sound
     assert exported.keys == {SIGNER.public_key: 1}
-    rest = verified(list(whole(ledger, 10, NOW)))
-    assert (rest.sound, rest.start, rest.entries, rest.head) == (True, 10, held.entries - 10, held.head)
-    nothing = verified(list(whole(ledger, held.entries, NOW)))
-    assert (nothing.sound, nothing.entries) == (True, 0)
+    rest = verified(list(export_ledger(ledger, 10, NOW)))
+    assert (rest.is_sound, rest.start, rest.entries, rest.head) == (True, 10, held.entries - 10, held.head)
+    nothing = verified(list(export_ledger(ledger, held.entries, NOW)))
+    assert (nothing.is_sound, nothing.entries) == (True, 0)
 
 
 def test_every_line_that_is_missing_is_named(lines: list[bytes]) -> None:
@@ -65,9 +65,9 @@ def test_every_line_that_is_missing_is_named(lines: list[bytes]) -> None:
     for index in range(1, len(lines) - 1):
         (problem,) = verified([*lines[:index], *lines[index + 1 :]]).problems
         if index <= count:
-            assert (problem.wrong, problem.entry, problem.last) == (Wrong.DROPPED, index, index)
+            assert (problem.wrong, problem.entry, problem.last) == (ProblemKind.DROPPED, index, index)
         else:
-            assert problem.wrong is Wrong.LACKING
+            assert problem.wrong is ProblemKind.LACKING
             assert problem.entry
             assert "decisions" in problem.about
 
@@ -78,9 +78,9 @@ def test_every_end_that_is_missing_is_noticed(lines: list[bytes]) -> None:
         rest = lines[index]
         for part in ([], [rest[:9]], [rest[: len(rest) // 2]], [rest[:-2]]):
             (problem,) = verified([*lines[:index], *part]).problems
-            assert problem.wrong is Wrong.CUT
-            assert ("in the middle of a line" in problem.told) == bool(part)
-    assert verified([*lines[:-1], lines[-1].removesuffix(b"\n")]).sound, "an editor left out the end of the last line"
+            assert problem.wrong is ProblemKind.CUT
+            assert ("in the middle of a line" in problem.message) == bool(part)
+    assert verified([*lines[:-1], lines[-1].removesuffix(b"\n")]).is_sound, "an editor left out the end of the last line"
 
 
 def test_every_line_that_comes_twice_is_named(lines: list[bytes]) -> None:
@@ -89,9 +89,9 @@ def test_every_line_that_comes_twice_is_named(lines: list[bytes]) -> None:
     for index in range(1, len(lines)):
         (problem,) = verified([*lines[:index], lines[index], *lines[index:]]).problems
         if index <= count:
-            assert (problem.wrong, problem.entry) == (Wrong.SECOND, index)
+            assert (problem.wrong, problem.entry) == (ProblemKind.SECOND, index)
         else:
-            assert problem.wrong in (Wrong.EDITED, Wrong.INSERTED)
+            assert problem.wrong in (ProblemKind.EDITED, ProblemKind.INSERTED)
 
 
 def test_every_changed_byte_is_noticed(lines: list[bytes]) -> None:
@@ -101,7 +101,7 @@ def test_every_changed_byte_is_noticed(lines: list[bytes]) -> None:
         known = line.index(b'"kind":') if line.startswith(b'{"content":') else len(line)
         for place in [*range(0, known, 7), *range(line.find(b'"body":'), len(line), 7)]:
             forged = line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :]
-            if verified([*lines[:index], *forged.splitlines(keepends=True), *lines[index + 1 :]]).sound:
+            if verified([*lines[:index], *forged.splitlines(keepends=True), *lines[index + 1 :]]).is_sound:
                 missed.append((index, place, forged))
     assert missed == []
 
@@ -113,8 +113,8 @@ def test_a_text_that_was_changed_is_named(lines: list[bytes]) -> None:
         told = json.loads(lines[index])
         forged = json.dumps({**told, "body": told["body"] + " "}).encode() + b"\n"
         (problem,) = verified([*lines[:index], forged, *lines[index + 1 :]]).problems
-        assert problem.wrong is Wrong.TEXT
-        assert told["kind"] in problem.told
+        assert problem.wrong is ProblemKind.TEXT
+        assert told["kind"] in problem.message
 
 
 def test_the_last_line_is_held_against_the_rest(lines: list[bytes]) -> None:
@@ -122,38 +122,38 @@ def test_the_last_line_is_held_against_the_rest(lines: list[bytes]) -> None:
     told = json.loads(lines[-1])
     ledger, entry, digest = told["head"].split()
     for changed, wrong in (
-        ({"entries": told["entries"] + 1}, Wrong.EDITED),
-        ({"contents": told["contents"] - 1}, Wrong.EDITED),
-        ({"head": f"{ledger} {entry} {'0' * 64}"}, Wrong.REWRITTEN),
-        ({"head": f"{ledger} {int(entry) + 2} {digest}"}, Wrong.DROPPED),
-        ({"head": f"{ledger} {int(entry) - 2} {digest}"}, Wrong.INSERTED),
-        ({"head": f"other {entry} {digest}"}, Wrong.EDITED),
-        ({"head": "?"}, Wrong.CUT),
+        ({"entries": told["entries"] + 1}, ProblemKind.EDITED),
+        ({"contents": told["contents"] - 1}, ProblemKind.EDITED),
+        ({"head": f"{ledger} {entry} {'0' * 64}"}, ProblemKind.REWRITTEN),
+        ({"head": f"{ledger} {int(entry) + 2} {digest}"}, ProblemKind.DROPPED),
+        ({"head": f"{ledger} {int(entry) - 2} {digest}"}, ProblemKind.INSERTED),
+        ({"head": f"other {entry} {digest}"}, ProblemKind.EDITED),
+        ({"head": "?"}, ProblemKind.CUT),
     ):
         forged = json.dumps({**told, **changed}).encode() + b"\n"
         assert [each.wrong for each in verified([*lines[:-1], forged]).problems] == [wrong], changed
-    assert [each.wrong for each in verified([*lines, b"{}\n"]).problems] == [Wrong.INSERTED]
+    assert [each.wrong for each in verified([*lines, b"{}\n"]).problems] == [ProblemKind.INSERTED]
 
 
 def test_witnesses_are_asked(lines: list[bytes]) -> None:
     """A commit that vouches for more than there is: the export is of an older moment, or was made to look so."""
-    head = Head.of(json.loads(lines[-1])["head"])
+    head = LedgerHead.parse_trailer(json.loads(lines[-1])["head"])
     assert head
     good = Witness(head, "commit 1f2e3d", "commit")
     assert verified(lines, good).vouching["commit"] == 1
-    later = Witness(Head(head.ledger, head.entry + 3, "0" * 64), "commit 4a5b6c", "commit")
+    later = Witness(LedgerHead(head.ledger, head.entry + 3, "0" * 64), "commit 4a5b6c", "commit")
     (problem,) = verified(lines, good, later).problems
-    assert (problem.wrong, problem.entry, problem.last) == (Wrong.TRUNCATED, head.entry + 1, head.entry + 3)
-    other = verified(lines, Witness(Head("another", 2, "0" * 64), "commit 7d", "commit"))
-    assert (other.sound, other.foreign["commit"]) == (True, 1)
-    given = verified(lines, Witness(Head("another", 2, "0" * 64), "the head that was given"))
-    assert [each.wrong for each in given.problems] == [Wrong.REWRITTEN]
+    assert (problem.wrong, problem.entry, problem.last) == (ProblemKind.TRUNCATED, head.entry + 1, head.entry + 3)
+    other = verified(lines, Witness(LedgerHead("another", 2, "0" * 64), "commit 7d", "commit"))
+    assert (other.is_sound, other.foreign["commit"]) == (True, 1)
+    given = verified(lines, Witness(LedgerHead("another", 2, "0" * 64), "the head that was given"))
+    assert [each.wrong for each in given.problems] == [ProblemKind.REWRITTEN]
 
 
 @pytest.mark.parametrize("first", [b"", b"\n", b"id,at\n", b'{"promoter-ledger":2}\n', b"\xff\xfe\n", b"[" * 9_000])
 def test_what_is_no_export_is_refused(first: bytes, lines: list[bytes]) -> None:
     """Rather than called a ledger with faults."""
-    with pytest.raises(Refused, match="its first line is not that of an export"):
+    with pytest.raises(PermanentError, match="its first line is not that of an export"):
         verified([first, *lines[1:]] if first else [])
 
 
@@ -161,11 +161,11 @@ def test_dropped_evidence_is_no_fault(tmp_path: Path) -> None:
     """Where retention dropped it; and it is counted."""
     ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
     old = Evidence(NOW, VersionEvidence(3))
-    ledger.decide([Decision("fraud", "champion", 3, None, None, Verdict.PASS, (), NOW, old)], None)
+    ledger.record_decisions([Decision("fraud", "champion", 3, None, None, Verdict.PASS, (), NOW, old)], None)
     before = verify_ledger(ledger)
-    assert ledger.drop_evidence(NOW + timedelta(days=1), "alice", NOW) == 1
+    assert ledger.drop_evidence_before(NOW + timedelta(days=1), "alice", NOW) == 1
     after = verify_ledger(ledger)
-    assert (before.dropped, after.dropped, after.sound) == (0, 1, True)
-    assert verified(list(whole(ledger, 0, NOW))) == after
-    assert not verified(list(whole(ledger, 0, NOW))[:-1]).dropped
-    ledger.dispose()
+    assert (before.dropped, after.dropped, after.is_sound) == (0, 1, True)
+    assert verified(list(export_ledger(ledger, 0, NOW))) == after
+    assert not verified(list(export_ledger(ledger, 0, NOW))[:-1]).dropped
+    ledger.close_connections()

@@ -7,10 +7,10 @@ import sys
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.forges import Address, address, connect
-from promoter.domain.faults import Refused
+from promoter.adapters.forges import ForgeAddress, parse_forge_address, connect_forge
+from promoter.domain.faults import PermanentError
 
-GITHUB = Address("github", "https://api.github.com", "acme/registry")
+GITHUB = ForgeAddress("github", "https://api.github.com", "acme/registry")
 TOKEN = SecretStr("tok-4c7d01")
 
 
@@ -26,18 +26,21 @@ TOKEN = SecretStr("tok-4c7d01")
         ("ssh://git@ssh.github.com:443/acme/registry.git", GITHUB),
         ("git@github.com:acme/registry.git", GITHUB),
         ("github.com:acme/registry", GITHUB),
-        ("git@gitlab.com:acme/models/registry.git", Address("gitlab", "https://gitlab.com", "acme/models/registry")),
-        ("https://gitlab.com/acme/models/registry", Address("gitlab", "https://gitlab.com", "acme/models/registry")),
-        ("https://codeberg.org/acme/registry.git", Address("gitea", "https://codeberg.org", "acme/registry")),
-        ("git@codeberg.org:acme/registry", Address("gitea", "https://codeberg.org", "acme/registry")),
-        ("https://git.example.org:8443/acme/registry.git", Address(None, "https://git.example.org:8443", "acme/registry")),
-        ("http://127.0.0.1:3000/acme/registry.git", Address(None, "http://127.0.0.1:3000", "acme/registry")),
-        ("http://[::1]:3000/acme/registry.git", Address(None, "http://[::1]:3000", "acme/registry")),
-        ("ssh://git@git.example.org:2222/acme/registry.git", Address(None, "https://git.example.org", "acme/registry")),
-        ("git@git.example.org:/acme/registry.git", Address(None, "https://git.example.org", "acme/registry")),
-        ("https://github.com.evil.example/acme/registry", Address(None, "https://github.com.evil.example", "acme/registry")),
-        ("https://github.com@evil.example/acme/registry", Address(None, "https://evil.example", "acme/registry")),
-        ("https://git.example.org/acme/a%20b", Address(None, "https://git.example.org", "acme/a b")),
+        ("git@gitlab.com:acme/models/registry.git", ForgeAddress("gitlab", "https://gitlab.com", "acme/models/registry")),
+        ("https://gitlab.com/acme/models/registry", ForgeAddress("gitlab", "https://gitlab.com", "acme/models/registry")),
+        ("https://codeberg.org/acme/registry.git", ForgeAddress("gitea", "https://codeberg.org", "acme/registry")),
+        ("git@codeberg.org:acme/registry", ForgeAddress("gitea", "https://codeberg.org", "acme/registry")),
+        ("https://git.example.org:8443/acme/registry.git", ForgeAddress(None, "https://git.example.org:8443", "acme/registry")),
+        ("http://127.0.0.1:3000/acme/registry.git", ForgeAddress(None, "http://127.0.0.1:3000", "acme/registry")),
+        ("http://[::1]:3000/acme/registry.git", ForgeAddress(None, "http://[::1]:3000", "acme/registry")),
+        ("ssh://git@git.example.org:2222/acme/registry.git", ForgeAddress(None, "https://git.example.org", "acme/registry")),
+        ("git@git.example.org:/acme/registry.git", ForgeAddress(None, "https://git.example.org", "acme/registry")),
+        (
+            "https://github.com.evil.example/acme/registry",
+            ForgeAddress(None, "https://github.com.evil.example", "acme/registry"),
+        ),
+        ("https://github.com@evil.example/acme/registry", ForgeAddress(None, "https://evil.example", "acme/registry")),
+        ("https://git.example.org/acme/a%20b", ForgeAddress(None, "https://git.example.org", "acme/a b")),
         ("https://github.com/acme", None),
         ("https://github.com/", None),
         ("https://git.example.org:port/acme/registry", None),
@@ -49,9 +52,9 @@ TOKEN = SecretStr("tok-4c7d01")
         ("https:///acme/registry", None),
     ],
 )
-def test_addresses(url: str, expected: Address | None) -> None:
+def test_addresses(url: str, expected: ForgeAddress | None) -> None:
     """Each form of a URL leads to the forge, without the credentials in it; paths lead to none."""
-    found = address(url)
+    found = parse_forge_address(url)
     assert found == expected
     assert "s3cret" not in repr(found)
 
@@ -67,12 +70,12 @@ def test_addresses(url: str, expected: Address | None) -> None:
 )
 def test_the_kind_by_url_or_setting(repo: str, kind: str | None, shown: str) -> None:
     """The URL tells the kind where its host is known; the setting tells it for others."""
-    assert repr(connect(repo, "main", kind=kind, token=TOKEN)) == shown  # type: ignore[arg-type]
+    assert repr(connect_forge(repo, "main", kind=kind, token=TOKEN)) == shown  # type: ignore[arg-type]
 
 
 def test_settings_win() -> None:
     """Kind, address and project of the settings go before what the URL says."""
-    made = connect(
+    made = connect_forge(
         "git@gitlab.com:acme/registry.git",
         "main",
         kind="gitea",
@@ -86,16 +89,16 @@ def test_settings_win() -> None:
 def test_an_instance_below_a_path() -> None:
     """The part of the path that belongs to the instance is none of the project's."""
     repo = "https://example.org/gitlab/acme/models/registry.git"
-    made = connect(repo, "main", kind="gitlab", url="https://example.org/gitlab", token=TOKEN)
+    made = connect_forge(repo, "main", kind="gitlab", url="https://example.org/gitlab", token=TOKEN)
     assert repr(made) == "GitLab(https://example.org/gitlab, acme/models/registry, main)"
 
 
 def test_no_forge() -> None:
     """A host of an unknown kind, or a path, without a setting: no forge, and no error."""
-    assert connect("https://git.example.org/acme/registry", "main", token=TOKEN) is None
-    assert connect("/srv/git/registry.git", "main") is None
+    assert connect_forge("https://git.example.org/acme/registry", "main", token=TOKEN) is None
+    assert connect_forge("/srv/git/registry.git", "main") is None
     for token in (None, SecretStr("")):
-        assert connect("git@gitlab.com:acme/registry.git", "main", token=token) is None
+        assert connect_forge("git@gitlab.com:acme/registry.git", "main", token=token) is None
 
 
 @pytest.mark.parametrize(
@@ -109,8 +112,8 @@ def test_no_forge() -> None:
 )
 def test_what_is_missing_is_told(repo: str, kind: str | None, token: SecretStr | None, fix: str) -> None:
     """Each thing that is missing is refused with the setting that gives it."""
-    with pytest.raises(Refused) as caught:
-        connect(repo, "main", kind=kind, token=token)  # type: ignore[arg-type]
+    with pytest.raises(PermanentError) as caught:
+        connect_forge(repo, "main", kind=kind, token=token)  # type: ignore[arg-type]
     assert fix in str(caught.value.fix)
 
 
@@ -123,8 +126,8 @@ def test_a_client_library_that_is_not_installed(kind: str, library: str, monkeyp
     for name in [each for each in sys.modules if each == library or each.startswith(f"{library}.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(Refused) as caught:
-        connect("https://git.example.org/acme/registry", "main", kind=kind, token=TOKEN)  # type: ignore[arg-type]
+    with pytest.raises(PermanentError) as caught:
+        connect_forge("https://git.example.org/acme/registry", "main", kind=kind, token=TOKEN)  # type: ignore[arg-type]
     assert caught.value.fix == f"pip install 'promoter[{kind}]'"
     known = {"github": "github.com", "gitlab": "gitlab.com", "gitea": "codeberg.org"}[kind]
-    assert connect(f"https://{known}/acme/registry", "main", token=TOKEN) is None  # nobody asked for pull requests
+    assert connect_forge(f"https://{known}/acme/registry", "main", token=TOKEN) is None  # nobody asked for pull requests

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.forges import connect
+from promoter.adapters.forges import connect_forge
 from promoter.adapters.forges import gitea_forms as forms
-from promoter.application.ports.forge import State
-from promoter.domain.faults import Refused
-from promoter.domain.review import Review
+from promoter.application.ports.forge import PullRequestState
+from promoter.domain.faults import PermanentError
+from promoter.domain.review import PullRequestReview
 from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
 from tests.forges.things import Hook
 
@@ -32,15 +32,15 @@ def test_versions_that_cannot_be_asked_for_a_commit(here: Scene, version: str) -
     """Where the answer names the wrong one, or there is none, the merged ones are looked through."""
     setattr(here.face, version, True)
     wrong = here.home.open("bob", *_work(here, "unmerged"), "Not merged")
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     landed = here.home.merge(made.number, "cy")
     pushed = here.push({"other.md": "z\n"}, branch="main")
     assert wrong.number < made.number
     for revision in (landed, made.head):
-        origin = here.port.brought(revision)
+        origin = here.port.find_commit_origin(revision)
         assert origin is not None
         assert origin.number == made.number
-    assert here.port.brought(pushed) is None
+    assert here.port.find_commit_origin(pushed) is None
 
 
 def test_commits_of_merged_ones_are_read_once(here: Scene) -> None:
@@ -49,43 +49,43 @@ def test_commits_of_merged_ones_are_read_once(here: Scene) -> None:
         branch = _work(here, f"work-{number}")[0]
         here.home.merge(here.home.open("bob", branch, f"Work {number}").number, "cy")
     pushed = here.push({"other.md": "z\n"}, branch="main")
-    assert here.port.brought(pushed) is None
+    assert here.port.find_commit_origin(pushed) is None
     here.forge.faults.calls.clear()
-    assert here.port.brought(pushed) is None
+    assert here.port.find_commit_origin(pushed) is None
     assert len(here.forge.faults.calls) == 2
 
 
 def test_old_pull_requests_are_read_once(here: Scene) -> None:
     """Whose branch an old one is from never changes: a second look reads one page, and the state of the one found anew."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.home.close(made.number, "bob")
     for number in range(55):
         here.home.open_from_fork("eve", "eve/registry", f"b{number}", made.head, f"Fork {number}")
         here.home.close(number + 2, "eve")
-    first = here.port.latest_from(BRANCH)
+    first = here.port.find_latest_pull_request(BRANCH)
     here.home.pull(made.number).title = "Renamed"
     here.forge.faults.calls.clear()
-    again = here.port.latest_from(BRANCH)
+    again = here.port.find_latest_pull_request(BRANCH)
     assert first is not None
     assert again is not None
     assert (first.number, again.number, again.title) == (made.number, made.number, "Renamed")
     assert len(here.forge.faults.calls) == 3
-    newer = here.port.propose(here.draft())
-    here.port.close(newer.number)
-    latest = here.port.latest_from(BRANCH)
+    newer = here.port.open_pull_request(here.draft())
+    here.port.close_pull_request(newer.number)
+    latest = here.port.find_latest_pull_request(BRANCH)
     assert latest is not None
     assert latest.number == newer.number
 
 
 def test_the_branch_of_one_whose_branch_is_gone(here: Scene) -> None:
     """Once merged and its branch deleted, a pull request still says which branch it was from."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.home.merge(made.number, "cy")
     here.home.git.delete(f"refs/heads/{BRANCH}")
     here.forge.refresh()
-    latest = here.port.latest_from(BRANCH)
+    latest = here.port.find_latest_pull_request(BRANCH)
     assert latest is not None
-    assert (latest.number, latest.branch, latest.state) == (made.number, BRANCH, State.MERGED)
+    assert (latest.number, latest.branch, latest.state) == (made.number, BRANCH, PullRequestState.MERGED)
 
 
 def test_an_approval_of_another_commit() -> None:
@@ -101,14 +101,18 @@ def test_an_approval_of_another_commit() -> None:
             (8, "eve", "REQUEST_REVIEW", "new", False),
         )
     ]
-    assert forms.reviews(rows, "new", None) == (Review("ada"), Review("bob", stale=True), Review("cy", stale=True))
+    assert forms.parse_active_approvals(rows, "new", None) == (
+        PullRequestReview("ada"),
+        PullRequestReview("bob", stale=True),
+        PullRequestReview("cy", stale=True),
+    )
 
 
 def test_labels_are_made_once(here: Scene) -> None:
     """A label that is missing is made with a colour; one that is there is used."""
     here.home.labels["models"] = "#123456"
-    made = here.port.propose(here.draft(labels=("promoter", "models")))
-    here.port.revise(made.number, here.draft(labels=("promoter", "models")))
+    made = here.port.open_pull_request(here.draft(labels=("promoter", "models")))
+    here.port.update_pull_request(made.number, here.draft(labels=("promoter", "models")))
     assert set(here.home.labels) == {"promoter", "models"}
     assert [call.path for call in here.writes() if "labels" in call.path] == ["/api/v1/repos/acme/registry/labels"]
 
@@ -117,8 +121,8 @@ def test_teams_to_review(here: Scene) -> None:
     """A team of the repository's owner is asked, once; one of another organisation, or that is none, is logged."""
     here.forge.team("acme/risk", "ada")
     here.forge.team("other/risk", "eve")
-    made = here.port.propose(here.draft(reviewers=("other/risk", "acme/none", "acme/risk")))
-    here.port.revise(made.number, here.draft(reviewers=("acme/risk",)))
+    made = here.port.open_pull_request(here.draft(reviewers=("other/risk", "acme/none", "acme/risk")))
+    here.port.update_pull_request(made.number, here.draft(reviewers=("acme/risk",)))
     assert here.home.pull(made.number).review_teams == ["risk"]
 
 
@@ -126,37 +130,39 @@ def test_a_team_by_its_whole_name(here: Scene) -> None:
     """A search finds parts of names: only the team of that name counts."""
     here.forge.team("acme/risk-readers", "eve")
     here.forge.team("acme/risk", "ada")
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     asked = frozenset({"acme/risk", "acme/ris", "nobody/risk", "plain"})
-    assert here.port.origin(made.number, asked).teams == {"acme/risk": frozenset({"ada"})}
+    assert here.port.read_pull_request_origin(made.number, asked).teams == {"acme/risk": frozenset({"ada"})}
 
 
 def test_asking_for_nothing_new(here: Scene) -> None:
     """Without labels and reviewers, a revision is one read and one write."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.forge.faults.calls.clear()
-    here.port.revise(made.number, here.draft("Again"))
+    here.port.update_pull_request(made.number, here.draft("Again"))
     assert [call.method for call in here.forge.faults.calls] == ["GET", "PATCH"]
 
 
 def test_an_instance_with_its_api_in_the_address(here: Scene) -> None:
     """The address may be given with `/api/v1` at its end."""
-    made = here.port.propose(here.draft())
-    other = connect("", "main", kind="gitea", url=f"{here.server.url}/api/v1/", project="acme/registry", token=SecretStr(TOKEN))
+    made = here.port.open_pull_request(here.draft())
+    other = connect_forge(
+        "", "main", kind="gitea", url=f"{here.server.url}/api/v1/", project="acme/registry", token=SecretStr(TOKEN)
+    )
     assert other is not None
-    assert other.pull_request(made.number) == made
+    assert other.read_pull_request(made.number) == made
 
 
 def test_names_that_are_paths(here: Scene) -> None:
     """What comes from outside stays one part of a path."""
-    with pytest.raises(Refused):
-        here.port.status("../../user")
+    with pytest.raises(PermanentError):
+        here.port.read_commit_status("../../user")
     assert here.forge.faults.calls[-1].path.startswith("/api/v1/repos/acme/registry/commits/")
 
 
 def test_webhooks_are_signed(here: Scene) -> None:
     """Pushes, deletions and pull requests are announced in Gitea's words, signed over the body."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.push({"registry.yaml": "version: 9\n"})
     here.home.merge(made.number, "cy")
     here.home.git.delete(f"refs/heads/{BRANCH}")

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from promoter.adapters.forges import github_forms as forms
 from promoter.adapters.forges.github import GitHub
-from promoter.application.ports.forge import State, Status, StatusState
-from promoter.domain.faults import Refused, Unavailable
-from promoter.domain.review import Review
+from promoter.application.ports.forge import PullRequestState, CommitStatus, CommitStatusState
+from promoter.domain.faults import PermanentError, TransientError
+from promoter.domain.review import PullRequestReview
 from tests.forges.faults import Answer, writing
 from tests.forges.scene import BRANCH, TOKEN, Scene, hosted
 from tests.forges.things import Hook
@@ -62,8 +62,8 @@ def test_limits_tell_when_to_come_again(
     here.forge.faults.answer(
         lambda _call: True, Answer(status, json.dumps({"message": words}).encode(), (JSON, *told.items())), times=9
     )
-    for call in (lambda: here.port.pull_request(1), lambda: here.port.comment(1, "x")):
-        with pytest.raises(Unavailable, match=f"too many requests, again in .*{expected.rpartition(' ')[2]}") as caught:
+    for call in (lambda: here.port.read_pull_request(1), lambda: here.port.add_comment(1, "x")):
+        with pytest.raises(TransientError, match=f"too many requests, again in .*{expected.rpartition(' ')[2]}") as caught:
             call()
         assert expected in str(caught.value)
     assert len(here.forge.faults.hit) == 2
@@ -73,8 +73,8 @@ def test_an_answer_that_is_not_ready_is_not_waited_for(here: Scene, monkeypatch:
     """The library would wait and ask again without end."""
     monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("waits"))
     here.forge.faults.answer(lambda _call: True, Answer(202, b"{}"), times=9)
-    with pytest.raises(Unavailable):
-        here.port.pull_request(1)
+    with pytest.raises(TransientError):
+        here.port.read_pull_request(1)
     assert len(here.forge.faults.hit) == 1
 
 
@@ -85,8 +85,8 @@ def test_redirects_are_not_followed(here: Scene, status: int, host: str) -> None
     to = f"{here.server.url if host == 'HERE' else host}/api/v3/repos/acme/other/pulls"
     here.forge.faults.answer(lambda _call: True, Answer(status, b"{}", (JSON, ("Location", to))), times=9)
     draft = here.draft()
-    for call in (lambda: here.port.pull_request(1), lambda: here.port.propose(draft)):
-        with pytest.raises(Refused, match="redirects"):
+    for call in (lambda: here.port.read_pull_request(1), lambda: here.port.open_pull_request(draft)):
+        with pytest.raises(PermanentError, match="redirects"):
             call()
     assert len(here.forge.faults.hit) == 2
 
@@ -95,16 +95,16 @@ def test_the_token_of_an_app(here: Scene) -> None:
     """It is not told its own account: the settings have to name it, and then comments are known."""
     here.forge.account("release[bot]", installation=True, token="ghs-4f21")
     here.home.levels["release[bot]"] = "write"
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     url = here.environment["PROMOTER_FORGE_URL"]
     unnamed = GitHub(url, here.home.name, "main", SecretStr("ghs-4f21"))
-    unnamed.comment(made.number, "Plan")
-    with pytest.raises(Refused) as caught:
-        unnamed.comments(made.number)
+    unnamed.add_comment(made.number, "Plan")
+    with pytest.raises(PermanentError) as caught:
+        unnamed.list_own_comments(made.number)
     assert "PROMOTER_FORGE_ACCOUNT" in str(caught.value.fix)
     named = GitHub(url, here.home.name, "main", SecretStr("ghs-4f21"), "Release[bot]")
-    assert [comment.body for comment in named.comments(made.number)] == ["Plan"]
-    assert GitHub(url, here.home.name, "main", SecretStr("ghs-4f21"), "release").comments(made.number) == []
+    assert [comment.body for comment in named.list_own_comments(made.number)] == ["Plan"]
+    assert GitHub(url, here.home.name, "main", SecretStr("ghs-4f21"), "release").list_own_comments(made.number) == []
 
 
 def test_which_reviews_count() -> None:
@@ -131,31 +131,31 @@ def test_which_reviews_count() -> None:
         row(9, "dee", "APPROVED", at=30),
         row(10, "fay", "PENDING"),
     ]
-    at = forms.moment("2026-11-24T00:00:01Z")
-    assert forms.reviews(rows, "new", forms.moment("2026-11-24T00:00:10Z")) == (
-        Review("ada", at),
-        Review("bob", at, stale=True),
+    at = forms.parse_timestamp("2026-11-24T00:00:01Z")
+    assert forms.parse_active_approvals(rows, "new", forms.parse_timestamp("2026-11-24T00:00:10Z")) == (
+        PullRequestReview("ada", at),
+        PullRequestReview("bob", at, stale=True),
     )
-    assert {review.by for review in forms.reviews(rows, "new", None)} == {"ada", "bob", "dee"}
+    assert {review.by for review in forms.parse_active_approvals(rows, "new", None)} == {"ada", "bob", "dee"}
 
 
 def test_authors_and_committers(here: Scene) -> None:
     """Who committed another's work counts as an author too; GitHub's own account for the web does not."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     tip = here.home.git.commit(made.head)
     bob, web = ("bob", "bob@example.org"), ("GitHub", "noreply@github.com")
     first = here.home.git.make(tip.tree, (tip.sha,), "One", {"author": ("Ada", "ada@example.org"), "committer": bob})
     second = here.home.git.make(tip.tree, (first,), "Two", {"author": ("x", "x@elsewhere.example"), "committer": web})
     here.home.git.point(f"refs/heads/{BRANCH}", second)
-    assert here.port.origin(made.number).authors == {"promoter-bot", "ada", "bob"}
+    assert here.port.read_pull_request_origin(made.number).authors == {"promoter-bot", "ada", "bob"}
 
 
 def test_auto_merge_where_nothing_keeps_it_back(here: Scene) -> None:
     """GitHub takes the wish only while something does; of a protected branch that may be merged into, it is merged at once."""
     here.home.protected = frozenset({"main"})
-    made = here.port.propose(here.draft(auto_merge=True))
-    merged = here.port.pull_request(made.number)
-    assert (merged.state, merged.merged_by) == (State.MERGED, "promoter-bot")
+    made = here.port.open_pull_request(here.draft(auto_merge=True))
+    merged = here.port.read_pull_request(made.number)
+    assert (merged.state, merged.merged_by) == (PullRequestState.MERGED, "promoter-bot")
     (call,) = [call for call in here.writes() if call.path.endswith("/merge")]
     assert call.body == {"merge_method": "merge", "sha": made.head}
 
@@ -163,20 +163,20 @@ def test_auto_merge_where_nothing_keeps_it_back(here: Scene) -> None:
 def test_auto_merge_is_for_protected_branches(here: Scene) -> None:
     """Where nothing is required of a pull request it is never merged by itself: this is logged."""
     with capture_logs() as logs:
-        made = here.port.propose(here.draft(auto_merge=True))
-    assert here.port.pull_request(made.number).state is State.OPEN
+        made = here.port.open_pull_request(here.draft(auto_merge=True))
+    assert here.port.read_pull_request(made.number).state is PullRequestState.OPEN
     assert "Protected branch rules" in str([each["answer"] for each in logs if each["log_level"] == "warning"])
 
 
 def test_auto_merge_is_wished_once(here: Scene) -> None:
     """What waits already is not asked again; the answer for it is read over GraphQL beside the REST API."""
     here.home.protected, here.home.approvals = frozenset({"main"}), 1
-    made = here.port.propose(here.draft(auto_merge=True))
+    made = here.port.open_pull_request(here.draft(auto_merge=True))
     assert [call.path for call in here.writes() if "graphql" in call.path] == ["/api/graphql"]
-    here.port.revise(made.number, here.draft("Again", auto_merge=True))
+    here.port.update_pull_request(made.number, here.draft("Again", auto_merge=True))
     assert not [call for call in here.writes() if "graphql" in call.path]
     here.home.review(made.number, "ada", "approved")
-    assert here.port.pull_request(made.number).state is State.MERGED
+    assert here.port.read_pull_request(made.number).state is PullRequestState.MERGED
 
 
 def test_labels_are_made_once(here: Scene) -> None:
@@ -185,8 +185,8 @@ def test_labels_are_made_once(here: Scene) -> None:
     here.forge.faults.answer(
         writing("/labels"), Answer(422, b'{"message": "Validation Failed", "errors": [{"code": "already_exists"}]}')
     )
-    made = here.port.propose(here.draft(labels=("promoter", "models")))
-    here.port.revise(made.number, here.draft(labels=("promoter", "models", "urgent")))
+    made = here.port.open_pull_request(here.draft(labels=("promoter", "models")))
+    here.port.update_pull_request(made.number, here.draft(labels=("promoter", "models", "urgent")))
     paths = [call.path for call in here.writes() if call.path.endswith("/acme/registry/labels")]
     assert len(paths) == 1
     assert here.home.labels["urgent"] == "1d76db"
@@ -198,8 +198,8 @@ def test_teams_to_review(here: Scene) -> None:
     here.forge.team("acme/risk", "ada")
     here.forge.team("other/risk", "eve")
     with capture_logs() as logs:
-        made = here.port.propose(here.draft(reviewers=("other/risk", "acme/none", "acme/risk", "promoter-bot")))
-    here.port.revise(made.number, here.draft(reviewers=("acme/risk",)))
+        made = here.port.open_pull_request(here.draft(reviewers=("other/risk", "acme/none", "acme/risk", "promoter-bot")))
+    here.port.update_pull_request(made.number, here.draft(reviewers=("acme/risk",)))
     assert here.home.pull(made.number).review_teams == ["risk"]
     told = [each["reviewer"] for each in logs if each["log_level"] == "warning"]
     assert told == ["other/risk", "acme/none", "promoter-bot"]
@@ -207,18 +207,18 @@ def test_teams_to_review(here: Scene) -> None:
 
 def test_branches_of_others_with_the_same_name(here: Scene) -> None:
     """GitHub leaves a branch that it does not know out of account: what comes then is not taken for ours."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     row = json.dumps([here.face._json.pull_request(here.home, here.home.pull(made.number))]).encode()
     here.forge.faults.answer(lambda call: "head=" in call.path, Answer(200, row))
-    assert here.port.latest_from("promoter/other/champion") is None
+    assert here.port.find_latest_pull_request("promoter/other/champion") is None
 
 
 def test_a_fork_that_is_gone(here: Scene) -> None:
     """Its repository and its author are no more: it is still one of a fork."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     row = here.face._json.whole_pull_request(here.home, here.home.pull(made.number))
     row["head"]["repo"], row["user"] = None, None
-    pull = forms.pull_request(row)
+    pull = forms.parse_pull_request(row)
     assert (pull.fork, pull.author) == (True, "ghost")
 
 
@@ -229,9 +229,9 @@ def test_a_commit_of_two_pull_requests(here: Scene) -> None:
         here.push({"notes.md": f"{number}\n"}, branch=f"work-{number}")
         row = here.face._json.pull_request(here.home, here.home.open("bob", f"work-{number}", "Work"))
         rows.append(row | {"merged_at": merged, "merge_commit_sha": commit})
-    assert forms.brought(rows, "m1", "main") == 1
-    assert forms.brought(rows, "c9", "main") == 2
-    assert forms.brought(rows, "c9", "release") is None
+    assert forms.find_introducing_number(rows, "m1", "main") == 1
+    assert forms.find_introducing_number(rows, "c9", "main") == 2
+    assert forms.find_introducing_number(rows, "c9", "release") is None
 
 
 def test_api_github_com_has_no_path(here: Scene) -> None:
@@ -240,19 +240,19 @@ def test_api_github_com_has_no_path(here: Scene) -> None:
     assert port._client.graphql_url == "https://api.github.com/graphql"
     enterprise = GitHub("https://ghe.example.com/api/v3/", "acme/registry", "main", SecretStr(TOKEN))
     assert enterprise._client.graphql_url == "https://ghe.example.com/api/graphql"
-    assert here.port.open_pull_requests() == []
+    assert here.port.list_open_pull_requests() == []
 
 
 def test_error_counts_as_failure(here: Scene) -> None:
     """A status that another wrote under our name, in GitHub's fourth state."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.home.set_status(made.head, "bob", "promoter/plan", "error", "broken")
-    assert here.port.status(made.head) == Status(StatusState.FAILURE, "broken")
+    assert here.port.read_commit_status(made.head) == CommitStatus(CommitStatusState.FAILURE, "broken")
 
 
 def test_webhooks_are_signed(here: Scene) -> None:
     """Pushes, pull requests and reviews are announced in GitHub's words, each with its number and a signature."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     review = here.home.review(made.number, "ada", "approved")
     here.home.dismiss(made.number, review.id)
     here.push({"notes.md": "x\n"})

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.forges import gitlab_forms as forms
-from promoter.application.ports.forge import State, Status, StatusState
-from promoter.domain.faults import Refused, Unavailable
+from promoter.application.ports.forge import PullRequestState, CommitStatus, CommitStatusState
+from promoter.domain.faults import PermanentError, TransientError
 from tests.forges.faults import Answer, writing
 from tests.forges.scene import BRANCH, Scene, hosted
 from tests.forges.things import Hook
@@ -29,21 +29,21 @@ def here(tmp_path: Path) -> Iterator[Scene]:
 def test_quick_actions_do_nothing(here: Scene) -> None:
     """A line that GitLab would obey, such as `/close`, stays a line; what is read back is what was written."""
     body = "A tag says\n/close\n/approve now\n\n    /close\n\\/close\n/ 2\n"
-    made = here.port.propose(here.draft(body=body))
-    assert (made.state, made.body) == (State.OPEN, body)
+    made = here.port.open_pull_request(here.draft(body=body))
+    assert (made.state, made.body) == (PullRequestState.OPEN, body)
     assert "\n/close" not in here.home.pull(made.number).body
-    here.port.comment(made.number, body)
-    here.port.edit_comment(made.number, here.port.comments(made.number)[0].id, body)
-    here.port.revise(made.number, here.draft(body=body))
-    again = here.port.pull_request(made.number)
-    assert (again.state, again.body, here.port.comments(made.number)[0].body) == (State.OPEN, body, body)
+    here.port.add_comment(made.number, body)
+    here.port.edit_comment(made.number, here.port.list_own_comments(made.number)[0].id, body)
+    here.port.update_pull_request(made.number, here.draft(body=body))
+    again = here.port.read_pull_request(made.number)
+    assert (again.state, again.body, here.port.list_own_comments(made.number)[0].body) == (PullRequestState.OPEN, body, body)
 
 
 @pytest.mark.parametrize("text", ["", "/x", "\\/x", "\\\\/x", "a /x", "/x\n/y\r\n/z", "\\", "/ x", "//x", "\\\n/x"])
 def test_shielding_can_be_undone(text: str) -> None:
     """Whatever the text: nothing in it is an action, and it comes back as it was."""
-    assert not any(line.startswith("/x") for line in forms.shielded(text).split("\n"))
-    assert forms.unshielded(forms.shielded(text)) == text
+    assert not any(line.startswith("/x") for line in forms.escape_quick_actions(text).split("\n"))
+    assert forms.unescape_quick_actions(forms.escape_quick_actions(text)) == text
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -52,18 +52,18 @@ def test_words_of_gitlab_itself_are_no_comments(here: Scene, *, old: bool) -> No
     here.face.old = old
     pull = here.home.open("bob", *_branch(here), "By hand")
     here.home.review(pull.number, "promoter-bot", "approved")
-    assert here.port.comments(pull.number) == []
+    assert here.port.list_own_comments(pull.number) == []
 
 
 def test_old_instances_tell_the_time_of_an_approval_in_a_note(here: Scene) -> None:
     """Before `approved_at` there was, the system note tells when, so that a push after it makes it stale all the same."""
     here.face.old = True
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.home.review(made.number, "ada", "approved")
-    (review,) = here.port.origin(made.number).reviews
+    (review,) = here.port.read_pull_request_origin(made.number).reviews
     assert (review.by, review.stale, review.at is not None) == ("ada", False, True)
     here.push({"notes.md": "x\n"})
-    assert [review.stale for review in here.port.origin(made.number).reviews] == [True]
+    assert [review.stale for review in here.port.read_pull_request_origin(made.number).reviews] == [True]
 
 
 def test_an_approval_of_unknown_time() -> None:
@@ -75,10 +75,10 @@ def test_an_approval_of_unknown_time() -> None:
         {"system": True, "author": {"username": "ada"}, "body": body, "created_at": f"2026-11-24T0{hour}:00:00Z"}
         for hour, body in ((3, "approved this merge request"), (4, "unapproved this merge request"))
     ]
-    assert [review.stale for review in forms.reviews(approved, one, [], None)] == [False]
-    assert [review.stale for review in forms.reviews(approved, two, [], None)] == [True]
-    assert [review.stale for review in forms.reviews(approved, two, taken_back, None)] == [True]
-    assert [review.stale for review in forms.reviews(approved, two, taken_back[:1], None)] == [False]
+    assert [review.stale for review in forms.parse_active_approvals(approved, one, [], None)] == [False]
+    assert [review.stale for review in forms.parse_active_approvals(approved, two, [], None)] == [True]
+    assert [review.stale for review in forms.parse_active_approvals(approved, two, taken_back, None)] == [True]
+    assert [review.stale for review in forms.parse_active_approvals(approved, two, taken_back[:1], None)] == [False]
 
 
 def test_groups(here: Scene) -> None:
@@ -86,14 +86,14 @@ def test_groups(here: Scene) -> None:
     here.forge.team("acme/", "ada", "bob", "cy")
     here.forge.team("acme/models/risk", "ada", "eve")
     here.face.inactive = {"cy", "eve"}
-    made = here.port.propose(here.draft())
-    teams = here.port.origin(made.number, frozenset({"acme/", "acme/models/risk"})).teams
+    made = here.port.open_pull_request(here.draft())
+    teams = here.port.read_pull_request_origin(made.number, frozenset({"acme/", "acme/models/risk"})).teams
     assert teams == {"acme/": frozenset({"ada", "bob"}), "acme/models/risk": frozenset({"ada"})}
 
 
 def test_who_is_behind_a_mail(here: Scene) -> None:
     """A private address of this instance names the account; one of another instance, or a mail of nobody, does not."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     for mail in (
         "7-cy@users.noreply.127.0.0.1",
         "7-eve@users.noreply.gitlab.com",
@@ -102,60 +102,60 @@ def test_who_is_behind_a_mail(here: Scene) -> None:
         "ada@example.org",
     ):
         here.push({"notes.md": mail + "\n"}, by="someone", mail=mail)
-    assert here.port.origin(made.number).authors == {"promoter-bot", "cy", "ada"}
+    assert here.port.read_pull_request_origin(made.number).authors == {"promoter-bot", "cy", "ada"}
 
 
 def test_mails_that_are_not_shown(here: Scene) -> None:
     """An instance that lets nobody look accounts up gives fewer authors, and no failure."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.push({"notes.md": "x\n"}, by="bob")
     here.forge.faults.answer(lambda call: call.path.startswith("/api/v4/users"), Answer(403), times=9)
-    assert here.port.origin(made.number).authors == {"promoter-bot"}
+    assert here.port.read_pull_request_origin(made.number).authors == {"promoter-bot"}
 
 
 def test_a_fast_forward(here: Scene) -> None:
     """What lands is the head itself, and it leads back to its merge request."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     here.home.git.point("refs/heads/main", made.head)
     here.forge.refresh()
-    merged = here.port.pull_request(made.number)
-    assert (merged.state, merged.merge_commit) == (State.MERGED, made.head)
-    origin = here.port.brought(made.head)
+    merged = here.port.read_pull_request(made.number)
+    assert (merged.state, merged.merge_commit) == (PullRequestState.MERGED, made.head)
+    origin = here.port.find_commit_origin(made.head)
     assert origin is not None
     assert (origin.number, origin.merge_commit) == (made.number, made.head)
 
 
 def test_words_of_a_pending_status_change_over_a_cut(here: Scene) -> None:
     """New words for a pending one take two writes: a cut between them leaves no status, and the next look writes it."""
-    made = here.port.propose(here.draft())
-    here.port.set_status(made.head, Status(StatusState.PENDING, "2 rules wait"))
+    made = here.port.open_pull_request(here.draft())
+    here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "2 rules wait"))
     here.forge.faults.fail_after(writing("/statuses/"))
-    with pytest.raises(Unavailable):
-        here.port.set_status(made.head, Status(StatusState.PENDING, "1 rule waits"))
-    assert here.port.status(made.head) is None
-    here.port.set_status(made.head, Status(StatusState.PENDING, "1 rule waits"))
-    assert here.port.status(made.head) == Status(StatusState.PENDING, "1 rule waits")
+    with pytest.raises(TransientError):
+        here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "1 rule waits"))
+    assert here.port.read_commit_status(made.head) is None
+    here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "1 rule waits"))
+    assert here.port.read_commit_status(made.head) == CommitStatus(CommitStatusState.PENDING, "1 rule waits")
 
 
 def test_two_set_the_same_status_at_once(here: Scene) -> None:
     """Where another was first with the same, it is done; with something else, it is for later."""
-    made = here.port.propose(here.draft())
+    made = here.port.open_pull_request(here.draft())
     said = b'{"message": "Cannot transition status via :enqueue from :pending"}'
     here.forge.faults.answer(writing("/statuses/"), Answer(400, said))
-    with pytest.raises(Unavailable, match="at the same time"):
-        here.port.set_status(made.head, Status(StatusState.PENDING, "waits"))
+    with pytest.raises(TransientError, match="at the same time"):
+        here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "waits"))
     here.home.set_status(made.head, "promoter-bot", "promoter/plan", "pending", "waits")
-    here.port.set_status(made.head, Status(StatusState.PENDING, "waits"))
+    here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "waits"))
     here.forge.faults.answer(writing("/statuses/"), Answer(400, b'{"message": "target_url is blocked"}'))
-    with pytest.raises(Refused, match="target_url"):
-        here.port.set_status(made.head, Status(StatusState.SUCCESS, "fine"))
+    with pytest.raises(PermanentError, match="target_url"):
+        here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.SUCCESS, "fine"))
 
 
 def test_an_address_too_long_for_a_status_is_left_out(here: Scene) -> None:
     """GitLab takes 255 letters."""
-    made = here.port.propose(here.draft())
-    here.port.set_status(made.head, Status(StatusState.SUCCESS, "fine", "https://example.org/" + "x" * 300))
-    assert here.port.status(made.head) == Status(StatusState.SUCCESS, "fine")
+    made = here.port.open_pull_request(here.draft())
+    here.port.set_commit_status(made.head, CommitStatus(CommitStatusState.SUCCESS, "fine", "https://example.org/" + "x" * 300))
+    assert here.port.read_commit_status(made.head) == CommitStatus(CommitStatusState.SUCCESS, "fine")
 
 
 def test_a_secret_token_is_sent_along(here: Scene) -> None:
@@ -186,7 +186,7 @@ def _branch(here: Scene) -> tuple[str]:
 
 def _deliveries(here: Scene, secret: str) -> list[tuple[dict[str, str], bytes]]:
     """What a hook with that secret gets of a branch that comes, a merge request from it, and a tag that goes."""
-    here.port.propose(here.draft())
+    here.port.open_pull_request(here.draft())
     here.home.git.point("refs/heads/short", here.home.git.heads()["main"])
     here.forge.refresh()
     here.home.git.delete("refs/heads/short")

@@ -9,9 +9,9 @@ import pytest
 
 from promoter.adapters.git.repository import GitRepository
 from promoter.adapters.git.sources import POLICY_LIMIT
-from promoter.application.ports import Merge
-from promoter.demo.servers.git import GitRemote
-from promoter.domain.faults import Refused
+from promoter.application.ports import MergePreview
+from promoter.demo.servers.git import GitHttpServer
+from promoter.domain.faults import PermanentError
 from tests.fixtures_git import FIRST_FILES, Colleague, git
 
 LINES = b"version: 1\nmodels:\n  a: {}\n  b: {}\n  c: {}\n  d: {}\n  e: {}\n"
@@ -45,12 +45,12 @@ class Author:
         git(self.folder, "commit", "--quiet", "--allow-empty", "--message", branch)
         return git(self.folder, "rev-parse", "HEAD")
 
-    def merge(self, base: str, head: str) -> Merge:
+    def merge(self, base: str, head: str) -> MergePreview:
         """Push both, and ask."""
         git(self.folder, "push", "--quiet", "--force", "origin", f"{base}:refs/heads/main", f"{head}:refs/heads/head")
-        assert self.repository.fetch() == base
-        assert self.repository.branches("head") == {"head": head}
-        return self.repository.merge(base, head)
+        assert self.repository.fetch_branch() == base
+        assert self.repository.list_branches("head") == {"head": head}
+        return self.repository.preview_merge(base, head)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_head_and_base_have_gone_on(author: Author) -> None:
     assert merged.sources == FIRST_FILES | {"registry.yaml": both, "approvers.yaml": b"x"}
     assert (merged.changed, merged.conflicts) == ({"registry.yaml"}, ())
     behind = author.merge(base, author.fork)
-    assert behind.sources == author.repository.read(base)
+    assert behind.sources == author.repository.read_sources(base)
     assert behind.changed == frozenset()
 
 
@@ -87,7 +87,7 @@ def test_conflict_in_a_watched_file(author: Author) -> None:
     head = author.commit("head", {"registry.yaml": b"head\n", "policies/new.yaml": b"new\n", "README": b"head\n"})
     base = author.commit("main", {"registry.yaml": b"base\n", "approvers.yaml": b"x", "README": b"base\n"})
     merged = author.merge(base, head)
-    assert merged.sources == author.repository.read(head)
+    assert merged.sources == author.repository.read_sources(head)
     assert merged.conflicts == ("registry.yaml",)
     assert merged.changed == {"registry.yaml", "policies/new.yaml"}
 
@@ -127,7 +127,7 @@ def test_unrelated_histories(author: Author) -> None:
     head = git(author.folder, "rev-parse", "HEAD")
     merged = author.merge(author.fork, head)
     assert merged.conflicts == ("registry.yaml",)
-    assert merged.sources == author.repository.read(head)
+    assert merged.sources == author.repository.read_sources(head)
 
 
 def test_crossed_merges(author: Author) -> None:
@@ -141,7 +141,7 @@ def test_crossed_merges(author: Author) -> None:
     assert len(git(author.folder, "merge-base", "--all", base, head).splitlines()) == 2
     merged = author.merge(base, head)
     assert merged.changed == {f"policies/{name}.yaml" for name in ("one", "two", "three")}
-    assert merged.sources == author.repository.read(head)
+    assert merged.sources == author.repository.read_sources(head)
 
 
 def test_nothing_of_the_repository_runs(author: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_nothing_of_the_repository_runs(author: Author, tmp_path: Path, monkeypa
     (mirror / "info").mkdir()
     (mirror / "info" / "attributes").write_text("* merge=evil filter=evil diff=evil\n")
     present.add("info")
-    author.repository.merge(base, head)
+    author.repository.preview_merge(base, head)
     assert not mark.exists()
     assert {file.name for file in mirror.iterdir()} == present
 
@@ -181,27 +181,27 @@ def test_merged_sources_are_bounded(author: Author) -> None:
     half = POLICY_LIMIT // 2 + 1
     head = author.commit("head", {f"policies/h{number}.yaml": b"x" for number in range(half)})
     base = author.commit("main", {f"policies/b{number}.yaml": b"x" for number in range(half)})
-    with pytest.raises(Refused, match="1,000 files"):
+    with pytest.raises(PermanentError, match="1,000 files"):
         author.merge(base, head)
 
 
-def test_nothing_reaches_the_remote(author: Author, git_remote: GitRemote) -> None:
+def test_nothing_reaches_the_remote(author: Author, git_remote: GitHttpServer) -> None:
     """Neither a ref nor an object."""
     head = author.commit("head", {"registry.yaml": LINES.replace(b"a: {}", b"a: {prune: true}")})
     base = author.commit("main", {"registry.yaml": LINES.replace(b"e: {}", b"e: {prune: true}")})
     author.merge(base, head)
     before = git(git_remote.path, "for-each-ref"), git(git_remote.path, "count-objects", "-v")
-    author.repository.merge(base, head)
+    author.repository.preview_merge(base, head)
     assert (git(git_remote.path, "for-each-ref"), git(git_remote.path, "count-objects", "-v")) == before
 
 
 def test_revisions_are_checked(author: Author) -> None:
     """Both are full object ids of commits that were fetched."""
-    head = author.repository.fetch()
+    head = author.repository.fetch_branch()
     for bad in ("main", head[:10], "--all"):
-        with pytest.raises(Refused, match="full commit id"):
-            author.repository.merge(head, bad)
-        with pytest.raises(Refused, match="full commit id"):
-            author.repository.merge(bad, head)
-    with pytest.raises(Refused, match="not known here"):
-        author.repository.merge(head, "0123456789" * 4)
+        with pytest.raises(PermanentError, match="full commit id"):
+            author.repository.preview_merge(head, bad)
+        with pytest.raises(PermanentError, match="full commit id"):
+            author.repository.preview_merge(bad, head)
+    with pytest.raises(PermanentError, match="not known here"):
+        author.repository.preview_merge(head, "0123456789" * 4)

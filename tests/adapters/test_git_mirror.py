@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from promoter.adapters.git.repository import GitRepository
-from promoter.demo.servers.git import GitRemote
-from promoter.domain.faults import Unavailable
+from promoter.demo.servers.git import GitHttpServer
+from promoter.domain.faults import TransientError
 from tests.fixtures_git import FIRST_FILES, GIT_TOKEN, Colleague, git
 
 _FETCH = """
@@ -30,8 +30,8 @@ GitRepository(sys.argv[1], "main", Path(sys.argv[2])).fetch()
 
 def test_killed_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process killed in the middle of the first fetch leaves no mirror, and nothing that stops the next one."""
-    remote = GitRemote(tmp_path / "remote")
-    remote.seed(FIRST_FILES)
+    remote = GitHttpServer(tmp_path / "remote")
+    remote.commit_files(FIRST_FILES)
     stalled = _stalling_ssh(tmp_path)
     cache = tmp_path / "cache" / "m"
     environment = os.environ | {"GIT_SSH_COMMAND": str(tmp_path / "ssh")}
@@ -53,7 +53,7 @@ def test_killed_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             os.kill(int(stalled.read_text()), signal.SIGKILL)
     monkeypatch.setenv("GIT_SSH_COMMAND", str(tmp_path / "ssh"))
     repository = GitRepository(f"h:{remote.path}", "main", cache)
-    assert repository.read(repository.fetch()) == FIRST_FILES
+    assert repository.read_sources(repository.fetch_branch()) == FIRST_FILES
     assert not list(cache.parent.glob(".m.new-*"))
 
 
@@ -88,44 +88,44 @@ def test_damage_is_mended(
     damage: Callable[[Path], None], git_repository: GitRepository, colleague: Colleague, tmp_path: Path
 ) -> None:
     """Whatever a crash or a full disk left in the mirror, the next fetch of something new brings a whole one."""
-    git_repository.fetch()
+    git_repository.fetch_branch()
     head = colleague.push({"registry.yaml": b"new\n"})
     damage(tmp_path / "cache" / "mirror")
-    assert git_repository.fetch() == head
-    assert git_repository.read(head)["registry.yaml"] == b"new\n"
+    assert git_repository.fetch_branch() == head
+    assert git_repository.read_sources(head)["registry.yaml"] == b"new\n"
     assert not list((tmp_path / "cache").glob(".mirror.new-*"))
 
 
 def test_damage_found_while_reading(git_repository: GitRepository, tmp_path: Path) -> None:
     """A file's object that is lost makes the read worth another try, and the next fetch mends it, though nothing is new."""
-    head = git_repository.fetch()
+    head = git_repository.fetch_branch()
     mirror = tmp_path / "cache" / "mirror"
     lost = git(mirror, "rev-parse", f"{head}:registry.yaml")
     (mirror / "objects" / lost[:2] / lost[2:]).unlink()
-    with pytest.raises(Unavailable, match="damaged"):
-        git_repository.read(head)
-    assert git_repository.fetch() == head
-    assert git_repository.read(head) == FIRST_FILES
+    with pytest.raises(TransientError, match="damaged"):
+        git_repository.read_sources(head)
+    assert git_repository.fetch_branch() == head
+    assert git_repository.read_sources(head) == FIRST_FILES
 
 
-def test_another_process_holds_the_mirror(git_remote: GitRemote, tmp_path: Path) -> None:
+def test_another_process_holds_the_mirror(git_remote: GitHttpServer, tmp_path: Path) -> None:
     """A mirror in use by another process is waited for, not for ever."""
     repository = GitRepository(git_remote.url, "main", tmp_path / "cache" / "m", SecretStr(GIT_TOKEN), timeout=0.2)
     (tmp_path / "cache").mkdir()
     with (tmp_path / "cache" / ".m.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Unavailable, match="another process"):
-            repository.fetch()
+        with pytest.raises(TransientError, match="another process"):
+            repository.fetch_branch()
 
 
 def test_one_mirror_moves_to_another_remote(git_repository: GitRepository, tmp_path: Path) -> None:
     """A mirror that was another repository's serves the new one."""
-    git_repository.fetch()
-    other = GitRemote(tmp_path / "other")
-    head = other.seed({"registry.yaml": b"other\n"})
+    git_repository.fetch_branch()
+    other = GitHttpServer(tmp_path / "other")
+    head = other.commit_files({"registry.yaml": b"other\n"})
     repository = GitRepository(str(other.path), "main", tmp_path / "cache" / "mirror")
-    assert repository.fetch() == head
-    assert repository.read(head) == {"registry.yaml": b"other\n"}
+    assert repository.fetch_branch() == head
+    assert repository.read_sources(head) == {"registry.yaml": b"other\n"}
 
 
 def _stalling_ssh(folder: Path) -> Path:
@@ -145,12 +145,12 @@ def _stalling_ssh(folder: Path) -> Path:
 
 
 def test_what_is_in_the_mirror_is_read_without_the_remote(
-    git_repository: GitRepository, git_remote: GitRemote, tmp_path: Path
+    git_repository: GitRepository, git_remote: GitHttpServer, tmp_path: Path
 ) -> None:
     """A daemon that starts while the remote is gone still has the revision that was in force."""
-    head = git_repository.fetch()
+    head = git_repository.fetch_branch()
     git_remote.stop()
     restarted = GitRepository(git_remote.url, "main", tmp_path / "cache" / "mirror", SecretStr(GIT_TOKEN), timeout=20)
-    with pytest.raises(Unavailable):
-        restarted.fetch()
-    assert restarted.read(head) == FIRST_FILES
+    with pytest.raises(TransientError):
+        restarted.fetch_branch()
+    assert restarted.read_sources(head) == FIRST_FILES

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.git import keys as keys_module
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from tests.fixtures_git import git
 from tests.fixtures_signing import ALLOWED, STRANGER, History, processes_with
 
@@ -138,15 +138,15 @@ def test_links_are_no_keys(past: History, tmp_path: Path) -> None:
 
 def test_keys_are_bounded(past: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large files and many are refused with what to do."""
-    past.base = past.commit("nobody", {"signers/big.asc": b"x" * (keys_module._FILE_LIMIT + 1)})
+    past.base = past.commit("nobody", {"signers/big.asc": b"x" * (keys_module._KEY_FILE_SIZE_LIMIT + 1)})
     past.registry("ann")
-    with pytest.raises(Refused, match=r"signers/big.asc' is larger than 256 KiB"):
+    with pytest.raises(PermanentError, match=r"signers/big.asc' is larger than 256 KiB"):
         past.unsigned()
     git(past.folder, "reset", "--quiet", "--hard", f"{past.base}~")
     past.base = past.head
     past.registry("ann")
-    monkeypatch.setattr(keys_module, "_FILES", 2)
-    with pytest.raises(Refused, match="more than 2 files"):
+    monkeypatch.setattr(keys_module, "_KEY_FILE_COUNT_LIMIT", 2)
+    with pytest.raises(PermanentError, match="more than 2 files"):
         past.unsigned()
 
 
@@ -156,7 +156,9 @@ def test_large_commits_are_not_verified(past: History) -> None:
     message.write_text("x" * (2**20 + 1))
     past.write({"registry.yaml": b"2\n"})
     git(past.folder, *past.keys.signing["ann"], "commit", "--quiet", "--file", str(message))
-    ((revision, why),) = [(each.revision, each.why) for each in past.repository.unsigned(past.base, past.repository.fetch())]
+    ((revision, why),) = [
+        (each.revision, each.why) for each in past.repository.find_unsigned_commits(past.base, past.repository.fetch_branch())
+    ]
     assert (revision, why) == (past.head, "not verified: the commit alone is larger than 1 MiB")
 
 
@@ -166,14 +168,14 @@ def test_program_that_is_missing(
 ) -> None:
     """Where what verifies is not installed, that is said with the package: nothing is taken for signed or unsigned."""
     past.registry("ann")
-    past.repository.fetch()
+    past.repository.fetch_branch()
     folder = tmp_path / "bin"
     folder.mkdir()
     for other in {"git", "env", "sh", "false", "ssh-keygen", "gpg"} - {program}:
         (folder / other).symlink_to(shutil.which(other) or "")
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(Refused, match=f"{program}, which verifies signatures") as caught:
-        past.repository.unsigned(past.base, git(past.folder, "rev-parse", "HEAD"))
+    with pytest.raises(PermanentError, match=f"{program}, which verifies signatures") as caught:
+        past.repository.find_unsigned_commits(past.base, git(past.folder, "rev-parse", "HEAD"))
     assert package in (caught.value.fix or "")
 
 
@@ -216,7 +218,7 @@ def test_hostile_texts(past: History, tmp_path: Path) -> None:
         draft.write_text(f"tree {tree}\nparent {past.base}\n{people}\n{body}")
         evil = git(past.folder, "hash-object", "-t", "commit", "-w", "--literally", str(draft))
         git(past.folder, "update-ref", "refs/heads/main", evil)
-        (found,) = past.repository.unsigned(past.base, past.repository.fetch())
+        (found,) = past.repository.find_unsigned_commits(past.base, past.repository.fetch_branch())
         assert found.revision == evil
         assert found.author == f"--output={mark} ?[31m <e@x>"
     assert not mark.exists()
@@ -243,9 +245,9 @@ def test_broken_signatures_of_long_commits(past: History, tmp_path: Path) -> Non
 
 def test_revisions_are_checked(past: History) -> None:
     """Both are full object ids of commits that are known; an unknown base is no reason to look at the head alone."""
-    head = past.repository.fetch()
+    head = past.repository.fetch_branch()
     for base, tip in (("HEAD", head), (None, "main"), (head[:12], head), (head, "--all")):
-        with pytest.raises(Refused, match="full commit id"):
-            past.repository.unsigned(base, tip)
-    with pytest.raises(Refused, match="not known here"):
-        past.repository.unsigned("0123456789" * 4, head)
+        with pytest.raises(PermanentError, match="full commit id"):
+            past.repository.find_unsigned_commits(base, tip)
+    with pytest.raises(PermanentError, match="not known here"):
+        past.repository.find_unsigned_commits("0123456789" * 4, head)

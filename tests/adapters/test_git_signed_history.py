@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promoter.adapters.git.repository import GitRepository
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 from tests.fixtures_git import Colleague, git
 from tests.fixtures_signing import ALLOWED, STRANGER, History, Keys
 
@@ -148,11 +148,11 @@ def test_without_a_base(past: History) -> None:
 
 
 def test_pull_requests_of_people(
-    git_repository: GitRepository, git_remote: GitRemote, colleague: Colleague, keys: Keys
+    git_repository: GitRepository, git_remote: GitHttpServer, colleague: Colleague, keys: Keys
 ) -> None:
     """Over HTTP, on the head of a pull request: what Bob signed and what he did not."""
-    base = git_remote.seed({ALLOWED: f"bob {keys.ssh['ann']}\n".encode()})
-    git_repository.fetch()
+    base = git_remote.commit_files({ALLOWED: f"bob {keys.ssh['ann']}\n".encode()})
+    git_repository.fetch_branch()
     git(colleague.folder, "pull", "--quiet")
     for option in range(0, len(keys.signing["ann"]), 2):
         name, _, value = keys.signing["ann"][option + 1].partition("=")
@@ -161,5 +161,5 @@ def test_pull_requests_of_people(
     git(colleague.folder, "config", "commit.gpgSign", "false")
     bare = colleague.push({"policies/x.yaml": b"x\n"})
     git(git_remote.path, "update-ref", "refs/pull/1/head", bare)
-    found = git_repository.unsigned(base, git_repository.fetch_ref("refs/pull/1/head"))
+    found = git_repository.find_unsigned_commits(base, git_repository.fetch_ref("refs/pull/1/head"))
     assert [(each.revision, each.author, each.why) for each in found] == [(bare, "Bob <bob@example.org>", "not signed")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.git.repository import GitRepository
-from promoter.application.ports import Commit
+from promoter.application.ports import GitCommit
 from tests.fixtures_git import git
 
 CASES: list[tuple[str, dict[str, str]]] = [
@@ -36,7 +36,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.fixture(scope="module")
-def commits(tmp_path_factory: pytest.TempPathFactory) -> list[Commit]:
+def commits(tmp_path_factory: pytest.TempPathFactory) -> list[GitCommit]:
     """What the repository tells of a history with one commit a case, after a first one."""
     folder = tmp_path_factory.mktemp("trailers")
     work = folder / "work"
@@ -48,17 +48,17 @@ def commits(tmp_path_factory: pytest.TempPathFactory) -> list[Commit]:
         git(work, "commit", "--quiet", "--cleanup=verbatim", "--file", str(folder / "message"))
     base = git(work, "rev-list", "--max-parents=0", "HEAD")
     repository = GitRepository(str(work), "main", folder / "mirror")
-    return list(repository.commits(base, repository.fetch(), "registry.yaml"))
+    return list(repository.list_commits(base, repository.fetch_branch(), "registry.yaml"))
 
 
-def test_no_message_passes_for_two_commits(commits: list[Commit]) -> None:
+def test_no_message_passes_for_two_commits(commits: list[GitCommit]) -> None:
     """Nor for a part of another one."""
     assert [commit.subject for commit in commits] == [message.splitlines()[0] for message, _ in CASES]
     assert {commit.author for commit in commits} == {"Bob <bob@example.org>"}
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_trailers(commits: list[Commit], number: int) -> None:
+def test_trailers(commits: list[GitCommit], number: int) -> None:
     """Those that git finds, unfolded and bounded, the last one of a key; nothing that a value says passes for another one."""
     expected: Mapping[str, str] = CASES[number][1]
     assert commits[number].trailers == expected
@@ -76,5 +76,5 @@ def test_a_commit_without_a_time_that_can_be_is_read(time: str, tmp_path: Path) 
     odd = git(work, "hash-object", "-t", "commit", "-w", "--literally", str(draft))
     git(work, "update-ref", "refs/heads/main", odd)
     repository = GitRepository(str(work), "main", tmp_path / "mirror")
-    (commit,) = repository.commits(None, repository.fetch(), "registry.yaml")
+    (commit,) = repository.list_commits(None, repository.fetch_branch(), "registry.yaml")
     assert (commit.revision, commit.subject, commit.trailers, commit.at.year) == (odd, "Odd", {"Key": "x"}, 1970)

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from promoter.adapters.git.repository import GitRepository
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.push import PushNotification
 from tests.fixtures_git import Colleague, git
 
@@ -22,7 +22,7 @@ Received = tuple[dict[str, str], bytes]
 
 
 @pytest.fixture
-def received(git_remote: GitRemote) -> Iterator[queue.Queue[Received]]:
+def received(git_remote: GitHttpServer) -> Iterator[queue.Queue[Received]]:
     """What arrives at the address that `git_remote` announces its pushes to."""
     arrived: queue.Queue[Received] = queue.Queue()
 
@@ -49,11 +49,11 @@ def received(git_remote: GitRemote) -> Iterator[queue.Queue[Received]]:
 
 
 def test_push_is_announced_and_signed(
-    git_remote: GitRemote, git_repository: GitRepository, received: queue.Queue[Received]
+    git_remote: GitHttpServer, git_repository: GitRepository, received: queue.Queue[Received]
 ) -> None:
     """A commit of Promoter's is announced once, signed, with what GitHub says of it."""
-    base = git_repository.fetch()
-    new = git_repository.commit(base, "registry.yaml", b"ours\n", "Ours")
+    base = git_repository.fetch_branch()
+    new = git_repository.commit_file(base, "registry.yaml", b"ours\n", "Ours")
     headers, body = received.get(timeout=20)
     assert headers["x-github-event"] == "push"
     assert headers["x-github-delivery"]
@@ -65,7 +65,7 @@ def test_push_is_announced_and_signed(
     assert (said["repository"]["full_name"], said["pusher"]["name"]) == ("demo/registry", "Promoter")
     assert [(commit["id"], commit["message"]) for commit in said["commits"]] == [(new, "Ours")]
     git_remote.stop()
-    assert git_remote.statuses == [202]
+    assert git_remote.webhook_statuses == [202]
     assert received.empty()
 
 

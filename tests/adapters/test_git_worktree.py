@@ -11,7 +11,7 @@ import pytest
 
 from promoter.adapters.git.sources import BLOB_LIMIT, POLICY_LIMIT
 from promoter.adapters.git.worktree import WorkTree
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from tests.fixtures_git import FIRST_FILES, git
 
 
@@ -31,15 +31,15 @@ def folder(tmp_path: Path) -> Path:
 def test_sources_from_below(folder: Path) -> None:
     """From a folder below, the same files are found as from the top."""
     tree = WorkTree(folder / "policies" / "tests")
-    assert (tree.root, tree.sources()) == (folder, FIRST_FILES)
+    assert (tree.root_folder, tree.read_sources()) == (folder, FIRST_FILES)
 
 
 def test_search_ends_at_the_repository(folder: Path) -> None:
     """A registry.yaml above the repository that one stands in is not this repository's."""
     inner = folder / "inner"
     git(folder, "init", "--quiet", str(inner))
-    assert WorkTree(inner).root == inner
-    assert WorkTree(inner).sources() == {}
+    assert WorkTree(inner).root_folder == inner
+    assert WorkTree(inner).read_sources() == {}
 
 
 def test_revision_only_where_all_is_committed(folder: Path) -> None:
@@ -48,19 +48,19 @@ def test_revision_only_where_all_is_committed(folder: Path) -> None:
     head = git(folder, "rev-parse", "HEAD")
     (folder / "README.md").write_text("changed")
     (folder / "policies" / "tests" / "t.yaml").write_text("changed")
-    assert tree.revision() == head
+    assert tree.find_revision() == head
     new = folder / "policies" / "new.yaml"
     new.write_text("x")
-    assert tree.revision() is None
+    assert tree.find_revision() is None
     (folder / ".git" / "info" / "exclude").write_text("new.yaml\n")
-    assert tree.revision() is None
+    assert tree.find_revision() is None
     new.unlink()
     (folder / "registry.yaml").write_text("changed")
-    assert tree.revision() is None
+    assert tree.find_revision() is None
     git(folder, "add", "--all")
-    assert tree.revision() is None
+    assert tree.find_revision() is None
     git(folder, "commit", "--quiet", "--message", "Second")
-    assert tree.revision() == git(folder, "rev-parse", "HEAD") != head
+    assert tree.find_revision() == git(folder, "rev-parse", "HEAD") != head
 
 
 def test_approvers_count(folder: Path) -> None:
@@ -69,23 +69,23 @@ def test_approvers_count(folder: Path) -> None:
     approvers = folder / "approvers.yaml"
     approvers.write_text("version: 1\n")
     (folder / ".git" / "info" / "exclude").write_text("approvers.yaml\n")
-    assert tree.sources() == FIRST_FILES | {"approvers.yaml": b"version: 1\n"}
-    assert tree.revision() is None
+    assert tree.read_sources() == FIRST_FILES | {"approvers.yaml": b"version: 1\n"}
+    assert tree.find_revision() is None
     git(folder, "add", "--force", "approvers.yaml")
     git(folder, "commit", "--quiet", "--message", "Second")
-    assert tree.revision() == git(folder, "rev-parse", "HEAD")
+    assert tree.find_revision() == git(folder, "rev-parse", "HEAD")
     approvers.write_text("changed")
-    assert tree.revision() is None
+    assert tree.find_revision() is None
     approvers.unlink()
-    assert tree.revision() is None
+    assert tree.find_revision() is None
 
 
 def test_revision_outside_and_before_the_first_commit(tmp_path: Path) -> None:
     """No repository, or none with a commit, is no revision, and no error."""
     (tmp_path / "registry.yaml").write_text("version: 1\n")
-    assert WorkTree(tmp_path).revision() is None
+    assert WorkTree(tmp_path).find_revision() is None
     git(tmp_path, "init", "--quiet")
-    assert WorkTree(tmp_path).revision() is None
+    assert WorkTree(tmp_path).find_revision() is None
 
 
 def test_revision_within_a_hook(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_revision_within_a_hook(folder: Path, tmp_path: Path, monkeypatch: pytes
     git(folder, "config", "core.fsmonitor", str(script))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert WorkTree(folder).revision() == head
+    assert WorkTree(folder).find_revision() == head
     assert not mark.exists()
 
 
@@ -110,16 +110,16 @@ def test_files_are_bounded(folder: Path, tmp_path: Path) -> None:
     (policies / "folder.yaml").mkdir()
     os.mkfifo(policies / "pipe.yaml")
     (policies / "big.yaml").write_bytes(b"b" * (BLOB_LIMIT + 100))
-    sources = WorkTree(folder).sources()
+    sources = WorkTree(folder).read_sources()
     assert sources.keys() == {*FIRST_FILES, "policies/big.yaml"}
     assert len(sources["policies/big.yaml"]) == BLOB_LIMIT + 1
     (folder / "approvers.yaml").touch()
     for number in range(POLICY_LIMIT - 2):
         (policies / f"p{number}.yaml").touch()
-    assert len(WorkTree(folder).sources()) == POLICY_LIMIT + 2
+    assert len(WorkTree(folder).read_sources()) == POLICY_LIMIT + 2
     (policies / "more.yaml").touch()
-    with pytest.raises(Refused, match="1,000 files"):
-        WorkTree(folder).sources()
+    with pytest.raises(PermanentError, match="1,000 files"):
+        WorkTree(folder).read_sources()
 
 
 def test_sources_need_no_git(folder: Path) -> None:

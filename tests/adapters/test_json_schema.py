@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from promoter.adapters.documents.json_schema import DOCUMENTS
-from promoter.domain.rules import KINDS
+from promoter.domain.rules import RULES
 from tests.adapters.asking_schemas import complaints
 
 KEY = "ed25519:" + "A" * 43 + "="
@@ -224,7 +224,7 @@ VALUES = [
 
 def keys_of(rule: dict[str, Any]) -> list[str]:
     """The keys that a rule of that kind may have, and one that none has."""
-    kind = next(kind for kind in KINDS if kind.kind in rule)
+    kind = next(kind for kind in RULES if kind.kind in rule)
     return [*(field.alias or name for name, field in kind.model_fields.items()), "nonsense"]
 
 
@@ -241,7 +241,7 @@ def altered_rules(draw: st.DrawFn) -> dict[str, Any]:
 
 def test_every_kind_is_valid_for_both() -> None:
     """A rule of every kind, as a rule and as a guard."""
-    assert {kind.kind for rule in RULES for kind in KINDS if kind.kind in rule} == {kind.kind for kind in KINDS}
+    assert {kind.kind for rule in RULES for kind in RULES if kind.kind in rule} == {kind.kind for kind in RULES}
     guards = [{**rule, "for": 3, "every": "1h"} for rule in RULES if not rule.keys() & {"approval", "review"}]
     value = policy(*RULES, guards=guards)
     assert parses("policy", value)

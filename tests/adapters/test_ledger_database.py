@@ -18,12 +18,12 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.database import Database
+from promoter.adapters.ledger.database import LedgerDatabase
 from promoter.adapters.ledger.schema import VERSION_TABLE, metadata
-from promoter.adapters.ledger.stores import store_of
+from promoter.adapters.ledger.stores import select_backend
 from promoter.application.ports import Ledger
-from promoter.domain.audit import Delivery, Kind, NewRecord, RecordFilter, RevisionState
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.audit import WebhookDelivery, RecordKind, NewAuditRecord, RecordFilter, RevisionState
+from promoter.domain.faults import PermanentError, TransientError
 from promoter.domain.verdict import Decision, Verdict
 from tests.fixtures_ledger import fill, inside, locked, outside, rows, second_look
 
@@ -55,9 +55,9 @@ def opened(url: str, *, read_only: bool = False) -> SqlLedger:
     return SqlLedger.open(url, read_only=read_only, busy_timeout=0.2)
 
 
-def change(to: int = 2) -> NewRecord:
+def change(to: int = 2) -> NewAuditRecord:
     """A change."""
-    return NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, to)
+    return NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, to)
 
 
 def child(url: str, start: Path, deed: str) -> subprocess.Popen[str]:
@@ -69,19 +69,19 @@ def child(url: str, start: Path, deed: str) -> subprocess.Popen[str]:
 def test_nothing_reads_as_an_empty_ledger_and_stays_nothing(database_url: str) -> None:
     """Read-only commands leave nothing behind, and cannot write."""
     ledger: Ledger = opened(database_url, read_only=True)
-    assert not ledger.records(RecordFilter())
-    assert not ledger.decisions()
-    assert ledger.last_known() == ledger.settled() == {}
-    assert not ledger.open_intents()
-    assert not ledger.held_before("fraud", "champion", 1)
-    assert ledger.last_revision(RevisionState.APPLIED) is None
-    assert ledger.settled_at("fraud", "champion") is None
-    assert ledger.moves([("fraud", "champion")]) == {("fraud", "champion"): []}
-    assert ledger.checks([("fraud", "champion")]) == {("fraud", "champion"): []}
-    assert ledger.sightings(["fraud"]) == {"fraud": []}
-    assert not list(ledger.past_evidence())
-    with pytest.raises(Refused, match="for reading only"):
-        ledger.intend(change(), None)
+    assert not ledger.find_audit_records(RecordFilter())
+    assert not ledger.list_recent_decisions()
+    assert ledger.read_last_known_versions() == ledger.read_last_applied() == {}
+    assert not ledger.find_open_intents()
+    assert not ledger.has_held_alias("fraud", "champion", 1)
+    assert ledger.find_last_revision(RevisionState.APPLIED) is None
+    assert ledger.last_applied_revision("fraud", "champion") is None
+    assert ledger.find_alias_moves([("fraud", "champion")]) == {("fraud", "champion"): []}
+    assert ledger.find_guard_checks([("fraud", "champion")]) == {("fraud", "champion"): []}
+    assert ledger.find_tag_observations(["fraud"]) == {"fraud": []}
+    assert not list(ledger.iterate_decisions_with_evidence())
+    with pytest.raises(PermanentError, match="for reading only"):
+        ledger.record_intent(change(), None)
     ledger.dispose()  # type: ignore[attr-defined]
     if database_url.startswith("sqlite"):
         assert not Path(database_url.removeprefix("sqlite:///")).exists()
@@ -93,67 +93,67 @@ def test_nothing_reads_as_an_empty_ledger_and_stays_nothing(database_url: str) -
 def test_a_ledger_is_read_while_it_is_written(database_url: str) -> None:
     """A reader waits for no writer, and sees what was committed."""
     ledger = opened(database_url)
-    ledger.intend(change(), None)
-    with ledger._database.write() as connection:
-        inside(connection).intend(change(3), None)
+    ledger.record_intent(change(), None)
+    with ledger._database.write_transaction() as connection:
+        inside(connection).record_intent(change(3), None)
         reader = opened(database_url, read_only=True)
-        reader.ping()
-        assert len(reader.records(RecordFilter())) == 1
-    assert len(reader.records(RecordFilter())) == 2
-    reader.dispose()
-    ledger.dispose()
+        reader.check_readable()
+        assert len(reader.find_audit_records(RecordFilter())) == 1
+    assert len(reader.find_audit_records(RecordFilter())) == 2
+    reader.close_connections()
+    ledger.close_connections()
 
 
 def test_a_read_sees_one_moment(database_url: str) -> None:
     """However often it looks, and whoever writes meanwhile."""
     ledger = opened(database_url)
-    with ledger._database.read() as connection:
-        assert not inside(connection).records(RecordFilter())
-        ledger.intend(change(), None)
-        assert not inside(connection).records(RecordFilter())
-    assert len(ledger.records(RecordFilter())) == 1
-    ledger.dispose()
+    with ledger._database.read_transaction() as connection:
+        assert not inside(connection).find_audit_records(RecordFilter())
+        ledger.record_intent(change(), None)
+        assert not inside(connection).find_audit_records(RecordFilter())
+    assert len(ledger.find_audit_records(RecordFilter())) == 1
+    ledger.close_connections()
 
 
 def test_a_locked_ledger_is_unavailable_in_time(database_url: str) -> None:
     """For one that writes, not for one that reads; afterwards it works again."""
     ledger = opened(database_url)
     with locked(database_url):
-        with pytest.raises(Unavailable, match=r"stayed locked by another program for 0\.2 s"):
-            ledger.intend(change(), None)
-        ledger.ping()
-    assert ledger.intend(change(), None)
-    ledger.dispose()
+        with pytest.raises(TransientError, match=r"stayed locked by another program for 0\.2 s"):
+            ledger.record_intent(change(), None)
+        ledger.check_readable()
+    assert ledger.record_intent(change(), None)
+    ledger.close_connections()
 
 
 def test_a_new_ledger_that_is_locked_is_unavailable(postgres_url: str) -> None:
     """Its creation waits its turn like any other write."""
-    store = store_of(postgres_url, 1.0)
-    with Database(store, read_only=False).write(), pytest.raises(Unavailable, match="stayed locked"):
+    store = select_backend(postgres_url, 1.0)
+    with LedgerDatabase(store, read_only=False).write_transaction(), pytest.raises(TransientError, match="stayed locked"):
         opened(postgres_url)
-    opened(postgres_url).dispose()
+    opened(postgres_url).close_connections()
 
 
 def test_what_fails_in_the_middle_is_undone(ledger: SqlLedger) -> None:
     """All of a call, or nothing."""
-    with pytest.raises(Refused, match="without a zone"):
-        ledger.observe([change(), change(3), replace(change(4), at=NOW.replace(tzinfo=None))])
-    assert not ledger.records(RecordFilter())
+    with pytest.raises(PermanentError, match="without a zone"):
+        ledger.record_observed_moves([change(), change(3), replace(change(4), at=NOW.replace(tzinfo=None))])
+    assert not ledger.find_audit_records(RecordFilter())
 
 
 @pytest.mark.parametrize("unheard", ["fraud\0", "\ud800"], ids=["nul", "surrogate"])
 def test_what_no_database_keeps_is_refused_in_words(unheard: str, ledger: SqlLedger) -> None:
     """By each kind of database alike, and before anything is kept."""
     for record in (replace(change(), model=unheard), replace(change(), reason=unheard)):
-        with pytest.raises(Refused, match=r"NUL|no database can keep"):
-            ledger.intend(record, None)
-    assert not ledger.records(RecordFilter())
+        with pytest.raises(PermanentError, match=r"NUL|no database can keep"):
+            ledger.record_intent(record, None)
+    assert not ledger.find_audit_records(RecordFilter())
 
 
 def test_what_is_only_long_is_kept(ledger: SqlLedger) -> None:
     """Where nothing is looked up by it."""
-    ledger.intend(replace(change(), reason="m" * 2_000_000), None)
-    assert [each.fact.reason for each in ledger.records(RecordFilter())] == ["m" * 2_000_000]
+    ledger.record_intent(replace(change(), reason="m" * 2_000_000), None)
+    assert [each.fact.reason for each in ledger.find_audit_records(RecordFilter())] == ["m" * 2_000_000]
 
 
 @pytest.mark.parametrize("table", [name for name in metadata.tables if name != "contents"])
@@ -181,17 +181,17 @@ def test_every_table_is_guarded(ledger: SqlLedger, database_url: str) -> None:
     with outside(database_url) as connection:
         found = {tuple(row) for row in connection.exec_driver_sql(asked[connection.dialect.name])}
     assert found == {(table, verb) for table in metadata.tables for verb in ("UPDATE", "DELETE")} - {("contents", "DELETE")}
-    ledger.ping()
+    ledger.check_readable()
 
 
 def test_a_newer_schema_is_refused(database_url: str) -> None:
     """By name, and with what to do."""
-    opened(database_url).dispose()
+    opened(database_url).close_connections()
     with outside(database_url) as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(Refused, match=r"schema 9999, which is newer than this program.*upgrade Promoter"):
+    with pytest.raises(PermanentError, match=r"schema 9999, which is newer than this program.*upgrade Promoter"):
         opened(database_url)
-    with pytest.raises(Refused, match=r"schema 9999.*upgrade Promoter"):
+    with pytest.raises(PermanentError, match=r"schema 9999.*upgrade Promoter"):
         opened(database_url, read_only=True)
 
 
@@ -201,8 +201,8 @@ def test_an_intent_survives_a_kill_right_after_it_was_made(database_url: str) ->
     told, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     ledger = opened(database_url)
-    assert [record.id for record in ledger.open_intents()] == [int(told.split()[1])]
-    ledger.dispose()
+    assert [record.id for record in ledger.find_open_intents()] == [int(told.split()[1])]
+    ledger.close_connections()
 
 
 def test_processes_that_open_a_new_database_at_once_share_it(database_url: str, tmp_path: Path) -> None:
@@ -222,10 +222,10 @@ def test_processes_that_open_a_new_database_at_once_share_it(database_url: str, 
             process.wait()
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     ledger = opened(database_url, read_only=True)
-    assert len(ledger.open_intents()) == 4
-    assert len(ledger.records(RecordFilter(kind=Kind.OBSERVED, limit=10_000))) == 2_000
+    assert len(ledger.find_open_intents()) == 4
+    assert len(ledger.find_audit_records(RecordFilter(kind=RecordKind.OBSERVED, limit=10_000))) == 2_000
     assert rows(database_url, "settled") == 2_000
-    ledger.dispose()
+    ledger.close_connections()
 
 
 def test_eight_threads_lose_nothing(database_url: str) -> None:
@@ -233,18 +233,18 @@ def test_eight_threads_lose_nothing(database_url: str) -> None:
     ledger = SqlLedger.open(database_url)
 
     def work(number: int) -> tuple[list[int], int]:
-        intents = [ledger.intend(change(number * 100 + step), None) for step in range(10)]
+        intents = [ledger.record_intent(change(number * 100 + step), None) for step in range(10)]
         for intent in intents:
-            ledger.close(intent, "applied", NOW)
-        return intents, sum(ledger.deliver(Delivery("mlflow", str(step), NOW, "e")) for step in range(5))
+            ledger.record_outcome(intent, "applied", NOW)
+        return intents, sum(ledger.record_delivery(WebhookDelivery("mlflow", str(step), NOW, "e")) for step in range(5))
 
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(work, range(8)))
     assert len({intent for intents, _ in done for intent in intents}) == 80
     assert sum(accepted for _, accepted in done) == 5
-    assert len(ledger.records(RecordFilter())) == 160
-    assert not ledger.open_intents()
-    ledger.dispose()
+    assert len(ledger.find_audit_records(RecordFilter())) == 160
+    assert not ledger.find_open_intents()
+    ledger.close_connections()
 
 
 def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_url: str) -> None:
@@ -252,10 +252,12 @@ def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_
     mine = SqlLedger.open(database_url)
     looked = second_look(mine)
     calls: list[Callable[[SqlLedger, int], object]] = [
-        lambda ledger, to: ledger.observe([NewRecord(NOW, Kind.OBSERVED, "fraud", "champion", None, to)], only_first=True),
-        lambda ledger, to: ledger.settle({"fraud": {"champion": to}}, None, NOW, only_first=True),
-        lambda ledger, _: ledger.mark_revision("r1", RevisionState.APPLIED, NOW),
-        lambda ledger, _: ledger.decide([Decision("fraud", None, 1, None, None, Verdict.PASS, (), NOW)], None),
+        lambda ledger, to: ledger.record_observed_moves(
+            [NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "champion", None, to)], only_first=True
+        ),
+        lambda ledger, to: ledger.record_last_applied({"fraud": {"champion": to}}, None, NOW, only_first=True),
+        lambda ledger, _: ledger.record_revision_state("r1", RevisionState.APPLIED, NOW),
+        lambda ledger, _: ledger.record_decisions([Decision("fraud", None, 1, None, None, Verdict.PASS, (), NOW)], None),
     ]
     with ThreadPoolExecutor(1) as pool:
         for call in calls:
@@ -266,13 +268,13 @@ def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_
                 call(inside(connection), 1)
             waiting.result()
     assert [rows(database_url, table) for table in ("records", "settled", "revisions", "decisions")] == [1, 1, 1, 1]
-    assert mine.last_known() == mine.settled() == {"fraud": {"champion": 1}}
-    mine.dispose()
+    assert mine.read_last_known_versions() == mine.read_last_applied() == {"fraud": {"champion": 1}}
+    mine.close_connections()
 
 
 def test_opening_at_head_needs_no_migration_tool(database_url: str) -> None:
     """Its import alone would cost more than all else: commands are to start quickly."""
-    opened(database_url).dispose()
+    opened(database_url).close_connections()
     script = (
         "import sys; from promoter.adapters.ledger import SqlLedger\n"
         f"SqlLedger.open({database_url!r}).ping(); sys.exit('alembic' in sys.modules)"
@@ -282,7 +284,7 @@ def test_opening_at_head_needs_no_migration_tool(database_url: str) -> None:
 
 def test_the_migrations_lead_to_the_tables_that_the_program_knows(database_url: str) -> None:
     """Nothing is left for a migration to add."""
-    opened(database_url).dispose()
+    opened(database_url).close_connections()
     with outside(database_url) as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, metadata) == []

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, text
 
-from promoter.domain.ledger.chain import Entry, Head, told
-from promoter.domain.ledger.problems import Wrong
+from promoter.domain.ledger.chain import LedgerEntry, LedgerHead, parse_entry_facts
+from promoter.domain.ledger.problems import ProblemKind
 from promoter.domain.ledger.witnesses import Witness
 from tests.fixtures_forging import (
     Filled,
@@ -24,7 +24,7 @@ from tests.fixtures_forging import (
 )
 
 
-def found(connection: Connection, *witnesses: Witness) -> list[tuple[Wrong, int | None, int | None]]:
+def found(connection: Connection, *witnesses: Witness) -> list[tuple[ProblemKind, int | None, int | None]]:
     """What is named, from which entry to which."""
     return [(each.wrong, each.entry, each.last or each.entry) for each in problems(connection, *witnesses)]
 
@@ -35,12 +35,12 @@ def test_dropped_rows(filled: Filled) -> None:
         for entry in filled.entries[:-1]:
             with undone(connection):
                 delete(connection, entry)
-                assert found(connection) == [(Wrong.DROPPED, entry.id, entry.id)]
+                assert found(connection) == [(ProblemKind.DROPPED, entry.id, entry.id)]
         for first in (0, 5, 12):
             with undone(connection):
                 for entry in filled.entries[first : first + 4]:
                     delete(connection, entry)
-                assert found(connection) == [(Wrong.DROPPED, first + 1, first + 4)]
+                assert found(connection) == [(ProblemKind.DROPPED, first + 1, first + 4)]
 
 
 def test_the_end_cut_off(filled: Filled) -> None:
@@ -52,7 +52,7 @@ def test_the_end_cut_off(filled: Filled) -> None:
                     delete(connection, entry)
                 last = filled.head.entry
                 assert found(connection) == []
-                assert found(connection, filled.witness) == [(Wrong.TRUNCATED, last - count + 1, last)]
+                assert found(connection, filled.witness) == [(ProblemKind.TRUNCATED, last - count + 1, last)]
 
 
 @pytest.mark.parametrize("behind", [0, 3, 9])
@@ -65,19 +65,19 @@ def test_the_end_written_anew(filled: Filled, behind: int) -> None:
     with forging(filled) as connection:
         for entry in anew:
             overwrite(connection, entry)
-        own = [] if start > filled.signed else [(Wrong.REWRITTEN, filled.signed, filled.signed)]
+        own = [] if start > filled.signed else [(ProblemKind.REWRITTEN, filled.signed, filled.signed)]
         assert found(connection) == own
         seen = filled.entries[start - 2 + behind] if behind else filled.entries[-1]
-        commit = Witness(Head(filled.head.ledger, seen.id, seen.hash), "commit 1f2e3d", "commit")
+        commit = Witness(LedgerHead(filled.head.ledger, seen.id, seen.hash), "commit 1f2e3d", "commit")
         names = {each.entry for each in problems(connection, commit)}
         assert seen.id in names
         before = filled.entries[start - 2]
-        assert found(connection, Witness(Head(filled.head.ledger, before.id, before.hash), "commit")) == own
+        assert found(connection, Witness(LedgerHead(filled.head.ledger, before.id, before.hash), "commit")) == own
 
 
 def test_swapped_rows(filled: Filled) -> None:
     """Two entries under each other's number; within a table and across."""
-    tables: dict[str, list[Entry]] = {}
+    tables: dict[str, list[LedgerEntry]] = {}
     for entry in filled.entries:
         tables.setdefault(entry.table, []).append(entry)
     with forging(filled) as connection:
@@ -106,17 +106,21 @@ def test_inserted_rows(filled: Filled) -> None:
     with forging(filled) as connection:
         for entry in (each for each in filled.entries if each.table != "records"):
             forged = resealed(replace(record, id=entry.id), id=entry.id)
-            for other in (forged, resealed(forged, previous=told(entry)["previous"]), replace(forged, hash="0" * 64)):
+            for other in (
+                forged,
+                resealed(forged, previous=parse_entry_facts(entry)["previous"]),
+                replace(forged, hash="0" * 64),
+            ):
                 with undone(connection):
                     insert(connection, other)
-                    assert found(connection) == [(Wrong.SECOND, entry.id, entry.id)], entry
+                    assert found(connection) == [(ProblemKind.SECOND, entry.id, entry.id)], entry
         stray = resealed(replace(record, id=last.id + 1), id=last.id + 1)
         with undone(connection):
             insert(connection, stray)
             assert named(connection, filled.witness) == {last.id + 1}
         with undone(connection):
             insert(connection, resealed(replace(record, id=last.id + 5), id=last.id + 5, previous=last.hash))
-            assert found(connection) == [(Wrong.DROPPED, last.id + 1, last.id + 4)]
+            assert found(connection) == [(ProblemKind.DROPPED, last.id + 1, last.id + 4)]
         with undone(connection):
             insert(connection, replace(resealed(stray, previous=last.hash, id=999), id=last.id + 1))
             assert named(connection) & {last.id + 1, 999}
@@ -127,14 +131,14 @@ def test_inserted_rows(filled: Filled) -> None:
 
 def test_texts(filled: Filled) -> None:
     """What decisions stand on: changed, filed under another digest or kind, gone."""
-    decision = next(each for each in filled.entries if each.table == "decisions" and "policy_digest" in told(each))
-    digests = {kind: told(decision)[name] for kind, name in KINDS.items()}
+    decision = next(each for each in filled.entries if each.table == "decisions" and "policy_digest" in parse_entry_facts(each))
+    digests = {kind: parse_entry_facts(decision)[name] for kind, name in KINDS.items()}
     changes = [
-        ("UPDATE contents SET body = body || ' ' WHERE digest = :digest", Wrong.TEXT),
-        ("UPDATE contents SET body = '' WHERE digest = :digest", Wrong.TEXT),
-        (f"UPDATE contents SET digest = '{'0' * 64}' WHERE digest = :digest", Wrong.LACKING),
-        ("UPDATE contents SET kind = 'other' WHERE digest = :digest", Wrong.LACKING),
-        ("DELETE FROM contents WHERE digest = :digest", Wrong.LACKING),
+        ("UPDATE contents SET body = body || ' ' WHERE digest = :digest", ProblemKind.TEXT),
+        ("UPDATE contents SET body = '' WHERE digest = :digest", ProblemKind.TEXT),
+        (f"UPDATE contents SET digest = '{'0' * 64}' WHERE digest = :digest", ProblemKind.LACKING),
+        ("UPDATE contents SET kind = 'other' WHERE digest = :digest", ProblemKind.LACKING),
+        ("DELETE FROM contents WHERE digest = :digest", ProblemKind.LACKING),
     ]
     with forging(filled) as connection:
         assert found(connection) == []
@@ -144,7 +148,7 @@ def test_texts(filled: Filled) -> None:
                     assert connection.execute(text(statement), {"digest": digest}).rowcount == 1
                     (problem,) = problems(connection)
                     assert (problem.wrong, problem.entry) == (wrong, decision.id), statement
-                    assert kind in problem.told
+                    assert kind in problem.message
                     assert problem.about == "decisions `fraud@champion`"
 
 
@@ -157,10 +161,10 @@ def test_evidence_that_no_retention_dropped(filled: Filled) -> None:
     assert dropped.table == "decisions"
     forged = list(filled.entries)
     for entry in filled.entries:
-        if told(entry).get("event") == "retention":
-            forged[entry.id - 1 :] = rewritten(forged, entry.id, {"before": told(dropped)["at"]})
+        if parse_entry_facts(entry).get("event") == "retention":
+            forged[entry.id - 1 :] = rewritten(forged, entry.id, {"before": parse_entry_facts(dropped)["at"]})
     with forging(filled) as connection:
         assert found(connection) == []
         for entry in forged:
             overwrite(connection, entry)
-        assert (Wrong.LACKING, dropped.id, dropped.id) in found(connection)
+        assert (ProblemKind.LACKING, dropped.id, dropped.id) in found(connection)

@@ -12,10 +12,10 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.grants import grants
+from promoter.adapters.ledger.grants import render_grants_sql
 from promoter.adapters.ledger.schema import VERSION_TABLE, metadata
 from promoter.domain.audit import RecordFilter, RevisionState
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from tests.fixtures_ledger import NOW, fill, outside, rows
 from tests.fixtures_postgres import PostgresServer, new_database
 
@@ -26,7 +26,7 @@ PASSWORD = "d4e5f6"
 def owner(postgres_server: PostgresServer) -> Iterator[str]:
     """A database that its owner has migrated."""
     with new_database(postgres_server.url()) as url:
-        SqlLedger.open(url).dispose()
+        SqlLedger.open(url).close_connections()
         yield url
 
 
@@ -55,15 +55,15 @@ def grant(owner: str, statements: str) -> None:
 
 def test_select_and_insert_are_all_that_a_daemon_needs(owner: str, role: str, daemon: str) -> None:
     """It writes rows of every table, and reads them; what it cannot do is what nobody should."""
-    grant(owner, grants(role))
+    grant(owner, render_grants_sql(role))
     ledger = SqlLedger.open(daemon)
     fill(ledger)
-    assert len(ledger.records(RecordFilter())) == 9
-    assert ledger.settled() == {"fraud": {"champion": 8}}
-    assert ledger.last_revision(RevisionState.APPLIED) == "r1"
-    assert ledger.sightings(["fraud"])["fraud"]
-    assert ledger.checks([("fraud", "champion")])["fraud", "champion"]
-    ledger.dispose()
+    assert len(ledger.find_audit_records(RecordFilter())) == 9
+    assert ledger.read_last_applied() == {"fraud": {"champion": 8}}
+    assert ledger.find_last_revision(RevisionState.APPLIED) == "r1"
+    assert ledger.find_tag_observations(["fraud"])["fraud"]
+    assert ledger.find_guard_checks([("fraud", "champion")])["fraud", "champion"]
+    ledger.close_connections()
     assert all(rows(owner, table) for table in metadata.tables)
     tables = [*metadata.tables, VERSION_TABLE]
     refused = [f"{verb} {table}" for table in tables for verb in ("DELETE FROM", "TRUNCATE", "DROP TABLE")]
@@ -78,15 +78,15 @@ def test_select_and_insert_are_all_that_a_daemon_needs(owner: str, role: str, da
 
 def test_who_may_drop_old_evidence_may_delete_nothing_else(owner: str, role: str, daemon: str) -> None:
     """The daemon may not, and is told so."""
-    grant(owner, grants(role))
+    grant(owner, render_grants_sql(role))
     ledger = SqlLedger.open(daemon)
     fill(ledger)
     later = NOW + timedelta(days=1)
-    with pytest.raises(Refused, match="may not drop evidence"):
-        ledger.drop_evidence(later, "alice", later)
-    grant(owner, grants(role, retention=True))
-    assert ledger.drop_evidence(later, "alice", later) == 2
-    ledger.dispose()
+    with pytest.raises(PermanentError, match="may not drop evidence"):
+        ledger.drop_evidence_before(later, "alice", later)
+    grant(owner, render_grants_sql(role, retention=True))
+    assert ledger.drop_evidence_before(later, "alice", later) == 2
+    ledger.close_connections()
     refused = [f"DELETE FROM {table}" for table in metadata.tables if table != "contents"]
     for statement in (*refused, "TRUNCATE contents", "UPDATE contents SET kind = kind"):
         with outside(daemon) as connection, pytest.raises(ProgrammingError, match="permission denied"):
@@ -95,23 +95,25 @@ def test_who_may_drop_old_evidence_may_delete_nothing_else(owner: str, role: str
 
 def test_select_is_all_that_a_reader_needs(owner: str, role: str, daemon: str) -> None:
     """It cannot write, and is told so."""
-    grant(owner, grants(role).replace("SELECT, INSERT", "SELECT"))
+    grant(owner, render_grants_sql(role).replace("SELECT, INSERT", "SELECT"))
     for read_only in (True, False):
         ledger = SqlLedger.open(daemon, read_only=read_only)
-        assert not ledger.records(RecordFilter())
-        ledger.ping()
+        assert not ledger.find_audit_records(RecordFilter())
+        ledger.check_readable()
         if not read_only:
             with pytest.raises(
-                Refused, match=r"permission denied for table \w+ \(give the user of PROMOTER_DATABASE_URL its rights"
+                PermanentError, match=r"permission denied for table \w+ \(give the user of PROMOTER_DATABASE_URL its rights"
             ):
                 fill(ledger)
-        ledger.dispose()
+        ledger.close_connections()
 
 
 def test_without_its_rights_it_is_told_which_to_give(daemon: str) -> None:
     """Not that there is no ledger."""
     for read_only in (True, False):
-        with pytest.raises(Refused, match=r"permission denied for table .*give the user of PROMOTER_DATABASE_URL its rights"):
+        with pytest.raises(
+            PermanentError, match=r"permission denied for table .*give the user of PROMOTER_DATABASE_URL its rights"
+        ):
             SqlLedger.open(daemon, read_only=read_only)
 
 
@@ -119,5 +121,5 @@ def test_only_the_owner_migrates(postgres_server: PostgresServer, daemon: str) -
     """A database that its user may not make a ledger in is refused, in words."""
     with new_database(postgres_server.url()) as empty:
         url = make_url(daemon).set(database=make_url(empty).database).render_as_string(hide_password=False)
-        with pytest.raises(Refused, match=r"permission denied for schema public.*give the user"):
+        with pytest.raises(PermanentError, match=r"permission denied for schema public.*give the user"):
             SqlLedger.open(url)

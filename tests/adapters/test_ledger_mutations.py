@@ -15,12 +15,12 @@ from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.ledger.verify import verify_ledger
-from promoter.domain.audit import Delivery, Kind, NewRecord, Outcome, RecordedDecision, RevisionState
+from promoter.domain.audit import WebhookDelivery, RecordKind, NewAuditRecord, ChangeOutcome, RecordedDecision, RevisionState
 from promoter.domain.guards import GuardCheck
-from promoter.domain.ledger.chain import Entry, canonical, digest_of, told
-from promoter.domain.ledger.milestones import Event
-from promoter.domain.ledger.problems import Wrong
-from promoter.domain.sightings import Sighting
+from promoter.domain.ledger.chain import LedgerEntry, encode_canonical, digest_bytes, parse_entry_facts
+from promoter.domain.ledger.milestones import LifecycleEventType
+from promoter.domain.ledger.problems import ProblemKind
+from promoter.domain.sightings import TagObservation
 from tests.fixtures_forging import (
     CHAIN,
     Filled,
@@ -62,9 +62,9 @@ def changes(value: Any) -> Iterator[tuple[str, Any]]:
         yield " stated", "x"
 
 
-def forgeries(entry: Entry) -> Iterator[tuple[str, bytes]]:
+def forgeries(entry: LedgerEntry) -> Iterator[tuple[str, bytes]]:
     """Every text that differs from the entry's in one place, also where it says the same."""
-    yield from ((where, canonical(document)) for where, document in changes(told(entry)))
+    yield from ((where, encode_canonical(document)) for where, document in changes(parse_entry_facts(entry)))
     yield " a blank", b" " + entry.body
     yield " a key twice", entry.body.replace(b"{", b'{"at":"",', 1)
 
@@ -79,7 +79,7 @@ def test_every_field_of_every_kind_of_entry(filled: Filled, table: str, fits: bo
             for where, body in forgeries(entry):
                 tried += 1
                 with undone(connection):
-                    overwrite(connection, replace(entry, body=body, hash=digest_of(body) if fits else entry.hash))
+                    overwrite(connection, replace(entry, body=body, hash=digest_bytes(body) if fits else entry.hash))
                     found = named(connection, filled.witness)
                 if found != {entry.id}:
                     missed.append((f"{table} {entry.id}{where}", found))
@@ -89,7 +89,7 @@ def test_every_field_of_every_kind_of_entry(filled: Filled, table: str, fits: bo
 
 def test_nothing_that_the_ledger_keeps_is_left_out(filled: Filled) -> None:
     """Every kind of entry is among those that are changed, and in each of them every field that it can have."""
-    said = [(entry.table, told(entry)) for entry in filled.entries]
+    said = [(entry.table, parse_entry_facts(entry)) for entry in filled.entries]
     words = {"from_version": "from", "to_version": "to"}
 
     def facts(of: type, *more: str) -> set[str]:
@@ -98,19 +98,22 @@ def test_nothing_that_the_ledger_keeps_is_left_out(filled: Filled) -> None:
     keys: dict[str, set[str]] = {}
     for table, document in said:
         keys[table] = keys.get(table, set()) | document.keys()
-    assert keys["records"] == facts(NewRecord, "intent", "decision")
-    assert keys["sightings"] == facts(Sighting)
+    assert keys["records"] == facts(NewAuditRecord, "intent", "decision")
+    assert keys["sightings"] == facts(TagObservation)
     assert keys["guard_checks"] == facts(GuardCheck)
-    assert keys["deliveries"] == facts(Delivery, "delivery")
+    assert keys["deliveries"] == facts(WebhookDelivery, "delivery")
     decided = facts(RecordedDecision) - {"hash", "evidence_digest"}
     assert keys["decisions"] == decided | {"model", "alias", "version", "policy", "policy_digest", "digest"}
     for table in CHAIN:
         assert {words.get(column, column) for column in computed(table)} <= keys[table], table
-    assert {document["event"] for table, document in said if table == "milestones"} == set(Event)
+    assert {document["event"] for table, document in said if table == "milestones"} == set(LifecycleEventType)
     assert {document["state"] for table, document in said if table == "revisions"} == set(RevisionState)
     kinds = {(document["kind"], document.get("outcome")) for table, document in said if table == "records"}
-    assert kinds == {(Kind.CHANGE, each) for each in Outcome} | {(Kind.OBSERVED, None), (Kind.OVERRIDE, None)}
-    overrides = [document for table, document in said if table == "records" and document["kind"] == Kind.OVERRIDE]
+    assert kinds == {(RecordKind.CHANGE, each) for each in ChangeOutcome} | {
+        (RecordKind.OBSERVED, None),
+        (RecordKind.OVERRIDE, None),
+    }
+    overrides = [document for table, document in said if table == "records" and document["kind"] == RecordKind.OVERRIDE]
     assert ["intent" in each for each in overrides] == [False, True]
     whole = [set(document) for table, document in said if table == "records"]
     assert all(each | {"outcome", "intent", "decision"} == keys["records"] for each in whole)
@@ -123,7 +126,7 @@ def test_a_text_that_is_no_entry(filled: Filled, body: str) -> None:
     with forging(filled) as connection:
         unlock_columns(connection)
         for entry in filled.entries:
-            for hashed in (entry.hash, digest_of(body.encode())):
+            for hashed in (entry.hash, digest_bytes(body.encode())):
                 with undone(connection):
                     overwrite(connection, replace(entry, body=body.encode(), hash=hashed))
                     found[entry.id, hashed] = named(connection)
@@ -140,7 +143,7 @@ def test_a_hash_that_was_changed(filled: Filled) -> None:
                 with undone(connection):
                     overwrite(connection, replace(entry, hash=other))
                     found = [(each.wrong, each.entry) for each in problems(connection)]
-                if found != [(Wrong.EDITED, entry.id)]:
+                if found != [(ProblemKind.EDITED, entry.id)]:
                     missed.append((entry.id, other, found))
     assert missed == []
 
@@ -173,7 +176,7 @@ def test_what_another_program_changed_for_good(database_url: str) -> None:
     body = record.body.replace(b'"actor":"alice"', b'"actor":"mallory"')
     with outside(database_url) as connection:
         unguard(connection)
-        overwrite(connection, replace(record, body=body, hash=digest_of(body)))
+        overwrite(connection, replace(record, body=body, hash=digest_bytes(body)))
     (problem,) = verify_ledger(ledger, [filled.witness]).problems
-    assert (problem.wrong, problem.entry) == (Wrong.EDITED, record.id)
-    ledger.dispose()
+    assert (problem.wrong, problem.entry) == (ProblemKind.EDITED, record.id)
+    ledger.close_connections()

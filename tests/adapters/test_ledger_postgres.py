@@ -11,21 +11,21 @@ import pytest
 from sqlalchemy import make_url, text
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.demo.servers.mlflow import free_port
-from promoter.domain.audit import Kind, NewRecord, RecordFilter
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.demo.servers.mlflow import find_free_port
+from promoter.domain.audit import RecordKind, NewAuditRecord, RecordFilter
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 from tests.fixtures_ledger import inside, outside
 from tests.fixtures_postgres import PostgresServer, new_database
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-CHANGE = NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, 2)
+CHANGE = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, 2)
 
 
 @pytest.fixture
 def url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database with an empty ledger in it, on the server of the tests."""
     with new_database(postgres_server.url()) as found:
-        SqlLedger.open(found).dispose()
+        SqlLedger.open(found).close_connections()
         yield found
 
 
@@ -44,18 +44,18 @@ def told(error: BaseException) -> str:
 @pytest.mark.parametrize(
     ("wrong", "kind", "said"),
     [
-        (lambda url: url.set(password="hunter2"), Refused, "authentication failed"),
-        (lambda url: url.set(password=""), Refused, "no password supplied"),
-        (lambda url: url.set(username="nobody-else"), Refused, "authentication failed"),
-        (lambda url: url.set(database="none"), Refused, 'database "none" does not exist'),
-        (lambda url: url.set(query={"sslmode": "require"}), Refused, "does not support SSL"),
-        (lambda url: url.set(port=free_port()), Unavailable, "Connection refused"),
-        (lambda url: url.set(host="nowhere.invalid"), Unavailable, "nowhere.invalid"),
+        (lambda url: url.set(password="hunter2"), PermanentError, "authentication failed"),
+        (lambda url: url.set(password=""), PermanentError, "no password supplied"),
+        (lambda url: url.set(username="nobody-else"), PermanentError, "authentication failed"),
+        (lambda url: url.set(database="none"), PermanentError, 'database "none" does not exist'),
+        (lambda url: url.set(query={"sslmode": "require"}), PermanentError, "does not support SSL"),
+        (lambda url: url.set(port=find_free_port()), TransientError, "Connection refused"),
+        (lambda url: url.set(host="nowhere.invalid"), TransientError, "nowhere.invalid"),
     ],
     ids=["password", "no-password", "user", "database", "ssl", "port", "host"],
 )
 def test_a_server_that_lets_nobody_in_is_told_in_words(
-    wrong: Callable[..., object], kind: type[OutsideError], said: str, read_only: bool, url: str
+    wrong: Callable[..., object], kind: type[ExternalError], said: str, read_only: bool, url: str
 ) -> None:
     """By kind of fault, in one line, with what to do, and without the password."""
     there = make_url(url)
@@ -64,47 +64,47 @@ def test_a_server_that_lets_nobody_in_is_told_in_words(
         SqlLedger.open(asked, read_only=read_only)
     assert said in caught.value.message
     assert "\n" not in caught.value.message
-    assert (caught.value.fix or "").startswith("check PROMOTER_DATABASE_URL") == (kind is Refused)
+    assert (caught.value.fix or "").startswith("check PROMOTER_DATABASE_URL") == (kind is PermanentError)
     assert not [secret for secret in ("hunter2", str(there.password)) if secret in told(caught.value)]
 
 
 def _written_while_it_stops(ledger: SqlLedger, server: PostgresServer) -> None:
-    ledger.intend(CHANGE, None)
+    ledger.record_intent(CHANGE, None)
     server.stop()
-    ledger.intend(CHANGE, None)
+    ledger.record_intent(CHANGE, None)
 
 
 def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postgres_server: PostgresServer) -> None:
     """Unavailable while it is down, for readers and writers; what was being written is not there; then all goes on."""
     ledger, reader = SqlLedger.open(url), SqlLedger.open(url, read_only=True)
-    ledger.intend(CHANGE, None)
-    reader.ping()
+    ledger.record_intent(CHANGE, None)
+    reader.check_readable()
     try:
-        with pytest.raises(Unavailable), ledger._database.write() as connection:
+        with pytest.raises(TransientError), ledger._database.write_transaction() as connection:
             _written_while_it_stops(inside(connection), postgres_server)
         for _ in range(2):
-            with pytest.raises(Unavailable, match="Connection refused"):
-                ledger.intend(CHANGE, None)
-            with pytest.raises(Unavailable, match="Connection refused"):
-                reader.ping()
+            with pytest.raises(TransientError, match="Connection refused"):
+                ledger.record_intent(CHANGE, None)
+            with pytest.raises(TransientError, match="Connection refused"):
+                reader.check_readable()
     finally:
         postgres_server.start()
-    assert len(reader.records(RecordFilter())) == 1
-    ledger.intend(CHANGE, None)
-    assert len(reader.records(RecordFilter())) == 2
-    ledger.dispose()
-    reader.dispose()
+    assert len(reader.find_audit_records(RecordFilter())) == 1
+    ledger.record_intent(CHANGE, None)
+    assert len(reader.find_audit_records(RecordFilter())) == 2
+    ledger.close_connections()
+    reader.close_connections()
 
 
 def test_connections_that_the_server_closed_are_no_fault(url: str, postgres_server: PostgresServer) -> None:
     """Nothing was under way on them: new ones are made."""
     ledger = SqlLedger.open(url)
-    ledger.intend(CHANGE, None)
+    ledger.record_intent(CHANGE, None)
     with postgres_server.superuser() as administrator:
         closed = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         assert administrator.execute(closed, [database(url)]).fetchall()
-    assert ledger.intend(CHANGE, None)
-    ledger.dispose()
+    assert ledger.record_intent(CHANGE, None)
+    ledger.close_connections()
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_connections_that_the_server_closed_are_no_fault(url: str, postgres_serv
 def test_what_the_server_breaks_off_is_worth_another_try(broken: str, url: str) -> None:
     """Whatever was written before it in the same transaction is undone."""
     ledger = SqlLedger.open(url)
-    with pytest.raises(Unavailable), ledger._database.write() as connection:
+    with pytest.raises(TransientError), ledger._database.write_transaction() as connection:
         connection.exec_driver_sql(broken)
-    assert ledger.intend(CHANGE, None)
-    ledger.dispose()
+    assert ledger.record_intent(CHANGE, None)
+    ledger.close_connections()
 
 
 def test_a_server_that_takes_no_writes_is_refused_and_read(url: str) -> None:
@@ -124,18 +124,18 @@ def test_a_server_that_takes_no_writes_is_refused_and_read(url: str) -> None:
     with outside(url) as connection:
         connection.execute(text(f"ALTER DATABASE {database(url)} SET default_transaction_read_only = on"))
     ledger = SqlLedger.open(url)
-    with pytest.raises(Refused, match=r"read-only transaction.*name the primary server"):
-        ledger.intend(CHANGE, None)
-    assert not ledger.records(RecordFilter())
-    ledger.dispose()
+    with pytest.raises(PermanentError, match=r"read-only transaction.*name the primary server"):
+        ledger.record_intent(CHANGE, None)
+    assert not ledger.find_audit_records(RecordFilter())
+    ledger.close_connections()
 
 
 def test_a_text_that_is_too_long_to_be_looked_up_by_is_refused(url: str) -> None:
     """Another try would end the same way, for ever."""
     ledger = SqlLedger.open(url)
-    with pytest.raises(Refused, match="index row"):
-        ledger.intend(replace(CHANGE, model=secrets.token_hex(100_000)), None)
-    ledger.dispose()
+    with pytest.raises(PermanentError, match="index row"):
+        ledger.record_intent(replace(CHANGE, model=secrets.token_hex(100_000)), None)
+    ledger.close_connections()
 
 
 def test_a_commit_is_durable_and_a_writer_sees_all_whatever_the_server_has_set(url: str) -> None:
@@ -148,12 +148,12 @@ def test_a_commit_is_durable_and_a_writer_sees_all_whatever_the_server_has_set(u
             "serializable",
             "Asia/Kolkata",
         ]
-    with ledger._database.write() as connection:
+    with ledger._database.write_transaction() as connection:
         names = ("synchronous_commit", "transaction_isolation")
         assert [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names] == ["on", "read committed"]
     with outside(url) as connection:
         connection.execute(text(f"ALTER DATABASE {database(url)} SET synchronous_commit = remote_apply"))
-    ledger.dispose()
-    with ledger._database.write() as connection:
+    ledger.close_connections()
+    with ledger._database.write_transaction() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "remote_apply"
-    ledger.dispose()
+    ledger.close_connections()

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord, RecordFilter, moved
+from promoter.domain.audit import RecordKind, NewAuditRecord, RecordFilter, is_alias_move
 from promoter.domain.guards import GuardCheck
-from promoter.domain.sightings import Sighting
+from promoter.domain.sightings import TagObservation
 from promoter.domain.verdict import Verdict
 from tests.fixtures_ledger import inside, locked, plans_of, rows, second_look
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BORN = NOW - 24 * HOUR
-SEEN = Sighting("fraud", 8, BORN, "approved_by", None, NOW)
+SEEN = TagObservation("fraud", 8, BORN, "approved_by", None, NOW)
 CHECK = GuardCheck("fraud", "champion", 8, "metric val_auc at least 0.9", Verdict.FAIL, NOW)
 
 
@@ -27,10 +27,10 @@ def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
     """As they were told, whatever the zone; a model that was never looked at has none, and no other is told."""
     set_later = replace(SEEN, value="Grün \N{CHECK MARK}", at=NOW + HOUR)
     other = replace(SEEN, version=1, created_at=BORN.astimezone(timezone(timedelta(hours=2))), tag="a")
-    ledger.sight([SEEN, other, replace(SEEN, model="churn"), set_later])
-    assert ledger.sightings({"fraud", "nobody"}) == {"fraud": [SEEN, other, set_later], "nobody": []}
-    assert ledger.sightings(["fraud"])["fraud"][1].created_at.utcoffset() == timedelta(0)
-    assert ledger.sightings([]) == {}
+    ledger.record_tag_observations([SEEN, other, replace(SEEN, model="churn"), set_later])
+    assert ledger.find_tag_observations({"fraud", "nobody"}) == {"fraud": [SEEN, other, set_later], "nobody": []}
+    assert ledger.find_tag_observations(["fraud"])["fraud"][1].created_at.utcoffset() == timedelta(0)
+    assert ledger.find_tag_observations([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -47,23 +47,23 @@ def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
         (replace(SEEN, created_at=BORN + timedelta(microseconds=1)), True),
     ],
 )
-def test_only_news_are_recorded(again: Sighting, news: bool, ledger: SqlLedger, database_url: str) -> None:
+def test_only_news_are_recorded(again: TagObservation, news: bool, ledger: SqlLedger, database_url: str) -> None:
     """What repeats the last sighting of its tag is skipped: in another call, and within one."""
-    ledger.sight([SEEN])
-    ledger.sight([again])
+    ledger.record_tag_observations([SEEN])
+    ledger.record_tag_observations([again])
     assert rows(database_url, "sightings") == 1 + news
-    ledger.sight([again, again])
+    ledger.record_tag_observations([again, again])
     assert rows(database_url, "sightings") == 1 + news
-    ledger.sight([replace(each, model="m") for each in (SEEN, again, again)])
-    assert len(ledger.sightings(["m"])["m"]) == 1 + (news and again.model == SEEN.model)
+    ledger.record_tag_observations([replace(each, model="m") for each in (SEEN, again, again)])
+    assert len(ledger.find_tag_observations(["m"])["m"]) == 1 + (news and again.model == SEEN.model)
 
 
 def test_what_is_seen_of_another_version_ends_no_sighting(ledger: SqlLedger, database_url: str) -> None:
     """A model that was deleted and registered anew uses its numbers again: each version has its own last sighting."""
     told = [SEEN, replace(SEEN, created_at=NOW, value="a"), replace(SEEN, version=9, value="b"), replace(SEEN, tag="owner")]
-    ledger.sight(told)
+    ledger.record_tag_observations(told)
     for each in told:
-        ledger.sight([each])
+        ledger.record_tag_observations([each])
     assert rows(database_url, "sightings") == len(told)
 
 
@@ -71,19 +71,19 @@ def test_a_value_that_returns_is_news(ledger: SqlLedger) -> None:
     """Only the last sighting counts, not any before it."""
     told = [replace(SEEN, value=value) for value in (None, "a", None, "a")]
     for each in told:
-        ledger.sight([each])
-    ledger.sight(told[:3])
-    assert [each.value for each in ledger.sightings(["fraud"])["fraud"]] == [None, "a", None, "a", None, "a", None]
+        ledger.record_tag_observations([each])
+    ledger.record_tag_observations(told[:3])
+    assert [each.value for each in ledger.find_tag_observations(["fraud"])["fraud"]] == [None, "a", None, "a", None, "a", None]
 
 
 def test_many_sightings_at_once(ledger: SqlLedger) -> None:
     """More than fit into one statement; of models that have many versions, and of many models."""
     told = [replace(SEEN, model=f"m{number % 40}", version=number // 40 + 1) for number in range(4_000)]
     told += [replace(SEEN, model=f"n{number}") for number in range(2_500)]
-    ledger.sight(told)
+    ledger.record_tag_observations(told)
     changed = [replace(each, value="x") for each in told[::100]]
-    ledger.sight([*told[1::100], *changed])
-    found = ledger.sightings({each.model for each in told})
+    ledger.record_tag_observations([*told[1::100], *changed])
+    found = ledger.find_tag_observations({each.model for each in told})
     assert sum(map(len, found.values())) == len(told) + len(changed)
     assert [each for each in found["m0"] if each.value] == [each for each in changed if each.model == "m0"]
 
@@ -93,52 +93,52 @@ def test_sightings_are_looked_up_again_under_the_lock(ledger: SqlLedger, databas
     looked = second_look(ledger)
     with ThreadPoolExecutor(1) as pool:
         with locked(database_url) as connection:
-            waiting = pool.submit(ledger.sight, [SEEN, replace(SEEN, tag="owner")])
+            waiting = pool.submit(ledger.record_tag_observations, [SEEN, replace(SEEN, tag="owner")])
             assert looked.wait(10)
-            inside(connection).sight([SEEN])
+            inside(connection).record_tag_observations([SEEN])
         waiting.result()
-    assert ledger.sightings(["fraud"]) == {"fraud": [SEEN, replace(SEEN, tag="owner")]}
+    assert ledger.find_tag_observations(["fraud"]) == {"fraud": [SEEN, replace(SEEN, tag="owner")]}
 
 
 def test_many_writers_record_a_sighting_once(ledger: SqlLedger) -> None:
     """Threads that saw the same at once: what they saw is recorded once."""
     told = [replace(SEEN, version=number) for number in range(1, 51)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: ledger.sight(told), range(8)))
-    assert ledger.sightings(["fraud"])["fraud"] == told
+        list(pool.map(lambda _: ledger.record_tag_observations(told), range(8)))
+    assert ledger.find_tag_observations(["fraud"])["fraud"] == told
 
 
 def test_nothing_new_takes_no_lock(ledger: SqlLedger, database_url: str) -> None:
     """While another program writes, a look that finds nothing to record does not wait for it."""
-    ledger.sight([SEEN])
+    ledger.record_tag_observations([SEEN])
     impatient = SqlLedger.open(database_url, busy_timeout=0.05)
     with locked(database_url):
-        impatient.sight([replace(SEEN, at=NOW + HOUR)])
-        impatient.sight([])
-        impatient.check([])
-    impatient.dispose()
+        impatient.record_tag_observations([replace(SEEN, at=NOW + HOUR)])
+        impatient.record_tag_observations([])
+        impatient.record_guard_checks([])
+    impatient.close_connections()
 
 
 def test_checks_come_back_oldest_first_by_alias(ledger: SqlLedger) -> None:
     """Exactly those that are asked for, also where two aliases share a model or a name; each with its verdict."""
     passed = replace(CHECK, verdict=Verdict.PASS, at=NOW + HOUR)
     shadow, churn = replace(CHECK, alias="shadow"), replace(CHECK, model="churn", verdict=Verdict.PENDING)
-    ledger.check([CHECK, shadow, churn])
-    ledger.check([passed, replace(CHECK, rule="age", verdict=Verdict.ERROR), CHECK])
+    ledger.record_guard_checks([CHECK, shadow, churn])
+    ledger.record_guard_checks([passed, replace(CHECK, rule="age", verdict=Verdict.ERROR), CHECK])
     champion = [CHECK, passed, replace(CHECK, rule="age", verdict=Verdict.ERROR), CHECK]
-    assert ledger.checks([("fraud", "champion")]) == {("fraud", "champion"): champion}
-    assert ledger.checks({("fraud", "shadow"), ("churn", "champion"), ("churn", "shadow")}) == {
+    assert ledger.find_guard_checks([("fraud", "champion")]) == {("fraud", "champion"): champion}
+    assert ledger.find_guard_checks({("fraud", "shadow"), ("churn", "champion"), ("churn", "shadow")}) == {
         ("fraud", "shadow"): [shadow],
         ("churn", "champion"): [churn],
         ("churn", "shadow"): [],
     }
-    assert ledger.checks([]) == {}
+    assert ledger.find_guard_checks([]) == {}
 
 
 def test_the_last_thousand_checks_of_each_alias_are_read(ledger: SqlLedger) -> None:
     """Each alias has its own thousand, however many another one has."""
-    ledger.check([replace(CHECK, version=number) for number in range(1_300)] + [replace(CHECK, alias="shadow")])
-    found = ledger.checks([("fraud", "champion"), ("fraud", "shadow")])
+    ledger.record_guard_checks([replace(CHECK, version=number) for number in range(1_300)] + [replace(CHECK, alias="shadow")])
+    found = ledger.find_guard_checks([("fraud", "champion"), ("fraud", "shadow")])
     assert [check.version for check in found["fraud", "champion"]] == list(range(300, 1_300))
     assert len(found["fraud", "shadow"]) == 1
 
@@ -146,20 +146,20 @@ def test_the_last_thousand_checks_of_each_alias_are_read(ledger: SqlLedger) -> N
 def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
     """The records of an alias for which `moved` holds, in order: not intents, not failures, nothing of another alias."""
     names = [(f"m{number % 50}", f"a{number // 50}") for number in range(1_500)]
-    ledger.observe([NewRecord(NOW, Kind.OBSERVED, model, alias, None, 1) for model, alias in names])
+    ledger.record_observed_moves([NewAuditRecord(NOW, RecordKind.OBSERVED, model, alias, None, 1) for model, alias in names])
     outcomes = ("applied", "failed", "recovered", None)
     for number, (model, alias) in enumerate(names[:40] * 2):
-        intent = ledger.intend(NewRecord(NOW, Kind.CHANGE, model, alias, 1, 10 - number // 40), None)
+        intent = ledger.record_intent(NewAuditRecord(NOW, RecordKind.CHANGE, model, alias, 1, 10 - number // 40), None)
         if outcome := outcomes[number % 4]:
-            ledger.close(intent, outcome, NOW)
+            ledger.record_outcome(intent, outcome, NOW)
     asked = [*names[:1_200], ("m0", "never"), ("never", "a0")]
-    found = ledger.moves(asked)
+    found = ledger.find_alias_moves(asked)
     assert found.keys() == set(asked)
     for model, alias in [*names[:60], names[1_199], *asked[-2:]]:
-        alone = ledger.records(RecordFilter(model=model, alias=alias))
-        assert found[model, alias] == [record for record in alone if moved(record)], (model, alias)
+        alone = ledger.find_audit_records(RecordFilter(model=model, alias=alias))
+        assert found[model, alias] == [record for record in alone if is_alias_move(record)], (model, alias)
     assert [record.fact.to_version for record in found["m0", "a0"]] == [1, 10, 9]
-    assert ledger.moves([]) == {}
+    assert ledger.find_alias_moves([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_is_asked_for_is_searched_by_an_index(query: str, index: str, table
     """A few aliases or versions cost no scan of all that was ever recorded."""
     plans = plans_of(ledger)
     if query == "sight":
-        ledger.sight([SEEN])
+        ledger.record_tag_observations([SEEN])
     else:
         getattr(ledger, query)([("a", "b"), ("c", "d")])
     searched = re.compile(rf"INDEX {index} \(model=\? AND |Scan using {index} on {table}")

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import event
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord, RecordFilter, RevisionState
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.audit import RecordKind, NewAuditRecord, RecordFilter, RevisionState
+from promoter.domain.faults import PermanentError, TransientError
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 
@@ -25,30 +25,30 @@ def opened(file: Path, *, read_only: bool = False) -> SqlLedger:
     return SqlLedger.open(f"sqlite:///{file}", read_only=read_only, busy_timeout=0.2)
 
 
-def change(to: int = 2) -> NewRecord:
+def change(to: int = 2) -> NewAuditRecord:
     """A change."""
-    return NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 1, to)
+    return NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, to)
 
 
 def test_an_empty_file_is_a_new_ledger(file: Path) -> None:
     """As a crash may leave it right after it was made."""
     file.touch()
     reader = opened(file, read_only=True)
-    assert not reader.records(RecordFilter())
+    assert not reader.find_audit_records(RecordFilter())
     ledger = opened(file)
-    assert ledger.intend(change(), None)
-    ledger.dispose()
+    assert ledger.record_intent(change(), None)
+    ledger.close_connections()
 
 
 def test_every_commit_is_synchronised_to_the_disk(file: Path) -> None:
     """A kill does not show it, a power cut would: each connection of the pool is set to write ahead and synchronise fully."""
     ledger = opened(file)
-    with ledger._database.write() as connection:
+    with ledger._database.write_transaction() as connection:
         found = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
         ]
     assert found == ["wal", 2, 1]
-    ledger.dispose()
+    ledger.close_connections()
 
 
 def test_a_file_that_another_program_keeps_for_itself_is_unavailable_in_time(file: Path) -> None:
@@ -56,27 +56,27 @@ def test_a_file_that_another_program_keeps_for_itself_is_unavailable_in_time(fil
     ledger = opened(file)
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(Unavailable, match=r"stayed locked by another program for 0\.2 s"):
-        ledger.intend(change(), None)
-    ledger.ping()
+    with pytest.raises(TransientError, match=r"stayed locked by another program for 0\.2 s"):
+        ledger.record_intent(change(), None)
+    ledger.check_readable()
     other.execute("ROLLBACK")
     other.close()
-    assert ledger.intend(change(), None)
-    ledger.dispose()
+    assert ledger.record_intent(change(), None)
+    ledger.close_connections()
 
 
 def test_a_new_database_that_is_locked_is_unavailable(file: Path) -> None:
     """Its creation waits its turn like any other write, and is done as soon as it can be."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")  # SQLite does not wait for this lock by itself
-    with pytest.raises(Unavailable, match="stayed locked"):
+    with pytest.raises(TransientError, match="stayed locked"):
         opened(file)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(SqlLedger.open, f"sqlite:///{file}")
         threading.Event().wait(0.1)
         assert not waiting.done()
         other.execute("ROLLBACK")
-        waiting.result().dispose()
+        waiting.result().close_connections()
     other.close()
 
 
@@ -88,17 +88,19 @@ def test_a_full_disk_is_unavailable(file: Path) -> None:
     def full(connection: sqlite3.Connection, *_: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")
 
-    with pytest.raises(Unavailable, match=r"full.*make room"):
-        ledger.observe([NewRecord(NOW, Kind.OBSERVED, "m" * 250, str(number), None, 1) for number in range(1_000)])
-    assert not ledger.records(RecordFilter())
-    ledger.dispose()
+    with pytest.raises(TransientError, match=r"full.*make room"):
+        ledger.record_observed_moves(
+            [NewAuditRecord(NOW, RecordKind.OBSERVED, "m" * 250, str(number), None, 1) for number in range(1_000)]
+        )
+    assert not ledger.find_audit_records(RecordFilter())
+    ledger.close_connections()
 
 
 def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
     """And left as it is."""
     file.write_text("these are notes, not a database\n" * 100)
     for read_only in (False, True):
-        with pytest.raises(Refused, match="is not a ledger"):
+        with pytest.raises(PermanentError, match="is not a ledger"):
             opened(file, read_only=read_only)
     assert file.read_text().startswith("these are notes")
 
@@ -112,7 +114,7 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
         ("mysql://alice:hunter2@host/db", "no ledger is kept in `mysql`"),
         ("hunter2", "not a database URL"),
     ):
-        with pytest.raises(Refused, match=said) as caught:
+        with pytest.raises(PermanentError, match=said) as caught:
             SqlLedger.open(url)
         assert "hunter2" not in f"{caught.value}{caught.value!r}{caught.value.__cause__}"
 
@@ -121,7 +123,7 @@ def test_a_file_without_write_permission_is_refused() -> None:
     """The child gives up root, whom no permission stops; hence a folder of its own, that others may enter."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        opened(folder / "promoter.db").dispose()
+        opened(folder / "promoter.db").close_connections()
         folder.chmod(0o555)
         process = os.fork()
         if process == 0:
@@ -132,7 +134,7 @@ def test_a_file_without_write_permission_is_refused() -> None:
                 for read_only in (False, True):
                     try:
                         opened(folder / "promoter.db", read_only=read_only)
-                    except Refused as refusal:
+                    except PermanentError as refusal:
                         said.append(refusal.message)
             finally:
                 os._exit(len([text for text in said if "may not be written" in text]))
@@ -143,20 +145,20 @@ def test_a_file_without_write_permission_is_refused() -> None:
 def test_a_file_that_was_moved_away_takes_no_more_writes(file: Path) -> None:
     """They would succeed, and nobody would ever read them."""
     ledger = opened(file)
-    ledger.intend(change(), None)
+    ledger.record_intent(change(), None)
     file.rename(file.with_name("elsewhere.db"))
-    with pytest.raises(Refused, match="was moved or replaced"):
-        ledger.intend(change(), None)
-    ledger.dispose()
+    with pytest.raises(PermanentError, match="was moved or replaced"):
+        ledger.record_intent(change(), None)
+    ledger.close_connections()
 
 
 def test_a_file_that_was_moved_away_is_missed_by_a_new_connection(file: Path) -> None:
     """Which is refused by SQLite itself, before any write could be."""
     ledger = opened(file)
-    ledger.dispose()
+    ledger.close_connections()
     file.rename(file.with_name("elsewhere.db"))
-    with pytest.raises(Refused, match="was moved or replaced"):
-        ledger.last_revision(RevisionState.APPLIED)
+    with pytest.raises(PermanentError, match="was moved or replaced"):
+        ledger.find_last_revision(RevisionState.APPLIED)
     file.with_name("elsewhere.db").rename(file)
-    assert ledger.last_revision(RevisionState.APPLIED) is None
-    ledger.dispose()
+    assert ledger.find_last_revision(RevisionState.APPLIED) is None
+    ledger.close_connections()

@@ -11,11 +11,11 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.ledger.schema import SCHEMA
-from promoter.domain.audit import Delivery, RecordFilter, RevisionState
-from promoter.domain.faults import Refused
-from promoter.domain.ledger.chain import Head, after, digest_of
-from promoter.domain.sightings import Sighting
+from promoter.adapters.ledger.schema import SCHEMA_REVISION
+from promoter.domain.audit import WebhookDelivery, RecordFilter, RevisionState
+from promoter.domain.faults import PermanentError
+from promoter.domain.ledger.chain import LedgerHead, advance_head, digest_bytes
+from promoter.domain.sightings import TagObservation
 from tests.fixtures_ledger import make_older, outside, schema_of
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -41,47 +41,47 @@ def old(database_url: str) -> str:
 def test_what_was_recorded_is_still_there(old: str) -> None:
     """Every kind of row is read as before, and what is new is written beside it."""
     ledger = SqlLedger.open(old)
-    assert schema_of(old) == SCHEMA
-    assert [record.fact.to_version for record in ledger.moves([("fraud", "champion")])["fraud", "champion"]] == [8]
-    first, second = ledger.records(RecordFilter())
-    assert first.decision == second.decision == ledger.decisions()[0].id
+    assert schema_of(old) == SCHEMA_REVISION
+    assert [record.fact.to_version for record in ledger.find_alias_moves([("fraud", "champion")])["fraud", "champion"]] == [8]
+    first, second = ledger.find_audit_records(RecordFilter())
+    assert first.decision == second.decision == ledger.list_recent_decisions()[0].id
     assert (first.intent, second.intent) == (None, first.id)
-    assert (first.fact.at, ledger.decisions()[0].at) == (NOW, NOW)
-    assert not ledger.deliver(Delivery("mlflow", "i", NOW, "e"))
-    assert [row.evidence for row in ledger.past_evidence()] == [{"candidate": {"version": 8}}]
-    assert ledger.settled() == {"fraud": {"champion": 8}}
-    assert (ledger.settled_at("fraud", "champion"), ledger.last_revision(RevisionState.APPLIED)) == ("r1", "r1")
-    assert not ledger.open_intents()
-    seen = Sighting("fraud", 8, NOW, "approved_by", "risk", NOW)
-    ledger.sight([seen])
-    assert ledger.sightings(["fraud"]) == {"fraud": [seen]}
-    ledger.dispose()
+    assert (first.fact.at, ledger.list_recent_decisions()[0].at) == (NOW, NOW)
+    assert not ledger.record_delivery(WebhookDelivery("mlflow", "i", NOW, "e"))
+    assert [row.evidence for row in ledger.iterate_decisions_with_evidence()] == [{"candidate": {"version": 8}}]
+    assert ledger.read_last_applied() == {"fraud": {"champion": 8}}
+    assert (ledger.last_applied_revision("fraud", "champion"), ledger.find_last_revision(RevisionState.APPLIED)) == ("r1", "r1")
+    assert not ledger.find_open_intents()
+    seen = TagObservation("fraud", 8, NOW, "approved_by", "risk", NOW)
+    ledger.record_tag_observations([seen])
+    assert ledger.find_tag_observations(["fraud"]) == {"fraud": [seen]}
+    ledger.close_connections()
 
 
 def test_all_that_was_there_is_in_the_chain(old: str) -> None:
     """Row by row, and what comes later stands behind it."""
     ledger = SqlLedger.open(old)
-    ledger.mark_revision("r2", RevisionState.APPLIED, NOW)
-    head = Head(ledger.head().ledger)
-    for entry in ledger.entries():
+    ledger.record_revision_state("r2", RevisionState.APPLIED, NOW)
+    head = LedgerHead(ledger.read_chain_head().ledger)
+    for entry in ledger.iterate_entries():
         told = json.loads(entry.body)
         assert (entry.id, told["id"], told["table"], told["previous"]) == (head.entry + 1, entry.id, entry.table, head.hash)
-        assert digest_of(entry.body) == entry.hash
-        head = after(head, entry)
-    assert (head, head.entry) == (ledger.head(), 8)
-    ledger.dispose()
+        assert digest_bytes(entry.body) == entry.hash
+        head = advance_head(head, entry)
+    assert (head, head.entry) == (ledger.read_chain_head(), 8)
+    ledger.close_connections()
 
 
 def test_it_is_not_changed_by_reading(old: str) -> None:
     """A command that changes nothing says what does; afterwards it reads it."""
-    with pytest.raises(Refused, match=rf"has schema 0001, this program reads {SCHEMA}") as caught:
+    with pytest.raises(PermanentError, match=rf"has schema 0001, this program reads {SCHEMA_REVISION}") as caught:
         SqlLedger.open(old, read_only=True)
     assert caught.value.fix == "let a command that writes, such as `promoter apply`, migrate it"
     assert schema_of(old) == "0001"
-    SqlLedger.open(old).dispose()
+    SqlLedger.open(old).close_connections()
     reader = SqlLedger.open(old, read_only=True)
-    assert reader.settled() == {"fraud": {"champion": 8}}
-    reader.dispose()
+    assert reader.read_last_applied() == {"fraud": {"champion": 8}}
+    reader.close_connections()
 
 
 def test_programs_that_open_it_at_once_bring_it_up_to_date_once(old: str) -> None:
@@ -89,16 +89,16 @@ def test_programs_that_open_it_at_once_bring_it_up_to_date_once(old: str) -> Non
     with ThreadPoolExecutor(4) as pool:
         ledgers = list(pool.map(lambda _: SqlLedger.open(old), range(4)))
     for ledger in ledgers:
-        ledger.ping()
-        ledger.dispose()
-    assert schema_of(old) == SCHEMA
+        ledger.check_readable()
+        ledger.close_connections()
+    assert schema_of(old) == SCHEMA_REVISION
 
 
 def test_a_step_that_fails_leaves_it_as_it_was(old: str) -> None:
     """All of a step, or nothing: here a table of the same name is in the way of the second half."""
     with outside(old) as connection:
         connection.execute(text("CREATE TABLE guard_checks (x integer)"))
-        with pytest.raises(Refused, match="already exists"):
+        with pytest.raises(PermanentError, match="already exists"):
             SqlLedger.open(old)
         assert schema_of(old) == "0001"
         assert "sightings" not in inspect(connection).get_table_names()
@@ -106,7 +106,7 @@ def test_a_step_that_fails_leaves_it_as_it_was(old: str) -> None:
 
 def test_what_was_append_only_stays_so(old: str) -> None:
     """The rows of before are guarded as they were."""
-    SqlLedger.open(old).dispose()
+    SqlLedger.open(old).close_connections()
     for table in ("records", "decisions", "deliveries", "settled", "revisions"):
         for statement in (f"UPDATE {table} SET id = id", f"DELETE FROM {table}"):
             with outside(old) as connection, pytest.raises(DBAPIError, match="append-only"):

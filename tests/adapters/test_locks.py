@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from promoter.adapters.locks import FileLocks, locks_for
+from promoter.adapters.locks import FileLocks, create_database_locks
 from promoter.application.ports import Locks
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 
 CHILD = """
 import pathlib, sys, time
@@ -33,7 +33,7 @@ def test_a_key_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> 
         locks: Locks = FileLocks(tmp_path, timeout=0.1)
         with locks.hold("churn"):
             pass
-        with pytest.raises(Unavailable, match=r"'fraud' stayed held by another run for 0\.1 s"), locks.hold("fraud"):
+        with pytest.raises(TransientError, match=r"'fraud' stayed held by another run for 0\.1 s"), locks.hold("fraud"):
             pass
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -94,9 +94,9 @@ def test_a_key_is_not_re_entrant_but_others_may_be_held_along(tmp_path: Path) ->
 def test_the_locks_of_a_sqlite_file_lie_beside_it(tmp_path: Path) -> None:
     """Whichever way the file is named; nothing is created before a lock is taken."""
     (tmp_path / "link").symlink_to(tmp_path)
-    locks = locks_for(f"sqlite:///{tmp_path}/promoter.db", timeout=0)
+    locks = create_database_locks(f"sqlite:///{tmp_path}/promoter.db", timeout=0)
     assert not (tmp_path / "promoter.db.locks").exists()
-    same = locks_for(f"sqlite+pysqlite:///{tmp_path}/link/promoter.db?timeout=3", timeout=0)
+    same = create_database_locks(f"sqlite+pysqlite:///{tmp_path}/link/promoter.db?timeout=3", timeout=0)
     with locks.hold("fraud"):
         with pytest.raises(RuntimeError), locks.hold("fraud"):
             pass
@@ -106,7 +106,7 @@ def test_the_locks_of_a_sqlite_file_lie_beside_it(tmp_path: Path) -> None:
             try:
                 with same.hold("fraud"):
                     pass
-            except Unavailable as fault:
+            except TransientError as fault:
                 blocked.append(fault)
 
         thread = threading.Thread(target=other)
@@ -119,21 +119,24 @@ def test_the_locks_of_a_sqlite_file_lie_beside_it(tmp_path: Path) -> None:
 def test_other_databases_are_locked_on_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their address, whoever logs in; in a folder that is nobody else's."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    one, two = locks_for("postgresql://alice:hunter2@db/promoter"), locks_for("postgresql://bob@db/promoter?sslmode=require")
+    one, two = (
+        create_database_locks("postgresql://alice:hunter2@db/promoter"),
+        create_database_locks("postgresql://bob@db/promoter?sslmode=require"),
+    )
     assert one._folder == two._folder
-    assert locks_for("postgresql://alice@db/other")._folder != one._folder
+    assert create_database_locks("postgresql://alice@db/other")._folder != one._folder
     assert one._folder.stat().st_mode & 0o777 == 0o700
     one._folder.rmdir()
     one._folder.symlink_to(tmp_path)
-    with pytest.raises(Refused, match="belongs to somebody else"):
-        locks_for("postgresql://alice:hunter2@db/promoter")
-    with pytest.raises(Refused) as caught:
-        locks_for("postgresql://alice:hunter2@db:port/promoter")
+    with pytest.raises(PermanentError, match="belongs to somebody else"):
+        create_database_locks("postgresql://alice:hunter2@db/promoter")
+    with pytest.raises(PermanentError) as caught:
+        create_database_locks("postgresql://alice:hunter2@db:port/promoter")
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """In words."""
     (tmp_path / "file").touch()
-    with pytest.raises(Refused, match="cannot open"), FileLocks(tmp_path / "file").hold("fraud"):
+    with pytest.raises(PermanentError, match="cannot open"), FileLocks(tmp_path / "file").hold("fraud"):
         pass

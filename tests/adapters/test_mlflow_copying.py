@@ -22,12 +22,12 @@ import requests
 from promoter.adapters.mlflow import transferring
 from promoter.adapters.mlflow.copying import MlflowCopies
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.adapters.mlflow.transferring import CopyBounds, Server, Transfer
+from promoter.adapters.mlflow.transferring import CopyBounds, TrackingServer, VersionTransfer
 from promoter.demo.servers.mlflow import MlflowServer
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from promoter.domain.metrics import MetricRef
 from promoter.domain.observed import LoggedModel, ModelVersion
-from promoter.domain.sources import Place, SourceVersion
+from promoter.domain.sources import AliasRef, SourceVersion
 from tests.seeding import evidenced, make_logged_version, make_run, make_version, register
 
 STAGING = "staging"
@@ -66,8 +66,8 @@ def there(staging_server: MlflowServer) -> MlflowRegistry:
 
 def holder(copies: MlflowCopies, model: str, registry: str = STAGING) -> SourceVersion:
     """Who holds champion there."""
-    place = Place(registry, model, "champion")
-    found = copies.holdings([place])[place]
+    place = AliasRef(registry, model, "champion")
+    found = copies.read_source_aliases([place])[place]
     assert found.trouble is None
     assert found.holder is not None
     return found.holder
@@ -105,23 +105,26 @@ def test_a_copy_bears_the_same_evidence(
 ) -> None:
     """Metrics, series, parameters, datasets, user, status, signature and tags are the same on both sides."""
     trained(staging_client, fresh_name, artifact)
-    number = copies.copy(holder(copies, fresh_name), fresh_name)
+    number = copies.copy_version(holder(copies, fresh_name), fresh_name)
 
     (ours,), (theirs,) = evidenced(registry, fresh_name), evidenced(there, fresh_name)
     assert ours.version.number == number
-    assert ours.version.copied
-    run, other = registry.runs([ours.version.run_id or ""]), there.runs([theirs.version.run_id or ""])
+    assert ours.version.is_copied
+    run, other = registry.read_runs([ours.version.run_id or ""]), there.read_runs([theirs.version.run_id or ""])
     (mine,), (original,) = run.values(), other.values()
     assert mine.metrics.keys() == original.metrics.keys() == {"fold_auc", "loss"}
     assert all(equal(mine.metrics[key], original.metrics[key]) for key in mine.metrics)
     assert (mine.params, mine.datasets, mine.user, mine.status) == ({"depth": "3"}, original.datasets, "ada", "FINISHED")
     refs = {MetricRef("fold_auc"), MetricRef("loss")}
-    points, expected = registry.series([ours], refs)[ours.key], there.series([theirs], refs)[theirs.key]
+    points, expected = (
+        registry.read_metric_series([ours], refs)[ours.version_key],
+        there.read_metric_series([theirs], refs)[theirs.version_key],
+    )
     assert repr(points) == repr(expected)
     assert [len(each.points) for each in points] == [4, 1]
-    assert registry.signatures([ours])[ours.key] == there.signatures([theirs])[theirs.key]
+    assert registry.read_signatures([ours])[ours.version_key] == there.read_signatures([theirs])[theirs.version_key]
     assert {key: value for key, value in ours.version.tags.items() if not key.startswith("promoter.")} == theirs.version.tags
-    assert registry.aliases(fresh_name) == {}
+    assert registry.read_aliases(fresh_name) == {}
 
 
 def test_a_copy_says_where_it_comes_from(
@@ -130,7 +133,7 @@ def test_a_copy_says_where_it_comes_from(
     """On the version and on its run: registry, model, version, run; and the run keeps its user and its git commit."""
     number = trained(staging_client, fresh_name, artifact)
     source = holder(copies, fresh_name)
-    copied = mlflow_client.get_model_version(fresh_name, str(copies.copy(source, fresh_name)))
+    copied = mlflow_client.get_model_version(fresh_name, str(copies.copy_version(source, fresh_name)))
     original = staging_client.get_model_version(fresh_name, str(number))
     run = mlflow_client.get_run(copied.run_id)
     for tags in (copied.tags, run.data.tags):
@@ -162,19 +165,24 @@ def test_the_copy_of_a_logged_model_bears_its_metrics(
     )
     staging_client.set_registered_model_alias(fresh_name, "champion", str(number))
 
-    copies.copy(holder(copies, fresh_name), fresh_name)
+    copies.copy_version(holder(copies, fresh_name), fresh_name)
 
     (ours,), (theirs,) = evidenced(registry, fresh_name), evidenced(there, fresh_name)
-    mine, original = registry.logged_models([ours])[ours.key], there.logged_models([theirs])[theirs.key]
+    mine, original = (
+        registry.read_logged_models([ours])[ours.version_key],
+        there.read_logged_models([theirs])[theirs.version_key],
+    )
     assert isinstance(mine, LoggedModel)
     assert isinstance(original, LoggedModel)
     assert repr(mine.metrics) == repr(original.metrics)
     assert {each.dataset for each in mine.metrics} == {"holdout", "late", "live", None}
     refs = {MetricRef("auc"), MetricRef("auc", "logged_model", "holdout"), MetricRef("auc", "logged_model", "late")}
-    assert repr(registry.series([ours], refs)[ours.key]) == repr(there.series([theirs], refs)[theirs.key])
+    assert repr(registry.read_metric_series([ours], refs)[ours.version_key]) == repr(
+        there.read_metric_series([theirs], refs)[theirs.version_key]
+    )
     assert ours.version.run_id is not None
-    assert registry.runs([ours.version.run_id])[ours.version.run_id].metrics == there.runs([run_id])[run_id].metrics
-    assert registry.signatures([ours])[ours.key] == there.signatures([theirs])[theirs.key]
+    assert registry.read_runs([ours.version.run_id])[ours.version.run_id].metrics == there.read_runs([run_id])[run_id].metrics
+    assert registry.read_signatures([ours])[ours.version_key] == there.read_signatures([theirs])[theirs.version_key]
 
 
 def test_a_version_without_a_run_stays_without(
@@ -187,10 +195,10 @@ def test_a_version_without_a_run_stays_without(
     register(staging_client, fresh_name)
     made = staging_client.create_model_version(fresh_name, f"models:/{model_id}", model_id=model_id, await_creation_for=0)
     staging_client.set_registered_model_alias(fresh_name, "champion", made.version)
-    copies.copy(holder(copies, fresh_name), fresh_name)
+    copies.copy_version(holder(copies, fresh_name), fresh_name)
     (ours,) = evidenced(registry, fresh_name)
     assert ours.version.run_id is None
-    assert registry.signatures([ours])[ours.key] is not None
+    assert registry.read_signatures([ours])[ours.version_key] is not None
 
 
 @pytest.mark.usefixtures("ambient_mlflow")
@@ -206,7 +214,7 @@ def test_a_copy_loads_by_its_alias(
         staging_client.set_registered_model_alias(fresh_name, "champion", str(number))
     else:
         trained(staging_client, fresh_name, artifact)
-    copied = copies.copy(holder(copies, fresh_name), fresh_name)
+    copied = copies.copy_version(holder(copies, fresh_name), fresh_name)
     mlflow_client.set_registered_model_alias(fresh_name, "champion", str(copied))
     model = mlflow.pyfunc.load_model(f"models:/{fresh_name}@champion")
     assert list(model.predict(np.array([[2.0]]))) == pytest.approx([2.0])
@@ -259,22 +267,22 @@ class Wreck:
     """Copies whose transfers stop dead; artifacts do not travel."""
 
     copies: MlflowCopies
-    here: Server
-    there: Server
+    here: TrackingServer
+    there: TrackingServer
     registry: MlflowRegistry
 
     def copy(self, source: SourceVersion, model: str, *, after: bool) -> tuple[int, list[str]]:
         """Stopped once at each call, until it goes through; the copy, and where it was stopped."""
         stopped: list[str] = []
         for _ in range(40):
-            transfer = Transfer(
-                self.there, Server(self.here.uri, Stumbling(self.here.client, stopped, after=after)), CopyBounds()
+            transfer = VersionTransfer(
+                self.there, TrackingServer(self.here.uri, Stumbling(self.here.client, stopped, after=after)), CopyBounds()
             )
-            self.copies._transfer = lambda _source, transfer=transfer: transfer  # type: ignore[method-assign]
+            self.copies._build_transfer = lambda _source, transfer=transfer: transfer  # type: ignore[method-assign]
             try:
-                return self.copies.copy(source, model), stopped
+                return self.copies.copy_version(source, model), stopped
             except Crash:
-                seen = self.registry.observe([model])
+                seen = self.registry.observe_models([model])
                 versions = [each for found in seen.values() for each in found.versions.values()]
                 assert not versions or (stopped[-1], after) == ("create_model_version 1", True)
         raise AssertionError(f"never goes through: {stopped}")
@@ -292,7 +300,7 @@ def wreck(
     """On both servers."""
     monkeypatch.setattr(transferring, "fetch", lambda _location, _uri, folder, **_: folder)
     monkeypatch.setattr(transferring, "put", lambda *_args, **_more: None)
-    here, there = Server(mlflow_server.uri, mlflow_client), Server(staging_server.uri, staging_client)
+    here, there = TrackingServer(mlflow_server.uri, mlflow_client), TrackingServer(staging_server.uri, staging_client)
     return Wreck(copies, here, there, MlflowRegistry(mlflow_server.uri))
 
 
@@ -313,14 +321,14 @@ def test_a_crash_at_any_call_leaves_one_copy(wreck: Wreck, fresh_name: str, logg
     assert not logged or names >= {"create_logged_model", "finalize_logged_model"}
     assert left_behind(wreck.here.client, fresh_name) == (1, 1, int(logged))
     (ours,) = evidenced(registry, fresh_name)
-    assert (ours.version.number, source.copied_as(ours.version)) == (copied, True)
-    run = registry.runs([ours.version.run_id or ""])[ours.version.run_id or ""]
+    assert (ours.version.number, source.is_copied_as(ours.version)) == (copied, True)
+    run = registry.read_runs([ours.version.run_id or ""])[ours.version.run_id or ""]
     assert (run.metrics, run.status) == ({"auc": 0.9}, "FINISHED")
     if logged:
-        found = registry.logged_models([ours])[ours.key]
+        found = registry.read_logged_models([ours])[ours.version_key]
         assert isinstance(found, LoggedModel)
         assert [(each.name, each.value, each.dataset) for each in found.metrics] == [("auc", 0.9, "holdout")]
-    assert wreck.copies.copy(source, fresh_name) == copied
+    assert wreck.copies.copy_version(source, fresh_name) == copied
 
 
 def test_an_artifact_that_does_not_arrive_leaves_no_version(
@@ -330,16 +338,16 @@ def test_an_artifact_that_does_not_arrive_leaves_no_version(
     trained(staging_client, fresh_name, artifact)
     source = holder(copies, fresh_name)
     copies._bounds = CopyBounds(artifact=100)
-    with pytest.raises(Refused, match=r"cannot be copied: its artifact has more than 100 bytes"):
-        copies.copy(source, fresh_name)
+    with pytest.raises(PermanentError, match=r"cannot be copied: its artifact has more than 100 bytes"):
+        copies.copy_version(source, fresh_name)
     copies._bounds = CopyBounds()
-    with pytest.raises(Refused, match="more than 100 bytes"):
-        copies.copy(source, fresh_name)  # not fetched again at once to find out the same
-    assert registry.observe([fresh_name]) == {}
+    with pytest.raises(PermanentError, match="more than 100 bytes"):
+        copies.copy_version(source, fresh_name)  # not fetched again at once to find out the same
+    assert registry.observe_models([fresh_name]) == {}
     lost = make_version(staging_client, fresh_name, mlmodel=None)
     staging_client.set_registered_model_alias(fresh_name, "champion", str(lost))
-    with pytest.raises(Unavailable, match="cannot be copied"):
-        copies.copy(holder(copies, fresh_name), fresh_name)
+    with pytest.raises(TransientError, match="cannot be copied"):
+        copies.copy_version(holder(copies, fresh_name), fresh_name)
     assert left_behind(mlflow_client, fresh_name) == (0, 2, 0)
 
 
@@ -347,8 +355,8 @@ def test_a_run_that_has_not_ended_is_waited_for(copies: MlflowCopies, staging_cl
     """A copy is made once: it must not miss what is still to be measured."""
     number = make_version(staging_client, fresh_name, {"auc": 0.9}, status=None)
     staging_client.set_registered_model_alias(fresh_name, "champion", str(number))
-    with pytest.raises(Unavailable, match="its run is RUNNING"):
-        copies.copy(holder(copies, fresh_name), fresh_name)
+    with pytest.raises(TransientError, match="its run is RUNNING"):
+        copies.copy_version(holder(copies, fresh_name), fresh_name)
 
 
 def test_a_model_made_anew_is_another_source(
@@ -358,17 +366,17 @@ def test_a_model_made_anew_is_another_source(
     make_version(staging_client, fresh_name, {"auc": 0.8})
     staging_client.set_registered_model_alias(fresh_name, "champion", "1")
     first = holder(copies, fresh_name)
-    assert copies.copy(first, fresh_name) == 1
+    assert copies.copy_version(first, fresh_name) == 1
     staging_client.delete_registered_model(fresh_name)
     make_version(staging_client, fresh_name, {"auc": 0.9})
     staging_client.set_registered_model_alias(fresh_name, "champion", "1")
     second = holder(copies, fresh_name)
     assert second.version.number == first.version.number
-    assert copies.copy(second, fresh_name) == 2
-    observed = registry.observe([fresh_name])[fresh_name]
-    assert (first.copies(observed), second.copies(observed)) == ((1,), (2,))
-    with pytest.raises(Unavailable, match="registered anew"):
-        copies.copy(first_again(first), fresh_name)
+    assert copies.copy_version(second, fresh_name) == 2
+    observed = registry.observe_models([fresh_name])[fresh_name]
+    assert (first.find_copies(observed), second.find_copies(observed)) == ((1,), (2,))
+    with pytest.raises(TransientError, match="registered anew"):
+        copies.copy_version(first_again(first), fresh_name)
 
 
 def first_again(source: SourceVersion) -> SourceVersion:
@@ -388,11 +396,11 @@ def test_too_many_values_leave_the_last_ones(
         staging_client.log_metric(run_id, "longer", 0.5 + step, 1_000, step)
     staging_client.set_registered_model_alias(fresh_name, "champion", str(number))
     copies._bounds = CopyBounds(points=4)
-    copies.copy(holder(copies, fresh_name), fresh_name)
+    copies.copy_version(holder(copies, fresh_name), fresh_name)
     (ours,) = evidenced(registry, fresh_name)
     refs = {MetricRef("long"), MetricRef("longer")}
-    assert [len(each.points) for each in registry.series([ours], refs)[ours.key]] == [3, 1]
-    run = registry.runs([ours.version.run_id or ""])[ours.version.run_id or ""]
+    assert [len(each.points) for each in registry.read_metric_series([ours], refs)[ours.version_key]] == [3, 1]
+    run = registry.read_runs([ours.version.run_id or ""])[ours.version.run_id or ""]
     assert run.metrics == {"long": 2.5, "longer": 2.5}
     assert mlflow_client.get_run(run.run_id).data.tags["promoter.source.shortened"] == "longer"
 
@@ -405,12 +413,12 @@ def test_within_a_server_mlflow_copies(
     number = make_version(mlflow_client, work, {"auc": 0.9}, {"approved_by": "risk"})
     mlflow_client.set_registered_model_alias(work, "champion", str(number))
     source = holder(copies, work, registry="")
-    assert copies.copy(source, served) == copies.copy(source, served) == 1
+    assert copies.copy_version(source, served) == copies.copy_version(source, served) == 1
     (ours,), (theirs,) = evidenced(registry, served), evidenced(registry, work)
     assert ours.version.source == f"models:/{work}/{number}"
     assert (ours.version.run_id, ours.version.tags) == (theirs.version.run_id, theirs.version.tags)
-    assert ours.version.copied
-    assert registry.aliases(served) == {}
+    assert ours.version.is_copied
+    assert registry.read_aliases(served) == {}
 
 
 def test_a_copy_of_a_copy_is_told_from_the_copy(
@@ -420,13 +428,13 @@ def test_a_copy_of_a_copy_is_told_from_the_copy(
     make_version(staging_client, fresh_name, {"auc": 0.9})
     staging_client.set_registered_model_alias(fresh_name, "champion", "1")
     source = holder(copies, fresh_name)
-    copies.copy(source, fresh_name)
+    copies.copy_version(source, fresh_name)
     mlflow_client.set_registered_model_alias(fresh_name, "champion", "1")
     served = f"{fresh_name}-served"
-    copies.copy(holder(copies, fresh_name, registry=""), served)
-    observed = registry.observe([served])[served]
+    copies.copy_version(holder(copies, fresh_name, registry=""), served)
+    observed = registry.observe_models([served])[served]
     assert "promoter.source.registry" in observed.versions[1].tags
-    assert source.copies(observed) == ()
+    assert source.find_copies(observed) == ()
 
 
 def test_who_holds_what(copies: MlflowCopies, staging_client: Any, fresh_name: str) -> None:
@@ -434,7 +442,7 @@ def test_who_holds_what(copies: MlflowCopies, staging_client: Any, fresh_name: s
     make_version(staging_client, fresh_name)
     staging_client.set_registered_model_alias(fresh_name, "champion", "1")
     asked = {
-        name: Place(*where)
+        name: AliasRef(*where)
         for name, where in {
             "held": (STAGING, fresh_name, "champion"),
             "free": (STAGING, fresh_name, "shadow"),
@@ -442,13 +450,13 @@ def test_who_holds_what(copies: MlflowCopies, staging_client: Any, fresh_name: s
             "no registry": ("dev", fresh_name, "champion"),
         }.items()
     }
-    found = copies.holdings(asked.values())
+    found = copies.read_source_aliases(asked.values())
     held = found[asked["held"]].holder
     assert held is not None
     assert held.version.number == 1
     assert found[asked["free"]].holder is found[asked["no model"]].holder is None
-    assert isinstance(found[asked["no registry"]].trouble, Refused)
-    assert "the settings name no registry `dev`" in found[asked["no registry"]].reason
+    assert isinstance(found[asked["no registry"]].trouble, PermanentError)
+    assert "the settings name no registry `dev`" in found[asked["no registry"]].trouble_reason
 
 
 @pytest.fixture
@@ -459,30 +467,30 @@ def deaf(mlflow_server: MlflowServer) -> MlflowCopies:
 
 def test_a_registry_that_is_silent_is_not_asked_again_at_once(deaf: MlflowCopies, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in words, without the password, and every look within a minute hears the same."""
-    place = Place(STAGING, "m", "champion")
-    first = deaf.holdings([place])[place]
-    assert isinstance(first.trouble, Unavailable)
+    place = AliasRef(STAGING, "m", "champion")
+    first = deaf.read_source_aliases([place])[place]
+    assert isinstance(first.trouble, TransientError)
     assert first.trouble.what == STAGING
-    assert first.reason.startswith("staging cannot be read: ")
+    assert first.trouble_reason.startswith("staging cannot be read: ")
     assert "geheim" not in f"{first}{deaf!r}"
-    monkeypatch.setattr(deaf._others[STAGING], "observe", lambda _names: pytest.fail("asked again"))
-    assert deaf.holdings([place])[place].trouble is first.trouble
+    monkeypatch.setattr(deaf._others[STAGING], "observe_models", lambda _names: pytest.fail("asked again"))
+    assert deaf.read_source_aliases([place])[place].trouble is first.trouble
 
 
 def test_a_registry_that_hangs_is_given_up(deaf: MlflowCopies, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the other side takes, a look at this one's models goes on."""
-    monkeypatch.setattr("promoter.adapters.mlflow.copying._SECONDS", 0.05)
-    monkeypatch.setattr(deaf._others[STAGING], "observe", lambda _names: time.sleep(5))
-    place = Place(STAGING, "m", "champion")
-    assert "does not answer within" in deaf.holdings([place])[place].reason
+    monkeypatch.setattr("promoter.adapters.mlflow.copying._READ_SECONDS", 0.05)
+    monkeypatch.setattr(deaf._others[STAGING], "observe_models", lambda _names: time.sleep(5))
+    place = AliasRef(STAGING, "m", "champion")
+    assert "does not answer within" in deaf.read_source_aliases([place])[place].trouble_reason
 
 
 def test_this_registry_under_another_name(deaf: MlflowCopies) -> None:
     """Copying a model into itself would never end: it is refused."""
-    place = Place("self", "m", "champion")
-    assert "it is this registry itself" in deaf.holdings([place])[place].reason
-    with pytest.raises(Refused, match="this registry itself"):
-        deaf.copy(SourceVersion("self", "m", ModelVersion(1, datetime(2026, 11, 23, tzinfo=UTC))), "m")
+    place = AliasRef("self", "m", "champion")
+    assert "it is this registry itself" in deaf.read_source_aliases([place])[place].trouble_reason
+    with pytest.raises(PermanentError, match="this registry itself"):
+        deaf.copy_version(SourceVersion("self", "m", ModelVersion(1, datetime(2026, 11, 23, tzinfo=UTC))), "m")
 
 
 class Doorman(BaseHTTPRequestHandler):
@@ -538,10 +546,10 @@ def test_each_server_has_its_own_user(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-production")
     trained(staging_client, fresh_name, artifact)
     copies = MlflowCopies(mlflow_server.uri, {STAGING: f"http://ada:geheim@{guarded}"})
-    assert copies.copy(holder(copies, fresh_name), fresh_name) == 1
-    place = Place(STAGING, fresh_name, "champion")
+    assert copies.copy_version(holder(copies, fresh_name), fresh_name) == 1
+    place = AliasRef(STAGING, fresh_name, "champion")
     for user in ("", "ada:wrong@"):
         outside = MlflowCopies(mlflow_server.uri, {STAGING: f"http://{user}{guarded}"})
-        told = outside.holdings([place])[place].reason
+        told = outside.read_source_aliases([place])[place].trouble_reason
         assert told.startswith("staging cannot be read: ")
         assert not any(secret in told for secret in ("wrong", "geheim", "of-production"))

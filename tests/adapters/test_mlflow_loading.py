@@ -15,16 +15,16 @@ import pytest
 
 from promoter.adapters.mlflow import child
 from promoter.adapters.mlflow import loading as loading_module
-from promoter.adapters.mlflow.child_load import _told
-from promoter.adapters.mlflow.loading import Bounds, Loader
+from promoter.adapters.mlflow.child_load import _describe_load_error
+from promoter.adapters.mlflow.loading import LoadBounds, ModelLoader
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.domain.observed import Loading
-from promoter.domain.readiness import ready
+from promoter.domain.observed import LoadingResult
+from promoter.domain.readiness import check_readiness
 from promoter.domain.verdict import Verdict
 from tests.seeding import evidenced, make_logged_version, make_version
 
 CUSTOM = "flavors:\n  python_function:\n    loader_module: custom\n    code: code\n"
-PATIENT = Bounds(fetch_seconds=240, load_seconds=240)  # no test is about how fast this machine is
+PATIENT = LoadBounds(fetch_seconds=240, load_seconds=240)  # no test is about how fast this machine is
 SPY = """
 import json, os, resource, types
 def _load_pyfunc(path):
@@ -52,12 +52,12 @@ def leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     assert list(place.iterdir()) == []
 
 
-def loaded(folder: Path, mlmodel: str, code: str = "", bounds: Bounds | None = None) -> Loading:
+def loaded(folder: Path, mlmodel: str, code: str = "", bounds: LoadBounds | None = None) -> LoadingResult:
     """What comes of an artifact that has been fetched."""
     artifact = folder / "artifact"
     (artifact / "MLmodel").write_text(mlmodel)
     (artifact / "code" / "custom.py").write_text(code)
-    return Loader(None, "", bounds or PATIENT)._loaded(artifact, folder)
+    return ModelLoader(None, "", bounds or PATIENT)._load_in_child(artifact, folder)
 
 
 def test_a_real_model_loads_and_a_damaged_one_does_not(
@@ -76,12 +76,12 @@ def test_a_real_model_loads_and_a_damaged_one_does_not(
     registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
     good, damaged = evidenced(registry, fresh_name)
 
-    assert registry.loading(fresh_name, good.version) == Loading("loaded", "python_function")
-    broken = registry.loading(fresh_name, damaged.version)
+    assert registry.check_loading(fresh_name, good.version) == LoadingResult("loaded", "python_function")
+    broken = registry.check_loading(fresh_name, damaged.version)
 
     assert broken.outcome == "failed"
-    assert ready(registry.readiness(fresh_name, 1)).value == "python_function, sklearn; loads"
-    finding = ready(registry.readiness(fresh_name, 2))
+    assert check_readiness(registry.check_readiness(fresh_name, 1)).value == "python_function, sklearn; loads"
+    finding = check_readiness(registry.check_readiness(fresh_name, 2))
     assert finding.verdict is Verdict.FAIL
     assert finding.value == f"python_function, sklearn; does not load: {broken.detail}"
     assert not any(leftovers.iterdir())
@@ -94,7 +94,7 @@ def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatc
     monkeypatch.setenv("PROMOTER_MLFLOW_WEBHOOK_SECRET", "hunter2")
     monkeypatch.setenv("LANG", "C.UTF-8")
 
-    assert loaded(folder, CUSTOM, SPY) == Loading("loaded", "python_function")
+    assert loaded(folder, CUSTOM, SPY) == LoadingResult("loaded", "python_function")
 
     told = (folder / "artifact" / "seen.json").read_text()
     seen = json.loads(told)
@@ -114,13 +114,13 @@ def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatc
         (
             CUSTOM,
             "def _load_pyfunc(path): raise ValueError(f'no weights in {path} for {object()!r}')",
-            Loading("failed", "ValueError: no weights in artifact for <object object at 0x…>"),
+            LoadingResult("failed", "ValueError: no weights in artifact for <object object at 0x…>"),
         ),
-        (CUSTOM, "import os; os._exit(3)", Loading("untried", "it ended with status 3 before it was done")),
-        ("flavors: {crystal: {}}", "", Loading("untried", "no library is installed that loads crystal")),
+        (CUSTOM, "import os; os._exit(3)", LoadingResult("untried", "it ended with status 3 before it was done")),
+        ("flavors: {crystal: {}}", "", LoadingResult("untried", "no library is installed that loads crystal")),
     ],
 )
-def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, code: str, expected: Loading) -> None:
+def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, code: str, expected: LoadingResult) -> None:
     """What is missing here, or was not enough here, says nothing of the model. Nothing told changes from time to time."""
     assert loaded(folder, mlmodel, code) == expected
 
@@ -135,9 +135,9 @@ def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(folder: Pa
 
 def test_a_model_that_hangs_is_given_up(folder: Path) -> None:
     """However long its loader would take."""
-    told = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", Bounds(load_seconds=1))
+    told = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
 
-    assert told == Loading("untried", "it did not load within 1 s")
+    assert told == LoadingResult("untried", "it did not load within 1 s")
 
 
 def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -
     script = "import subprocess, sys, time; subprocess.Popen(['sleep', '1000']); open('started', 'w'); time.sleep(1_000)"
     started = tmp_path / "started"
 
-    ended = child.run(("-c", script), {}, seconds=60, folder=tmp_path, overgrown=started.exists)
+    ended = child.run_child(("-c", script), {}, seconds=60, folder=tmp_path, overgrown=started.exists)
 
-    assert ended == child.Ended(None, None)
+    assert ended == child.ChildResult(None, None)
     assert _left_in(tmp_path) == []
 
 
@@ -158,7 +158,7 @@ def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
     )
 
     answers = [
-        child.run(("-c", script.format(repr(told))), {}, seconds=60, folder=tmp_path).answer
+        child.run_child(("-c", script.format(repr(told))), {}, seconds=60, folder=tmp_path).answer
         for told in (b'{"outcome": "loaded"}', b"[]", b"{", b"")
     ]
 
@@ -168,8 +168,8 @@ def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
 
 def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where only MLflow's small client is installed: its generic loader cannot even be imported."""
-    script = f"import runpy, sys; sys.modules['numpy'] = None; runpy.run_path({loading_module._LOAD[1]!r}, run_name='__main__')"
-    monkeypatch.setattr(loading_module, "_LOAD", ("-I", "-c", script))
+    script = f"import runpy, sys; sys.modules['numpy'] = None; runpy.run_path({loading_module._LOAD_COMMAND[1]!r}, run_name='__main__')"
+    monkeypatch.setattr(loading_module, "_LOAD_COMMAND", ("-I", "-c", script))
 
     told = loaded(folder, CUSTOM, SPY)
 
@@ -187,15 +187,15 @@ def test_an_artifact_that_does_not_come_is_not_tried(
     registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
     first, second, foreign = (each.version for each in evidenced(registry, fresh_name))
 
-    small = MlflowRegistry(mlflow_server.uri, bounds=Bounds(artifact=10))
-    hasty = MlflowRegistry(mlflow_server.uri, bounds=Bounds(fetch_seconds=0))
+    small = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(artifact=10))
+    hasty = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=0))
     off = MlflowRegistry(mlflow_server.uri, load_models=False)
 
-    assert small.loading(fresh_name, first) == Loading("untried", "its artifact has more than 10 bytes")
-    assert hasty.loading(fresh_name, first) == Loading("untried", "its artifact did not arrive within 0 s")
-    assert off.loading(fresh_name, first) == Loading("untried", "switched off by PROMOTER_LOAD_MODELS")
-    assert registry.loading(fresh_name, second) == Loading("failed", "MLmodel names no flavor")
-    told = registry.loading(fresh_name, foreign)
+    assert small.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact has more than 10 bytes")
+    assert hasty.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact did not arrive within 0 s")
+    assert off.check_loading(fresh_name, first) == LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
+    assert registry.check_loading(fresh_name, second) == LoadingResult("failed", "MLmodel names no flavor")
+    told = registry.check_loading(fresh_name, foreign)
     assert told.outcome == "untried"
     assert "unknown-store" in told.detail
     assert not any(leftovers.iterdir())
@@ -207,13 +207,15 @@ def test_what_did_not_load_is_tried_again_only_later(
     """A load takes seconds, and a look comes every minute; a success stays."""
     make_version(mlflow_client, fresh_name)
     (asked,) = evidenced(registry, fresh_name)
-    outcomes = iter([Loading("untried", "no time"), Loading("failed", "ValueError"), Loading("loaded", "python_function")])
-    monkeypatch.setattr(Loader, "_tried", lambda *_: next(outcomes))
+    outcomes = iter(
+        [LoadingResult("untried", "no time"), LoadingResult("failed", "ValueError"), LoadingResult("loaded", "python_function")]
+    )
+    monkeypatch.setattr(ModelLoader, "_try_loading", lambda *_: next(outcomes))
     now = time.monotonic()
     told = []
     for minutes in (0, 9, 11, 20, 22, 10_000):
         monkeypatch.setattr(time, "monotonic", lambda minutes=minutes: now + 60 * minutes)
-        told.append(registry.loading(fresh_name, asked.version).outcome)
+        told.append(registry.check_loading(fresh_name, asked.version).outcome)
 
     assert told == ["untried", "untried", "failed", "failed", "loaded", "loaded"]
 
@@ -236,8 +238,8 @@ def test_what_is_certain_is_told_from_what_is_not(error: BaseException, outcome:
     wrapped = RuntimeError("cannot load")
     wrapped.__cause__ = error
 
-    assert _told(error)["outcome"] == outcome
-    assert _told(wrapped)["outcome"] == ("untried" if isinstance(error, ImportError) else "failed")
+    assert _describe_load_error(error)["outcome"] == outcome
+    assert _describe_load_error(wrapped)["outcome"] == ("untried" if isinstance(error, ImportError) else "failed")
 
 
 def _left_in(folder: Path) -> list[str]:

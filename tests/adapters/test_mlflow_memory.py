@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from promoter.adapters.mlflow.memory import Memory
+from promoter.adapters.mlflow.memory import ExpiringCache
 
 
 def test_what_was_not_used_for_longest_is_dropped() -> None:
     """Being read counts as being used."""
-    memory: Memory[str, int] = Memory(2)
+    memory: ExpiringCache[str, int] = ExpiringCache(2)
     memory.put("a", 0)
     memory.put("b", 1)
     assert memory.get("a") == 0
@@ -18,7 +18,7 @@ def test_what_was_not_used_for_longest_is_dropped() -> None:
 
 def test_what_is_kept_for_a_time_is_gone_after_it() -> None:
     """And can be put there again."""
-    memory: Memory[str, int] = Memory(2)
+    memory: ExpiringCache[str, int] = ExpiringCache(2)
     memory.put("a", 0, seconds=0)
     assert memory.get("a") is None
     memory.put("a", 1)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow import artifact as artifact_module
-from promoter.adapters.mlflow.loading import Bounds
+from promoter.adapters.mlflow.loading import LoadBounds
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.domain.readiness import ready
+from promoter.domain.readiness import check_readiness
 from promoter.domain.verdict import Verdict
 from tests.seeding import make_version
 
@@ -31,10 +31,10 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_s
     mlflow_client.copy_model_version(f"models:/{fresh_name}/1", f"{fresh_name}-copy")
 
     for name, at, value in (
-        (fresh_name, MlflowRegistry(mlflow_server.uri, bounds=Bounds(fetch_seconds=240, load_seconds=240)), "loads"),
+        (fresh_name, MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=240, load_seconds=240)), "loads"),
         (
             f"{fresh_name}-copy",
-            MlflowRegistry(mlflow_server.uri, bounds=Bounds(fetch_seconds=0)),
+            MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=0)),
             "not loaded here: its artifact did not arrive within 0 s",
         ),
         (
@@ -43,7 +43,7 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_s
             "not loaded here: switched off by PROMOTER_LOAD_MODELS",
         ),
     ):
-        finding = ready(at.readiness(name, 1))
+        finding = check_readiness(at.check_readiness(name, 1))
         assert (finding.verdict, finding.value) == (Verdict.PASS, f"python_function; {value}")
 
 
@@ -64,7 +64,7 @@ def test_an_artifact_that_is_no_model_is_not_ready(
     """What is certain fails, what cannot be read is an error; neither passes."""
     version = make_version(mlflow_client, fresh_name, mlmodel=content)
 
-    finding = ready(registry.readiness(fresh_name, version))
+    finding = check_readiness(registry.check_readiness(fresh_name, version))
 
     assert (finding.verdict, finding.value) == (verdict, value)
 
@@ -73,11 +73,11 @@ def test_a_version_that_is_not_there_fails_and_foreign_storage_is_an_error(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str
 ) -> None:
     """An artifact store that cannot be read here says so, and does not pass."""
-    assert ready(registry.readiness(fresh_name, 1)).value == "no such version"
+    assert check_readiness(registry.check_readiness(fresh_name, 1)).value == "no such version"
     mlflow_client.create_registered_model(fresh_name)
     mlflow_client.create_model_version(fresh_name, "unknown-store://bucket/model", await_creation_for=0)
 
-    finding = ready(registry.readiness(fresh_name, 1))
+    finding = check_readiness(registry.check_readiness(fresh_name, 1))
 
     assert finding.verdict is Verdict.ERROR
     assert "unknown-store" in str(finding.value)
@@ -87,8 +87,8 @@ def test_a_download_that_takes_too_long_is_an_error(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait ends at the bound, whatever the storage does."""
-    monkeypatch.setattr(artifact_module, "SECONDS", 0.0)
+    monkeypatch.setattr(artifact_module, "READ_SECONDS", 0.0)
 
-    finding = ready(registry.readiness(fresh_name, make_version(mlflow_client, fresh_name)))
+    finding = check_readiness(registry.check_readiness(fresh_name, make_version(mlflow_client, fresh_name)))
 
     assert (finding.verdict, finding.value) == (Verdict.ERROR, "MLmodel did not arrive within 0 s")

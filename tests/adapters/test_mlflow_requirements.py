@@ -8,7 +8,7 @@ import pytest
 
 from promoter.adapters.mlflow import artifact as artifact_module
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.domain.observed import Unread
+from promoter.domain.observed import Unreadable
 from tests.seeding import MLMODEL, evidenced, make_version
 
 
@@ -31,11 +31,11 @@ def test_requirements_are_read_from_the_artifacts(
     with_requirements(mlflow_client, fresh_name, "a" * 501, tmp_path)
     mlflow_client.copy_model_version(f"models:/{fresh_name}/1", f"{fresh_name}-copy")
 
-    found = registry.requirements(evidenced(registry, fresh_name, f"{fresh_name}-copy"))
+    found = registry.read_requirements(evidenced(registry, fresh_name, f"{fresh_name}-copy"))
 
     assert found[fresh_name, 1] == ("mlflow==3.3.0", "scikit-learn==1.6.1")
     assert found[fresh_name, 2] is None
-    assert found[fresh_name, 3] == Unread("requirements.txt has more than 5000 lines, or one of more than 500 characters")
+    assert found[fresh_name, 3] == Unreadable("requirements.txt has more than 5000 lines, or one of more than 500 characters")
     assert found[f"{fresh_name}-copy", 1] == found[fresh_name, 1]
 
 
@@ -45,9 +45,9 @@ def test_a_file_that_is_too_large_does_not_travel(
     """Its size is known before; and what was read once is remembered."""
     with_requirements(mlflow_client, fresh_name, "mlflow==3.3.0\n", tmp_path)
     asked = evidenced(registry, fresh_name)
-    monkeypatch.setattr(artifact_module, "_BYTES", 5)
-    assert registry.requirements(asked) == {(fresh_name, 1): Unread("requirements.txt has 14 bytes, more than 5")}
+    monkeypatch.setattr(artifact_module, "_MAX_FILE_BYTES", 5)
+    assert registry.read_requirements(asked) == {(fresh_name, 1): Unreadable("requirements.txt has 14 bytes, more than 5")}
     monkeypatch.undo()
-    assert registry.requirements(asked) == {(fresh_name, 1): ("mlflow==3.3.0",)}
+    assert registry.read_requirements(asked) == {(fresh_name, 1): ("mlflow==3.3.0",)}
     mlflow_client.delete_model_version(fresh_name, "1")
-    assert registry.requirements(asked) == {(fresh_name, 1): ("mlflow==3.3.0",)}
+    assert registry.read_requirements(asked) == {(fresh_name, 1): ("mlflow==3.3.0",)}

@@ -10,7 +10,7 @@ import pytest
 from promoter.adapters.mlflow import histories as histories_module
 from promoter.adapters.mlflow import series as series_module
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.domain.metrics import MetricRef, Series
+from promoter.domain.metrics import MetricRef, MetricSeries
 from tests.seeding import evidenced, make_logged_version, make_version
 
 FOLDS = MetricRef("fold_auc")
@@ -37,11 +37,11 @@ def test_folds_of_the_run_and_of_its_logged_model_on_a_dataset(
         mlflow_client.log_metric(run_id, "fold_auc", value, timestamp, step)
     make_version(mlflow_client, fresh_name)
 
-    found = registry.series(evidenced(registry, fresh_name), {FOLDS, HOLDOUT, LIVE, MetricRef("absent")})
+    found = registry.read_metric_series(evidenced(registry, fresh_name), {FOLDS, HOLDOUT, LIVE, MetricRef("absent")})
 
     assert found[fresh_name, 2] == ()
     on_holdout, of_run = found[fresh_name, 1]
-    assert of_run == Series(FOLDS, ((0, 0.8), (1, 0.9), (2, 0.1), (3, 0.2)))
+    assert of_run == MetricSeries(FOLDS, ((0, 0.8), (1, 0.9), (2, 0.1), (3, 0.2)))
     assert on_holdout.metric == HOLDOUT
     assert on_holdout.points[:3] == ((0, 0.45), (1, 0.50), (2, 0.0))
     assert on_holdout.points[3][0] == 3
@@ -58,7 +58,7 @@ def test_of_two_values_at_one_moment_the_larger_counts_and_nan_before_all(
     for step, value in ((0, 0.2), (0, 0.3), (0, 0.1), (1, math.nan), (1, 0.9)):
         mlflow_client.log_metric(run_id, "fold_auc", value, 2_000, step)
 
-    ((series,),) = registry.series([asked], [FOLDS]).values()
+    ((series,),) = registry.read_metric_series([asked], [FOLDS]).values()
 
     assert series.points[0] == (0, 0.3)
     assert math.isnan(series.points[1][1])
@@ -69,13 +69,13 @@ def test_a_series_that_is_too_long_is_left_out(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch, longest: int, told: bool
 ) -> None:
     """Its pages are read up to the bound, and no further; a part of a series would be no evidence."""
-    monkeypatch.setattr(histories_module, "_A_PAGE", 2)
-    monkeypatch.setattr(histories_module, "LONGEST", longest)
+    monkeypatch.setattr(histories_module, "_POINTS_PER_PAGE", 2)
+    monkeypatch.setattr(histories_module, "MAX_HISTORY_POINTS", longest)
     monkeypatch.setattr(series_module, "LONGEST", longest)
     rows = [("fold_auc", 0.5, step, ("holdout", "d")) for step in range(4)]
     make_logged_version(mlflow_client, fresh_name, rows)
 
-    found = registry.series(evidenced(registry, fresh_name), [FOLDS, HOLDOUT])
+    found = registry.read_metric_series(evidenced(registry, fresh_name), [FOLDS, HOLDOUT])
 
     assert [each.metric for each in found[fresh_name, 1]] == ([HOLDOUT, FOLDS] if told else [])
 
@@ -84,9 +84,9 @@ def test_a_deleted_run_has_no_series(registry: MlflowRegistry, mlflow_client: An
     """What is no evidence as a last value is none as a series either."""
     make_version(mlflow_client, fresh_name, {"fold_auc": 0.5})
     asked = evidenced(registry, fresh_name)
-    assert registry.series(asked, [FOLDS])[fresh_name, 1] == (Series(FOLDS, ((0, 0.5),)),)
+    assert registry.read_metric_series(asked, [FOLDS])[fresh_name, 1] == (MetricSeries(FOLDS, ((0, 0.5),)),)
 
     mlflow_client.delete_run(asked[0].version.run_id)
 
-    assert registry.series(asked, [FOLDS]) == {(fresh_name, 1): ()}
-    assert registry.series([], [FOLDS, HOLDOUT]) == {}
+    assert registry.read_metric_series(asked, [FOLDS]) == {(fresh_name, 1): ()}
+    assert registry.read_metric_series([], [FOLDS, HOLDOUT]) == {}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.adapters.mlflow.transport import connect
+from promoter.adapters.mlflow.transport import create_mlflow_client
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from promoter.demo.servers.mlflow import MlflowServer
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from tests.seeding import register
 
 
@@ -19,20 +19,20 @@ def test_a_killed_server_comes_back_with_its_data(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with MlflowServer(tmp_path) as server:
         registry, webhooks = MlflowRegistry(server.uri), MlflowWebhooks(server.uri)
-        register(connect(server.uri), "kept")
-        webhooks.install("http://127.0.0.1:9/webhooks/mlflow", "secret")
+        register(create_mlflow_client(server.uri), "kept")
+        webhooks.install_webhook("http://127.0.0.1:9/webhooks/mlflow", "secret")
 
         server.kill()
-        assert not server.running
-        with pytest.raises(Unavailable):
-            registry.aliases("kept")
+        assert not server.is_running
+        with pytest.raises(TransientError):
+            registry.read_aliases("kept")
 
         (tmp_path / "webhook.key").unlink()
         server.start()
-        assert set(registry.observe()) == {"kept"}
-        with pytest.raises(Refused, match="MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"):
-            webhooks.list()
-    assert not server.running
+        assert set(registry.observe_models()) == {"kept"}
+        with pytest.raises(PermanentError, match="MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"):
+            webhooks.list_webhooks()
+    assert not server.is_running
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

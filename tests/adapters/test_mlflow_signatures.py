@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow import reading as reading_module
-from promoter.adapters.mlflow.artifact import Flawed
+from promoter.adapters.mlflow.artifact import ArtifactError
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.adapters.mlflow.signatures import signature_of
-from promoter.domain.observed import Signature, Unread
+from promoter.adapters.mlflow.signatures import parse_signature
+from promoter.domain.observed import VersionSignature, Unreadable
 from tests.seeding import MLMODEL, evidenced, make_version
 
 
@@ -37,7 +37,7 @@ def test_what_mlflow_writes_is_flattened_to_a_line_a_field() -> None:
         params=ParamSchema([ParamSpec("temperature", "double", 0.5), ParamSpec("stop", "string", ["a"], shape=(-1,))]),
     ).to_dict()
 
-    assert signature_of({"signature": written}) == Signature(
+    assert parse_signature({"signature": written}) == VersionSignature(
         {
             "input age": "long",
             "input note": "string, optional",
@@ -76,15 +76,15 @@ def test_what_mlflow_writes_is_flattened_to_a_line_a_field() -> None:
 )
 def test_what_is_no_signature_is_not_guessed_at(said: object, reason: str) -> None:
     """Neither as an empty signature, nor as a crash."""
-    with pytest.raises(Flawed) as caught:
-        signature_of({"signature": said})
+    with pytest.raises(ArtifactError) as caught:
+        parse_signature({"signature": said})
     assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("description", [{}, {"signature": None}, {"signature": {"inputs": None, "outputs": None}}])
 def test_a_model_may_have_none(description: Mapping[str, Any]) -> None:
     """That is None, not an empty signature that equals others."""
-    assert signature_of(description) is None
+    assert parse_signature(description) is None
 
 
 def test_signatures_are_read_from_the_artifacts(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
@@ -97,15 +97,15 @@ def test_signatures_are_read_from_the_artifacts(registry: MlflowRegistry, mlflow
     make_version(mlflow_client, fresh_name, mlmodel=None)
     mlflow_client.copy_model_version(f"models:/{fresh_name}/1", f"{fresh_name}-copy")
 
-    found = registry.signatures(evidenced(registry, fresh_name, f"{fresh_name}-copy"))
+    found = registry.read_signatures(evidenced(registry, fresh_name, f"{fresh_name}-copy"))
 
     before, after = found[fresh_name, 1], found[fresh_name, 2]
-    assert isinstance(before, Signature)
-    assert isinstance(after, Signature)
-    assert after.differences(before) == ["input age is double, was long"]
+    assert isinstance(before, VersionSignature)
+    assert isinstance(after, VersionSignature)
+    assert after.describe_differences(before) == ["input age is double, was long"]
     assert found[fresh_name, 3] is None
-    assert found[fresh_name, 4] == Unread("MLmodel is not YAML")
-    assert found[fresh_name, 5] == Unread("no MLmodel file")
+    assert found[fresh_name, 4] == Unreadable("MLmodel is not YAML")
+    assert found[fresh_name, 5] == Unreadable("no MLmodel file")
     assert found[f"{fresh_name}-copy", 1] == before
 
 
@@ -115,16 +115,16 @@ def test_what_was_read_is_remembered_and_what_failed_is_tried_again(
     """Artifacts do not change; storage that does not answer may, and does not hold up a look for long."""
     make_version(mlflow_client, fresh_name)
     asked = evidenced(registry, fresh_name)
-    usual = reading_module._IN_ALL
-    monkeypatch.setattr(reading_module, "_IN_ALL", 0.0)
-    assert registry.signatures(asked) == {(fresh_name, 1): Unread("MLmodel did not arrive within 0 s")}
-    monkeypatch.setattr(reading_module, "_IN_ALL", usual)
-    assert registry.signatures(asked) == {(fresh_name, 1): None}
+    usual = reading_module._TOTAL_SECONDS
+    monkeypatch.setattr(reading_module, "_TOTAL_SECONDS", 0.0)
+    assert registry.read_signatures(asked) == {(fresh_name, 1): Unreadable("MLmodel did not arrive within 0 s")}
+    monkeypatch.setattr(reading_module, "_TOTAL_SECONDS", usual)
+    assert registry.read_signatures(asked) == {(fresh_name, 1): None}
 
     mlflow_client.delete_model_version(fresh_name, "1")
 
-    assert registry.signatures(asked) == {(fresh_name, 1): None}
+    assert registry.read_signatures(asked) == {(fresh_name, 1): None}
     asked = [type(asked[0])(f"{fresh_name}-other", asked[0].version)]
-    (unread,) = registry.signatures(asked).values()
-    assert isinstance(unread, Unread)
+    (unread,) = registry.read_signatures(asked).values()
+    assert isinstance(unread, Unreadable)
     assert "not found" in unread.reason

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.mlflow.webhooks import EVENTS, Delivered, MlflowWebhooks, Outcome
-from promoter.domain.faults import Refused
+from promoter.adapters.mlflow.webhooks import WEBHOOK_EVENTS, WebhookTestResult, MlflowWebhooks, InstallOutcome
+from promoter.domain.faults import PermanentError
 
 
 @dataclass
@@ -63,25 +63,25 @@ def test_installing_again_leaves_one_webhook_as_asked(
     mlflow_webhooks: MlflowWebhooks, mlflow_client: Any, receiver: Receiver
 ) -> None:
     """Also where somebody made a second one, changed its events, or switched it off."""
-    assert mlflow_webhooks.install(receiver.url, "one").outcome is Outcome.CREATED
-    assert mlflow_webhooks.install(receiver.url, "one").outcome is Outcome.UNCHANGED
+    assert mlflow_webhooks.install_webhook(receiver.url, "one").outcome is InstallOutcome.CREATED
+    assert mlflow_webhooks.install_webhook(receiver.url, "one").outcome is InstallOutcome.UNCHANGED
     mlflow_client.create_webhook("promoter", "http://127.0.0.1:9/old", ["model_version.created"], secret="old")
-    for webhook in mlflow_webhooks.list():
+    for webhook in mlflow_webhooks.list_webhooks():
         mlflow_client.update_webhook(webhook.id, events=["model_version.created"], status="DISABLED")
 
-    installed = mlflow_webhooks.install(receiver.url, "one")
+    installed = mlflow_webhooks.install_webhook(receiver.url, "one")
 
-    assert installed.outcome is Outcome.UPDATED
-    assert mlflow_webhooks.list() == (installed.webhook,)
-    assert (installed.webhook.url, installed.webhook.events, installed.webhook.active) == (receiver.url, EVENTS, True)
+    assert installed.outcome is InstallOutcome.UPDATED
+    assert mlflow_webhooks.list_webhooks() == (installed.webhook,)
+    assert (installed.webhook.url, installed.webhook.events, installed.webhook.active) == (receiver.url, WEBHOOK_EVENTS, True)
 
 
 def test_the_secret_is_the_one_of_the_last_install(mlflow_webhooks: MlflowWebhooks, receiver: Receiver) -> None:
     """It cannot be read back, so the signature of a test delivery tells."""
-    mlflow_webhooks.install(receiver.url, "one")
-    mlflow_webhooks.install(receiver.url, "two")
+    mlflow_webhooks.install_webhook(receiver.url, "one")
+    mlflow_webhooks.install_webhook(receiver.url, "two")
 
-    assert mlflow_webhooks.test() == Delivered(ok=True, status=202, error=None)
+    assert mlflow_webhooks.send_test_event() == WebhookTestResult(ok=True, status=202, error=None)
     assert receiver.last_signed_with("two")
     assert not receiver.last_signed_with("one")
 
@@ -89,8 +89,8 @@ def test_the_secret_is_the_one_of_the_last_install(mlflow_webhooks: MlflowWebhoo
 def test_a_test_says_what_the_receiver_answers(mlflow_webhooks: MlflowWebhooks, receiver: Receiver) -> None:
     """Such as that the secret is wrong."""
     receiver.status = 401
-    mlflow_webhooks.install(receiver.url, "one")
-    assert mlflow_webhooks.test() == Delivered(ok=False, status=401, error="the receiver answers 401")
+    mlflow_webhooks.install_webhook(receiver.url, "one")
+    assert mlflow_webhooks.send_test_event() == WebhookTestResult(ok=False, status=401, error="the receiver answers 401")
 
 
 def test_others_webhooks_are_listed_and_left_alone(
@@ -99,23 +99,23 @@ def test_others_webhooks_are_listed_and_left_alone(
     """Their addresses are shown without what may be secret; removing removes Promoter's own."""
     theirs = mlflow_client.create_webhook("chat", "http://bob:pw@127.0.0.1:9/x?token=abc", ["model_version.created"])
     try:
-        mlflow_webhooks.install(receiver.url, "one")
-        assert [(webhook.name, webhook.url) for webhook in mlflow_webhooks.list()] == [
+        mlflow_webhooks.install_webhook(receiver.url, "one")
+        assert [(webhook.name, webhook.url) for webhook in mlflow_webhooks.list_webhooks()] == [
             ("chat", "http://127.0.0.1:9/x"),
             ("promoter", receiver.url),
         ]
-        assert mlflow_webhooks.remove() == 1
-        assert mlflow_webhooks.remove() == 0
-        assert [webhook.name for webhook in mlflow_webhooks.list()] == ["chat"]
+        assert mlflow_webhooks.remove_webhooks() == 1
+        assert mlflow_webhooks.remove_webhooks() == 0
+        assert [webhook.name for webhook in mlflow_webhooks.list_webhooks()] == ["chat"]
     finally:
         mlflow_client.delete_webhook(theirs.webhook_id)
 
 
 def test_what_cannot_work_is_refused(mlflow_webhooks: MlflowWebhooks) -> None:
     """No secret, an address that MLflow does not call, a test of nothing."""
-    with pytest.raises(Refused, match="PROMOTER_MLFLOW_WEBHOOK_SECRET"):
-        mlflow_webhooks.install("http://127.0.0.1:9/", "")
-    with pytest.raises(Refused, match="scheme"):
-        mlflow_webhooks.install("ftp://127.0.0.1/", "one")
-    with pytest.raises(Refused, match="promoter webhooks install"):
-        mlflow_webhooks.test()
+    with pytest.raises(PermanentError, match="PROMOTER_MLFLOW_WEBHOOK_SECRET"):
+        mlflow_webhooks.install_webhook("http://127.0.0.1:9/", "")
+    with pytest.raises(PermanentError, match="scheme"):
+        mlflow_webhooks.install_webhook("ftp://127.0.0.1/", "one")
+    with pytest.raises(PermanentError, match="promoter webhooks install"):
+        mlflow_webhooks.send_test_event()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.notices.peers import Barred, check
-from promoter.domain.faults import Refused
+from promoter.adapters.notices.peers import AddressNotAllowed, check_peer_address
+from promoter.domain.faults import PermanentError
 from tests.adapters.noticing import EVENT, PROXIES, channel, refused
 from tests.adapters.receiving import Server, serving
 
@@ -41,11 +41,11 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 def test_an_address_that_is_not_public_is_not_talked_to(server: Server) -> None:
     """Unless its network is named; not a byte is sent."""
     error = refused(server.url, networks=[])
-    assert isinstance(error, Refused)
+    assert isinstance(error, PermanentError)
     assert "127.0.0.1 is no public address: name its network in `networks` if it is meant" in error.message
     assert "127.0.0.1" in refused(server.url, networks=[ip_network("10.0.0.0/8")]).message
     assert server.came == []
-    channel(server.url, networks=[ip_network("127.0.0.1/32")]).send(EVENT)
+    channel(server.url, networks=[ip_network("127.0.0.1/32")]).send_event(EVENT)
 
 
 def test_a_name_that_changes_its_mind_gets_nowhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +63,12 @@ def test_each_try_is_checked_anew(server: Server, monkeypatch: pytest.MonkeyPatc
     resolve(monkeypatch, "127.0.0.1", "127.0.0.1", "127.0.0.2")
     url = f"http://name.example.org:{server.port}/events"
     once = channel(url, networks=[ip_network("127.0.0.1/32")])
-    once.send(EVENT)
-    once.send(EVENT)
+    once.send_event(EVENT)
+    once.send_event(EVENT)
     with serving(host="127.0.0.2") as other:
         monkeypatch.setattr(once, "_url", f"http://name.example.org:{other.port}/events")
-        with pytest.raises(Refused, match=r"127\.0\.0\.2 is no public address"):
-            once.send(EVENT)
+        with pytest.raises(PermanentError, match=r"127\.0\.0\.2 is no public address"):
+            once.send_event(EVENT)
         assert (server.connections, other.came) == (2, [])
 
 
@@ -86,7 +86,7 @@ def test_no_proxy_of_the_environment_is_used(server: Server, monkeypatch: pytest
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        channel(server.url).send(EVENT)
+        channel(server.url).send_event(EVENT)
         assert (proxy.connections, len(server.came)) == (0, 1)
 
 
@@ -95,7 +95,7 @@ def test_no_password_of_this_machine_is_sent(server: Server, monkeypatch: pytest
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password hunter2\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    channel(server.url).send(EVENT)
+    channel(server.url).send_event(EVENT)
     assert "authorization" not in server.came[0].headers
 
 
@@ -123,20 +123,20 @@ LINK_LOCAL = ("169.254.169.254", "fe80::1", "fe80::1%eth0", "::ffff:169.254.169.
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses(address: str) -> None:
     """Nobody has to name them."""
-    check(address, [])
+    check_peer_address(address, [])
 
 
 @pytest.mark.parametrize("address", [*INSIDE, *LINK_LOCAL])
 def test_addresses_that_are_not(address: str) -> None:
     """In whatever form they come."""
-    with pytest.raises(Barred):
-        check(address, [])
+    with pytest.raises(AddressNotAllowed):
+        check_peer_address(address, [])
 
 
 @pytest.mark.parametrize("address", LINK_LOCAL)
 def test_link_local_addresses_are_named_exactly_or_not_at_all(address: str) -> None:
     """A network that holds them among others does not mean them."""
     wide = [ip_network(each) for each in ("0.0.0.0/0", "::/0", "169.254.0.0/16", "fe80::/10", "169.254.169.0/24")]
-    with pytest.raises(Barred, match="is link-local: name it exactly"):
-        check(address, wide)
-    check(address, [*wide, ip_network("169.254.169.254/32"), ip_network("fe80::1/128")])
+    with pytest.raises(AddressNotAllowed, match="is link-local: name it exactly"):
+        check_peer_address(address, wide)
+    check_peer_address(address, [*wide, ip_network("169.254.169.254/32"), ip_network("fe80::1/128")])

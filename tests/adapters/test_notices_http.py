@@ -18,8 +18,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
 from promoter.adapters.notices import wire
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.faults import OutsideError, Refused, Unavailable
-from promoter.domain.notices.events import Event, Teller
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.domain.notices.events import NotificationEvent, EventBuilder
 from tests.adapters.noticing import EVENT, NOW, channel, refused
 from tests.adapters.receiving import Server, plain, serving
 
@@ -36,11 +36,11 @@ def server() -> Iterator[Server]:
 )
 def test_an_event_arrives_in_its_form_and_signed(server: Server, secret: str, key: bytes) -> None:
     """CloudEvents' own library reads it, and a signature made by hand is the same."""
-    channel(server.url, secret).send(EVENT)
+    channel(server.url, secret).send_event(EVENT)
     (came,) = server.came
     assert came.line == "POST /events HTTP/1.1"
     assert came.headers["content-type"] == "application/cloudevents+json"
-    assert json.loads(came.body) == EVENT.as_json()
+    assert json.loads(came.body) == EVENT.to_json()
     read = from_http_event(HTTPMessage(came.headers, came.body))
     assert (read.get_id(), read.get_type(), read.get_time()) == ("led/12/changed", "dev.promoter.alias.changed", NOW)
     assert read.get_extension("sequence") == "00000000000000000012"
@@ -55,8 +55,8 @@ def test_a_tree_that_is_too_large_is_left_out(server: Server) -> None:
     """A receiver has a limit, and the ledger has the tree; the event says what it lacks."""
     rules = [{"rule": "r" * 1_000, "verdict": "fail"}] * 100
     tree = {"model": "m", "alias": "a", "version": 1, "policy": "p", "verdict": "fail", "rules": rules}
-    (event,) = Teller("led").events(RecordedDecision(3, NOW, "r", tree, None, gate=True))
-    channel(server.url).send(event)
+    (event,) = EventBuilder("led").build_events(RecordedDecision(3, NOW, "r", tree, None, gate=True))
+    channel(server.url).send_event(event)
     data = json.loads(server.came[0].body)["data"]
     assert len(server.came[0].body) < 60_000
     assert (data["left_out"], data["model"], "rules" in data) == (["rules"], "m", False)
@@ -66,24 +66,24 @@ def test_a_tree_that_is_too_large_is_left_out(server: Server) -> None:
 def test_every_2xx_is_an_arrival(server: Server, status: int) -> None:
     """Whatever it says."""
     server.say(plain(status, body=b"" if status == 204 else b"thanks"))
-    channel(server.url).send(EVENT)
+    channel(server.url).send_event(EVENT)
     assert len(server.came) == 1
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, Refused),
-        (401, Refused),
-        (404, Refused),
-        (410, Refused),
-        (408, Unavailable),
-        (429, Unavailable),
-        (500, Unavailable),
-        (503, Unavailable),
+        (400, PermanentError),
+        (401, PermanentError),
+        (404, PermanentError),
+        (410, PermanentError),
+        (408, TransientError),
+        (429, TransientError),
+        (500, TransientError),
+        (503, TransientError),
     ],
 )
-def test_every_other_status_is_none(server: Server, status: int, kind: type[OutsideError]) -> None:
+def test_every_other_status_is_none(server: Server, status: int, kind: type[ExternalError]) -> None:
     """The status is told; what the other side wrote is not."""
     server.say(plain(status, body=b"internal secret"))
     error = refused(server.url)
@@ -114,7 +114,7 @@ def test_a_receiver_that_is_down(server: Server) -> None:
 def test_a_receiver_that_dies_in_the_middle_has_not_answered(server: Server, pieces: list[bytes]) -> None:
     """Only a whole answer is one."""
     server.say(*pieces)
-    assert isinstance(refused(server.url), Unavailable)
+    assert isinstance(refused(server.url), TransientError)
     assert len(server.came) == 1
 
 
@@ -131,14 +131,14 @@ def test_a_slow_receiver_is_not_waited_for(server: Server, pieces: list[bytes], 
     """However it keeps the connection busy."""
     server.say(*pieces, pause=pause)
     started = time.monotonic()
-    assert isinstance(refused(server.url, seconds=1.0), Unavailable)
+    assert isinstance(refused(server.url, seconds=1.0), TransientError)
     assert time.monotonic() - started < 15
 
 
 def test_an_endless_answer_is_not_read_to_its_end(server: Server) -> None:
     """The status has been said; the rest is nobody's business."""
-    server.say(plain(200, body=b"a" * 10 * wire.ANSWER_LIMIT))
-    channel(server.url).send(EVENT)
+    server.say(plain(200, body=b"a" * 10 * wire.ANSWER_LIMIT_BYTES))
+    channel(server.url).send_event(EVENT)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -148,7 +148,7 @@ def test_no_redirect_is_followed(server: Server, status: int) -> None:
         server.say(plain(status, f"Location: {inside.url}"))
         error = refused(server.url)
         assert f"redirects (status {status}), which is not followed" in error.message
-        assert (type(error), inside.connections) == (Refused, 0)
+        assert (type(error), inside.connections) == (PermanentError, 0)
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +183,11 @@ def test_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = server.url.replace("http:", "https:")
         assert "has a certificate that cannot be trusted" in refused(url).message
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        channel(url).send(EVENT)
+        channel(url).send_event(EVENT)
         assert len(server.came) == 1
         assert "is no public address" in refused(url, networks=[]).message
         server.say(b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 100, pause=0.2)
-        assert isinstance(refused(url, seconds=1.0), Unavailable)
+        assert isinstance(refused(url, seconds=1.0), TransientError)
 
 
 def test_a_channel_tells_no_secret_of_itself() -> None:
@@ -198,4 +198,4 @@ def test_a_channel_tells_no_secret_of_itself() -> None:
 
 def test_the_event_is_one_of_the_domain() -> None:
     """What the tests send is what the ledger tells."""
-    assert isinstance(EVENT, Event)
+    assert isinstance(EVENT, NotificationEvent)

@@ -9,27 +9,29 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.notices.choice import channels
-from promoter.adapters.notices.people import PeopleChannel, words
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
-from promoter.domain.faults import Faults, Refused, Unavailable
-from promoter.domain.notices.events import ALIAS_TYPES, Teller, Type
+from promoter.adapters.notices.choice import create_channels
+from promoter.adapters.notices.people import AppriseChannel, render_message_text
+from promoter.domain.audit import AuditRecord, RecordKind, NewAuditRecord, ChangeOutcome
+from promoter.domain.faults import Faults, PermanentError, TransientError
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, EventBuilder, EventType
 from promoter.settings import ChannelSettings
 from tests.adapters.receiving import plain, serving
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-FACT = NewRecord(NOW, Kind.CHANGE, "fraud", "champion", 7, 8, "r1", outcome=Outcome.APPLIED, reason="<b>Grün</b> *now*")
-(EVENT,) = Teller("led", "https://promoter.example.org").events(AuditRecord(12, FACT))
+FACT = NewAuditRecord(
+    NOW, RecordKind.CHANGE, "fraud", "champion", 7, 8, "r1", outcome=ChangeOutcome.APPLIED, reason="<b>Grün</b> *now*"
+)
+(EVENT,) = EventBuilder("led", "https://promoter.example.org").build_events(AuditRecord(12, FACT))
 
 
-def people(url: str) -> PeopleChannel:
+def people(url: str) -> AppriseChannel:
     """A channel that wants everything."""
-    return PeopleChannel("team", SecretStr(url), wants=ALIAS_TYPES)
+    return AppriseChannel("team", SecretStr(url), wanted_event_types=ALIAS_EVENT_TYPES)
 
 
 def test_a_message_is_in_words() -> None:
     """What happened, the commit, where to look."""
-    title, body = words(EVENT)
+    title, body = render_message_text(EVENT)
     assert title == "Alias moved: fraud@champion"
     assert body.splitlines() == [
         "fraud@champion moved from v7 to v8: <b>Grün</b> *now*",
@@ -37,15 +39,15 @@ def test_a_message_is_in_words() -> None:
         "Entry 12 of the ledger.",
         "https://promoter.example.org",
     ]
-    test = Teller("led").test("n", NOW)
-    assert words(test) == ("Test: test", "This is a test. Nothing happened.")
+    test = EventBuilder("led").build_test_event("n", NOW)
+    assert render_message_text(test) == ("Test: test", "This is a test. Nothing happened.")
 
 
 def test_a_message_arrives() -> None:
     """At a chat server, as Apprise sends it; the text is told as it is."""
     with serving() as server:
         server.say(plain(200, "Content-Type: text/plain", body=b"ok"))
-        people(f"mmost://127.0.0.1:{server.port}/3ccdd113474722377935511fc85d3dd4").send(EVENT)
+        people(f"mmost://127.0.0.1:{server.port}/3ccdd113474722377935511fc85d3dd4").send_event(EVENT)
         (came,) = server.came
         assert "<b>Grün</b> *now*" in json.loads(came.body)["text"]
 
@@ -55,15 +57,15 @@ def test_a_message_that_is_refused_waits(caplog: pytest.LogCaptureFixture) -> No
     token = "3ccdd113474722377935511fc85d3dd4"
     with serving() as server, caplog.at_level(logging.INFO):
         server.say(plain(403))
-        with pytest.raises(Unavailable, match="Apprise could not deliver") as caught:
-            people(f"mmost://127.0.0.1:{server.port}/{token}").send(EVENT)
+        with pytest.raises(TransientError, match="Apprise could not deliver") as caught:
+            people(f"mmost://127.0.0.1:{server.port}/{token}").send_event(EVENT)
     assert token not in str(caught.value) + repr(caught.value) + caplog.text
 
 
 @pytest.mark.parametrize("scheme", ["json", "jsons", "xml", "xmls", "form", "forms", "JSON", " json"])
 def test_generic_channels_are_refused(scheme: str) -> None:
     """They would go anywhere unsigned: for that there is `url`."""
-    with pytest.raises(Refused, match="is no channel for people") as caught:
+    with pytest.raises(PermanentError, match="is no channel for people") as caught:
         people(f"{scheme}://hunter2.example.org/")
     assert "hunter2" not in str(caught.value)
 
@@ -77,12 +79,15 @@ def test_every_channel_that_cannot_be_used_is_named() -> None:
         ChannelSettings(name="four", apprise=SecretStr("mmost://example.org/3ccdd113474722377935511fc85d3dd4")),
     ]
     with pytest.raises(Faults) as caught:
-        channels(given)
+        create_channels(given)
     assert [str(each).partition(":")[0] for each in caught.value.faults] == [
         "PROMOTER_NOTIFICATIONS, one",
         "PROMOTER_NOTIFICATIONS, two",
     ]
     assert "hunter2" not in str(caught.value)
-    server, team = channels(given[2:])
+    server, team = create_channels(given[2:])
     assert (repr(server), repr(team)) == ("HttpChannel('three', 'https://example.org')", "PeopleChannel('four')")
-    assert (server.wants, team.wants) == (frozenset({Type.BLOCKED, Type.DRIFTED}), frozenset(ALIAS_TYPES))
+    assert (server.wanted_event_types, team.wanted_event_types) == (
+        frozenset({EventType.BLOCKED, EventType.DRIFTED}),
+        frozenset(ALIAS_EVENT_TYPES),
+    )

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from promoter.adapters import queue as module
-from promoter.adapters.queue import FIRST_DELAY, LAST_DELAY, KeyedQueue, backoff
+from promoter.adapters.queue import FIRST_DELAY, LAST_DELAY, KeyedWorkQueue, compute_backoff_delay
 
 LONG = 20.0
 
@@ -45,22 +45,22 @@ class Bench:
             assert self.begun.acquire(timeout=LONG)
 
 
-Start = Callable[..., KeyedQueue]
+Start = Callable[..., KeyedWorkQueue]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts queues, and stops them."""
-    queues: list[KeyedQueue] = []
+    queues: list[KeyedWorkQueue] = []
 
-    def started(work: module.Work, workers: int = 4) -> KeyedQueue:
-        queues.append(KeyedQueue(work, workers))
-        queues[-1].start()
+    def started(work: module.WorkFunction, workers: int = 4) -> KeyedWorkQueue:
+        queues.append(KeyedWorkQueue(work, workers))
+        queues[-1].start_workers()
         return queues[-1]
 
     yield started
     for queue in queues:
-        queue.stop()
+        queue.stop_workers()
 
 
 @pytest.fixture
@@ -82,32 +82,32 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_duplicates_coalesce_while_they_wait(bench: Bench) -> None:
     """Five events before the first run are one run, with the first trigger."""
-    queue = KeyedQueue(bench.work)
+    queue = KeyedWorkQueue(bench.work)
     for trigger in ("first", "second", "third", "fourth", "fifth"):
-        queue.put("a", trigger)
-    assert queue.depth == 1
+        queue.enqueue("a", trigger)
+    assert queue.queue_depth == 1
     bench.gate("a").release(10)
-    queue.start()
+    queue.start_workers()
     bench.await_runs(1)
-    until(queue.idle)
+    until(queue.is_idle)
     assert bench.runs == [("a", "first")]
-    assert queue.stop()
+    assert queue.stop_workers()
 
 
 def test_events_during_a_run_cause_exactly_one_more(start: Start, bench: Bench) -> None:
     """However many they are; and one during that one, one more again."""
     queue = start(bench.work)
-    queue.put("a", "start")
+    queue.enqueue("a", "start")
     bench.await_runs(1)
     for trigger in ("second", "third", "fourth"):
-        queue.put("a", trigger)
-    assert queue.depth == 2
+        queue.enqueue("a", trigger)
+    assert queue.queue_depth == 2
     bench.gate("a").release()
     bench.await_runs(1)
-    queue.put("a", "last")
+    queue.enqueue("a", "last")
     bench.gate("a").release(2)
     bench.await_runs(1)
-    until(queue.idle)
+    until(queue.is_idle)
     assert bench.runs == [("a", "start"), ("a", "second"), ("a", "last")]
 
 
@@ -115,9 +115,9 @@ def test_keys_run_beside_each_other(start: Start, bench: Bench) -> None:
     """A long run of one key holds up no other, up to the number of workers; the next in line waits its turn."""
     queue = start(bench.work, workers=3)
     for key in ("a", "b", "c", "d"):
-        queue.put(key, "t")
+        queue.enqueue(key, "t")
     bench.await_runs(3)
-    assert queue.depth == 4
+    assert queue.queue_depth == 4
     assert sorted(key for key, _ in bench.runs) == ["a", "b", "c"]
     bench.gate("b").release()
     bench.await_runs(1)
@@ -152,11 +152,11 @@ def test_two_runs_of_a_key_never_overlap(start: Start) -> None:
             key = keys[(number * (thread + 3)) % len(keys)]
             with lock:
                 last_put[key] += 1
-            queue.put(key, "hammer", 0.001 if number % 50 == 49 else 0.0)
+            queue.enqueue(key, "hammer", 0.001 if number % 50 == 49 else 0.0)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hammer, range(8)))
-    until(lambda: queue.idle() and not queue._due)
+    until(lambda: queue.is_idle() and not queue._due)
     assert not overlaps
     assert sum(last_put.values()) == 4_000
     assert seen == last_put
@@ -176,11 +176,11 @@ def test_a_key_that_raises_stops_no_other_and_is_tried_again(start: Start, monke
 
     with structlog.testing.capture_logs() as lines:
         queue = start(work, workers=1)
-        queue.put("poison", "t")
+        queue.enqueue("poison", "t")
         for number in range(20):
-            queue.put(f"key-{number}", "t")
+            queue.enqueue(f"key-{number}", "t")
         until(lambda: calls["poison"] >= 3)
-        assert queue.stop()
+        assert queue.stop_workers()
     assert all(calls[f"key-{number}"] == 1 for number in range(20))
     assert {line["key"] for line in lines} == {"poison"}
 
@@ -189,10 +189,10 @@ def test_a_key_is_looked_at_again_after_the_delay_it_asks_for(start: Start, benc
     """With its own trigger; while it waits for its date, nothing counts as waiting."""
     bench.answers["a"] = [0.01, None]
     queue = start(bench.work)
-    queue.put("a", "poll")
+    queue.enqueue("a", "poll")
     bench.gate("a").release(2)
     bench.await_runs(2)
-    until(queue.idle)
+    until(queue.is_idle)
     assert bench.runs == [("a", "poll"), ("a", "poll")]
 
 
@@ -201,11 +201,11 @@ def test_delays_coalesce_to_one_date(start: Start, bench: Bench) -> None:
     queue = start(bench.work)
     bench.gate("a").release(10)
     for delay in (0.01, 300.0, 0.03, 0.02):
-        queue.put("a", f"in {delay} s", delay)
-    assert queue.idle()
+        queue.enqueue("a", f"in {delay} s", delay)
+    assert queue.is_idle()
     bench.await_runs(1)
-    until(lambda: queue.idle() and not queue._due)
-    queue.put("b", "marks the end")
+    until(lambda: queue.is_idle() and not queue._due)
+    queue.enqueue("b", "marks the end")
     bench.gate("b").release()
     bench.await_runs(1)
     assert bench.runs == [("a", "in 0.02 s"), ("b", "marks the end")]
@@ -215,10 +215,10 @@ def test_an_event_overtakes_a_delay(start: Start, bench: Bench) -> None:
     """A key that waits for its next try is looked at at once, and not again for the old date."""
     queue = start(bench.work)
     bench.gate("a").release(10)
-    queue.put("a", "later", 0.05)
-    queue.put("a", "now")
+    queue.enqueue("a", "later", 0.05)
+    queue.enqueue("a", "now")
     bench.await_runs(1)
-    until(queue.idle)
+    until(queue.is_idle)
     assert not queue._due
     assert bench.runs == [("a", "now")]
 
@@ -226,9 +226,9 @@ def test_an_event_overtakes_a_delay(start: Start, bench: Bench) -> None:
 def test_a_delay_that_ends_during_a_run_waits_for_its_end(start: Start, bench: Bench) -> None:
     """A date is an event like any other: one more run, after this one."""
     queue = start(bench.work)
-    queue.put("a", "now")
+    queue.enqueue("a", "now")
     bench.await_runs(1)
-    queue.put("a", "date", 0.001)
+    queue.enqueue("a", "date", 0.001)
     until(lambda: "a" in queue._again or not queue._later)
     assert bench.runs == [("a", "now")]
     bench.gate("a").release(2)
@@ -240,7 +240,7 @@ def test_dates_are_kept_while_a_key_that_was_due_runs(start: Start, bench: Bench
     """Whoever watched the clock is busy with the first key: another worker takes over, for each further date."""
     queue = start(bench.work)
     for number, key in enumerate(("a", "b", "c")):
-        queue.put(key, "date", 0.01 + number * 0.01)
+        queue.enqueue(key, "date", 0.01 + number * 0.01)
     bench.await_runs(3)
     assert [key for key, _ in bench.runs] == ["a", "b", "c"]
 
@@ -250,19 +250,19 @@ def test_keys_that_are_due_at_once_run_beside_each_other(start: Start, bench: Be
     queue = start(bench.work)
     with queue._condition:
         for key in ("a", "b", "c", "d"):
-            queue.put(key, "date", 0.01)
+            queue.enqueue(key, "date", 0.01)
     bench.await_runs(4)
 
 
 def test_stop_lets_the_running_key_finish_and_drops_the_rest(start: Start, bench: Bench) -> None:
     """A write that has begun is recorded; what waits is found again at the next start."""
     queue = start(bench.work, workers=1)
-    queue.put("a", "t")
-    queue.put("b", "t")
-    queue.put("c", "t", 0.001)
+    queue.enqueue("a", "t")
+    queue.enqueue("b", "t")
+    queue.enqueue("c", "t", 0.001)
     bench.await_runs(1)
     with ThreadPoolExecutor(1) as pool:
-        stopping = pool.submit(queue.stop)
+        stopping = pool.submit(queue.stop_workers)
         until(lambda: queue._stopping)
         assert not stopping.done()
         bench.gate("a").release()
@@ -273,18 +273,18 @@ def test_stop_lets_the_running_key_finish_and_drops_the_rest(start: Start, bench
 def test_stop_tells_when_a_run_does_not_end(start: Start, bench: Bench) -> None:
     """It waits for its timeout, and says that not all finished."""
     queue = start(bench.work)
-    queue.put("a", "t")
+    queue.enqueue("a", "t")
     bench.await_runs(1)
-    assert not queue.stop(timeout=0.01)
+    assert not queue.stop_workers(timeout=0.01)
 
 
 def test_a_queue_that_never_started_stops(bench: Bench) -> None:
     """As when the daemon fails between making it and starting it."""
-    assert KeyedQueue(bench.work).stop()
+    assert KeyedWorkQueue(bench.work).stop_workers()
 
 
 def test_backoff_doubles_up_to_its_limit() -> None:
     """Each with a random quarter more or less, and no overflow after a year of failures."""
     for failures, expected in ((1, FIRST_DELAY), (2, 1.0), (3, 2.0), (6, 16.0), (7, LAST_DELAY), (10_000, LAST_DELAY)):
-        drawn = [backoff(failures) for _ in range(200)]
+        drawn = [compute_backoff_delay(failures) for _ in range(200)]
         assert expected * 0.75 <= min(drawn) < expected < max(drawn) <= expected * 1.25

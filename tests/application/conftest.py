@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.apply import Apply
+from promoter.application.apply import PlanApplier
 from promoter.application.ports import Forge
-from promoter.application.watch import GIT, REGISTRY, Watch
-from promoter.bootstrap import World
-from promoter.domain.audit import AuditRecord, RecordFilter, moved
+from promoter.application.watch import GIT, REGISTRY, Controller
+from promoter.bootstrap import Container
+from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
 from promoter.settings import Settings
 from tests.application.fake_forge import FakeForge
 from tests.application.fakes import FakeClock, FakeRegistry, FakeRepository, FreeLocks
@@ -25,7 +25,7 @@ rules: [{metric: auc, beats: champion, by: 0.005}]
 """
 
 
-class Office(World):
+class Office(Container):
     """A world with handles on its fakes."""
 
     def __init__(
@@ -51,18 +51,18 @@ class Office(World):
 
     def look(self, model: str = "m") -> None:
         """Take in the branch, and look at the model."""
-        self.revisions.refresh()
-        self.looker.one(model, "test")
+        self.revisions.refresh_head()
+        self.model_reconciler.reconcile(model, "test")
 
-    def converge(self) -> Watch:
+    def converge(self) -> Controller:
         """Everything that a daemon would do, until nothing is left to do."""
-        watch = self.watch(float)
+        watch = self.build_controller(float)
         waiting: deque[str] = deque([GIT, REGISTRY])
-        watch.put = lambda key, _trigger: None if key in waiting else waiting.append(key)
+        watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
         for _ in range(200):
             if not waiting:
                 return watch
-            watch.run(waiting.popleft(), "test")
+            watch.run_work_item(waiting.popleft(), "test")
         raise AssertionError(f"goes on for ever: {waiting}")
 
     def aliases(self, model: str = "m") -> dict[str, int]:
@@ -71,7 +71,7 @@ class Office(World):
 
     def records(self, model: str = "m", alias: str | None = None) -> list[AuditRecord]:
         """What the ledger has."""
-        return list(self.ledger.records(RecordFilter(model=model, alias=alias)))
+        return list(self.ledger.find_audit_records(RecordFilter(model=model, alias=alias)))
 
     def outcomes(self, model: str = "m") -> list[str]:
         """Kind or outcome of each record."""
@@ -79,21 +79,21 @@ class Office(World):
 
     def moves(self, alias: str = "champion", model: str = "m") -> list[tuple[int | None, int | None]]:
         """From and to of each move that the ledger has."""
-        return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if moved(each)]
+        return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if is_alias_move(each)]
 
     def propose(self, model: str = "m") -> bool:
         """Look at the proposals of the model, as the daemon does."""
-        assert self.proposals is not None
-        return self.proposals.one(model)
+        assert self.proposal_reconciler is not None
+        return self.proposal_reconciler.reconcile_model(model)
 
     @property
-    def apply(self) -> Apply:
+    def apply(self) -> PlanApplier:
         """The use case of `promoter apply`."""
-        return Apply(self.survey, self.looker, self.ledger, self.clock)
+        return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
 
     def close(self) -> None:
         """Let go of the database."""
-        cast("SqlLedger", self.ledger).dispose()
+        cast("SqlLedger", self.ledger).close_connections()
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.notify import Notifier, Rooms, Terms
-from promoter.application.ports.outbox import Outbox
-from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.faults import OutsideError, Unavailable
-from promoter.domain.notices.events import Event, Type
+from promoter.application.notify import ChannelNotifier, NotifierDeps, DeliveryTerms
+from promoter.application.ports.outbox import EventOutbox
+from promoter.domain.audit import RecordKind, NewAuditRecord
+from promoter.domain.faults import ExternalError, TransientError
+from promoter.domain.notices.events import NotificationEvent, EventType
 from tests.application.fakes import FakeClock, FreeLocks
 
 DAY = timedelta(hours=24)
-STEADY = Terms(patience=DAY, spread=lambda: 1.0)
+STEADY = DeliveryTerms(patience=DAY, spread=lambda: 1.0)
 
 
 @dataclass
@@ -24,11 +24,11 @@ class Mailbox:
     """A channel that keeps what arrives. `on` is called before, and may raise."""
 
     name: str = "ci"
-    wants: frozenset[Type] = frozenset({Type.CHANGED})
-    came: list[Event] = field(default_factory=list)
-    on: Callable[[Event], None] = lambda _event: None
+    wanted_event_types: frozenset[EventType] = frozenset({EventType.CHANGED})
+    came: list[NotificationEvent] = field(default_factory=list)
+    on: Callable[[NotificationEvent], None] = lambda _event: None
 
-    def send(self, event: Event) -> None:
+    def send_event(self, event: NotificationEvent) -> None:
         """As the port says."""
         self.on(event)
         self.came.append(event)
@@ -38,12 +38,12 @@ class Mailbox:
         """What arrived, by number."""
         return [each.entry for each in self.came]
 
-    def down(self, *, to: Sequence[int] | None = None, error: OutsideError | None = None) -> None:
+    def down(self, *, to: Sequence[int] | None = None, error: ExternalError | None = None) -> None:
         """Take nothing any more, or none of these entries."""
 
-        def refuse(event: Event) -> None:
+        def refuse(event: NotificationEvent) -> None:
             if to is None or event.entry in to:
-                raise error or Unavailable("ci", "status 503")
+                raise error or TransientError("ci", "status 503")
 
         self.on = refuse
 
@@ -55,26 +55,30 @@ class Mailbox:
 class Desk:
     """A notifier on a real ledger, with a clock of its own."""
 
-    def __init__(self, ledger: SqlLedger, *boxes: Mailbox, terms: Terms = STEADY) -> None:
+    def __init__(self, ledger: SqlLedger, *boxes: Mailbox, terms: DeliveryTerms = STEADY) -> None:
         """Nothing is begun yet."""
         self.ledger, self.boxes, self.time, self.terms = ledger, boxes, FakeClock(), terms
         self.locks = FreeLocks()
         self.start()
 
-    def start(self, outbox: Outbox | None = None) -> None:
+    def start(self, outbox: EventOutbox | None = None) -> None:
         """As after a restart."""
-        self.notifier = Notifier(self.boxes, Rooms(outbox or self.ledger.outbox, self.locks, self.time), self.terms)
+        self.notifier = ChannelNotifier(
+            self.boxes, NotifierDeps(outbox or self.ledger.outbox, self.locks, self.time), self.terms
+        )
 
     def move(self, count: int = 1) -> list[int]:
         """Somebody moves an alias so often; the numbers of the records."""
-        record = NewRecord(self.time.now(), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
-        self.ledger.observe([record] * count)
-        last = self.ledger.head().entry
+        record = NewAuditRecord(
+            self.time.now(), RecordKind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter"
+        )
+        self.ledger.record_observed_moves([record] * count)
+        last = self.ledger.read_chain_head().entry
         return list(range(last - count + 1, last + 1))
 
     def run(self, name: str = "ci") -> float:
         """One round."""
-        return self.notifier.run(name, "test")
+        return self.notifier.run_channel(name, "test")
 
     def go_on(self, rounds: int = 100) -> None:
         """Let time pass from round to round, as the queue does."""
@@ -83,13 +87,13 @@ class Desk:
 
     def states(self) -> list[str]:
         """What the rows of the channel say, in order."""
-        return [each.state.value for each in self.ledger.outbox.rows("ci", 0)]
+        return [each.state.value for each in self.ledger.outbox.read_delivery_attempts("ci", 0)]
 
 
 def opened(folder: Path, *boxes: Mailbox) -> Iterator[Desk]:
     """One that has begun."""
     ledger = SqlLedger.open(f"sqlite:///{folder / 'promoter.db'}")
     made = Desk(ledger, *boxes)
-    made.notifier.begin()
+    made.notifier.start_channels()
     yield made
-    ledger.dispose()
+    ledger.close_connections()

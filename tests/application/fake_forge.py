@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from promoter.application.ports import Comment, Draft, PullRequest, State, Status
-from promoter.domain.faults import Overtaken, Refused
-from promoter.domain.review import Origin, Review
+from promoter.application.ports import PullRequestComment, PullRequestDraft, PullRequest, PullRequestState, CommitStatus
+from promoter.domain.faults import Conflict, PermanentError
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from tests.application.fake_repository import START, WATCHED, FakeRepository
 
 BOT = "promoter-bot"
@@ -51,7 +51,7 @@ class FakeForge:
         """No pull request yet."""
         self.repository = repository
         self.threads: dict[int, Thread] = {}
-        self.statuses: dict[str, Status] = {}
+        self.statuses: dict[str, CommitStatus] = {}
         self.teams: dict[str, frozenset[str]] = {}
         self.calls: list[tuple[object, ...]] = []
         self.at: datetime = START
@@ -67,19 +67,19 @@ class FakeForge:
         ref = f"refs/pull/{number}/head"
         head = self.repository.heads[branch]
         url = f"https://forge.example/models/pull/{number}"
-        pull = PullRequest(number, url, title, body, author, branch, head, ref, WATCHED, fork, State.OPEN)
+        pull = PullRequest(number, url, title, body, author, branch, head, ref, WATCHED, fork, PullRequestState.OPEN)
         self.threads[number] = Thread(pull)
         self.repository.refs[ref] = head
         return number
 
     def merge(self, number: int, by: str = "bob", *, squash: bool = False, delete_branch: bool = True) -> str:
         """Somebody merges it; the merge commit."""
-        pull, thread = self.pull_request(number), self.threads[number]
+        pull, thread = self.read_pull_request(number), self.threads[number]
         brought = self.repository.reach(pull.head) - self.repository.reach(self.repository.head)
         subject = f"Merge pull request #{number}: {pull.title}"
         commit = self.repository.join(pull.head, subject, f"{by} <{by}@example.org>", squash=squash)
         thread.brought = brought | {commit}
-        thread.pull = replace(pull, state=State.MERGED, merge_commit=commit, merged_by=by, closed_at=self.at)
+        thread.pull = replace(pull, state=PullRequestState.MERGED, merge_commit=commit, merged_by=by, closed_at=self.at)
         if delete_branch:
             self.repository.heads.pop(pull.branch, None)
         return commit
@@ -90,11 +90,11 @@ class FakeForge:
 
     def reopen(self, number: int) -> None:
         """Somebody opens it again."""
-        self.threads[number].pull = replace(self.threads[number].pull, state=State.OPEN, closed_at=None)
+        self.threads[number].pull = replace(self.threads[number].pull, state=PullRequestState.OPEN, closed_at=None)
 
     def approve(self, number: int, by: str) -> None:
         """Somebody approves what it says now."""
-        self.threads[number].approvals.append((by, self.pull_request(number).head))
+        self.threads[number].approvals.append((by, self.read_pull_request(number).head))
 
     def remark(self, number: int, by: str, body: str) -> int:
         """Somebody writes a comment; its id."""
@@ -113,7 +113,7 @@ class FakeForge:
     def open(self) -> list[PullRequest]:
         """The open ones, without a call."""
         self._refresh()
-        return [each.pull for each in self.threads.values() if each.pull.state is State.OPEN]
+        return [each.pull for each in self.threads.values() if each.pull.state is PullRequestState.OPEN]
 
     @property
     def pulls(self) -> Mapping[int, PullRequest]:
@@ -127,38 +127,38 @@ class FakeForge:
 
     # The port.
 
-    def open_pull_requests(self) -> Sequence[PullRequest]:
+    def list_open_pull_requests(self) -> Sequence[PullRequest]:
         """As the port says."""
         self._called("open_pull_requests")
         return self.open
 
-    def pull_request(self, number: int) -> PullRequest:
+    def read_pull_request(self, number: int) -> PullRequest:
         """As the port says."""
         self._called("pull_request", number)
         self._refresh()
         return self._thread(number).pull
 
-    def latest_from(self, branch: str) -> PullRequest | None:
+    def find_latest_pull_request(self, branch: str) -> PullRequest | None:
         """As the port says."""
         self._called("latest_from", branch)
         self._refresh()
         found = [each.pull for each in self.threads.values() if each.pull.branch == branch and not each.pull.fork]
-        opened = [each for each in found if each.state is State.OPEN]
+        opened = [each for each in found if each.state is PullRequestState.OPEN]
         return (opened or found or [None])[-1]
 
-    def propose(self, draft: Draft) -> PullRequest:
+    def open_pull_request(self, draft: PullRequestDraft) -> PullRequest:
         """As the port says."""
         self._called("propose", draft.branch)
         if any(each.branch == draft.branch and not each.fork for each in self.open):
-            raise Overtaken(self.name, f"a pull request from {draft.branch} is open already")
+            raise Conflict(self.name, f"a pull request from {draft.branch} is open already")
         if draft.branch not in self.repository.heads:
-            raise Refused(self.name, f"there is no branch {draft.branch}")
+            raise PermanentError(self.name, f"there is no branch {draft.branch}")
         number = self.opened(draft.branch, BOT, draft.title, draft.body)
         self.after("propose")
         self._attach(number, draft)
         return self.threads[number].pull
 
-    def revise(self, number: int, draft: Draft) -> None:
+    def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
         """As the port says."""
         self._called("revise", number)
         thread = self._thread(number)
@@ -166,19 +166,19 @@ class FakeForge:
         self.after("revise")
         self._attach(number, draft)
 
-    def close(self, number: int) -> None:
+    def close_pull_request(self, number: int) -> None:
         """As the port says."""
         self._called("close", number)
-        if self._thread(number).pull.state is State.OPEN:
+        if self._thread(number).pull.state is PullRequestState.OPEN:
             self._end(number, BOT)
         self.after("close")
 
-    def comments(self, number: int) -> Sequence[Comment]:
+    def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """As the port says."""
         self._called("comments", number)
-        return [Comment(each.id, each.body) for each in self._thread(number).remarks if each.by == BOT]
+        return [PullRequestComment(each.id, each.body) for each in self._thread(number).remarks if each.by == BOT]
 
-    def comment(self, number: int, body: str) -> None:
+    def add_comment(self, number: int, body: str) -> None:
         """As the port says."""
         self._called("comment", number)
         self._thread(number)
@@ -190,7 +190,7 @@ class FakeForge:
         self._called("edit_comment", number, comment)
         found = next((each for each in self._thread(number).remarks if each.id == comment and each.by == BOT), None)
         if found is None:
-            raise Refused(self.name, f"there is no comment {comment} of this account")
+            raise PermanentError(self.name, f"there is no comment {comment} of this account")
         found.body = body
         self.after("edit_comment")
 
@@ -201,43 +201,43 @@ class FakeForge:
         thread.remarks = [each for each in thread.remarks if each.id != comment]
         self.after("delete_comment")
 
-    def status(self, revision: str) -> Status | None:
+    def read_commit_status(self, revision: str) -> CommitStatus | None:
         """As the port says."""
         self._called("status", revision)
         return self.statuses.get(revision)
 
-    def set_status(self, revision: str, status: Status) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
         """As the port says."""
         self._called("set_status", revision)
         self.statuses[revision] = status
         self.after("set_status")
 
-    def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:
+    def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
         """As the port says."""
         self._called("origin", number)
         self._refresh()
         thread = self._thread(number)
         pull, last = thread.pull, dict(thread.approvals)
-        return Origin(
+        return ChangeOrigin(
             number=number,
             url=pull.url,
             author=pull.author,
             authors=frozenset({pull.author}),
-            reviews=tuple(Review(by, self.at, stale=head != pull.head) for by, head in sorted(last.items())),
-            merged=pull.state is State.MERGED,
+            reviews=tuple(PullRequestReview(by, self.at, stale=head != pull.head) for by, head in sorted(last.items())),
+            merged=pull.state is PullRequestState.MERGED,
             merge_commit=pull.merge_commit,
             merged_by=pull.merged_by,
             teams={team: self.teams.get(team, frozenset()) for team in teams},
         )
 
-    def brought(self, revision: str, teams: frozenset[str] = frozenset()) -> Origin | None:
+    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
         """As the port says."""
         self._called("brought", revision)
         self._refresh()
         found = [number for number, each in self.threads.items() if revision in each.brought]
-        return self.origin(found[-1], teams) if found else None
+        return self.read_pull_request_origin(found[-1], teams) if found else None
 
-    def _attach(self, number: int, draft: Draft) -> None:
+    def _attach(self, number: int, draft: PullRequestDraft) -> None:
         """Calls of their own, after the first: a stop may lie in between."""
         thread = self.threads[number]
         thread.labels |= set(draft.labels)
@@ -246,27 +246,29 @@ class FakeForge:
 
     def _end(self, number: int, by: str) -> None:
         thread = self._thread(number)
-        thread.pull, thread.closed_by = replace(thread.pull, state=State.CLOSED, closed_at=self.at), by
+        thread.pull, thread.closed_by = replace(thread.pull, state=PullRequestState.CLOSED, closed_at=self.at), by
 
     def _refresh(self) -> None:
         """Heads follow their branches."""
         known = self.repository.reach(self.repository.head) if self.repository.heads else frozenset()
         for number, thread in self.threads.items():
-            if thread.pull.state is not State.OPEN:
+            if thread.pull.state is not PullRequestState.OPEN:
                 continue
             head = self.repository.heads.get(thread.pull.branch)
             if head is None and not thread.pull.fork:
                 self._end(number, "nobody")
             elif (head or thread.pull.head) in known:
                 thread.brought = frozenset({head or thread.pull.head})
-                thread.pull = replace(thread.pull, state=State.MERGED, merge_commit=head, merged_by="git", closed_at=self.at)
+                thread.pull = replace(
+                    thread.pull, state=PullRequestState.MERGED, merge_commit=head, merged_by="git", closed_at=self.at
+                )
             elif head:
                 thread.pull = replace(thread.pull, head=head)
                 self.repository.refs[thread.pull.ref] = head
 
     def _thread(self, number: int) -> Thread:
         if number not in self.threads:
-            raise Refused(self.name, f"there is no pull request {number}")
+            raise PermanentError(self.name, f"there is no pull request {number}")
         return self.threads[number]
 
     def _called(self, *call: object) -> None:

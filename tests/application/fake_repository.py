@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from promoter.application.ports import Commit, Merge, Sources, Unsigned
-from promoter.domain.faults import Overtaken, Protected, Refused
+from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
+from promoter.domain.faults import Conflict, BranchProtected, PermanentError
 from promoter.domain.proposal import REGISTRY_FILE
 from tests.application.three_way import merge_text
 
@@ -27,7 +27,7 @@ _TRAILER = re.compile(r"([A-Za-z0-9-]+): (.*)")
 class Node:
     """A commit, all its files, and what it follows."""
 
-    commit: Commit
+    commit: GitCommit
     files: Mapping[str, bytes]
     parents: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class FakeRepository:
     heads: dict[str, str] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     """Refs beside the branches: `refs/pull/7/head`."""
-    unsigned_commits: list[Unsigned] = field(default_factory=list)
+    unsigned_commits: list[UnsignedCommit] = field(default_factory=list)
     signing: bool = False
     protected: bool = False
     before_commit: Callable[[], object] | None = None
@@ -82,7 +82,7 @@ class FakeRepository:
         return self.heads[WATCHED]
 
     @property
-    def history(self) -> list[tuple[Commit, Mapping[str, bytes]]]:
+    def history(self) -> list[tuple[GitCommit, Mapping[str, bytes]]]:
         """First-parent commits of the watched branch, oldest first, each with its files."""
         return self._first_parents(self.head) if self.heads else []
 
@@ -96,7 +96,7 @@ class FakeRepository:
         """The calls that wrote."""
         return [call for call in self.calls if call[0] in WRITES]
 
-    def fetch(self) -> str:
+    def fetch_branch(self) -> str:
         """As the port says."""
         with_trouble = self.trouble
         self._called("fetch")
@@ -104,15 +104,15 @@ class FakeRepository:
             raise with_trouble
         return self.head
 
-    def read(self, revision: str) -> Sources:
+    def read_sources(self, revision: str) -> Sources:
         """As the port says."""
         return self._node(revision).files
 
-    def message(self, revision: str) -> Commit:
+    def read_commit(self, revision: str) -> GitCommit:
         """As the port says."""
         return self._node(revision).commit
 
-    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+    def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
         """As the port says."""
         line = self._first_parents(self._node(head).commit.revision)
         known = [commit.revision for commit, _ in line]
@@ -124,23 +124,23 @@ class FakeRepository:
         ]
         return touching if base in known else touching[-last:]
 
-    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+    def commit_file(self, base: str, path: str, content: bytes, message: str) -> str:
         """As the port says."""
         self._called("commit", WATCHED)
         meddle, self.before_commit = self.before_commit, None
         if meddle:
             meddle()
-        if self.read(base).get(path) == content:
+        if self.read_sources(base).get(path) == content:
             return base
         if self.protected:
-            raise Protected("git", "the branch takes no pushes", "use `rotation: pull-request`")
+            raise BranchProtected("git", "the branch takes no pushes", "use `rotation: pull-request`")
         if base != self.head:
-            raise Overtaken("git", "somebody else pushed first")
+            raise Conflict("git", "somebody else pushed first")
         self.heads[WATCHED] = self._own(base, path, content, message)
         self.after("commit")
         return self.head
 
-    def branches(self, prefix: str) -> Mapping[str, str]:
+    def list_branches(self, prefix: str) -> Mapping[str, str]:
         """As the port says."""
         self._called("branches", prefix)
         if self.trouble:
@@ -152,43 +152,43 @@ class FakeRepository:
         self._called("fetch_ref", ref)
         found = self.refs.get(ref) or self.heads.get(ref.removeprefix("refs/heads/"))
         if found is None:
-            raise Refused("git", f"the remote has no {ref}")
+            raise PermanentError("git", f"the remote has no {ref}")
         return found
 
-    def untouched(self, base: str, head: str) -> bool:
+    def has_only_own_commits(self, base: str, head: str) -> bool:
         """As the port says."""
         return all(self.nodes[each].commit.author == PROMOTER for each in self.reach(head) - self.reach(base))
 
-    def merge(self, base: str, head: str) -> Merge:
+    def preview_merge(self, base: str, head: str) -> MergePreview:
         """As the port says."""
         self._node(base)
         self._node(head)
         return self._merge(base, head)
 
-    def propose(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
+    def push_proposal(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
         """As the port says."""
         self._called("propose", branch)
         if self.heads.get(branch) != expected:
-            raise Overtaken("git", "somebody else pushed first")
+            raise Conflict("git", "somebody else pushed first")
         self.heads[branch] = self._own(base, REGISTRY_FILE, content, message)
         new = self.heads[branch]
         self.after("propose")
         return new
 
-    def discard(self, branch: str, expected: str) -> None:
+    def delete_branch(self, branch: str, expected: str) -> None:
         """As the port says."""
         self._called("discard", branch)
         if self.heads.get(branch, expected) != expected:
-            raise Overtaken("git", "somebody else pushed first")
+            raise Conflict("git", "somebody else pushed first")
         self.heads.pop(branch, None)
         self.after("discard")
 
     @property
-    def signs(self) -> bool:
+    def signs_commits(self) -> bool:
         """As the port says."""
         return self.signing
 
-    def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
+    def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
         """As the port says: of `unsigned_commits`, those that `head` has and `base` lacks; without a base, `head` alone."""
         asked = self.reach(head) - self.reach(base) if base else {head}
         return [each for each in self.unsigned_commits if each.revision in asked]
@@ -204,7 +204,7 @@ class FakeRepository:
                 waiting += self.nodes[each].parents
         return frozenset(found)
 
-    def _merge(self, base: str, head: str) -> Merge:
+    def _merge(self, base: str, head: str) -> MergePreview:
         common = self.reach(base) & self.reach(head)
         shared = max(common, key=list(self.nodes).index, default=None)  # nodes are in order of their making
         was = self.nodes[shared].files if shared else {}
@@ -218,7 +218,7 @@ class FakeRepository:
         watched = {path for path in was.keys() | theirs.keys() if path.startswith(_WATCHED)}
         changed = frozenset(path for path in watched if was.get(path) != theirs.get(path))
         sources = theirs if conflicts else {path: content for path, content in merged.items() if content is not None}
-        return Merge(sources, changed, tuple(conflicts))
+        return MergePreview(sources, changed, tuple(conflicts))
 
     def _own(self, base: str, path: str, content: bytes, message: str) -> str:
         last = message.strip().split("\n\n")[-1].splitlines()
@@ -230,10 +230,10 @@ class FakeRepository:
         self, files: Mapping[str, bytes], parents: tuple[str, ...], subject: str, author: str, trailers: Mapping[str, str]
     ) -> str:
         revision = hashlib.sha1(repr((len(self.nodes), subject, sorted(files.items()), parents)).encode()).hexdigest()
-        self.nodes[revision] = Node(Commit(revision, author, START, subject, dict(trailers)), files, parents)
+        self.nodes[revision] = Node(GitCommit(revision, author, START, subject, dict(trailers)), files, parents)
         return revision
 
-    def _first_parents(self, revision: str) -> list[tuple[Commit, Mapping[str, bytes]]]:
+    def _first_parents(self, revision: str) -> list[tuple[GitCommit, Mapping[str, bytes]]]:
         return [(node.commit, node.files) for node in self._back(revision)][::-1]
 
     def _back(self, revision: str) -> Iterator[Node]:
@@ -245,7 +245,7 @@ class FakeRepository:
 
     def _node(self, revision: str) -> Node:
         if revision not in self.nodes:
-            raise Refused("git", f"commit {revision} is not known here")
+            raise PermanentError("git", f"commit {revision} is not known here")
         return self.nodes[revision]
 
     def _called(self, *call: object) -> None:

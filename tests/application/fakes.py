@@ -8,10 +8,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from promoter.application.ports import Evidenced, Key
-from promoter.domain.faults import Refused
-from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Checked, Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
+from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.domain.faults import PermanentError
+from promoter.domain.metrics import MetricRef, MetricSeries
+from promoter.domain.observed import (
+    ReadinessCheck,
+    LoadingResult,
+    LoggedModel,
+    ModelVersion,
+    ObservedModel,
+    TrainingRun,
+    VersionSignature,
+    Unreadable,
+)
 from tests.application.fake_repository import START, FakeRepository
 
 __all__ = ["START", "FakeClock", "FakeRegistry", "FakeRepository", "FreeLocks"]
@@ -39,21 +48,21 @@ class FakeRegistry:
     def __init__(self) -> None:
         """Empty."""
         self.models: dict[str, ObservedModel] = {}
-        self.all_runs: dict[str, Run] = {}
-        self.unfit: set[Key] = set()
-        self.all_logged_models: dict[Key, LoggedModel | Unread] = {}
-        self.all_series: dict[Key, tuple[Series, ...]] = {}
-        self.all_signatures: dict[Key, Signature | Unread] = {}
-        self.all_requirements: dict[Key, tuple[str, ...] | Unread] = {}
-        self.loads: dict[Key, Loading] = {}
+        self.all_runs: dict[str, TrainingRun] = {}
+        self.unfit: set[VersionKey] = set()
+        self.all_logged_models: dict[VersionKey, LoggedModel | Unreadable] = {}
+        self.all_series: dict[VersionKey, tuple[MetricSeries, ...]] = {}
+        self.all_signatures: dict[VersionKey, VersionSignature | Unreadable] = {}
+        self.all_requirements: dict[VersionKey, tuple[str, ...] | Unreadable] = {}
+        self.loads: dict[VersionKey, LoadingResult] = {}
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
 
     def version(self, model: str, tags: Mapping[str, str] | None = None, status: str = "FINISHED", **metrics: float) -> int:
         """Register the next version, from a run of its own."""
         seen = self.models.setdefault(model, ObservedModel(model))
-        number = (seen.newest or 0) + 1
-        run = Run(f"{model}-{number}", status, metrics)
+        number = (seen.newest_version or 0) + 1
+        run = TrainingRun(f"{model}-{number}", status, metrics)
         self.all_runs[run.run_id] = run
         made = ModelVersion(number, START, run.run_id, tags=dict(tags or {}))
         self.models[model] = replace(seen, versions={**seen.versions, number: made})
@@ -76,49 +85,55 @@ class FakeRegistry:
         """The calls that wrote."""
         return [call for call in self.calls if call[0] in ("set_alias", "delete_alias")]
 
-    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+    def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """As the port says."""
         self._called("observe", None if names is None else frozenset(names))
         return {name: model for name, model in self.models.items() if names is None or name in names}
 
-    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
+    def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As the port says."""
         del experiments
         self._called("runs", frozenset(run_ids))
         return {run_id: self.all_runs[run_id] for run_id in run_ids if run_id in self.all_runs}
 
-    def logged_models(self, versions: Collection[Evidenced]) -> Mapping[Key, LoggedModel | Unread | None]:
+    def read_logged_models(self, versions: Collection[EvidenceTarget]) -> Mapping[VersionKey, LoggedModel | Unreadable | None]:
         """As the port says."""
-        self._called("logged_models", frozenset(each.key for each in versions))
-        return {each.key: self.all_logged_models.get(each.key) for each in versions}
+        self._called("logged_models", frozenset(each.version_key for each in versions))
+        return {each.version_key: self.all_logged_models.get(each.version_key) for each in versions}
 
-    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+    def read_metric_series(
+        self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
+    ) -> Mapping[VersionKey, tuple[MetricSeries, ...]]:
         """As the port says."""
-        self._called("series", frozenset(each.key for each in versions))
-        rows = {each.key: self.all_series.get(each.key, ()) for each in versions}
+        self._called("series", frozenset(each.version_key for each in versions))
+        rows = {each.version_key: self.all_series.get(each.version_key, ()) for each in versions}
         return {key: tuple(each for each in series if each.metric in metrics) for key, series in rows.items()}
 
-    def signatures(self, versions: Collection[Evidenced]) -> Mapping[Key, Signature | Unread | None]:
+    def read_signatures(
+        self, versions: Collection[EvidenceTarget]
+    ) -> Mapping[VersionKey, VersionSignature | Unreadable | None]:
         """As the port says."""
-        self._called("signatures", frozenset(each.key for each in versions))
-        return {each.key: self.all_signatures.get(each.key) for each in versions}
+        self._called("signatures", frozenset(each.version_key for each in versions))
+        return {each.version_key: self.all_signatures.get(each.version_key) for each in versions}
 
-    def requirements(self, versions: Collection[Evidenced]) -> Mapping[Key, tuple[str, ...] | Unread | None]:
+    def read_requirements(
+        self, versions: Collection[EvidenceTarget]
+    ) -> Mapping[VersionKey, tuple[str, ...] | Unreadable | None]:
         """As the port says."""
-        self._called("requirements", frozenset(each.key for each in versions))
-        return {each.key: self.all_requirements.get(each.key) for each in versions}
+        self._called("requirements", frozenset(each.version_key for each in versions))
+        return {each.version_key: self.all_requirements.get(each.version_key) for each in versions}
 
-    def loading(self, model: str, version: ModelVersion) -> Loading:
+    def check_loading(self, model: str, version: ModelVersion) -> LoadingResult:
         """As the port says."""
         self._called("loading", model, version.number)
-        return self.loads.get((model, version.number), Loading("loaded", "sklearn"))
+        return self.loads.get((model, version.number), LoadingResult("loaded", "sklearn"))
 
-    def set_tag(self, model: str, version: int, key: str, value: str) -> None:
+    def set_version_tag(self, model: str, version: int, key: str, value: str) -> None:
         """As the port says."""
         self._called("set_tag", model, version, key)
         self.tag(model, version, **{key: value})
 
-    def aliases(self, model: str) -> Mapping[str, int] | None:
+    def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """As the port says."""
         self._called("aliases", model)
         return dict(self.models[model].aliases) if model in self.models else None
@@ -127,21 +142,21 @@ class FakeRegistry:
         """As the port says."""
         self._called("set_alias", model, alias, version)
         if model not in self.models or version not in self.models[model].versions:
-            raise Refused("MLflow", "no such model or version")
+            raise PermanentError("MLflow", "no such model or version")
         self.place(model, alias, version)
 
     def delete_alias(self, model: str, alias: str) -> None:
         """As the port says."""
         self._called("delete_alias", model, alias)
         if model not in self.models:
-            raise Refused("MLflow", "no such model")
+            raise PermanentError("MLflow", "no such model")
         self.place(model, alias, None)
 
-    def readiness(self, model: str, version: int) -> Checked:
+    def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """As the port says."""
         self._called("readiness", model, version)
         outcome: Literal["failed", "loaded"] = "failed" if (model, version) in self.unfit else "loaded"
-        return Checked("READY", ("sklearn",), loading=Loading(outcome, "sklearn"))
+        return ReadinessCheck("READY", ("sklearn",), loading=LoadingResult(outcome, "sklearn"))
 
     def _called(self, *call: object) -> None:
         self.calls.append(call)

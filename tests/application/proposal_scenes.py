@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from promoter.domain.desired import Hold
-from promoter.domain.proposal import Aim, Edit, Proposal
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
 from tests.application.conftest import Office
 from tests.application.proposing import BRANCH, aliases, only, says, settle, told
 
 BACK = Proposal(
-    Edit("m", "champion", 2, Hold(reason="because", by="alice"), (1,)), 1, None, Aim.ROLL_BACK, by="alice", reason="because"
+    RegistryEdit("m", "champion", 2, Hold(reason="because", by="alice"), (1,)),
+    1,
+    None,
+    ProposalReason.ROLL_BACK,
+    by="alice",
+    reason="because",
 )
 SETTINGS = "proposals: {labels: [ml], reviewers: [bob], auto_merge: true}, "
 
@@ -68,8 +73,8 @@ def asking(office: Office) -> None:
     """A person's rollback: the branch is pushed, and no more."""
     updating(office)
     office.git.protected = True
-    edited = office.documents.edit(office.git.read(office.git.head)["registry.yaml"], BACK.edit)
-    office.git.propose(BRANCH, office.git.heads[BRANCH], office.git.head, edited, BACK.message)
+    edited = office.documents.edit_registry_file(office.git.read_sources(office.git.head)["registry.yaml"], BACK.edit)
+    office.git.push_proposal(BRANCH, office.git.heads[BRANCH], office.git.head, edited, BACK.commit_message)
 
 
 def overriding(office: Office) -> None:
@@ -77,8 +82,8 @@ def overriding(office: Office) -> None:
     office.mlflow.version("m", auc=0.7, p99=30.0, live=0.9)
     at = office.time.now()
     until = at + timedelta(hours=24)
-    record = NewRecord(at, Kind.OVERRIDE, "m", "champion", 1, 2, actor="alice", reason="because", until=until)
-    office.ledger.override(record)
+    record = NewAuditRecord(at, RecordKind.OVERRIDE, "m", "champion", 1, 2, actor="alice", reason="because", until=until)
+    office.ledger.record_override(record)
 
 
 def answering(office: Office) -> None:
@@ -90,14 +95,14 @@ def answering(office: Office) -> None:
 
 def after_asking(office: Office) -> None:
     """The open one says what the person asks for."""
-    assert told(only(office)).aim is Aim.ROLL_BACK
+    assert told(only(office)).aim is ProposalReason.ROLL_BACK
     assert says(office, only(office)) == {"version": 2, "quarantine": [1], "hold": "because"}
     assert len(office.hub.threads) == 1
 
 
 def after_answering(office: Office) -> None:
     """Git's word counts, and nobody is asked again."""
-    assert office.ledger.overrides() == []
+    assert office.ledger.find_open_overrides() == []
     assert office.aliases() == {"champion": 1}
     after_declining(office)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from promoter.application.markdown.marker import Marker, read_marker
+from promoter.application.markdown.marker import PullRequestMarker, parse_marker
 from promoter.application.ports import PullRequest
-from promoter.domain.faults import Unavailable
+from promoter.domain.faults import TransientError
 from tests.application.conftest import Office
 
 BRANCH = "promoter/m/champion"
@@ -39,7 +39,7 @@ def settle(office: Office) -> None:
         try:
             office.look()
             again = office.propose()
-        except Unavailable:
+        except TransientError:
             continue
         if not again and writes(office) == before:
             return
@@ -57,18 +57,18 @@ def only(office: Office) -> PullRequest:
     return found
 
 
-def told(pull: PullRequest) -> Marker:
+def told(pull: PullRequest) -> PullRequestMarker:
     """Its marker."""
-    found = read_marker(pull.body)
+    found = parse_marker(pull.body)
     assert found is not None
     return found
 
 
 def says(office: Office, pull: PullRequest) -> dict[str, object]:
     """What git would say of the champion, were it merged."""
-    merged = office.git.merge(office.git.head, pull.head)
+    merged = office.git.preview_merge(office.git.head, pull.head)
     assert not merged.conflicts
-    intent = office.documents.parse(merged.sources, None).desired.intent("m")
+    intent = office.documents.parse_declaration(merged.sources, None).desired.find_model_intent("m")
     assert intent is not None
     alias = intent.aliases["champion"]
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from promoter.application.pulls.planner import PullPlanner
-from promoter.application.pulls.plans import PullPlans
+from promoter.application.pulls.plans import PullPlanUpdater
 from promoter.domain.pulls.plan import PullPlan
 from tests.application.conftest import POLICY, Office
 
@@ -61,13 +61,17 @@ class Desk:
     def plan(self) -> PullPlan:
         """Of the newest pull request, as it is now."""
         git, hub = self.office.git, self.office.hub
-        return self.planner(git.head, hub.pulls[self.number].head, lambda teams: hub.origin(self.number, teams))
+        return self.planner(
+            git.head, hub.pulls[self.number].head, lambda teams: hub.read_pull_request_origin(self.number, teams)
+        )
 
     def look(self, number: int | None = None) -> None:
         """As the daemon does, right after a start."""
         office = self.office.another()
-        plans = PullPlans(office.hub, office.git, self.planner, office.revisions, office.keys, "main", "https://p.example")
-        plans.one(number or self.number)
+        plans = PullPlanUpdater(
+            office.hub, office.git, self.planner, office.revisions, office.keys, "main", "https://p.example"
+        )
+        plans.update_plan(number or self.number)
 
     @property
     def comment(self) -> str:
@@ -85,7 +89,10 @@ class Desk:
     def verdicts(self) -> dict[tuple[str, str], tuple[int | None, str | None]]:
         """Of each change that it brings: to where, and the verdict."""
         return {
-            (each.difference.model, each.difference.alias): (each.difference.to_version, each.verdict and each.verdict.value)
+            (each.difference.model, each.difference.alias): (
+                each.difference.to_version,
+                each.gate_verdict and each.gate_verdict.value,
+            )
             for each in self.plan.brought.changes
         }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.explain import Explainer, Explanation
+from promoter.application.explain import DecisionExplainer, DecisionExplanation
 from promoter.domain.audit import RevisionState
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from promoter.domain.verdict import Verdict
 from tests.application.conftest import POLICY, Office
 
@@ -19,13 +19,15 @@ def test_faults_of_one_model_do_not_stop_the_others(office: Office) -> None:
 
     def gone(call: str) -> None:
         if call in ("set_alias", "aliases") and office.mlflow.calls[-1][1] == "n":
-            raise Unavailable("MLflow", "gone")
+            raise TransientError("MLflow", "gone")
 
     office.mlflow.on = gone
     told: list[tuple[int, int]] = []
     head = office.git.head
     result = office.apply(
-        office.documents.parse(office.git.read(head), head), "apply", lambda done, of: told.append((done, of))
+        office.documents.parse_declaration(office.git.read_sources(head), head),
+        "apply",
+        lambda done, of: told.append((done, of)),
     )
     assert {change.difference.model for change in result.changes} >= {"m", "o"}
     assert list(result.failed) == ["n"]
@@ -38,17 +40,19 @@ def test_over_the_limit_nothing_is_done(office: Office) -> None:
     office.mlflow.version("m")
     aliases = ", ".join(f"a{n}: 1" for n in range(11))
     head = office.commit(f"m: {{aliases: {{{aliases}}}}}")
-    result = office.apply(office.documents.parse(office.git.read(head), head), "apply")
+    result = office.apply(office.documents.parse_declaration(office.git.read_sources(head), head), "apply")
     assert result.view.plan.refused
     assert office.mlflow.writes == []
-    assert office.ledger.last_revision(RevisionState.REFUSED) == head
-    assert office.ledger.last_revision(RevisionState.APPLIED) is None
+    assert office.ledger.find_last_revision(RevisionState.REFUSED) == head
+    assert office.ledger.find_last_revision(RevisionState.APPLIED) is None
 
 
-def explained(office: Office, alias: str = "champion", model: str = "m") -> Explanation:
+def explained(office: Office, alias: str = "champion", model: str = "m") -> DecisionExplanation:
     """What explain says of the alias at the branch's head."""
-    declaration = office.documents.parse(office.git.read(office.git.head), office.git.head)
-    return Explainer(office.mlflow, office.ledger, office.survey, office.clock).alias(declaration, model, alias)
+    declaration = office.documents.parse_declaration(office.git.read_sources(office.git.head), office.git.head)
+    return DecisionExplainer(office.mlflow, office.ledger, office.planner, office.clock).explain_alias(
+        declaration, model, alias
+    )
 
 
 @pytest.fixture
@@ -88,12 +92,12 @@ def test_refuses_what_it_cannot_explain(modelled: Office) -> None:
         ("gone", "champion", "no registered model"),
         ("m", "y", "nothing of"),
     ):
-        with pytest.raises(Refused, match=said):
+        with pytest.raises(PermanentError, match=said):
             explained(modelled, alias, model)
-    declaration = modelled.documents.parse(modelled.git.read(modelled.git.head), modelled.git.head)
-    explainer = Explainer(modelled.mlflow, modelled.ledger, modelled.survey, modelled.clock)
-    assert explainer.version(declaration, "m", 2, "champion").decision is not None
-    with pytest.raises(Refused, match="no policy `none`"):
-        explainer.version(declaration, "m", 2, "none")
-    with pytest.raises(Refused, match="no version 9"):
-        explainer.version(declaration, "m", 9, "champion")
+    declaration = modelled.documents.parse_declaration(modelled.git.read_sources(modelled.git.head), modelled.git.head)
+    explainer = DecisionExplainer(modelled.mlflow, modelled.ledger, modelled.planner, modelled.clock)
+    assert explainer.explain_version(declaration, "m", 2, "champion").decision is not None
+    with pytest.raises(PermanentError, match="no policy `none`"):
+        explainer.explain_version(declaration, "m", 2, "none")
+    with pytest.raises(PermanentError, match="no version 9"):
+        explainer.explain_version(declaration, "m", 9, "champion")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.ledger.checkpoint import Checkpoints
+from promoter.application.ledger.checkpoint import CheckpointSigner
 from promoter.application.ledger.verify import verify_ledger
-from promoter.domain.faults import Refused, Unavailable
-from promoter.domain.ledger.checkpoints import PERIOD
-from promoter.domain.ledger.milestones import Event
+from promoter.domain.faults import PermanentError, TransientError
+from promoter.domain.ledger.checkpoints import CHECKPOINT_INTERVAL
+from promoter.domain.ledger.milestones import LifecycleEventType
 from tests.application.conftest import Office
 from tests.fixtures_ledger import SIGNER
 
@@ -23,77 +23,79 @@ def written(office: Office) -> Office:
 
 
 @pytest.fixture
-def maker(written: Office) -> Checkpoints:
+def maker(written: Office) -> CheckpointSigner:
     """With a key."""
-    return Checkpoints(written.ledger, written.time, SIGNER)
+    return CheckpointSigner(written.ledger, written.time, SIGNER)
 
 
 def made(office: Office) -> int:
     """How many there are, all of them good under the key."""
     report = verify_ledger(office.ledger, trusted=[SIGNER.public_key])
-    assert report.sound, report.problems
+    assert report.is_sound, report.problems
     assert report.vouching["checkpoint"] == sum(report.keys.values())
-    return sum(each.event is Event.CHECKPOINT for each in office.ledger.milestones())
+    return sum(each.event is LifecycleEventType.CHECKPOINT for each in office.ledger.find_lifecycle_events())
 
 
-def test_one_an_hour_where_there_is_something_new(written: Office, maker: Checkpoints) -> None:
+def test_one_an_hour_where_there_is_something_new(written: Office, maker: CheckpointSigner) -> None:
     """A daemon that asks every minute of a quiet day makes one, and another soon after something happens."""
     for _ in range(200):
-        maker.tick()
+        maker.sign_when_due()
         written.time.pass_time(minutes=1)
     assert made(written) == 1
     written.mlflow.version("m", auc=0.9)
     written.commit("m: {aliases: {champion: 2}}")
     written.converge()
-    maker.tick()
+    maker.sign_when_due()
     assert made(written) == 2
     written.commit("m: {aliases: {champion: 1}}")
     written.converge()
-    maker.tick()
+    maker.sign_when_due()
     assert made(written) == 2, "the last one is not old enough"
-    written.time.pass_time(seconds=PERIOD.total_seconds() + 1)
-    maker.tick()
+    written.time.pass_time(seconds=CHECKPOINT_INTERVAL.total_seconds() + 1)
+    maker.sign_when_due()
     assert made(written) == 3
 
 
-def test_one_at_once_for_whoever_asks(written: Office, maker: Checkpoints) -> None:
+def test_one_at_once_for_whoever_asks(written: Office, maker: CheckpointSigner) -> None:
     """Of the head as it is, whatever was signed a moment ago."""
-    head = written.ledger.head()
-    number, checkpoint = maker.make()
+    head = written.ledger.read_chain_head()
+    number, checkpoint = maker.sign_checkpoint()
     assert (number, checkpoint.head) == (head.entry + 1, head)
-    assert checkpoint.holds
-    assert maker.make()[1].head.entry == number
+    assert checkpoint.has_valid_signature
+    assert maker.sign_checkpoint()[1].head.entry == number
     assert made(written) == 2
 
 
-def test_two_replicas_make_one_each_at_most(written: Office, maker: Checkpoints) -> None:
+def test_two_replicas_make_one_each_at_most(written: Office, maker: CheckpointSigner) -> None:
     """The second sees the first one's."""
     other = written.another()
-    maker.tick()
-    Checkpoints(other.ledger, written.time, SIGNER).tick()
+    maker.sign_when_due()
+    CheckpointSigner(other.ledger, written.time, SIGNER).sign_when_due()
     assert made(written) == 1
     other.close()
 
 
-def test_a_ledger_that_cannot_be_had_stops_nobody(written: Office, maker: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_cannot_be_had_stops_nobody(
+    written: Office, maker: CheckpointSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next tick tries again."""
     with monkeypatch.context() as gone:
 
         def refuse() -> None:
-            raise Unavailable("ledger", "database is locked")
+            raise TransientError("ledger", "database is locked")
 
-        gone.setattr(written.ledger, "head", refuse)
-        maker.tick()
-    maker.tick()
+        gone.setattr(written.ledger, "read_chain_head", refuse)
+        maker.sign_when_due()
+    maker.sign_when_due()
     assert made(written) == 1
 
 
 def test_an_empty_ledger_is_not_vouched_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor one that does not say its name."""
-    from promoter.domain.ledger.chain import Head
+    from promoter.domain.ledger.chain import LedgerHead
 
-    monkeypatch.setattr(office.ledger, "head", Head)
-    maker = Checkpoints(office.ledger, office.time, SIGNER)
-    maker.tick()
-    with pytest.raises(Refused, match="does not say what it is called"):
-        maker.make()
+    monkeypatch.setattr(office.ledger, "read_chain_head", LedgerHead)
+    maker = CheckpointSigner(office.ledger, office.time, SIGNER)
+    maker.sign_when_due()
+    with pytest.raises(PermanentError, match="does not say what it is called"):
+        maker.sign_checkpoint()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from tests.application.conftest import Office
 from tests.application.fake_copies import STAGING, FakeCopies
 from tests.application.fakes import FakeRegistry, FakeRepository
@@ -28,7 +28,7 @@ class Branch(Office):
         registry = FakeRegistry()
         super().__init__(folder, registry, FakeRepository())
         self.elsewhere = FakeCopies(registry)
-        self.copies = self.elsewhere
+        self.version_copies = self.elsewhere
         self.staging = self.elsewhere.staging
 
     def promote(self, number: int, model: str = "m") -> None:
@@ -42,8 +42,8 @@ class Branch(Office):
 
     def reason(self) -> str:
         """Where rotation of champion stands."""
-        view = self.survey(self.revisions.in_force, {"m"})  # type: ignore[arg-type]
-        return view.models["m"].standings[0].reason
+        view = self.planner(self.revisions.declaration_in_force, {"m"})  # type: ignore[arg-type]
+        return view.models["m"].rotation_statuses[0].reason
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_where_nothing_comes_from_elsewhere_nobody_is_asked(branch: Branch) -> N
     assert branch.elsewhere.asked == []
     alias = f"{{policy: champion, rotation: commit, {FROM_STAGING}}}"
     branch.commit(f"m: {{aliases: {{champion: {alias}}}}}\no: {{aliases: {{champion: {alias}}}}}", champion=GATE)
-    branch.revisions.refresh()
-    branch.looker.all()
+    branch.revisions.refresh_head()
+    branch.model_reconciler.plan_all()
     assert len(branch.elsewhere.asked) == 1
     assert {place.model for place in branch.elsewhere.asked[0]} == {"m", "o"}
 
@@ -118,8 +118,8 @@ def test_where_nothing_comes_from_elsewhere_nobody_is_asked(branch: Branch) -> N
 def test_by_pull_request_the_copy_is_made_and_the_alias_waits(branch: Branch) -> None:
     """The proposal needs the copy's number; nothing moves before it is merged."""
     branch.say("pull-request")
-    branch.revisions.refresh()
-    view = branch.looker.one("m", "test")
+    branch.revisions.refresh_head()
+    view = branch.model_reconciler.reconcile("m", "test")
     assert view is not None
     (proposal,) = view.models["m"].proposals
     assert proposal.edit.version == 1
@@ -165,17 +165,17 @@ def test_silence_elsewhere_stops_no_reconcile(branch: Branch) -> None:
         f"m: {{aliases: {{champion: {{version: 1, policy: champion, rotation: commit, {FROM_STAGING}}}, shadow: 1}}}}",
         champion=GATE,
     )
-    branch.elsewhere.trouble = Unavailable(STAGING, "the connection is refused")
+    branch.elsewhere.trouble = TransientError(STAGING, "the connection is refused")
     branch.converge()
     branch.mlflow.place("m", "shadow", 2)
     watch = branch.converge()
     assert branch.aliases() == {"champion": 1, "shadow": 1}
     assert branch.reason() == "staging cannot be read: the connection is refused"
-    assert watch.health.trouble == {}
-    assert watch.health.elsewhere == {STAGING: "the connection is refused"}
+    assert watch.health.current_problems == {}
+    assert watch.health.source_problems == {STAGING: "the connection is refused"}
     branch.elsewhere.trouble = None
     watch = branch.converge()
-    assert watch.health.elsewhere == {}
+    assert watch.health.source_problems == {}
     assert branch.aliases() == {"champion": 3, "shadow": 1}
 
 
@@ -187,7 +187,7 @@ def test_a_registry_that_the_settings_do_not_name(branch: Branch) -> None:
     )
     watch = branch.converge()
     assert "the settings name no registry `dev`" in branch.reason()
-    assert "dev" in watch.health.elsewhere
+    assert "dev" in watch.health.source_problems
 
 
 def test_a_copy_that_fails_keeps_no_other_alias_waiting(branch: Branch) -> None:
@@ -203,10 +203,10 @@ m:
         champion=GATE,
         newest=b"version: 1\ncandidates: {from: any}\nrules: [{metric: auc, at_least: 0.5}]\n",
     )
-    branch.elsewhere.failing = Refused("MLflow", "its artifact is too large")
+    branch.elsewhere.failing = PermanentError("MLflow", "its artifact is too large")
     watch = branch.converge()
     assert branch.aliases() == {"challenger": 1}
-    assert watch.health.trouble == {"MLflow": "its artifact is too large"}
+    assert watch.health.current_problems == {"MLflow": "its artifact is too large"}
     branch.elsewhere.failing = None
     branch.converge()
     assert branch.aliases()["champion"] == 2
@@ -228,10 +228,10 @@ def test_from_another_model_of_this_registry(branch: Branch) -> None:
 def test_stopped_after_the_copy(branch: Branch) -> None:
     """A Promoter that starts anew finds the copy, and goes on from there."""
     branch.say()
-    branch.revisions.refresh()
-    (holding,) = branch.survey(branch.revisions.in_force).holdings.values()  # type: ignore[arg-type]
+    branch.revisions.refresh_head()
+    (holding,) = branch.planner(branch.revisions.declaration_in_force).source_aliases.values()  # type: ignore[arg-type]
     assert holding.holder is not None
-    branch.elsewhere.copy(holding.holder, "m")
+    branch.elsewhere.copy_version(holding.holder, "m")
     branch.converge()
     assert branch.elsewhere.made == [("m", 1)]
     assert branch.aliases() == {"champion": 1}
@@ -240,9 +240,11 @@ def test_stopped_after_the_copy(branch: Branch) -> None:
 def test_the_copy_is_made_under_the_models_lock(branch: Branch) -> None:
     """So that two replicas do not make two."""
     branch.say()
-    branch.revisions.refresh()
+    branch.revisions.refresh_head()
     made_before: list[int] = []
-    original = branch.elsewhere.copy
-    branch.elsewhere.copy = lambda source, model: (made_before.append(len(branch.keys.taken)), original(source, model))[1]  # type: ignore[method-assign]
-    branch.looker.one("m", "test")
+    original = branch.elsewhere.copy_version
+    branch.elsewhere.copy_version = lambda source, model: (made_before.append(len(branch.keys.taken)), original(source, model))[
+        1
+    ]  # type: ignore[method-assign]
+    branch.model_reconciler.reconcile("m", "test")
     assert branch.keys.taken[: made_before[0]].count("m") == 1

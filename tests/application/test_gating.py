@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from promoter.domain.observed import Loading
+from promoter.domain.observed import LoadingResult
 from tests.application.conftest import Office
 
 FREEZE = b"""version: 1
@@ -153,12 +153,12 @@ def test_a_version_soaks_before_it_is_promoted(office: Office) -> None:
     office.mlflow.place("m", "champion", 1)
     office.converge()
     office.converge()
-    written = len(office.ledger.decisions("m", "champion"))
+    written = len(office.ledger.list_recent_decisions("m", "champion"))
     for _ in range(23):
         office.time.pass_time(hours=1)
         office.converge()
     assert office.aliases()["champion"] == 1
-    assert len(office.ledger.decisions("m", "champion")) == written
+    assert len(office.ledger.list_recent_decisions("m", "champion")) == written
     office.time.pass_time(hours=1)
     office.converge()
     assert office.aliases()["champion"] == 2
@@ -219,7 +219,7 @@ def test_an_artifact_is_loaded_only_where_all_else_passes(office: Office) -> Non
     office.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=policy)
     office.converge()
     assert not [call for call in office.mlflow.calls if call[0] == "loading"]
-    office.mlflow.loads["m", 2] = Loading("failed", "no such file")
+    office.mlflow.loads["m", 2] = LoadingResult("failed", "no such file")
     office.commit("m: {aliases: {champion: {version: 2, policy: p}}}")
     office.converge()
     assert office.aliases() == {}

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from promoter.application.query import GUARD, alias_rows, waiting
-from promoter.domain.observed import Run
+from promoter.application.query import GUARD, build_alias_rows, find_waiting_items
+from promoter.domain.observed import TrainingRun
 from tests.application.conftest import Office
 
 POLICY = b"""version: 1
@@ -34,7 +34,7 @@ def served(office: Office) -> Office:
 def live(office: Office, value: float, number: int = 2) -> None:
     """The live metric of a version is that from now on."""
     run = office.mlflow.all_runs[f"m-{number}"]
-    office.mlflow.all_runs[run.run_id] = Run(run.run_id, run.status, {**run.metrics, "live": value})
+    office.mlflow.all_runs[run.run_id] = TrainingRun(run.run_id, run.status, {**run.metrics, "live": value})
 
 
 def minutes(office: Office, number: int) -> None:
@@ -52,7 +52,7 @@ def test_a_broken_guard_puts_the_earlier_version_back(served: Office) -> None:
     minutes(served, 1)
     assert served.aliases() == {"champion": 1}
     assert served.git.subjects[-1] == "Roll back m@champion from v2 to v1"
-    text = served.git.read(served.git.head)["registry.yaml"].decode()
+    text = served.git.read_sources(served.git.head)["registry.yaml"].decode()
     assert "quarantine: [2]" in text
     assert "guard metric live at_least 0.85 failed 3 times in a row" in text
     assert served.moves()[-1] == (2, 1)
@@ -67,11 +67,11 @@ def test_a_pass_begins_anew_and_a_steady_state_writes_nothing(served: Office) ->
         live(served, value)
         minutes(served, 1)
     assert served.aliases() == {"champion": 2}
-    checks = served.ledger.checks({("m", "champion")})["m", "champion"]
+    checks = served.ledger.find_guard_checks({("m", "champion")})["m", "champion"]
     assert [check.verdict.value for check in checks] == ["fail", "fail", "pass", "fail", "fail"]
     live(served, 0.9)
     minutes(served, 3)
-    assert len(served.ledger.checks({("m", "champion")})["m", "champion"]) == 6
+    assert len(served.ledger.find_guard_checks({("m", "champion")})["m", "champion"]) == 6
 
 
 def test_a_restart_does_not_forget_the_count(served: Office) -> None:
@@ -91,11 +91,11 @@ def test_a_version_that_is_not_ready_is_passed_over(served: Office) -> None:
     live(served, 0.8)
     minutes(served, 4)
     assert served.aliases() == {"champion": 2}
-    view = served.survey(served.revisions.in_force, {"m"}).models["m"]  # type: ignore[arg-type]
-    row = alias_rows(view, {}, served.time.now())[0]
+    view = served.planner(served.revisions.declaration_in_force, {"m"}).models["m"]  # type: ignore[arg-type]
+    row = build_alias_rows(view, {}, served.time.now())[0]
     assert (row.status, row.detail) == (GUARD, "nothing is proposed: v1 is not ready (sklearn; does not load: sklearn)")
     assert row.failing == "guard metric live at_least 0.85: fail, 3 of 3 in a row failed"
-    assert waiting(view, served.time.now())[0].unmet[0].value == 0.8
+    assert find_waiting_items(view, served.time.now())[0].unmet[0].value == 0.8
     served.mlflow.unfit.clear()
     minutes(served, 1)
     assert served.aliases() == {"champion": 1}

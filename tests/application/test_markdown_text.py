@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.markdown.text import cell, code, inline, table
+from promoter.application.markdown.text import table_cell, code_span, inline_text, render_table
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ from promoter.application.markdown.text import cell, code, inline, table
 )
 def test_inline(told: str, shown: str) -> None:
     """No markup, nobody told, nothing closed; code between backticks stays code."""
-    assert inline(told) == shown
+    assert inline_text(told) == shown
 
 
 def test_cell() -> None:
     """A cell ends where we say, also within code."""
-    assert cell("a|b\n`c|d`") == "a\\|b `c\\|d`"
-    assert table(["a", "b"], [[cell("x|y"), "2"]]) == ["| a | b |", "| --- | --- |", "| x\\|y | 2 |"]
+    assert table_cell("a|b\n`c|d`") == "a\\|b `c\\|d`"
+    assert render_table(["a", "b"], [[table_cell("x|y"), "2"]]) == ["| a | b |", "| --- | --- |", "| x\\|y | 2 |"]
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_cell() -> None:
 )
 def test_code(told: str, shown: str) -> None:
     """Backticks of others do not end it."""
-    assert code(told) == shown
+    assert code_span(told) == shown

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.locks import channel_locks_for
+from promoter.adapters.locks import create_channel_locks
 from promoter.application import notify
-from promoter.application.letters import put_all_back, put_back, send_test
-from promoter.application.notify import Notifier, Rooms
-from promoter.domain.faults import Refused
-from promoter.domain.notices.dispatches import Dispatch, State
-from promoter.domain.notices.events import ALIAS_TYPES, Event, Teller, Type
+from promoter.application.letters import redeliver_all, redeliver, send_test_event
+from promoter.application.notify import ChannelNotifier, NotifierDeps
+from promoter.domain.faults import PermanentError
+from promoter.domain.notices.dispatches import DeliveryAttempt, DeliveryState
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, NotificationEvent, EventBuilder, EventType
 from tests.application.desks import DAY, STEADY, Desk, Mailbox, opened
 from tests.application.fakes import START
 
@@ -36,11 +36,11 @@ def desk(tmp_path: Path, box: Mailbox) -> Iterator[Desk]:
 def test_a_channel_is_told_of_what_comes_after_it(desk: Desk, box: Mailbox) -> None:
     """In order, once each, whatever was before it began."""
     news = desk.move(3)
-    assert desk.run() == notify.TICK
+    assert desk.run() == notify.POLL_SECONDS
     assert (box.entries, desk.states()) == (news, ["started", *["delivered"] * 3])
     desk.boxes = (*desk.boxes, Mailbox("late"))
     desk.start()
-    desk.notifier.begin()
+    desk.notifier.start_channels()
     later = desk.move()
     desk.run("late")
     desk.run()
@@ -67,7 +67,7 @@ def test_a_restart_tells_nothing_twice_and_leaves_nothing_out(desk: Desk, box: M
 def test_one_that_waits_holds_nothing_up(desk: Desk, box: Mailbox) -> None:
     """The rest arrives in the same round; the one is tried again with pauses that grow, and arrives in the end."""
     bad, *good = desk.move(5)
-    box.down(to=[bad], error=Refused("ci", "status 400"))
+    box.down(to=[bad], error=PermanentError("ci", "status 400"))
     assert desk.run() == 1.0
     assert box.entries == good
     delays: list[float] = []
@@ -85,26 +85,26 @@ def test_what_never_arrives_is_dead_and_can_be_put_back(desk: Desk, box: Mailbox
     (number,) = desk.move()
     box.down()
     began = desk.time.now()
-    while desk.notifier.counts["ci", State.DEAD] == 0:
+    while desk.notifier.event_counts["ci", DeliveryState.DEAD] == 0:
         desk.run()
-        waiting = [each.due for each in desk.ledger.outbox.letters() if each.due]
+        waiting = [each.due for each in desk.ledger.outbox.list_undelivered_events() if each.due]
         desk.time.at = max([desk.time.at, *waiting])
     assert DAY <= desk.time.now() - began <= DAY + timedelta(hours=2)
-    (letter,) = desk.ledger.outbox.letters(dead=True)
-    event = f"{desk.ledger.outbox.ledger()}/{number}/changed"
+    (letter,) = desk.ledger.outbox.list_undelivered_events(dead=True)
+    event = f"{desk.ledger.outbox.read_ledger_name()}/{number}/changed"
     assert (letter.entry, letter.detail, letter.event) == (number, "status 503", event)
     assert len(desk.states()) < 45
     box.up()
     desk.go_on(20)
     assert box.came == [], "given up is given up"
-    assert [each.state for each in put_back(desk.ledger.outbox, desk.time, letter.id)] == [State.AGAIN]
-    assert desk.notifier.counts == {("ci", State.WAITING): 1, ("ci", State.DEAD): 0}
+    assert [each.state for each in redeliver(desk.ledger.outbox, desk.time, letter.id)] == [DeliveryState.AGAIN]
+    assert desk.notifier.event_counts == {("ci", DeliveryState.WAITING): 1, ("ci", DeliveryState.DEAD): 0}
     desk.run()
     assert box.entries == [number]
-    with pytest.raises(Refused, match="has reached ci by now"):
-        put_back(desk.ledger.outbox, desk.time, letter.id)
-    with pytest.raises(Refused, match="no event with the number 4711"):
-        put_back(desk.ledger.outbox, desk.time, 4711)
+    with pytest.raises(PermanentError, match="has reached ci by now"):
+        redeliver(desk.ledger.outbox, desk.time, letter.id)
+    with pytest.raises(PermanentError, match="no event with the number 4711"):
+        redeliver(desk.ledger.outbox, desk.time, 4711)
 
 
 def test_what_is_put_back_while_something_is_sent_is_not_missed(desk: Desk, box: Mailbox) -> None:
@@ -114,12 +114,12 @@ def test_what_is_put_back_while_something_is_sent_is_not_missed(desk: Desk, box:
     box.down()
     (old,) = desk.move()
     desk.run()
-    (letter,) = desk.ledger.outbox.letters(dead=True)
+    (letter,) = desk.ledger.outbox.list_undelivered_events(dead=True)
     (new,) = desk.move()
 
-    def meanwhile(event: Event) -> None:
+    def meanwhile(event: NotificationEvent) -> None:
         if event.entry == new:
-            put_back(desk.ledger.outbox, desk.time, letter.id)
+            redeliver(desk.ledger.outbox, desk.time, letter.id)
 
     box.on = meanwhile
     desk.go_on(3)
@@ -134,9 +134,9 @@ def test_all_that_is_dead_is_put_back(desk: Desk, box: Mailbox) -> None:
     news = desk.move(3)
     desk.run()
     assert desk.states() == ["started", "dead", "dead", "dead"]
-    assert put_all_back(desk.ledger.outbox, desk.time, "mail") == []
-    assert len(put_all_back(desk.ledger.outbox, desk.time)) == 3
-    assert put_all_back(desk.ledger.outbox, desk.time) == []
+    assert redeliver_all(desk.ledger.outbox, desk.time, "mail") == []
+    assert len(redeliver_all(desk.ledger.outbox, desk.time)) == 3
+    assert redeliver_all(desk.ledger.outbox, desk.time) == []
     box.up()
     desk.run()
     assert box.entries == news
@@ -145,40 +145,40 @@ def test_all_that_is_dead_is_put_back(desk: Desk, box: Mailbox) -> None:
 def test_a_channel_gets_the_types_that_it_wants(tmp_path: Path) -> None:
     """Both events of an entry where it wants both, in one record; nothing of what it does not want."""
     every, drift, blocked = (
-        Mailbox("ci", frozenset(ALIAS_TYPES)),
-        Mailbox("drift", frozenset({Type.DRIFTED})),
-        Mailbox("blocked", frozenset({Type.BLOCKED})),
+        Mailbox("ci", frozenset(ALIAS_EVENT_TYPES)),
+        Mailbox("drift", frozenset({EventType.DRIFTED})),
+        Mailbox("blocked", frozenset({EventType.BLOCKED})),
     )
     desk = Desk(SqlLedger.open(f"sqlite:///{tmp_path / 'p.db'}"), every, drift, blocked)
-    desk.notifier.begin()
+    desk.notifier.start_channels()
     desk.move()
     for box in desk.boxes:
         desk.run(box.name)
-    assert [[each.type.word for each in box.came] for box in desk.boxes] == [["changed", "drifted"], ["drifted"], []]
-    desk.ledger.dispose()
+    assert [[each.type.short_name for each in box.came] for box in desk.boxes] == [["changed", "drifted"], ["drifted"], []]
+    desk.ledger.close_connections()
 
 
 def test_a_channel_without_news_remembers_how_far_it_is(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a start does not read all that was not for it."""
-    monkeypatch.setattr(notify, "STRIDE", 10)
-    box.wants = frozenset({Type.BLOCKED})
+    monkeypatch.setattr(notify, "PROGRESS_STRIDE", 10)
+    box.wanted_event_types = frozenset({EventType.BLOCKED})
     desk.move(8)
     desk.run()
     assert desk.states() == ["started"]
     last = desk.move()[-1]
     desk.run()
     assert desk.states() == ["started", "passed"]
-    assert desk.ledger.outbox.standing("ci").entry == last
+    assert desk.ledger.outbox.read_channel_cursor("ci").entry == last
 
 
 def test_memory_is_bounded(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too much waits, the rest waits in the ledger, and is told later."""
-    monkeypatch.setattr(notify, "MOST", 5)
-    monkeypatch.setattr(notify, "PAGE", 2)
+    monkeypatch.setattr(notify, "MAX_WAITING_EVENTS", 5)
+    monkeypatch.setattr(notify, "PAGE_SIZE", 2)
     box.down()
     news = desk.move(20)
     desk.run()
-    assert desk.ledger.outbox.counts() == {("ci", "waiting"): 6}
+    assert desk.ledger.outbox.count_undelivered_events() == {("ci", "waiting"): 6}
     box.up()
     desk.go_on(20)
     assert sorted(box.entries) == news
@@ -186,25 +186,25 @@ def test_memory_is_bounded(desk: Desk, box: Mailbox, monkeypatch: pytest.MonkeyP
 
 def test_one_replica_at_a_time(desk: Desk, box: Mailbox, tmp_path: Path) -> None:
     """The other one comes by again, and knows then what was done; a channel keeps no model waiting."""
-    locks = channel_locks_for(f"sqlite:///{tmp_path / 'promoter.db'}")
-    rooms = Rooms(desk.ledger.outbox, locks, desk.time)
-    one, other = (Notifier(desk.boxes, rooms, STEADY) for _ in range(2))
+    locks = create_channel_locks(f"sqlite:///{tmp_path / 'promoter.db'}")
+    rooms = NotifierDeps(desk.ledger.outbox, locks, desk.time)
+    one, other = (ChannelNotifier(desk.boxes, rooms, STEADY) for _ in range(2))
     first = desk.move()
-    assert other.run("ci", "test") == notify.TICK
-    box.on = lambda _event: box.came.clear() if other.run("ci", "test") else None
+    assert other.run_channel("ci", "test") == notify.POLL_SECONDS
+    box.on = lambda _event: box.came.clear() if other.run_channel("ci", "test") else None
     with pytest.raises(RuntimeError, match="holds 'ci' already"), locks.hold("ci"):
-        one.run("ci", "test")
+        one.run_channel("ci", "test")
     box.up()
     second = desk.move()
-    one.run("ci", "test")
-    other.run("ci", "test")
+    one.run_channel("ci", "test")
+    other.run_channel("ci", "test")
     assert box.entries == first + second
 
 
 def test_whoever_records_wakes_every_channel(desk: Desk) -> None:
     """At once, through the ledger itself."""
     woken: list[tuple[str, str]] = []
-    desk.notifier.put = lambda *asked: woken.append(asked)
+    desk.notifier.enqueue = lambda *asked: woken.append(asked)
     desk.move()
     assert woken == [("ci", "recorded")]
 
@@ -212,8 +212,8 @@ def test_whoever_records_wakes_every_channel(desk: Desk) -> None:
 def test_a_stop_ends_a_round_after_what_is_being_sent(desk: Desk, box: Mailbox) -> None:
     """What is left is sent after the next start."""
     news = desk.move(3)
-    box.on = lambda _event: desk.notifier.stop()
-    assert desk.run() == notify.TICK
+    box.on = lambda _event: desk.notifier.stop_sending()
+    assert desk.run() == notify.POLL_SECONDS
     assert box.entries == news[:1]
     box.up()
     desk.start()
@@ -228,7 +228,7 @@ def test_news_are_looked_for_between_retries(desk: Desk, box: Mailbox) -> None:
     desk.run()
     order: list[int] = []
 
-    def slow(event: Event) -> None:
+    def slow(event: NotificationEvent) -> None:
         order.append(event.entry)
         desk.time.pass_time(seconds=4)
         if len(order) == 1:
@@ -245,19 +245,21 @@ def test_news_are_looked_for_between_retries(desk: Desk, box: Mailbox) -> None:
 
 def test_an_entry_that_is_gone_is_given_up(desk: Desk, box: Mailbox) -> None:
     """A database that was replaced by another one: its old numbers are nobody's."""
-    desk.ledger.outbox.keep([Dispatch("ci", State.WAITING, START, 4_000, "other/4000/changed", due=START)])
+    desk.ledger.outbox.record_delivery_attempts(
+        [DeliveryAttempt("ci", DeliveryState.WAITING, START, 4_000, "other/4000/changed", due=START)]
+    )
     desk.run()
-    (letter,) = desk.ledger.outbox.letters(dead=True)
+    (letter,) = desk.ledger.outbox.list_undelivered_events(dead=True)
     assert (letter.detail, box.came) == ("the ledger has no such entry", [])
 
 
 def test_a_test_goes_to_the_channel_that_is_named(desk: Desk, box: Mailbox) -> None:
     """At once, whatever it wants, and without a row; a name that no channel has is refused with those that there are."""
-    event = send_test(desk.boxes, "ci", Teller("led"), desk.time)
+    event = send_test_event(desk.boxes, "ci", EventBuilder("led"), desk.time)
     assert box.came == [event]
     assert desk.states() == ["started"]
-    with pytest.raises(Refused, match="no channel is called mail") as caught:
-        send_test(desk.boxes, "mail", Teller("led"), desk.time)
+    with pytest.raises(PermanentError, match="no channel is called mail") as caught:
+        send_test_event(desk.boxes, "mail", EventBuilder("led"), desk.time)
     assert caught.value.fix == "the settings name: ci"
 
 
@@ -265,9 +267,9 @@ def test_nothing_is_asked_of_the_ledger_without_a_channel(tmp_path: Path) -> Non
     """Nor counted."""
     ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'p.db'}")
     desk = Desk(ledger)
-    desk.notifier.begin()
-    assert (desk.notifier.names, desk.notifier.counts) == ((), {})
-    ledger.dispose()
+    desk.notifier.start_channels()
+    assert (desk.notifier.channel_names, desk.notifier.event_counts) == ((), {})
+    ledger.close_connections()
 
 
 def test_what_others_did_is_known_before_a_round(desk: Desk, box: Mailbox) -> None:
@@ -275,8 +277,8 @@ def test_what_others_did_is_known_before_a_round(desk: Desk, box: Mailbox) -> No
     box.down()
     desk.move(2)
     desk.run()
-    waiting: Iterable[Dispatch] = desk.ledger.outbox.letters()
-    desk.ledger.outbox.keep(replace(each, state=State.DELIVERED) for each in waiting)
+    waiting: Iterable[DeliveryAttempt] = desk.ledger.outbox.list_undelivered_events()
+    desk.ledger.outbox.record_delivery_attempts(replace(each, state=DeliveryState.DELIVERED) for each in waiting)
     box.up()
     desk.go_on(5)
     assert box.came == []

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from promoter.application.ports.outbox import Outbox
-from promoter.domain.faults import Unavailable
-from promoter.domain.notices.events import ALIAS_TYPES, Event
+from promoter.application.ports.outbox import EventOutbox
+from promoter.domain.faults import TransientError
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, NotificationEvent
 from tests.application.desks import Desk, Mailbox, opened
 from tests.application.fakes import FreeLocks
 
@@ -36,7 +36,7 @@ class Crash(BaseException):
 class Mortal:
     """An outbox that is that of the ledger, but for the `nth` call of one method: the program dies before or after it."""
 
-    own: Outbox
+    own: EventOutbox
     call: str
     nth: int
     after: bool
@@ -63,7 +63,7 @@ class Mortal:
 @pytest.mark.parametrize("call", ["begin", "standing", "rows", "happened", "keep"])
 def test_a_crash_at_any_call_loses_nothing(desk: Desk, box: Mailbox, call: str, nth: int, *, after: bool) -> None:
     """Each event arrives; at most what was under way arrives twice, with the same id."""
-    box.wants = frozenset(ALIAS_TYPES)
+    box.wanted_event_types = frozenset(ALIAS_EVENT_TYPES)
     news = desk.move(4)
     desk.start(Mortal(desk.ledger.outbox, call, nth, after))  # type: ignore[arg-type]
     try:
@@ -88,7 +88,7 @@ class Full(FreeLocks):
     def hold(self, key: str) -> Iterator[None]:
         """As the port says."""
         if key:
-            raise Unavailable("ledger", "disk full")
+            raise TransientError("ledger", "disk full")
         yield
 
 
@@ -109,12 +109,12 @@ def test_an_unforeseen_mistake_concerns_one_event(desk: Desk, box: Mailbox) -> N
     """The others arrive; the one waits, and its reason tells no secret."""
     bad, good = desk.move(2)
 
-    def mistake(event: Event) -> None:
+    def mistake(event: NotificationEvent) -> None:
         if event.entry == bad:
             raise TypeError("hunter2")
 
     box.on = mistake
     desk.run()
     assert box.entries == [good]
-    (letter,) = desk.ledger.outbox.letters()
+    (letter,) = desk.ledger.outbox.list_undelivered_events()
     assert letter.detail == "unforeseen: TypeError, see the log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promoter.application.proposals.notes import LEFT_ALONE, NOTE
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from tests.application.conftest import Office
 from tests.application.fake_repository import PROMOTER
 from tests.application.proposing import BRANCH, RULES, aliases, only, propose, says, settle, told, writes
@@ -24,7 +24,7 @@ def test_opened(proposed: Office) -> None:
     assert "auc beats champion by 0.005" in pull.body
     assert (told(pull).version, told(pull).alias) == (2, "champion")
     assert says(proposed, pull)["version"] == 2
-    assert proposed.git.message(pull.head).trailers["Promoter-Aim"] == "rotate"
+    assert proposed.git.read_commit(pull.head).trailers["Promoter-Aim"] == "rotate"
     assert proposed.git.subjects == ["By hand"]
     assert proposed.aliases() == {"champion": 1}
 
@@ -123,12 +123,12 @@ def test_a_commit_of_a_person(proposed: Office) -> None:
 
 def test_a_branch_that_says_more(proposed: Office) -> None:
     """Whatever Promoter's own account has put there: what is merged is what the pull request says, and nothing else."""
-    tip = proposed.git.message(only(proposed).head)
-    more = proposed.git.read(tip.revision)["registry.yaml"].replace(b"pull-request", b"off")
+    tip = proposed.git.read_commit(only(proposed).head)
+    more = proposed.git.read_sources(tip.revision)["registry.yaml"].replace(b"pull-request", b"off")
     proposed.git.push({"registry.yaml": more}, tip.subject, PROMOTER, tip.trailers, BRANCH)
     proposed.propose()
-    merged = proposed.git.merge(proposed.git.head, only(proposed).head).sources["registry.yaml"]
-    assert merged == proposed.git.read(proposed.git.head)["registry.yaml"].replace(b"version: 1, p", b"version: 2, p")
+    merged = proposed.git.preview_merge(proposed.git.head, only(proposed).head).sources["registry.yaml"]
+    assert merged == proposed.git.read_sources(proposed.git.head)["registry.yaml"].replace(b"version: 1, p", b"version: 2, p")
 
 
 def test_a_person_s_branch_without_a_pull_request(office: Office) -> None:
@@ -138,7 +138,7 @@ def test_a_person_s_branch_without_a_pull_request(office: Office) -> None:
     office.mlflow.version("m", auc=0.8, p99=30.0)
     settle(office)
     office.mlflow.version("m", auc=0.9, p99=30.0)
-    with pytest.raises(Refused, match="has commits that are not Promoter's"):
+    with pytest.raises(PermanentError, match="has commits that are not Promoter's"):
         office.propose()
     assert office.hub.open == []
 
@@ -195,15 +195,15 @@ def test_without_a_revision_in_force(proposed: Office) -> None:
 
 def test_which_models_are_looked_at(proposed: Office) -> None:
     """Those with something open, by its marker; those with a branch, by its commit; a fork's never."""
-    proposals = proposed.proposals
+    proposals = proposed.proposal_reconciler
     assert proposals is not None
-    assert proposals.models(proposed.hub.open) == {"m"}
-    assert proposals.models([]) == {"m"}
+    assert proposals.find_models(proposed.hub.open) == {"m"}
+    assert proposals.find_models([]) == {"m"}
     del proposed.git.heads[BRANCH]
     pull = proposed.hub.threads[1].pull
-    assert proposals.models([pull]) == {"m"}
-    assert proposals.models([type(pull)(**{**vars(pull), "fork": True})]) == set()
-    assert proposals.models([type(pull)(**{**vars(pull), "body": "", "branch": "promoter/n/champion"})]) == {"n"}
+    assert proposals.find_models([pull]) == {"m"}
+    assert proposals.find_models([type(pull)(**{**vars(pull), "fork": True})]) == set()
+    assert proposals.find_models([type(pull)(**{**vars(pull), "body": "", "branch": "promoter/n/champion"})]) == {"n"}
 
 
 def test_a_branch_that_the_forge_lost(proposed: Office) -> None:
@@ -221,10 +221,10 @@ def test_the_forge_is_down(proposed: Office) -> None:
     """It is tried again; reconcile, which needs no forge, goes on."""
 
     def down(_call: str) -> None:
-        raise Unavailable("forge", "gone")
+        raise TransientError("forge", "gone")
 
     proposed.hub.on = down
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         proposed.propose()
     proposed.mlflow.place("m", "champion", None)
     proposed.look()
@@ -238,6 +238,6 @@ def test_a_file_that_cannot_be_edited(office: Office) -> None:
     shared = "m: {aliases: {champion: &a {version: 1, policy: champion, rotation: pull-request}, shadow: *a}}"
     office.commit(shared, champion=RULES)
     office.look()
-    with pytest.raises(Refused, match="shared through an anchor"):
+    with pytest.raises(PermanentError, match="shared through an anchor"):
         office.propose()
     assert [*office.git.heads] == ["main"]

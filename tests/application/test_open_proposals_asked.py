@@ -7,23 +7,28 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.markdown.marker import Marker
-from promoter.application.ports import PullRequest, State
-from promoter.application.proposals.asked import answered
+from promoter.application.markdown.marker import PullRequestMarker
+from promoter.application.ports import PullRequest, PullRequestState
+from promoter.application.proposals.asked import find_override_answer
 from promoter.application.proposals.into_git import BranchOpener
 from promoter.application.proposals.opener import ProposalOpener
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from promoter.domain.desired import Hold
-from promoter.domain.faults import Unavailable
-from promoter.domain.proposal import Aim, Edit, Proposal
+from promoter.domain.faults import TransientError
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
 from tests.application.conftest import Office
 from tests.application.proposing import BRANCH, RULES, aliases, only, propose, says, settle, told, writes
 
 REASON = "bad recall on card-not-present"
 BACK = Proposal(
-    Edit("m", "champion", 1, Hold(reason=REASON, by="alice"), (2,)), 2, None, Aim.ROLL_BACK, by="alice", reason=REASON
+    RegistryEdit("m", "champion", 1, Hold(reason=REASON, by="alice"), (2,)),
+    2,
+    None,
+    ProposalReason.ROLL_BACK,
+    by="alice",
+    reason=REASON,
 )
-MARKER = Marker(Aim.ROLL_BACK, "m", "champion", 1)
+MARKER = PullRequestMarker(ProposalReason.ROLL_BACK, "m", "champion", 1)
 RETURNED = {"version": 1, "quarantine": [2], "hold": REASON}
 
 
@@ -46,15 +51,17 @@ def protected(served: Office) -> Office:
 
 def opener(office: Office) -> ProposalOpener:
     """What `promoter rollback` opens with."""
-    assert office.proposals is not None
-    return ProposalOpener(BranchOpener(office.git, office.documents), office.proposals)
+    assert office.proposal_reconciler is not None
+    return ProposalOpener(BranchOpener(office.git, office.documents), office.proposal_reconciler)
 
 
 def override(office: Office, until: float = 24) -> int:
     """Alice has put v1 back without git."""
     now = office.time.now()
-    return office.ledger.override(
-        NewRecord(now, Kind.OVERRIDE, "m", "champion", 2, 1, actor="alice", reason=REASON, until=now + timedelta(hours=until))
+    return office.ledger.record_override(
+        NewAuditRecord(
+            now, RecordKind.OVERRIDE, "m", "champion", 2, 1, actor="alice", reason=REASON, until=now + timedelta(hours=until)
+        )
     )
 
 
@@ -81,12 +88,12 @@ def test_a_rollback_with_the_forge_down(protected: Office) -> None:
     """The branch is there, and that is told; the next look opens the pull request."""
 
     def down(_call: str) -> None:
-        raise Unavailable("forge", "gone")
+        raise TransientError("forge", "gone")
 
     protected.hub.on = down
     opened = opener(protected)(BACK)
     assert (opened.url, opened.done, opened.revision) == (None, False, protected.git.heads[BRANCH])
-    assert "gone" in opened.told
+    assert "gone" in opened.next_step
     protected.hub.on = lambda _: None
     settle(protected)
     assert says(protected, only(protected)) == RETURNED
@@ -126,11 +133,18 @@ def test_a_release(protected: Office) -> None:
     """Of a hold in git; with who asks, and why."""
     protected.commit(aliases(2, more=", hold: {reason: audit, by: bob}"))
     settle(protected)
-    release = Proposal(Edit("m", "champion", None, release=True), None, None, Aim.RELEASE, by="alice", reason="audit is over")
+    release = Proposal(
+        RegistryEdit("m", "champion", None, release=True),
+        None,
+        None,
+        ProposalReason.RELEASE,
+        by="alice",
+        reason="audit is over",
+    )
     opener(protected)(release)
     pull = only(protected)
     assert (pull.title, says(protected, pull)["hold"]) == ("Release m@champion", None)
-    assert protected.git.message(pull.head).trailers["Promoter-Reason"] == "audit is over"
+    assert protected.git.read_commit(pull.head).trailers["Promoter-Reason"] == "audit is over"
     assert "Asked for by alice" in pull.body
     protected.hub.merge(pull.number)
     settle(protected)
@@ -143,7 +157,7 @@ def test_an_override_gets_a_pull_request(protected: Office) -> None:
     settle(protected)
     assert protected.aliases() == {"champion": 1}
     assert says(protected, only(protected)) == RETURNED
-    assert protected.git.message(only(protected).head).trailers["Promoter-By"] == "alice"
+    assert protected.git.read_commit(only(protected).head).trailers["Promoter-By"] == "alice"
     before = writes(protected)
     protected.another().propose()
     assert writes(protected) == before
@@ -156,25 +170,25 @@ def test_an_override_merged(protected: Office) -> None:
     moved = len(protected.mlflow.writes)
     protected.hub.merge(only(protected).number)
     settle(protected)
-    assert (protected.ledger.overrides(), len(protected.mlflow.writes)) == ([], moved)
+    assert (protected.ledger.find_open_overrides(), len(protected.mlflow.writes)) == ([], moved)
     assert protected.aliases() == {"champion": 1}
 
 
 def look_into_a_merge(office: Office) -> None:
     """One look, by a list from before another replica opened the pull request, which is merged once git was read."""
-    assert office.proposals is not None
-    office.proposals.models([], also={"m"})
+    assert office.proposal_reconciler is not None
+    office.proposal_reconciler.find_models([], also={"m"})
     settle(office.another())
-    pull, asked = only(office), office.hub.latest_from
+    pull, asked = only(office), office.hub.find_latest_pull_request
 
     def merged_first(branch: str) -> PullRequest | None:
         if office.hub.open:
             office.hub.merge(pull.number)
         return asked(branch)
 
-    office.hub.latest_from = merged_first  # type: ignore[method-assign]
+    office.hub.find_latest_pull_request = merged_first  # type: ignore[method-assign]
     office.propose()
-    assert office.hub.pulls[pull.number].state is State.MERGED
+    assert office.hub.pulls[pull.number].state is PullRequestState.MERGED
 
 
 def test_a_rotation_merged_in_the_middle_of_a_look(office: Office) -> None:
@@ -184,17 +198,17 @@ def test_a_rotation_merged_in_the_middle_of_a_look(office: Office) -> None:
     look_into_a_merge(office)
     settle(office)
     assert office.aliases() == {"champion": 2}
-    assert [each.state for each in office.hub.pulls.values()] == [State.MERGED]
+    assert [each.state for each in office.hub.pulls.values()] == [PullRequestState.MERGED]
 
 
 def test_a_rotation_declined_in_the_middle_of_a_look(office: Office) -> None:
     """By a list from before it was opened, and answered right after it was seen open: not proposed a second time."""
     propose(office, 0.8)
     office.mlflow.version("m", auc=0.9, p99=30.0, live=0.9)
-    assert office.proposals is not None
-    office.proposals.models([], also={"m"})
+    assert office.proposal_reconciler is not None
+    office.proposal_reconciler.find_models([], also={"m"})
     settle(office.another())
-    asked = office.hub.latest_from
+    asked = office.hub.find_latest_pull_request
 
     def declined_after(branch: str) -> PullRequest | None:
         found = asked(branch)
@@ -202,29 +216,29 @@ def test_a_rotation_declined_in_the_middle_of_a_look(office: Office) -> None:
             office.hub.decline(1)
         return found
 
-    office.hub.latest_from = declined_after  # type: ignore[method-assign]
+    office.hub.find_latest_pull_request = declined_after  # type: ignore[method-assign]
     office.propose()
     settle(office)
-    assert [each.state for each in office.hub.pulls.values()] == [State.CLOSED]
+    assert [each.state for each in office.hub.pulls.values()] == [PullRequestState.CLOSED]
 
 
 def test_a_request_that_is_opened_and_declined_in_the_middle_of_a_look(protected: Office) -> None:
     """By another replica and a person, once this one has seen that there is none: not opened a second time."""
     BranchOpener(protected.git, protected.documents)(BACK)
-    asked = protected.hub.latest_from
+    asked = protected.hub.find_latest_pull_request
 
     def opened_after(branch: str) -> PullRequest | None:
         found = asked(branch)
         if found is None or found.number == 1:
-            protected.hub.latest_from = asked  # type: ignore[method-assign]
+            protected.hub.find_latest_pull_request = asked  # type: ignore[method-assign]
             protected.another().propose()
             protected.hub.decline(2)
         return found
 
-    protected.hub.latest_from = opened_after  # type: ignore[method-assign]
+    protected.hub.find_latest_pull_request = opened_after  # type: ignore[method-assign]
     protected.propose()
     settle(protected)
-    assert [each.state for each in protected.hub.pulls.values()] == [State.MERGED, State.CLOSED]
+    assert [each.state for each in protected.hub.pulls.values()] == [PullRequestState.MERGED, PullRequestState.CLOSED]
 
 
 def test_an_override_merged_in_the_middle_of_a_look(protected: Office) -> None:
@@ -232,7 +246,7 @@ def test_an_override_merged_in_the_middle_of_a_look(protected: Office) -> None:
     override(protected)
     look_into_a_merge(protected)
     settle(protected)
-    assert (protected.ledger.overrides(), protected.aliases()) == ([], {"champion": 1})
+    assert (protected.ledger.find_open_overrides(), protected.aliases()) == ([], {"champion": 1})
     assert not [each for each in protected.records() if "declined" in (each.fact.reason or "")]
 
 
@@ -242,7 +256,7 @@ def test_an_override_declined(protected: Office) -> None:
     settle(protected)
     protected.hub.decline(only(protected).number)
     assert protected.propose() is True
-    assert protected.ledger.overrides() == []
+    assert protected.ledger.find_open_overrides() == []
     settle(protected)
     assert protected.aliases() == {"champion": 2}
     assert (protected.hub.open, [*protected.git.heads]) == ([], ["main"])
@@ -254,10 +268,10 @@ def test_an_override_decided_otherwise(protected: Office) -> None:
     """Merged with another version than it was opened with: git's word counts, at once."""
     override(protected)
     settle(protected)
-    protected.git.push({"registry.yaml": protected.git.read(protected.git.head)["registry.yaml"]}, branch=BRANCH)
+    protected.git.push({"registry.yaml": protected.git.read_sources(protected.git.head)["registry.yaml"]}, branch=BRANCH)
     protected.hub.merge(only(protected).number)
     settle(protected)
-    assert protected.ledger.overrides() == []
+    assert protected.ledger.find_open_overrides() == []
     assert protected.aliases() == {"champion": 2}
 
 
@@ -270,28 +284,30 @@ def test_an_override_after_a_no(protected: Office) -> None:
     override(protected)
     settle(protected)
     assert says(protected, only(protected)) == RETURNED
-    assert len(protected.ledger.overrides()) == 1
+    assert len(protected.ledger.find_open_overrides()) == 1
 
 
 @pytest.mark.parametrize(
     ("state", "marker", "told"),
     [
-        (State.CLOSED, MARKER, "https://forge.example/models/pull/1 was closed unmerged"),
-        (State.MERGED, MARKER, "https://forge.example/models/pull/1 was merged, and says otherwise"),
-        (State.OPEN, MARKER, None),
-        (State.CLOSED, replace(MARKER, withdrawn="held"), None),
-        (State.CLOSED, replace(MARKER, version=2), None),
-        (State.CLOSED, replace(MARKER, aim=Aim.ROTATE), None),
-        (State.CLOSED, None, None),
+        (PullRequestState.CLOSED, MARKER, "https://forge.example/models/pull/1 was closed unmerged"),
+        (PullRequestState.MERGED, MARKER, "https://forge.example/models/pull/1 was merged, and says otherwise"),
+        (PullRequestState.OPEN, MARKER, None),
+        (PullRequestState.CLOSED, replace(MARKER, withdrawn="held"), None),
+        (PullRequestState.CLOSED, replace(MARKER, version=2), None),
+        (PullRequestState.CLOSED, replace(MARKER, aim=ProposalReason.ROTATE), None),
+        (PullRequestState.CLOSED, None, None),
     ],
 )
-def test_what_answers_an_override(state: State, marker: Marker | None, told: str | None, served: Office) -> None:
+def test_what_answers_an_override(
+    state: PullRequestState, marker: PullRequestMarker | None, told: str | None, served: Office
+) -> None:
     """A person's decision on what it is for; not what Promoter closed, nor what was about something else."""
     override(served)
-    (standing,) = served.ledger.overrides()
+    (standing,) = served.ledger.find_open_overrides()
     pull = replace(served.hub.pulls[1], state=state, body=str(marker or ""), closed_at=None)
-    assert answered(standing, pull) == told
-    assert answered(standing, None) is None
+    assert find_override_answer(standing, pull) == told
+    assert find_override_answer(standing, None) is None
 
 
 def test_a_guard(served: Office) -> None:
@@ -300,7 +316,7 @@ def test_a_guard(served: Office) -> None:
     served.mlflow.all_runs["m-2"] = type(run)(run.run_id, run.status, {**run.metrics, "live": 0.5})
     settle(served)
     pull = only(served)
-    assert told(pull).aim is Aim.GUARD
+    assert told(pull).aim is ProposalReason.GUARD
     assert says(served, pull) == {
         "version": 1,
         "quarantine": [2],
@@ -350,7 +366,7 @@ def test_drift_that_goes_back(adopting: Office) -> None:
     """Closed; and it was nobody's no."""
     adopting.mlflow.place("m", "champion", 1)
     settle(adopting)
-    assert adopting.hub.pulls[1].state is State.CLOSED
+    assert adopting.hub.pulls[1].state is PullRequestState.CLOSED
     adopting.mlflow.place("m", "champion", 2)
     settle(adopting)
     assert only(adopting).number == 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.ports import State
+from promoter.application.ports import PullRequestState
 from promoter.application.proposals.notes import NOTE
-from promoter.domain.faults import Unavailable
+from promoter.domain.faults import TransientError
 from tests.application.conftest import Office
 from tests.application.proposing import BRANCH, aliases, only, propose, settle, told, writes
 
@@ -32,7 +32,7 @@ def test_overtaken_by_git(models: str, why: str, proposed: Office) -> None:
     """Closed with one comment that says why; the branch is gone; and it is nobody's no."""
     proposed.commit(models)
     proposed.propose()
-    assert proposed.hub.pulls[1].state is State.CLOSED
+    assert proposed.hub.pulls[1].state is PullRequestState.CLOSED
     assert proposed.hub.bodies(1) == [f"{NOTE}\nOvertaken: {why}."]
     assert told(proposed.hub.pulls[1]).withdrawn == why
     assert [*proposed.git.heads] == ["main"]
@@ -127,7 +127,7 @@ def test_merged_while_it_is_closed(proposed: Office) -> None:
 
     proposed.hub.on = meddle
     settle(proposed)
-    assert proposed.hub.pulls[1].state is State.MERGED
+    assert proposed.hub.pulls[1].state is PullRequestState.MERGED
     assert (proposed.hub.bodies(1), told(proposed.hub.pulls[1]).withdrawn) == ([], None)
 
 
@@ -138,15 +138,15 @@ def test_a_closing_that_has_begun_finishes(proposed: Office) -> None:
 
     def stop(call: str) -> None:
         if call == "comments":
-            raise Unavailable("forge", "gone")
+            raise TransientError("forge", "gone")
 
     proposed.hub.on = stop
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         proposed.propose()
     proposed.hub.on = lambda _: None
     proposed.mlflow.all_runs["m-2"] = type(run)(run.run_id, run.status, {"auc": 0.9})
     settle(proposed)
-    assert proposed.hub.pulls[1].state is State.CLOSED
+    assert proposed.hub.pulls[1].state is PullRequestState.CLOSED
     proposed.mlflow.all_runs["m-2"] = run
     settle(proposed)
     assert only(proposed).number == 2
@@ -158,10 +158,10 @@ def test_wanted_again_before_it_is_closed(proposed: Office) -> None:
 
     def stop(call: str) -> None:
         if call == "close":
-            raise Unavailable("forge", "gone")
+            raise TransientError("forge", "gone")
 
     proposed.hub.on = stop
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         proposed.propose()
     assert len(proposed.hub.bodies(1)) == 1
     proposed.hub.on = lambda _: None
@@ -183,4 +183,4 @@ def test_closed_while_it_was_to_be_revised(office: Office) -> None:
 
     office.git.after = close
     settle(office)
-    assert (told(office.hub.pull_request(first)).version, told(only(office)).version) == (2, 3)
+    assert (told(office.hub.read_pull_request(first)).version, told(only(office)).version) == (2, 3)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from promoter.application.ports import State
-from promoter.domain.faults import OutsideError
+from promoter.application.ports import PullRequestState
+from promoter.domain.faults import ExternalError
 from tests.application.conftest import Office
 from tests.application.fake_forge import FakeForge
 from tests.application.fakes import FakeRegistry, FakeRepository
@@ -138,19 +138,19 @@ def test_a_person_at_any_moment(act: str, prepare: Callable[[Office], None], str
 
 def check_person(office: Office, act: str) -> None:
     """What must be so, whenever it was that he came."""
-    said = office.documents.parse(office.git.read(office.git.head), None).desired.intent("m")
+    said = office.documents.parse_declaration(office.git.read_sources(office.git.head), None).desired.find_model_intent("m")
     assert said is not None
     assert office.aliases()["champion"] == said.aliases["champion"].version
     assert len(office.hub.open) <= 1
     if act == "merge":
-        assert office.hub.pulls[1].state is State.MERGED
+        assert office.hub.pulls[1].state is PullRequestState.MERGED
         others = {told(pull).version for number, pull in office.hub.pulls.items() if number != 1}
-        merged = office.git.read(office.hub.pulls[1].merge_commit or "")["registry.yaml"]
+        merged = office.git.read_sources(office.hub.pulls[1].merge_commit or "")["registry.yaml"]
         assert not any(b"version: %d, policy" % (version or 0) in merged for version in others)
     elif act == "decline":
-        assert office.hub.pulls[1].state is State.CLOSED
-        answers = {told(each).answer for each in office.hub.open}
-        assert told(office.hub.pulls[1]).answer not in answers
+        assert office.hub.pulls[1].state is PullRequestState.CLOSED
+        answers = {told(each).answer_key for each in office.hub.open}
+        assert told(office.hub.pulls[1]).answer_key not in answers
     else:
         assert office.git.nodes[office.git.heads[BRANCH]].files["notes.md"] == b"wait"
         assert len(office.hub.bodies(1)) == 1
@@ -173,7 +173,7 @@ def meddled(office: Office, moment: int, act: Callable[[Office], object]) -> boo
     outside(office, count)
     try:
         office.propose()
-    except OutsideError:
+    except ExternalError:
         pass
     finally:
         outside(office, lambda _when, _call: None)

@@ -7,11 +7,21 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.explain import Explainer
-from promoter.application.query import BLOCKED, DRIFT, DUE, IN_STEP, OVERRIDE, AliasRow, alias_rows, history, waiting
-from promoter.application.survey import View
-from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.observed import Run
+from promoter.application.explain import DecisionExplainer
+from promoter.application.query import (
+    BLOCKED,
+    DRIFT,
+    DUE,
+    IN_STEP,
+    OVERRIDE,
+    AliasRow,
+    build_alias_rows,
+    load_alias_history,
+    find_waiting_items,
+)
+from promoter.application.survey import RegistrySnapshot
+from promoter.domain.audit import RecordKind, NewAuditRecord
+from promoter.domain.observed import TrainingRun
 from tests.application.conftest import Office
 
 POLICY = b"""version: 1
@@ -41,24 +51,28 @@ def override(office: Office, version: int = 1, hours: int = 24) -> int:
     """Alice could not wait for git."""
     at, held = office.time.now(), office.aliases().get("champion")
     until = at + timedelta(hours=hours)
-    begin = NewRecord(at, Kind.OVERRIDE, "m", "champion", held, version, actor="alice", reason="bad recall", until=until)
-    return office.ledger.override(begin)
+    begin = NewAuditRecord(
+        at, RecordKind.OVERRIDE, "m", "champion", held, version, actor="alice", reason="bad recall", until=until
+    )
+    return office.ledger.record_override(begin)
 
 
 def ends(office: Office) -> list[tuple[int | None, str | None]]:
     """Which overrides ended, and why."""
-    return [(each.intent, each.fact.reason) for each in office.records() if each.fact.kind is Kind.OVERRIDE and each.intent]
+    return [
+        (each.intent, each.fact.reason) for each in office.records() if each.fact.kind is RecordKind.OVERRIDE and each.intent
+    ]
 
 
-def view(office: Office) -> View:
+def view(office: Office) -> RegistrySnapshot:
     """A survey of everything."""
-    assert office.revisions.in_force
-    return office.survey(office.revisions.in_force)
+    assert office.revisions.declaration_in_force
+    return office.planner(office.revisions.declaration_in_force)
 
 
 def row(office: Office) -> AliasRow:
     """What the page and the API tell of the champion."""
-    return alias_rows(view(office).models["m"], {}, office.time.now())[0]
+    return build_alias_rows(view(office).models["m"], {}, office.time.now())[0]
 
 
 def test_while_it_stands_the_registry_follows_it_and_a_steady_state_writes_nothing(served: Office) -> None:
@@ -69,7 +83,7 @@ def test_while_it_stands_the_registry_follows_it_and_a_steady_state_writes_nothi
     fact = served.records()[-1].fact
     assert (fact.cause, fact.actor, fact.verdict, fact.policy, fact.revision) == ("override", "alice", "pass", None, None)
     assert fact.reason == "override until 2026-11-24T12:00:00Z: bad recall"
-    assert served.ledger.settled() == {"m": {"champion": 2}}
+    assert served.ledger.read_last_applied() == {"m": {"champion": 2}}
     count = len(served.records())
     served.converge()
     served.another().converge()
@@ -86,7 +100,7 @@ def test_an_alias_that_is_moved_by_hand_comes_back_to_it(served: Office, on_drif
     served.converge()
     assert served.aliases() == {"champion": 1}
     assert served.moves()[-2:] == [(1, 2), (2, 1)]
-    assert [span.version for span in history(served.ledger, "m", "champion")] == [1, 2, 1, 2, 1]
+    assert [span.version for span in load_alias_history(served.ledger, "m", "champion")] == [1, 2, 1, 2, 1]
 
 
 def test_rotation_and_guards_keep_off(served: Office) -> None:
@@ -95,7 +109,7 @@ def test_rotation_and_guards_keep_off(served: Office) -> None:
     override(served)
     served.mlflow.version("m", auc=0.9)
     run = served.mlflow.all_runs["m-1"]
-    served.mlflow.all_runs["m-1"] = Run(run.run_id, run.status, {**run.metrics, "live": 0.1})
+    served.mlflow.all_runs["m-1"] = TrainingRun(run.run_id, run.status, {**run.metrics, "live": 0.1})
     commits = len(served.git.history)
     served.converge()
     assert (served.aliases(), len(served.git.history)) == ({"champion": 1}, commits)
@@ -113,7 +127,10 @@ def test_a_merge_that_says_the_same_settles_it(served: Office) -> None:
     served.converge()
     assert (served.aliases(), served.moves()) == ({"champion": 1}, moves)
     assert ends(served) == [(number, "decided: git says the same")]
-    assert (served.ledger.settled(), served.ledger.settled_at("m", "champion")) == ({"m": {"champion": 1}}, merged)
+    assert (served.ledger.read_last_applied(), served.ledger.last_applied_revision("m", "champion")) == (
+        {"m": {"champion": 1}},
+        merged,
+    )
     served.mlflow.place("m", "champion", 2)
     served.converge()
     assert served.records()[-1].fact.cause == "drift"
@@ -217,20 +234,20 @@ def test_a_restart_in_the_middle_of_its_move_changes_nothing(served: Office) -> 
     again = served.another()
     again.converge()
     assert (again.aliases(), again.outcomes()[-1]) == ({"champion": 1}, "recovered")
-    assert (again.ledger.settled(), len(again.ledger.overrides())) == ({"m": {"champion": 2}}, 1)
+    assert (again.ledger.read_last_applied(), len(again.ledger.find_open_overrides())) == ({"m": {"champion": 2}}, 1)
 
 
 def test_it_is_told_wherever_the_alias_is(served: Office) -> None:
     """Until when, by whom, why, and what git says meanwhile."""
     number = override(served)
     assert (row(served).status, row(served).detail) == (DUE, "to be v1")
-    (waits,) = waiting(view(served).models["m"], served.time.now())
+    (waits,) = find_waiting_items(view(served).models["m"], served.time.now())
     assert (waits.held, waits.target) == (2, 1)
     served.converge()
     told = row(served)
     assert (told.status, told.held, told.stated) == (OVERRIDE, 1, 2)
     assert told.detail == "v1 until 2026-11-24 12:00 UTC, by alice: bad recall; git says v2"
-    assert told.as_json()["override"] == {
+    assert told.to_json()["override"] == {
         "id": number,
         "version": 1,
         "replaces": 2,
@@ -239,17 +256,17 @@ def test_it_is_told_wherever_the_alias_is(served: Office) -> None:
         "by": "alice",
         "reason": "bad recall",
     }
-    assert waiting(view(served).models["m"], served.time.now()) == []
-    assert served.revisions.in_force
-    explainer = Explainer(served.registry, served.ledger, served.survey, served.clock)
-    notes = explainer.alias(served.revisions.in_force, "m", "champion").notes
+    assert find_waiting_items(view(served).models["m"], served.time.now()) == []
+    assert served.revisions.declaration_in_force
+    explainer = DecisionExplainer(served.registry, served.ledger, served.planner, served.clock)
+    notes = explainer.explain_alias(served.revisions.declaration_in_force, "m", "champion").notes
     assert notes[:2] == (
         "the registry has v1, git says v2",
         "an override stands in for git: v1 until 2026-11-24 12:00 UTC, by alice: bad recall",
     )
     served.time.pass_time(hours=24)
     served.converge()
-    assert (row(served).status, row(served).as_json()["override"]) == (IN_STEP, None)
+    assert (row(served).status, row(served).to_json()["override"]) == (IN_STEP, None)
 
 
 def test_other_aliases_of_the_model_go_on(served: Office) -> None:
@@ -267,7 +284,7 @@ def test_it_is_no_agreement_where_no_policy_gates_the_alias(served: Office) -> N
     override(served, hours=2)
     served.converge()
     served.converge()
-    assert (served.aliases(), served.ledger.settled()) == ({"champion": 1}, {"m": {"champion": 2}})
+    assert (served.aliases(), served.ledger.read_last_applied()) == ({"champion": 1}, {"m": {"champion": 2}})
     served.time.pass_time(hours=2)
     served.converge()
     assert (served.aliases(), served.records()[-1].fact.cause) == ({"champion": 2}, "drift")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.domain.audit import NewRecord
-from promoter.domain.faults import Unavailable
-from promoter.domain.ledger.milestones import Event, Milestone
+from promoter.domain.audit import NewAuditRecord
+from promoter.domain.faults import TransientError
+from promoter.domain.ledger.milestones import LifecycleEventType, LifecycleEvent
 from tests.application.conftest import Office
 
 MODELS = "m: {on_drift: report, aliases: {champion: 1}}\nother: {on_drift: report, aliases: {champion: 1}}"
@@ -24,14 +24,14 @@ def watched(office: Office) -> Office:
     return office
 
 
-def last(office: Office, model: str = "m") -> NewRecord:
+def last(office: Office, model: str = "m") -> NewAuditRecord:
     """The newest record of the model."""
     return office.records(model)[-1].fact
 
 
 def test_a_move_by_others_lies_between_the_last_two_looks(watched: Office) -> None:
     """It happened after the survey that still saw it as it was, and before the look that did not."""
-    watched.survey(watched.revisions.in_force)  # type: ignore[arg-type]
+    watched.planner(watched.revisions.declaration_in_force)  # type: ignore[arg-type]
     before = watched.time.now()
     watched.time.pass_time(minutes=1)
     watched.mlflow.place("m", "champion", 2)
@@ -46,15 +46,15 @@ def test_a_move_by_others_lies_between_the_last_two_looks(watched: Office) -> No
 
 def test_a_move_that_is_not_recorded_yet_moves_no_bound(watched: Office) -> None:
     """A survey that sees it, and dies before the look that records it, must not claim that it was seen as before."""
-    watched.survey(watched.revisions.in_force)  # type: ignore[arg-type]
+    watched.planner(watched.revisions.declaration_in_force)  # type: ignore[arg-type]
     seen = watched.time.now()
     watched.time.pass_time(minutes=10)
     watched.mlflow.place("m", "champion", 2)
     for _ in range(3):
         watched.time.pass_time(minutes=10)
-        watched.survey(watched.revisions.in_force)  # type: ignore[arg-type]
-    assert watched.survey.looked is not None
-    assert watched.survey.looked <= seen
+        watched.planner(watched.revisions.declaration_in_force)  # type: ignore[arg-type]
+    assert watched.planner.observed_until is not None
+    assert watched.planner.observed_until <= seen
     watched.converge()
     found = last(watched)
     assert found.not_before is not None
@@ -63,9 +63,9 @@ def test_a_move_that_is_not_recorded_yet_moves_no_bound(watched: Office) -> None
 
 def test_after_a_stop_the_ledger_knows_since_when_nobody_watched(watched: Office) -> None:
     """What a run said last bounds what happened while nobody watched."""
-    watched.survey(watched.revisions.in_force)  # type: ignore[arg-type]
-    watched.presence.stop()
-    looked = watched.ledger.looked()
+    watched.planner(watched.revisions.declaration_in_force)  # type: ignore[arg-type]
+    watched.heartbeat.record_stop()
+    looked = watched.ledger.observed_until()
     watched.time.pass_time(days=3)
     watched.mlflow.place("m", "champion", 2)
     again = watched.another()
@@ -106,21 +106,25 @@ def test_nothing_bounds_what_was_there_at_the_first_look(office: Office) -> None
 def test_a_run_tells_its_beginning_its_beats_and_its_end(watched: Office) -> None:
     """Each under the run's name, with the tool's version and how far everything is recorded."""
     restarted = watched.another()
-    restarted.presence.start()
+    restarted.heartbeat.record_start()
     restarted.converge()
-    restarted.presence.beat()
-    restarted.presence.stop()
-    told = [each for each in watched.ledger.milestones() if each.event is not Event.OPENED]
-    assert [each.event for each in told] == [Event.STARTED, Event.WATCHING, Event.STOPPED]
-    assert {each.told["run"] for each in told} == {restarted.presence.run}
-    assert ["looked" in each.told for each in told] == [False, True, True]
+    restarted.heartbeat.record_heartbeat()
+    restarted.heartbeat.record_stop()
+    told = [each for each in watched.ledger.find_lifecycle_events() if each.event is not LifecycleEventType.OPENED]
+    assert [each.event for each in told] == [
+        LifecycleEventType.STARTED,
+        LifecycleEventType.WATCHING,
+        LifecycleEventType.STOPPED,
+    ]
+    assert {each.facts["run"] for each in told} == {restarted.heartbeat.run}
+    assert ["looked" in each.facts for each in told] == [False, True, True]
 
 
 def test_a_ledger_that_is_away_keeps_nobody_from_watching(watched: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in the log, and at the next beat."""
 
-    def away(_: Milestone) -> int:
-        raise Unavailable("ledger", "gone")
+    def away(_: LifecycleEvent) -> int:
+        raise TransientError("ledger", "gone")
 
-    monkeypatch.setattr(watched.ledger, "mark", away)
-    watched.presence.beat()
+    monkeypatch.setattr(watched.ledger, "record_lifecycle_event", away)
+    watched.heartbeat.record_heartbeat()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from promoter.application.proposals.evidence import Comparer, Comparison, MetricRow, Past, Subject
-from promoter.domain.metrics import Measurement, MetricRef
-from promoter.domain.observed import LoggedModel, Signature, Unread
+from promoter.application.proposals.evidence import (
+    VersionComparer,
+    VersionComparison,
+    MetricRow,
+    MetricHistory,
+    ComparisonSubject,
+)
+from promoter.domain.metrics import MetricValue, MetricRef
+from promoter.domain.observed import LoggedModel, VersionSignature, Unreadable
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.proposal import Aim, Edit, Proposal
+from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
 from tests.application.fakes import FakeRegistry
 
 
@@ -23,7 +29,7 @@ def policy(source: str = "run") -> Policy:
 
 def proposal(version: int | None = 30, replaces: int | None = 2) -> Proposal:
     """Of m@champion."""
-    return Proposal(Edit("m", "champion", version), replaces, None, Aim.ADOPT)
+    return Proposal(RegistryEdit("m", "champion", version), replaces, None, ProposalReason.ADOPT)
 
 
 def registry() -> FakeRegistry:
@@ -34,16 +40,16 @@ def registry() -> FakeRegistry:
     return made
 
 
-def compared(made: FakeRegistry, asked: Proposal, under: Policy | None) -> Comparison | None:
+def compared(made: FakeRegistry, asked: Proposal, under: Policy | None) -> VersionComparison | None:
     """The one comparison."""
-    (found,) = Comparer(made)([Subject(asked, under, made.models["m"])])
+    (found,) = VersionComparer(made)([ComparisonSubject(asked, under, made.models["m"])])
     return found
 
 
 def test_the_comparison() -> None:
     """The policy's metrics first; the picture ends with the version, whatever newer ones there are."""
     made = registry()
-    made.all_signatures = {("m", 30): Signature({"input a": "long"}), ("m", 2): Signature({"input a": "double"})}
+    made.all_signatures = {("m", 30): VersionSignature({"input a": "long"}), ("m", 2): VersionSignature({"input a": "double"})}
     made.all_requirements = {("m", 30): ("a==2",), ("m", 2): ("a==1",)}
     found = compared(made, proposal(), policy())
     assert found is not None
@@ -51,7 +57,7 @@ def test_the_comparison() -> None:
     assert found.signature == ("input a is long, was double",)
     assert found.requirements == ("a is ==2, was ==1",)
     numbers = [number for number in range(11, 31) if number not in (28, 29)]
-    assert found.past == Past(MetricRef("auc"), tuple((number, number / 100) for number in numbers))
+    assert found.past == MetricHistory(MetricRef("auc"), tuple((number, number / 100) for number in numbers))
     assert [str(call[0]) for call in made.calls] == ["runs", "signatures", "requirements"]
 
 
@@ -66,11 +72,11 @@ def test_what_is_not_there() -> None:
     assert bare is not None
     assert (bare.past, bare.signature, bare.requirements) == (None, (), ())
     assert [row.metric for row in bare.metrics] == ["auc", "other"]
-    made.all_signatures = {("m", 30): Unread("no answer"), ("m", 2): Signature({"input a": "double"})}
+    made.all_signatures = {("m", 30): Unreadable("no answer"), ("m", 2): VersionSignature({"input a": "double"})}
     made.all_requirements = {("m", 2): ("a==1",)}
     torn = compared(made, proposal(), policy())
     assert torn is not None
-    assert (torn.signature, torn.requirements) == (Unread("no answer"), ("it lists none any more",))
+    assert (torn.signature, torn.requirements) == (Unreadable("no answer"), ("it lists none any more",))
     gone = compared(made, proposal(99), policy())
     assert gone is not None
     assert [row.value for row in gone.metrics] == [None, None]
@@ -81,10 +87,10 @@ def test_metrics_of_logged_models() -> None:
     """Read where the policy says so, for all in the picture in one call."""
     made = registry()
     made.all_logged_models = {
-        ("m", number): LoggedModel(f"m-{number}", (Measurement("auc", number / 10),)) for number in (2, 29, 30)
+        ("m", number): LoggedModel(f"m-{number}", (MetricValue("auc", number / 10),)) for number in (2, 29, 30)
     }
     found = compared(made, proposal(), policy("logged_model"))
     assert found is not None
     assert found.metrics[0] == MetricRow("auc of the logged model", 3.0, 0.2)
-    assert found.past == Past(MetricRef("auc", "logged_model"), ((29, 2.9), (30, 3.0)))
+    assert found.past == MetricHistory(MetricRef("auc", "logged_model"), ((29, 2.9), (30, 3.0)))
     assert [str(call[0]) for call in made.calls].count("logged_models") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.domain.faults import Protected, Refused
+from promoter.domain.faults import BranchProtected, PermanentError
 from tests.application.conftest import POLICY, Office
 
 NEWEST = b"""version: 1
@@ -33,9 +33,9 @@ def rotated(office: Office) -> Office:
 
 def test_the_best_is_committed_then_applied(rotated: Office) -> None:
     """Rotation commits one value of the file, and reconcile moves the alias with that commit as its reason."""
-    before = rotated.git.read(rotated.git.head)["registry.yaml"]
+    before = rotated.git.read_sources(rotated.git.head)["registry.yaml"]
     rotated.converge()
-    after = rotated.git.read(rotated.git.head)["registry.yaml"]
+    after = rotated.git.read_sources(rotated.git.head)["registry.yaml"]
     assert after == before.replace(b"version: 1, policy", b"version: 3, policy")
     assert rotated.git.subjects == ["By hand", "Rotate m@champion from v1 to v3"]
     assert rotated.aliases() == {"champion": 3}
@@ -130,20 +130,20 @@ n: {aliases: {champion: 1}}
     watch = office.converge()
     assert office.aliases() == {"champion": 1, "shadow": 1}
     assert office.aliases("n") == {"champion": 1}
-    assert "shared through an anchor" in watch.health.trouble["registry.yaml"]
-    with pytest.raises(Refused, match="edit the file by hand"):
-        office.looker.one("m", "test")
+    assert "shared through an anchor" in watch.health.current_problems["registry.yaml"]
+    with pytest.raises(PermanentError, match="edit the file by hand"):
+        office.model_reconciler.reconcile("m", "test")
 
 
 def test_a_branch_that_takes_no_pushes(rotated: Office) -> None:
     """A person is told which word to write; drift is put back all the same."""
     rotated.git.protected = True
-    with pytest.raises(Protected, match="write `rotation: pull-request` for m@champion"):
+    with pytest.raises(BranchProtected, match="write `rotation: pull-request` for m@champion"):
         rotated.look()
     rotated.mlflow.place("m", "champion", 2)
     watch = rotated.converge()
     assert rotated.aliases() == {"champion": 1}
-    assert "`rotation: commit` cannot write there" in watch.health.trouble["git"]
+    assert "`rotation: commit` cannot write there" in watch.health.current_problems["git"]
 
 
 def test_a_model_that_only_a_family_names(office: Office) -> None:
@@ -157,5 +157,5 @@ def test_a_model_that_only_a_family_names(office: Office) -> None:
     )
     office.converge()
     assert office.aliases("demand-1") == {"champion": 2}
-    said = office.git.read(office.git.head)["registry.yaml"].decode()
+    said = office.git.read_sources(office.git.head)["registry.yaml"].decode()
     assert said.endswith("  demand-1:\n    aliases:\n      champion: 2\n")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from promoter.application.provenance import WALK_LIMIT
-from promoter.domain.faults import Unavailable
-from promoter.domain.review import Origin, Review
+from promoter.domain.faults import TransientError
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from promoter.domain.verdict import Verdict
 from tests.application.conftest import Office
 
@@ -17,10 +17,10 @@ rules: [{review: {at_least: 2, from: [alice, bob, acme/risk]}}]
 """
 PLAIN = b"version: 1\nrules: [{metric: auc, at_least: 0.1}]\n"
 MODEL = "m: {{aliases: {{champion: {{version: {}, policy: p}}}}}}"
-Brought = Callable[[str, frozenset[str]], Origin | None]
+Brought = Callable[[str, frozenset[str]], ChangeOrigin | None]
 
 
-def merged(*by: str, **changed: object) -> Origin:
+def merged(*by: str, **changed: object) -> ChangeOrigin:
     """A merged pull request of dan's that these accounts approved."""
     given = {
         "authors": frozenset({"dan"}),
@@ -29,8 +29,8 @@ def merged(*by: str, **changed: object) -> Origin:
         "merged_by": "erin",
         "teams": {"acme/risk": frozenset({"carol"})},
     }
-    reviews = tuple(Review(name) for name in by)
-    return Origin(12, "https://forge.example/12", "dan", reviews=reviews, **{**given, **changed})  # type: ignore[arg-type]
+    reviews = tuple(PullRequestReview(name) for name in by)
+    return ChangeOrigin(12, "https://forge.example/12", "dan", reviews=reviews, **{**given, **changed})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def told(office: Office, monkeypatch: pytest.MonkeyPatch) -> Callable[[Brought],
     def tell(brought: Brought) -> list[tuple[str, frozenset[str]]]:
         asked: list[tuple[str, frozenset[str]]] = []
 
-        def answer(revision: str, teams: frozenset[str] = frozenset()) -> Origin | None:
+        def answer(revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
             asked.append((revision, teams))
             return brought(revision, teams)
 
-        monkeypatch.setattr(office.hub, "brought", answer)
+        monkeypatch.setattr(office.hub, "find_commit_origin", answer)
         return asked
 
     return tell
@@ -91,19 +91,19 @@ def test_two_reviews_let_the_change_through(gated: Office, told: Callable[[Broug
         (merged("alice", "dan", "stranger"), Verdict.FAIL),
         (merged("alice", "bob", authors=frozenset({"dan", "bob"})), Verdict.FAIL),
         (None, Verdict.FAIL),
-        (Unavailable("Forge", "does not answer"), Verdict.ERROR),
+        (TransientError("Forge", "does not answer"), Verdict.ERROR),
     ],
     ids=["too few", "an author's own", "pushed", "forge down"],
 )
 def test_anything_else_blocks_it(
     gated: Office,
     told: Callable[[Brought], list[tuple[str, frozenset[str]]]],
-    brought: Origin | Exception | None,
+    brought: ChangeOrigin | Exception | None,
     verdict: Verdict,
 ) -> None:
     """And is told; a forge that answers again lets it through."""
 
-    def answer(*_: object) -> Origin | None:
+    def answer(*_: object) -> ChangeOrigin | None:
         if isinstance(brought, Exception):
             raise brought
         return brought
@@ -111,8 +111,8 @@ def test_anything_else_blocks_it(
     told(answer)
     gated.commit(MODEL.format(2))
     assert champion(gated) == 1
-    (change,) = gated.looker.all().plan.changes  # type: ignore[union-attr]
-    assert change.verdict is verdict
+    (change,) = gated.model_reconciler.plan_all().plan.changes  # type: ignore[union-attr]
+    assert change.gate_verdict is verdict
     told(lambda *_: merged("alice", "bob"))
     gated.time.pass_time(minutes=1)
     assert champion(gated) == 2
@@ -125,15 +125,15 @@ def test_without_a_forge_a_review_cannot_be_read(gated: Office) -> None:
     again = gated.another()
     again.forge = None
     assert champion(again) == 1
-    (change,) = again.looker.all().plan.changes  # type: ignore[union-attr]
+    (change,) = again.model_reconciler.plan_all().plan.changes  # type: ignore[union-attr]
     assert "PROMOTER_FORGE" in str(change.decision.findings)  # type: ignore[union-attr]
 
 
 def test_no_rule_no_wait(gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
     """The record asks who brought the change; a forge that does not answer is asked once, and stops nothing."""
 
-    def down(*_: object) -> Origin | None:
-        raise Unavailable("Forge", "does not answer")
+    def down(*_: object) -> ChangeOrigin | None:
+        raise TransientError("Forge", "does not answer")
 
     asked = told(down)
     revision = gated.commit(MODEL.format(2), p=PLAIN)
@@ -172,8 +172,8 @@ def test_a_commit_that_cannot_be_read_hides_nothing(
     gated.git.push({"registry.yaml": text}, "Mend the file (#7)")
     assert champion(gated) == 1
     assert asked == []
-    (change,) = gated.looker.all().plan.changes  # type: ignore[union-attr]
-    assert change.verdict is Verdict.ERROR
+    (change,) = gated.model_reconciler.plan_all().plan.changes  # type: ignore[union-attr]
+    assert change.gate_verdict is Verdict.ERROR
 
 
 def test_a_broken_file_in_between_changes_nothing(
@@ -182,7 +182,7 @@ def test_a_broken_file_in_between_changes_nothing(
     """What said so before it, and says so after it, was brought before it."""
     asked = told(lambda *_: None)
     revision = gated.commit(MODEL.format(2))
-    good = gated.git.read(revision)["registry.yaml"]
+    good = gated.git.read_sources(revision)["registry.yaml"]
     gated.git.push({"registry.yaml": good + b"surprise: 1\n"})
     gated.git.push({"registry.yaml": good})
     assert champion(gated) == 1
@@ -192,7 +192,7 @@ def test_a_broken_file_in_between_changes_nothing(
 def follow(office: Office, count: int) -> str:
     """So many commits that say nothing of the alias; the last of them."""
     for number in range(count):
-        office.git.push({"registry.yaml": office.git.read(office.git.head)["registry.yaml"] + b"# %d\n" % number})
+        office.git.push({"registry.yaml": office.git.read_sources(office.git.head)["registry.yaml"] + b"# %d\n" % number})
     return office.git.head
 
 
@@ -224,7 +224,7 @@ def test_beyond_the_commits_that_are_read_nobody_is_named(
     follow(gated, WALK_LIMIT)
     gated.converge()
     assert (gated.aliases(), asked) == ({"champion": 1}, [])
-    (change,) = gated.looker.all().plan.changes  # type: ignore[union-attr]
+    (change,) = gated.model_reconciler.plan_all().plan.changes  # type: ignore[union-attr]
     assert "state it anew" in str(change.decision.findings)  # type: ignore[union-attr]
 
 
@@ -255,13 +255,13 @@ def test_many_changes_read_the_commits_before_them_once(office: Office, monkeypa
     moving = office.commit("".join(f"{name}: {{aliases: {{champion: 2}}}}\n" for name in names))
     follow(office, 3)
     read: list[str] = []
-    usual = office.git.read
+    usual = office.git.read_sources
 
     def noted(revision: str) -> Mapping[str, bytes]:
         read.append(revision)
         return usual(revision)
 
-    monkeypatch.setattr(office.git, "read", noted)
+    monkeypatch.setattr(office.git, "read_sources", noted)
     office.converge()
     assert [office.records(name)[-1].fact.revision for name in names] == [moving] * 6
     assert read.count(moving) == 1
@@ -271,9 +271,9 @@ def test_a_silent_forge_is_left_alone_for_a_while(
     gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Many changes do not wait for it one after the other; soon it is asked again."""
-    outage: list[Exception] = [Unavailable("Forge", "does not answer")]
+    outage: list[Exception] = [TransientError("Forge", "does not answer")]
 
-    def answer(*_: object) -> Origin | None:
+    def answer(*_: object) -> ChangeOrigin | None:
         for error in outage:
             raise error
         return merged("alice", "bob")

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from promoter.application.markdown.pull_plan import LIMIT, MARKER, pull_plan_markdown
+from promoter.application.markdown.pull_plan import MAX_COMMENT_LENGTH, COMMENT_MARKER, render_pull_plan_markdown
 from promoter.domain.faults import Fault
-from promoter.domain.plan import Blocked, Cause, Change, Difference, Plan
-from promoter.domain.pulls.plan import Brought, PullPlan
-from promoter.domain.pulls.policies import AliasEffect, Otherwise, PolicyStep, Step
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.plan import BlockedTarget, ChangeCause, Change, AliasDifference, Plan
+from promoter.domain.pulls.plan import MergeEffects, PullPlan
+from promoter.domain.pulls.policies import AliasEffect, DivergentVersion, PolicyStep, PolicyStepKind
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOSTILE = "<!-- --></details><img src=x> @ada | closes #7 !8 [x](http://e) `\n# big\n\x1b[31m"
@@ -64,9 +64,9 @@ def changes(count: int, model: str, value: str) -> tuple[Change, ...]:
     """Blocked ones, each with a decision."""
     made = []
     for number in range(count):
-        finding = Finding("tag t present", Verdict.FAIL, value, value)
+        finding = RuleFinding("tag t present", Verdict.FAIL, value, value)
         decision = Decision(model, f"a{number}", 2, "p", "d", Verdict.FAIL, (finding,), AT)
-        made.append(Change(Difference(model, f"a{number}", 1, 2, Cause.COMMIT), decision))
+        made.append(Change(AliasDifference(model, f"a{number}", 1, 2, ChangeCause.COMMIT), decision))
     return tuple(made)
 
 
@@ -74,12 +74,12 @@ def full(count: int, model: str, value: str) -> PullPlan:
     """As much of everything."""
     brought, due = changes(count, model, value), changes(count, f"{model}-due", value)
     steps = tuple(
-        PolicyStep(f"p{n}", Step.CHANGED, "p", (AliasEffect(model, "a", 1, (Otherwise(2, value),)),), value)
+        PolicyStep(f"p{n}", PolicyStepKind.CHANGED, "p", (AliasEffect(model, "a", 1, (DivergentVersion(2, value),)),), value)
         for n in range(count)
     )
-    parts = Brought(
+    parts = MergeEffects(
         brought,
-        (Blocked(model, None, value),) * count,
+        (BlockedTarget(model, None, value),) * count,
         (value,) * count,
         (value,) * count,
         (value,) * count,
@@ -92,16 +92,16 @@ def full(count: int, model: str, value: str) -> PullPlan:
 @pytest.mark.parametrize(("count", "size"), [(1_000, 10), (30, 5_000), (2, 70_000)])
 def test_it_has_an_end(count: int, size: int) -> None:
     """However much there is, and however long each part: the marker and the verdict stay, and a note says what does not."""
-    told = pull_plan_markdown(full(count, "m@" * 100, "@x " * (size // 3)))
-    assert len(told) <= LIMIT
-    assert told.startswith(f"{MARKER}\n### ✗ Promoter: failure, ")
+    told = render_pull_plan_markdown(full(count, "m@" * 100, "@x " * (size // 3)))
+    assert len(told) <= MAX_COMMENT_LENGTH
+    assert told.startswith(f"{COMMENT_MARKER}\n### ✗ Promoter: failure, ")
     assert re.search(r"\n\d+ parts are left out, since a comment has an end: `promoter plan --base BASE --head HEAD`", told)
     assert told.count("<details>") == told.count("</details>")
 
 
 def test_what_is_short_is_whole() -> None:
     """Nothing is left out, and nothing says so."""
-    told = pull_plan_markdown(full(3, "m", "seen"))
+    told = render_pull_plan_markdown(full(3, "m", "seen"))
     assert "left out" not in told
     assert told.count("<details>") == 4
 
@@ -118,7 +118,7 @@ def test_what_is_short_is_whole() -> None:
 def test_nothing_from_outside_is_more_than_words(found: PullPlan) -> None:
     """On the page that comes of it there is no element, mention, reference or heading but ours; in code, all of it is text."""
     page = Page()
-    page.feed(MarkdownIt("commonmark").enable("table").render(pull_plan_markdown(found)))
+    page.feed(MarkdownIt("commonmark").enable("table").render(render_pull_plan_markdown(found)))
     page.close()
     assert page.tags <= OURS
     assert page.comments == [" promoter:plan "]

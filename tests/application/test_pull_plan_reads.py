@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promoter.application.pulls.planner import PullPlanner
-from promoter.domain.faults import Unavailable
+from promoter.domain.faults import TransientError
 from promoter.domain.pulls.plan import PullPlan
 from tests.application.conftest import POLICY, Office
 from tests.application.pull_desk import GATED, STRICT, Desk, standing
@@ -45,7 +45,7 @@ def test_the_models_that_it_changes(desk: Desk) -> None:
     found = desk.plan
     assert observed(desk) == [frozenset({"m"})]
     assert desk.verdicts == {("m", "champion"): (2, "pass")}
-    assert found.due == ()
+    assert found.already_due_changes == ()
 
 
 def test_a_model_that_it_takes_out_or_in(desk: Desk) -> None:
@@ -70,7 +70,7 @@ def test_settings_that_all_share(head: str, desk: Desk) -> None:
     desk.propose(GATED.format(2, 1) + OTHER, head)
     found = desk.plan
     assert observed(desk) == [None]
-    assert {each.difference.model for each in (*found.due, *found.brought.changes)} >= {"m"}
+    assert {each.difference.model for each in (*found.already_due_changes, *found.brought.changes)} >= {"m"}
 
 
 def test_replayed_once(desk: Desk) -> None:
@@ -115,11 +115,11 @@ def test_a_replay_that_failed_is_tried_again(desk: Desk) -> None:
 
     def down(call: str) -> None:
         if call == "runs":
-            raise Unavailable("MLflow", "cannot be reached")
+            raise TransientError("MLflow", "cannot be reached")
 
     desk.office.mlflow.on = down
     (step,) = plan(desk, planner, number).brought.policies
-    assert (step.replayed, step.untold) == (None, "cannot be reached")
+    assert (step.replayed, step.replay_error) == (None, "cannot be reached")
     desk.office.mlflow.on = lambda _call: None
     (step,) = plan(desk, planner, number).brought.policies
     assert step.replayed is not None

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.ports import Unsigned
-from promoter.application.pulls.plans import PullPlans
-from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.plan import Cause
+from promoter.application.ports import UnsignedCommit
+from promoter.application.pulls.plans import PullPlanUpdater
+from promoter.domain.audit import RecordKind, NewAuditRecord
+from promoter.domain.plan import ChangeCause
 from promoter.domain.pulls.plan import PullState
-from promoter.domain.pulls.policies import Step
+from promoter.domain.pulls.policies import PolicyStepKind
 from tests.application.conftest import POLICY, Office
 from tests.application.pull_desk import ANYTHING, GATED, STRICT, Desk, registry, spread, standing
 
@@ -31,7 +31,7 @@ def test_a_weakened_policy_and_an_alias_in_one_go(desk: Desk) -> None:
     assert state == "failure"
     assert description.startswith("1 of 1 change blocked: m@champion v3: metric auc beats champion by 0.005 is fail")
     assert "Once merged, policy `champion` as this pull request has it judges it: **pass**" in desk.comment
-    assert [(each.name, each.step) for each in desk.plan.brought.policies] == [("champion", Step.CHANGED)]
+    assert [(each.name, each.step) for each in desk.plan.brought.policies] == [("champion", PolicyStepKind.CHANGED)]
 
 
 def test_a_weaker_policy_that_is_named_instead(desk: Desk) -> None:
@@ -54,7 +54,7 @@ def test_a_renamed_policy(desk: Desk) -> None:
     desk.propose(moved, champion=None, gate=POLICY)
     assert desk.verdicts == {("m", "champion"): (3, "fail")}
     (step,) = desk.plan.brought.policies
-    assert (step.name, step.told, step.replayed) == ("gate", "renamed, from champion", None)
+    assert (step.name, step.description, step.replayed) == ("gate", "renamed, from champion", None)
 
 
 def test_where_the_base_gates_nothing(desk: Desk) -> None:
@@ -82,7 +82,7 @@ def test_behind_its_base(desk: Desk) -> None:
     desk.office.converge()
     assert desk.office.aliases() == {"champion": 2, "shadow": 1}
     assert desk.verdicts == {("m", "shadow"): (2, None)}
-    assert desk.plan.due == ()
+    assert desk.plan.already_due_changes == ()
 
 
 def test_what_is_due_anyway_decides_nothing(desk: Desk) -> None:
@@ -91,7 +91,7 @@ def test_what_is_due_anyway_decides_nothing(desk: Desk) -> None:
     desk.propose(spread("champion: {version: 3, policy: champion}", "shadow: {version: 2}"))
     plan = desk.plan
     assert [each.difference.alias for each in plan.brought.changes] == ["shadow"]
-    assert [each.difference.alias for each in plan.due] == ["champion"]
+    assert [each.difference.alias for each in plan.already_due_changes] == ["champion"]
     desk.look()
     assert desk.status == ("success", "1 change, all allowed")
     assert "Due anyway, with or without it" in desk.comment
@@ -101,7 +101,7 @@ def test_drift_is_due_anyway(desk: Desk) -> None:
     """An alias that somebody moved by hand goes back with or without the pull request."""
     desk.office.mlflow.place("m", "shadow", 3)
     desk.propose(GATED.format(2, 1))
-    assert [each.difference.cause for each in desk.plan.due] == [Cause.DRIFT]
+    assert [each.difference.cause for each in desk.plan.already_due_changes] == [ChangeCause.DRIFT]
     assert desk.verdicts == {("m", "champion"): (2, "pass")}
 
 
@@ -112,7 +112,7 @@ def test_drift_that_is_put_back_from_now_on(desk: Desk) -> None:
     desk.office.mlflow.place("m", "shadow", 3)
     desk.propose(GATED.format(1, 1))
     assert desk.verdicts == {("m", "shadow"): (1, None)}
-    assert desk.plan.due == ()
+    assert desk.plan.already_due_changes == ()
 
 
 def test_faults(desk: Desk) -> None:
@@ -135,8 +135,8 @@ def test_a_refused_base_does_not_judge(desk: Desk) -> None:
     desk.office.git.push({"policies/champion.yaml": b"version: 2\n"})
     desk.propose(GATED.format(3, 1), champion=ANYTHING)
     office = desk.office.another()
-    office.revisions.refresh()
-    PullPlans(office.hub, office.git, desk.planner, office.revisions, office.keys, "main").one(desk.number)
+    office.revisions.refresh_head()
+    PullPlanUpdater(office.hub, office.git, desk.planner, office.revisions, office.keys, "main").update_plan(desk.number)
     assert desk.status[0] == "failure"
     assert f"the base is refused: revision {good} judges, which is in force" in desk.comment
 
@@ -147,7 +147,7 @@ def test_the_first_registry(office: Office) -> None:
     office.git.push({"README.md": b"models\n"})
     desk = Desk(office)
     desk.propose(GATED.format(1, 1), champion=POLICY)
-    assert desk.plan.state is PullState.SUCCESS
+    assert desk.plan.status_state is PullState.SUCCESS
     assert desk.verdicts == {("m", "champion"): (1, None), ("m", "shadow"): (1, None)}
 
 
@@ -186,7 +186,7 @@ def test_mass_changes(office: Office) -> None:
     assert desk.status[1].startswith("12 changes of 12 managed aliases are over `safety.max_changes: 30%`")
     assert "**Refused**" in desk.comment
     desk.propose("\n".join(row.format(name, 2) for name in names), "safety: {max_changes: 100%}\n", branch="raised")
-    assert desk.plan.state is PullState.SUCCESS
+    assert desk.plan.status_state is PullState.SUCCESS
     assert "`safety.max_changes` is 100% instead of 30%" in desk.plan.brought.settings
 
 
@@ -214,11 +214,13 @@ def test_an_override(desk: Desk) -> None:
     """What stands in for git's word is due anyway; what a pull request says of that alias is not judged yet, and told so."""
     office = desk.office
     at = office.time.at
-    record = NewRecord(at, Kind.OVERRIDE, "m", "champion", 1, 2, actor="ada", reason="bad", until=at + timedelta(hours=24))
-    office.ledger.override(record)
+    record = NewAuditRecord(
+        at, RecordKind.OVERRIDE, "m", "champion", 1, 2, actor="ada", reason="bad", until=at + timedelta(hours=24)
+    )
+    office.ledger.record_override(record)
     desk.propose(GATED.format(1, 2))
     assert desk.verdicts == {("m", "shadow"): (2, None)}
-    assert [each.difference.cause for each in desk.plan.due] == [Cause.OVERRIDE]
+    assert [each.difference.cause for each in desk.plan.already_due_changes] == [ChangeCause.OVERRIDE]
     desk.propose(GATED.format(3, 1), branch="other")
     assert desk.verdicts == {}
     (note,) = desk.plan.brought.notes
@@ -232,12 +234,12 @@ def test_commits_that_are_not_signed(desk: Desk) -> None:
     office.commit(GATED.format(1, 1), "safety: {require_signed_commits: true}\n")
     desk.propose(GATED.format(2, 1), "safety: {require_signed_commits: true}\n")
     head = office.hub.pulls[desk.number].head
-    office.git.unsigned_commits.append(Unsigned(head, "Ada <ada@example.org>", "not signed"))
+    office.git.unsigned_commits.append(UnsignedCommit(head, "Ada <ada@example.org>", "not signed"))
     plan = desk.plan
     assert plan.brought.notes == (
         f"commit {head[:10]} by Ada <ada@example.org> is refused if it is merged as it is: not signed",
     )
-    assert plan.state is PullState.SUCCESS
+    assert plan.status_state is PullState.SUCCESS
 
 
 def test_holds_releases_quarantines_and_settings(desk: Desk) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from promoter.application.markdown.pull_plan import MARKER
-from promoter.application.ports import StatusState
-from promoter.application.pulls.plans import PullPlans
-from promoter.domain.faults import Unavailable
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
+from promoter.application.ports import CommitStatusState
+from promoter.application.pulls.plans import PullPlanUpdater
+from promoter.domain.faults import TransientError
 from tests.application.conftest import POLICY, Office
 from tests.application.pull_desk import GATED, STRICT, Desk, registry, standing
 
@@ -25,13 +25,13 @@ def desk(office: Office) -> Desk:
 def test_an_allowed_change(desk: Desk) -> None:
     """One comment with the move and the decision, one status on the head; nothing is written to the ledger."""
     desk.propose(GATED.format(2, 1))
-    before = desk.office.ledger.decisions()
+    before = desk.office.ledger.list_recent_decisions()
     desk.look()
     assert desk.status == ("success", "1 change, all allowed")
-    assert desk.comment.startswith(MARKER)
+    assert desk.comment.startswith(COMMENT_MARKER)
     assert "| m | champion | v1 | v2 | pass |" in desk.comment
     assert "metric auc beats champion" in desk.comment
-    assert list(desk.office.ledger.decisions()) == list(before)
+    assert list(desk.office.ledger.list_recent_decisions()) == list(before)
 
 
 def test_a_second_look_writes_nothing(desk: Desk) -> None:
@@ -96,8 +96,8 @@ def test_reviews(desk: Desk) -> None:
     hub.merge(desk.number)
     hub.calls.clear()
     desk.propose(GATED.format(2, 1), branch="next")
-    (due,) = desk.plan.due
-    assert (due.difference.alias, due.verdict and due.verdict.value) == ("champion", "pass")
+    (due,) = desk.plan.already_due_changes
+    assert (due.difference.alias, due.gate_verdict and due.gate_verdict.value) == ("champion", "pass")
     assert "brought" in {call[0] for call in hub.calls}
 
 
@@ -124,8 +124,8 @@ def test_only_its_own_kind(desk: Desk) -> None:
         desk.look(number)
     assert office.mlflow.calls == []
     assert office.hub.writes == [("set_status", office.git.heads["docs"])]
-    plans = PullPlans(office.hub, office.git, desk.planner, office.revisions, office.keys, "main")
-    assert plans.relevant(list(office.hub.pulls.values())) == [docs]
+    plans = PullPlanUpdater(office.hub, office.git, desk.planner, office.revisions, office.keys, "main")
+    assert plans.find_relevant_numbers(list(office.hub.pulls.values())) == [docs]
 
 
 def test_what_no_longer_touches_the_files(desk: Desk) -> None:
@@ -136,7 +136,10 @@ def test_what_no_longer_touches_the_files(desk: Desk) -> None:
     desk.push(GATED.format(1, 1))
     desk.look()
     assert desk.status == ("success", "it changes no file that Promoter reads")
-    assert desk.comment == f"{MARKER}\n### ✓ Promoter: nothing to plan\n\nIt no longer changes any file that Promoter reads.\n"
+    assert (
+        desk.comment
+        == f"{COMMENT_MARKER}\n### ✓ Promoter: nothing to plan\n\nIt no longer changes any file that Promoter reads.\n"
+    )
     desk.office.hub.calls.clear()
     desk.look()
     assert desk.office.hub.writes == []
@@ -146,7 +149,7 @@ def test_promoters_own_proposals_have_a_status_only(desk: Desk) -> None:
     """Their body has the decision; once a person commits to the branch, the comment says what that makes of it."""
     office = desk.office
     content = registry(GATED.format(2, 1))
-    office.git.propose("promoter/m/champion", None, office.git.head, content, "Rotate m@champion from v1 to v2")
+    office.git.push_proposal("promoter/m/champion", None, office.git.head, content, "Rotate m@champion from v1 to v2")
     desk.number = office.hub.opened("promoter/m/champion", "promoter-bot")
     desk.look()
     assert desk.status == ("success", "1 change, all allowed")
@@ -161,7 +164,7 @@ def test_surplus_comments_go(desk: Desk) -> None:
     """Two Promoters wrote one each: the older stays. What people write, and what else Promoter wrote, is left alone."""
     desk.propose(GATED.format(2, 1))
     hub = desk.office.hub
-    hub.remark(desk.number, "eve", MARKER + "\nAll is well.")
+    hub.remark(desk.number, "eve", COMMENT_MARKER + "\nAll is well.")
     hub.remark(desk.number, "promoter-bot", "A word of another kind.")
     raced = False
 
@@ -192,7 +195,7 @@ def test_a_head_that_moves_meanwhile(desk: Desk) -> None:
     new = desk.office.hub.pulls[desk.number].head
     assert new != old
     assert set(desk.office.hub.statuses) == {old}
-    assert desk.office.hub.statuses[old].state is StatusState.SUCCESS
+    assert desk.office.hub.statuses[old].state is CommitStatusState.SUCCESS
     desk.look()
     assert desk.status[0] == "failure"
 
@@ -220,7 +223,7 @@ def test_a_crash_at_any_call(when: str, commented: str, desk: Desk) -> None:
                 hub.remark(again.number, "promoter-bot", hub.bodies(again.number)[0])
             again.push(GATED.format(3, 1), branch=f"{when}-{crash}")
         _crash(hub_on=lambda hook: setattr(hub, "on" if when == "before" else "after", hook), at=crash)
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(TransientError):
             again.look()
         hub.on = hub.after = lambda _call: None
         again.look()
@@ -237,7 +240,7 @@ def _crash(hub_on: Callable[[Callable[[str], None]], None], at: int) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            raise Unavailable("Fake", "gone")
+            raise TransientError("Fake", "gone")
 
     hub_on(hook)
 
@@ -247,9 +250,9 @@ def test_a_registry_that_is_down(desk: Desk) -> None:
     desk.propose(GATED.format(2, 1))
 
     def down(_call: str) -> None:
-        raise Unavailable("MLflow", "cannot be reached")
+        raise TransientError("MLflow", "cannot be reached")
 
     desk.office.mlflow.on = down
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         desk.look()
     assert desk.office.hub.writes == []

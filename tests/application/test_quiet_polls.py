@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.markdown.pull_plan import MARKER
-from promoter.application.ports import State, Status, StatusState
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
+from promoter.application.ports import PullRequestState, CommitStatus, CommitStatusState
 from promoter.application.proposals.notes import LEFT_ALONE
-from promoter.application.watch import GIT, PROPOSALS, PULL, PULLS, REGISTRY, Watch
-from promoter.domain.audit import Kind, NewRecord
+from promoter.application.watch import GIT, PROPOSALS, PULL, PULLS, REGISTRY, Controller
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from tests.application.conftest import Office
 from tests.application.proposing import BRANCH, RULES, aliases, only, propose, told
 
@@ -28,8 +28,8 @@ class Poller:
         """Started, and at rest."""
         self.office = office
         self.waiting: deque[str] = deque()
-        self.watch: Watch = office.watch(float)
-        self.watch.put = lambda key, _trigger: None if key in self.waiting else self.waiting.append(key)
+        self.watch: Controller = office.build_controller(float)
+        self.watch.enqueue = lambda key, _trigger: None if key in self.waiting else self.waiting.append(key)
 
     def poll(self, *keys: str) -> list[tuple[object, ...]]:
         """The calls to the forge that polling once makes."""
@@ -38,9 +38,9 @@ class Poller:
         self.waiting.extend(keys or (GIT, REGISTRY, PULLS))
         for _ in range(200):
             if not self.waiting:
-                assert self.watch.health.trouble == {}
+                assert self.watch.health.current_problems == {}
                 return list(calls)
-            self.watch.run(self.waiting.popleft(), "poll")
+            self.watch.run_work_item(self.waiting.popleft(), "poll")
         raise AssertionError(f"goes on for ever: {self.waiting}")
 
 
@@ -76,14 +76,14 @@ def test_after_ten_minutes(poller: Poller) -> None:
     """What somebody else took away is put back; and then it is quiet again."""
     hub = poller.office.hub
     number = next(each.number for each in hub.open if each.branch == "change-1")
-    hub.statuses[hub.pulls[number].head] = Status(StatusState.FAILURE, "no")
+    hub.statuses[hub.pulls[number].head] = CommitStatus(CommitStatusState.FAILURE, "no")
     hub.threads[number].remarks.clear()
     poller.office.time.pass_time(minutes=9, seconds=59)
     assert poller.poll() == [("open_pull_requests",)]
     poller.office.time.pass_time(seconds=1)
     poller.poll()
-    assert hub.statuses[hub.pulls[number].head].state is StatusState.SUCCESS
-    assert hub.bodies(number)[0].startswith(MARKER)
+    assert hub.statuses[hub.pulls[number].head].state is CommitStatusState.SUCCESS
+    assert hub.bodies(number)[0].startswith(COMMENT_MARKER)
     assert poller.poll() == [("open_pull_requests",)]
 
 
@@ -93,7 +93,7 @@ def test_an_event_reads_all(poller: Poller) -> None:
     number = next(each.number for each in hub.open if each.branch == "change-1")
     hub.threads[number].remarks.clear()
     poller.poll(f"{PULL}{number}")
-    assert hub.bodies(number)[0].startswith(MARKER)
+    assert hub.bodies(number)[0].startswith(COMMENT_MARKER)
 
 
 def test_news_are_said_at_once(poller: Poller) -> None:
@@ -103,7 +103,7 @@ def test_news_are_said_at_once(poller: Poller) -> None:
     office.mlflow.version("m1", auc=0.95, p99=30.0, live=0.9)
     calls = poller.poll()
     number = next(each.number for each in office.hub.open if each.branch == "change-1")
-    assert office.hub.statuses[office.hub.pulls[number].head].state is StatusState.FAILURE
+    assert office.hub.statuses[office.hub.pulls[number].head].state is CommitStatusState.FAILURE
     assert next(told(each).version for each in office.hub.open if each.branch == "promoter/m1/champion") == 3
     touched = {call[1] for call in calls if call[0] in ("comment", "edit_comment", "revise", "pull_request")}
     proposal = next(each.number for each in office.hub.open if each.branch == "promoter/m1/champion")
@@ -117,10 +117,10 @@ def test_closed_since_it_was_listed(poller: Poller) -> None:
     hub = poller.office.hub
     pull = next(each for each in hub.open if each.branch == "change-1")
     poller.office.git.push({"policies/champion.yaml": b"version: 2\n"}, branch="change-1")
-    poller.watch.run(PULLS, "poll")
+    poller.watch.run_work_item(PULLS, "poll")
     hub.decline(pull.number)
     before = list(hub.writes)
-    poller.watch.run(f"{PULL}{pull.number}", "poll")
+    poller.watch.run_work_item(f"{PULL}{pull.number}", "poll")
     assert hub.writes == before
 
 
@@ -128,11 +128,11 @@ def test_a_note_on_what_was_closed_since(office: Office) -> None:
     """Where a person committed to the branch and closed its pull request, no note is written there any more."""
     propose(office, 0.8, 0.9)
     number = only(office).number
-    watch = office.watch(float)
+    watch = office.build_controller(float)
     office.git.push({"notes.md": b"wait"}, branch=BRANCH)
-    watch.run(PULLS, "poll")
+    watch.run_work_item(PULLS, "poll")
     office.hub.decline(number)
-    watch.run(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
     assert not [body for body in office.hub.bodies(number) if LEFT_ALONE in body]
 
 
@@ -141,12 +141,12 @@ def test_a_branch_that_was_opened_since(office: Office) -> None:
     propose(office, 0.8, 0.9)
     thread = office.hub.threads[1]
     office.hub.threads.clear()
-    watch = office.watch(float)
-    watch.run(PULLS, "poll")  # the list has nothing, the remote has a branch
+    watch = office.build_controller(float)
+    watch.run_work_item(PULLS, "poll")  # the list has nothing, the remote has a branch
     office.hub.threads[1] = replace(thread)
     office.commit(aliases(2))
-    watch.run(f"{PROPOSALS}m", "poll")
-    assert office.hub.pulls[1].state is State.CLOSED
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    assert office.hub.pulls[1].state is PullRequestState.CLOSED
     assert told(office.hub.pulls[1]).withdrawn == "git says v2 already"
     assert [*office.git.heads] == ["main"]
 
@@ -154,12 +154,12 @@ def test_a_branch_that_was_opened_since(office: Office) -> None:
 def test_only_the_first_look_goes_by_the_list(office: Office) -> None:
     """What comes after it, by a webhook or as it has to begin again, lists anew."""
     propose(office, 0.8, 0.9)
-    watch = office.watch(float)
-    watch.run(PULLS, "poll")
+    watch = office.build_controller(float)
+    watch.run_work_item(PULLS, "poll")
     office.hub.calls.clear()
-    watch.run(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
     assert office.hub.calls == []
-    watch.run(f"{PROPOSALS}m", "webhook")
+    watch.run_work_item(f"{PROPOSALS}m", "webhook")
     assert office.hub.calls == [("open_pull_requests",)]
 
 
@@ -167,21 +167,21 @@ def test_the_same_news_are_put_once(office: Office) -> None:
     """A survey asks for a look at what it finds anew; what it found before is left to the poll of pull requests."""
     propose(office, 0.8, 0.9)
     asked: list[str] = []
-    watch = office.watch(float)
-    watch.put = lambda key, _trigger: asked.append(key)
-    watch.run(REGISTRY, "poll")
-    watch.run(REGISTRY, "poll")
+    watch = office.build_controller(float)
+    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.run_work_item(REGISTRY, "poll")
+    watch.run_work_item(REGISTRY, "poll")
     assert asked.count(f"{PROPOSALS}m") == 1
     office.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
-    watch.run(REGISTRY, "poll")
+    watch.run_work_item(REGISTRY, "poll")
     assert asked.count(f"{PROPOSALS}m") == 2
     at = office.time.at
     until = at + timedelta(hours=24)
     for count, version in enumerate((2, 3), 3):
-        office.ledger.override(
-            NewRecord(at, Kind.OVERRIDE, "m", "champion", 1, version, actor="ada", reason="bad", until=until)
+        office.ledger.record_override(
+            NewAuditRecord(at, RecordKind.OVERRIDE, "m", "champion", 1, version, actor="ada", reason="bad", until=until)
         )
-        watch.run(REGISTRY, "poll")
+        watch.run_work_item(REGISTRY, "poll")
         assert asked.count(f"{PROPOSALS}m") == count
 
 
@@ -192,12 +192,12 @@ def test_what_was_found_before_is_not_forgotten(office: Office) -> None:
     office.commit(aliases(), champion=RULES)
     office.look()
     asked: list[str] = []
-    watch = office.watch(float)
-    watch.put = lambda key, _trigger: asked.append(key)
-    watch.run(REGISTRY, "poll")
+    watch = office.build_controller(float)
+    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.run_work_item(REGISTRY, "poll")
     for _ in range(2):
-        watch.run(PULLS, "poll")
+        watch.run_work_item(PULLS, "poll")
     assert asked == [f"{PROPOSALS}m"] * 3
     office.hub.calls.clear()
-    watch.run(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
     assert [call[0] for call in office.hub.calls] == ["latest_from", "latest_from", "propose"]

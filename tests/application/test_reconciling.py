@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from tests.application.conftest import POLICY, Office
 
 
@@ -45,10 +45,10 @@ def two(office: Office) -> Office:
 def test_nothing_to_do_leaves_no_trace(two: Office) -> None:
     """Once git and the registry agree, looking again writes no alias, no commit and no row."""
     two.converge()
-    before = (len(two.mlflow.writes), two.git.head, two.records(), two.ledger.decisions())
+    before = (len(two.mlflow.writes), two.git.head, two.records(), two.ledger.list_recent_decisions())
     two.converge()
     two.another().converge()
-    assert (len(two.mlflow.writes), two.git.head, two.records(), two.ledger.decisions()) == before
+    assert (len(two.mlflow.writes), two.git.head, two.records(), two.ledger.list_recent_decisions()) == before
 
 
 def test_supports_go_first_and_each_is_recorded_around_its_write(two: Office) -> None:
@@ -63,10 +63,10 @@ def test_supports_go_first_and_each_is_recorded_around_its_write(two: Office) ->
 
 def test_evidence_that_changes_before_the_write(two: Office) -> None:
     """What the plan saw is read again right before the write: an approval that was taken back stops it."""
-    two.revisions.refresh()
+    two.revisions.refresh_head()
     withdraw = once("set_alias", lambda: two.mlflow.tag("m", 2, approved="no"))
     two.mlflow.on = withdraw  # right before the write of shadow, so that champion's plan is stale
-    two.looker.one("m", "test")
+    two.model_reconciler.reconcile("m", "test")
     assert two.aliases() == {"champion": 1, "shadow": 2}
     last = two.records(alias="champion")[-1].fact
     assert last.outcome == "failed"
@@ -75,9 +75,9 @@ def test_evidence_that_changes_before_the_write(two: Office) -> None:
 
 def test_registry_that_moves_before_the_write(two: Office) -> None:
     """Somebody else's move between plan and write ends the attempt, is recorded, and the next round plans again."""
-    two.revisions.refresh()
+    two.revisions.refresh_head()
     two.mlflow.on = once("set_alias", lambda: two.mlflow.place("m", "champion", 2))
-    two.looker.one("m", "test")
+    two.model_reconciler.reconcile("m", "test")
     assert two.aliases() == {"champion": 2, "shadow": 2}
     assert two.moves() == [(None, 1), (1, 2)]
     assert "moved outside Promoter" in str(two.records(alias="champion")[-1].fact.reason)
@@ -85,45 +85,45 @@ def test_registry_that_moves_before_the_write(two: Office) -> None:
 
 def test_refused_write(two: Office) -> None:
     """A refusal closes the intent as failed, and reaches whoever asked for the look."""
-    two.revisions.refresh()
-    two.mlflow.on = once("set_alias", fails(Refused("MLflow", "no permission")))
-    with pytest.raises(Refused, match="no permission"):
-        two.looker.one("m", "test")
+    two.revisions.refresh_head()
+    two.mlflow.on = once("set_alias", fails(PermanentError("MLflow", "no permission")))
+    with pytest.raises(PermanentError, match="no permission"):
+        two.model_reconciler.reconcile("m", "test")
     assert two.outcomes()[-2:] == ["intended", "failed"]
     assert two.aliases() == {"champion": 1, "shadow": 1}
 
 
 def test_world_that_fails_before_the_write(two: Office) -> None:
     """Where even the second look is not possible, nothing was written, and the intent says so at once."""
-    two.revisions.refresh()
+    two.revisions.refresh_head()
     seen: list[str] = []
 
     def second_observe(name: str) -> None:
         seen.append(name)
         if seen.count("observe") == 2:
-            raise Unavailable("MLflow", "gone")
+            raise TransientError("MLflow", "gone")
 
     two.mlflow.on = second_observe
-    with pytest.raises(Unavailable):
-        two.looker.one("m", "test")
+    with pytest.raises(TransientError):
+        two.model_reconciler.reconcile("m", "test")
     assert two.outcomes()[-2:] == ["intended", "failed"]
-    assert two.ledger.open_intents() == []
+    assert two.ledger.find_open_intents() == []
 
 
 @pytest.mark.parametrize(("arrived", "outcome"), [(True, "recovered"), (False, "failed")])
 def test_outcome_that_cannot_be_known(two: Office, arrived: bool, outcome: str) -> None:
     """No answer and no reading back: the intent stays open, and the next look closes it by what it reads."""
-    two.revisions.refresh()
+    two.revisions.refresh_head()
 
     def gone_from_the_write_on(name: str) -> None:
         if name == "set_alias" and arrived:
             two.mlflow.place("m", "shadow", 2)
         if name in ("set_alias", "aliases"):
-            raise Unavailable("MLflow", "gone")
+            raise TransientError("MLflow", "gone")
 
     two.mlflow.on = gone_from_the_write_on
-    with pytest.raises(Unavailable):
-        two.looker.one("m", "test")
+    with pytest.raises(TransientError):
+        two.model_reconciler.reconcile("m", "test")
     assert two.outcomes()[-1] == "intended"
     two.mlflow.on = lambda _name: None
     two.another().converge()
@@ -137,8 +137,8 @@ def test_first_move_of_an_alias_that_was_never_closed(office: Office) -> None:
     """Where git and the registry agree already, and only the record is missing, a restart still closes it."""
     office.mlflow.version("m")
     office.commit("m: {aliases: {champion: 1}}")
-    office.mlflow.on = once("aliases", fails(Unavailable("MLflow", "gone")))
-    with pytest.raises(Unavailable):
+    office.mlflow.on = once("aliases", fails(TransientError("MLflow", "gone")))
+    with pytest.raises(TransientError):
         office.look()
     assert office.outcomes() == ["intended"]
     office.another().converge()
@@ -147,10 +147,10 @@ def test_first_move_of_an_alias_that_was_never_closed(office: Office) -> None:
 
 def test_read_back_that_differs(two: Office) -> None:
     """A write that MLflow confirms and does not show is a failure, and tried again."""
-    two.revisions.refresh()
+    two.revisions.refresh_head()
     two.mlflow.on = once("aliases", lambda: two.mlflow.place("m", "shadow", 1))
-    with pytest.raises(Unavailable, match="reads v1 after the write"):
-        two.looker.one("m", "test")
+    with pytest.raises(TransientError, match="reads v1 after the write"):
+        two.model_reconciler.reconcile("m", "test")
     assert "read back v1" in str(two.records(alias="shadow")[-1].fact.reason)
 
 
@@ -205,9 +205,9 @@ def test_a_run_of_evidence_is_read_once_for_all(office: Office) -> None:
         champion=POLICY,
         tagged=b"version: 1\nrules: [{tag: ok, present: true}]\n",
     )
-    office.revisions.refresh()
+    office.revisions.refresh_head()
     office.mlflow.calls.clear()
-    office.looker.all()
+    office.model_reconciler.plan_all()
     assert [call for call in office.mlflow.calls if call[0] != "observe"] == [("runs", frozenset({"m-1", "n-1"}))]
 
 
@@ -219,16 +219,16 @@ def look_overtaken(
 ) -> None:
     """A look in which `meanwhile` reads what the ledger knows: it gets that read, and the look of another replica."""
     other = office.another()
-    office.revisions.refresh()
-    other.revisions.refresh()
-    known = office.ledger.last_known
+    office.revisions.refresh_head()
+    other.revisions.refresh_head()
+    known = office.ledger.read_last_known_versions
 
     def overtaken(models: Collection[str] | None = None) -> Known:
-        monkeypatch.setattr(office.ledger, "last_known", known)
-        return meanwhile(lambda: known(models), lambda: other.looker.all("poll"))
+        monkeypatch.setattr(office.ledger, "read_last_known_versions", known)
+        return meanwhile(lambda: known(models), lambda: other.model_reconciler.plan_all("poll"))
 
-    monkeypatch.setattr(office.ledger, "last_known", overtaken)
-    office.looker.one("m", "test")
+    monkeypatch.setattr(office.ledger, "read_last_known_versions", overtaken)
+    office.model_reconciler.reconcile("m", "test")
     other.close()
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.ledger.pages import page
-from promoter.domain.audit import Kind, NewRecord, Outcome, RecordFilter
+from promoter.application.ledger.pages import read_record_page
+from promoter.domain.audit import RecordKind, NewAuditRecord, ChangeOutcome, RecordFilter
 from tests.fixtures_ledger import NOW
 
 ALICE, BOB = "Alice <alice@example.org>", "Bob <bob@example.org>"
@@ -22,16 +22,20 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLedger]:
     for n in range(5):
         at, model = NOW + timedelta(hours=n), "m" if n % 2 else "other"
         actor, verdict = (ALICE, "pass") if n % 2 else (BOB, "fail")
-        intent = ledger.intend(NewRecord(at, Kind.CHANGE, model, "champion", n, n + 1, actor=actor, verdict=verdict), None)
-        ledger.close(intent, "failed" if n == 3 else "applied", at)
-    ledger.observe([NewRecord(NOW + timedelta(hours=9), Kind.OBSERVED, "m", "shadow", n, n + 1) for n in range(3)])
+        intent = ledger.record_intent(
+            NewAuditRecord(at, RecordKind.CHANGE, model, "champion", n, n + 1, actor=actor, verdict=verdict), None
+        )
+        ledger.record_outcome(intent, "failed" if n == 3 else "applied", at)
+    ledger.record_observed_moves(
+        [NewAuditRecord(NOW + timedelta(hours=9), RecordKind.OBSERVED, "m", "shadow", n, n + 1) for n in range(3)]
+    )
     yield ledger
-    ledger.dispose()
+    ledger.close_connections()
 
 
 def ids(ledger: SqlLedger, where: RecordFilter) -> list[int]:
     """All of them at once."""
-    return [each.id for each in ledger.records(where)]
+    return [each.id for each in ledger.find_audit_records(where)]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 12, 13, 14])
@@ -39,18 +43,18 @@ def ids(ledger: SqlLedger, where: RecordFilter) -> list[int]:
 def test_both_ways_see_every_record_once(kept: SqlLedger, limit: int, model: str | None) -> None:
     """From the oldest on, and from the newest back; the cursors end with the records."""
     every = ids(kept, RecordFilter(model=model))
-    forth, found = [], page(kept, RecordFilter(model=model, limit=limit))
+    forth, found = [], read_record_page(kept, RecordFilter(model=model, limit=limit))
     assert found.older is None
     forth += [each.id for each in found.records]
     while found.newer is not None:
-        found = page(kept, RecordFilter(model=model, limit=limit, after=found.newer))
+        found = read_record_page(kept, RecordFilter(model=model, limit=limit, after=found.newer))
         assert found.older == found.records[0].id
         forth += [each.id for each in found.records]
-    back, found = [], page(kept, RecordFilter(model=model, limit=limit, newest=True))
+    back, found = [], read_record_page(kept, RecordFilter(model=model, limit=limit, newest=True))
     assert found.newer is None
     back += [each.id for each in found.records]
     while found.older is not None:
-        found = page(kept, RecordFilter(model=model, limit=limit, newest=True, before=found.older))
+        found = read_record_page(kept, RecordFilter(model=model, limit=limit, newest=True, before=found.older))
         assert found.newer == found.records[-1].id
         back = [each.id for each in found.records] + back
     assert forth == back == every
@@ -58,8 +62,11 @@ def test_both_ways_see_every_record_once(kept: SqlLedger, limit: int, model: str
 
 def test_none_at_all(kept: SqlLedger) -> None:
     """Of nothing there is no next page; that asks for none is told nothing."""
-    assert page(kept, RecordFilter(model="nobody")).as_json() == {"records": [], "next": {"before": None, "after": None}}
-    assert page(kept, RecordFilter(limit=0)).records == []
+    assert read_record_page(kept, RecordFilter(model="nobody")).to_json() == {
+        "records": [],
+        "next": {"before": None, "after": None},
+    }
+    assert read_record_page(kept, RecordFilter(limit=0)).records == []
 
 
 @pytest.mark.parametrize(
@@ -67,15 +74,15 @@ def test_none_at_all(kept: SqlLedger) -> None:
     [
         (RecordFilter(actor=ALICE), 4),
         (RecordFilter(verdict="fail"), 6),
-        (RecordFilter(outcome=Outcome.FAILED), 1),
-        (RecordFilter(kind=Kind.OBSERVED), 3),
+        (RecordFilter(outcome=ChangeOutcome.FAILED), 1),
+        (RecordFilter(kind=RecordKind.OBSERVED), 3),
         (RecordFilter(since=NOW + timedelta(hours=1)), 11),
         (RecordFilter(until=NOW + timedelta(hours=1)), 2),
         (RecordFilter(since=NOW + timedelta(hours=1), until=NOW + timedelta(hours=3)), 4),
-        (RecordFilter(model="m", alias="champion", actor=ALICE, verdict="pass", outcome=Outcome.APPLIED), 1),
+        (RecordFilter(model="m", alias="champion", actor=ALICE, verdict="pass", outcome=ChangeOutcome.APPLIED), 1),
     ],
 )
 def test_filters_go_together_with_pages(kept: SqlLedger, where: RecordFilter, count: int) -> None:
     """As many as there are, a page of all of them having no neighbours."""
-    found = page(kept, where)
+    found = read_record_page(kept, where)
     assert (len(found.records), found.older, found.newer) == (count, None, None)

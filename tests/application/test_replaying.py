@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from promoter.application.replay import Replayer, Request
+from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Refused
-from promoter.domain.observed import Loading
-from promoter.domain.replay.memory import Basis
-from promoter.domain.replay.notes import evidence_told, notes
-from promoter.domain.replay.report import ModelReplay, Report
+from promoter.domain.faults import PermanentError
+from promoter.domain.observed import LoadingResult
+from promoter.domain.replay.memory import EvidenceBasis
+from promoter.domain.replay.notes import describe_evidence_sources, list_replay_notes
+from promoter.domain.replay.report import ModelReplay, ReplayReport
 from tests.application.conftest import POLICY, Office
 from tests.application.fakes import START
 
@@ -49,19 +49,19 @@ def register(office: Office, tags: dict[str, str] | None = None, status: str = "
     return number
 
 
-def replayed(office: Office, **asked: Any) -> Report:
+def replayed(office: Office, **asked: Any) -> ReplayReport:
     """What a replay of the files at the branch's head reports."""
-    declaration = office.documents.parse(office.git.read(office.git.head), office.git.head)
+    declaration = office.documents.parse_declaration(office.git.read_sources(office.git.head), office.git.head)
     return replay(office, declaration, **asked)
 
 
-def replay(office: Office, declaration: Declaration, policy: str = "champion", **asked: Any) -> Report:
+def replay(office: Office, declaration: Declaration, policy: str = "champion", **asked: Any) -> ReplayReport:
     """What a replay reports."""
-    request = Request(policy, **{"since": SINCE, **asked})
-    return Replayer(office.mlflow, office.past, office.time)(declaration, request)
+    request = ReplayRequest(policy, **{"since": SINCE, **asked})
+    return PolicyReplayer(office.mlflow, office.reading_ledger, office.time)(declaration, request)
 
 
-def champions(report: Report) -> list[int]:
+def champions(report: ReplayReport) -> list[int]:
     """Who would have held the alias, one after the other."""
     return [span.version for span in report.models[0].replays[0].simulation.spans]
 
@@ -99,7 +99,7 @@ def a_life(office: Office, policy: bytes, **more: bytes) -> None:
 )
 def test_an_unchanged_policy_reproduces_what_happened(policy: bytes, more: dict[str, bytes], office: Office) -> None:
     """The same champions in the same order, on evidence that the ledger recorded; and no promotion would be blocked."""
-    office.mlflow.loads["m", 4] = Loading("failed", "no such file")
+    office.mlflow.loads["m", 4] = LoadingResult("failed", "no such file")
     a_life(office, policy, **more)
     office.time.pass_time(hours=24)
     office.converge()
@@ -108,7 +108,7 @@ def test_an_unchanged_policy_reproduces_what_happened(policy: bytes, more: dict[
     assert len(champions(report)) > 2
     past = report.models[0].replays[0].past
     assert len(past.promotions) == len(champions(report))
-    assert [each.decision.summary for each in past.promotions if each.blocked] == []
+    assert [each.decision.summary_line for each in past.promotions if each.is_blocked] == []
     assert {each.source.basis.value for each in past.promotions} == {"then"}
 
 
@@ -124,8 +124,8 @@ def three_days(office: Office, watched: bool = True) -> None:
 
 def edited(office: Office, **policies: bytes) -> Declaration:
     """The files at the branch's head with policies that nobody committed."""
-    sources = {**office.git.read(office.git.head), **{f"policies/{name}.yaml": text for name, text in policies.items()}}
-    return office.documents.parse(sources, None)
+    sources = {**office.git.read_sources(office.git.head), **{f"policies/{name}.yaml": text for name, text in policies.items()}}
+    return office.documents.parse_declaration(sources, None)
 
 
 def test_an_edited_policy(office: Office) -> None:
@@ -133,11 +133,15 @@ def test_an_edited_policy(office: Office) -> None:
     three_days(office)
     report = replay(office, edited(office, champion=POLICY.replace(b"0.005", b"0.2")))
     assert champions(report) == [1, 3]
-    blocked = report.models[0].replays[0].blocked
-    told = [(each.from_version, each.to_version, [finding.rule for finding in each.decision.unmet]) for each in blocked]
+    blocked = report.models[0].replays[0].blocked_promotions
+    told = [
+        (each.from_version, each.to_version, [finding.rule for finding in each.decision.unmet_findings]) for each in blocked
+    ]
     assert told == [(1, 2, ["metric auc beats champion by 0.2"])]
-    assert [each.version for each in report.models[0].replays[0].turned_down] == [2]
-    assert [(row.rule, row.found) for row in report.rules()] == [("metric auc beats champion by 0.2", (1, 0, 0))]
+    assert [each.version for each in report.models[0].replays[0].rejected_versions] == [2]
+    assert [(row.rule, row.found) for row in report.count_rejecting_rules()] == [
+        ("metric auc beats champion by 0.2", (1, 0, 0))
+    ]
 
 
 def test_two_policies_beside_each_other(office: Office) -> None:
@@ -147,7 +151,7 @@ def test_two_policies_beside_each_other(office: Office) -> None:
     report = replay(office, edited(office, other=POLICY.replace(b"0.005", b"0.2")), compare="other")
     assert [[span.version for span in each.simulation.spans] for each in report.models[0].replays] == [[1, 2, 3], [1, 3]]
     assert [call[0] for call in office.mlflow.calls] == ["observe", "runs"]
-    assert report.as_json()["compare"] == "other"
+    assert report.to_json()["compare"] == "other"
 
 
 def test_without_a_ledger(office: Office) -> None:
@@ -156,9 +160,9 @@ def test_without_a_ledger(office: Office) -> None:
     three_days(office, watched=False)
     report = replayed(office)
     assert champions(report) == [1, 2, 3]
-    assert {source.basis for _, source in report.sources()} == {Basis.NOW}
-    assert evidence_told(report) == "Evidence of 3 judgements: 3 as of now (MLflow)."
-    nobody, no_past = notes(report)[:2]
+    assert {source.basis for _, source in report.list_evidence_sources()} == {EvidenceBasis.NOW}
+    assert describe_evidence_sources(report) == "Evidence of 3 judgements: 3 as of now (MLflow)."
+    nobody, no_past = list_replay_notes(report)[:2]
     assert nobody == (
         "Who held the alias on 2026-11-22 12:00 UTC is not known for m@champion: the replay begins with nobody there, whom "
         "every version beats."
@@ -173,7 +177,7 @@ def test_evidence_that_changed_since(office: Office) -> None:
     office.mlflow.all_runs["m-2"] = replace(office.mlflow.all_runs["m-2"], metrics={"auc": 0.99})
     report = replayed(office)
     assert champions(report) == [1, 2, 3]
-    assert evidence_told(report) == "Evidence of 6 judgements: 6 as of then (ledger)."
+    assert describe_evidence_sources(report) == "Evidence of 6 judgements: 6 as of then (ledger)."
 
 
 def test_recorded_later(office: Office) -> None:
@@ -183,7 +187,7 @@ def test_recorded_later(office: Office) -> None:
     office.time.pass_time(hours=3)
     office.converge()
     report = replayed(office)
-    assert evidence_told(report) == (
+    assert describe_evidence_sources(report) == (
         "Evidence of 2 judgements: 1 as of then (ledger), 1 as first recorded after that (ledger, up to 3h later)."
     )
 
@@ -196,7 +200,7 @@ enforcement: audit
 rules: [{loads: true}, {soak: {alias: challenger, at_least: 1h}}]
 guards: [{metric: auc, at_least: 0.1}]
 """
-    told = notes(replay(office, edited(office, champion=policy)))
+    told = list_replay_notes(replay(office, edited(office, champion=policy)))
     assert told[2:-1] == [
         "Under champion, 3 versions are taken to have held challenger from registration on, since the ledger cannot tell.",
         "Not replayed: `loads` of champion is taken as passing for 3 versions; the ledger cannot tell.",
@@ -237,18 +241,18 @@ def test_nothing_to_replay(asked: dict[str, str], fault: str, office: Office) ->
     """Said in words, with what to do instead."""
     three_days(office, watched=False)
     declaration = edited(office, spare=POLICY)
-    with pytest.raises(Refused, match=fault.replace("*", r"\*")):
+    with pytest.raises(PermanentError, match=fault.replace("*", r"\*")):
         replay(office, declaration, **asked)
 
 
 def test_dropped_evidence_is_told(office: Office) -> None:
     """What is gone is judged by what MLflow says now, and the notes say why; nothing is known to be blocked by it."""
     a_life(office, POLICY)
-    assert not any("dropped" in note for note in notes(replayed(office)))
+    assert not any("dropped" in note for note in list_replay_notes(replayed(office)))
     cut = office.time.now() - timedelta(days=2)
-    assert office.ledger.drop_evidence(cut, "alice", office.time.now())
+    assert office.ledger.drop_evidence_before(cut, "alice", office.time.now())
     report = replayed(office)
-    (told,) = [note for note in notes(report) if "dropped" in note]
+    (told,) = [note for note in list_replay_notes(report) if "dropped" in note]
     assert told.startswith(f"Evidence from before {cut:%Y-%m-%d %H:%M:%S} UTC was dropped (retention, entry ")
-    assert {source.basis for _, source in report.sources()} > {Basis.THEN}
+    assert {source.basis for _, source in report.list_evidence_sources()} > {EvidenceBasis.THEN}
     assert champions(report)[-1] == really(report.models[0])[-1]

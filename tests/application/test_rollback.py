@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from promoter.application.proposals.evidence import Comparer
-from promoter.application.proposals.into_git import BranchOpener, IntoGit, Opener
-from promoter.application.proposals.open import OpenProposals
-from promoter.application.proposals.open import Rooms as ProposalRooms
+from promoter.application.proposals.evidence import VersionComparer
+from promoter.application.proposals.into_git import BranchOpener, ProposalCommitter, Opener
+from promoter.application.proposals.open import ProposalReconciler
+from promoter.application.proposals.open import ProposalDeps as ProposalRooms
 from promoter.application.proposals.opener import ProposalOpener
-from promoter.application.release import Release
-from promoter.application.rollback import Rollback, Rooms
-from promoter.domain.audit import Kind
+from promoter.application.release import HoldRelease
+from promoter.application.rollback import AliasRollback, RollbackDeps
+from promoter.domain.audit import RecordKind
 from promoter.domain.desired import AliasIntent
-from promoter.domain.faults import OutsideError, Refused, Unavailable
-from promoter.domain.rollback import Asked, Done
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.domain.rollback import RollbackRequest, RollbackResult
 from tests.application.conftest import Office
 
 POLICY = b"""version: 1
@@ -31,15 +31,17 @@ REASON = "bad recall"
 BRANCH = "promoter/m/champion"
 
 
-def rooms(office: Office, *, forge: bool = True) -> Rooms:
+def rooms(office: Office, *, forge: bool = True) -> RollbackDeps:
     """What a rollback works with in that office."""
     push = BranchOpener(office.repository, office.documents)
-    opener: Opener = ProposalOpener(push, OpenProposals(_proposing(office))) if forge else push
-    into_git = IntoGit(office.repository, office.documents, office.revisions)
-    return Rooms(office.registry, office.ledger, office.clock, office.locks, office.revisions, office.looker, into_git, opener)
+    opener: Opener = ProposalOpener(push, ProposalReconciler(_proposing(office))) if forge else push
+    into_git = ProposalCommitter(office.repository, office.documents, office.revisions)
+    return RollbackDeps(
+        office.registry, office.ledger, office.clock, office.locks, office.revisions, office.model_reconciler, into_git, opener
+    )
 
 
-def _proposing(office: Office) -> ProposalRooms:
+def _proposing(office: Office) -> ProposalDeps:
     return ProposalRooms(
         office.hub,
         office.repository,
@@ -47,33 +49,35 @@ def _proposing(office: Office) -> ProposalRooms:
         office.ledger,
         office.locks,
         office.clock,
-        office.survey,
+        office.planner,
         office.revisions,
-        Comparer(office.registry),
+        VersionComparer(office.registry),
     )
 
 
-def back(office: Office, *, forge: bool = True, **asked: Any) -> Done:
+def back(office: Office, *, forge: bool = True, **asked: Any) -> RollbackResult:
     """Alice rolls the champion back."""
-    return Rollback(rooms(office, forge=forge))(Asked("m", "champion", **{"reason": REASON, "by": "alice", **asked}))
+    return AliasRollback(rooms(office, forge=forge))(
+        RollbackRequest("m", "champion", **{"reason": REASON, "by": "alice", **asked})
+    )
 
 
-def release(office: Office, *, forge: bool = True, by: str = "bob") -> Done:
+def release(office: Office, *, forge: bool = True, by: str = "bob") -> RollbackResult:
     """Bob lifts the hold."""
-    return Release(rooms(office, forge=forge))("m", "champion", by)
+    return HoldRelease(rooms(office, forge=forge))("m", "champion", by)
 
 
 def git(office: Office, revision: str | None = None) -> AliasIntent:
     """What git says of the champion."""
-    sources = office.git.read(revision or office.git.head)
-    intent = office.documents.parse(sources, None).desired.intent("m")
+    sources = office.git.read_sources(revision or office.git.head)
+    intent = office.documents.parse_declaration(sources, None).desired.find_model_intent("m")
     assert intent
     return intent.aliases["champion"]
 
 
 def overrides(office: Office) -> list[int]:
     """The versions of the overrides that were ever recorded."""
-    found = [each for each in office.records() if each.fact.kind is Kind.OVERRIDE and each.intent is None]
+    found = [each for each in office.records() if each.fact.kind is RecordKind.OVERRIDE and each.intent is None]
     return [each.fact.to_version or 0 for each in found]
 
 
@@ -109,7 +113,7 @@ def test_an_open_branch_gets_a_commit_and_the_daemon_does_the_rest(served: Offic
     commits = len(served.git.history)
     served.converge()
     assert (served.aliases(), len(served.git.history)) == ({"champion": 2}, commits)
-    assert any("v2 returns: it held champion last in good standing before v3" in line for line in done.told)
+    assert any("v2 returns: it held champion last in good standing before v3" in line for line in done.messages)
 
 
 def test_now_brings_the_registry_along_at_once(served: Office) -> None:
@@ -117,12 +121,12 @@ def test_now_brings_the_registry_along_at_once(served: Office) -> None:
     done = back(served, now=True)
     assert (done.path, done.done) == ("commit", True)
     assert served.aliases() == {"champion": 2}
-    assert "The registry has v2 now." in done.told
+    assert "The registry has v2 now." in done.messages
     fact = served.records()[-1].fact
     assert (fact.trigger, fact.revision, fact.outcome) == ("rollback", served.git.head, "applied")
     again = back(served, now=True)
     assert (again.path, again.done) == (None, True)
-    assert again.told == ["Nothing to do: git says v2 for m@champion, and the registry has it."]
+    assert again.messages == ["Nothing to do: git says v2 for m@champion, and the registry has it."]
     assert overrides(served) == []
 
 
@@ -133,7 +137,7 @@ def test_a_new_reason_is_a_new_rollback(served: Office) -> None:
     assert (done.from_version, done.to_version) == (2, 1)
     assert served.aliases() == {"champion": 1}
     assert git(served).quarantine == {2, 3}
-    with pytest.raises(Refused, match=r"no earlier version .* \(v2 is in quarantine; v3 is in quarantine\) .*--to N"):
+    with pytest.raises(PermanentError, match=r"no earlier version .* \(v2 is in quarantine; v3 is in quarantine\) .*--to N"):
         back(served, now=True, reason="and v1 too")
 
 
@@ -142,7 +146,7 @@ def test_versions_that_cannot_return_are_passed_over_in_words(served: Office) ->
     served.mlflow.unfit.add(("m", 2))
     done = back(served)
     assert done.to_version == 1
-    assert "Passed over: v2 is not ready (sklearn; does not load: sklearn)." in done.told
+    assert "Passed over: v2 is not ready (sklearn; does not load: sklearn)." in done.messages
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_a_named_version_that_cannot_serve_is_refused(served: Office, to: int, m
     served.mlflow.unfit.add(("m", 4))
     served.commit(models.replace("version: 1", "version: 3"), p=POLICY)
     commits = len(served.git.history)
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(PermanentError, match=said):
         back(served, to=to, now=True)
     assert (len(served.git.history), overrides(served)) == (commits, [])
 
@@ -169,10 +173,13 @@ def test_a_version_that_never_held_the_alias_is_gated_by_its_policy(served: Offi
     served.mlflow.version("m", auc=0.1)
     done = back(served, to=4, now=True)
     assert (
-        "v4 never held champion: policy `p` gates it, unless an override brings it, which asks for readiness only." in done.told
+        "v4 never held champion: policy `p` gates it, unless an override brings it, which asks for readiness only."
+        in done.messages
     )
     assert not done.done
-    assert any(line.startswith("The registry still has v3 there: v4: metric auc at_least 0.5 is fail") for line in done.told)
+    assert any(
+        line.startswith("The registry still has v3 there: v4: metric auc at_least 0.5 is fail") for line in done.messages
+    )
     assert (served.aliases(), git(served).version) == ({"champion": 3}, 4)
 
 
@@ -194,7 +201,7 @@ def test_what_git_and_the_registry_have_already_is_nothing_to_do(served: Office)
 )
 def test_what_cannot_be_recorded_is_refused(served: Office, asked: dict[str, Any], said: str) -> None:
     """Before anything is looked at."""
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(PermanentError, match=said):
         back(served, **asked)
 
 
@@ -209,14 +216,14 @@ def test_what_cannot_be_recorded_is_refused(served: Office, asked: dict[str, Any
 def test_git_has_to_manage_the_alias(served: Office, models: str, said: str) -> None:
     """In words."""
     served.commit(models)
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(PermanentError, match=said):
         back(served)
 
 
 def test_what_somebody_put_there_by_hand_goes_and_is_in_quarantine(served: Office) -> None:
     """Git's own version returns, with a hold."""
     served.mlflow.version("m", auc=0.9)
-    served.revisions.refresh()
+    served.revisions.refresh_head()
     served.mlflow.place("m", "champion", 4)
     done = back(served, now=True)
     assert (done.from_version, done.to_version, served.aliases()) == (4, 3, {"champion": 3})
@@ -257,11 +264,11 @@ def test_now_on_a_protected_branch_moves_the_alias_under_an_override(served: Off
     assert (done.path, served.aliases(), done.done) == ("override", {"champion": 2}, True)
     (pull,) = served.hub.open
     assert done.pull_request == pull.url
-    (override,) = served.ledger.overrides()
+    (override,) = served.ledger.find_open_overrides()
     assert done.override == override
     assert (override.version, override.replaces, override.by, override.reason) == (2, 3, "alice", REASON)
     assert override.until == served.time.now() + timedelta(hours=2)
-    begun = next(each.fact for each in served.records() if each.fact.kind is Kind.OVERRIDE)
+    begun = next(each.fact for each in served.records() if each.fact.kind is RecordKind.OVERRIDE)
     assert (begun.revision, begun.trigger, begun.cause) == (served.git.head, "rollback", "override")
     moved = served.records()[-1].fact
     assert (moved.cause, moved.actor, moved.verdict, moved.revision) == ("override", "alice", "pass", None)
@@ -270,7 +277,11 @@ def test_now_on_a_protected_branch_moves_the_alias_under_an_override(served: Off
     assert (overrides(served), len(served.hub.pulls)) == ([2], 1)
     served.hub.merge(pull.number)
     served.converge()
-    assert (served.aliases(), served.ledger.overrides(), served.ledger.settled()["m"]) == ({"champion": 2}, [], {"champion": 2})
+    assert (served.aliases(), served.ledger.find_open_overrides(), served.ledger.read_last_applied()["m"]) == (
+        {"champion": 2},
+        [],
+        {"champion": 2},
+    )
 
 
 def test_an_override_whose_version_is_not_ready_at_the_write_ends_with_words(served: Office) -> None:
@@ -285,7 +296,7 @@ def test_an_override_whose_version_is_not_ready_at_the_write_ends_with_words(ser
     served.mlflow.on = on
     done = back(served, now=True)
     assert (done.done, served.aliases(), overrides(served)) == (False, {"champion": 3}, [2])
-    assert any(line.startswith("The registry still has v3 there: v2: ready is fail") for line in done.told)
+    assert any(line.startswith("The registry still has v3 there: v2: ready is fail") for line in done.messages)
     assert done.pull_request
 
 
@@ -295,11 +306,11 @@ def test_a_second_override_replaces_the_first(served: Office) -> None:
     back(served, now=True)
     done = back(served, now=True, reason="v2 is bad as well")
     assert (done.to_version, served.aliases(), overrides(served)) == (1, {"champion": 1}, [2, 1])
-    (standing,) = served.ledger.overrides()
+    (standing,) = served.ledger.find_open_overrides()
     assert standing.version == 1
     (pull,) = served.hub.open
     assert (git(served, pull.head).version, git(served, pull.head).quarantine) == (1, frozenset({2, 3}))
-    ends = [each.fact.reason for each in served.records() if each.fact.kind is Kind.OVERRIDE and each.intent]
+    ends = [each.fact.reason for each in served.records() if each.fact.kind is RecordKind.OVERRIDE and each.intent]
     assert ends == [f"replaced by the override of record {standing.id}"]
 
 
@@ -308,7 +319,7 @@ def test_without_a_forge_a_person_opens_the_pull_request(served: Office) -> None
     served.git.protected = True
     done = back(served, forge=False)
     assert (done.path, done.pull_request, done.revision) == ("pull-request", None, served.git.heads[BRANCH])
-    assert any(f"open a pull request from the branch {BRANCH}" in line for line in done.told)
+    assert any(f"open a pull request from the branch {BRANCH}" in line for line in done.messages)
     assert done.done
 
 
@@ -317,12 +328,12 @@ def test_a_forge_that_is_down_leaves_a_branch_and_the_flip(served: Office) -> No
     served.git.protected = True
 
     def down(call: str) -> None:
-        raise Unavailable("GitHub", f"{call}: cannot be reached")
+        raise TransientError("GitHub", f"{call}: cannot be reached")
 
     served.hub.on = down
     done = back(served, now=True)
     assert (done.done, served.aliases(), BRANCH in served.git.heads) == (False, {"champion": 2}, True)
-    assert any("the daemon opens its pull request later: GitHub" in line for line in done.told)
+    assert any("the daemon opens its pull request later: GitHub" in line for line in done.messages)
     served.hub.on = lambda _call: None
     again = back(served, now=True)
     assert (again.done, again.pull_request, overrides(served)) == (True, served.hub.open[0].url, [2])
@@ -330,26 +341,26 @@ def test_a_forge_that_is_down_leaves_a_branch_and_the_flip(served: Office) -> No
 
 def test_git_that_is_down_stops_it_unless_it_is_to_be_now(served: Office) -> None:
     """Nothing is done; with `now`, what git said last is in force, and the override bridges the time."""
-    served.git.trouble = Unavailable("git", "cannot be reached")
-    with pytest.raises(Unavailable):
+    served.git.trouble = TransientError("git", "cannot be reached")
+    with pytest.raises(TransientError):
         back(served.another())
     assert (overrides(served), served.aliases()) == ([], {"champion": 3})
     fresh = served.another()
     done = back(fresh, now=True)
     assert (done.path, done.done, done.pull_request, fresh.aliases()) == ("override", False, None, {"champion": 2})
-    assert any(line.startswith("Git has no branch of it yet: git: cannot be reached.") for line in done.told)
+    assert any(line.startswith("Git has no branch of it yet: git: cannot be reached.") for line in done.messages)
     served.git.trouble = None
     again = back(served.another(), now=True)
     assert (again.path, again.done, git(served).version, overrides(served)) == ("commit", True, 2, [2])
     served.converge()
-    assert (served.ledger.overrides(), served.aliases()) == ([], {"champion": 2})
+    assert (served.ledger.find_open_overrides(), served.aliases()) == ([], {"champion": 2})
 
 
 def test_git_that_was_never_read_here_is_no_ground_to_move_anything(served: Office) -> None:
     """Without a copy of what git says, nothing is known to be rolled back."""
-    served.git.trouble = Unavailable("git", "cannot be reached")
+    served.git.trouble = TransientError("git", "cannot be reached")
     served.git.nodes.clear()
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         back(served.another(), now=True)
     assert overrides(served) == []
 
@@ -359,10 +370,10 @@ def test_a_push_that_fails_does_not_stop_what_is_to_be_now(served: Office) -> No
 
     def on(call: str) -> None:
         if call == "commit":
-            raise Unavailable("git", "the push was cut off")
+            raise TransientError("git", "the push was cut off")
 
     served.git.on = on
-    with pytest.raises(Unavailable):
+    with pytest.raises(TransientError):
         back(served)
     done = back(served, now=True)
     assert (done.path, done.done, served.aliases()) == ("override", False, {"champion": 2})
@@ -371,7 +382,7 @@ def test_a_push_that_fails_does_not_stop_what_is_to_be_now(served: Office) -> No
 def test_a_broken_head_is_told_and_bridged(served: Office) -> None:
     """Nobody can edit what cannot be read; with `now` the last good revision counts."""
     served.git.push({"registry.yaml": b"version: 1\nmodels: [\n"})
-    with pytest.raises(Refused, match="the branch's head cannot be used"):
+    with pytest.raises(PermanentError, match="the branch's head cannot be used"):
         back(served)
     done = back(served, now=True)
     assert (done.path, done.done, served.aliases()) == ("override", False, {"champion": 2})
@@ -382,7 +393,7 @@ def test_a_persons_commits_on_the_branch_are_not_overwritten(served: Office) -> 
     served.git.protected = True
     served.git.push({"registry.yaml": b"version: 1\nmodels: {}\n"}, branch=BRANCH)
     tip = served.git.heads[BRANCH]
-    with pytest.raises(Refused, match=f"somebody else's commits are on {BRANCH}"):
+    with pytest.raises(PermanentError, match=f"somebody else's commits are on {BRANCH}"):
         back(served)
     done = back(served, now=True)
     assert (done.done, served.aliases(), served.git.heads[BRANCH]) == (False, {"champion": 2}, tip)
@@ -393,9 +404,9 @@ def test_a_rotation_that_is_open_is_replaced(served: Office) -> None:
     served.commit(ROTATING.replace("version: 1", "version: 3").replace("commit", "pull-request"), p=POLICY)
     served.git.protected = True
     served.mlflow.version("m", auc=0.95)
-    served.revisions.refresh()
-    opener = rooms(served).open
-    view = served.survey(served.revisions.in_force, {"m"})  # type: ignore[arg-type]
+    served.revisions.refresh_head()
+    opener = rooms(served).open_proposal
+    view = served.planner(served.revisions.declaration_in_force, {"m"})  # type: ignore[arg-type]
     opener(view.models["m"].proposals[0])
     (pull,) = served.hub.open
     assert pull.title == "Rotate m@champion from v3 to v4"
@@ -410,7 +421,7 @@ def test_drift_while_its_pull_request_waits_does_not_send_the_same_words_further
     """Git's own version returned over what somebody put there; the same again is that, and not one version more."""
     served.git.protected = True
     served.mlflow.version("m", auc=0.1)
-    served.revisions.refresh()
+    served.revisions.refresh_head()
     served.mlflow.place("m", "champion", 4)
     assert back(served).to_version == 3
     served.converge()
@@ -422,7 +433,7 @@ def test_asking_again_keeps_everything_bad_in_quarantine(served: Office) -> None
     """What git says and what served by hand: also when neither serves any more, and the branch is the same."""
     served.git.protected = True
     served.mlflow.version("m", auc=0.1)
-    served.revisions.refresh()
+    served.revisions.refresh_head()
     served.mlflow.place("m", "champion", 4)
     first = back(served, to=2, now=True)
     again = back(served, to=2, now=True)
@@ -434,7 +445,7 @@ def test_drift_that_is_put_back_at_once_needs_no_override(served: Office) -> Non
     """Git says so already; the hold and the quarantine go through a pull request."""
     served.git.protected = True
     served.mlflow.version("m", auc=0.1)
-    served.revisions.refresh()
+    served.revisions.refresh_head()
     served.mlflow.place("m", "champion", 4)
     done = back(served, now=True)
     assert (done.path, done.to_version, served.aliases(), overrides(served)) == ("pull-request", 3, {"champion": 3}, [])
@@ -467,7 +478,7 @@ def test_a_stop_before_or_after_any_call_leaves_one_of_each(served: Office, call
     assert overrides(served) == ([2] if protected else [])
     assert len(served.hub.pulls) == (1 if protected else 0)
     assert len(served.git.history) == begun + (0 if protected else 1)
-    assert served.ledger.open_intents() == []
+    assert served.ledger.find_open_intents() == []
 
 
 def _stop_once(part: Any, name: str, when: str) -> None:
@@ -501,10 +512,10 @@ def test_a_ledger_that_fails_between_the_steps_is_caught_up_with(served: Office,
 
     def fails(*_: object, **__: object) -> None:
         setattr(office.ledger, step, kept)
-        raise Unavailable("ledger", "is locked")
+        raise TransientError("ledger", "is locked")
 
     setattr(office.ledger, step, fails)
-    with suppress(OutsideError):
+    with suppress(ExternalError):
         back(office, now=True)
     done = back(office, now=True)
     assert (done.done, served.aliases(), overrides(served), len(served.hub.pulls)) == (True, {"champion": 2}, [2], 1)
@@ -517,7 +528,7 @@ def test_a_release_takes_the_hold_away_and_leaves_the_quarantine(served: Office)
     assert (done.path, done.done, done.revision) == ("commit", True, served.git.head)
     assert served.git.subjects[-1] == "Release m@champion"
     assert (git(served).hold, git(served).version, git(served).quarantine) == (None, 2, frozenset({3}))
-    assert done.told[-1] == "v3 stays in quarantine, until a person takes it out of registry.yaml."
+    assert done.messages[-1] == "v3 stays in quarantine, until a person takes it out of registry.yaml."
     served.converge()
     assert served.aliases() == {"champion": 2}
     served.mlflow.version("m", auc=0.9)
@@ -527,19 +538,19 @@ def test_a_release_takes_the_hold_away_and_leaves_the_quarantine(served: Office)
 
 def test_a_release_of_nothing_is_refused(served: Office) -> None:
     """No hold; a hold that others share; an override whose pull request is to be decided first; another hold on its way."""
-    with pytest.raises(Refused, match="nothing to release"):
+    with pytest.raises(PermanentError, match="nothing to release"):
         release(served)
     shared = "defaults: {aliases: {champion: {hold: {reason: r, by: b}}}}\n"
     served.commit(ROTATING.replace("version: 1", "version: 3"), head=shared, p=POLICY)
-    with pytest.raises(Refused, match="held by `defaults`"):
+    with pytest.raises(PermanentError, match="held by `defaults`"):
         release(served)
     served.commit(ROTATING.replace("version: 1", "version: 3, hold: {reason: r, by: b}"), p=POLICY)
     served.git.protected = True
     back(served)
-    with pytest.raises(Refused, match="another hold of m@champion waits for a decision: bad recall"):
+    with pytest.raises(PermanentError, match="another hold of m@champion waits for a decision: bad recall"):
         release(served)
     back(served, now=True)
-    with pytest.raises(Refused, match=f"an override stands in for git: v2 until .*, by alice: {REASON}.*merge or close"):
+    with pytest.raises(PermanentError, match=f"an override stands in for git: v2 until .*, by alice: {REASON}.*merge or close"):
         release(served)
 
 
@@ -552,7 +563,7 @@ def test_a_release_on_a_protected_branch_is_a_pull_request(served: Office) -> No
     assert (done.path, done.pull_request, pull.title) == ("pull-request", pull.url, "Release m@champion")
     assert release(served).pull_request == pull.url
     served.hub.merge(pull.number)
-    served.revisions.refresh()
+    served.revisions.refresh_head()
     assert git(served).hold is None
 
 

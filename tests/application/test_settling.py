@@ -38,7 +38,7 @@ def test_what_promoter_wrote_is_agreed_in_the_same_transaction(office: Office) -
     office.converge()
     office.commit("m: {aliases: {champion: {version: 2, policy: champion}}}")
     office.converge()
-    assert office.ledger.settled({"m"}) == {"m": {"champion": 2}}
+    assert office.ledger.read_last_applied({"m"}) == {"m": {"champion": 2}}
     office.mlflow.place("m", "champion", 1)
     office.converge()
     assert office.aliases() == {"champion": 2}
@@ -49,7 +49,7 @@ def test_an_alias_that_is_listed_again_is_a_new_decision(gated: Office) -> None:
     """What was agreed on before git stopped speaking of the alias counts no more."""
     gated.commit("other: {}")
     gated.converge()
-    assert gated.ledger.settled({"m"}) == {}
+    assert gated.ledger.read_last_applied({"m"}) == {}
     gated.mlflow.place("m", "champion", 2)
     gated.commit("m: {aliases: {champion: {version: 1, policy: champion}}}")
     gated.converge()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.ports import Unsigned
+from promoter.application.ports import UnsignedCommit
 from promoter.domain.audit import RevisionState
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from tests.application.conftest import POLICY, Office
 
 SIGNED = "safety: {require_signed_commits: true}\n"
@@ -26,7 +26,7 @@ def strict(office: Office) -> Office:
 
 def unsigned(office: Office, revision: str) -> str:
     """What git will say of that commit."""
-    office.git.unsigned_commits.append(Unsigned(revision, "Eve <eve@example.org>", "not signed"))
+    office.git.unsigned_commits.append(UnsignedCommit(revision, "Eve <eve@example.org>", "not signed"))
     return revision
 
 
@@ -37,10 +37,10 @@ def test_an_unsigned_commit_is_refused(strict: Office) -> None:
     strict.commit(MODEL.format(2), SIGNED, subject="signed, on top")
     strict.converge()
     assert strict.aliases() == {"champion": 1}
-    said = strict.revisions.refused or ""
+    said = strict.revisions.refusal_reason or ""
     assert f"{bad[:10]} by Eve <eve@example.org>: not signed" in said
     assert "sign them" in said
-    assert strict.ledger.last_revision(RevisionState.APPLIED) == good
+    assert strict.ledger.find_last_revision(RevisionState.APPLIED) == good
 
 
 def test_switching_it_on_asks_nothing_of_what_came_before(office: Office) -> None:
@@ -52,7 +52,7 @@ def test_switching_it_on_asks_nothing_of_what_came_before(office: Office) -> Non
     unsigned(office, office.commit(MODEL.format(2)))
     office.commit(MODEL.format(2), SIGNED)
     office.converge()
-    assert (office.aliases(), office.revisions.refused) == ({"champion": 2}, None)
+    assert (office.aliases(), office.revisions.refusal_reason) == ({"champion": 2}, None)
     unsigned(office, office.commit(MODEL.format(1), SIGNED))
     office.converge()
     assert office.aliases() == {"champion": 2}
@@ -76,11 +76,11 @@ def test_a_restart_asks_again_of_what_came_meanwhile_only(strict: Office) -> Non
     """What was in force before stays so; the head that was refused stays refused."""
     again = strict.another()
     again.converge()
-    assert again.revisions.refused is None
+    assert again.revisions.refusal_reason is None
     unsigned(strict, strict.commit(MODEL.format(2), SIGNED))
     later = strict.another()
     later.converge()
-    assert later.revisions.refused
+    assert later.revisions.refusal_reason
     assert later.aliases() == {"champion": 1}
 
 
@@ -90,7 +90,7 @@ def test_the_first_revision_ever_is_asked_for_its_own_signature(office: Office) 
     unsigned(office, office.commit(MODEL.format(1), SIGNED))
     office.converge()
     assert office.aliases() == {}
-    assert office.revisions.in_force is None
+    assert office.revisions.declaration_in_force is None
 
 
 def test_rotation_does_not_push_what_would_be_refused(office: Office) -> None:
@@ -98,7 +98,7 @@ def test_rotation_does_not_push_what_would_be_refused(office: Office) -> None:
     office.mlflow.version("m", auc=0.8)
     head = office.commit(ROTATING, SIGNED, p=POLICY)
     watch = office.converge()
-    assert "no key to sign with" in watch.health.trouble["git"]
+    assert "no key to sign with" in watch.health.current_problems["git"]
     assert office.git.head == head
     office.git.signing = True
     signing = office.another()
@@ -119,23 +119,23 @@ def test_promoters_own_commit_is_asked_like_any_other(office: Office) -> None:
     office.git.after = spoil
     office.converge()
     assert office.aliases() == {}
-    assert office.revisions.refused
+    assert office.revisions.refusal_reason
 
 
 def test_apply_refuses_it_too(strict: Office) -> None:
     """With the same words."""
     revision = unsigned(strict, strict.commit(MODEL.format(2), SIGNED))
-    declaration = strict.documents.parse(strict.git.read(revision), revision)
-    assert "Eve" in (strict.another().revisions.unsigned(declaration) or "")
+    declaration = strict.documents.parse_declaration(strict.git.read_sources(revision), revision)
+    assert "Eve" in (strict.another().revisions.find_signing_refusal(declaration) or "")
 
 
 def test_a_rollback_is_a_commit_like_any_other(strict: Office) -> None:
     """It does not get the branch stuck either."""
-    from promoter.application.proposals.into_git import IntoGit
-    from promoter.domain.proposal import Aim, Edit, Proposal
+    from promoter.application.proposals.into_git import ProposalCommitter
+    from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
 
-    declaration = strict.revisions.in_force
+    declaration = strict.revisions.declaration_in_force
     assert declaration is not None
-    proposal = Proposal(Edit("m", "champion", 2), 1, None, Aim.ROLL_BACK, "ada", "bad recall")
-    with pytest.raises(Refused, match="no key to sign with"):
-        IntoGit(strict.git, strict.documents, strict.revisions).commit(proposal, declaration)
+    proposal = Proposal(RegistryEdit("m", "champion", 2), 1, None, ProposalReason.ROLL_BACK, "ada", "bad recall")
+    with pytest.raises(PermanentError, match="no key to sign with"):
+        ProposalCommitter(strict.git, strict.documents, strict.revisions).commit_proposal(proposal, declaration)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from promoter.application.ports.outbox import Outbox
-from promoter.domain.notices.events import Teller
+from promoter.application.ports.outbox import EventOutbox
+from promoter.domain.notices.events import EventBuilder
 from tests.application.conftest import POLICY, Office
 from tests.application.fakes import FakeRegistry, FakeRepository
 from tests.application.test_overriding import override
@@ -30,12 +30,13 @@ def office(tmp_path: Path) -> Office:
 
 def told(office: Office) -> list[str]:
     """What was told so far, a line each."""
-    outbox: Outbox = office.outbox
-    teller = Teller(outbox.ledger())
-    events = [event for entry in outbox.happened(0, 1_000).entries for event in teller.events(entry)]
+    outbox: EventOutbox = office.event_outbox
+    teller = EventBuilder(outbox.read_ledger_name())
+    events = [event for entry in outbox.read_source_entries(0, 1_000).entries for event in teller.build_events(entry)]
     assert len({event.id for event in events}) == len(events)
     return [
-        f"{event.type.word} {event.data.get('from')}->{event.data.get('to', event.data.get('version'))}" for event in events
+        f"{event.type.short_name} {event.data.get('from')}->{event.data.get('to', event.data.get('version'))}"
+        for event in events
     ]
 
 
@@ -71,7 +72,7 @@ def test_a_rollback_by_commit(office: Office) -> None:
     office.commit(ONE % (1, HOLD))
     office.converge()
     record = office.records()[-1]
-    assert (record.fact.hold, record.as_json()["hold"]) == ("bad recall", "bad recall")
+    assert (record.fact.hold, record.to_json()["hold"]) == ("bad recall", "bad recall")
     assert told(office) == ["changed 1->2", "changed 2->1", "rolled-back 2->1"]
     office.commit(ONE % (2, ""))
     office.converge()

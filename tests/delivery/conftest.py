@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.delivery.logs import configure
+from promoter.delivery.logs import configure_logging
 from tests.delivery.world import Site
 from tests.fixtures_ledger import fill
 
@@ -67,7 +67,7 @@ def log_lines() -> Iterator[ReadLines]:
     root.handlers[:] = []  # kept from being closed
     stream = io.StringIO()
     with contextlib.redirect_stderr(stream):
-        configure("json")
+        configure_logging("json")
 
     def read() -> list[dict[str, Any]]:
         lines = stream.getvalue().splitlines()
@@ -101,7 +101,7 @@ def ledger_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a ledger in it that has an entry of every kind, and no repository around it; one stands in it."""
     ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
     fill(ledger)
-    ledger.dispose()
+    ledger.close_connections()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     return tmp_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from promoter.domain.observed import Run
+from promoter.domain.observed import TrainingRun
 from tests.delivery.world import POLICY, Site
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -63,7 +63,7 @@ def every_status(site: Site) -> None:
     registry.add("demand-berlin", 3, champion=2)
     registry.add("forecast", 3, good, champion=2)
     registry.add("recommender", 5, good, champion=4)
-    registry.measured["recommender-5"] = Run("recommender-5", "RUNNING", {})
+    registry.measured["recommender-5"] = TrainingRun("recommender-5", "RUNNING", {})
     registry.add(HOSTILE_MODEL, 1, champion=1)
     registry.add(LONG_MODEL, 1, None, **{LONG_ALIAS: 1})
     registry.add("Umsatz Süd 東京", 2, good, champion=1)
@@ -120,8 +120,8 @@ def guarded(site: Site) -> None:
     row = "  {0}: {{aliases: {{champion: {{version: 2, policy: champion{1}}}, challenger: 3}}}}\n"
     models = row.format("ranker", "") + row.format("scorer", ", rotation: commit") + row.format("sorter", ", rotation: commit")
     site.repository.push({"registry.yaml": f"version: 1\nmodels:\n{models}".encode(), "policies/champion.yaml": GUARDED})
-    registry.measured["scorer-2"] = Run("scorer-2", "FINISHED", {"live_auc": 0.9})
+    registry.measured["scorer-2"] = TrainingRun("scorer-2", "FINISHED", {"live_auc": 0.9})
     site.look("model:ranker", "model:scorer", "model:sorter")
     site.clock.ahead(minutes=2)
-    registry.measured["scorer-2"] = Run("scorer-2", "FINISHED", {"live_auc": 0.8})
+    registry.measured["scorer-2"] = TrainingRun("scorer-2", "FINISHED", {"live_auc": 0.8})
     site.look("model:ranker", "model:scorer", "model:sorter")

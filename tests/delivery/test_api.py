@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 from tests.delivery import scenes
 from tests.delivery.conftest import ReadLines
 from tests.delivery.world import MINIMAL, Site
@@ -158,7 +158,7 @@ def test_unknown_pages_are_pages(site: Site) -> None:
 def test_a_ledger_that_cannot_be_read_is_503(site: Site, log_lines: ReadLines) -> None:
     """In JSON under /api, as a page elsewhere, each with one line; what needs no ledger works on."""
     connection = site.ledger._database
-    with connection.write() as writing:
+    with connection.write_transaction() as writing:
         writing.exec_driver_sql("ALTER TABLE records RENAME TO hidden")
     answer = site.ask("/api/v1/audit")
     assert (answer.status, answer.headers["Content-Type"]) == (503, "application/json")
@@ -167,7 +167,7 @@ def test_a_ledger_that_cannot_be_read_is_503(site: Site, log_lines: ReadLines) -
     assert (page.status, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
     assert [line["path"] for line in log_lines()] == ["/api/v1/audit", "/"]
     assert site.ask("/healthz").status == 200
-    with connection.write() as writing:
+    with connection.write_transaction() as writing:
         writing.exec_driver_sql("ALTER TABLE hidden RENAME TO records")
     assert site.ask("/").status == 200
 
@@ -192,7 +192,7 @@ def test_alive_is_not_ready(site: Site) -> None:
             "checked": "2026-11-23T18:00:00+00:00",
         },
     )
-    site.registry.error = Unavailable("MLflow", "gone")
+    site.registry.error = TransientError("MLflow", "gone")
     site.clock.ahead(minutes=1)
     site.look()
     answer = site.ask("/readyz")
@@ -212,12 +212,12 @@ def test_trouble_with_one_model_is_over_when_that_model_is_well(site: Site) -> N
         site.registry.add(name, 2, champion=1)
     site.repository.push(saying("fraud: {aliases: {champion: 1}}", "churn: {aliases: {champion: 1}}"))
     site.look()
-    site.registry.error = Refused("MLflow", "no permission")
+    site.registry.error = PermanentError("MLflow", "no permission")
     site.look("model:fraud")
     site.registry.error = None
-    site.watch.run("model:churn", "test")
+    site.watch.run_work_item("model:churn", "test")
     assert site.ask("/readyz").json["trouble"] == {"MLflow": "no permission"}
-    site.watch.run("registry", "test")
+    site.watch.run_work_item("registry", "test")
     assert site.ask("/readyz").json["trouble"] == {}
 
 
@@ -265,7 +265,7 @@ def test_metrics_are_readable_by_prometheus(busy: Site) -> None:
         ("promoter_aliases", "hold"): 1,
         ("promoter_aliases", "not_stated"): 1,
     }
-    busy.registry.error = Unavailable("MLflow", "gone")
+    busy.registry.error = TransientError("MLflow", "gone")
     busy.look()
     assert "promoter_ready 0.0" in busy.ask("/metrics").text
 
@@ -277,7 +277,7 @@ def test_an_alias_that_moved_long_ago_still_shows_when(site: Site) -> None:
     site.look()
     for number in range(60):
         site.registry.set_alias("fraud", "challenger", 1 + (number + 1) % 2)
-        site.watch.run("model:fraud", "test")
+        site.watch.run_work_item("model:fraud", "test")
     champion, challenger = site.ask("/api/v1/models/fraud").json["model"]["aliases"]
     assert champion["last_change"]["id"] < challenger["last_change"]["id"] - 50
 

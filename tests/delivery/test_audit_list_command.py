@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from tests.delivery.conftest import Run
 from tests.delivery.world import Site
 from tests.fixtures_ledger import NOW
@@ -24,10 +24,12 @@ def records(run: Run, *words: str) -> list[dict[str, Any]]:
     return found
 
 
-def moves(count: int) -> list[NewRecord]:
+def moves(count: int) -> list[NewAuditRecord]:
     """So many moves by others, a minute apart."""
     return [
-        NewRecord(NOW + timedelta(minutes=number), Kind.OBSERVED, f"model-{number % 3}", "shadow", number or None, number + 1)
+        NewAuditRecord(
+            NOW + timedelta(minutes=number), RecordKind.OBSERVED, f"model-{number % 3}", "shadow", number or None, number + 1
+        )
         for number in range(count)
     ]
 
@@ -51,8 +53,8 @@ def moves(count: int) -> list[NewRecord]:
 def test_filters(run: Run, ledger_here: Path, words: list[str], holds: Any) -> None:
     """Those that match, all of them, and no other."""
     ledger = SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}")
-    ledger.observe(moves(4))
-    ledger.dispose()
+    ledger.record_observed_moves(moves(4))
+    ledger.close_connections()
     every, found = records(run), records(run, *words)
     assert found == [each for each in every if holds(each)]
     assert 0 < len(found) < len(every)
@@ -68,8 +70,8 @@ def test_pages_meet(run: Run, ledger_here: Path) -> None:
         told = json.loads(out)
         back = [each["id"] for each in told["records"]] + back
         ledger = SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}")
-        ledger.observe(moves(1))
-        ledger.dispose()
+        ledger.record_observed_moves(moves(1))
+        ledger.close_connections()
         if told["next"]["before"] is None:
             break
         cursor = ["--before", str(told["next"]["before"])]
@@ -115,7 +117,7 @@ def test_what_is_refused(run: Run, words: list[str], said: str) -> None:
 
 def test_the_api_means_the_same(site: Site) -> None:
     """The same filters and cursors; without `before` from the oldest on. What is none of its words is 400."""
-    site.ledger.observe(moves(9))
+    site.ledger.record_observed_moves(moves(9))
     every = site.ask("/api/v1/audit").json["records"]
     assert [each["to"] for each in every] == list(range(1, 10))
     first = site.ask("/api/v1/audit?limit=4").json

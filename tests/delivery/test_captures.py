@@ -57,8 +57,8 @@ def test_a_capture_with_one_byte_changed_anywhere_is_refused(capture: Path) -> N
 
     def accepted(headers: Mapping[str, str], body: bytes) -> bool:
         try:
-            signatures.mlflow(Headers(headers), body, SecretStr(MLFLOW_SECRET), stamped)
-        except signatures.Unsigned:
+            signatures.verify_mlflow_signature(Headers(headers), body, SecretStr(MLFLOW_SECRET), stamped)
+        except signatures.InvalidSignature:
             return False
         return True
 
@@ -91,10 +91,10 @@ def test_github_signatures_cover_every_byte() -> None:
     """Of the body, and of the signature itself."""
     body = json.dumps(PUSH).encode()
     headers = github_headers(body)
-    assert signatures.github(Headers(headers), body, SecretStr(GITHUB_SECRET)) == "g-1"
+    assert signatures.verify_github_signature(Headers(headers), body, SecretStr(GITHUB_SECRET)) == "g-1"
     changed = [(headers, other) for other in variants(body)]
     name = "X-Hub-Signature-256"
     changed += [({**headers, name: other.decode("latin-1")}, body) for other in variants(headers[name].encode())]
     for sent, content in changed:
-        with pytest.raises(signatures.Unsigned):
-            signatures.github(Headers(sent), content, SecretStr(GITHUB_SECRET))
+        with pytest.raises(signatures.InvalidSignature):
+            signatures.verify_github_signature(Headers(sent), content, SecretStr(GITHUB_SECRET))

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from promoter.domain.ledger.chain import Head
-from promoter.settings import load
+from promoter.domain.ledger.chain import LedgerHead
+from promoter.settings import load_settings
 from tests.delivery.conftest import Run
 
 
@@ -31,7 +31,7 @@ def test_what_is_printed_is_what_verifies(run: Run, ledger_here: Path, monkeypat
     code, out, err = run("checkpoint")
     assert (code, err) == (0, "")
     told = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert Head.of(told["head"])
+    assert LedgerHead.parse_trailer(told["head"])
     assert "PRIVATE" not in out
     made = json.loads(run("checkpoint", "--format", "json")[1])
     assert (made["schema"], made["key"], made["head"]["entry"]) == (1, told["key"], int(told["entry"]))
@@ -64,8 +64,8 @@ def test_a_key_that_cannot_be_used(run: Run, ledger_here: Path, monkeypatch: pyt
 def test_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From the environment, and from the file."""
     monkeypatch.chdir(tmp_path)
-    assert load().checkpoint_key is None
+    assert load_settings().checkpoint_key is None
     (tmp_path / "promoter.yaml").write_text("checkpoint_key: /run/keys/a.pem\n")
-    assert load().checkpoint_key == Path("/run/keys/a.pem")
+    assert load_settings().checkpoint_key == Path("/run/keys/a.pem")
     monkeypatch.setenv("PROMOTER_CHECKPOINT_KEY", "/run/keys/b.pem")
-    assert load().checkpoint_key == Path("/run/keys/b.pem")
+    assert load_settings().checkpoint_key == Path("/run/keys/b.pem")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from fixtures_git import git
+from tests.fixtures_git import git
 
-from promoter.application.explain import Explainer
+from promoter.application.explain import DecisionExplainer
 from promoter.application.ports import Forge
-from promoter.bootstrap import World
-from promoter.delivery.cli.common import declared
-from promoter.domain.faults import Unavailable
-from promoter.domain.review import Origin, Review
+from promoter.bootstrap import Container
+from promoter.delivery.cli.common import load_declaration
+from promoter.domain.faults import TransientError
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from promoter.domain.verdict import Decision
 from promoter.settings import Settings
 from tests.application.fakes import FakeRegistry
@@ -33,13 +33,13 @@ class Hub:
         self.asked: list[str] = []
         self.down = False
 
-    def brought(self, revision: str, teams: frozenset[str]) -> Origin:
+    def brought(self, revision: str, teams: frozenset[str]) -> ChangeOrigin:
         """As the port says."""
         del teams
         self.asked.append(revision)
         if self.down:
-            raise Unavailable("Forge", "does not answer")
-        return Origin(12, "https://forge.example/12", "bob", reviews=(Review("Alice"),), merged=True)
+            raise TransientError("Forge", "does not answer")
+        return ChangeOrigin(12, "https://forge.example/12", "bob", reviews=(PullRequestReview("Alice"),), merged=True)
 
 
 @pytest.fixture
@@ -73,14 +73,14 @@ def commit(folder: Path, version: int, trailer: str = "") -> str:
 
 def decided(tmp_path: Path, hub: Hub) -> Decision:
     """What `explain m@champion` tells, by a process that has just started."""
-    world = World(Settings(database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
+    world = Container(Settings(database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
     registry = FakeRegistry()
     for _ in range(2):
         registry.version("m", auc=0.9)
     registry.place("m", "champion", 1)
     world.registry, world.forge = registry, cast("Forge", hub)
-    explain = Explainer(world.registry, world.past, world.reading_survey, world.clock)
-    decision = explain.alias(declared(world), "m", "champion").decision
+    explain = DecisionExplainer(world.registry, world.reading_ledger, world.reading_planner, world.clock)
+    decision = explain.explain_alias(load_declaration(world), "m", "champion").decision
     assert decision is not None
     assert not (tmp_path / "promoter.db").exists()
     return decision

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from promoter.adapters.documents import YamlDocuments
-from promoter.adapters.documents.cases import read_cases
+from promoter.adapters.documents.cases import read_test_files
 from promoter.adapters.git.worktree import WorkTree
-from promoter.application.markdown.decision import decision_markdown
-from promoter.application.markdown.text import cell
+from promoter.application.markdown.decision import render_decision_markdown
+from promoter.application.markdown.text import table_cell
 from promoter.delivery.cli import render
-from promoter.domain.evaluate import evaluate
-from promoter.domain.rules import KINDS
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.evaluate import evaluate_policy
+from promoter.domain.rules import RULES
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 HERE = Path(__file__).parent / "explained"
 
@@ -26,12 +26,12 @@ HERE = Path(__file__).parent / "explained"
 @pytest.fixture(scope="module")
 def decision() -> Decision:
     """Of the policy in the folder, on the evidence of its one case."""
-    policies = YamlDocuments().parse(WorkTree(HERE).sources(), None).policies
-    case = read_cases(HERE, policies)[0].cases[0]
+    policies = YamlDocuments().parse_declaration(WorkTree(HERE).read_sources(), None).policies
+    case = read_test_files(HERE, policies)[0].cases[0]
     policy = policies["champion"]
-    shown = {each.kind for rule in policy.document.rules for each in rule.every_rule()}
-    assert shown == {rule.kind for rule in KINDS}
-    made = evaluate(policy, case.model, case.alias, case.evidence(policy))
+    shown = {each.kind for rule in policy.document.rules for each in rule.walk_rules()}
+    assert shown == {rule.kind for rule in RULES}
+    made = evaluate_policy(policy, case.model, case.alias, case.build_case_evidence(policy))
     assert {finding.verdict for finding in made.findings} == {Verdict.PASS, Verdict.FAIL, Verdict.PENDING}
     return made
 
@@ -40,7 +40,7 @@ def _told(decision: Decision, width: int, *, colour: bool = False) -> str:
     out = io.StringIO()
     system = "standard" if colour else None
     Console(file=out, width=width, highlight=False, force_terminal=colour, color_system=system).print(  # type: ignore[arg-type]
-        render.decision_tree(decision)
+        render.build_decision_tree(decision)
     )
     return out.getvalue()
 
@@ -57,19 +57,19 @@ def test_the_tree(decision: Decision, width: int) -> None:
 
 def test_markdown(decision: Decision) -> None:
     """For pull requests."""
-    assert "\n".join(decision_markdown(decision)) + "\n" == (HERE / "decision.md").read_text()
+    assert "\n".join(render_decision_markdown(decision)) + "\n" == (HERE / "decision.md").read_text()
 
 
 def test_json(decision: Decision) -> None:
     """For machines: NaN is text, the interval has numbers, the waiver its words."""
-    told = json.loads(json.dumps(decision.as_json(), allow_nan=False))
+    told = json.loads(json.dumps(decision.to_json(), allow_nan=False))
     del told["policy_digest"]
     assert told == json.loads((HERE / "decision.json").read_text())
 
 
 def test_markdown_takes_no_markup_from_outside(decision: Decision) -> None:
     """A tag's value, and a reason, are text on the page that a forge makes of it."""
-    hostile = Finding("tag a present", Verdict.FAIL, "<img src=x>\x1b[2K", "present | <b>")
-    told = decision_markdown(replace(decision, findings=(hostile,)))[-1]
+    hostile = RuleFinding("tag a present", Verdict.FAIL, "<img src=x>\x1b[2K", "present | <b>")
+    told = render_decision_markdown(replace(decision, findings=(hostile,)))[-1]
     assert told == "- ✗ fail: `tag a present`, saw &lt;img src=x>\\\\x1b[2K, expected present | &lt;b>"
-    assert cell("a|b\n<i>\x1b") == "a\\|b &lt;i>\\\\x1b"
+    assert table_cell("a|b\n<i>\x1b") == "a\\|b &lt;i>\\\\x1b"

@@ -15,7 +15,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from tests.delivery.conftest import Run
 from tests.fixtures_ledger import NOW
 
@@ -45,8 +45,8 @@ def test_a_spreadsheet_runs_nothing(run: Run, ledger_here: Path) -> None:
     ledger = SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}")
     reasons = ['=HYPERLINK("http://evil.example","x")', "+1", "-1", "@SUM(A1)", "\t=1", 'a, "b"\nc', "ärger"]
     for reason in reasons:
-        ledger.observe([NewRecord(NOW, Kind.OBSERVED, "fraud", "shadow", None, 1, reason=reason)])
-    ledger.dispose()
+        ledger.record_observed_moves([NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "shadow", None, 1, reason=reason)])
+    ledger.close_connections()
     code, out, _ = run("export", "--format", "csv")
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out, newline="")))
@@ -81,7 +81,7 @@ def test_what_cannot_be_written_leaves_the_old_file(run: Run, ledger_here: Path,
         to.write(b"half a line")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "_write", full)
+    monkeypatch.setattr(export, "_write_lines", full)
     code, _, err = run("export", "--output", "ledger.jsonl")
     assert code == 1
     assert "ledger.jsonl: cannot be written: No space left on device" in " ".join(err.split())

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from promoter.application.watch import Pulls
+from promoter.application.watch import PullRequestWork
 from tests.delivery.conftest import MakeSite
 from tests.delivery.signing import PUSH, github_headers
 from tests.delivery.world import NOW, Answer, Site
@@ -71,7 +71,7 @@ def send(site: Site, forge: str, told: Any, kind: str, delivery: str = "d-1", **
 def site(make_site: MakeSite) -> Site:
     """With every secret, and a forge."""
     made = make_site(**SECRETS)
-    made.watch.pulls = cast("Pulls", object())
+    made.watch.pull_request_work = cast("PullRequestWork", object())
     return made
 
 
@@ -123,7 +123,7 @@ def test_forks_other_branches_and_idle_talk_are_nothing_of_ours(site: Site, forg
 @pytest.mark.parametrize("forge", FORGES)
 def test_without_a_forge_only_pushes_matter(site: Site, forge: str) -> None:
     """The daemon that talks to no forge still hears of the merge."""
-    site.watch.pulls = None
+    site.watch.pull_request_work = None
     assert send(site, forge, pull(forge, ACTIONS[forge][0]), "pull", "a").status == 200
     assert send(site, forge, pull(forge, CLOSING[forge][0]), "pull", "b").status == 202
     assert site.puts == [("git", f"webhook:{forge}:b")]

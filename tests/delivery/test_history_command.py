@@ -13,7 +13,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from promoter.delivery.cli import history
 from promoter.settings import Settings
 from tests import past_scene
@@ -30,7 +30,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('week') / 'promoter.db'}"
     ledger = SqlLedger.open(url)
     past_scene.write(ledger)
-    ledger.dispose()
+    ledger.close_connections()
     return url
 
 
@@ -38,8 +38,8 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the program: exit code, output, errors. Hashes depend on the ledger's name, so that `#` stands for them."""
 
-    def built() -> World:
-        world = World(Settings(database_url=database_url))
+    def built() -> Container:
+        world = Container(Settings(database_url=database_url))
         clock = FakeClock()
         clock.at = past_scene.NOW
         world.clock = clock

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from promoter.delivery.logs import configure, redact
+from promoter.delivery.logs import configure_logging, redact_credentials
 
 Read = Callable[[], list[str]]
 
@@ -27,7 +27,7 @@ def logged(request: pytest.FixtureRequest) -> Iterator[Read]:
     root.handlers[:] = []
     stream = io.StringIO()
     with contextlib.redirect_stderr(stream):
-        configure(request.param)
+        configure_logging(request.param)
     yield lambda: stream.getvalue().splitlines()
     structlog.reset_defaults()
     root.handlers[:] = handlers
@@ -57,7 +57,7 @@ log = structlog.get_logger("test")
 )
 def test_urls_lose_their_credentials(said: str, kept: str) -> None:
     """And nothing else is lost."""
-    assert redact(said) == kept
+    assert redact_credentials(said) == kept
 
 
 @both
@@ -139,7 +139,7 @@ def test_a_log_that_cannot_be_written_stops_no_work(monkeypatch: pytest.MonkeyPa
     stream: Any = io.StringIO() if closed else Broken()
     monkeypatch.setattr(sys, "stderr", stream)
     try:
-        configure("text")
+        configure_logging("text")
         if closed:
             stream.close()
         log.error("unheard")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from promoter.domain.faults import Faults
-from promoter.settings import load
+from promoter.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_none_unless_they_are_named() -> None:
     """An event is tried for a day."""
-    assert (load().notifications, load().notifications_patience) == ([], 86_400.0)
+    assert (load_settings().notifications, load_settings().notifications_patience) == ([], 86_400.0)
 
 
 def test_channels_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,20 +33,20 @@ def test_channels_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         "  - {name: team, apprise: 'slack://hunter2', events: [blocked, rolled-back]}\n"
         "notifications_patience: 2h\n"
     )
-    serving, team = load().notifications
-    assert (serving.name, serving.url, serving.key.get_secret_value()) == (
+    serving, team = load_settings().notifications
+    assert (serving.name, serving.url, serving.signing_secret.get_secret_value()) == (
         "serving",
         "https://serve.example.org/events",
         "hunter2",
     )
     assert (serving.networks, serving.events) == ([ip_network("10.0.0.0/8"), ip_network("::1/128")], [])
-    assert (team.url, team.events, load().notifications_patience) == (None, ["blocked", "rolled-back"], 7200.0)
+    assert (team.url, team.events, load_settings().notifications_patience) == (None, ["blocked", "rolled-back"], 7200.0)
     assert team.apprise
-    assert "hunter2" not in repr(load()) + str(load())
+    assert "hunter2" not in repr(load_settings()) + str(load_settings())
     monkeypatch.setenv("PROMOTER_NOTIFICATIONS", json.dumps([{"name": "x", "url": "http://x/", "secret": "hunter2"}]))
-    (only,) = load().notifications
-    assert (only.name, only.key.get_secret_value()) == ("x", "hunter2")
-    assert "hunter2" not in repr(load())
+    (only,) = load_settings().notifications
+    assert (only.name, only.signing_secret.get_secret_value()) == ("x", "hunter2")
+    assert "hunter2" not in repr(load_settings())
 
 
 URL = {"name": "x", "url": "http://x/", "secret": "hunter2"}
@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, channels: 
     """Where it stands, and what it must be; never what stands there."""
     monkeypatch.setenv("PROMOTER_NOTIFICATIONS", json.dumps(channels))
     with pytest.raises(Faults) as caught:
-        load()
+        load_settings()
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_every_fault_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMOTER_NOTIFICATIONS", json.dumps(given))
     monkeypatch.setenv("PROMOTER_NOTIFICATIONS_PATIENCE", "for ever")
     with pytest.raises(Faults) as caught:
-        load()
+        load_settings()
     assert len(caught.value.faults) == 4
     assert "PROMOTER_NOTIFICATIONS_PATIENCE must be a duration" in str(caught.value)
 
@@ -102,5 +102,5 @@ def test_what_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the variable, not of the file."""
     monkeypatch.setenv("PROMOTER_NOTIFICATIONS", "[hunter2")
     with pytest.raises(Faults, match="PROMOTER_NOTIFICATIONS must be JSON") as caught:
-        load()
+        load_settings()
     assert "hunter2" not in str(caught.value)

@@ -13,12 +13,16 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.notices.dispatches import Dispatch, State
+from promoter.domain.notices.dispatches import DeliveryAttempt, DeliveryState
 from tests.adapters.receiving import Server, plain, serving
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
-WAITING = Dispatch("serving", State.WAITING, NOW, 7, "led/7/changed", 3, NOW, NOW + timedelta(minutes=5), "status 503")
-DEAD = replace(WAITING, channel="team", state=State.DEAD, event="led/7/rolled-back", due=None, attempts=36, detail="[bold]no")
+WAITING = DeliveryAttempt(
+    "serving", DeliveryState.WAITING, NOW, 7, "led/7/changed", 3, NOW, NOW + timedelta(minutes=5), "status 503"
+)
+DEAD = replace(
+    WAITING, channel="team", state=DeliveryState.DEAD, event="led/7/rolled-back", due=None, attempts=36, detail="[bold]no"
+)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -26,9 +30,11 @@ Run = Callable[..., tuple[int, str, str]]
 def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     """One event waits, one is dead, one was delivered."""
     opened = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
-    opened.outbox.keep([WAITING, replace(WAITING, event="led/6/changed", state=State.DELIVERED), DEAD])
+    opened.outbox.record_delivery_attempts(
+        [WAITING, replace(WAITING, event="led/6/changed", state=DeliveryState.DELIVERED), DEAD]
+    )
     yield opened
-    opened.dispose()
+    opened.close_connections()
 
 
 @pytest.fixture
@@ -75,13 +81,13 @@ def test_the_list(run: Run) -> None:
     assert [line.split()[0] for line in run("list", "--channel", "serving")[1].splitlines()] == ["ID", "1"]
     told = json.loads(run("list", "--format", "json")[1])
     assert told["schema"] == 1
-    assert told["notifications"] == [replace(WAITING, id=1).as_json(), replace(DEAD, id=3).as_json()]
+    assert told["notifications"] == [replace(WAITING, id=1).to_json(), replace(DEAD, id=3).to_json()]
     assert "| 3 | team | 7/rolled-back | dead | 36 | - | \\[bold]no |" in run("list", "--format", "markdown")[1]
 
 
 def test_a_list_of_nothing(run: Run, tmp_path: Path) -> None:
     """In words."""
-    SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}").dispose()
+    SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}").close_connections()
     assert run("list") == (0, "Nothing waits, and nothing was given up.\n", "")
     assert run("list", "--dead") == (0, "Nothing was given up.\n", "")
 
@@ -89,7 +95,7 @@ def test_a_list_of_nothing(run: Run, tmp_path: Path) -> None:
 def test_a_retry(run: Run, ledger: SqlLedger) -> None:
     """By its number, or all that is dead."""
     assert run("retry", "3") == (0, "put back: 1\n", "")
-    assert ledger.outbox.counts() == {("serving", "waiting"): 1, ("team", "waiting"): 1}
+    assert ledger.outbox.count_undelivered_events() == {("serving", "waiting"): 1, ("team", "waiting"): 1}
     assert run("retry", "--all") == (0, "put back: 0\n", "")
     assert run("retry", "99")[::2] == (
         1,

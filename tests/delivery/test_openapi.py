@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from promoter import __version__
 from promoter.delivery.web.app import create_app
-from promoter.delivery.web.openapi import document
-from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.plan import Cause
-from promoter.domain.review import Origin, Review
+from promoter.delivery.web.openapi import build_openapi_document
+from promoter.domain.audit import RecordKind, NewAuditRecord
+from promoter.domain.plan import ChangeCause
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from tests.delivery import scenes
 from tests.delivery.world import Site
 
@@ -27,15 +27,15 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 def busy(site: Site) -> Site:
     """With a model for each status, an override that a pull request brought, and some history."""
     scenes.every_status(site)
-    reviews = (Review("bob"),)
-    review = Origin(
+    reviews = (PullRequestReview("bob"),)
+    review = ChangeOrigin(
         7, "https://git.example.org/pull/7", "alice", reviews=reviews, merged=True, merged_by="carol", merge_commit="c" * 40
     )
     now = site.clock.now()
-    site.ledger.override(
-        NewRecord(
-            now, Kind.OVERRIDE, "recommender", "champion", 4, 3, actor="alice", trigger="rollback", reason="bad recall",
-            cause=Cause.OVERRIDE.value, until=now + timedelta(hours=24), review=review.as_json(),
+    site.ledger.record_override(
+        NewAuditRecord(
+            now, RecordKind.OVERRIDE, "recommender", "champion", 4, 3, actor="alice", trigger="rollback", reason="bad recall",
+            cause=ChangeCause.OVERRIDE.value, until=now + timedelta(hours=24), review=review.to_json(),
         )
     )  # fmt: skip
     site.look("model:recommender")
@@ -44,7 +44,7 @@ def busy(site: Site) -> Site:
 
 def described() -> set[tuple[str, str]]:
     """Method and path of all operations."""
-    return {(method, path) for path, item in document()["paths"].items() for method in item}
+    return {(method, path) for path, item in build_openapi_document()["paths"].items() for method in item}
 
 
 def closed(schema: Any) -> Any:
@@ -59,10 +59,10 @@ def closed(schema: Any) -> Any:
 
 def faults(path: str, method: str, status: int, body: Any) -> list[str]:
     """What is wrong with the answer, by the description of that path."""
-    answers = document()["paths"][path][method]["responses"]
+    answers = build_openapi_document()["paths"][path][method]["responses"]
     told = answers.get(str(status), answers["default"])
     schema = told["content"]["application/json"]["schema"]
-    whole = closed({**schema, "components": document()["components"]})
+    whole = closed({**schema, "components": build_openapi_document()["components"]})
     checker = Draft202012Validator(whole, format_checker=_formats())
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(body)]
 
@@ -104,22 +104,22 @@ def test_it_is_served(site: Site) -> None:
     """With the version of Promoter; the same as in the code."""
     answer = site.ask("/api/v1/openapi.json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
-    assert answer.json == document()
+    assert answer.json == build_openapi_document()
     assert answer.json["info"]["version"] == __version__
 
 
 def test_it_is_an_openapi_document() -> None:
     """Of a form that other programs read, with schemas that are some, and references that lead somewhere."""
-    OpenAPI.model_validate(document())
-    shapes = document()["components"]["schemas"]
-    for schema in [*schemas(document()["paths"]), *shapes.values()]:
+    OpenAPI.model_validate(build_openapi_document())
+    shapes = build_openapi_document()["components"]["schemas"]
+    for schema in [*schemas(build_openapi_document()["paths"]), *shapes.values()]:
         Draft202012Validator.check_schema(schema)
-    text = str(document())
+    text = str(build_openapi_document())
     used = set(re.findall(r"#/components/schemas/(\w+)", text))
     assert used == shapes.keys()
-    names = [each["operationId"] for item in document()["paths"].values() for each in item.values()]
+    names = [each["operationId"] for item in build_openapi_document()["paths"].values() for each in item.values()]
     assert len(names) == len(set(names))
-    for path, item in document()["paths"].items():
+    for path, item in build_openapi_document()["paths"].items():
         for operation in item.values():
             inside = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
             assert inside == set(re.findall(r"{(\w+)}", path))
@@ -169,7 +169,7 @@ def test_all_that_is_described_is_seen(busy: Site) -> None:
         for model in MODELS:
             look(asked(busy, path, query, model))
     look(busy.ask("/api/v1/models/nobody").json)
-    shapes = document()["components"]["schemas"].items()
+    shapes = build_openapi_document()["components"]["schemas"].items()
     assert [
         name for name, each in shapes if not any({*each["required"]} <= keys <= each["properties"].keys() for keys in seen)
     ] == []
@@ -197,13 +197,13 @@ def test_errors_are_described(site: Site, path: str, asked: str, status: int) ->
     """By their own status."""
     answer = site.ask(asked)
     assert answer.status == status
-    assert str(status) in document()["paths"][path]["get"]["responses"]
+    assert str(status) in build_openapi_document()["paths"][path]["get"]["responses"]
     assert faults(path, "get", status, answer.json) == []
 
 
 def test_the_ledger_cannot_be_read(site: Site) -> None:
     """503, as by default."""
-    with site.ledger._database.write() as writing:
+    with site.ledger._database.write_transaction() as writing:
         writing.exec_driver_sql("ALTER TABLE records RENAME TO hidden")
     answer = site.ask("/api/v1/audit")
     assert answer.status == 503

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from promoter.bootstrap import World
-from promoter.delivery.cli.doctor import _registries, _registry
-from promoter.domain.faults import Unavailable
-from promoter.settings import Settings, load
+from promoter.bootstrap import Container
+from promoter.delivery.cli.doctor import _find_registry_names, _check_registry
+from promoter.domain.faults import TransientError
+from promoter.settings import Settings, load_settings
 from tests.application.fakes import FakeRegistry, FakeRepository
 
 SECRET = "https://promoter:geheim@staging.example.com"
@@ -24,54 +24,54 @@ def staging() -> FakeRegistry:
 
 
 @pytest.fixture
-def built(staging: FakeRegistry) -> World:
+def built(staging: FakeRegistry) -> Container:
     """A world whose settings name staging, and whose registry.yaml uses dev as well."""
-    world, repository = World(Settings(repo="r", registries={"staging": SECRET})), FakeRepository()
+    world, repository = Container(Settings(repo="r", registries={"staging": SECRET})), FakeRepository()
     alias = "{policy: p, rotation: commit, promote_from: {registry: dev, alias: champion}}"
     document = f"version: 1\nmodels: {{m: {{aliases: {{champion: {alias}}}}}}}\n".encode()
     policy = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
     repository.push({"registry.yaml": document, "policies/p.yaml": policy})
     world.repository = repository
-    world.registries = {"staging": staging}
+    world.source_registries = {"staging": staging}
     return world
 
 
-def test_doctor_looks_at_each(built: World, staging: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_looks_at_each(built: Container, staging: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that can be read, one that cannot, and one that is used and not named; no password, and each with what to do."""
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
-    assert _registries(built) == ["dev", "staging"]
-    good, unnamed = _registry("staging", built), _registry("dev", built)
-    assert (good.good, good.said) == (True, "answers: 1 models can be read")
-    assert (unnamed.good, unnamed.said) == (False, "the settings name no registry `dev`: m@champion gets nothing")
+    assert _find_registry_names(built) == ["dev", "staging"]
+    good, unnamed = _check_registry("staging", built), _check_registry("dev", built)
+    assert (good.good, good.message) == (True, "answers: 1 models can be read")
+    assert (unnamed.good, unnamed.message) == (False, "the settings name no registry `dev`: m@champion gets nothing")
 
     def refuse(_call: str) -> None:
-        raise Unavailable("MLflow", "the connection is refused", "check MLFLOW_TRACKING_URI")
+        raise TransientError("MLflow", "the connection is refused", "check MLFLOW_TRACKING_URI")
 
     staging.on = refuse
-    bad = _registry("staging", built)
-    assert (bad.good, bad.said) == (False, "the connection is refused")
+    bad = _check_registry("staging", built)
+    assert (bad.good, bad.message) == (False, "the connection is refused")
     assert "`registries: staging`" in (bad.fix or "")
     assert "geheim" not in f"{good}{bad}{unnamed}{built.settings!r}"
 
 
-def test_doctor_says_whose_credentials_are_shared(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_whose_credentials_are_shared(built: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's own variables go to every server whose URL names no user."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
-    assert "sent there too" not in _registry("staging", built).said
+    assert "sent there too" not in _check_registry("staging", built).message
     built.settings.registries["staging"] = "https://staging.example.com"
-    assert _registry("staging", built).said.endswith("; the credentials in MLFLOW_TRACKING_* are sent there too")
+    assert _check_registry("staging", built).message.endswith("; the credentials in MLFLOW_TRACKING_* are sent there too")
 
 
-def test_without_git_the_settings_are_enough(built: World) -> None:
+def test_without_git_the_settings_are_enough(built: Container) -> None:
     """What cannot be read is another check's business."""
-    built.repository.trouble = Unavailable("git", "no answer")  # type: ignore[attr-defined]
-    assert _registries(built) == ["staging"]
+    built.repository.trouble = TransientError("git", "no answer")  # type: ignore[attr-defined]
+    assert _find_registry_names(built) == ["staging"]
 
 
 def test_registries_are_named_by_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a mapping in promoter.yaml, or as JSON."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "promoter.yaml").write_text("registries: {staging: http://a}\n")
-    assert load().registries == {"staging": "http://a"}
+    assert load_settings().registries == {"staging": "http://a"}
     monkeypatch.setenv("PROMOTER_REGISTRIES", '{"dev": "http://b"}')
-    assert load().registries["dev"] == "http://b"
+    assert load_settings().registries["dev"] == "http://b"

@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from promoter.delivery.web.page import since
-from promoter.domain.faults import Unavailable
+from promoter.delivery.web.page import format_age
+from promoter.domain.faults import TransientError
 from tests.delivery import scenes
 from tests.delivery.world import NOW, Site
 
@@ -58,7 +58,7 @@ def no_scene(site: Site) -> None:
 def trouble(site: Site) -> None:
     """The newest revision is refused, and MLflow stopped answering seven minutes ago."""
     scenes.refused_revision(site)
-    site.registry.error = Unavailable("MLflow", "http://mlflow.internal:5000 refuses the connection: is the server up?")
+    site.registry.error = TransientError("MLflow", "http://mlflow.internal:5000 refuses the connection: is the server up?")
     site.clock.ahead(minutes=7)
     site.look()
 
@@ -137,7 +137,7 @@ def test_it_says_whether_promoter_is_well(site: Site, visit: Open) -> None:
     assert page.locator("header dl").inner_text().split("\n") == [
         "Revision in force", "0101010101", "Last look", "just now", "Blocked", "2", "Drift", "1",
     ]  # fmt: skip
-    site.registry.error = Unavailable("MLflow", "no answer")
+    site.registry.error = TransientError("MLflow", "no answer")
     site.clock.ahead(minutes=7)
     site.look()
     page = visit()
@@ -232,7 +232,7 @@ def test_the_policy_of_the_page_forbids_scripts_and_other_hosts(site: Site, visi
 )
 def test_how_long_ago_is_said_in_the_largest_unit(ago: timedelta, said: str) -> None:
     """Rounded down; a clock that runs ahead is no reason for a negative number."""
-    assert since(NOW - ago, NOW) == said
+    assert format_age(NOW - ago, NOW) == said
 
 
 def test_a_broken_guard_comes_first(site: Site, visit: Open) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from promoter.__main__ import main
-from promoter.adapters.git.clone import Clone
-from promoter.bootstrap import World
+from promoter.adapters.git.clone import LocalClone
+from promoter.bootstrap import Container
 from promoter.delivery.cli import plan as command
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from promoter.settings import Settings
 from tests.application.fakes import FakeClock, FakeRegistry
 from tests.fixtures_git import git
@@ -71,9 +71,9 @@ class Bench:
         git(self.folder, "checkout", "--quiet", "-b", "change")
 
     @property
-    def world(self) -> World:
+    def world(self) -> Container:
         """Of one run."""
-        made = World(Settings(database_url=f"sqlite:///{self.folder.parent / 'promoter.db'}"))
+        made = Container(Settings(database_url=f"sqlite:///{self.folder.parent / 'promoter.db'}"))
         made.registry, made.clock = self.registry, FakeClock()
         return made
 
@@ -254,5 +254,5 @@ def test_outside_of_a_clone(tmp_path: Path) -> None:
     """There is nothing to plan."""
     folder = tmp_path / "empty"
     folder.mkdir()
-    with pytest.raises(Refused, match="here is no repository to read"):
-        Clone(folder)
+    with pytest.raises(PermanentError, match="here is no repository to read"):
+        LocalClone(folder)

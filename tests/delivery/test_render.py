@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from promoter.delivery.cli.render import records_table
-from promoter.delivery.web.page import cause
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome
+from promoter.delivery.cli.render import build_records_table
+from promoter.delivery.web.page import describe_cause
+from promoter.domain.audit import AuditRecord, RecordKind, NewAuditRecord, ChangeOutcome
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-CHANGED = NewRecord(
-    AT, Kind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion", "pass",
-    Outcome.APPLIED, "Promote v2",
+CHANGED = NewAuditRecord(
+    AT, RecordKind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion", "pass",
+    ChangeOutcome.APPLIED, "Promote v2",
     review={"number": 12, "author": "bot[bot]", "reviewers": ["al"], "merged_by": None},
 )  # fmt: skip
-MOVED = NewRecord(AT, Kind.OBSERVED, "fraud-detector", "champion", 2, None, reason="moved outside Promoter")
+MOVED = NewAuditRecord(AT, RecordKind.OBSERVED, "fraud-detector", "champion", 2, None, reason="moved outside Promoter")
 
 NARROW = """\
 ID  RECORD
@@ -40,11 +40,11 @@ ID  AT                   MODEL@ALIAS              FROM  TO  OUTCOME   ACTOR    R
 def test_audit_records_are_readable_at_any_width(width: int, expected: str) -> None:
     """No word is broken: where a line is too short for all columns, a record takes two."""
     told = io.StringIO()
-    Console(file=told, width=width).print(records_table([AuditRecord(6, CHANGED), AuditRecord(7, MOVED)], width))
+    Console(file=told, width=width).print(build_records_table([AuditRecord(6, CHANGED), AuditRecord(7, MOVED)], width))
     assert "".join(f"{line.rstrip()}\n" for line in told.getvalue().splitlines()) == expected
 
 
 def test_the_page_names_who_reviewed_a_change() -> None:
     """Where a pull request brought it."""
-    assert cause(AuditRecord(6, CHANGED)) == "Promote v2, by Ada; #12 by bot[bot], reviewed by al"
-    assert cause(AuditRecord(7, MOVED)) == "moved outside Promoter"
+    assert describe_cause(AuditRecord(6, CHANGED)) == "Promote v2, by Ada; #12 by bot[bot], reviewed by al"
+    assert describe_cause(AuditRecord(7, MOVED)) == "moved outside Promoter"

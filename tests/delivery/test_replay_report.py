@@ -13,11 +13,11 @@ from rich.console import Console
 
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.replay import Replayer, Request
+from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.delivery.cli import replay_report
-from promoter.domain.audit import Kind, NewRecord
-from promoter.domain.replay.picture import picture
-from promoter.domain.replay.report import Report
+from promoter.domain.audit import RecordKind, NewAuditRecord
+from promoter.domain.replay.picture import render_replay_chart
+from promoter.domain.replay.report import ReplayReport
 from tests.application.fakes import START, FakeClock, FakeRegistry
 
 POLICY = b"""version: 1
@@ -60,12 +60,12 @@ expected one of [good]) |
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Report:
+def report(tmp_path: Path) -> ReplayReport:
     """Of the last day."""
     return replayed(tmp_path, days=1)
 
 
-def replayed(tmp_path: Path, days: int) -> Report:
+def replayed(tmp_path: Path, days: int) -> ReplayReport:
     """A better version that was promoted, and one whose tag is hostile; all within the last 30 hours."""
     registry, ledger, model = FakeRegistry(), SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}"), "a|b"
     for auc, state, ago in ((0.5, "good", 30), (0.6, "good", 18), (0.7, "<b>\x1b[31m", 12)):
@@ -75,26 +75,28 @@ def replayed(tmp_path: Path, days: int) -> Report:
         registry.models[model] = replace(seen, versions={**seen.versions, number: made})
     registry.place(model, "champion", 3)
     moves = ((23, None, 1), (17, 1, 2), (11, 2, 3))
-    ledger.observe(NewRecord(START - timedelta(hours=h), Kind.OBSERVED, model, "champion", a, b) for h, a, b in moves)
+    ledger.record_observed_moves(
+        NewAuditRecord(START - timedelta(hours=h), RecordKind.OBSERVED, model, "champion", a, b) for h, a, b in moves
+    )
     files = {"registry.yaml": b"version: 1\nmodels: {a|b: {aliases: {champion: {policy: champion}}}}\n"}
-    declaration = YamlDocuments().parse({**files, "policies/champion.yaml": POLICY}, None)
-    found = Replayer(registry, ledger, FakeClock())(declaration, Request("champion", START - timedelta(days=days)))
-    ledger.dispose()
+    declaration = YamlDocuments().parse_declaration({**files, "policies/champion.yaml": POLICY}, None)
+    found = PolicyReplayer(registry, ledger, FakeClock())(declaration, ReplayRequest("champion", START - timedelta(days=days)))
+    ledger.close_connections()
     return found
 
 
-def test_markdown(report: Report) -> None:
+def test_markdown(report: ReplayReport) -> None:
     """The whole of it, up to the notes: what comes from outside is escaped."""
-    told = replay_report.markdown(report)
+    told = replay_report.render_replay_markdown(report)
     assert told.partition("\n- ")[0].rstrip() + "\n" == EXPECTED
     assert "\n- Not replayed: `loads` of champion is taken as passing for 2 versions; the ledger cannot tell.\n" in told
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
-def test_text(width: int, report: Report) -> None:
+def test_text(width: int, report: ReplayReport) -> None:
     """It fits the terminal, says the same, and steers nothing."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    replay_report.text(console, report)
+    replay_report.render_replay_text(console, report)
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, told.splitlines())) <= width
     assert "\x1b" not in told
@@ -103,11 +105,11 @@ def test_text(width: int, report: Report) -> None:
     assert ("VERSION SPAN" in words) == (width < 130)
 
 
-def test_what_is_too_much_is_left_out_and_told(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_is_left_out_and_told(report: ReplayReport, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are shown."""
-    monkeypatch.setattr(replay_report, "ROWS", 1)
-    monkeypatch.setattr(replay_report, "_LEAST", 1)
-    told = replay_report.markdown(report)
+    monkeypatch.setattr(replay_report, "MAX_ROWS", 1)
+    monkeypatch.setattr(replay_report, "_MIN_SPAN_ROWS", 1)
+    told = replay_report.render_replay_markdown(report)
     assert "| v1 |" not in told
     assert "1 earlier span is left out: --format json has them all." in told
 
@@ -116,7 +118,9 @@ def test_the_picture_begins_where_there_is_something_to_see(tmp_path: Path) -> N
     """However long ago was asked for: a year with one day at its end would show a line."""
     (tmp_path / "day").mkdir()
     for folder, days in ((tmp_path / "day", 1), (tmp_path, 365)):
-        bars = re.findall(r'<rect class="bar[^"]*" x="([0-9.]+)"[^>]* width="([0-9.]+)"', picture(replayed(folder, days)))
+        bars = re.findall(
+            r'<rect class="bar[^"]*" x="([0-9.]+)"[^>]* width="([0-9.]+)"', render_replay_chart(replayed(folder, days))
+        )
         assert len(bars) == 5
         assert min(float(left) for left, _ in bars) < 230
         assert sum(float(width) for _, width in bars[:3]) > 700

@@ -14,7 +14,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from promoter.delivery.cli import prune, rerun
 from promoter.settings import Settings
 from tests.application.conftest import POLICY, Office
@@ -46,8 +46,8 @@ def office(tmp_path: Path) -> Office:
 def run(office: Office, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the program: exit code, output, errors. Nobody but the ledger is there to ask."""
 
-    def built() -> World:
-        world = World(Settings(database_url=office.settings.database_url))
+    def built() -> Container:
+        world = Container(Settings(database_url=office.settings.database_url))
         world.clock = office.time
         return world
 
@@ -68,7 +68,7 @@ def run(office: Office, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def decisions(office: Office) -> dict[str, int]:
     """The number of the last decision of each purpose."""
-    return {str(each.purpose): each.id for each in office.ledger.every_decision()}
+    return {str(each.purpose): each.id for each in office.ledger.iterate_decisions()}
 
 
 def alter(office: Office, number: int, **changed: Any) -> None:
@@ -89,7 +89,7 @@ def test_the_same_is_said_in_words(run: Run, office: Office) -> None:
     gate = decisions(office)["gate"]
     code, out, err = run("rerun", str(gate))
     assert (code, err) == (0, "")
-    recorded = office.ledger.decision(gate)
+    recorded = office.ledger.find_decision(gate)
     assert recorded is not None
     assert max(map(len, out.splitlines())) <= 80
     lines = " ".join(out.split())
@@ -130,7 +130,7 @@ def test_a_difference_is_a_table(run: Run, office: Office) -> None:
 
 def test_all_of_them_in_a_table(run: Run, office: Office) -> None:
     """Counts by how they ended; each that is not the same is named, and alone decides the exit code."""
-    count = len(list(office.ledger.every_decision()))
+    count = len(list(office.ledger.iterate_decisions()))
     code, out, _ = run("rerun", "--all")
     assert code == 0
     assert out.splitlines()[0].split() == ["SAME", "DIFFERENT", "DROPPED", "OLDER", "BROKEN"]
@@ -168,7 +168,7 @@ def test_an_empty_ledger(run: Run, office: Office) -> None:
     """Is none that fails."""
     office.close()
     (office.folder / "promoter.db").unlink()
-    SqlLedger.open(f"sqlite:///{office.folder / 'promoter.db'}").dispose()
+    SqlLedger.open(f"sqlite:///{office.folder / 'promoter.db'}").close_connections()
     code, out, _ = run("rerun", "--all")
     assert (code, out.splitlines()[-1]) == (0, "The ledger has no decision.")
 
@@ -181,7 +181,7 @@ def test_prune_tells_first_and_drops_then(run: Run, office: Office) -> None:
     office.converge()
     code, out, _ = run("prune", "--older-than", "400d")
     before = office.time.now() - timedelta(days=400)
-    pieces = len({each.evidence_digest for each in office.ledger.every_decision() if each.at < before})
+    pieces = len({each.evidence_digest for each in office.ledger.iterate_decisions() if each.at < before})
     what = f"{pieces} pieces of evidence from before {before:%Y-%m-%d %H:%M:%S} UTC"
     assert (code, out) == (0, f"Would drop {what}; nothing is changed. Say --yes to do it.\n")
     assert run("rerun", str(old["gate"]))[0] == 0
@@ -192,7 +192,7 @@ def test_prune_tells_first_and_drops_then(run: Run, office: Office) -> None:
     assert "Not made again: its evidence was dropped by carol on " in " ".join(out.split())
     code, out, _ = run("rerun", "--all")
     assert code == 0
-    assert f"the evidence of {len([each for each in office.ledger.every_decision() if each.at < before])} was dropped" in out
+    assert f"the evidence of {len([each for each in office.ledger.iterate_decisions() if each.at < before])} was dropped" in out
     assert run("rerun", str(decisions(office)["gate"]))[0] == 0
     code, out, _ = run("prune", "--older-than", "400d", "--yes", "--as", "carol", "--format", "json")
     assert (code, json.loads(out)) == (0, {"schema": 1, "before": before.isoformat(), "pieces": 0, "dropped": True})

@@ -12,10 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from promoter.__main__ import main
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from promoter.delivery.cli import rollback
-from promoter.delivery.logs import configure
-from promoter.demo.servers.git import GitRemote
+from promoter.delivery.logs import configure_logging
+from promoter.demo.servers.git import GitHttpServer
 from promoter.settings import Settings
 from tests.application.fakes import FakeClock, FakeRegistry
 from tests.fixtures_git import GIT_TOKEN, Colleague, git
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 class Site:
     """What a command finds: a remote, a ledger that knows v1 and v2, and a registry that has v2."""
 
-    def __init__(self, remote: GitRemote, colleague: Colleague, folder: Path) -> None:
+    def __init__(self, remote: GitHttpServer, colleague: Colleague, folder: Path) -> None:
         """v1 was the champion, v2 is."""
         self.remote, self.colleague, self.folder = remote, colleague, folder
         self.mlflow, self.clock = FakeRegistry(), FakeClock()
@@ -38,11 +38,11 @@ class Site:
         for content in (REGISTRY, REGISTRY.replace(b"1 # serves", b"2 # serves")):
             colleague.push({"registry.yaml": content, "policies/champion.yaml": POLICY})
             world = self.world()
-            assert not world.revisions.refresh().refused
-            world.looker.one("m", "test")
+            assert not world.revisions.refresh_head().refused
+            world.model_reconciler.reconcile("m", "test")
         assert self.mlflow.models["m"].aliases == {"champion": 2}
 
-    def world(self, **changed: Any) -> World:
+    def world(self, **changed: Any) -> Container:
         """As a program that has just started sees it."""
         settings: dict[str, Any] = {
             "mlflow_tracking_uri": "http://127.0.0.1:9",
@@ -50,7 +50,7 @@ class Site:
             "git_token": SecretStr(GIT_TOKEN),
             "database_url": f"sqlite:///{self.folder / 'promoter.db'}",
         }
-        built = World(Settings(**(settings | changed)))
+        built = Container(Settings(**(settings | changed)))
         built.registry, built.clock = self.mlflow, self.clock
         return built
 
@@ -67,7 +67,7 @@ class Site:
 
 
 @pytest.fixture
-def site(git_remote: GitRemote, colleague: Colleague, tmp_path: Path) -> Site:
+def site(git_remote: GitHttpServer, colleague: Colleague, tmp_path: Path) -> Site:
     """One such site."""
     return Site(git_remote, colleague, tmp_path)
 
@@ -81,7 +81,7 @@ def run(
 
     def promoter(*arguments: str, **changed: Any) -> tuple[int, str, str]:
         with monkeypatch.context() as patched:
-            configure("text", level="warning")  # as `world` does, in whose place this is
+            configure_logging("text", level="warning")  # as `world` does, in whose place this is
             patched.setattr(rollback, "world", lambda: site.world(**changed))
             patched.setattr(sys, "argv", ["promoter", *arguments])
             patched.setenv("COLUMNS", "80")
@@ -152,7 +152,7 @@ def test_a_protected_branch_without_a_forge(site: Site, run: Run) -> None:
     site.protect()
     code, out, _ = run(*BACK, "--now", "--for", "2h", "--format", "json")
     told = json.loads(out)
-    assert (code, told["path"], told["override"]) == (0, "override", site.world().ledger.overrides()[0].id)
+    assert (code, told["path"], told["override"]) == (0, "override", site.world().ledger.find_open_overrides()[0].id)
     assert told["until"] == "2026-11-23T14:00:00+00:00"
     assert told["revision"] == git(site.remote.path, "rev-parse", "promoter/m/champion")
     assert site.mlflow.models["m"].aliases == {"champion": 1}

@@ -16,7 +16,7 @@ import requests
 from flask import Flask
 
 from promoter.delivery.web.server import THREADS, WebServer
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from tests.delivery.conftest import ReadLines
 from tests.delivery.world import Site
 
@@ -213,7 +213,7 @@ def test_a_server_that_never_started_stops(gate: Gate) -> None:
 def test_an_address_that_is_taken_is_refused_in_words(site: Site) -> None:
     """So is one of another host, and a name that nobody knows."""
     for host, port in (("127.0.0.1", site.server.port), ("192.0.2.1", 0), ("no.such.host.invalid", 80)):
-        with pytest.raises(Refused, match=f"cannot listen on {host}:.*PROMOTER_LISTEN"):
+        with pytest.raises(PermanentError, match=f"cannot listen on {host}:.*PROMOTER_LISTEN"):
             WebServer(Flask("unused"), host, port)
 
 
@@ -228,7 +228,7 @@ def test_ipv6_is_served_where_the_machine_has_it(gate: Gate) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        with pytest.raises(Refused, match="cannot listen on ::1"):
+        with pytest.raises(PermanentError, match="cannot listen on ::1"):
             WebServer(gate.app, "::1", 0)
         return
     assert asked(gate, "::1", "[::1]") == "through"

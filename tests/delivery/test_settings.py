@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from promoter.domain.faults import Faults
-from promoter.settings import Settings, load
+from promoter.settings import Settings, load_settings
 
 SECRETS = ("git_token", "mlflow_webhook_secret", "github_webhook_secret", "gitlab_webhook_secret", "gitea_webhook_secret")
 
@@ -24,8 +24,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     """Nobody has to set what is not his."""
-    settings = load()
-    assert (settings.branch, settings.database_url, settings.host_and_port, settings.poll_interval) == (
+    settings = load_settings()
+    assert (settings.branch, settings.database_url, settings.listen_host_and_port, settings.poll_interval) == (
         "main",
         "sqlite:///promoter.db",
         ("127.0.0.1", 8080),
@@ -41,10 +41,10 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -
         "repo: /srv/one\nbranch: live\npoll_interval: 5m\n"
         "mlflow_tracking_uri: http://file:5000\nmlflow_webhook_secret: from-file\n"
     )
-    assert load().mlflow_tracking_uri == "http://file:5000"
+    assert load_settings().mlflow_tracking_uri == "http://file:5000"
     monkeypatch.setenv("PROMOTER_REPO", "/srv/two")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://env:5000")
-    settings = load(database_url="sqlite:////var/lib/promoter/p.db")
+    settings = load_settings(database_url="sqlite:////var/lib/promoter/p.db")
     assert (settings.repo, settings.branch, settings.poll_interval) == ("/srv/two", "live", 300.0)
     assert settings.mlflow_tracking_uri == "http://env:5000"
     assert settings.mlflow_webhook_secret
@@ -69,13 +69,13 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch,
     """With what it must be, and every one at once."""
     monkeypatch.setenv(f"PROMOTER_{name}", value)
     with pytest.raises(Faults, match=said) as caught:
-        load()
+        load_settings()
     assert len(caught.value.faults) == 1
     monkeypatch.setenv("PROMOTER_GIT_AUTHOR", "A <a@b>")
     monkeypatch.setenv("PROMOTER_LISTEN", "nowhere")
     monkeypatch.setenv("PROMOTER_POLL_INTERVAL", "never")
     with pytest.raises(Faults) as both:
-        load()
+        load_settings()
     assert len(both.value.faults) == 2
 
 
@@ -83,7 +83,7 @@ def test_a_secret_of_the_wrong_type_is_not_repeated() -> None:
     """The fault names the setting, not what stands there."""
     Path("promoter.yaml").write_text("mlflow_webhook_secret: {value: hunter2}\n")
     with pytest.raises(Faults, match="PROMOTER_MLFLOW_WEBHOOK_SECRET") as caught:
-        load()
+        load_settings()
     assert "hunter2" not in str(caught.value)
 
 
@@ -94,12 +94,12 @@ def test_a_file_that_is_no_settings_is_told(content: str) -> None:
     """As a fault of that file, not as a traceback."""
     Path("promoter.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(Faults, match=r"promoter\.yaml"):
-        load()
+        load_settings()
 
 
 def test_secrets_never_print() -> None:
     """Not in the settings' repr, nor in what is made of it."""
-    settings = load(**dict.fromkeys(SECRETS, "hunter2"))
+    settings = load_settings(**dict.fromkeys(SECRETS, "hunter2"))
     for shown in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
         assert "hunter2" not in shown
     assert all(getattr(settings, name).get_secret_value() == "hunter2" for name in SECRETS)
@@ -110,7 +110,7 @@ def test_secrets_never_print() -> None:
 )
 def test_durations(written: str, seconds: float) -> None:
     """A bare number is in seconds."""
-    assert load(poll_interval=written).poll_interval == seconds
+    assert load_settings(poll_interval=written).poll_interval == seconds
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_durations(written: str, seconds: float) -> None:
 )
 def test_addresses(listen: str, address: tuple[str, int]) -> None:
     """IPv6 in brackets, as in a URL."""
-    assert load(listen=listen).host_and_port == address
+    assert load_settings(listen=listen).listen_host_and_port == address
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_addresses(listen: str, address: tuple[str, int]) -> None:
 )
 def test_authors(author: str, parts: tuple[str, str]) -> None:
     """What is left out is Promoter's own."""
-    assert load(git_author=author).author == parts
+    assert load_settings(git_author=author).commit_author == parts

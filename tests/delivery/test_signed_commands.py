@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fixtures_git import git
+from tests.fixtures_git import git
 
-from promoter.bootstrap import World
-from promoter.delivery.cli.doctor import _git
-from promoter.delivery.cli.plan import _committed
+from promoter.bootstrap import Container
+from promoter.delivery.cli.doctor import _check_git_repository
+from promoter.delivery.cli.plan import _load_committed_declaration
 from promoter.domain.audit import RevisionState
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 from promoter.settings import Settings
 from tests.application.fakes import FakeRepository
 
@@ -40,14 +40,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_apply_asks_what_was_in_force_before(here: Path, tmp_path: Path) -> None:
     """Whoever switches signatures off in a clone, and applies that there, has to sign it; nothing else asks for one."""
-    world = World(Settings(mlflow_tracking_uri="http://127.0.0.1:9", database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
+    world = Container(Settings(mlflow_tracking_uri="http://127.0.0.1:9", database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
     before = commit(here, SIGNED)
-    with pytest.raises(Refused, match="not signed"):
-        _committed(world, None)
-    world.ledger.mark_revision(before, RevisionState.APPLIED, datetime.now(UTC))
+    with pytest.raises(PermanentError, match="not signed"):
+        _load_committed_declaration(world, None)
+    world.ledger.record_revision_state(before, RevisionState.APPLIED, datetime.now(UTC))
     commit(here, PLAIN)
-    with pytest.raises(Refused, match=r"1 commits are not signed by a key in signers/.*take them back"):
-        _committed(World(world.settings), None)
+    with pytest.raises(PermanentError, match=r"1 commits are not signed by a key in signers/.*take them back"):
+        _load_committed_declaration(Container(world.settings), None)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_apply_asks_what_was_in_force_before(here: Path, tmp_path: Path) -> None
 )
 def test_doctor_misses_a_key_that_is_needed(safety: str, rotation: str, signs: bool, good: bool) -> None:
     """It names what cannot rotate, and what to set."""
-    world, repository = World(Settings(repo="r")), FakeRepository()
+    world, repository = Container(Settings(repo="r")), FakeRepository()
     repository.signing = signs
     aliases = f"aliases: {{champion: {{policy: p, rotation: {rotation}}}}}"
     told = f"version: 1\nsafety: {{require_signed_commits: {safety}}}\nfamilies: [{{match: 'x-*', {aliases}}}]\n"
     told += f"models: {{m: {{{aliases}}}}}\n"
     repository.push({"registry.yaml": told.encode(), "policies/p.yaml": b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"})
     world.repository = repository
-    found = _git(world)
+    found = _check_git_repository(world)
     assert found.good is good
-    assert ("there is no key for those of m@champion, x-*@champion" in found.said) is not good
+    assert ("there is no key for those of m@champion, x-*@champion" in found.message) is not good
     assert ("PROMOTER_SIGNING_KEY" in (found.fix or "")) is not good

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.approvals import Signer
-from promoter.domain.ledger.chain import vouched
+from promoter.domain.approvals import SigningKey
+from promoter.domain.ledger.chain import add_ledger_trailer
 from tests.delivery.conftest import Run
 from tests.fixtures_ledger import SIGNER
 
@@ -31,12 +31,12 @@ def edit(folder: Path) -> None:
 def commit_the_head(folder: Path) -> str:
     """A repository with a commit that vouches; the head."""
     ledger = SqlLedger.open(f"sqlite:///{folder / 'promoter.db'}", read_only=True)
-    head = ledger.head()
-    ledger.dispose()
+    head = ledger.read_chain_head()
+    ledger.close_connections()
     named = ["-c", "user.name=Promoter", "-c", "user.email=promoter@example.com", "-c", "commit.gpgsign=false"]
-    for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", vouched("Rotate", head)]):
+    for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", add_ledger_trailer("Rotate", head)]):
         subprocess.run(["git", *named, *words], cwd=folder, check=True)
-    return head.trailer
+    return head.trailer_value
 
 
 def test_a_sound_ledger(run: Run, ledger_here: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_export_is_verified_without_a_database(run: Run, ledger_here: Path, m
 
 def test_a_key_that_is_not_trusted(run: Run) -> None:
     """Whoever made the checkpoint is named, and is not who was trusted."""
-    code, out, _ = run("verify", "--key", Signer.of_seed(b"o" * 32).public_key)
+    code, out, _ = run("verify", "--key", SigningKey.from_seed(b"o" * 32).public_key)
     assert code == 1
     assert "signature" in out
     assert "a key that is not trusted" in " ".join(out.split())

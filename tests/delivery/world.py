@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.ports import Commit, Evidenced, Key, Sources
-from promoter.application.watch import GIT, REGISTRY, Watch
-from promoter.bootstrap import World
-from promoter.delivery.web.app import Parts, create_app
+from promoter.application.ports import GitCommit, EvidenceTarget, VersionKey, Sources
+from promoter.application.watch import GIT, REGISTRY, Controller
+from promoter.bootstrap import Container
+from promoter.delivery.web.app import AppDependencies, create_app
 from promoter.delivery.web.server import WebServer
-from promoter.domain.faults import OutsideError, Overtaken
-from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Checked, Loading, ModelVersion, ObservedModel, Run
+from promoter.domain.faults import ExternalError, Conflict
+from promoter.domain.metrics import MetricRef, MetricSeries
+from promoter.domain.observed import ReadinessCheck, LoadingResult, ModelVersion, ObservedModel, TrainingRun
 from promoter.settings import Settings
 
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
@@ -54,38 +54,40 @@ class MemoryRegistry:
     """Implements `Registry`. `error`, where set, is what every call raises."""
 
     models: dict[str, ObservedModel] = field(default_factory=dict)
-    measured: dict[str, Run] = field(default_factory=dict)
-    error: OutsideError | None = None
+    measured: dict[str, TrainingRun] = field(default_factory=dict)
+    error: ExternalError | None = None
 
     def add(self, name: str, count: int, metrics: Mapping[str, float] | None = None, **aliases: int) -> None:
         """Register versions 1 to `count`, each from a run with those metrics, and point the aliases."""
         versions = {n: ModelVersion(n, NOW, f"{name}-{n}", tags={}) for n in range(1, count + 1)}
         for version in versions.values():
-            self.measured[version.run_id or ""] = Run(version.run_id or "", "FINISHED", dict(metrics or {}))
+            self.measured[version.run_id or ""] = TrainingRun(version.run_id or "", "FINISHED", dict(metrics or {}))
         self.models[name] = ObservedModel(name, dict(aliases), versions)
 
     def _answer(self) -> None:
         if self.error:
             raise self.error
 
-    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+    def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """As in the port."""
         self._answer()
         return {name: model for name, model in self.models.items() if names is None or name in names}
 
-    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
+    def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As in the port."""
         del experiments
         self._answer()
         return {run_id: self.measured[run_id] for run_id in run_ids if run_id in self.measured}
 
-    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+    def read_metric_series(
+        self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
+    ) -> Mapping[VersionKey, tuple[MetricSeries, ...]]:
         """As in the port: the odd versions did a little better in each of five folds."""
         self._answer()
-        points = {each.key: _folds(each.version.number % 2) for each in versions}
-        return {key: tuple(Series(metric, told) for metric in metrics) for key, told in points.items()}
+        points = {each.version_key: _folds(each.version.number % 2) for each in versions}
+        return {key: tuple(MetricSeries(metric, told) for metric in metrics) for key, told in points.items()}
 
-    def aliases(self, model: str) -> Mapping[str, int] | None:
+    def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """As in the port."""
         self._answer()
         return dict(self.models[model].aliases) if model in self.models else None
@@ -102,9 +104,9 @@ class MemoryRegistry:
         found = self.models[model]
         self.models[model] = replace(found, aliases={key: held for key, held in found.aliases.items() if key != alias})
 
-    def readiness(self, model: str, version: int) -> Checked:
+    def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """As in the port."""
-        return Checked("READY", ("sklearn",), loading=Loading("loaded", f"{model} v{version}"))
+        return ReadinessCheck("READY", ("sklearn",), loading=LoadingResult("loaded", f"{model} v{version}"))
 
 
 def _folds(better: int) -> tuple[tuple[int, float], ...]:
@@ -115,13 +117,13 @@ def _folds(better: int) -> tuple[tuple[int, float], ...]:
 class MemoryRepository:
     """Implements `Repository`: a list of commits, each with all its files."""
 
-    history: list[tuple[Commit, Sources]] = field(default_factory=list)
-    error: OutsideError | None = None
+    history: list[tuple[GitCommit, Sources]] = field(default_factory=list)
+    error: ExternalError | None = None
 
     def push(self, files: Sources, subject: str = "By hand", author: str = "Bob <bob@example.org>") -> str:
         """A new head."""
         revision = f"{len(self.history) + 1:02x}" * 20
-        self.history.append((Commit(revision, author, NOW, subject), dict(files)))
+        self.history.append((GitCommit(revision, author, NOW, subject), dict(files)))
         return revision
 
     def fetch(self) -> str:
@@ -130,11 +132,11 @@ class MemoryRepository:
             raise self.error
         return self.history[-1][0].revision
 
-    def read(self, revision: str) -> Sources:
+    def read_sources(self, revision: str) -> Sources:
         """As in the port."""
         return next(files for commit, files in self.history if commit.revision == revision)
 
-    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+    def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
         """As in the port; every commit touches every file."""
         del path
         known = [commit for commit, _ in self.history]
@@ -145,8 +147,8 @@ class MemoryRepository:
     def commit(self, base: str, path: str, content: bytes, message: str) -> str:
         """As in the port."""
         if self.fetch() != base:
-            raise Overtaken("git", "somebody pushed")
-        return self.push({**self.read(base), path: content}, message, "Promoter <promoter@localhost>")
+            raise Conflict("git", "somebody pushed")
+        return self.push({**self.read_sources(base), path: content}, message, "Promoter <promoter@localhost>")
 
 
 @dataclass
@@ -175,15 +177,15 @@ class Site:
         """Starts to answer; looks at nothing yet."""
         self.file = folder / "promoter.db"
         secrets = {"mlflow_webhook_secret": MLFLOW_SECRET, "github_webhook_secret": GITHUB_SECRET}
-        self.world = World(Settings(**{"database_url": f"sqlite:///{self.file}"} | secrets | dict(settings or {})))
+        self.world = Container(Settings(**{"database_url": f"sqlite:///{self.file}"} | secrets | dict(settings or {})))
         self.clock = self.world.clock = StandingClock()
         self.registry = self.world.registry = MemoryRegistry()
         self.repository = self.world.repository = MemoryRepository()
         self.ledger = self.world.ledger = SqlLedger.open(self.world.settings.database_url, busy_timeout=0.2)
-        self.watch: Watch = self.world.watch(lambda _: 1.0)
+        self.watch: Controller = self.world.build_controller(lambda _: 1.0)
         self.puts: list[tuple[str, str]] = []
         self.depth = 0
-        self.parts = Parts(
+        self.parts = AppDependencies(
             self.world.settings, self.watch, self.ledger, self.clock, lambda *put: self.puts.append(put), lambda: self.depth
         )
         self.server = WebServer(create_app(self.parts), "127.0.0.1", 0)
@@ -193,12 +195,12 @@ class Site:
     def close(self) -> None:
         """Stop, and close the ledger."""
         self.server.stop()
-        self.ledger.dispose()
+        self.ledger.close_connections()
 
     def look(self, *keys: str) -> None:
         """Look at git, at the registry, and at those keys, here and now."""
         for key in (GIT, REGISTRY, *keys):
-            self.watch.run(key, "test")
+            self.watch.run_work_item(key, "test")
 
     def ask(
         self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None,

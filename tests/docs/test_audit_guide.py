@@ -12,8 +12,8 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.ledger.export import whole
-from promoter.domain.ledger.problems import Wrong
+from promoter.application.ledger.export import export_ledger
+from promoter.domain.ledger.problems import ProblemKind
 from tests.fixtures_ledger import NOW, fill
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
@@ -32,9 +32,9 @@ def test_its_script_follows_the_chain(tmp_path: Path) -> None:
     """With nothing but a shell and `sha256sum`; and it notices a letter."""
     ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
     fill(ledger)
-    head = ledger.head()
-    lines = list(whole(ledger, 0, NOW))
-    ledger.dispose()
+    head = ledger.read_chain_head()
+    lines = list(export_ledger(ledger, 0, NOW))
+    ledger.close_connections()
     (tmp_path / "check.sh").write_text(SCRIPT)
 
     def said(lines: list[bytes]) -> str:
@@ -54,8 +54,8 @@ def test_its_commands_are_commands(
     monkeypatch.chdir(tmp_path)
     ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'promoter.db'}")
     fill(ledger)
-    (tmp_path / "ledger.jsonl").write_bytes(b"".join(whole(ledger, 0, NOW)))
-    ledger.dispose()
+    (tmp_path / "ledger.jsonl").write_bytes(b"".join(export_ledger(ledger, 0, NOW)))
+    ledger.close_connections()
     if command.endswith("checkpoint"):
         monkeypatch.setenv("PROMOTER_CHECKPOINT_KEY", str(tmp_path / "checkpoint.pem"))
         _run("promoter approve --new-key checkpoint.pem --as promoter", monkeypatch)
@@ -74,4 +74,4 @@ def test_it_tells_of_every_problem() -> None:
     """And of none that there is not."""
     table = GUIDE.partition("| problem | means |")[2].partition("\n\n")[0]
     cells = [row.split("|")[1] for row in table.splitlines() if row.count("|") > 2]
-    assert {word for cell in cells for word in re.findall(r"`(\w+)`", cell)} == {each.value for each in Wrong}
+    assert {word for cell in cells for word in re.findall(r"`(\w+)`", cell)} == {each.value for each in ProblemKind}

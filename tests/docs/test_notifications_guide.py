@@ -15,11 +15,11 @@ from urllib.request import Request, urlopen
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.notices.http import HttpChannel
-from promoter.demo.servers.mlflow import free_port
-from promoter.domain.faults import OutsideError, Refused
-from promoter.domain.notices.events import ALIAS_TYPES, Teller
-from promoter.settings import load
+from promoter.adapters.notices.http import WebhookChannel
+from promoter.demo.servers.mlflow import find_free_port
+from promoter.domain.faults import ExternalError, PermanentError
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, EventBuilder
+from promoter.settings import load_settings
 from tests.e2e.stage import until
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
@@ -34,7 +34,7 @@ def test_its_settings_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("PROMOTER_NOTIFICATIONS", raising=False)
     Path("secret").write_text("hunter2")
     Path("promoter.yaml").write_text(FILES["promoter.yaml"].replace("/run/secrets/serving", "secret"))
-    settings = load()
+    settings = load_settings()
     assert [each.name for each in settings.notifications] == ["serving", "inside", "team"]
     assert settings.notifications_patience == 86_400
 
@@ -42,28 +42,30 @@ def test_its_settings_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_its_receiver_takes_what_promoter_sends(tmp_path: Path) -> None:
     """Signed with its secret, now; anything else is turned away."""
     (tmp_path / "receiver.py").write_text(FILES["receiver.py"])
-    port = free_port()
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}/events"
     environment = {**os.environ, "PROMOTER_EVENTS_SECRET": SECRET, "PORT": str(port)}
     process = subprocess.Popen(
         [sys.executable, "receiver.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        event = Teller("led").test("n", datetime.now(UTC))
+        event = EventBuilder("led").build_test_event("n", datetime.now(UTC))
 
         def send(secret: str) -> bool:
-            channel = HttpChannel("ci", url, SecretStr(secret), wants=ALIAS_TYPES, networks=[ip_network("127.0.0.1/32")])
-            channel.send(event)
+            channel = WebhookChannel(
+                "ci", url, SecretStr(secret), wanted_event_types=ALIAS_EVENT_TYPES, networks=[ip_network("127.0.0.1/32")]
+            )
+            channel.send_event(event)
             return True
 
         def there() -> bool:
             try:
                 return send(SECRET)
-            except OutsideError:
+            except ExternalError:
                 return False
 
         until(there, "the receiver answers")
-        with pytest.raises(Refused, match="status 401"):
+        with pytest.raises(PermanentError, match="status 401"):
             send("another")
         with pytest.raises(HTTPError, match="401"):
             urlopen(Request(url, b"{}", {"Content-Type": "application/json"}, method="POST"), timeout=10)
@@ -77,4 +79,4 @@ def test_its_receiver_takes_what_promoter_sends(tmp_path: Path) -> None:
 
 def test_it_names_every_event() -> None:
     """And no other."""
-    assert set(re.findall(r"`(dev\.promoter\.alias\.[a-z-]+)`", GUIDE)) == {each.value for each in ALIAS_TYPES}
+    assert set(re.findall(r"`(dev\.promoter\.alias\.[a-z-]+)`", GUIDE)) == {each.value for each in ALIAS_EVENT_TYPES}

@@ -11,7 +11,7 @@ import pytest
 
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.git.worktree import WorkTree
-from promoter.domain.rules import KINDS
+from promoter.domain.rules import RULES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "policies.md"
 _EXAMPLE = re.compile(r"^```yaml\n# (?P<path>[\w/.-]+\.yaml)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,9 +31,9 @@ def repository(tmp_path: Path) -> Path:
 
 def test_the_guide_shows_every_kind_of_rule(repository: Path) -> None:
     """With the same parser as production; and every policy of the guide has its cases."""
-    policies = YamlDocuments().parse(WorkTree(repository).sources(), None).policies
-    shown = {each.kind for policy in policies.values() for rule in policy.document.rules for each in rule.every_rule()}
-    assert shown == {rule.kind for rule in KINDS}
+    policies = YamlDocuments().parse_declaration(WorkTree(repository).read_sources(), None).policies
+    shown = {each.kind for policy in policies.values() for rule in policy.document.rules for each in rule.walk_rules()}
+    assert shown == {rule.kind for rule in RULES}
     assert {path.stem for path in (repository / "policies" / "tests").iterdir()} == set(policies)
 
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.evidence import NOT_READ, AliasPast, Evidence, Stretch, VersionEvidence
-from promoter.domain.metrics import Measurement, MetricRef, Series
-from promoter.domain.observed import Dataset, Loading, LoggedModel, Run, Signature, Unread
+from promoter.domain.evidence import NOT_REQUESTED, AliasPast, Evidence, HeldStretch, VersionEvidence
+from promoter.domain.metrics import MetricValue, MetricRef, MetricSeries
+from promoter.domain.observed import RunDataset, LoadingResult, LoggedModel, TrainingRun, VersionSignature, Unreadable
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.review import Origin, Review
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 RANKED = {"from": "any", "rank": {"metric": "auc", "order": "highest"}}
 _METRICS = ("auc", "live")
@@ -96,10 +96,10 @@ def policies(draw: st.DrawFn) -> Policy:
 def versions_evidence(draw: st.DrawFn, number: int) -> VersionEvidence:
     """What is known of a version: anything of it may be missing, unreadable, or no number."""
     metrics = draw(st.dictionaries(st.sampled_from(_METRICS), _VALUES))
-    run = Run(f"run-{number}", draw(st.sampled_from(["FINISHED", "RUNNING"])), metrics, None, "alice", {"seed": "11"},
-              (Dataset("holdout", "d1"),))  # fmt: skip
+    run = TrainingRun(f"run-{number}", draw(st.sampled_from(["FINISHED", "RUNNING"])), metrics, None, "alice", {"seed": "11"},
+              (RunDataset("holdout", "d1"),))  # fmt: skip
     measured = st.builds(
-        Measurement, st.sampled_from(_METRICS), _VALUES, st.sampled_from([None, "holdout"]), st.sampled_from([None, "d1", "d2"])
+        MetricValue, st.sampled_from(_METRICS), _VALUES, st.sampled_from([None, "holdout"]), st.sampled_from([None, "d1", "d2"])
     )
     logged = st.builds(lambda found: LoggedModel("m-1", tuple(found)), st.lists(measured, max_size=4))
     refs = [
@@ -117,21 +117,23 @@ def versions_evidence(draw: st.DrawFn, number: int) -> VersionEvidence:
         source=draw(st.sampled_from([None, "models:/m/1"])),
         copied=draw(st.booleans()),
         witnessed=draw(st.frozensets(st.just("approved_by"))),
-        logged_model=draw(st.one_of(st.none(), st.just(NOT_READ), st.just(Unread("no such artifact")), logged)),
-        series=tuple(Series(metric, found) for metric, found in series.items()),
-        signature=draw(st.sampled_from([None, NOT_READ, Signature({"input age": "long"}), Signature({})])),
-        loading=draw(st.sampled_from([None, Loading("loaded", "sklearn"), Loading("failed", "boom")])),
-        held=draw(st.dictionaries(st.just("challenger"), st.builds(Stretch, _TIMES, st.one_of(st.none(), _TIMES)))),
+        logged_model=draw(st.one_of(st.none(), st.just(NOT_REQUESTED), st.just(Unreadable("no such artifact")), logged)),
+        series=tuple(MetricSeries(metric, found) for metric, found in series.items()),
+        signature=draw(st.sampled_from([None, NOT_REQUESTED, VersionSignature({"input age": "long"}), VersionSignature({})])),
+        loading=draw(st.sampled_from([None, LoadingResult("loaded", "sklearn"), LoadingResult("failed", "boom")])),
+        held=draw(st.dictionaries(st.just("challenger"), st.builds(HeldStretch, _TIMES, st.one_of(st.none(), _TIMES)))),
         seen=draw(st.dictionaries(st.just("approved_by"), _TIMES)),
     )
 
 
 _ORIGINS = st.builds(
-    Origin,
+    ChangeOrigin,
     number=st.just(12),
     url=st.just("https://forge.example.org/12"),
     author=st.sampled_from(["bob", "carol"]),
-    reviews=st.lists(st.builds(Review, st.sampled_from(["bob", "dave"]), st.none(), st.booleans()), max_size=2).map(tuple),
+    reviews=st.lists(st.builds(PullRequestReview, st.sampled_from(["bob", "dave"]), st.none(), st.booleans()), max_size=2).map(
+        tuple
+    ),
     merged=st.booleans(),
     teams=st.sampled_from([{}, {"acme/risk": frozenset({"dave"})}]),
 )
@@ -152,5 +154,5 @@ def evidences() -> st.SearchStrategy[Evidence]:
         holders=holders,
         past=st.one_of(st.none(), past),
         model=st.just("m"),
-        origin=st.one_of(st.none(), st.just(NOT_READ), st.just(Unread("forge gone")), _ORIGINS),
+        origin=st.one_of(st.none(), st.just(NOT_REQUESTED), st.just(Unreadable("forge gone")), _ORIGINS),
     )

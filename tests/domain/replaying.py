@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordedDecision
+from promoter.domain.audit import AuditRecord, RecordKind, NewAuditRecord, ChangeOutcome, RecordedDecision
 from promoter.domain.evidence import AliasPast, Evidence, VersionEvidence
-from promoter.domain.observed import ModelVersion, Run
+from promoter.domain.observed import ModelVersion, TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.replay.history import History
-from promoter.domain.replay.holding import Holding
-from promoter.domain.replay.memory import Memory
-from promoter.domain.replay.supposing import Lens
+from promoter.domain.replay.history import ReplayHistory
+from promoter.domain.replay.holding import AliasTimeline
+from promoter.domain.replay.memory import EvidenceLog
+from promoter.domain.replay.supposing import ReplayPolicy
 
 Version = tuple[float, float | None]
 """When it was registered, in hours, and its auc."""
@@ -34,41 +34,41 @@ def hours(count: float) -> datetime:
     return NOW + timedelta(hours=count)
 
 
-def lens(*rules: dict[str, Any], **more: Any) -> Lens:
+def lens(*rules: dict[str, Any], **more: Any) -> ReplayPolicy:
     """Of a policy with those rules: the auc beats the champion's, if none are given."""
     document = {"version": 1, "candidates": ANY, "rules": list(rules) or [BEATS], **more}
-    return Lens.of(Policy("p", "d" * 64, PolicyDocument.model_validate(document)))
+    return ReplayPolicy.from_policy(Policy("p", "d" * 64, PolicyDocument.model_validate(document)))
 
 
 def evidence(number: int, version: Version, tags: Mapping[str, str] | None = None) -> VersionEvidence:
     """What is known of a version with a finished run."""
     hour, auc = version
-    run = Run(f"run-{number}", "FINISHED", {} if auc is None else {"auc": auc})
+    run = TrainingRun(f"run-{number}", "FINISHED", {} if auc is None else {"auc": auc})
     return VersionEvidence(number, dict(tags or {}), run.run_id, run, hours(hour))
 
 
-def holding(moves: Sequence[Move], versions: Mapping[int, ModelVersion], now: int | None = None, **more: Any) -> Holding:
+def holding(moves: Sequence[Move], versions: Mapping[int, ModelVersion], now: int | None = None, **more: Any) -> AliasTimeline:
     """The past of an alias: moves that a policy let through, unless `more` says otherwise."""
-    told = {"kind": Kind.CHANGE, "outcome": Outcome.APPLIED, "policy": "p", "verdict": "pass", **more}
-    facts = [NewRecord(at=hours(hour), model="m", alias="a", from_version=a, to_version=b, **told) for hour, a, b in moves]
-    return Holding([AuditRecord(number, fact) for number, fact in enumerate(facts, 1)], now, versions)
+    told = {"kind": RecordKind.CHANGE, "outcome": ChangeOutcome.APPLIED, "policy": "p", "verdict": "pass", **more}
+    facts = [NewAuditRecord(at=hours(hour), model="m", alias="a", from_version=a, to_version=b, **told) for hour, a, b in moves]
+    return AliasTimeline([AuditRecord(number, fact) for number, fact in enumerate(facts, 1)], now, versions)
 
 
 def history(
-    versions: Mapping[int, Version], *, memory: Memory | None = None, now: int | None = None, **moves: Sequence[Move]
-) -> History:
+    versions: Mapping[int, Version], *, memory: EvidenceLog | None = None, now: int | None = None, **moves: Sequence[Move]
+) -> ReplayHistory:
     """Of a model with these versions, and these moves of its aliases in the ledger."""
     made = {number: ModelVersion(number, hours(hour), f"run-{number}") for number, (hour, _) in versions.items()}
     known = {number: evidence(number, version) for number, version in versions.items()}
     holdings = {
         alias: holding(moves.get(alias, ()), made, now if alias == "champion" else None) for alias in ("champion", "challenger")
     }
-    return History("m", "champion", made, known, memory or Memory(), holdings)
+    return ReplayHistory("m", "champion", made, known, memory or EvidenceLog(), holdings)
 
 
 def record(at: float, candidate: VersionEvidence, policy: str = "d" * 64, past: AliasPast | None = None) -> RecordedDecision:
     """A decision of the ledger on that evidence."""
-    told = Evidence(hours(at), candidate, past=past).as_json()
+    told = Evidence(hours(at), candidate, past=past).to_json()
     return RecordedDecision(int(at * 10) + 1_000, hours(at), None, {"model": "m", "policy_digest": policy}, told)
 
 
@@ -83,16 +83,18 @@ SOAKED: dict[str, Any] = {"soak": {"alias": "challenger", "at_least": "2h"}}
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> tuple[History, Lens]:
+def lives(draw: st.DrawFn) -> tuple[ReplayHistory, ReplayPolicy]:
     """Any history of some versions with what the ledger happens to know of them, and any of some policies."""
     count = draw(st.integers(0, 8))
     auc = st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3, 0.4, float("nan")]))
     created = sorted(draw(st.lists(st.integers(-10, 60), min_size=count, max_size=count)))
     versions = {number: (float(hour), draw(auc)) for number, hour in enumerate(created, 1)}
-    memory = Memory()
+    memory = EvidenceLog()
     for hour in sorted(draw(st.lists(st.integers(0, 90), max_size=10))) if versions else []:
         number = draw(st.sampled_from(sorted(versions)))
-        memory.learn(record(hour, evidence(number, (versions[number][0], draw(auc)), {"ok": draw(st.sampled_from("ab"))})))
+        memory.add_decision(
+            record(hour, evidence(number, (versions[number][0], draw(auc)), {"ok": draw(st.sampled_from("ab"))}))
+        )
     moves = {}
     for alias in ("champion", "challenger"):
         held, told = None, []

@@ -43,4 +43,4 @@ def worlds(draw: st.DrawFn) -> tuple[DesiredState, dict[str, ObservedModel], dic
     }
     document = RegistryDocument.model_validate({"version": 1, "safety": {"max_changes": "100%"}, "models": models})
     settled = {name: draw(st.dictionaries(st.sampled_from(ALIASES), st.one_of(st.none(), st.integers(1, 6)))) for name in names}
-    return DesiredState.of(document), observed, settled
+    return DesiredState.from_document(document), observed, settled

@@ -11,18 +11,18 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from promoter.domain.approvals import PassphraseWrong, Signer
+from promoter.domain.approvals import WrongPassphrase, SigningKey
 
-SIGNER = Signer.of_seed(b"alice".ljust(32))
+SIGNER = SigningKey.from_seed(b"alice".ljust(32))
 UNSUPPORTED = "a key of a kind, or with an encryption, that cannot be read here; `promoter approve --new-key FILE` makes one"
 
 
 def test_keys_come_back_as_they_were_written() -> None:
     """Plain, and with a passphrase; one that is not needed does no harm."""
     key = SIGNER.public_key
-    assert Signer.of_file(SIGNER.pem()).public_key == key
-    assert Signer.of_file(SIGNER.pem(), b"not needed").public_key == key
-    assert Signer.of_file(SIGNER.pem(b"open sesame"), b"open sesame").public_key == key
+    assert SigningKey.from_key_file(SIGNER.to_pem()).public_key == key
+    assert SigningKey.from_key_file(SIGNER.to_pem(), b"not needed").public_key == key
+    assert SigningKey.from_key_file(SIGNER.to_pem(b"open sesame"), b"open sesame").public_key == key
 
 
 def test_a_signer_shows_its_public_half_only() -> None:
@@ -33,11 +33,11 @@ def test_a_signer_shows_its_public_half_only() -> None:
 @pytest.mark.parametrize(
     ("content", "passphrase", "kind", "told"),
     [
-        (SIGNER.pem(b"open sesame"), None, PassphraseWrong, "it is encrypted, and no passphrase was given"),
-        (SIGNER.pem(b"open sesame"), b"wrong", PassphraseWrong, "the passphrase is not the one, or the file is damaged"),
+        (SIGNER.to_pem(b"open sesame"), None, WrongPassphrase, "it is encrypted, and no passphrase was given"),
+        (SIGNER.to_pem(b"open sesame"), b"wrong", WrongPassphrase, "the passphrase is not the one, or the file is damaged"),
         (b"", None, ValueError, "not a private key in PEM (PKCS #8 or OpenSSH)"),
-        (SIGNER.pem()[:60], None, ValueError, "not a private key in PEM (PKCS #8 or OpenSSH)"),
-        (SIGNER.pem().replace(b"MC4C", b"AAAA"), None, ValueError, "not a private key in PEM (PKCS #8 or OpenSSH)"),
+        (SIGNER.to_pem()[:60], None, ValueError, "not a private key in PEM (PKCS #8 or OpenSSH)"),
+        (SIGNER.to_pem().replace(b"MC4C", b"AAAA"), None, ValueError, "not a private key in PEM (PKCS #8 or OpenSSH)"),
     ],
 )
 def test_what_is_wrong_with_a_key_is_said_without_it(
@@ -45,7 +45,7 @@ def test_what_is_wrong_with_a_key_is_said_without_it(
 ) -> None:
     """A passphrase that is missing or wrong, a file that is no key; the message has no cause that would show more."""
     with pytest.raises(kind) as caught:
-        Signer.of_file(content, passphrase)
+        SigningKey.from_key_file(content, passphrase)
     assert str(caught.value) == told
     assert caught.value.__suppress_context__
 
@@ -70,7 +70,7 @@ def openssh_encrypted() -> bytes:
 
 def test_keys_of_openssh() -> None:
     """An Ed25519 key of `ssh-keygen` is as good as any."""
-    assert len(Signer.of_file(openssh(Ed25519PrivateKey.generate())).raw_public_key) == 32
+    assert len(SigningKey.from_key_file(openssh(Ed25519PrivateKey.generate())).raw_public_key) == 32
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_keys_of_openssh() -> None:
 def test_keys_that_cannot_be_used(content: bytes, told: str) -> None:
     """Encrypted ones of OpenSSH need a library that is not there; other kinds of keys are none of ours."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # compared whole below
-        Signer.of_file(content, b"open sesame" if told == UNSUPPORTED else None)
+        SigningKey.from_key_file(content, b"open sesame" if told == UNSUPPORTED else None)
     assert str(caught.value) == told

@@ -11,26 +11,33 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.approvals import VALUE_LIMIT, Approval, Signer, Subject, approver_of, tag_key
-from promoter.domain.approvers import Approver, Approvers
-from promoter.domain.evaluate import evaluate
+from promoter.domain.approvals import (
+    TAG_VALUE_LIMIT,
+    Approval,
+    SigningKey,
+    ApprovalSubject,
+    parse_approval_tag_key,
+    build_approval_tag_key,
+)
+from promoter.domain.approvers import Approver, ApproverDirectory
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
-from promoter.domain.metrics import Measurement, MetricRef, Series
-from promoter.domain.observed import LoggedModel, Run, Unread
+from promoter.domain.metrics import MetricValue, MetricRef, MetricSeries
+from promoter.domain.observed import LoggedModel, TrainingRun, Unreadable
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.verdict import RuleFinding, Verdict
 
 NAMES = ("alice", "bob", "carol", "dave", "erin@example.org", "frank", "gina", "hal")
-SIGNERS = {name: Signer.of_seed(name.encode().ljust(32)) for name in NAMES}
+SIGNERS = {name: SigningKey.from_seed(name.encode().ljust(32)) for name in NAMES}
 LOST = SIGNERS["frank"]
 WANTED = "an approval that counts"
 GIVEN = "approved 2026-11-23 12:00:00 UTC"
 HOLDOUT = MetricRef("auc", "logged_model", "holdout")
 FOLDS = MetricRef("fold_auc")
 
-APPROVERS = Approvers(
+APPROVERS = ApproverDirectory(
     {
         "alice": Approver(key=SIGNERS["alice"].public_key, groups=("risk", "ml-leads")),
         "bob": Approver(key=SIGNERS["bob"].public_key, groups=("risk",)),
@@ -42,7 +49,9 @@ APPROVERS = Approvers(
 )
 
 
-def policy(rule: Mapping[str, Any], name: str = "champion", digest: str = "d1", approvers: Approvers = APPROVERS) -> Policy:
+def policy(
+    rule: Mapping[str, Any], name: str = "champion", digest: str = "d1", approvers: ApproverDirectory = APPROVERS
+) -> Policy:
     """A policy with that approval rule, and rules on metrics of every kind."""
     rules = [
         {"approval": dict(rule)},
@@ -65,43 +74,43 @@ def evidence(**changed: Any) -> Evidence:
     candidate = VersionEvidence(
         version=3,
         run_id="run-3",
-        run=Run("run-3", "FINISHED", {"val_auc": 0.95, "fold_auc": 0.9, "unused": 1.0}),
+        run=TrainingRun("run-3", "FINISHED", {"val_auc": 0.95, "fold_auc": 0.9, "unused": 1.0}),
         created_at=NOW - timedelta(days=1),
         source="models:/m-1",
-        logged_model=LoggedModel("m-1", (Measurement("auc", 0.94, "holdout", "7d"),)),
-        series=(Series(FOLDS, ((0, 0.8), (1, 0.9))),),
+        logged_model=LoggedModel("m-1", (MetricValue("auc", 0.94, "holdout", "7d"),)),
+        series=(MetricSeries(FOLDS, ((0, 0.8), (1, 0.9))),),
     )
     found = Evidence(NOW, replace(candidate, **changed), {"champion": None}, model="fraud-detector")
     return replace(found, **outside)
 
 
-def approval(name: str, at: Evidence | None = None, under: Policy = POLICY, signer: Signer | None = None) -> dict[str, str]:
+def approval(name: str, at: Evidence | None = None, under: Policy = POLICY, signer: SigningKey | None = None) -> dict[str, str]:
     """The tag that `promoter approve` writes for that person."""
     seen = at or evidence()
-    subject = Subject.of(seen, under.name, under.digest, under.setting.used)
-    value = (signer or SIGNERS[name]).sign(subject, name, seen.at).tag_value()
-    return {tag_key(under.name, name): value}
+    subject = ApprovalSubject.from_evidence(seen, under.name, under.digest, under.rule_context.used)
+    value = (signer or SIGNERS[name]).sign_approval(subject, name, seen.at).to_tag_value()
+    return {build_approval_tag_key(under.name, name): value}
 
 
-def found(tags: Mapping[str, str], under: Policy = POLICY, **changed: Any) -> Finding:
+def found(tags: Mapping[str, str], under: Policy = POLICY, **changed: Any) -> RuleFinding:
     """What the approval rule of the policy finds."""
-    return evaluate(under, "fraud-detector", None, evidence(tags=tags, **changed)).findings[0]
+    return evaluate_policy(under, "fraud-detector", None, evidence(tags=tags, **changed)).findings[0]
 
 
-def whole(verdict: str, count: int, *children: tuple[str, str, str]) -> Finding:
+def whole(verdict: str, count: int, *children: tuple[str, str, str]) -> RuleFinding:
     """The finding of RULE, with a child each of who, verdict and value."""
-    return Finding(
+    return RuleFinding(
         "approval at_least 2 from [risk, ml-leads, carol]",
         Verdict(verdict),
         f"{count} of 2 approve",
         "2 of [risk, ml-leads, carol] to approve",
-        tuple(Finding(who, Verdict(each), value, WANTED) for who, each, value in children),
+        tuple(RuleFinding(who, Verdict(each), value, WANTED) for who, each, value in children),
     )
 
 
-def run(**values: float) -> Run:
+def run(**values: float) -> TrainingRun:
     """The run, with other metrics."""
-    return Run("run-3", "FINISHED", {"val_auc": 0.95, "fold_auc": 0.9} | values)
+    return TrainingRun("run-3", "FINISHED", {"val_auc": 0.95, "fold_auc": 0.9} | values)
 
 
 FIELDS_TEXT = next(iter(approval("bob").values()))
@@ -126,7 +135,7 @@ def tampered(tags: Mapping[str, str], **changed: Any) -> dict[str, str]:
 
 def held_by(name: str, tags: Mapping[str, str]) -> dict[str, str]:
     """The value of the first of the tags, as the tag of somebody else."""
-    return {tag_key("champion", name): next(iter(tags.values()))}
+    return {build_approval_tag_key("champion", name): next(iter(tags.values()))}
 
 
 BOB = "bob (risk)"
@@ -150,12 +159,12 @@ BOB = "bob (risk)"
         ),
         (
             approval("bob"),
-            {"logged_model": LoggedModel("m-1", (Measurement("auc", 0.94, "holdout", "8e"),))},
+            {"logged_model": LoggedModel("m-1", (MetricValue("auc", 0.94, "holdout", "8e"),))},
             (BOB, "void: auc on holdout was measured on data 7d, now on 8e"),
         ),
         (
             approval("bob"),
-            {"series": (Series(FOLDS, ((0, 0.81), (1, 0.9))),)},
+            {"series": (MetricSeries(FOLDS, ((0, 0.81), (1, 0.9))),)},
             (BOB, "void: fold_auc has other values over its steps"),
         ),
         (approval("bob"), {"series": ()}, (BOB, "void: fold_auc has other values over its steps")),
@@ -182,12 +191,12 @@ BOB = "bob (risk)"
          ("frank (risk)", "the key was valid until 2026-11-23 13:00:00 UTC")),
         (approval("dave"), {}, ("dave", "not in approvers.yaml")),
         (approval("gina"), {}, ("gina", "not among [risk, ml-leads, carol]")),
-        ({tag_key("champion", "bob"): "yes"}, {}, (BOB, "not an approval that can be read")),
-        ({tag_key("champion", "bob"): ""}, {}, (BOB, "not an approval that can be read")),
-        ({tag_key("champion", "bob"): "[" * VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
+        ({build_approval_tag_key("champion", "bob"): "yes"}, {}, (BOB, "not an approval that can be read")),
+        ({build_approval_tag_key("champion", "bob"): ""}, {}, (BOB, "not an approval that can be read")),
+        ({build_approval_tag_key("champion", "bob"): "[" * TAG_VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
         (tampered(approval("bob"), extra=1), {}, (BOB, "not an approval that can be read")),
         (tampered(approval("bob"), version="3"), {}, (BOB, "not an approval that can be read")),
-        ({tag_key("champion", "bob"): FIELDS_TEXT + " " * VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
+        ({build_approval_tag_key("champion", "bob"): FIELDS_TEXT + " " * TAG_VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
     ],
 )  # fmt: skip
 def test_why_an_approval_does_not_count(tags: dict[str, str], changed: dict[str, Any], child: tuple[str, str]) -> None:
@@ -217,7 +226,7 @@ def altered(value: Any) -> Any:
 def test_no_signed_field_can_be_altered(field: str) -> None:
     """Whatever is altered, or left out, the signature does not hold any more, also where the version was altered to match."""
     for changed in ({**FIELDS, field: altered(FIELDS[field])}, {key: value for key, value in FIELDS.items() if key != field}):
-        assert found({tag_key("champion", "bob"): json.dumps(changed)}).children[0].verdict is Verdict.PENDING
+        assert found({build_approval_tag_key("champion", "bob"): json.dumps(changed)}).children[0].verdict is Verdict.PENDING
     follow: dict[str, dict[str, Any]] = {
         "version": {"version": 4},
         "model": {"model": altered("fraud-detector")},
@@ -246,21 +255,21 @@ def test_no_byte_of_an_approval_can_be_altered(place: int, change: int) -> None:
     content = bytearray(FIELDS_TEXT.encode())
     content[place % len(content)] ^= change
     value = content.decode(errors="replace")
-    if Approval.parse(value) != Approval.parse(FIELDS_TEXT):
-        assert found({tag_key("champion", "bob"): value}).children[0].verdict is Verdict.PENDING
+    if Approval.parse_tag_value(value) != Approval.parse_tag_value(FIELDS_TEXT):
+        assert found({build_approval_tag_key("champion", "bob"): value}).children[0].verdict is Verdict.PENDING
 
 
 @given(st.text(max_size=300) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_anything_at_all_in_a_tag_is_no_error(value: str) -> None:
     """It does not count, and the approvals of others do."""
-    tags = approval("alice") | approval("carol") | {tag_key("champion", "bob"): value}
+    tags = approval("alice") | approval("carol") | {build_approval_tag_key("champion", "bob"): value}
     told = found(tags)
     assert (told.verdict, told.value) == (Verdict.PASS, "2 of 2 approve")
 
 
 def test_strangers_cannot_crowd_out_an_approval() -> None:
     """Ten of them are named, without a look at what they wrote; unreadable names are passed over; the right two count."""
-    crowd = {tag_key("champion", f"aaa{number:04}"): "x" * 100_000 for number in range(500)}
+    crowd = {build_approval_tag_key("champion", f"aaa{number:04}"): "x" * 100_000 for number in range(500)}
     odd = dict.fromkeys(["promoter.approval/champion/", "promoter.approval/champion/ä\x1b[2J", "promoter.approval/", "x"], "y")
     told = found(crowd | odd | approval("alice") | approval("carol"))
     assert told.verdict is Verdict.PASS
@@ -280,29 +289,29 @@ def test_two_policies_do_not_mix() -> None:
 def test_one_key_under_two_names_counts_once() -> None:
     """Whoever holds it is one person."""
     known = {"alice": APPROVERS.known["alice"], "alice2": APPROVERS.known["alice"]}
-    twice = policy(RULE, approvers=Approvers(known))
+    twice = policy(RULE, approvers=ApproverDirectory(known))
     tags = approval("alice", under=twice) | approval("alice2", under=twice, signer=SIGNERS["alice"])
     assert [child.value for child in found(tags, twice).children] == [GIVEN, "has the same key as alice"]
     assert found(tags, twice).verdict is Verdict.PENDING
-    assert found(tags | {tag_key("champion", "alice"): "spoilt"}, twice).children[1].value == GIVEN
+    assert found(tags | {build_approval_tag_key("champion", "alice"): "spoilt"}, twice).children[1].value == GIVEN
 
 
 def test_too_few_approvers_are_told() -> None:
     """A rule that nobody can meet says so, and is pending."""
-    nobody = policy(RULE, approvers=Approvers())
-    assert found(approval("alice"), nobody) == Finding(
+    nobody = policy(RULE, approvers=ApproverDirectory())
+    assert found(approval("alice"), nobody) == RuleFinding(
         "approval at_least 2 from [risk, ml-leads, carol]",
         Verdict.PENDING,
         "0 of 2 approve",
         "2 of [risk, ml-leads, carol] to approve, of which approvers.yaml has none",
-        (Finding("alice", Verdict.PENDING, "not in approvers.yaml", WANTED),),
+        (RuleFinding("alice", Verdict.PENDING, "not in approvers.yaml", WANTED),),
     )
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"logged_model": Unread("storage is down")}, "and its logged model to be readable: storage is down"),
+        ({"logged_model": Unreadable("storage is down")}, "and its logged model to be readable: storage is down"),
         ({"created_at": None}, "and to know the version's model, its registration, its metrics and the policy"),
         ({"model": ""}, "and to know the version's model, its registration, its metrics and the policy"),
     ],
@@ -311,14 +320,14 @@ def test_what_cannot_be_known_is_an_error(changed: dict[str, Any], expected: str
     """Evidence that is missing altogether is never a pass, even with every approval."""
     told = found(approval("alice") | approval("bob"), **changed)
     rule = "approval at_least 2 from [risk, ml-leads, carol]"
-    assert told == Finding(rule, Verdict.ERROR, None, f"2 of [risk, ml-leads, carol] to approve, {expected}")
+    assert told == RuleFinding(rule, Verdict.ERROR, None, f"2 of [risk, ml-leads, carol] to approve, {expected}")
 
 
 def test_what_is_needed_is_what_is_signed() -> None:
     """The rule asks for the sources of all metrics that the policy uses; a rule that pairs steps asks for these."""
     rule = POLICY.document.rules[0]
-    assert rule.need(POLICY.setting) == Need(run=True, logged_model=True)
-    assert POLICY.need.series == {FOLDS}
+    assert rule.needed_evidence(POLICY.rule_context) == Need(run=True, logged_model=True)
+    assert POLICY.needed_evidence.series == {FOLDS}
     assert {(each["metric"], each["value"]) for each in FIELDS["metrics"]} == {
         ("auc", "0.94"), ("fold_auc", "0.9"), ("p99_ms", "absent"), ("val_auc", "0.95"),
     }  # fmt: skip
@@ -341,7 +350,7 @@ def test_many_metrics_are_signed_by_their_digest() -> None:
 @pytest.mark.parametrize("name", ["alice", "erin@example.org", "a@b@c", "x" * 100])
 def test_a_tag_names_its_approver(name: str) -> None:
     """Also where MLflow would refuse the name as a key; policies whose names hold dots cannot be confused."""
-    assert approver_of("champion", tag_key("champion", name)) == name
-    assert "@" not in tag_key("champion", name)
-    assert approver_of("champion.v2", tag_key("champion", f"v2.{name[:90]}")) is None
-    assert tag_key("champion.v2", name) != tag_key("champion", f"v2.{name}")
+    assert parse_approval_tag_key("champion", build_approval_tag_key("champion", name)) == name
+    assert "@" not in build_approval_tag_key("champion", name)
+    assert parse_approval_tag_key("champion.v2", build_approval_tag_key("champion", f"v2.{name[:90]}")) is None
+    assert build_approval_tag_key("champion.v2", name) != build_approval_tag_key("champion", f"v2.{name}")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from promoter.application.policy_tests import run_tests
-from promoter.domain.approvers import Approver, Approvers
-from promoter.domain.case_runs import CaseRun, run_case, slips, targets
+from promoter.application.policy_tests import run_policy_tests
+from promoter.domain.approvers import Approver, ApproverDirectory
+from promoter.domain.case_runs import CaseRun, run_policy_case, find_case_faults, list_verdict_targets
 from promoter.domain.cases import Case, CaseFile, CasesDocument
 from promoter.domain.metrics import MetricRef
 from promoter.domain.policy import Policy, PolicyDocument
@@ -24,7 +24,7 @@ def policy(*rules: dict[str, Any], **more: Any) -> Policy:
     """A policy of these rules, in which a higher val_auc is better."""
     ranked = {"from": "any", "rank": {"metric": "val_auc", "order": "highest"}}
     written = {"version": 1, "candidates": ranked, "rules": list(rules), **more}
-    return Policy("champion", "d1", PolicyDocument.model_validate(written), Approvers({"alice": ALICE}))
+    return Policy("champion", "d1", PolicyDocument.model_validate(written), ApproverDirectory({"alice": ALICE}))
 
 
 def case(version: dict[str, Any], **more: Any) -> Case:
@@ -35,7 +35,7 @@ def case(version: dict[str, Any], **more: Any) -> Case:
 
 def ran(tested: Policy, version: dict[str, Any], **more: Any) -> CaseRun:
     """A run of the one case."""
-    return run_case(tested, case(version, **more))
+    return run_policy_case(tested, case(version, **more))
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,14 @@ def test_a_version_is_no_rival_of_its_own() -> None:
     tested = policy({"metric": "val_auc", "beats": "champion"}, limits={"cooldown": "6h"})
     itself = {"champion": {"number": 2, "metrics": GOOD}}
     own = case({"metrics": GOOD}, alias="champion", moves=["1h"], holders=itself)
-    assert (own.moving, own.evidence(tested).holders, own.evidence(tested).past) == (False, {"champion": None}, None)
-    assert [each.rule for each in run_case(tested, own).decision.findings] == ["metric val_auc beats champion"]
+    assert (own.moves_alias, own.build_case_evidence(tested).holders, own.build_case_evidence(tested).past) == (
+        False,
+        {"champion": None},
+        None,
+    )
+    assert [each.rule for each in run_policy_case(tested, own).decision.findings] == ["metric val_auc beats champion"]
     other = case({"metrics": GOOD}, alias="challenger", holders=itself)
-    assert run_case(tested, other).decision.findings[0].verdict == "fail", "of another alias it is"
+    assert run_policy_case(tested, other).decision.findings[0].verdict == "fail", "of another alias it is"
 
 
 def test_series_are_told_with_their_steps() -> None:
@@ -140,10 +144,10 @@ def test_series_are_told_with_their_steps() -> None:
         "series": {"fold": [0.9, None, 0.7]},
         "logged_model": {"series": {"fold": [1]}, "datasets": {"new": {"series": {"fold": [2]}}}},
     }
-    candidate = case(version).evidence(policy({"loads": True})).candidate
-    assert candidate.points(MetricRef("fold")) == {0: 0.9, 2: 0.7}
-    assert candidate.points(MetricRef("fold", "logged_model")) == {0: 1.0}
-    assert candidate.points(MetricRef("fold", "logged_model", "new")) == {0: 2.0}
+    candidate = case(version).build_case_evidence(policy({"loads": True})).candidate
+    assert candidate.find_step_values(MetricRef("fold")) == {0: 0.9, 2: 0.7}
+    assert candidate.find_step_values(MetricRef("fold", "logged_model")) == {0: 1.0}
+    assert candidate.find_step_values(MetricRef("fold", "logged_model", "new")) == {0: 2.0}
 
 
 def test_an_artifact_is_tried_only_once_everything_else_passes() -> None:
@@ -187,7 +191,7 @@ def test_every_unexpected_verdict_is_told_with_what_was_seen() -> None:
     found = ran(tested, {"metrics": {"val_auc": 0.96, "p99": 40}}, expect="pass", rules=rules, guards={
         "metric live at_least 0.8": "pass",
     }).mismatches  # fmt: skip
-    assert [(each.part, each.rule, each.expected, each.got, each.seen) for each in found] == [
+    assert [(each.part, each.rule, each.expected, each.got, each.description) for each in found] == [
         (None, "the whole", "pass", "pending", "any_of is pending (saw 0 of 2 pass, expected at least one passes)"),
         ("rules", "good", "fail", "pass", "saw 0.96, wanted at least 0.95"),
         ("rules", "any_of (rule 2)", "fail", "pending", "saw 0 of 2 pass, wanted at least one passes"),
@@ -203,7 +207,7 @@ def test_an_expectation_of_nothing_is_never_met() -> None:
     tested = policy({"run": {"status": "FINISHED"}}, limits={"cooldown": "6h"})
     expected = {"rules": {"cooldown 6h": "error", "bare": "pass"}, "guards": {"bare": "error"}}
     found = ran(tested, {}, **expected).mismatches
-    assert [(each.part, each.rule, each.got, each.seen) for each in found] == [
+    assert [(each.part, each.rule, each.got, each.description) for each in found] == [
         ("rules", "cooldown 6h", "error", "nothing of that name was judged"),
         ("rules", "bare", "error", "nothing of that name was judged"),
         ("guards", "bare", "error", "nothing of that name was judged"),
@@ -215,9 +219,9 @@ def test_a_waived_rule_passes_and_is_not_covered_by_it() -> None:
     waiver = {"model": "fraud", "version": 2, "rule": "good", "reason": "r", "until": case({}).at.replace(year=2027)}
     tested = policy({"metric": "val_auc", "at_least": 0.95, "name": "good"}, waivers=[waiver])
     told = ran(tested, {"metrics": {"val_auc": 0.9}}, model="fraud", expect="pass", rules={"good": "pass"})
-    assert told.passed
+    assert told.has_passed
     assert list(told.verdicts.values()) == ["fail"]
-    assert not ran(tested, {"metrics": {"val_auc": 0.9}}, model="other").passed
+    assert not ran(tested, {"metrics": {"val_auc": 0.9}}, model="other").has_passed
 
 
 def test_approvals_are_signed_for_the_case() -> None:
@@ -227,7 +231,7 @@ def test_approvals_are_signed_for_the_case() -> None:
     assert ran(tested, {"metrics": GOOD}).decision.verdict == "pending"
     assert ran(tested, {"metrics": GOOD}, approvals=["bob"]).decision.verdict == "pending", "approvers.yaml has no bob"
     late = ALICE.model_copy(update={"until": case({}).at})
-    expired = Policy("champion", "d1", tested.document, Approvers({"alice": late}))
+    expired = Policy("champion", "d1", tested.document, ApproverDirectory({"alice": late}))
     assert ran(expired, {"metrics": GOOD}, approvals=["alice"]).decision.verdict == "pending", "`until` is over"
     signed = ran(tested, {"metrics": GOOD}, approvals=["alice"]).decision.evidence
     assert signed is not None
@@ -244,7 +248,7 @@ def test_what_no_type_shows_is_a_slip() -> None:
     rules = {"metric p99 at_most 50": "pass", "metric val_auc beat champion": "pass", "cooldown 6h": "pass"}
     guards = {"metric val_auc beats champion": "pass"}
     written = case({}, rules=rules, guards=guards, holders={"champoin": None, "champion": None}, approvals=["alicia"])
-    found = list(slips(CasesDocument(version=1, cases=(written,)), tested))
+    found = list(find_case_faults(CasesDocument(version=1, cases=(written,)), tested))
     assert [(each.path[2:], each.message) for each in found] == [
         (
             ("rules", "metric p99 at_most 50"),
@@ -270,9 +274,9 @@ def test_a_review_that_nothing_looks_at_is_a_slip() -> None:
     """And so is a team that no rule asks for, with those that one does."""
     stated = case({}, review={"teams": {"acme/rsik": ["alice"], "acme/risk": ["bob"]}}, expect="pending")
     document = CasesDocument(version=1, cases=(stated,))
-    (found,) = slips(document, policy({"review": {"from": ["acme/risk"]}}))
+    (found,) = find_case_faults(document, policy({"review": {"from": ["acme/risk"]}}))
     assert (found.path[2:], found.word, found.known) == (("review", "teams", "acme/rsik"), "acme/rsik", ("acme/risk",))
-    (found,) = slips(document, policy({"metric": "auc", "at_least": 1}))
+    (found,) = find_case_faults(document, policy({"metric": "auc", "at_least": 1}))
     assert (found.path[2:], found.message) == (
         ("review",),
         "no rule of policy `champion` looks at the review of a pull request",
@@ -317,14 +321,21 @@ def test_coverage_tells_what_was_never_seen() -> None:
         limits={"cooldown": "6h"},
         guards=[{"metric": "live", "at_least": 0.8}],
     )
-    assert [each.place for each in targets(tested)] == ["rule 1", "rule 2", "rule 2.1", "rule 2.2", "limit 1", "guard 1"]
+    assert [each.place for each in list_verdict_targets(tested)] == [
+        "rule 1",
+        "rule 2",
+        "rule 2.1",
+        "rule 2.2",
+        "limit 1",
+        "guard 1",
+    ]
     cases = (
         case({"metrics": {"val_auc": 0.95}}, expect="pending"),
         case({"metrics": {"live": 0.9}}, guards={"metric live at_least 0.8": "pass"}),
     )
-    report = run_tests([CaseFile("f", "champion", cases, (3, 4))], {"champion": tested, "bare": policy({"loads": True})})
+    report = run_policy_tests([CaseFile("f", "champion", cases, (3, 4))], {"champion": tested, "bare": policy({"loads": True})})
     suite = report.suites[1]
-    assert [(str(each.target), [*each.verdicts], each.never) for each in suite.coverage] == [
+    assert [(str(each.target), [*each.verdicts], each.unseen_outcomes) for each in suite.coverage] == [
         ("metric val_auc at_least 0.9", ["pass", "pending"], ()),
         ("any_of (rule 2)", ["pending"], ("pass",)),
         ("tag by present", ["pending"], ("pass",)),
@@ -332,5 +343,5 @@ def test_coverage_tells_what_was_never_seen() -> None:
         ("cooldown 6h", [], ("pass", "fail")),
         ("metric live at_least 0.8", ["pass"], ("fail",)),
     ]
-    assert (report.cases, report.failed, report.rules, report.covered) == (2, 0, 6, 1)
-    assert (report.untested, report.complete) == (("bare",), False)
+    assert (report.case_count, report.failed_count, report.rule_count, report.covered_count) == (2, 0, 6, 1)
+    assert (report.untested_policies, report.is_complete) == (("bare",), False)

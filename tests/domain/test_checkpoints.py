@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.domain.approvals import Signer
-from promoter.domain.ledger.chain import Entry, Head, seal
-from promoter.domain.ledger.checkpoints import Checkpoint
-from promoter.domain.ledger.problems import Wrong
-from promoter.domain.ledger.verify import Walk
-from promoter.domain.ledger.witnesses import Witness, Witnesses
+from promoter.domain.approvals import SigningKey
+from promoter.domain.ledger.chain import LedgerEntry, LedgerHead, seal_entry
+from promoter.domain.ledger.checkpoints import LedgerCheckpoint
+from promoter.domain.ledger.problems import ProblemKind
+from promoter.domain.ledger.verify import ChainVerifier
+from promoter.domain.ledger.witnesses import Witness, WitnessIndex
 from tests.domain.walking import NAME, SIGNER, chained, head_of, named, walked
 
 
-def vouched(entries: list[Entry], head: Head, **changed: object) -> list[Entry]:
+def vouched(entries: list[LedgerEntry], head: LedgerHead, **changed: object) -> list[LedgerEntry]:
     """With a checkpoint of that head at the end."""
-    told = {"event": "checkpoint", **Checkpoint.sign(head, SIGNER).told, **changed}
-    return [*entries, seal(head_of(entries), "milestones", told)]
+    told = {"event": "checkpoint", **LedgerCheckpoint.sign_head(head, SIGNER).event_facts, **changed}
+    return [*entries, seal_entry(head_of(entries), "milestones", told)]
 
 
 def test_a_checkpoint_vouches() -> None:
@@ -24,10 +24,10 @@ def test_a_checkpoint_vouches() -> None:
     entries = chained([("records", {"version": number}) for number in range(5)])
     sound = vouched(entries, head_of(entries))
     assert walked(sound) == walked(sound, trusted=frozenset({SIGNER.public_key})) == []
-    other = Signer.of_seed(b"o" * 32).public_key
-    assert named(walked(sound, trusted=frozenset({other}))) == [(Wrong.SIGNATURE, 7)]
+    other = SigningKey.from_seed(b"o" * 32).public_key
+    assert named(walked(sound, trusted=frozenset({other}))) == [(ProblemKind.SIGNATURE, 7)]
     anew = chained([("records", {"version": number * 2}) for number in range(5)])
-    assert named(walked(vouched(anew, head_of(entries)))) == [(Wrong.REWRITTEN, 6)]
+    assert named(walked(vouched(anew, head_of(entries)))) == [(ProblemKind.REWRITTEN, 6)]
 
 
 @pytest.mark.parametrize(
@@ -37,32 +37,32 @@ def test_a_checkpoint_vouches() -> None:
 def test_a_checkpoint_that_proves_nothing_is_named(changed: dict[str, object]) -> None:
     """A signature over something else, and no signature at all."""
     entries = chained([("records", {"version": number}) for number in range(5)])
-    assert named(walked(vouched(entries, head_of(entries), **changed))) == [(Wrong.SIGNATURE, 7)]
+    assert named(walked(vouched(entries, head_of(entries), **changed))) == [(ProblemKind.SIGNATURE, 7)]
 
 
 def test_a_checkpoint_of_what_comes_later_is_named() -> None:
     """Promoter vouches for what is there."""
     entries = chained([("records", {"version": number}) for number in range(5)])
-    later = Head(NAME, 9, "0" * 64)
-    assert named(walked(vouched(entries, later))) == [(Wrong.SIGNATURE, 7)]
+    later = LedgerHead(NAME, 9, "0" * 64)
+    assert named(walked(vouched(entries, later))) == [(ProblemKind.SIGNATURE, 7)]
 
 
 def test_witnesses_of_another_ledger_are_counted_apart() -> None:
     """A repository may have served an older ledger."""
     entries = chained([("records", {"version": 1})])
-    witnesses = Witnesses(
-        NAME, [Witness(Head("other", 2, "0" * 64), "commit 1f"), Witness(head_of(entries), "commit 2e", "commit")]
+    witnesses = WitnessIndex(
+        NAME, [Witness(LedgerHead("other", 2, "0" * 64), "commit 1f"), Witness(head_of(entries), "commit 2e", "commit")]
     )
-    walk = Walk(witnesses)
-    walk.through(entries)
-    walk.end()
-    assert (walk.problems, len(witnesses.foreign), len(witnesses.vouching("commit"))) == ([], 1, 1)
+    walk = ChainVerifier(witnesses)
+    walk.verify_entries(entries)
+    walk.finish_verification()
+    assert (walk.problems, len(witnesses.foreign), len(witnesses.list_confirmed_witnesses("commit"))) == ([], 1, 1)
 
 
 def test_the_name_of_the_ledger_is_part_of_it() -> None:
     """An export whose first line claims another name is not taken for that one."""
     entries = chained([("records", {"version": 1})])
-    walk = Walk(Witnesses("other"))
-    walk.through(entries)
-    walk.end()
-    assert named(walk.problems) == [(Wrong.MISFILED, 1)]
+    walk = ChainVerifier(WitnessIndex("other"))
+    walk.verify_entries(entries)
+    walk.finish_verification()
+    assert named(walk.problems) == [(ProblemKind.MISFILED, 1)]

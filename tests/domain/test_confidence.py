@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from promoter.domain.confidence import Compared, compare
+from promoter.domain.confidence import GainComparison, compare_step_values
 from promoter.domain.verdict import Verdict
 
 NAN, INF = float("nan"), float("inf")
@@ -31,10 +31,10 @@ def by(margin: str) -> Callable[[Decimal], Decimal]:
     return lambda _: Decimal(margin)
 
 
-def compared(ours: Mapping[int, float], theirs: Mapping[int, float], **terms: Any) -> Compared:
+def compared(ours: Mapping[int, float], theirs: Mapping[int, float], **terms: Any) -> GainComparison:
     """With the terms of a plain rule, unless said otherwise."""
     plain: dict[str, Any] = {"order": "highest", "margin": by("0"), "confidence": 0.95, "steps": "folds", "whom": "champion v1"}
-    return compare(ours, theirs, **(plain | terms))
+    return compare_step_values(ours, theirs, **(plain | terms))
 
 
 def raised(values: Mapping[int, float], *gains: float) -> dict[int, float]:
@@ -105,7 +105,7 @@ def test_a_comparison(
 def test_what_cannot_be_compared(ours: dict[int, float], theirs: dict[int, float], verdict: str, expected: str) -> None:
     """What may yet come is pending, what can never be paired is an error; neither has a value or an interval."""
     expected = f"a gain with confidence 0.95 against champion v1 over {expected}"
-    assert compared(ours, theirs) == Compared(Verdict(verdict), None, expected)
+    assert compared(ours, theirs) == GainComparison(Verdict(verdict), None, expected)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from promoter.domain.desired import DesiredState, RegistryDocument
 
 def desired(**parts: Any) -> DesiredState:
     """The desired state of a document."""
-    return DesiredState.of(RegistryDocument.model_validate({"version": 1, "models": {}, **parts}))
+    return DesiredState.from_document(RegistryDocument.model_validate({"version": 1, "models": {}, **parts}))
 
 
 def test_settings_merge_defaults_then_the_first_family_then_the_models_own() -> None:
@@ -25,17 +25,17 @@ def test_settings_merge_defaults_then_the_first_family_then_the_models_own() -> 
         ],
         models={"fraud-cards": {"on_drift": "revert", "aliases": {"champion": {"version": 3, "rotation": False}}}},
     )
-    listed, matched = state.intent("fraud-cards"), state.intent("fraud-web")
+    listed, matched = state.find_model_intent("fraud-cards"), state.find_model_intent("fraud-web")
     assert listed is not None
     assert matched is not None
     assert (listed.on_drift, listed.owners, listed.prune) == ("revert", ("platform",), True)
     champion = listed.aliases["champion"]
     assert (champion.version, champion.policy, champion.rotation) == (3, "strict", "off")
-    assert (matched.on_drift, matched.aliases["champion"].rotation, matched.aliases["champion"].stated) == (
+    assert (matched.on_drift, matched.aliases["champion"].rotation, matched.aliases["champion"].has_declared_target) == (
         "report", "commit", False,
     )  # fmt: skip
-    assert state.intent("churn") is not None
-    assert desired().intent("churn") is None
+    assert state.find_model_intent("churn") is not None
+    assert desired().find_model_intent("churn") is None
 
 
 @pytest.mark.parametrize(

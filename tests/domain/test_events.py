@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from promoter.domain.audit import AuditRecord, Kind, NewRecord, Outcome, RecordedDecision
-from promoter.domain.notices.events import ALIAS_TYPES, Event, Teller, Type
+from promoter.domain.audit import AuditRecord, RecordKind, NewAuditRecord, ChangeOutcome, RecordedDecision
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES, NotificationEvent, EventBuilder, EventType
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 5, tzinfo=UTC)
-TELLER = Teller("led-1")
-CHANGE = NewRecord(
+TELLER = EventBuilder("led-1")
+CHANGE = NewAuditRecord(
     NOW,
-    Kind.CHANGE,
+    RecordKind.CHANGE,
     "fraud",
     "champion",
     7,
@@ -26,11 +26,11 @@ CHANGE = NewRecord(
     trigger="webhook:mlflow",
     policy="champion",
     verdict="pass",
-    outcome=Outcome.APPLIED,
+    outcome=ChangeOutcome.APPLIED,
     reason="Rotate fraud@champion from v7 to v8",
     cause="commit",
 )
-SEEN = NewRecord(NOW, Kind.OBSERVED, "fraud", "champion", 8, 9, reason="moved outside Promoter")
+SEEN = NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "champion", 8, 9, reason="moved outside Promoter")
 TREE: dict[str, Any] = {
     "model": "fraud",
     "alias": "champion",
@@ -49,27 +49,27 @@ TREE: dict[str, Any] = {
 BLOCKED = RecordedDecision(31, NOW, "r2", TREE, None, gate=True, trigger="git", tool="0.1.0", hash="h31")
 
 
-def told(fact: NewRecord, number: int = 12) -> list[str]:
+def told(fact: NewAuditRecord, number: int = 12) -> list[str]:
     """The words of the types of what a record stands for."""
-    return [each.type.word for each in TELLER.events(AuditRecord(number, fact, hash="h"))]
+    return [each.type.short_name for each in TELLER.build_events(AuditRecord(number, fact, hash="h"))]
 
 
 @pytest.mark.parametrize(
     ("changed", "types"),
     [
         ({}, ["changed"]),
-        ({"outcome": Outcome.RECOVERED}, ["changed"]),
-        ({"outcome": Outcome.FAILED}, []),
-        ({"outcome": Outcome.INTENDED}, []),
-        ({"kind": Kind.OVERRIDE, "outcome": None, "cause": "override", "until": NOW}, []),
+        ({"outcome": ChangeOutcome.RECOVERED}, ["changed"]),
+        ({"outcome": ChangeOutcome.FAILED}, []),
+        ({"outcome": ChangeOutcome.INTENDED}, []),
+        ({"kind": RecordKind.OVERRIDE, "outcome": None, "cause": "override", "until": NOW}, []),
         ({"to_version": None, "cause": "prune"}, ["changed"]),
         ({"from_version": None}, ["changed"]),
         ({"cause": "drift", "hold": "bad recall", "to_version": 6}, ["changed"]),
         ({"cause": "override"}, ["changed", "rolled-back"]),
-        ({"cause": "override", "outcome": Outcome.RECOVERED}, ["changed", "rolled-back"]),
+        ({"cause": "override", "outcome": ChangeOutcome.RECOVERED}, ["changed", "rolled-back"]),
         ({"to_version": 6}, ["changed"]),
         ({"to_version": 6, "hold": "bad recall"}, ["changed", "rolled-back"]),
-        ({"to_version": 6, "hold": "bad recall", "outcome": Outcome.FAILED}, []),
+        ({"to_version": 6, "hold": "bad recall", "outcome": ChangeOutcome.FAILED}, []),
         ({"to_version": 9, "hold": "bad recall"}, ["changed"]),
         ({"to_version": None, "hold": "bad recall"}, ["changed"]),
         ({"to_version": 6, "policy": None}, ["changed", "rolled-back"]),
@@ -108,13 +108,13 @@ def test_what_others_moved_is_drift(changed: dict[str, Any], types: list[str]) -
 )
 def test_only_a_gate_that_stops_a_change_blocks(decision: RecordedDecision, types: list[str]) -> None:
     """Not a candidate that was judged, nor a policy that only watches."""
-    assert [each.type.word for each in TELLER.events(decision)] == types
+    assert [each.type.short_name for each in TELLER.build_events(decision)] == types
 
 
 def test_the_form_of_an_event() -> None:
     """CloudEvents 1.0: the same bytes each time, in order as text, with everything that the record tells."""
-    (event,) = TELLER.events(AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12"))
-    form = event.as_json()
+    (event,) = TELLER.build_events(AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12"))
+    form = event.to_json()
     data = form.pop("data")
     assert form == {
         "specversion": "1.0",
@@ -126,18 +126,18 @@ def test_the_form_of_an_event() -> None:
         "datacontenttype": "application/json",
         "sequence": "00000000000000000012",
     }
-    record = AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12").as_json()
+    record = AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12").to_json()
     summary = "fraud@champion moved from v7 to v8: Rotate fraud@champion from v7 to v8 (by Alice)"
     assert data == {"schema": 1, "ledger": "led-1", "summary": summary, **record}
-    assert json.loads(json.dumps(event.as_json())) == event.as_json()
+    assert json.loads(json.dumps(event.to_json())) == event.to_json()
     assert "." not in event.id, "a signature is over ID.TIME.BODY"
 
 
 def test_the_form_of_a_blocked_change() -> None:
     """The tree of the decision, and which rules stand in the way."""
-    (event,) = TELLER.events(BLOCKED)
+    (event,) = TELLER.build_events(BLOCKED)
     assert (event.id, event.subject, event.entry) == ("led-1/31/blocked", "fraud@champion", 31)
-    assert event.summary == (
+    assert event.summary_line == (
         "fraud@champion does not move to v9: policy champion says fail: "
         "metric auc at least 0.9 is fail; age at least 1d is pending"
     )
@@ -156,32 +156,32 @@ def test_the_form_of_a_blocked_change() -> None:
         (replace(CHANGE, reason="a\x1b[31m\nb", actor=None), r"fraud@champion moved from v7 to v8: a\x1b[31m\nb"),
     ],
 )
-def test_words(fact: NewRecord, words: str) -> None:
+def test_words(fact: NewAuditRecord, words: str) -> None:
     """For people; nothing in them paints over a terminal."""
-    assert TELLER.events(AuditRecord(1, fact))[0].summary == words
+    assert TELLER.build_events(AuditRecord(1, fact))[0].summary_line == words
 
 
 def test_a_rollback_says_so() -> None:
     """Both events have the words of what they are."""
     fact = replace(CHANGE, from_version=8, to_version=7, cause="override", reason="bad recall")
-    changed, back = TELLER.events(AuditRecord(4, fact))
-    assert changed.summary == "fraud@champion moved from v8 to v7: bad recall (by Alice)"
-    assert back.summary == "fraud@champion went back from v8 to v7: bad recall (by Alice)"
+    changed, back = TELLER.build_events(AuditRecord(4, fact))
+    assert changed.summary_line == "fraud@champion moved from v8 to v7: bad recall (by Alice)"
+    assert back.summary_line == "fraud@champion went back from v8 to v7: bad recall (by Alice)"
     assert (changed.id, back.id) == ("led-1/4/changed", "led-1/4/rolled-back")
 
 
 def test_whose_events_they_are() -> None:
     """The address of this Promoter is the source, where it is known; the ids stay the same."""
-    known = Teller("led-1", "https://promoter.example.org/")
-    (here,), (nowhere,) = (each.events(AuditRecord(12, CHANGE)) for each in (known, TELLER))
+    known = EventBuilder("led-1", "https://promoter.example.org/")
+    (here,), (nowhere,) = (each.build_events(AuditRecord(12, CHANGE)) for each in (known, TELLER))
     assert here.source == "https://promoter.example.org"
     assert here.id == nowhere.id
 
 
 def test_a_test_tells_nothing() -> None:
     """It is of a type of its own, which nobody takes for news."""
-    event = TELLER.test("n1", NOW)
-    assert isinstance(event, Event)
+    event = TELLER.build_test_event("n1", NOW)
+    assert isinstance(event, NotificationEvent)
     assert (event.id, event.type.value, event.entry) == ("led-1/test/n1", "dev.promoter.test", 0)
-    assert Type.TEST not in ALIAS_TYPES
-    assert {each.word for each in ALIAS_TYPES} == {"changed", "drifted", "rolled-back", "blocked"}
+    assert EventType.TEST not in ALIAS_EVENT_TYPES
+    assert {each.short_name for each in ALIAS_EVENT_TYPES} == {"changed", "drifted", "rolled-back", "blocked"}

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from strategies import NOW
+from tests.domain.strategies import NOW
 
 from promoter.domain import expressions
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
-from promoter.domain.expressions import Reading, compiled, readings
-from promoter.domain.metrics import Measurement, MetricRef
-from promoter.domain.observed import LoggedModel, Run, Unread
-from promoter.domain.rules import ExpressionRule, Setting
-from promoter.domain.verdict import Finding
+from promoter.domain.expressions import NamedReading, compile_expression, find_named_readings
+from promoter.domain.metrics import MetricValue, MetricRef
+from promoter.domain.observed import LoggedModel, TrainingRun, Unreadable
+from promoter.domain.rules import ExpressionRule, RuleContext
+from promoter.domain.verdict import RuleFinding
 
 NAN, INF = float("nan"), float("inf")
 MORE = "metrics.auc > holders.champion.metrics.auc"
@@ -29,7 +29,7 @@ OR_NOBODY = f"holders.champion == null || {MORE}"
 
 def version(number: int = 2, params: dict[str, str] | None = None, /, **metrics: float) -> VersionEvidence:
     """A version, three hours old, of a finished run."""
-    run = Run(f"run-{number}", "FINISHED", metrics, "churn", "alice", params or {})
+    run = TrainingRun(f"run-{number}", "FINISHED", metrics, "churn", "alice", params or {})
     return VersionEvidence(number, run_id=run.run_id, run=run, created_at=NOW - timedelta(hours=3))
 
 
@@ -39,10 +39,10 @@ def rule(expression: str, metrics: tuple[str, ...] = ("auc",), holders: tuple[st
 
 
 def finding(
-    expression: str, candidate: VersionEvidence, holder: VersionEvidence | None = None, setting: Setting | None = None
-) -> Finding:
+    expression: str, candidate: VersionEvidence, holder: VersionEvidence | None = None, setting: RuleContext | None = None
+) -> RuleFinding:
     """What it finds where `champion` is held by `holder`."""
-    return rule(expression).evaluate(Evidence(NOW, candidate, {"champion": holder}), setting or Setting())
+    return rule(expression).evaluate(Evidence(NOW, candidate, {"champion": holder}), setting or RuleContext())
 
 
 def fault(written: dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ def test_a_holder_without_the_metric() -> None:
 
 def test_who_holds_it_must_be_known() -> None:
     """An alias of which nothing is known is not an alias that nobody holds."""
-    found = rule(OR_NOBODY).evaluate(Evidence(NOW, version(auc=0.9), {}), Setting())
+    found = rule(OR_NOBODY).evaluate(Evidence(NOW, version(auc=0.9), {}), RuleContext())
     assert (found.verdict, found.expected) == ("error", "true, and who holds champion to be known")
 
 
@@ -146,34 +146,34 @@ def test_what_it_sees(expression: str, verdict: str) -> None:
     candidate = replace(version(2, params, **{"auc": 0.9, "val/auc": 0.5}), tags={"team": "risk"})
     holder = replace(version(1, params, **{"auc": 0.8, "val/auc": 0.4}), tags={"team": "ops"})
     tried = rule(expression, ("auc", "val/auc"))
-    assert tried.evaluate(Evidence(NOW, candidate, {"champion": holder}), Setting()).verdict == verdict
+    assert tried.evaluate(Evidence(NOW, candidate, {"champion": holder}), RuleContext()).verdict == verdict
 
 
 def test_evidence_that_cannot_be_read() -> None:
     """No run, no time of registration, no name of the experiment: an error where it is asked for."""
     bare = VersionEvidence(2, tags={"team": "risk"})
     for expression in ("version.run.status == 'FINISHED'", "version.params.x == 'y'", "version.age > duration('1h')"):
-        assert rule(expression, (), ()).evaluate(Evidence(NOW, bare), Setting()).verdict == "error"
-    assert rule("version.tags.team == 'risk'", (), ()).evaluate(Evidence(NOW, bare), Setting()).verdict == "pass"
+        assert rule(expression, (), ()).evaluate(Evidence(NOW, bare), RuleContext()).verdict == "error"
+    assert rule("version.tags.team == 'risk'", (), ()).evaluate(Evidence(NOW, bare), RuleContext()).verdict == "pass"
     assert finding("metrics.auc > 0.5", bare).expected == "true, and the run of this version to be readable"
-    run = Run("r", "FINISHED", {"auc": 0.9})
+    run = TrainingRun("r", "FINISHED", {"auc": 0.9})
     found = finding("version.run.experiment == 'churn'", replace(bare, run=run))
     assert (found.verdict, found.expected) == ("error", "true, and the experiment of the run of this version")
 
 
 def test_a_logged_model() -> None:
     """The policy's source and dataset; on other data than the holder's, or unreadable, is an error."""
-    setting = Setting(source="logged_model", dataset="holdout")
+    setting = RuleContext(source="logged_model", dataset="holdout")
 
     def on(digest: str, value: float) -> VersionEvidence:
-        return VersionEvidence(2, logged_model=LoggedModel("m-1", (Measurement("auc", value, "holdout", digest),)))
+        return VersionEvidence(2, logged_model=LoggedModel("m-1", (MetricValue("auc", value, "holdout", digest),)))
 
     assert finding(OR_NOBODY, on("a", 0.9), replace(on("a", 0.8), version=1), setting).verdict == "pass"
     found = finding(OR_NOBODY, on("a", 0.9), replace(on("b", 0.8), version=1), setting)
     assert (found.verdict, "digest b, not a" in found.expected) == ("error", True)
-    unread = finding("metrics.auc > 0.5", VersionEvidence(2, logged_model=Unread("no answer")), None, setting)
+    unread = finding("metrics.auc > 0.5", VersionEvidence(2, logged_model=Unreadable("no answer")), None, setting)
     assert (unread.verdict, "no answer" in unread.expected) == ("error", True)
-    elsewhere = finding("metrics.auc > 0.5", version(auc=0.9), None, Setting(source="logged_model"))
+    elsewhere = finding("metrics.auc > 0.5", version(auc=0.9), None, RuleContext(source="logged_model"))
     assert elsewhere.verdict == "error"
 
 
@@ -190,14 +190,14 @@ def test_a_tag_that_came_with_a_copy(expression: str) -> None:
 
 def test_what_it_needs() -> None:
     """Only what it reads: the run, the name of the experiment, the holders, and when which tags were set."""
-    logged = Setting(source="logged_model", dataset="holdout")
-    assert rule("version.number > 1", (), ()).need(logged) == Need()
-    assert rule("version.params.x == 'y'", (), ()).need(Setting()) == Need(run=True)
-    assert rule("version.run.experiment == 'y'", (), ()).need(Setting()) == Need(run=True, experiment=True)
+    logged = RuleContext(source="logged_model", dataset="holdout")
+    assert rule("version.number > 1", (), ()).needed_evidence(logged) == Need()
+    assert rule("version.params.x == 'y'", (), ()).needed_evidence(RuleContext()) == Need(run=True)
+    assert rule("version.run.experiment == 'y'", (), ()).needed_evidence(RuleContext()) == Need(run=True, experiment=True)
     tried = rule("version.tags.a == 'x' && 'b' in version.tags && holders.champion.tags.c == 'd'")
     expected = Need(run=True, logged_model=True, holders=frozenset({"champion"}), tags=frozenset({"a", "b"}))
-    assert tried.need(logged) == expected
-    assert tried.metrics(logged) == {MetricRef("auc", "logged_model", "holdout")}
+    assert tried.needed_evidence(logged) == expected
+    assert tried.used_metrics(logged) == {MetricRef("auc", "logged_model", "holdout")}
     assert str(rule("metrics.auc\n   > 0.5")) == "expression metrics.auc > 0.5"
 
 
@@ -298,21 +298,21 @@ def test_an_error_is_one_short_line() -> None:
 @pytest.mark.parametrize(
     ("expression", "found"),
     [
-        ("version.tags.tags == 'x'", {Reading(None, "tags", "tags")}),
-        ("version . tags . a == 'x' // version.tags[q]", {Reading(None, "tags", "a")}),
+        ("version.tags.tags == 'x'", {NamedReading(None, "tags", "tags")}),
+        ("version . tags . a == 'x' // version.tags[q]", {NamedReading(None, "tags", "a")}),
         ("'version.tags[q]' == \"it's version.params\"", set()),
-        ("'a\\'' == 'x' && version.tags['b'] == ''", {Reading(None, "tags", "b")}),
+        ("'a\\'' == 'x' && version.tags['b'] == ''", {NamedReading(None, "tags", "b")}),
         (
             "'a' in version.tags && holders.`eu-1`.params.`b c` == 'd'",
-            {Reading(None, "tags", "a"), Reading("eu-1", "params", "b c")},
+            {NamedReading(None, "tags", "a"), NamedReading("eu-1", "params", "b c")},
         ),
-        ("holders.version.tags.a == 'x'", {Reading("version", "tags", "a")}),
+        ("holders.version.tags.a == 'x'", {NamedReading("version", "tags", "a")}),
         ("metrics.tags > 0.5 && metrics.`version.params` > 0.5", set()),
     ],
 )
-def test_what_it_reads_by_name(expression: str, found: set[Reading]) -> None:
+def test_what_it_reads_by_name(expression: str, found: set[NamedReading]) -> None:
     """The names of tags and parameters, whatever the spelling; not those in texts and comments."""
-    assert readings(expression) == found
+    assert find_named_readings(expression) == found
 
 
 @given(st.text(max_size=1_000), st.dictionaries(st.sampled_from(["a", "b"]), st.text(), max_size=2))
@@ -322,7 +322,7 @@ def test_any_text(source: str, tags: dict[str, str]) -> None:
     for written in (source, f"metrics.auc > 0.5 || version.tags.a == '{source}'"):
         told = None
         try:
-            outcome = compiled(written, variables).run({"version.tags": tags, "metrics.auc": 0.1})
+            outcome = compile_expression(written, variables).evaluate_with({"version.tags": tags, "metrics.auc": 0.1})
             assert isinstance(outcome.value, bool) or outcome.error or outcome.unset
         except ValueError as error:
             told = str(error)
@@ -336,7 +336,7 @@ def test_many_threads() -> None:
     def ask(number: int) -> bool:
         rule(f"metrics.auc > 0.{number}1")
         evidence = Evidence(NOW, version(auc=0.5), {"champion": version(1, auc=number / 1_000)})
-        return (tried.evaluate(evidence, Setting()).verdict == "pass") == (number < 500)
+        return (tried.evaluate(evidence, RuleContext()).verdict == "pass") == (number < 500)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(1_000)))
@@ -345,6 +345,6 @@ def test_many_threads() -> None:
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy with an expression is a fault where the extra is not installed; all other policies are as before."""
     monkeypatch.setitem(sys.modules, "cel_expr_python", None)
-    compiled.cache_clear()
-    expressions._environments.cache_clear()
+    compile_expression.cache_clear()
+    expressions._build_cel_environments.cache_clear()
     assert fault({"expression": "true"}) == "expressions need the extra: pip install promoter[expressions]"

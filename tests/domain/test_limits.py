@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.evaluate import evaluate
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import AliasPast, Evidence, VersionEvidence
 from promoter.domain.limits import Freeze
-from promoter.domain.observed import Run
+from promoter.domain.observed import TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
 from promoter.domain.verdict import Decision, Verdict
 
@@ -29,9 +29,9 @@ TEXT = "metric auc at_least 0.9"
 def decided(document: dict[str, Any], *, auc: float = 0.95, past: AliasPast | None = None, at: datetime = NOW) -> Decision:
     """What a policy that asks for an auc of 0.9, and says that, decides on version 9 of fraud."""
     policy = Policy("p", "d", PolicyDocument.model_validate({"version": 1, "rules": [AUC], **document}))
-    assert policy.document.faults() == []
-    candidate = VersionEvidence(9, run=Run("r", "FINISHED", {"auc": auc}))
-    return evaluate(policy, "fraud", "champion", Evidence(at, candidate, {}, past))
+    assert policy.document.find_faults() == []
+    candidate = VersionEvidence(9, run=TrainingRun("r", "FINISHED", {"auc": auc}))
+    return evaluate_policy(policy, "fraud", "champion", Evidence(at, candidate, {}, past))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_moment_is_frozen_exactly_within_the_duration(minutes: int, hours: int
     first = datetime(2025, 12, 5, 18, tzinfo=UTC)  # a Friday
     fridays = [first + timedelta(weeks=week) for week in range(70)]
     ends = [friday + hours * HOUR for friday in fridays if friday <= at < friday + hours * HOUR]
-    assert freeze.until(at) == max(ends, default=None)
+    assert freeze.find_freeze_end(at) == max(ends, default=None)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_a_waiver_is_shown_wherever_it_acted() -> None:
     """What the rule found by itself stays; a rule that passes by itself needs none."""
     decision = decided({"waivers": [WAIVER]}, auc=0.8)
     words = "waived by ada until 2026-11-23 13:00 UTC: recall matters more"
-    assert decision.findings[0].notes == (f"{words} (it was fail)",)
-    assert decision.as_json()["rules"][0]["waived"] == {"verdict": "fail", "waiver": words}
-    assert decision.summary == "passes p, 1 waived"
-    assert decided({"waivers": [WAIVER]}).waivers == ()
+    assert decision.findings[0].extra_notes == (f"{words} (it was fail)",)
+    assert decision.to_json()["rules"][0]["waived"] == {"verdict": "fail", "waiver": words}
+    assert decision.summary_line == "passes p, 1 waived"
+    assert decided({"waivers": [WAIVER]}).waived_findings == ()
 
 
 def test_a_waiver_may_name_a_rule_by_its_name() -> None:
@@ -179,7 +179,7 @@ def test_a_waiver_may_name_a_rule_by_its_name() -> None:
     named = {"rules": [{**AUC, "name": "good enough"}], "waivers": [{**WAIVER, "rule": "good enough"}]}
     assert decided(named, auc=0.8).verdict is Verdict.PASS
     document = PolicyDocument.model_validate({"version": 1, "rules": [AUC, AUC], "waivers": [WAIVER, {**WAIVER, "rule": "x"}]})
-    assert [(path, said.split(" (")[0]) for path, said in document.faults()] == [
+    assert [(path, said.split(" (")[0]) for path, said in document.find_faults()] == [
         (("waivers", 0, "rule"), f"`{TEXT}` names 2 rules: give the one that is meant a `name`"),
         (("waivers", 1, "rule"), "`x` names no rule of this policy"),
     ]

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from strategies import NOW
+from tests.domain.strategies import NOW
 
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.metrics import Measurement, MetricRef, Series
-from promoter.domain.observed import LoggedModel, Run, Unread
-from promoter.domain.rules import BaseRule, Rule, Setting
-from promoter.domain.verdict import Finding
+from promoter.domain.metrics import MetricValue, MetricRef, MetricSeries
+from promoter.domain.observed import LoggedModel, TrainingRun, Unreadable
+from promoter.domain.rules import BaseRule, Rule, RuleContext
+from promoter.domain.verdict import RuleFinding
 
 RULE: TypeAdapter[BaseRule] = TypeAdapter(Rule)
-HIGHEST = Setting(order="highest")
-HOLDOUT = Setting(order="highest", source="logged_model", dataset="holdout")
+HIGHEST = RuleContext(order="highest")
+HOLDOUT = RuleContext(order="highest", source="logged_model", dataset="holdout")
 SURE = {"metric": "auc", "beats": "champion", "confidence": 0.95}
 OURS, THEIRS = (0.71, 0.74, 0.75, 0.78, 0.79), (0.70, 0.72, 0.74, 0.76, 0.78)
 ON_RUN, ON_HOLDOUT = MetricRef("auc"), MetricRef("auc", "logged_model", "holdout")
@@ -26,20 +26,20 @@ INTERVAL = (0.00616709, 0.0218329, 0.9)
 
 def folded(number: int, folds: tuple[float, ...], at: MetricRef = ON_RUN) -> VersionEvidence:
     """A version with these values of its run, step by step."""
-    run = Run(f"run-{number}", "FINISHED", {"auc": folds[-1]} if folds else {})
-    return VersionEvidence(number, run=run, series=(Series(at, tuple(enumerate(folds))),))
+    run = TrainingRun(f"run-{number}", "FINISHED", {"auc": folds[-1]} if folds else {})
+    return VersionEvidence(number, run=run, series=(MetricSeries(at, tuple(enumerate(folds))),))
 
 
 def measured(number: int, folds: tuple[float, ...], digest: str | None = None, at: str = "holdout") -> VersionEvidence:
     """A version with these values of its logged model, step by step, and the digest of the data at the last."""
-    logged = LoggedModel(f"m-{number}", (Measurement("auc", folds[-1], at, digest),))
-    series = Series(MetricRef("auc", "logged_model", at), tuple(enumerate(folds)))
-    return VersionEvidence(number, run=Run(f"run-{number}", "FINISHED"), logged_model=logged, series=(series,))
+    logged = LoggedModel(f"m-{number}", (MetricValue("auc", folds[-1], at, digest),))
+    series = MetricSeries(MetricRef("auc", "logged_model", at), tuple(enumerate(folds)))
+    return VersionEvidence(number, run=TrainingRun(f"run-{number}", "FINISHED"), logged_model=logged, series=(series,))
 
 
 def finding(
-    terms: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None, setting: Setting = HIGHEST
-) -> Finding:
+    terms: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None, setting: RuleContext = HIGHEST
+) -> RuleFinding:
     """What the rule with confidence finds, where `champion` is held by `holder`."""
     return RULE.validate_python({**SURE, **terms}).evaluate(Evidence(NOW, candidate, {"champion": holder}), setting)
 
@@ -134,7 +134,7 @@ def test_a_metric_that_beats_the_holder_with_confidence(
         ),
         (
             measured(2, OURS, "a"),
-            VersionEvidence(1, logged_model=Unread("it was deleted")),
+            VersionEvidence(1, logged_model=Unreadable("it was deleted")),
             "error",
             "the logged model of champion v1 to be readable: it was deleted",
         ),
@@ -153,9 +153,9 @@ def test_the_source_of_the_rule_decides_which_values_are_paired() -> None:
     both = [
         VersionEvidence(
             number,
-            run=Run(f"run-{number}", "FINISHED", {"auc": 0.5}),
-            logged_model=LoggedModel(f"m-{number}", (Measurement("auc", 0.5, "holdout"),)),
-            series=(Series(ON_RUN, tuple(enumerate(run))), Series(ON_HOLDOUT, tuple(enumerate(model)))),
+            run=TrainingRun(f"run-{number}", "FINISHED", {"auc": 0.5}),
+            logged_model=LoggedModel(f"m-{number}", (MetricValue("auc", 0.5, "holdout"),)),
+            series=(MetricSeries(ON_RUN, tuple(enumerate(run))), MetricSeries(ON_HOLDOUT, tuple(enumerate(model)))),
         )
         for number, run, model in ((2, OURS, THEIRS), (1, THEIRS, OURS))
     ]

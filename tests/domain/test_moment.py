@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.moment import both_in_utc, parse_moment, parse_period, parse_since
+from promoter.domain.moment import format_utc_window, parse_moment, parse_time_window, parse_past_moment
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from promoter.domain.moment import both_in_utc, parse_moment, parse_period, pars
 def test_any_iso_8601_and_how_long_ago(text: str, expected: str) -> None:
     """In UTC; a day is its beginning."""
     assert parse_moment(text, NOW).isoformat() == expected
-    assert parse_since(text, NOW).isoformat() == expected
+    assert parse_past_moment(text, NOW).isoformat() == expected
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_any_iso_8601_and_how_long_ago(text: str, expected: str) -> None:
 def test_faults_are_told_in_words(text: str, words: str) -> None:
     """What is wrong, and what to write."""
     with pytest.raises(ValueError, match="`") as told:
-        parse_since(text, NOW)
+        parse_past_moment(text, NOW)
     assert words in str(told.value)
     assert len(str(told.value)) < 300
 
@@ -66,16 +66,16 @@ def test_whatever_is_written_is_a_moment_or_told_to_be_none(text: str) -> None:
 
 def test_a_period_begins_before_it_ends() -> None:
     """It may end in the future, and may not begin there."""
-    assert [each.day for each in parse_period("2026-11-01", "2026-12-24", NOW)] == [1, 24]
+    assert [each.day for each in parse_time_window("2026-11-01", "2026-12-24", NOW)] == [1, 24]
     for begin, end in (("2026-11-02", "2026-11-01"), ("2026-11-01", "2026-11-01")):
         with pytest.raises(ValueError, match="is not before"):
-            parse_period(begin, end, NOW)
+            parse_time_window(begin, end, NOW)
     with pytest.raises(ValueError, match="yet to come"):
-        parse_period("2026-12-01", "2026-12-02", NOW)
+        parse_time_window("2026-12-01", "2026-12-02", NOW)
 
 
 def test_a_window_never_looks_like_a_moment() -> None:
     """To the second; to the millisecond where both ends lie in the same one."""
-    assert both_in_utc(NOW, NOW + timedelta(seconds=1)) == ("2026-11-23 12:00:00 UTC", "2026-11-23 12:00:01 UTC")
-    shown = both_in_utc(NOW + timedelta(milliseconds=20), NOW + timedelta(milliseconds=450))
+    assert format_utc_window(NOW, NOW + timedelta(seconds=1)) == ("2026-11-23 12:00:00 UTC", "2026-11-23 12:00:01 UTC")
+    shown = format_utc_window(NOW + timedelta(milliseconds=20), NOW + timedelta(milliseconds=450))
     assert shown == ("2026-11-23 12:00:00.020 UTC", "2026-11-23 12:00:00.450 UTC")

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
-from strategies import NOW, versions, worlds
+from tests.domain.strategies import NOW, versions, worlds
 
 from promoter.domain.desired import DesiredState, RegistryDocument, Safety
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import Cause, Change, Difference, Gate, Plan, compare, make_plan
+from promoter.domain.plan import ChangeCause, Change, AliasDifference, ChangeGate, Plan, compare_model, build_plan
 
 World = tuple[DesiredState, dict[str, ObservedModel], dict[str, dict[str, int | None]]]
 
@@ -19,9 +19,9 @@ World = tuple[DesiredState, dict[str, ObservedModel], dict[str, dict[str, int | 
 def plan_of(world: World) -> Plan:
     """The plan of a world in which every gate is open."""
     desired, observed, settled = world
-    compared = [compare(intent, observed.get(name), settled.get(name, {})) for name, intent in desired.listed.items()]
+    compared = [compare_model(intent, observed.get(name), settled.get(name, {})) for name, intent in desired.listed.items()]
     changes = [Change(difference) for part in compared for difference in part.differences]
-    return make_plan("a" * 40, changes, compared, desired.document.safety, 100)
+    return build_plan("a" * 40, changes, compared, desired.document.safety, 100)
 
 
 def carry_out(observed: dict[str, ObservedModel], changes: tuple[Change, ...]) -> dict[str, ObservedModel]:
@@ -59,7 +59,7 @@ def test_a_plan_carried_out_yields_the_desired_state(world: World) -> None:
     reported = {(each.model, each.alias) for each in plan.reported}
     for name, intent in desired.listed.items():
         for alias in intent.aliases.values():
-            if alias.stated and name not in blocked and (name, alias.alias) not in reported:
+            if alias.has_declared_target and name not in blocked and (name, alias.alias) not in reported:
                 assert after[name].aliases.get(alias.alias) == alias.version
         if intent.prune and name in after and name not in blocked:
             assert set(after[name].aliases) <= {*intent.aliases, "champion"}
@@ -104,15 +104,15 @@ def test_a_plan_of_a_matching_registry_is_empty(world: World) -> None:
 def one(aliases: dict[str, object], **settings: object) -> DesiredState:
     """A desired state with the one model `fraud`."""
     models = {"fraud": {"aliases": aliases, **settings}}
-    return DesiredState.of(RegistryDocument.model_validate({"version": 1, "models": models}))
+    return DesiredState.from_document(RegistryDocument.model_validate({"version": 1, "models": models}))
 
 
 def test_a_missing_version_blocks_its_model_whole_and_says_which() -> None:
     """No half of a commit is carried out where the registry lacks a version that it names."""
     desired = one({"champion": 2, "challenger": 9})
-    compared = compare(desired.listed["fraud"], ObservedModel("fraud", {"champion": 1}, versions(3)), {})
+    compared = compare_model(desired.listed["fraud"], ObservedModel("fraud", {"champion": 1}, versions(3)), {})
     assert compared.differences == ()
-    assert [each.as_json() for each in compared.blocked] == [
+    assert [each.to_json() for each in compared.blocked] == [
         {"model": "fraud", "alias": "challenger", "reason": "the registry has no version 9 of this model (the newest is 3)"}
     ]
 
@@ -121,35 +121,35 @@ def test_a_difference_is_drift_only_where_git_and_the_registry_had_agreed() -> N
     """The same difference is a new decision, and gated, until both sides have once said the same."""
     intent = one({"champion": {"version": 2, "policy": "champion"}}).listed["fraud"]
     observed = ObservedModel("fraud", {"champion": 3}, versions(3))
-    new = compare(intent, observed, {}).differences[0]
-    back = compare(intent, observed, {"champion": 2}).differences[0]
-    assert (new.cause, new.gate(NOW, held_before=False)) == (Cause.COMMIT, Gate.POLICY)
-    assert (back.cause, back.gate(NOW, held_before=False)) == (Cause.DRIFT, Gate.NONE)
+    new = compare_model(intent, observed, {}).differences[0]
+    back = compare_model(intent, observed, {"champion": 2}).differences[0]
+    assert (new.cause, new.select_gate(NOW, held_before=False)) == (ChangeCause.COMMIT, ChangeGate.POLICY)
+    assert (back.cause, back.select_gate(NOW, held_before=False)) == (ChangeCause.DRIFT, ChangeGate.NONE)
 
 
 @pytest.mark.parametrize(
     ("until", "held_before", "gate"),
     [
-        (None, True, Gate.READINESS),
-        (NOW + timedelta(days=8), True, Gate.READINESS),
-        (NOW - timedelta(days=22), True, Gate.POLICY),
-        (None, False, Gate.POLICY),
+        (None, True, ChangeGate.READINESS),
+        (NOW + timedelta(days=8), True, ChangeGate.READINESS),
+        (NOW - timedelta(days=22), True, ChangeGate.POLICY),
+        (None, False, ChangeGate.POLICY),
     ],
 )
-def test_a_version_returns_under_a_hold_by_readiness(until: datetime | None, held_before: bool, gate: Gate) -> None:
+def test_a_version_returns_under_a_hold_by_readiness(until: datetime | None, held_before: bool, gate: ChangeGate) -> None:
     """Only a version that held the alias before, and only while the hold is in force, is spared the policy."""
     hold = {"reason": "bad recall", "by": "alice"} | ({"until": until} if until else {})
     entry = {"version": 2, "policy": "champion", "hold": hold}
     intent = one({"champion": entry}).listed["fraud"]
-    found = compare(intent, ObservedModel("fraud", {"champion": 3}, versions(3)), {}).differences[0]
-    assert found.gate(NOW, held_before=held_before) is gate
+    found = compare_model(intent, ObservedModel("fraud", {"champion": 3}, versions(3)), {}).differences[0]
+    assert found.select_gate(NOW, held_before=held_before) is gate
 
 
 def test_prune_deletes_strays_and_never_the_champion() -> None:
     """A champion goes only where git says so in words."""
     intent = one({}, prune=True).listed["fraud"]
-    compared = compare(intent, ObservedModel("fraud", {"champion": 1, "old": 2}, versions(2)), {})
-    assert [(each.alias, each.to_version, each.cause) for each in compared.differences] == [("old", None, Cause.PRUNE)]
+    compared = compare_model(intent, ObservedModel("fraud", {"champion": 1, "old": 2}, versions(2)), {})
+    assert [(each.alias, each.to_version, each.cause) for each in compared.differences] == [("old", None, ChangeCause.PRUNE)]
     assert [each.alias for each in compared.blocked] == ["champion"]
 
 
@@ -167,16 +167,16 @@ def test_prune_deletes_strays_and_never_the_champion() -> None:
 )
 def test_a_plan_over_the_mass_change_limit_is_refused_whole(limit: str | int, count: int, managed: int, refused: bool) -> None:
     """Above the limit nothing is carried out, and the reason names the figures."""
-    changes = [Change(Difference("fraud", f"a{n}", 1, 2, Cause.COMMIT)) for n in range(count)]
-    plan = make_plan(None, changes, [], Safety(max_changes=limit), managed)
+    changes = [Change(AliasDifference("fraud", f"a{n}", 1, 2, ChangeCause.COMMIT)) for n in range(count)]
+    plan = build_plan(None, changes, [], Safety(max_changes=limit), managed)
     assert (plan.refused is not None) is refused
-    assert len(plan.allowed) == (0 if refused else count)
+    assert len(plan.allowed_changes) == (0 if refused else count)
 
 
 def test_the_digest_says_what_would_be_done_and_nothing_else() -> None:
     """Equal plans have equal digests; another revision, target or order of things does not."""
-    change = Change(Difference("fraud", "champion", 1, 2, Cause.COMMIT))
-    other = Change(Difference("fraud", "champion", 1, 3, Cause.COMMIT))
-    digest = make_plan("a", [change], [], Safety(), 1).digest
-    assert digest == make_plan("a", [change], [], Safety(), 99).digest
-    assert digest not in (make_plan("b", [change], [], Safety(), 1).digest, make_plan("a", [other], [], Safety(), 1).digest)
+    change = Change(AliasDifference("fraud", "champion", 1, 2, ChangeCause.COMMIT))
+    other = Change(AliasDifference("fraud", "champion", 1, 3, ChangeCause.COMMIT))
+    digest = build_plan("a", [change], [], Safety(), 1).digest
+    assert digest == build_plan("a", [change], [], Safety(), 99).digest
+    assert digest not in (build_plan("b", [change], [], Safety(), 1).digest, build_plan("a", [other], [], Safety(), 1).digest)

@@ -9,19 +9,19 @@ import pytest
 from pydantic import ValidationError
 
 from promoter.domain.desired import AliasIntent, PromoteFrom, RegistryDocument
-from promoter.domain.evaluate import evaluate
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.faults import Unavailable
-from promoter.domain.observed import ModelVersion, ObservedModel, Run
+from promoter.domain.faults import TransientError
+from promoter.domain.observed import ModelVersion, ObservedModel, TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.rotation import Search, choose, obstacles, search
-from promoter.domain.sightings import Sighting, news, witnessed
-from promoter.domain.sources import Holding, Place, SourceVersion, registries, unknown
+from promoter.domain.rotation import CandidateSearch, choose_best_candidate, list_rotation_obstacles, find_candidates
+from promoter.domain.sightings import TagObservation, find_new_observations, find_witnessed_tags
+from promoter.domain.sources import SourceAlias, AliasRef, SourceVersion, list_used_registries, build_unknown_registry_error
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-PLACE = Place("staging", "m", "champion")
+PLACE = AliasRef("staging", "m", "champion")
 SOURCE = SourceVersion("staging", "m", ModelVersion(7, AT, "run-7", tags={"approved_by": "risk"}))
-HOLDING = Holding(PLACE, SOURCE)
+HOLDING = SourceAlias(PLACE, SOURCE)
 WITHIN = SourceVersion("", "work", ModelVersion(7, AT, "run-7"))
 INTENT = AliasIntent(
     "m", "champion", rotation="commit", policy="p", promote_from=PromoteFrom(registry="staging", alias="champion")
@@ -34,7 +34,7 @@ def copy(number: int, source: SourceVersion = SOURCE, *, ready: bool = True) -> 
     made_at = AT + timedelta(minutes=number)
     if not source.registry:
         return ModelVersion(number, made_at, source.version.run_id, f"models:/{source.model}/{source.version.number}", ready)
-    return ModelVersion(number, made_at, f"copy-{number}", "mlflow-artifacts:/1/model", ready, dict(source.tags))
+    return ModelVersion(number, made_at, f"copy-{number}", "mlflow-artifacts:/1/model", ready, dict(source.copy_tags))
 
 
 def model(*versions: ModelVersion, **aliases: int) -> ObservedModel:
@@ -46,23 +46,23 @@ def model(*versions: ModelVersion, **aliases: int) -> ObservedModel:
     ("observed", "intent", "holding", "expected"),
     [
         (model(), INTENT, None, "m@champion in staging was not looked at"),
-        (model(), INTENT, Holding(PLACE), "nobody holds m@champion in staging"),
+        (model(), INTENT, SourceAlias(PLACE), "nobody holds m@champion in staging"),
         (
             model(),
             INTENT,
-            Holding(PLACE, trouble=Unavailable("staging", "no answer")),
+            SourceAlias(PLACE, trouble=TransientError("staging", "no answer")),
             "staging cannot be read: no answer",
         ),
         (
             model(),
             INTENT,
-            Holding(PLACE, trouble=unknown("staging")),
+            SourceAlias(PLACE, trouble=build_unknown_registry_error("staging")),
             "staging cannot be read: the settings name no registry `staging`",
         ),
         (
             model(),
             INTENT,
-            Holding(PLACE, replace(SOURCE, version=replace(SOURCE.version, ready=False))),
+            SourceAlias(PLACE, replace(SOURCE, version=replace(SOURCE.version, ready=False))),
             "m@champion in staging is v7, which is not ready",
         ),
         (model(), INTENT, HOLDING, "v7 of m in staging has champion there, and is not copied yet"),
@@ -78,10 +78,10 @@ def model(*versions: ModelVersion, **aliases: int) -> ObservedModel:
     ],
 )
 def test_why_there_is_no_candidate(
-    observed: ObservedModel, intent: AliasIntent, holding: Holding | None, expected: str
+    observed: ObservedModel, intent: AliasIntent, holding: SourceAlias | None, expected: str
 ) -> None:
     """Each in words; and only where there is no copy at all, one is to be made."""
-    found = search(intent, POLICY, observed, {}, AT, holding)
+    found = find_candidates(intent, POLICY, observed, {}, AT, holding)
     assert (found.versions, found.reason) == ((), expected)
     assert (found.missing is SOURCE) == ("not copied yet" in expected)
 
@@ -98,7 +98,7 @@ def test_why_there_is_no_candidate(
 )
 def test_the_candidate(observed: ObservedModel, expected: int) -> None:
     """The copy of the present holder, whatever else is here."""
-    assert search(INTENT, POLICY, observed, {}, AT, HOLDING) == Search((expected,))
+    assert find_candidates(INTENT, POLICY, observed, {}, AT, HOLDING) == CandidateSearch((expected,))
 
 
 def test_what_the_policy_says_of_candidates_is_ignored() -> None:
@@ -106,8 +106,8 @@ def test_what_the_policy_says_of_candidates_is_ignored() -> None:
     document = {"version": 1, "rules": [{"metric": "auc", "at_least": 0.5}], "candidates": {"from": "any"}}
     policy = Policy("p", "d", PolicyDocument.model_validate(document))
     observed = model(copy(2), ModelVersion(3, AT))
-    assert search(INTENT, policy, observed, {}, AT, HOLDING) == Search((2,))
-    assert search(replace(INTENT, promote_from=None), policy, observed, {}, AT).versions == (2, 3)
+    assert find_candidates(INTENT, policy, observed, {}, AT, HOLDING) == CandidateSearch((2,))
+    assert find_candidates(replace(INTENT, promote_from=None), policy, observed, {}, AT).versions == (2, 3)
 
 
 def test_a_single_candidate_needs_no_rank() -> None:
@@ -115,23 +115,23 @@ def test_a_single_candidate_needs_no_rank() -> None:
     candidates = {"from": "any", "rank": {"metric": "val_auc", "order": "highest"}}
     document = {"version": 1, "rules": [{"metric": "auc", "at_least": 0.5}], "candidates": candidates}
     policy = Policy("p", "d", PolicyDocument.model_validate(document))
-    evidence = Evidence(AT, VersionEvidence(2, run_id="r", run=Run("r", "FINISHED", {"auc": 0.9})), model="m")
-    decision = evaluate(policy, "m", "champion", evidence)
-    proposal = choose(INTENT, policy, None, {2: decision}).proposal
+    evidence = Evidence(AT, VersionEvidence(2, run_id="r", run=TrainingRun("r", "FINISHED", {"auc": 0.9})), model="m")
+    decision = evaluate_policy(policy, "m", "champion", evidence)
+    proposal = choose_best_candidate(INTENT, policy, None, {2: decision}).proposal
     assert proposal is not None
     assert proposal.edit.version == 2
-    assert choose(replace(INTENT, promote_from=None), policy, None, {2: decision}).proposal is None
+    assert choose_best_candidate(replace(INTENT, promote_from=None), policy, None, {2: decision}).proposal is None
 
 
 @pytest.mark.parametrize(
     "version",
     [
-        replace(copy(2), tags={**SOURCE.tags, "promoter.source.registry": "dev"}),
-        replace(copy(2), tags={**SOURCE.tags, "promoter.source.model": "n"}),
-        replace(copy(2), tags={**SOURCE.tags, "promoter.source.version": "8"}),
-        replace(copy(2), tags={**SOURCE.tags, "promoter.source.run_id": "run-8"}),
-        replace(copy(2), tags=replace(SOURCE, version=replace(SOURCE.version, created_at=AT + timedelta(seconds=1))).tags),
-        replace(copy(2), tags={key: value for key, value in SOURCE.tags.items() if not key.endswith("created_at")}),
+        replace(copy(2), tags={**SOURCE.copy_tags, "promoter.source.registry": "dev"}),
+        replace(copy(2), tags={**SOURCE.copy_tags, "promoter.source.model": "n"}),
+        replace(copy(2), tags={**SOURCE.copy_tags, "promoter.source.version": "8"}),
+        replace(copy(2), tags={**SOURCE.copy_tags, "promoter.source.run_id": "run-8"}),
+        replace(copy(2), tags=replace(SOURCE, version=replace(SOURCE.version, created_at=AT + timedelta(seconds=1))).copy_tags),
+        replace(copy(2), tags={key: value for key, value in SOURCE.copy_tags.items() if not key.endswith("created_at")}),
         replace(copy(2), source="models:/m/1"),
         copy(2, WITHIN),
     ],
@@ -139,8 +139,8 @@ def test_a_single_candidate_needs_no_rank() -> None:
 )
 def test_what_is_no_copy_of_it(version: ModelVersion) -> None:
     """Everything has to be the same."""
-    assert SOURCE.copied_as(copy(2))
-    assert not SOURCE.copied_as(version)
+    assert SOURCE.is_copied_as(copy(2))
+    assert not SOURCE.is_copied_as(version)
 
 
 @pytest.mark.parametrize(
@@ -155,42 +155,47 @@ def test_what_is_no_copy_of_it(version: ModelVersion) -> None:
 )
 def test_what_is_no_copy_within_the_registry(version: ModelVersion) -> None:
     """A version that is older than its source is a copy of one that had the same number."""
-    assert WITHIN.copied_as(copy(2, WITHIN))
-    assert not WITHIN.copied_as(version)
+    assert WITHIN.is_copied_as(copy(2, WITHIN))
+    assert not WITHIN.is_copied_as(version)
 
 
 def test_tags_of_a_copy_from_elsewhere_count_once_they_are_set_on_it() -> None:
     """Like those of a copy within a registry: seen on it from the start they came along; set later, somebody meant it."""
-    came = replace(copy(2), tags={**SOURCE.tags, "approved_by": "risk"})
-    assert came.copied
-    first = news("m", [came], {"approved_by"}, (), AT)
-    assert witnessed(came, first) == frozenset()
-    without = replace(came, tags=dict(SOURCE.tags))
-    deleted = [*first, *news("m", [without], {"approved_by"}, first, AT)]
-    again = [*deleted, *news("m", [came], {"approved_by"}, deleted, AT)]
-    assert witnessed(came, again) == {"approved_by"}
-    assert all(isinstance(each, Sighting) for each in again)
+    came = replace(copy(2), tags={**SOURCE.copy_tags, "approved_by": "risk"})
+    assert came.is_copied
+    first = find_new_observations("m", [came], {"approved_by"}, (), AT)
+    assert find_witnessed_tags(came, first) == frozenset()
+    without = replace(came, tags=dict(SOURCE.copy_tags))
+    deleted = [*first, *find_new_observations("m", [without], {"approved_by"}, first, AT)]
+    again = [*deleted, *find_new_observations("m", [came], {"approved_by"}, deleted, AT)]
+    assert find_witnessed_tags(came, again) == {"approved_by"}
+    assert all(isinstance(each, TagObservation) for each in again)
 
 
 def test_one_tag_of_its_source_is_enough_to_be_a_copy() -> None:
     """So that nobody makes approvals count by taking away one of them."""
-    assert ModelVersion(2, AT, tags={"promoter.source.run_id": "r"}).copied
-    assert not ModelVersion(2, AT, tags={"promoter.approval/p/ada": "x"}).copied
+    assert ModelVersion(2, AT, tags={"promoter.source.run_id": "r"}).is_copied
+    assert not ModelVersion(2, AT, tags={"promoter.approval/p/ada": "x"}).is_copied
 
 
 def test_why_a_version_is_not_considered() -> None:
     """Only copies are; which one, the standing tells."""
     observed = model(copy(2), ModelVersion(3, AT))
-    assert obstacles(INTENT, POLICY, observed, 2, AT) == []
-    assert obstacles(INTENT, POLICY, observed, 3, AT) == ["v3 is no copy, and champion gets copies only (`promote_from`)"]
+    assert list_rotation_obstacles(INTENT, POLICY, observed, 2, AT) == []
+    assert list_rotation_obstacles(INTENT, POLICY, observed, 3, AT) == [
+        "v3 is no copy, and champion gets copies only (`promote_from`)"
+    ]
 
 
 def test_a_place_is_this_models_or_this_registrys_unless_it_says_otherwise() -> None:
     """And reads as people say it."""
-    assert Place.of(INTENT) == PLACE
+    assert AliasRef.from_intent(INTENT) == PLACE
     within = replace(INTENT, promote_from=PromoteFrom(model="work", alias="challenger"))
-    assert (str(Place.of(INTENT)), str(Place.of(within))) == ("m@champion in staging", "work@challenger")
-    assert Place.of(replace(INTENT, promote_from=None)) is None
+    assert (str(AliasRef.from_intent(INTENT)), str(AliasRef.from_intent(within))) == (
+        "m@champion in staging",
+        "work@challenger",
+    )
+    assert AliasRef.from_intent(replace(INTENT, promote_from=None)) is None
     with pytest.raises(ValidationError, match="names a `registry`, a `model`, or both"):
         PromoteFrom(alias="champion")
 
@@ -208,4 +213,4 @@ def test_the_registries_that_a_document_names() -> None:
             "models": {"m": {"aliases": {"champion": said, "other": {"promote_from": {"model": "n", "alias": "champion"}}}}},
         }
     )
-    assert registries(document) == {"staging": ["defaults@shadow", "m@champion"], "dev": ["demand-*@champion"]}
+    assert list_used_registries(document) == {"staging": ["defaults@shadow", "m@champion"], "dev": ["demand-*@champion"]}

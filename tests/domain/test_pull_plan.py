@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import DesiredState, Hold, PromoteFrom, ProposalSettings, RegistryDocument
 from promoter.domain.faults import Fault
-from promoter.domain.plan import Blocked, Cause, Change, Compared, Difference, Plan
+from promoter.domain.plan import BlockedTarget, ChangeCause, Change, ModelComparison, AliasDifference, Plan
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.pulls.desired import gate_notes, judged_by_base, settings_told
-from promoter.domain.pulls.plan import LONGEST, Brought, PullPlan, PullState, brought_changes, brought_lacks, cut
-from promoter.domain.pulls.policies import AliasEffect, Otherwise, PolicyStep, Step, policy_steps
-from promoter.domain.verdict import Decision, Finding, Verdict
+from promoter.domain.pulls.desired import describe_gate_changes, build_gated_declaration, describe_setting_changes
+from promoter.domain.pulls.plan import (
+    STATUS_LENGTH_LIMIT,
+    MergeEffects,
+    PullPlan,
+    PullState,
+    select_new_changes,
+    select_new_blocks,
+    shorten_to_line,
+)
+from promoter.domain.pulls.policies import AliasEffect, DivergentVersion, PolicyStep, PolicyStepKind, compare_policies
+from promoter.domain.verdict import Decision, RuleFinding, Verdict
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TOUCHED = frozenset({"registry.yaml"})
@@ -27,20 +35,20 @@ def change(alias: str, verdict: Verdict | None = None, to: int | None = 2, enfor
     """Of model `m`, from v1."""
     decision = None
     if verdict is not None:
-        finding = Finding("metric auc at_least 0.9", verdict, 0.8, "at least 0.9")
+        finding = RuleFinding("metric auc at_least 0.9", verdict, 0.8, "at least 0.9")
         decision = Decision("m", alias, to or 0, "p", "d", verdict, (finding,), AT, enforcement=enforcement)  # type: ignore[arg-type]
-    return Change(Difference("m", alias, 1, to, Cause.COMMIT), decision)
+    return Change(AliasDifference("m", alias, 1, to, ChangeCause.COMMIT), decision)
 
 
 def pull(*changes: Change, due: tuple[Change, ...] = (), refused: str | None = None, **brought: object) -> PullPlan:
     """A plan that brings these."""
     plan = Plan("h" * 40, (*changes, *due), refused=refused)
-    return PullPlan("b" * 40, "h" * 40, TOUCHED, plan=plan, brought=Brought(changes, **brought))  # type: ignore[arg-type]
+    return PullPlan("b" * 40, "h" * 40, TOUCHED, plan=plan, brought=MergeEffects(changes, **brought))  # type: ignore[arg-type]
 
 
 def declared(told: dict[str, object], **policies: str) -> Declaration:
     """`registry.yaml` with these keys, and policies of one rule on a tag of that name."""
-    desired = DesiredState.of(RegistryDocument.model_validate({"version": 1, "models": {}, **told}))
+    desired = DesiredState.from_document(RegistryDocument.model_validate({"version": 1, "models": {}, **told}))
     made = {
         name: Policy(name, tag, PolicyDocument.model_validate({"version": 1, "rules": [{"tag": tag, "present": True}]}))
         for name, tag in policies.items()
@@ -53,7 +61,7 @@ def one(**aliases: object) -> dict[str, object]:
     return {"models": {"m": {"aliases": aliases}}}
 
 
-LACKS = (Blocked("m", "a", "no version 9"), Blocked("n", None, "no model"))
+LACKS = (BlockedTarget("m", "a", "no version 9"), BlockedTarget("n", None, "no model"))
 FAULTS = (Fault("is no number", "registry.yaml", line=3, column=7), Fault("is missing", "policies/p.yaml"))
 
 
@@ -97,24 +105,24 @@ FAULTS = (Fault("is no number", "registry.yaml", line=3, column=7), Fault("is mi
 )
 def test_what_decides(found: PullPlan, state: PullState, description: str) -> None:
     """Only what the pull request brings: a failure before what is pending, and never what is due anyway."""
-    assert (found.state, found.description) == (state, description)
-    assert found.as_json()["state"] == state.value
+    assert (found.status_state, found.status_description) == (state, description)
+    assert found.to_json()["state"] == state.value
 
 
 @given(st.text())
 def test_a_description_is_one_short_line(text: str) -> None:
     """Whatever stands in it."""
-    told = cut(text)
-    assert len(told) <= LONGEST
+    told = shorten_to_line(text)
+    assert len(told) <= STATUS_LENGTH_LIMIT
     assert told.isprintable()
 
 
 def test_what_is_brought() -> None:
     """What the base by itself would not do: another target counts, and so does the first block of a model."""
-    same, other = Difference("m", "a", 1, 2, Cause.COMMIT), Difference("m", "b", 1, 3, Cause.COMMIT)
-    base = [Compared((same, replace(other, to_version=2)), (LACKS[0],))]
-    assert brought_changes([Change(replace(same, cause=Cause.DRIFT)), Change(other)], base) == (Change(other),)
-    assert brought_lacks([Compared(blocked=LACKS)], base) == (LACKS[1],)
+    same, other = AliasDifference("m", "a", 1, 2, ChangeCause.COMMIT), AliasDifference("m", "b", 1, 3, ChangeCause.COMMIT)
+    base = [ModelComparison((same, replace(other, to_version=2)), (LACKS[0],))]
+    assert select_new_changes([Change(replace(same, cause=ChangeCause.DRIFT)), Change(other)], base) == (Change(other),)
+    assert select_new_blocks([ModelComparison(blocked=LACKS)], base) == (LACKS[1],)
 
 
 def test_who_gates() -> None:
@@ -124,23 +132,25 @@ def test_who_gates() -> None:
     wanted = one(a={"version": 2, "policy": "weak"}, b={"version": 2, "policy": "weak"}, c={"version": 2, "policy": "new"}, d=2)
     weaker = {"families": [{"match": "f-*", "aliases": {"champion": {"policy": "weak"}}}]}
     merged = declared(wanted | weaker, strict="x", weak="y", new="z")
-    judge = judged_by_base(merged, base, "h" * 40)
-    intent, of_family = judge.desired.intent("m"), judge.desired.intent("f-1")
+    judge = build_gated_declaration(merged, base, "h" * 40)
+    intent, of_family = judge.desired.find_model_intent("m"), judge.desired.find_model_intent("f-1")
     assert intent is not None
     assert of_family is not None
     assert {name: alias.policy for name, alias in intent.aliases.items()} == {"a": "strict", "b": "weak", "c": None, "d": None}
     assert of_family.aliases["champion"].policy == "strict"
     assert {name: alias.version for name, alias in intent.aliases.items()} == {"a": 2, "b": 2, "c": 2, "d": 2}
     assert judge.policies is base.policies
-    assert judge.desired.managed == 4
-    assert judge.desired.intent("other") is None
-    assert gate_notes(base, merged) == (
+    assert judge.desired.managed_alias_count == 4
+    assert judge.desired.find_model_intent("other") is None
+    assert describe_gate_changes(base, merged) == (
         "m@a: policy weak takes the place of strict from the next change on; this one is judged by strict",
         "m@b: policy weak gates it, from this change on",
         "m@c: policy new comes with this pull request: it judges from the next change on, and no policy gates this one",
     )
     dropped = declared(one(a=2, b=1, d=1), strict="x")
-    assert gate_notes(base, dropped) == ("m@a: no policy gates it from the next change on; this one is judged by strict",)
+    assert describe_gate_changes(base, dropped) == (
+        "m@a: no policy gates it from the next change on; this one is judged by strict",
+    )
 
 
 def test_everything_that_is_said_besides_is_told() -> None:
@@ -167,7 +177,7 @@ def test_everything_that_is_said_besides_is_told() -> None:
     safety = {"max_changes": 5, "require_signed_commits": True}
     told = {"models": {"m": changed, "n": {"aliases": {"c": 1}}}, "safety": safety, "defaults": {"owners": ["ml"]}}
     merged = declared(told | {"families": [{"match": "x"}]})
-    assert settings_told(base, merged, {("m", "held")}) == (
+    assert describe_setting_changes(base, merged, {("m", "held")}) == (
         "`defaults` change",
         "`families` change",
         "`safety.max_changes` is 5 instead of 30%",
@@ -188,7 +198,7 @@ def test_everything_that_is_said_besides_is_told() -> None:
         "n: owned by ml instead of nobody",
         "n@c: git says v1 instead of nothing",
     )
-    assert settings_told(merged, declared({}), ())[-2:] == (
+    assert describe_setting_changes(merged, declared({}), ())[-2:] == (
         "m: no longer managed; its aliases stay as they are",
         "n: no longer managed; its aliases stay as they are",
     )
@@ -202,26 +212,29 @@ def test_steps_of_policies() -> None:
     merged = declared(
         one(a={"version": 1, "policy": "kept"}, b={"version": 1, "policy": "new"}), kept="9", new="5", other="3", spare="6"
     )
-    assert policy_steps(base, merged) == (
-        PolicyStep("kept", Step.CHANGED, "kept"),
-        PolicyStep("new", Step.ADDED, "old"),
-        PolicyStep("old", Step.REMOVED),
-        PolicyStep("other", Step.RENAMED, "name"),
-        PolicyStep("spare", Step.ADDED),
-        PolicyStep("z", Step.REMOVED),
+    assert compare_policies(base, merged) == (
+        PolicyStep("kept", PolicyStepKind.CHANGED, "kept"),
+        PolicyStep("new", PolicyStepKind.ADDED, "old"),
+        PolicyStep("old", PolicyStepKind.REMOVED),
+        PolicyStep("other", PolicyStepKind.RENAMED, "name"),
+        PolicyStep("spare", PolicyStepKind.ADDED),
+        PolicyStep("z", PolicyStepKind.REMOVED),
     )
-    assert policy_steps(base, base) == ()
+    assert compare_policies(base, base) == ()
 
 
 def test_an_effect_in_words() -> None:
     """Each thing that would have been otherwise; and that nothing would."""
-    many = tuple(Otherwise(number, "why") for number in range(1, 8))
+    many = tuple(DivergentVersion(number, "why") for number in range(1, 8))
     effect = AliasEffect("m", "a", 9, many, many[:1], many[1:2], many[2:3], 4, None)
-    assert effect.told == (
+    assert effect.description_parts == (
         "would have blocked the promotion of v1 (why), v2 (why), v3 (why), v4 (why), v5 (why) and 2 more",
         "would have let through the promotion of v1 (why)",
         "turns down the candidate v2 (why)",
         "no longer turns down the candidate v3 (why)",
         "nobody would hold the alias now instead of v4",
     )
-    assert AliasEffect("m", "a", None).told == ("the ledger knows no past promotion", "nothing would have been otherwise")
+    assert AliasEffect("m", "a", None).description_parts == (
+        "the ledger knows no past promotion",
+        "nothing would have been otherwise",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replaying import (
+from tests.domain.replaying import (
     BEATS,
     CHALLENGER,
     END,
@@ -22,22 +22,22 @@ from replaying import (
     lives,
     record,
 )
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.audit import Kind
-from promoter.domain.evaluate import evaluate
+from promoter.domain.audit import RecordKind
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import AliasPast
-from promoter.domain.replay.history import History
-from promoter.domain.replay.holding import Holding
-from promoter.domain.replay.memory import Memory
-from promoter.domain.replay.promotions import past_promotions
-from promoter.domain.replay.simulate import Outcome as Fate
-from promoter.domain.replay.simulate import SimulatedSpan, Simulation, simulate
-from promoter.domain.replay.supposing import Lens
+from promoter.domain.replay.history import ReplayHistory
+from promoter.domain.replay.holding import AliasTimeline
+from promoter.domain.replay.memory import EvidenceLog
+from promoter.domain.replay.promotions import judge_past_promotions
+from promoter.domain.replay.simulate import CandidateOutcome as Fate
+from promoter.domain.replay.simulate import SimulatedSpan, RotationSimulation, simulate_rotation
+from promoter.domain.replay.supposing import ReplayPolicy
 from promoter.domain.verdict import Verdict
 
 
-def spans(found: Simulation) -> list[tuple[int, float, float | None]]:
+def spans(found: RotationSimulation) -> list[tuple[int, float, float | None]]:
     """Version, since and until in hours."""
     told = []
     for span in found.spans:
@@ -111,18 +111,20 @@ def spans(found: Simulation) -> list[tuple[int, float, float | None]]:
         "another alias is beaten while somebody holds it", "another alias moved", "one after the other", "no version",
     ],
 )  # fmt: skip
-def test_who_would_have_held_it(seen: History, policy: Lens, expected: list[tuple[int, float, float | None]]) -> None:
+def test_who_would_have_held_it(
+    seen: ReplayHistory, policy: ReplayPolicy, expected: list[tuple[int, float, float | None]]
+) -> None:
     """Histories, each with the spans that its policy gives."""
-    assert spans(simulate(seen, policy, NOW, END)) == expected
+    assert spans(simulate_rotation(seen, policy, NOW, END)) == expected
 
 
 def test_what_is_learnt_of_the_holder_later() -> None:
     """Where the holder turns out to be worse than it seemed, whoever was turned down for it passes from then on."""
-    memory = Memory()
+    memory = EvidenceLog()
     for hour, auc in ((1, 0.9), (5, 0.3)):
-        memory.learn(record(hour, evidence(1, (0, auc))))
+        memory.add_decision(record(hour, evidence(1, (0, auc))))
     seen = history({1: (0, 0.9), 2: (2, 0.5)}, memory=memory)
-    assert spans(simulate(seen, lens(), NOW, END)) == [(1, 0, 5), (2, 5, None)]
+    assert spans(simulate_rotation(seen, lens(), NOW, END)) == [(1, 0, 5), (2, 5, None)]
 
 
 def test_what_became_of_every_version() -> None:
@@ -130,7 +132,7 @@ def test_what_became_of_every_version() -> None:
     seen = history({1: (0, 0.5), 2: (1, 0.4), 3: (2, 0.6), 4: (3, 0.7), 5: (97, 0.9), 6: (98, 0.8)})
     seen = replace(seen, versions={**seen.versions, 6: replace(seen.versions[6], ready=False)})
     policy = lens({"metric": "auc", "at_least": 0.45}, limits={"cooldown": "96h"}, candidates={"from": "any"})
-    found = simulate(seen, policy, NOW, END)
+    found = simulate_rotation(seen, policy, NOW, END)
     assert {each.version: each.outcome for each in found.judged} == {
         1: Fate.HELD,
         2: Fate.TURNED_DOWN,
@@ -138,27 +140,29 @@ def test_what_became_of_every_version() -> None:
         4: Fate.HELD,
         5: Fate.TURNED_DOWN,
     }
-    assert found.judged[4].decision.unmet[0].rule == "cooldown 4d"
+    assert found.judged[4].decision.unmet_findings[0].rule == "cooldown 4d"
     assert found.never == (6,)
 
 
 def test_past_promotions() -> None:
     """Each is judged against who really held the alias then, and the rules that did not pass are named."""
     seen = history({1: (0, 0.5), 2: (1, 0.6), 3: (2, 0.4)}, champion=[(0.5, None, 1), (1.5, 1, 2), (2.5, 2, 3), (9, 3, None)])
-    found = past_promotions(seen, lens(limits={"cooldown": "1h"}), NOW, END)
-    told = [(each.from_version, each.to_version, [rule.rule for rule in each.decision.unmet]) for each in found.promotions]
+    found = judge_past_promotions(seen, lens(limits={"cooldown": "1h"}), NOW, END)
+    told = [
+        (each.from_version, each.to_version, [rule.rule for rule in each.decision.unmet_findings]) for each in found.promotions
+    ]
     assert told == [(None, 1, []), (1, 2, []), (2, 3, ["metric auc beats champion"])]
     soaked = replace(seen, holdings={**seen.holdings, "challenger": holding([(0, None, 2), (8, 2, 3)], seen.versions)})
-    found = past_promotions(soaked, lens({"soak": {"alias": "challenger", "at_least": "2h"}}), hours(1), hours(2))
-    assert [each.blocked for each in found.promotions] == [True], "it held it for long, but not yet then"
-    closer = past_promotions(seen, lens(limits={"cooldown": "2h"}), hours(1), hours(2))
-    assert [[rule.rule for rule in each.decision.unmet] for each in closer.promotions] == [["cooldown 2h"]]
+    found = judge_past_promotions(soaked, lens({"soak": {"alias": "challenger", "at_least": "2h"}}), hours(1), hours(2))
+    assert [each.is_blocked for each in found.promotions] == [True], "it held it for long, but not yet then"
+    closer = judge_past_promotions(seen, lens(limits={"cooldown": "2h"}), hours(1), hours(2))
+    assert [[rule.rule for rule in each.decision.unmet_findings] for each in closer.promotions] == [["cooldown 2h"]]
 
 
 @pytest.mark.parametrize(
     ("told", "promotions", "ungated"),
     [
-        ({"kind": Kind.OBSERVED, "outcome": None, "verdict": None, "policy": None}, 1, 0),
+        ({"kind": RecordKind.OBSERVED, "outcome": None, "verdict": None, "policy": None}, 1, 0),
         ({"verdict": None, "policy": None, "actor": "Promoter"}, 0, 2),
         ({"policy": None, "actor": "ada <a@b>"}, 0, 2),
         ({"verdict": None, "policy": None, "actor": "ada <a@b>"}, 2, 0),
@@ -169,38 +173,40 @@ def test_which_moves_are_promotions(told: dict[str, Any], promotions: int, ungat
     """Moves that were decisions, whoever made them."""
     seen = history({1: (0, 0.5), 2: (1, 0.6)})
     own = holding([(1, None, 1), (2, 1, 2)], seen.versions, **told)
-    found = past_promotions(replace(seen, holdings={**seen.holdings, "champion": own}), lens(), NOW, END)
+    found = judge_past_promotions(replace(seen, holdings={**seen.holdings, "champion": own}), lens(), NOW, END)
     assert (len(found.promotions), found.ungated) == (promotions, ungated)
 
 
 def test_a_freeze_that_a_commit_overrode() -> None:
     """The ledger knows the override with the decision, so that the promotion is not told as blocked."""
-    memory = Memory()
-    memory.learn(record(1, evidence(1, (0, 0.5)), past=AliasPast(override="urgent")))
+    memory = EvidenceLog()
+    memory.add_decision(record(1, evidence(1, (0, 0.5)), past=AliasPast(override="urgent")))
     seen = history({1: (0, 0.5)}, memory=memory)
     fact = holding([(1, None, 1)], seen.versions).moves[0]
-    own = Holding([replace(fact, decision=1_010)], 1, seen.versions)
+    own = AliasTimeline([replace(fact, decision=1_010)], 1, seen.versions)
     frozen = lens(freeze=[{"cron": "0 12 * * *", "duration": "8h"}])
     for number, blocked in ((1_010, False), (7, True)):
-        own = Holding([replace(fact, decision=number)], 1, seen.versions)
-        found = past_promotions(replace(seen, holdings={**seen.holdings, "champion": own}), frozen, NOW, END)
-        assert [each.blocked for each in found.promotions] == [blocked]
+        own = AliasTimeline([replace(fact, decision=number)], 1, seen.versions)
+        found = judge_past_promotions(replace(seen, holdings={**seen.holdings, "champion": own}), frozen, NOW, END)
+        assert [each.is_blocked for each in found.promotions] == [blocked]
 
 
-def assert_passed(seen: History, policy: Lens, span: SimulatedSpan, held: int | None, moves: list[datetime]) -> None:
+def assert_passed(
+    seen: ReplayHistory, policy: ReplayPolicy, span: SimulatedSpan, held: int | None, moves: list[datetime]
+) -> None:
     """Asked anew, the version passes at the beginning of its span, its limits too, against who held the alias before it."""
-    asked, of = seen.question(policy, span.version, span.since, held, AliasPast(tuple(moves)))
-    decision = evaluate(policy.supposing(of.unknown), "m", "champion", asked)
-    assert decision.verdict is Verdict.PASS, decision.summary
+    asked, of = seen.build_evidence_as_of(policy, span.version, span.since, held, AliasPast(tuple(moves)))
+    decision = evaluate_policy(policy.assume_unknown(of.unknown), "m", "champion", asked)
+    assert decision.verdict is Verdict.PASS, decision.summary_line
     assert seen.versions[span.version].created_at <= span.since
 
 
 @given(lives())
-def test_spans(life: tuple[History, Lens]) -> None:
+def test_spans(life: tuple[ReplayHistory, ReplayPolicy]) -> None:
     """Spans are in order and never overlap, and every simulated holder passed at its time; each version has one fate."""
     seen, policy = life
-    found = simulate(seen, policy, NOW, END)
-    held, moves = None, list(seen.own.gated(NOW))
+    found = simulate_rotation(seen, policy, NOW, END)
+    held, moves = None, list(seen.replayed_timeline.list_gated_moves(NOW))
     for index, span in enumerate(found.spans):
         after = found.spans[index + 1] if index + 1 < len(found.spans) else None
         assert (span.until, span.replaced_by) == ((after.since, after.version) if after else (None, None))
@@ -216,9 +222,11 @@ def test_spans(life: tuple[History, Lens]) -> None:
 
 
 @given(lives(), st.randoms())
-def test_the_order_in_which_it_is_told_does_not_matter(life: tuple[History, Lens], chance: Any) -> None:
+def test_the_order_in_which_it_is_told_does_not_matter(life: tuple[ReplayHistory, ReplayPolicy], chance: Any) -> None:
     """The same versions in any order give the same spans."""
     seen, policy = life
     versions = list(seen.versions.items())
     chance.shuffle(versions)
-    assert simulate(replace(seen, versions=dict(versions)), policy, NOW, END) == simulate(seen, policy, NOW, END)
+    assert simulate_rotation(replace(seen, versions=dict(versions)), policy, NOW, END) == simulate_rotation(
+        seen, policy, NOW, END
+    )

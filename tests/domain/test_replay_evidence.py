@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from replaying import (
+from tests.domain.replaying import (
     APPROVAL,
     BOUND,
     END,
@@ -18,26 +18,31 @@ from replaying import (
     lens,
     record,
 )
-from strategies import NOW
+from tests.domain.strategies import NOW
 
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.evidence import VersionEvidence
-from promoter.domain.moment import parse_since
-from promoter.domain.replay.memory import Basis, Memory
-from promoter.domain.replay.simulate import simulate
-from promoter.domain.sightings import Sighting
+from promoter.domain.moment import parse_past_moment
+from promoter.domain.replay.memory import EvidenceBasis, EvidenceLog
+from promoter.domain.replay.simulate import simulate_rotation
+from promoter.domain.sightings import TagObservation
 from promoter.domain.verdict import Verdict
 
 
 @pytest.mark.parametrize(
     ("at", "auc", "basis", "as_of"),
-    [(1, 0.5, Basis.LATER, 2), (2, 0.5, Basis.THEN, None), (5, 0.5, Basis.THEN, None), (9, 0.6, Basis.THEN, None)],
+    [
+        (1, 0.5, EvidenceBasis.LATER, 2),
+        (2, 0.5, EvidenceBasis.THEN, None),
+        (5, 0.5, EvidenceBasis.THEN, None),
+        (9, 0.6, EvidenceBasis.THEN, None),
+    ],
 )
-def test_evidence_as_of_then(at: float, auc: float, basis: Basis, as_of: float | None) -> None:
+def test_evidence_as_of_then(at: float, auc: float, basis: EvidenceBasis, as_of: float | None) -> None:
     """The last record at or before the moment, else the first after it, which says when it is from."""
-    memory = Memory()
+    memory = EvidenceLog()
     for hour, value in ((2, 0.5), (4, 0.5), (6, 0.6)):
-        memory.learn(record(hour, evidence(1, (0, value))))
+        memory.add_decision(record(hour, evidence(1, (0, value))))
     found = history({1: (0, 0.9)}, memory=memory).seen(lens(), 1, hours(at))
     assert found.evidence.run is not None
     assert found.evidence.run.metrics == {"auc": auc}
@@ -55,32 +60,32 @@ def test_evidence_as_of_then(at: float, auc: float, basis: Basis, as_of: float |
 )
 def test_evidence_as_of_now(recorded: VersionEvidence) -> None:
     """What the ledger does not know is what MLflow says now, and is told so."""
-    memory = Memory()
-    memory.learn(record(2, recorded))
+    memory = EvidenceLog()
+    memory.add_decision(record(2, recorded))
     found = history({1: (0, 0.9), 2: (0, 0.9)}, memory=memory).seen(lens(), 1, hours(5))
     assert found.evidence.run is not None
-    assert (found.evidence.run.metrics, found.source.basis) == ({"auc": 0.9}, Basis.NOW)
+    assert (found.evidence.run.metrics, found.source.basis) == ({"auc": 0.9}, EvidenceBasis.NOW)
 
 
 def test_a_judgement_is_as_good_as_its_weakest_part() -> None:
     """The versions that it compares with count, and where it comes from who held another alias."""
-    memory = Memory()
-    memory.learn(record(1, evidence(2, (0, 0.5))))
+    memory = EvidenceLog()
+    memory.add_decision(record(1, evidence(2, (0, 0.5))))
     seen = history({1: (0, 0.4), 2: (0, 0.5)}, memory=memory)
-    assert seen.question(lens(), 2, hours(3), None)[1].source.basis is Basis.THEN
-    assert seen.question(lens(), 2, hours(3), 1)[1].source.basis is Basis.NOW
+    assert seen.question(lens(), 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
+    assert seen.question(lens(), 2, hours(3), 1)[1].source.basis is EvidenceBasis.NOW
     other = lens({"metric": "auc", "beats": "challenger", "order": "highest"})
-    assert seen.question(other, 2, hours(3), None)[1].source.basis is Basis.NOW
+    assert seen.question(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.NOW
     watched = history({1: (0, 0.4), 2: (0, 0.5)}, memory=memory, challenger=[(1, None, 1), (2, 1, None)])
-    assert watched.question(other, 2, hours(3), None)[1].source.basis is Basis.THEN
+    assert watched.question(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
 
 
 def test_evidence_in_an_unknown_form() -> None:
     """It is counted, and teaches nothing."""
-    memory = Memory()
-    memory.learn(RecordedDecision(1, NOW, None, {"model": "m"}, {"at": "never"}))
+    memory = EvidenceLog()
+    memory.add_decision(RecordedDecision(1, NOW, None, {"model": "m"}, {"at": "never"}))
     assert memory.unreadable == 1
-    assert history({1: (0, 0.9)}, memory=memory).seen(lens(), 1, NOW).source.basis is Basis.NOW
+    assert history({1: (0, 0.9)}, memory=memory).seen(lens(), 1, NOW).source.basis is EvidenceBasis.NOW
 
 
 NEWEST = lens({"age": {"at_least": "1h"}}, candidates={"from": "any"})
@@ -88,22 +93,25 @@ NEWEST = lens({"age": {"at_least": "1h"}}, candidates={"from": "any"})
 
 def test_a_policy_that_looks_at_nothing_that_changes() -> None:
     """Its evidence is as of then, whoever tells it."""
-    assert history({1: (0, 0.9)}).seen(NEWEST, 1, hours(5)).source.basis is Basis.THEN
+    assert history({1: (0, 0.9)}).seen(NEWEST, 1, hours(5)).source.basis is EvidenceBasis.THEN
 
 
-@pytest.mark.parametrize(("at", "tags", "basis"), [(0.5, {}, Basis.LATER), (1, {}, Basis.THEN), (3, {"ok": "yes"}, Basis.THEN)])
-def test_sightings_tell_when_a_tag_was_there(at: float, tags: dict[str, str], basis: Basis) -> None:
+@pytest.mark.parametrize(
+    ("at", "tags", "basis"),
+    [(0.5, {}, EvidenceBasis.LATER), (1, {}, EvidenceBasis.THEN), (3, {"ok": "yes"}, EvidenceBasis.THEN)],
+)
+def test_sightings_tell_when_a_tag_was_there(at: float, tags: dict[str, str], basis: EvidenceBasis) -> None:
     """Also where no decision was recorded; and only a tag that was seen being set counts as bound."""
-    memory = Memory()
+    memory = EvidenceLog()
     for hour, value in ((1, None), (2, "yes")):
-        memory.sight(Sighting("m", 1, hours(0), "ok", value, hours(hour)))
+        memory.add_observation(TagObservation("m", 1, hours(0), "ok", value, hours(hour)))
     seen = history({1: (0, 0.9)}, memory=memory)
     seen = replace(seen, now={1: evidence(1, (0, 0.9), {"ok": "yes"})})
     policy = lens({"tag": "ok", "present": True, "bound": True}, candidates={"from": "any"})
     found = seen.seen(policy, 1, hours(at))
     assert (found.evidence.tags, found.source.basis) == (tags, basis)
     assert (found.evidence.witnessed, found.unknown) == (frozenset(tags), frozenset())
-    assert [span.since for span in simulate(seen, policy, NOW, END).spans] == [hours(2)]
+    assert [span.since for span in simulate_rotation(seen, policy, NOW, END).spans] == [hours(2)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,7 @@ def test_what_cannot_be_replayed_is_taken_as_passing(rule: dict[str, Any], tags:
     """Unless it stands inside `not`; and of a bound tag, the value counts."""
     policy = lens(rule)
     seen = replace(history({1: (0, 0.9)}), now={1: evidence(1, (0, 0.9), tags)})
-    found = simulate(seen, policy, NOW, END).judged[0]
+    found = simulate_rotation(seen, policy, NOW, END).judged[0]
     assert found.decision.verdict is verdict
     assert policy.named(found.supposed)
     assert found.decision.findings[0].rule == str(policy.policy.document.rules[0])
@@ -135,9 +143,9 @@ def test_what_cannot_be_replayed_is_taken_as_passing(rule: dict[str, Any], tags:
 def test_an_approval_is_replayed_where_the_ledger_knows_of_that_very_policy() -> None:
     """Under the digest that was judged then, nobody having approved is pending; under another, nobody could have."""
     for digest, verdict in (("d" * 64, Verdict.PENDING), ("e" * 64, Verdict.PASS)):
-        memory = Memory()
-        memory.learn(record(0, evidence(1, (0, 0.9)), digest))
-        found = simulate(history({1: (0, 0.9)}, memory=memory), lens(APPROVAL), NOW, END)
+        memory = EvidenceLog()
+        memory.add_decision(record(0, evidence(1, (0, 0.9)), digest))
+        found = simulate_rotation(history({1: (0, 0.9)}, memory=memory), lens(APPROVAL), NOW, END)
         assert found.judged[0].decision.verdict is verdict
 
 
@@ -155,7 +163,7 @@ def test_an_approval_is_replayed_where_the_ledger_knows_of_that_very_policy() ->
 )
 def test_since(text: str, expected: str) -> None:
     """Moments as people write them, in UTC."""
-    assert parse_since(text, NOW).isoformat() == expected
+    assert parse_past_moment(text, NOW).isoformat() == expected
 
 
 @pytest.mark.parametrize(
@@ -164,4 +172,4 @@ def test_since(text: str, expected: str) -> None:
 def test_no_moment(text: str) -> None:
     """A plain error, also for what is yet to come."""
     with pytest.raises(ValueError, match=r"`|duration"):
-        parse_since(text, NOW)
+        parse_past_moment(text, NOW)

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from judging import evidences, policies
-from strategies import NOW
+from tests.domain.judging import evidences, policies
+from tests.domain.strategies import NOW
 
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.evaluate import evaluate, readied
+from promoter.domain.evaluate import evaluate_policy, evaluate_readiness
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.ledger.chain import canonical
-from promoter.domain.observed import Checked, Loading, Run
+from promoter.domain.ledger.chain import encode_canonical
+from promoter.domain.observed import ReadinessCheck, LoadingResult, TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.rerun import Difference, again, differences
-from promoter.domain.rotation import ranked
-from promoter.domain.verdict import Decision, Purpose
+from promoter.domain.rerun import RerunDifference, rerun_decision, compare_decision_trees
+from promoter.domain.rotation import add_rank_finding
+from promoter.domain.verdict import Decision, DecisionPurpose
 
 DOCUMENT = {
     "version": 1,
@@ -28,30 +28,30 @@ DOCUMENT = {
     "guards": [{"metric": "live", "at_least": 0.85, "for": 3}],
 }
 POLICY = Policy("champion", "d1", PolicyDocument.model_validate(DOCUMENT))
-CANDIDATE = VersionEvidence(2, {"x": "y"}, "r", Run("r", "FINISHED", {"p99": 60.0, "live": 0.9}), NOW)
+CANDIDATE = VersionEvidence(2, {"x": "y"}, "r", TrainingRun("r", "FINISHED", {"p99": 60.0, "live": 0.9}), NOW)
 
 
-def stored(decision: Decision, purpose: Purpose) -> RecordedDecision:
+def stored(decision: Decision, purpose: DecisionPurpose) -> RecordedDecision:
     """As the ledger gives it back."""
-    tree = json.loads(canonical({"tree": decision.as_json()}))["tree"]
+    tree = json.loads(encode_canonical({"tree": decision.to_json()}))["tree"]
     assert decision.evidence is not None
-    told = json.loads(json.dumps(decision.evidence.as_json()))
+    told = json.loads(json.dumps(decision.evidence.to_json()))
     return RecordedDecision(1, decision.at, None, tree, told, purpose=purpose.value)
 
 
-def rerun(recorded: RecordedDecision, policy: Policy | None) -> tuple[Difference, ...]:
+def rerun(recorded: RecordedDecision, policy: Policy | None) -> tuple[RerunDifference, ...]:
     """What differs."""
-    return differences(recorded.tree, again(recorded, policy, Evidence.from_json(recorded.evidence or {})))
+    return compare_decision_trees(recorded.tree, rerun_decision(recorded, policy, Evidence.from_json(recorded.evidence or {})))
 
 
 @given(policies(), evidences())
 def test_any_decision_comes_out_the_same_from_its_stored_evidence(policy: Policy, evidence: Evidence) -> None:
     """Of every purpose, under policies of every rule kind; and what is stored of evidence is all of it."""
-    assert Evidence.from_json(json.loads(json.dumps(evidence.as_json()))).as_json() == evidence.as_json()
-    gate = evaluate(policy, "m", "champion", evidence)
-    made = {Purpose.GATE: gate, Purpose.COPY: gate, Purpose.CANDIDATE: ranked(policy, gate)}
-    if policy.guarding:
-        made[Purpose.GUARD] = evaluate(policy.guarding, "m", "champion", evidence)
+    assert Evidence.from_json(json.loads(json.dumps(evidence.to_json()))).to_json() == evidence.to_json()
+    gate = evaluate_policy(policy, "m", "champion", evidence)
+    made = {DecisionPurpose.GATE: gate, DecisionPurpose.COPY: gate, DecisionPurpose.CANDIDATE: add_rank_finding(policy, gate)}
+    if policy.guard_policy:
+        made[DecisionPurpose.GUARD] = evaluate_policy(policy.guard_policy, "m", "champion", evidence)
     for purpose, decision in made.items():
         assert rerun(stored(decision, purpose), policy) == ()
 
@@ -59,38 +59,38 @@ def test_any_decision_comes_out_the_same_from_its_stored_evidence(policy: Policy
 @pytest.mark.parametrize("outcome", ["loaded", "failed", "untried"])
 @pytest.mark.parametrize(
     "checked",
-    [Checked(None), Checked("PENDING_REGISTRATION"), Checked("FAILED"), Checked("READY", flaw="no", certain=True),
-     Checked("READY", flaw="who knows"), Checked("READY", ("sklearn",)), None],
+    [ReadinessCheck(None), ReadinessCheck("PENDING_REGISTRATION"), ReadinessCheck("FAILED"), ReadinessCheck("READY", flaw="no", certain=True),
+     ReadinessCheck("READY", flaw="who knows"), ReadinessCheck("READY", ("sklearn",)), None],
 )  # fmt: skip
-def test_readiness_comes_out_the_same(checked: Checked | None, outcome: Any) -> None:
+def test_readiness_comes_out_the_same(checked: ReadinessCheck | None, outcome: Any) -> None:
     """From what the check showed; without one, it never passes."""
-    loading = Loading(outcome, "so it is")
+    loading = LoadingResult(outcome, "so it is")
     if checked and checked.flavors:
         checked = replace(checked, loading=loading)
-    decision = readied("m", None, Evidence(NOW, replace(CANDIDATE, checked=checked), model="m"))
+    decision = evaluate_readiness("m", None, Evidence(NOW, replace(CANDIDATE, checked=checked), model="m"))
     assert (decision.verdict == "pass") is bool(checked and checked.loading and outcome != "failed")
-    assert rerun(stored(decision, Purpose.READINESS), None) == ()
+    assert rerun(stored(decision, DecisionPurpose.READINESS), None) == ()
 
 
 def test_the_purpose_says_how_the_policy_is_applied() -> None:
     """A candidate without a rank has a finding more, a guard is judged by other rules: the wrong purpose shows."""
     evidence = Evidence(NOW, CANDIDATE, model="m")
-    gate = evaluate(POLICY, "m", "champion", evidence)
-    candidate = ranked(POLICY, gate)
+    gate = evaluate_policy(POLICY, "m", "champion", evidence)
+    candidate = add_rank_finding(POLICY, gate)
     assert len(candidate.findings) == len(gate.findings) + 1
-    assert rerun(stored(candidate, Purpose.CANDIDATE), POLICY) == ()
-    assert [each.field for each in rerun(stored(candidate, Purpose.GATE), POLICY)] == ["rules[3]", "verdict"]
-    assert rerun(stored(gate, Purpose.GUARD), POLICY) != ()
+    assert rerun(stored(candidate, DecisionPurpose.CANDIDATE), POLICY) == ()
+    assert [each.field for each in rerun(stored(candidate, DecisionPurpose.GATE), POLICY)] == ["rules[3]", "verdict"]
+    assert rerun(stored(gate, DecisionPurpose.GUARD), POLICY) != ()
     with pytest.raises(ValueError, match="the policy has no guards"):
-        again(stored(gate, Purpose.GUARD), POLICY.guarding, evidence)
+        rerun_decision(stored(gate, DecisionPurpose.GUARD), POLICY.guard_policy, evidence)
     with pytest.raises(ValueError, match="no policy is known"):
-        again(stored(gate, Purpose.GATE), None, evidence)
+        rerun_decision(stored(gate, DecisionPurpose.GATE), None, evidence)
 
 
 def test_each_changed_field_is_told() -> None:
     """Where it is, what was recorded and what comes out; a field or a rule that is only on one side, too."""
     evidence = Evidence(NOW, CANDIDATE, model="m")
-    recorded = stored(evaluate(POLICY, "m", "champion", evidence), Purpose.GATE)
+    recorded = stored(evaluate_policy(POLICY, "m", "champion", evidence), DecisionPurpose.GATE)
     tree: dict[str, Any] = json.loads(json.dumps(recorded.tree))
     tree["rules"][1]["rules"][0] |= {"value": 59, "verdict": "pass"}
     tree["rules"][1]["rules"].pop()
@@ -107,7 +107,7 @@ def test_each_changed_field_is_told() -> None:
 
 def test_any_change_of_the_evidence_that_a_rule_sees_is_told() -> None:
     """The stored evidence decides, and nothing else does."""
-    recorded = stored(evaluate(POLICY, "m", "champion", Evidence(NOW, CANDIDATE, model="m")), Purpose.GATE)
+    recorded = stored(evaluate_policy(POLICY, "m", "champion", Evidence(NOW, CANDIDATE, model="m")), DecisionPurpose.GATE)
     told: dict[str, Any] = json.loads(json.dumps(recorded.evidence))
     told["candidate"]["run"]["metrics"]["p99"] = 40.0
     found = rerun(replace(recorded, evidence=told), POLICY)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.evaluate import evaluate, hinges_on_loading, hinges_on_review
-from promoter.domain.evidence import NOT_READ, Evidence, Need, VersionEvidence
-from promoter.domain.observed import Loading, Run, Unread
+from promoter.domain.evaluate import evaluate_policy, hinges_on_loading, hinges_on_review
+from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need, VersionEvidence
+from promoter.domain.observed import LoadingResult, TrainingRun, Unreadable
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.review import Origin, Review
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 from promoter.domain.rules import ReviewRule
-from promoter.domain.rules.base import Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.rules.base import RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
 WANTED = "an approval that counts"
 TEAM = {"acme/risk": frozenset({"alice", "Bob"})}
@@ -25,28 +25,28 @@ TEXT = "review at_least 2 from [carol, acme/risk]"
 EXPECTED = "2 of [carol, acme/risk] to approve the pull request, none of them an author"
 
 
-def origin(*by: str, author: str = "dan", merged: bool = False, **changed: Any) -> Origin:
+def origin(*by: str, author: str = "dan", merged: bool = False, **changed: Any) -> ChangeOrigin:
     """A pull request that these accounts approve; a name with `~` did so before the last commit."""
-    reviews = tuple(Review(name.removeprefix("~"), NOW, stale=name.startswith("~")) for name in by)
-    found = Origin(12, "https://forge.example/12", author, frozenset({author}), reviews, merged, teams=TEAM)
+    reviews = tuple(PullRequestReview(name.removeprefix("~"), NOW, stale=name.startswith("~")) for name in by)
+    found = ChangeOrigin(12, "https://forge.example/12", author, frozenset({author}), reviews, merged, teams=TEAM)
     return replace(found, **changed)
 
 
-def find(asked: dict[str, Any], seen: Origin | Unread | None) -> Finding:
+def find(asked: dict[str, Any], seen: ChangeOrigin | Unreadable | None) -> RuleFinding:
     """What the rule finds."""
     rule = ReviewRule.model_validate({"review": asked})
-    return rule.evaluate(Evidence(NOW, VersionEvidence(3), origin=seen), Setting())
+    return rule.evaluate(Evidence(NOW, VersionEvidence(3), origin=seen), RuleContext())
 
 
-def who(name: str, told: str = "approves") -> Finding:
+def who(name: str, told: str = "approves") -> RuleFinding:
     """The line of one account."""
-    return Finding(name, Verdict.PASS if told == "approves" else Verdict.PENDING, told, WANTED)
+    return RuleFinding(name, Verdict.PASS if told == "approves" else Verdict.PENDING, told, WANTED)
 
 
 def test_enough_of_those_who_are_asked() -> None:
     """By name, and as a member of a team, however the forge spells them."""
     found = find(ASKED, origin("Carol", "bob"))
-    assert found == Finding(TEXT, Verdict.PASS, "2 of 2 approve #12", EXPECTED, (who("bob"), who("Carol")))
+    assert found == RuleFinding(TEXT, Verdict.PASS, "2 of 2 approve #12", EXPECTED, (who("bob"), who("Carol")))
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -101,12 +101,12 @@ def test_a_team_that_cannot_be_read() -> None:
 @pytest.mark.parametrize(
     ("seen", "verdict", "value"),
     [
-        (NOT_READ, Verdict.PENDING, "no pull request yet"),
-        (Unread("the forge does not answer"), Verdict.ERROR, None),
+        (NOT_REQUESTED, Verdict.PENDING, "no pull request yet"),
+        (Unreadable("the forge does not answer"), Verdict.ERROR, None),
         (None, Verdict.FAIL, "pushed without a pull request"),
     ],
 )
-def test_without_a_pull_request(seen: Unread | None, verdict: Verdict, value: str | None) -> None:
+def test_without_a_pull_request(seen: Unreadable | None, verdict: Verdict, value: str | None) -> None:
     """Not yet is pending; never is a failure; not to be known is an error."""
     found = find(ASKED, seen)
     assert (found.verdict, found.value) == (verdict, value)
@@ -133,14 +133,14 @@ def test_what_cannot_be_written(asked: dict[str, Any]) -> None:
 def test_names_that_forges_have() -> None:
     """Bots, groups of GitLab's with groups inside, one at the top level."""
     rule = ReviewRule.model_validate({"review": {"from": ["renovate[bot]", "acme/a/b", "acme/"], "at_least": 3}})
-    assert rule.need(Setting()) == Need(review=True, teams=frozenset({"acme/a/b", "acme/"}))
-    assert rule.faults(Setting()) == []
+    assert rule.needed_evidence(RuleContext()) == Need(review=True, teams=frozenset({"acme/a/b", "acme/"}))
+    assert rule.find_faults(RuleContext()) == []
 
 
 def test_more_than_there_are_is_a_fault() -> None:
     """Nobody would ever pass."""
     rule = ReviewRule.model_validate({"review": {"from": ["alice", "ALICE"], "at_least": 2}})
-    assert rule.faults(Setting()) == ["`at_least: 2` can never be: `from` names 1 accounts, and no team"]
+    assert rule.find_faults(RuleContext()) == ["`at_least: 2` can never be: `from` names 1 accounts, and no team"]
 
 
 def policy(*rules: dict[str, Any], **more: Any) -> Policy:
@@ -151,18 +151,18 @@ def policy(*rules: dict[str, Any], **more: Any) -> Policy:
 def test_it_cannot_guard() -> None:
     """A review is over by then."""
     guarded = policy({"metric": "auc", "at_least": 0.5}, guards=[{"any_of": [{"review": {}}, {"metric": "a", "at_least": 1}]}])
-    assert [place for place, said in guarded.document.faults() if "a review cannot guard" in said] == [("guards", 0)]
+    assert [place for place, said in guarded.document.find_faults() if "a review cannot guard" in said] == [("guards", 0)]
 
 
 REVIEW = {"review": ASKED}
 GOOD, BAD = {"metric": "auc", "at_least": 0.5}, {"metric": "auc", "at_least": 0.95}
-EVIDENCE = Evidence(NOW, VersionEvidence(3, run_id="r", run=Run("r", "FINISHED", {"auc": 0.9})), model="fraud")
+EVIDENCE = Evidence(NOW, VersionEvidence(3, run_id="r", run=TrainingRun("r", "FINISHED", {"auc": 0.9})), model="fraud")
 
 
 def waits(*rules: dict[str, Any]) -> bool:
     """Whether only reviews stand between the version and the alias."""
     made = policy(*rules)
-    return hinges_on_review(made, evaluate(made, "fraud", "champion", EVIDENCE))
+    return hinges_on_review(made, evaluate_policy(made, "fraud", "champion", EVIDENCE))
 
 
 def test_what_only_waits_for_its_review() -> None:
@@ -184,24 +184,24 @@ def test_nobody_can_be_supposed_who_does_not_exist() -> None:
 def test_a_finding_of_rotations_own_is_not_supposed_away() -> None:
     """A version without its rank is not proposed."""
     made = policy(GOOD, REVIEW)
-    decision = evaluate(made, "fraud", "champion", EVIDENCE)
-    unranked = Finding("rank auc highest", Verdict.PENDING, None, "a number to rank by")
+    decision = evaluate_policy(made, "fraud", "champion", EVIDENCE)
+    unranked = RuleFinding("rank auc highest", Verdict.PENDING, None, "a number to rank by")
     assert not hinges_on_review(made, replace(decision, findings=(*decision.findings, unranked)))
 
 
 def test_loading_is_tried_before_people_are_asked() -> None:
     """What does not load is not proposed to anybody."""
     made = policy(GOOD, REVIEW, {"loads": True})
-    decision = evaluate(made, "fraud", "champion", EVIDENCE)
+    decision = evaluate_policy(made, "fraud", "champion", EVIDENCE)
     assert hinges_on_loading(made, decision)
-    loaded = replace(EVIDENCE, candidate=replace(EVIDENCE.candidate, loading=Loading("loaded", "sklearn")))
-    assert hinges_on_review(made, evaluate(made, "fraud", "champion", loaded))
-    broken = replace(EVIDENCE, candidate=replace(EVIDENCE.candidate, loading=Loading("failed", "no module")))
-    assert not hinges_on_review(made, evaluate(made, "fraud", "champion", broken))
+    loaded = replace(EVIDENCE, candidate=replace(EVIDENCE.candidate, loading=LoadingResult("loaded", "sklearn")))
+    assert hinges_on_review(made, evaluate_policy(made, "fraud", "champion", loaded))
+    broken = replace(EVIDENCE, candidate=replace(EVIDENCE.candidate, loading=LoadingResult("failed", "no module")))
+    assert not hinges_on_review(made, evaluate_policy(made, "fraud", "champion", broken))
 
 
 def test_an_origin_goes_into_the_ledger_and_back() -> None:
     """With the evidence that it belongs to."""
-    for seen in (origin("alice", "~carol", merged=True, merge_commit="f" * 40), None, Unread("down"), NOT_READ):
+    for seen in (origin("alice", "~carol", merged=True, merge_commit="f" * 40), None, Unreadable("down"), NOT_REQUESTED):
         told = replace(EVIDENCE, origin=seen)
-        assert Evidence.from_json(told.as_json()) == told
+        assert Evidence.from_json(told.to_json()) == told

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from strategies import NOW, versions
+from tests.domain.strategies import NOW, versions
 
 from promoter.domain.desired import AliasIntent, Hold
-from promoter.domain.evaluate import evaluate
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.observed import ObservedModel, Run
+from promoter.domain.observed import ObservedModel, TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.rotation import Standing, choose, search
+from promoter.domain.rotation import RotationStatus, choose_best_candidate, find_candidates
 
 ANY = {"from": "any", "rank": {"metric": "auc", "order": "highest"}}
 CHALLENGER = {"from": "challenger", "rank": {"metric": "auc", "order": "highest"}}
@@ -38,13 +38,13 @@ def test_candidates_under_any_are_newer_ready_and_not_in_quarantine() -> None:
     """Versions up to the alias's own are never candidates."""
     observed = replace(OBSERVED, versions={**versions(5), 4: replace(versions(5)[4], ready=False)})
     intent = replace(INTENT, quarantine=frozenset({3}))
-    assert search(intent, policy(), observed, {}, NOW).versions == (5,)
+    assert find_candidates(intent, policy(), observed, {}, NOW).versions == (5,)
 
 
 def test_a_candidate_may_come_from_another_alias() -> None:
     """The holder of the challenger, whatever newer versions there are."""
     observed = replace(OBSERVED, aliases={"champion": 2, "challenger": 4})
-    assert search(INTENT, policy(CHALLENGER), observed, {}, NOW).versions == (4,)
+    assert find_candidates(INTENT, policy(CHALLENGER), observed, {}, NOW).versions == (4,)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_rotation_says_why_it_leaves_an_alias_alone(
     intent: AliasIntent, aliases: dict[str, int], candidates: dict[str, Any] | None, reason: str
 ) -> None:
     """Each reason in full."""
-    found = search(intent, policy(candidates), replace(OBSERVED, aliases=aliases), {}, NOW)
+    found = find_candidates(intent, policy(candidates), replace(OBSERVED, aliases=aliases), {}, NOW)
     assert (found.versions, found.reason) == ((), reason)
 
 
@@ -76,32 +76,32 @@ def test_a_challenger_that_was_moved_by_hand_is_no_candidate() -> None:
     """Where git says who the challenger is, nobody else is promoted through it."""
     stated = {"challenger": AliasIntent("fraud", "challenger", version=3)}
     observed = replace(OBSERVED, aliases={"champion": 2, "challenger": 5})
-    found = search(INTENT, policy(CHALLENGER), observed, stated, NOW)
+    found = find_candidates(INTENT, policy(CHALLENGER), observed, stated, NOW)
     assert (found.versions, found.reason) == ((), "challenger is out of step: git says v3, the registry v5")
 
 
 def test_without_a_policy_rotation_refuses() -> None:
     """A reviewed commit is enough for people, not for rotation."""
-    assert search(INTENT, None, OBSERVED, {}, NOW).reason == "rotation needs a policy, and the alias names none"
+    assert find_candidates(INTENT, None, OBSERVED, {}, NOW).reason == "rotation needs a policy, and the alias names none"
 
 
 def test_an_expired_hold_holds_nothing() -> None:
     """A hold ends by itself."""
     intent = replace(INTENT, hold=Hold(reason="r", by="b", until=NOW))
-    assert search(intent, policy(), OBSERVED, {}, NOW).versions == (3, 4, 5)
+    assert find_candidates(intent, policy(), OBSERVED, {}, NOW).versions == (3, 4, 5)
 
 
-def chosen(values: dict[int, float | None], order: str = "highest") -> Standing:
+def chosen(values: dict[int, float | None], order: str = "highest") -> RotationStatus:
     """What rotation chooses among versions with these values of the ranked metric."""
     judged = policy(order=order)
     evidence = {
         number: Evidence(
-            NOW, VersionEvidence(number, run=Run(f"run-{number}", "FINISHED", {} if value is None else {"auc": value}))
+            NOW, VersionEvidence(number, run=TrainingRun(f"run-{number}", "FINISHED", {} if value is None else {"auc": value}))
         )
         for number, value in values.items()
     }
-    decisions = {number: evaluate(judged, "fraud", "champion", seen) for number, seen in evidence.items()}
-    return choose(INTENT, judged, 2, decisions)
+    decisions = {number: evaluate_policy(judged, "fraud", "champion", seen) for number, seen in evidence.items()}
+    return choose_best_candidate(INTENT, judged, 2, decisions)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_reviews_come_from_the_pull_request(rotation: str, auc: float | None, pr
     """A candidate for which nothing but reviews is pending is proposed by pull request, and never committed."""
     document = {"version": 1, "candidates": ANY, "rules": [{"metric": "auc", "at_least": 0.5}, {"review": {"at_least": 1}}]}
     reviewed = Policy("champion", "d" * 64, PolicyDocument.model_validate(document))
-    run = Run("r", "FINISHED", {} if auc is None else {"auc": auc})
+    run = TrainingRun("r", "FINISHED", {} if auc is None else {"auc": auc})
     evidence = Evidence(NOW, VersionEvidence(4, run_id="r", run=run), model="fraud")
-    decision = evaluate(reviewed, "fraud", "champion", evidence)
-    standing = choose(replace(INTENT, rotation=rotation), reviewed, 2, {4: decision})
+    decision = evaluate_policy(reviewed, "fraud", "champion", evidence)
+    standing = choose_best_candidate(replace(INTENT, rotation=rotation), reviewed, 2, {4: decision})
     assert (standing.proposal.edit.version if standing.proposal else None) == proposed
     assert standing.reason.startswith(reason)
 
@@ -147,12 +147,12 @@ def test_the_commit_says_what_why_and_on_which_evidence() -> None:
     """The whole message, compared."""
     proposal = chosen({3: 0.7, 4: 0.9}).proposal
     assert proposal is not None
-    assert proposal.message == (
+    assert proposal.commit_message == (
         "Rotate fraud@champion from v2 to v4\n\n"
         "Version 4 is the best candidate that passes policy `champion`\n"
         f"({'d' * 64}), as of 2026-11-23T12:00:00Z.\n\n"
         "Evidence:\n- pass: metric auc at_least 0.5: 0.9, expected at least 0.5\n\n"
         "Promoter-Aim: rotate\nPromoter-Model: fraud\nPromoter-Alias: champion\nPromoter-Version: 4\n"
         "Promoter-Policy: champion\n"
-        f"Promoter-Decision: {proposal.decision.digest()}\n"
+        f"Promoter-Decision: {proposal.decision.compute_digest()}\n"
     )

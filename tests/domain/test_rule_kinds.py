@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.evidence import Evidence, Need, Stretch, VersionEvidence
-from promoter.domain.metrics import Measurement, MetricRef
-from promoter.domain.observed import Dataset, Loading, LoggedModel, Run, Signature, Unread
-from promoter.domain.rules import Rule, Setting
+from promoter.domain.evidence import Evidence, Need, HeldStretch, VersionEvidence
+from promoter.domain.metrics import MetricValue, MetricRef
+from promoter.domain.observed import RunDataset, LoadingResult, LoggedModel, TrainingRun, VersionSignature, Unreadable
+from promoter.domain.rules import Rule, RuleContext
 from promoter.domain.rules.base import BaseRule
 
 RULE: TypeAdapter[BaseRule] = TypeAdapter(Rule)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-HOLDOUT = Setting(order="highest", source="logged_model", dataset="holdout")
-RUN = Run(
+HOLDOUT = RuleContext(order="highest", source="logged_model", dataset="holdout")
+RUN = TrainingRun(
     "r",
     "FINISHED",
     {"auc": 0.91},
     "fraud",
     "ada",
     {"depth": "6", "loss": "log"},
-    (Dataset("train", "d1"), Dataset("test", "d2")),
+    (RunDataset("train", "d1"), RunDataset("test", "d2")),
 )
 
 
@@ -38,12 +38,14 @@ def measured(number: int, *rows: tuple[str, float, str | None, str | None]) -> V
     """A version whose logged model has these measurements: name, value, dataset, digest."""
     return version(
         number,
-        run=Run("r", "FINISHED", {"auc": 0.5}),
-        logged_model=LoggedModel("m-1", tuple(Measurement(*each) for each in rows)),
+        run=TrainingRun("r", "FINISHED", {"auc": 0.5}),
+        logged_model=LoggedModel("m-1", tuple(MetricValue(*each) for each in rows)),
     )
 
 
-def told(rule: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None, setting: Setting) -> tuple[Any, ...]:
+def told(
+    rule: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None, setting: RuleContext
+) -> tuple[Any, ...]:
     """Verdict, value and expectation."""
     found = RULE.validate_python(rule).evaluate(Evidence(NOW, candidate, {"champion": holder}), setting)
     return found.verdict.value, found.value, found.expected
@@ -77,7 +79,7 @@ BEATS = {"metric": "auc", "beats": "champion"}
         ),
         (
             AT_LEAST,
-            version(logged_model=Unread("it was deleted")),
+            version(logged_model=Unreadable("it was deleted")),
             None,
             ("error", None, "at least 0.9, and the logged model of this version to be readable: it was deleted"),
         ),
@@ -126,9 +128,9 @@ def test_a_metric_of_the_logged_model(
     ("terms", "run", "expected"),
     [
         ({"status": "FINISHED"}, RUN, ("pass", "FINISHED", "FINISHED")),
-        ({"status": "FINISHED"}, Run("r", "RUNNING"), ("pending", "RUNNING", "FINISHED")),
-        ({"status": "FINISHED"}, Run("r", "SCHEDULED"), ("pending", "SCHEDULED", "FINISHED")),
-        ({"status": "FINISHED"}, Run("r", "FAILED"), ("fail", "FAILED", "FINISHED")),
+        ({"status": "FINISHED"}, TrainingRun("r", "RUNNING"), ("pending", "RUNNING", "FINISHED")),
+        ({"status": "FINISHED"}, TrainingRun("r", "SCHEDULED"), ("pending", "SCHEDULED", "FINISHED")),
+        ({"status": "FINISHED"}, TrainingRun("r", "FAILED"), ("fail", "FAILED", "FINISHED")),
         ({"status": "FINISHED"}, None, ("error", None, "status FINISHED (the version has no run that can be read)")),
         ({"experiment": "fraud"}, RUN, ("pass", "fraud", "fraud")),
         ({"experiment": "sandbox"}, RUN, ("fail", "fraud", "sandbox")),
@@ -137,17 +139,17 @@ def test_a_metric_of_the_logged_model(
         ({"params": {"depth": "6"}}, RUN, ("pass", "6", "6")),
         ({"params": {"depth": "7"}}, RUN, ("fail", "6", "7")),
         ({"params": {"seed": "7"}}, RUN, ("fail", None, "7")),
-        ({"params": {"seed": "7"}}, Run("r", "RUNNING"), ("pending", None, "7")),
+        ({"params": {"seed": "7"}}, TrainingRun("r", "RUNNING"), ("pending", None, "7")),
         ({"dataset": {"digest": "d2"}}, RUN, ("pass", "train d1, test d2", "d2")),
         ({"dataset": {"name": "train", "digest": "d2"}}, RUN, ("fail", "train d1, test d2", "train d2")),
-        ({"dataset": {"digest": "d1"}}, Run("r", "RUNNING"), ("pending", None, "d1")),
+        ({"dataset": {"digest": "d1"}}, TrainingRun("r", "RUNNING"), ("pending", None, "d1")),
         ({"status": "FINISHED", "user": "ada"}, RUN, ("pass", "2 of 2 pass", "all pass")),
         ({"status": "FINISHED", "user": "eve"}, RUN, ("fail", "1 of 2 pass", "all pass")),
     ],
 )
-def test_a_run(terms: dict[str, Any], run: Run | None, expected: tuple[Any, ...]) -> None:
+def test_a_run(terms: dict[str, Any], run: TrainingRun | None, expected: tuple[Any, ...]) -> None:
     """What a run may yet log is pending while it runs; a version without a run that can be read is an error."""
-    assert told({"run": terms}, version(run=run), None, Setting()) == expected
+    assert told({"run": terms}, version(run=run), None, RuleContext()) == expected
 
 
 REGISTERED = "registered 2026-11-22 12:00:00 UTC"
@@ -170,7 +172,7 @@ REGISTERED = "registered 2026-11-22 12:00:00 UTC"
 )
 def test_an_age(terms: dict[str, Any], created: Any, expected: tuple[Any, ...]) -> None:
     """Too young is pending, since it passes by waiting; too old fails for good."""
-    assert told({"age": terms}, version(created_at=created), None, Setting()) == expected
+    assert told({"age": terms}, version(created_at=created), None, RuleContext()) == expected
 
 
 @pytest.mark.parametrize(
@@ -178,31 +180,31 @@ def test_an_age(terms: dict[str, Any], created: Any, expected: tuple[Any, ...]) 
     [
         ({}, ("pending", "never held challenger", "held challenger for 1d")),
         (
-            {"challenger": Stretch(NOW - DAY)},
+            {"challenger": HeldStretch(NOW - DAY)},
             ("pass", "holds challenger since 2026-11-22 12:00:00 UTC", "held challenger for 1d: at 2026-11-23 12:00:00 UTC"),
         ),
         (
-            {"challenger": Stretch(NOW - HOUR)},
+            {"challenger": HeldStretch(NOW - HOUR)},
             ("pending", "holds challenger since 2026-11-23 11:00:00 UTC", "held challenger for 1d: at 2026-11-24 11:00:00 UTC"),
         ),
         (
-            {"challenger": Stretch(NOW - 3 * DAY, NOW - DAY)},
+            {"challenger": HeldStretch(NOW - 3 * DAY, NOW - DAY)},
             ("pass", "held challenger from 2026-11-20 12:00:00 UTC to 2026-11-22 12:00:00 UTC", "held challenger for 1d"),
         ),
         (
-            {"challenger": Stretch(NOW - 3 * DAY, NOW - 3 * DAY + HOUR)},
+            {"challenger": HeldStretch(NOW - 3 * DAY, NOW - 3 * DAY + HOUR)},
             ("pending", "held challenger from 2026-11-20 12:00:00 UTC to 2026-11-20 13:00:00 UTC", "held challenger for 1d"),
         ),
     ],
 )
-def test_a_soak(held: dict[str, Stretch], expected: tuple[Any, ...]) -> None:
+def test_a_soak(held: dict[str, HeldStretch], expected: tuple[Any, ...]) -> None:
     """Until it is over it is pending. The words do not change from look to look, so that nothing new is recorded."""
     rule = {"soak": {"alias": "challenger", "at_least": "24h"}}
-    assert told(rule, version(held=held), None, Setting()) == expected
+    assert told(rule, version(held=held), None, RuleContext()) == expected
 
 
-OURS = Signature({"input age": "long", "output 0": "double"})
-THEIRS = Signature({"input age": "double", "input x": "long", "output 0": "double"})
+OURS = VersionSignature({"input age": "long", "output 0": "double"})
+THEIRS = VersionSignature({"input age": "double", "input x": "long", "output 0": "double"})
 TOLD = "1 input, 1 output"
 DIFFERENCES = "input age is long, was double; input x is gone"
 
@@ -212,7 +214,7 @@ DIFFERENCES = "input age is long, was double; input x is gone"
     [
         ({"present": True}, OURS, None, ("pass", TOLD, "a signature in the artifact")),
         ({"present": True}, None, None, ("fail", None, "a signature in the artifact")),
-        ({"present": True}, Unread("no storage"), None, ("error", None, "a signature that can be read: no storage")),
+        ({"present": True}, Unreadable("no storage"), None, ("error", None, "a signature that can be read: no storage")),
         (
             {"equals": "champion"},
             OURS,
@@ -231,28 +233,28 @@ DIFFERENCES = "input age is long, was double; input x is gone"
         (
             {"equals": "champion"},
             OURS,
-            version(1, signature=Unread("gone")),
+            version(1, signature=Unreadable("gone")),
             ("error", TOLD, "the signature of champion v1, which cannot be compared: gone"),
         ),
     ],
 )
 def test_a_signature(terms: dict[str, Any], ours: Any, holder: VersionEvidence | None, expected: tuple[Any, ...]) -> None:
     """What changed is said by name. One that cannot be read, on either side, is an error."""
-    assert told({"signature": terms}, version(signature=ours), holder, Setting()) == expected
+    assert told({"signature": terms}, version(signature=ours), holder, RuleContext()) == expected
 
 
 @pytest.mark.parametrize(
     ("loading", "expected"),
     [
-        (Loading("loaded", "sklearn"), ("pass", "sklearn")),
-        (Loading("failed", "UnpicklingError"), ("fail", "UnpicklingError")),
-        (Loading("untried", "no library for xgboost"), ("error", "no library for xgboost")),
+        (LoadingResult("loaded", "sklearn"), ("pass", "sklearn")),
+        (LoadingResult("failed", "UnpicklingError"), ("fail", "UnpicklingError")),
+        (LoadingResult("untried", "no library for xgboost"), ("error", "no library for xgboost")),
         (None, ("pending", "not tried: it is, once everything else passes")),
     ],
 )
-def test_loading(loading: Loading | None, expected: tuple[Any, ...]) -> None:
+def test_loading(loading: LoadingResult | None, expected: tuple[Any, ...]) -> None:
     """What cannot be tried here is an error, not a pass."""
-    assert told({"loads": True}, version(loading=loading), None, Setting())[:2] == expected
+    assert told({"loads": True}, version(loading=loading), None, RuleContext())[:2] == expected
 
 
 CAME_ALONG = "present, set on this version: it came with the copy (delete it and set it anew)"
@@ -278,7 +280,7 @@ def test_a_tag_that_came_along_or_was_there_from_the_start(
 ) -> None:
     """It does not count, unless the rule accepts copies, or the ledger saw it being set."""
     rule = {"tag": "approved_by", "present": True, **terms}
-    assert told(rule, version(**{"tags": TAGGED, **known}), None, Setting()) == expected
+    assert told(rule, version(**{"tags": TAGGED, **known}), None, RuleContext()) == expected
 
 
 def test_what_rules_need_is_all_that_is_read() -> None:
@@ -300,4 +302,4 @@ def test_what_rules_need_is_all_that_is_read() -> None:
         ),
     }
     for written, need in needs.items():
-        assert RULE.validate_json(written).need(HOLDOUT) == need, written
+        assert RULE.validate_json(written).needed_evidence(HOLDOUT) == need, written

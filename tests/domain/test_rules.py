@@ -10,29 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.evaluate import evaluate
+from promoter.domain.evaluate import evaluate_policy
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.observed import Run
+from promoter.domain.observed import TrainingRun
 from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.rules import Rule, Setting
+from promoter.domain.rules import Rule, RuleContext
 from promoter.domain.rules.base import BaseRule
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.verdict import RuleFinding, Verdict
 
 RULE: TypeAdapter[BaseRule] = TypeAdapter(Rule)
 NAN, INF = float("nan"), float("inf")
 
 
-def finding(written: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None = None) -> Finding:
+def finding(written: dict[str, Any], candidate: VersionEvidence, holder: VersionEvidence | None = None) -> RuleFinding:
     """What the rule finds, where higher is better and `champion` is held by `holder`."""
     rule = RULE.validate_python(written)
-    return rule.evaluate(Evidence(NOW, candidate, {"champion": holder}), Setting(order="highest"))
+    return rule.evaluate(Evidence(NOW, candidate, {"champion": holder}), RuleContext(order="highest"))
 
 
 def metrics(version: int = 2, **values: float) -> VersionEvidence:
     """A version whose finished run has these metrics."""
-    return VersionEvidence(version, run_id=f"run-{version}", run=Run(f"run-{version}", "FINISHED", values))
+    return VersionEvidence(version, run_id=f"run-{version}", run=TrainingRun(f"run-{version}", "FINISHED", values))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_nobody_is_beaten_and_nobody_beats_itself() -> None:
     rule = {"metric": "auc", "beats": "champion"}
     assert finding(rule, metrics(auc=0.1), None).verdict is Verdict.PASS
     assert finding(rule, metrics(auc=0.1), metrics(auc=0.1)).verdict is Verdict.FAIL
-    unknown = RULE.validate_python(rule).evaluate(Evidence(NOW, metrics(auc=0.1), {}), Setting("highest"))
+    unknown = RULE.validate_python(rule).evaluate(Evidence(NOW, metrics(auc=0.1), {}), RuleContext("highest"))
     assert unknown.verdict is Verdict.ERROR
 
 
@@ -211,7 +211,7 @@ def test_a_rule_turned_from_pass_to_fail_never_helps(rules: list[dict[str, Any]]
     index = data.draw(st.integers(0, len(rules) - 1))
     damaged = [worse(rule) if position == index else rule for position, rule in enumerate(rules)]
     before, after = (
-        evaluate(
+        evaluate_policy(
             Policy("p", "d", PolicyDocument.model_validate({"version": 1, "rules": each})), "m", "a", Evidence(NOW, SAMPLE)
         )
         for each in (rules, damaged)
@@ -247,7 +247,7 @@ def test_what_belongs_to_guards_is_refused_elsewhere() -> None:
     document = PolicyDocument.model_validate(
         {"version": 1, "rules": [guard, PASSES], "guards": [{"any_of": [guard]}, {"not": approval}, guard]}
     )
-    assert [(path, said.partition(":")[0]) for path, said in document.faults()] == [
+    assert [(path, said.partition(":")[0]) for path, said in document.find_faults()] == [
         (("rules", 0), "`for` and `every` belong to a guard"),
         (("guards", 0), "`for` and `every` belong to the guard as a whole, not to a rule inside"),
         (("guards", 1), "an approval cannot guard"),

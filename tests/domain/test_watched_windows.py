@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-from strategies import NOW
+from tests.domain.strategies import NOW
 
-from promoter.domain.ledger.milestones import Event, Milestone
-from promoter.domain.past.watching import gaps, watched
+from promoter.domain.ledger.milestones import LifecycleEventType, LifecycleEvent
+from promoter.domain.past.watching import find_watch_gaps, find_watched_stretches
 
 _NUMBERS = count(1)
-STARTED, WATCHING, STOPPED = Event.STARTED, Event.WATCHING, Event.STOPPED
+STARTED, WATCHING, STOPPED = LifecycleEventType.STARTED, LifecycleEventType.WATCHING, LifecycleEventType.STOPPED
 
 
 def hour(number: float) -> datetime:
@@ -20,10 +20,10 @@ def hour(number: float) -> datetime:
     return NOW + timedelta(hours=number)
 
 
-def word(at: float, event: Event, looked: float | None = None, run: str = "a") -> Milestone:
+def word(at: float, event: LifecycleEventType, looked: float | None = None, run: str = "a") -> LifecycleEvent:
     """What a run says; it has looked just now, unless told otherwise."""
     told = {"run": run, "looked": hour(at if looked is None else looked).isoformat()}
-    return Milestone(hour(at), event, told, next(_NUMBERS))
+    return LifecycleEvent(hour(at), event, told, next(_NUMBERS))
 
 
 A_DAY = [word(0, STARTED), word(1, WATCHING), word(2, WATCHING), word(2.5, STOPPED)]
@@ -44,15 +44,15 @@ A_DAY = [word(0, STARTED), word(1, WATCHING), word(2, WATCHING), word(2.5, STOPP
         ([word(0, STARTED), word(1, WATCHING, 0.98), word(2, WATCHING, 1.97)], [(0, 1.97)]),
         ([word(0, STARTED), word(1, WATCHING, 0.5), word(2, WATCHING, 0.5), word(3, WATCHING)], [(0, 0.5), (2, 3)]),
         ([word(0, STARTED), word(1, WATCHING), word(9, WATCHING), word(10, STOPPED)], [(0, 1), (9, 10)]),
-        ([word(0, STARTED), Milestone(hour(1), WATCHING, {"run": "a", "looked": None})], []),
-        ([Milestone(hour(1), Event.OPENED), Milestone(hour(2), Event.RETENTION)], []),
+        ([word(0, STARTED), LifecycleEvent(hour(1), WATCHING, {"run": "a", "looked": None})], []),
+        ([LifecycleEvent(hour(1), LifecycleEventType.OPENED), LifecycleEvent(hour(2), LifecycleEventType.RETENTION)], []),
     ],
     ids=["nobody", "a run", "killed", "killed at once", "just started", "just stopped", "goes on", "two apart", "two at once",
          "looks before it tells", "the registry was down", "asleep", "has not looked", "other milestones"],
 )  # fmt: skip
-def test_when_somebody_watched(milestones: list[Milestone], expected: list[tuple[float, float | None]]) -> None:
+def test_when_somebody_watched(milestones: list[LifecycleEvent], expected: list[tuple[float, float | None]]) -> None:
     """As of the twentieth hour: what a run saw for certain."""
-    found = [(each.since, each.until) for each in watched(reversed(milestones), hour(20))]
+    found = [(each.since, each.until) for each in find_watched_stretches(reversed(milestones), hour(20))]
     assert found == [(hour(since), None if until is None else hour(until)) for since, until in expected]
 
 
@@ -70,17 +70,17 @@ def test_when_somebody_watched(milestones: list[Milestone], expected: list[tuple
 )
 def test_gaps_are_told_whole(begin: float, end: float, expected: list[tuple[float | None, float | None]]) -> None:
     """Of a moment and of a time."""
-    stretches = watched([*A_DAY, word(5, STARTED, run="b"), word(6, STOPPED, run="b")], hour(20))
-    found = [(gap.since, gap.until) for gap in gaps(stretches, hour(begin), hour(end))]
+    stretches = find_watched_stretches([*A_DAY, word(5, STARTED, run="b"), word(6, STOPPED, run="b")], hour(20))
+    found = [(gap.since, gap.until) for gap in find_watch_gaps(stretches, hour(begin), hour(end))]
     assert found == [tuple(None if each is None else hour(each) for each in pair) for pair in expected]
 
 
 def test_a_run_that_goes_on_leaves_no_gap_behind_it() -> None:
     """Up to now; and where nobody ever watched there is one, without ends."""
-    still = watched([word(18, STARTED), word(19, WATCHING)], hour(20))
-    assert gaps(still, hour(19.9), hour(19.9)) == []
-    (ever,) = gaps([], hour(1), hour(1))
-    assert ever.as_json() == {
+    still = find_watched_stretches([word(18, STARTED), word(19, WATCHING)], hour(20))
+    assert find_watch_gaps(still, hour(19.9), hour(19.9)) == []
+    (ever,) = find_watch_gaps([], hour(1), hour(1))
+    assert ever.to_json() == {
         "from": None,
         "to": None,
         "note": "nobody is known to have watched at any time: a move and its return would not have been seen",
@@ -89,11 +89,11 @@ def test_a_run_that_goes_on_leaves_no_gap_behind_it() -> None:
 
 def test_gaps_in_words() -> None:
     """With both ends, or with one."""
-    stretches = watched(A_DAY, hour(20))
-    before, after = gaps(stretches, hour(-1), hour(9))
-    assert before.told.startswith(
+    stretches = find_watched_stretches(A_DAY, hour(20))
+    before, after = find_watch_gaps(stretches, hour(-1), hour(9))
+    assert before.description.startswith(
         "nobody is known to have watched before 2026-11-23 12:00:00 UTC: a move and its return in between"
     )
-    assert after.told == (
+    assert after.description == (
         "nobody is known to have watched since 2026-11-23 14:30:00 UTC: a move after that may not have been seen yet"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.hosted_stage import HostedStage
 from tests.e2e.proxy import Proxy
@@ -41,7 +41,7 @@ def make_stage(mlflow_server: MlflowServer, passing_client: Any, warm: Warm, tmp
         def make(name: str = "stage", client: Any = None, uri: str | None = None) -> Stage:
             folder = tmp_path / name
             folder.mkdir()
-            remote = stack.enter_context(GitRemote(folder / "remote"))
+            remote = stack.enter_context(GitHttpServer(folder / "remote"))
             stage = Stage(folder, remote, client or passing_client, uri or mlflow_server.uri, warm)
             stack.callback(lambda: [daemon.kill() for daemon in stage.daemons])
             return stage

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promoter.application.markdown.pull_plan import MARKER
-from promoter.application.ports import Status
-from promoter.bootstrap import World
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
+from promoter.application.ports import CommitStatus
+from promoter.bootstrap import Container
 from promoter.settings import Settings
 from tests.e2e.stage import Daemon, Stage, converge, registry_yaml, until
 from tests.forges.scene import TOKEN, Scene
@@ -71,9 +71,9 @@ class HostedStage(Stage):
         }
         return super().environment(**{**own, **changed})
 
-    def world(self, **changed: Any) -> World:
+    def world(self, **changed: Any) -> Container:
         """A Promoter that has just started, in this process."""
-        return World(self.settings(**changed))
+        return Container(self.settings(**changed))
 
     def daemon(self, *, patient: bool = False, **changed: str) -> Daemon:
         """One that the forge's webhooks go to. `patient`: it polls so rarely that only they tell it anything."""
@@ -84,13 +84,13 @@ class HostedStage(Stage):
         self.scene.hook(f"{daemon.url}/webhooks/{self.scene.kind}", HOOK_SECRET)
         return daemon
 
-    def settle(self, **changed: Any) -> World:
+    def settle(self, **changed: Any) -> Container:
         """Start anew and look at everything, again and again until nothing is written any more; the last that did."""
         for _ in range(SETTLED):
             before = self.marks()
             world = self.world(**changed)
             watch = converge(world)
-            assert not watch.health.trouble, watch.health.trouble
+            assert not watch.health.current_problems, watch.health.current_problems
             if self.marks() == before:
                 return world
             world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database
@@ -146,9 +146,9 @@ class HostedStage(Stage):
         """Wait until the pull request is `open`, `closed` or `merged`."""
         until(lambda: self.pulls()[pull.number - 1].state == state, f"#{pull.number} is {state}", told=self.told)
 
-    def status(self, pull: Pull) -> Status | None:
+    def status(self, pull: Pull) -> CommitStatus | None:
         """What `promoter/plan` says of its head, as the forge tells it."""
-        return self.scene.port.status(pull.head)
+        return self.scene.port.read_commit_status(pull.head)
 
     def until_status(self, pull: Pull, state: str, description: str = "") -> None:
         """Wait until its head has that status."""
@@ -159,7 +159,7 @@ class HostedStage(Stage):
 
         until(there, f"#{pull.number} is {state}: {description}", told=lambda: f"{self.status(pull)}\n{self.told()}")
 
-    def comments(self, pull: Pull, marker: str = MARKER) -> list[str]:
+    def comments(self, pull: Pull, marker: str = COMMENT_MARKER) -> list[str]:
         """Promoter's comments on it that begin with that marker."""
         with self.forge.using():
             return [each.body for each in pull.remarks if each.by == BOT and each.body.lstrip().startswith(marker)]

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import yaml
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import AuditRecord, Kind, RecordFilter, moved
-from promoter.domain.ledger.chain import GENESIS, digest_of, told
-from promoter.domain.notices.events import Teller, Told
+from promoter.domain.audit import AuditRecord, RecordKind, RecordFilter, is_alias_move
+from promoter.domain.ledger.chain import GENESIS_HASH, digest_bytes, parse_entry_facts
+from promoter.domain.notices.events import EventBuilder, SourceEntry
 from tests.e2e.kill_stream import Stream, best
 from tests.e2e.postboxes import Letter
 from tests.e2e.stage import Stage, assert_one_outcome_each, assert_unbroken
@@ -40,7 +40,7 @@ def told_by_mlflow(letters: Iterable[Letter], models: Collection[str]) -> Moves:
 
 def records_of(ledger: SqlLedger, model: str | None = None) -> list[AuditRecord]:
     """All of them."""
-    return list(ledger.records(RecordFilter(model=model, limit=EVERYTHING)))
+    return list(ledger.find_audit_records(RecordFilter(model=model, limit=EVERYTHING)))
 
 
 def kept_by(ledger: SqlLedger, models: Collection[str]) -> Moves:
@@ -48,7 +48,7 @@ def kept_by(ledger: SqlLedger, models: Collection[str]) -> Moves:
     moves: dict[Alias, list[int | None]] = defaultdict(list)
     for model in models:
         for record in records_of(ledger, model):
-            if moved(record):
+            if is_alias_move(record):
                 moves[model, record.fact.alias].append(record.fact.to_version)
     return moves
 
@@ -72,7 +72,7 @@ def outcomes(ledger: SqlLedger, models: Collection[str]) -> Iterator[str]:
         try:
             assert_one_outcome_each(records)
             for alias in {each.fact.alias for each in records}:
-                of_alias = [each for each in records if each.fact.alias == alias and moved(each)]
+                of_alias = [each for each in records if each.fact.alias == alias and is_alias_move(each)]
                 assert_unbroken([(each.fact.from_version, each.fact.to_version) for each in of_alias])
         except AssertionError as error:
             yield f"{model}: {str(error)[:300]}"
@@ -80,7 +80,7 @@ def outcomes(ledger: SqlLedger, models: Collection[str]) -> Iterator[str]:
 
 def strangers(ledger: SqlLedger, models: Collection[str], by_hand: int) -> Iterator[str]:
     """Moves that the ledger puts down to others: the outsider's, and none of Promoter's own."""
-    observed = [each.fact for model in models for each in records_of(ledger, model) if each.fact.kind is Kind.OBSERVED]
+    observed = [each.fact for model in models for each in records_of(ledger, model) if each.fact.kind is RecordKind.OBSERVED]
     yield from (
         f"{each.model}@{each.alias} to {each.to_version}: not by others" for each in observed if each.alias != "touched"
     )
@@ -90,31 +90,31 @@ def strangers(ledger: SqlLedger, models: Collection[str], by_hand: int) -> Itera
 
 def broken_links(ledger: SqlLedger) -> Iterator[str]:
     """Entries that are not the next behind the one before, or whose hash is not that of their bytes."""
-    number, previous = 0, GENESIS
-    for entry in ledger.entries():
-        facts = told(entry)
+    number, previous = 0, GENESIS_HASH
+    for entry in ledger.iterate_entries():
+        facts = parse_entry_facts(entry)
         number += 1
         if entry.id != number or facts["id"] != number or facts["table"] != entry.table:
             yield f"entry {entry.id} of {entry.table} is where {number} should be"
-        if facts["previous"] != previous or digest_of(entry.body) != entry.hash:
+        if facts["previous"] != previous or digest_bytes(entry.body) != entry.hash:
             yield f"entry {entry.id} of {entry.table} does not follow the one before"
         number, previous = entry.id, entry.hash
 
 
 def events_of(ledger: SqlLedger, channel: str) -> set[str]:
     """The ids of all that the channel is to be told, since it began."""
-    begun = next(iter(ledger.outbox.rows(channel, 0)), None)
+    begun = next(iter(ledger.outbox.read_delivery_attempts(channel, 0)), None)
     if begun is None:
         return set()
-    told_as = Teller(ledger.head().ledger)
-    entries: list[Told] = [*records_of(ledger), *ledger.decisions(limit=EVERYTHING)]
-    return {event.id for entry in entries if entry.id > begun.entry for event in told_as.events(entry)}
+    told_as = EventBuilder(ledger.read_chain_head().ledger)
+    entries: list[SourceEntry] = [*records_of(ledger), *ledger.list_recent_decisions(limit=EVERYTHING)]
+    return {event.id for entry in entries if entry.id > begun.entry for event in told_as.build_events(entry)}
 
 
 def apart(stage: Stage, ledger: SqlLedger, stream: Stream) -> Iterator[str]:
     """Where git, registry and ledger do not say the same; and rotations that are not at the best version."""
     models = yaml.safe_load(stage.stated())["models"]
-    known = ledger.last_known(set(stream.models))
+    known = ledger.read_last_known_versions(set(stream.models))
     for model in stream.models:
         said = {alias: _version(word) for alias, word in models[model]["aliases"].items()}
         stated = {alias: version for alias, version in said.items() if version is not None}
@@ -124,7 +124,7 @@ def apart(stage: Stage, ledger: SqlLedger, stream: Stream) -> Iterator[str]:
             yield f"{model}: git says {stated}, the registry {held}, the ledger {recorded}"
         if said["champion"] != best(stream.measured[model]):
             yield f"{model}: rotation ended at v{said['champion']}, and v{best(stream.measured[model])} is better"
-    yield from (f"intent {each.id} is open" for each in ledger.open_intents())
+    yield from (f"intent {each.id} is open" for each in ledger.find_open_intents())
 
 
 def _version(word: object) -> int | None:

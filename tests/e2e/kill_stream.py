@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.audit import AuditRecord
 from tests.e2e.stage import Stage
 from tests.fixtures_git import Colleague, git
@@ -44,7 +44,7 @@ Ledger = Callable[[], tuple[Mapping[str, Mapping[str, int | None]], list[AuditRe
 class Person:
     """Has a clone, and pushes; where somebody else was first, again on top of that."""
 
-    def __init__(self, remote: GitRemote, folder: Path) -> None:
+    def __init__(self, remote: GitHttpServer, folder: Path) -> None:
         """Clones."""
         self.pushes = self.lost = 0
         self._folder = Colleague(remote, folder, "none-asked-for").folder

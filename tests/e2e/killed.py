@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from promoter.bootstrap import World
-from promoter.settings import load
+from promoter.bootstrap import Container
+from promoter.settings import load_settings
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _die() -> NoReturn:
 
 if __name__ == "__main__":
     boundary = BOUNDARIES[sys.argv[1]]
-    world = World(load())
+    world = Container(load_settings())
     setattr(world, boundary.port, Deadly(getattr(world, boundary.port), boundary))
-    world.revisions.refresh()
-    world.looker.one(sys.argv[2], "killed")
+    world.revisions.refresh_head()
+    world.model_reconciler.reconcile(sys.argv[2], "killed")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from promoter.bootstrap import World
-from promoter.settings import load
+from promoter.bootstrap import Container
+from promoter.settings import load_settings
 from tests.e2e.killed import Boundary, Deadly
 
 if __name__ == "__main__":
-    world = World(load())
+    world = Container(load_settings())
     if len(sys.argv) > 1:
-        world.outbox = Deadly(world.outbox, Boundary("outbox", "keep", after=sys.argv[1] == "after"))
-    world.notifier.begin()
-    for name in world.notifier.names:
-        world.notifier.run(name, "test")
+        world.event_outbox = Deadly(world.event_outbox, Boundary("outbox", "keep", after=sys.argv[1] == "after"))
+    world.notifier.start_channels()
+    for name in world.notifier.channel_names:
+        world.notifier.run_channel(name, "test")

@@ -12,7 +12,7 @@ from functools import cached_property
 from random import Random
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.adapters.mlflow.webhooks import EVENTS
+from promoter.adapters.mlflow.webhooks import WEBHOOK_EVENTS
 from promoter.domain.audit import AuditRecord
 from tests.e2e.kill_checks import apart, events_of
 from tests.e2e.kill_stream import Stream
@@ -90,7 +90,7 @@ class Killing:
 
     def state(self) -> tuple[Mapping[str, Mapping[str, int | None]], list[AuditRecord]]:
         """Where the ledger last saw every alias, and the intents without an outcome."""
-        return self.ledger.last_known(), list(self.ledger.open_intents())
+        return self.ledger.read_last_known_versions(), list(self.ledger.find_open_intents())
 
     def go(self, tell: Callable[[int], None]) -> list[str]:
         """First in peace until all is as git says; then the kills; then in peace again until nothing is left to do.
@@ -126,7 +126,7 @@ class Killing:
         deadline, still, before = time.monotonic() + self.terms.patience, time.monotonic(), None
         while time.monotonic() < deadline:
             left = self.left()
-            now = (left, self.ledger.head(), len(self.around.webhooks.letters))
+            now = (left, self.ledger.read_chain_head(), len(self.around.webhooks.letters))
             if now != before or left:
                 before, still = now, time.monotonic()
             elif time.monotonic() - still > REST:
@@ -160,7 +160,7 @@ class Killing:
 
     def _look_at_what_is_left(self) -> None:
         """Intents that an earlier kill left, and that nobody has got to yet, do not count again."""
-        intents = [each for each in self.ledger.open_intents() if each.id > self._last_intent]
+        intents = [each for each in self.ledger.find_open_intents() if each.id > self._last_intent]
         for intent in intents:
             self._last_intent = max(self._last_intent, intent.id)
             there = self.stage.aliases(intent.fact.model).get(intent.fact.alias) == intent.fact.to_version
@@ -182,7 +182,7 @@ class Killing:
         return lambda: "Rotate" in self.stage.git("log", "--format=%s", f"{before}..{self.stage.remote.branch}")
 
     def _intends(self) -> bool:
-        return any(each.id > self._last_intent for each in self.ledger.open_intents())
+        return any(each.id > self._last_intent for each in self.ledger.find_open_intents())
 
     def _heard(self) -> bool:
         if not self.around.webhooks.came.is_set():
@@ -195,7 +195,7 @@ class Killing:
 def told_by(stage: Stage, webhooks: Postbox) -> Iterator[None]:
     """MLflow's webhook, working."""
     name = f"kills-{webhooks.url.rpartition(':')[2].strip('/')}"
-    webhook = stage.client.create_webhook(name, webhooks.url, list(EVENTS), secret=SECRET)
+    webhook = stage.client.create_webhook(name, webhooks.url, list(WEBHOOK_EVENTS), secret=SECRET)
     try:
         probe = f"probe-{name}"
         stage.version(probe, 0.5)

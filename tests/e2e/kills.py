@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from promoter.adapters.git.vouching import vouching
-from promoter.application.ledger.verify import Report, verify_ledger
-from promoter.domain.audit import Kind, Outcome
+from promoter.adapters.git.vouching import read_ledger_trailers
+from promoter.application.ledger.verify import VerificationReport, verify_ledger
+from promoter.domain.audit import RecordKind, ChangeOutcome
 from tests.e2e.kill_checks import broken_links, differences, events_of, kept_by, outcomes, records_of, strangers, told_by_mlflow
 from tests.e2e.kill_stream import BY_HAND
 from tests.e2e.killing import CHANNEL, Killing, Surroundings, Terms, told_by
@@ -65,7 +65,7 @@ def kills(terms: Terms, stage: Stage, tell: Callable[[int], None] = lambda _: No
                 daemon.kill()
         figures.violations += _violations(killing)
         figures.counts = _counted(killing)
-        killing.ledger.dispose()
+        killing.ledger.close_connections()
     figures.seconds = time.monotonic() - begun
     return figures
 
@@ -75,7 +75,7 @@ def _violations(killing: Killing) -> Iterator[str]:
     yield from differences(told_by_mlflow(killing.around.webhooks.letters, models), kept_by(killing.ledger, models))
     yield from outcomes(killing.ledger, models)
     yield from broken_links(killing.ledger)
-    yield from (f"{each.numbers} {each.wrong}: {each.told}" for each in _verified(killing).problems)
+    yield from (f"{each.entry_range_text} {each.wrong}: {each.message}" for each in _verified(killing).problems)
     yield from strangers(killing.ledger, models, killing.stream.counts[BY_HAND])
     surplus = killing.around.events.times.keys() - events_of(killing.ledger, CHANNEL)
     yield from (f"the event {each} is of no entry" for each in sorted(surplus))
@@ -84,9 +84,9 @@ def _violations(killing: Killing) -> Iterator[str]:
             yield f"{box.forged} of {whose} messages had no right signature"
 
 
-def _verified(killing: Killing) -> Report:
+def _verified(killing: Killing) -> VerificationReport:
     """What `promoter audit verify` says, in the remote's repository."""
-    return verify_ledger(killing.ledger, vouching(killing.stage.remote.path).witnesses)
+    return verify_ledger(killing.ledger, read_ledger_trailers(killing.stage.remote.path).witnesses)
 
 
 def _counted(killing: Killing) -> dict[str, int]:
@@ -104,12 +104,12 @@ def _counted(killing: Killing) -> dict[str, int]:
         **stream.counts,
         "alias changes by MLflow's webhook": sum(map(len, told.values())),
         "alias changes in the ledger": sum(map(len, kept.values())),
-        "of these: carried out": by_outcome[Outcome.APPLIED],
-        "of these: found carried out after a kill": by_outcome[Outcome.RECOVERED],
-        "of these: observed, made by others": sum(each.fact.kind is Kind.OBSERVED for each in records),
-        "intents": by_outcome[Outcome.INTENDED],
-        "intents closed as not carried out": by_outcome[Outcome.FAILED],
-        "entries of the chain": killing.ledger.head().entry,
+        "of these: carried out": by_outcome[ChangeOutcome.APPLIED],
+        "of these: found carried out after a kill": by_outcome[ChangeOutcome.RECOVERED],
+        "of these: observed, made by others": sum(each.fact.kind is RecordKind.OBSERVED for each in records),
+        "intents": by_outcome[ChangeOutcome.INTENDED],
+        "intents closed as not carried out": by_outcome[ChangeOutcome.FAILED],
+        "entries of the chain": killing.ledger.read_chain_head().entry,
         "commits that vouch for the chain": _verified(killing).vouching["commit"],
         "events": len(times),
         "events that the receiver could not take at first": killing.around.events.refused,

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from promoter.application.markdown.marker import read_marker
-from promoter.application.markdown.pull_plan import MARKER
-from promoter.bootstrap import World
-from promoter.domain.audit import RecordFilter, moved
-from promoter.domain.proposal import PREFIX
+from promoter.application.markdown.marker import parse_marker
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
+from promoter.bootstrap import Container
+from promoter.domain.audit import RecordFilter, is_alias_move
+from promoter.domain.proposal import BRANCH_PREFIX
 from tests.e2e.race_person import Person
 from tests.e2e.stage import assert_one_outcome_each, assert_unbroken
 from tests.forges.scene import Scene
@@ -44,7 +44,7 @@ def lost_edits(scene: Scene, person: Person) -> Iterator[str]:
 def duplicates(scene: Scene, person: Person) -> Iterator[str]:
     """Never two open pull requests from one branch, or for one model and alias; what was declined is not asked again."""
     opened: dict[str, int] = {}
-    told = {number: read_marker(pull.body) for number, pull in scene.home.pulls.items()}
+    told = {number: parse_marker(pull.body) for number, pull in scene.home.pulls.items()}
     for each in scene.forge.happened:
         if each.kind != "pull" or each.number in person.pulls:
             continue
@@ -58,11 +58,17 @@ def duplicates(scene: Scene, person: Person) -> Iterator[str]:
             elif each.action in ("closed", "merged") and opened.get(key) == each.number:
                 del opened[key]
     for number, body in person.said_no:
-        no = read_marker(body)
+        no = parse_marker(body)
         for later, pull in scene.home.pulls.items():
             again = told[later]
-            if no and again and later > number and pull.branch == scene.home.pulls[number].branch and again.answer == no.answer:
-                yield f"#{later} asks again what was declined with #{number}: {no.answer}"
+            if (
+                no
+                and again
+                and later > number
+                and pull.branch == scene.home.pulls[number].branch
+                and again.answer_key == no.answer_key
+            ):
+                yield f"#{later} asks again what was declined with #{number}: {no.answer_key}"
     subjects = Counter(scene.home.git.run("log", "--no-merges", "--format=%s", "main").splitlines())
     yield from (
         f"committed {count} times: {subject}"
@@ -75,7 +81,7 @@ def comments(scene: Scene, person: Person) -> Iterator[str]:
     """One plan on each open pull request of the person's, and nothing twice anywhere that is open."""
     for pull in scene.home.pulls.values():
         bodies = [each.body.lstrip() for each in pull.remarks if each.by == "promoter-bot"]
-        plans = sum(body.startswith(MARKER) for body in bodies)
+        plans = sum(body.startswith(COMMENT_MARKER) for body in bodies)
         if pull.state == "open" and pull.number in person.pulls and plans != 1:
             yield f"#{pull.number} has {plans} plans"
         firsts = Counter(body.partition("\n")[0] for body in bodies)
@@ -83,17 +89,19 @@ def comments(scene: Scene, person: Person) -> Iterator[str]:
             yield f"#{pull.number} has a comment twice: {dict(firsts)}"
 
 
-def apart(world: World, aliases: Callable[[str], Mapping[str, int]]) -> dict[tuple[str, str], tuple[int | None, str | None]]:
+def apart(
+    world: Container, aliases: Callable[[str], Mapping[str, int]]
+) -> dict[tuple[str, str], tuple[int | None, str | None]]:
     """Where registry and git differ: what git says, and what keeps it so (None: nothing that anybody could name)."""
-    declaration = world.revisions.refresh().declaration
+    declaration = world.revisions.refresh_head().declaration
     assert declaration is not None
-    view = world.survey(declaration)
+    view = world.planner(declaration)
     found: dict[tuple[str, str], tuple[int | None, str | None]] = {}
     for name, model in view.models.items():
         held = aliases(name)
         reported = {each.alias for each in model.compared.reported}
         for alias, intent in model.intent.aliases.items():
-            if intent.stated and held.get(alias) != intent.version:
+            if intent.has_declared_target and held.get(alias) != intent.version:
                 blocked = [
                     each.reason for each in view.plan.blocked if (each.model, each.alias) in ((name, alias), (name, None))
                 ]
@@ -102,17 +110,17 @@ def apart(world: World, aliases: Callable[[str], Mapping[str, int]]) -> dict[tup
     return found
 
 
-def ledgers(worlds: Collection[World], models: Collection[str]) -> Iterator[str]:
+def ledgers(worlds: Collection[Container], models: Collection[str]) -> Iterator[str]:
     """No intent is open; each has one outcome; no move of an alias went without a record."""
     for number, world in enumerate(worlds):
-        for intent in world.ledger.open_intents():
+        for intent in world.ledger.find_open_intents():
             yield f"ledger {number}: the intent {intent.id} of {intent.fact.model}@{intent.fact.alias} is open"
         for model in models:
-            records = list(world.ledger.records(RecordFilter(model=model, limit=100_000)))
+            records = list(world.ledger.find_audit_records(RecordFilter(model=model, limit=100_000)))
             try:
                 assert_one_outcome_each(records)
                 for alias in {each.fact.alias for each in records}:
-                    of_alias = [each for each in records if each.fact.alias == alias and moved(each)]
+                    of_alias = [each for each in records if each.fact.alias == alias and is_alias_move(each)]
                     assert_unbroken([(each.fact.from_version, each.fact.to_version) for each in of_alias])
             except AssertionError as error:
                 yield f"ledger {number}, {model}: {str(error)[:300]}"
@@ -130,5 +138,5 @@ def branches_left(scene: Scene) -> Iterator[str]:
     """A branch for proposals without an open pull request."""
     opened = {pull.branch for pull in scene.home.pulls.values() if pull.state == "open"}
     for branch in scene.home.git.heads():
-        if branch.startswith(PREFIX) and branch not in opened:
+        if branch.startswith(BRANCH_PREFIX) and branch not in opened:
             yield f"{branch} was left behind"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
-from promoter.adapters.queue import KeyedQueue
+from promoter.adapters.queue import KeyedWorkQueue
 from promoter.application.watch import GIT, MODEL, PROPOSALS, PULLS, REGISTRY
-from promoter.bootstrap import World
-from promoter.domain.faults import Overtaken
+from promoter.bootstrap import Container
+from promoter.domain.faults import Conflict
 from promoter.settings import Settings
 from tests.e2e.stage import until
 from tests.seeding import make_version
@@ -41,7 +41,7 @@ class Counted:
         def counted(*args: Any, **named: Any) -> Any:
             try:
                 result = call(*args, **named)
-            except Overtaken:
+            except Conflict:
                 self._count(f"{name} overtaken")
                 raise
             self._count(name)
@@ -59,31 +59,31 @@ class Racer:
 
     def __init__(self, settings: Settings, models: Collection[str]) -> None:
         """Starts its workers; they have nothing to do yet."""
-        self.world = World(settings)
+        self.world = Container(settings)
         self.counts: Counter[str] = Counter()
         self._lock = lock = threading.Lock()
         self.world.repository = Counted("git", self.world.repository, self.counts, lock)  # type: ignore[assignment]
         self.world.forge = Counted("forge", self.world.forge, self.counts, lock)  # type: ignore[assignment]
-        self.watch = self.world.watch(lambda _: _RETRY)
-        self.queue = KeyedQueue(self._run, WORKERS)
-        self.watch.put = self.queue.put
+        self.watch = self.world.build_controller(lambda _: _RETRY)
+        self.queue = KeyedWorkQueue(self._run, WORKERS)
+        self.watch.enqueue = self.queue.enqueue
         self._keys = [GIT, REGISTRY, PULLS, *(prefix + model for prefix in (MODEL, PROPOSALS) for model in models)]
-        self.queue.start()
+        self.queue.start_workers()
 
     def _run(self, key: str, trigger: str) -> float | None:
         with self._lock:
             self.counts["looks"] += 1
-        return self.watch.run(key, trigger)
+        return self.watch.run_work_item(key, trigger)
 
     def look(self, random: Random) -> None:
         """At everything, in whatever order."""
         for key in random.sample(self._keys, len(self._keys)):
-            self.queue.put(key, "race")
+            self.queue.enqueue(key, "race")
 
     def poll(self) -> None:
         """As the daemon does now and then."""
         for key in (GIT, REGISTRY, PULLS):
-            self.queue.put(key, "poll")
+            self.queue.enqueue(key, "poll")
 
 
 class Trainer:
@@ -112,4 +112,4 @@ class Trainer:
 
 def until_idle(racers: Collection[Racer], told: Callable[[], str] = str) -> None:
     """Wait until no key waits or runs anywhere."""
-    until(lambda: all(racer.queue.idle() for racer in racers), "all queues are idle", 120, told)
+    until(lambda: all(racer.queue.is_idle() for racer in racers), "all queues are idle", 120, told)

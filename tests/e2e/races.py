@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import structlog
 
-from promoter.adapters.forges.choice import Kind
-from promoter.domain.audit import Kind as Recorded
-from promoter.domain.audit import Outcome, RecordFilter
+from promoter.adapters.forges.choice import ForgeKind
+from promoter.domain.audit import RecordKind as Recorded
+from promoter.domain.audit import ChangeOutcome, RecordFilter
 from promoter.settings import Settings
 from tests.e2e.race_checks import EXPECTED, apart, branches_left, comments, complaints, duplicates, ledgers, lost_edits
 from tests.e2e.race_person import Person
@@ -67,7 +67,7 @@ class Terms:
     """How long, on which forge, and whether both Promoters have one database."""
 
     rounds: int
-    kind: Kind
+    kind: ForgeKind
     shared: bool
     seed: int = 4
 
@@ -170,13 +170,13 @@ class Race:
         return {alias: int(version) for alias, version in self.client.get_registered_model(model).aliases.items()}
 
     def _state(self) -> tuple[Any, ...]:
-        rows = [len(world.ledger.records(RecordFilter(limit=1_000_000))) for world in self.worlds]
+        rows = [len(world.ledger.find_audit_records(RecordFilter(limit=1_000_000))) for world in self.worlds]
         return self.scene.home.git.heads(), [self.aliases(model) for model in self.models], rows
 
     def moves(self) -> int:
         """Aliases that Promoter moved."""
-        records = [each for world in self.worlds for each in world.ledger.records(RecordFilter(limit=1_000_000))]
-        done = (Outcome.APPLIED, Outcome.RECOVERED)
+        records = [each for world in self.worlds for each in world.ledger.find_audit_records(RecordFilter(limit=1_000_000))]
+        done = (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED)
         return sum(each.fact.kind is Recorded.CHANGE and each.fact.outcome in done for each in records)
 
 
@@ -195,7 +195,7 @@ def race(terms: Terms, folder: Path, client: Any, tracking_uri: str, tell: Calla
             figures.violations += _violations(running, events)
         finally:
             for racer in running.racers:
-                racer.queue.stop()
+                racer.queue.stop_workers()
         figures.counts = _counted(running, events) | left
     figures.seconds = time.monotonic() - begun
     return figures

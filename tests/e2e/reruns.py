@@ -6,17 +6,17 @@ from collections import Counter
 
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.ledger.rerun import Rerunner
-from promoter.domain.rerun import Ending
+from promoter.application.ledger.rerun import DecisionRerunner
+from promoter.domain.rerun import RerunOutcome
 
 
 def made_again(database_url: str) -> Counter[str]:
     """How many there are of each purpose. Fails where one comes out otherwise than it was recorded."""
     ledger = SqlLedger.open(database_url, read_only=True)
     try:
-        found = list(Rerunner(ledger, YamlDocuments()).all())
+        found = list(DecisionRerunner(ledger, YamlDocuments()).rerun_all_decisions())
     finally:
-        ledger.dispose()
-    others = [each.as_json() for each in found if each.ending is not Ending.SAME]
+        ledger.close_connections()
+    others = [each.to_json() for each in found if each.ending is not RerunOutcome.SAME]
     assert not others
     return Counter(str(each.recorded.purpose) for each in found)

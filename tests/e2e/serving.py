@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from promoter.demo.servers.mlflow import free_port
+from promoter.demo.servers.mlflow import find_free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serve.py"
 SECRET = "s3cret-of-the-channel"
@@ -90,7 +90,7 @@ class Example:
 
     def __init__(self, folder: Path, uri: str, name: str, *, every: float = 3600, secret: str = SECRET) -> None:
         """Starts nothing yet."""
-        self.name, self.port = name, free_port()
+        self.name, self.port = name, find_free_port()
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self._log, self._known = folder / "serve.log", 0

@@ -19,11 +19,11 @@ from urllib.request import Request, urlopen
 from mlflow.exceptions import MlflowException
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
-from promoter.bootstrap import World
-from promoter.demo.servers.git import GitRemote
-from promoter.demo.servers.mlflow import free_port
-from promoter.domain.audit import AuditRecord, Outcome, RecordFilter, moved
+from promoter.application.watch import GIT, PULLS, REGISTRY, Controller
+from promoter.bootstrap import Container
+from promoter.demo.servers.git import GitHttpServer
+from promoter.demo.servers.mlflow import find_free_port
+from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, is_alias_move
 from promoter.settings import Settings
 from tests.seeding import make_version
 from tests.warm import Copy, Warm
@@ -62,7 +62,7 @@ class Stage:
     `tracking_uri` is what Promoter is given, `client` goes to the server directly. `warm`: what programs are copies of.
     """
 
-    def __init__(self, folder: Path, remote: GitRemote, client: Any, tracking_uri: str, warm: Warm) -> None:
+    def __init__(self, folder: Path, remote: GitHttpServer, client: Any, tracking_uri: str, warm: Warm) -> None:
         """Nothing runs yet."""
         self.warm = warm
         self.folder = folder
@@ -80,12 +80,12 @@ class Stage:
         """Commit `registry.yaml`, and policies by name; the new revision."""
         files = {"registry.yaml": registry_yaml(models, head)}
         files |= {f"policies/{name}.yaml": content for name, content in policies.items()}
-        return self.remote.seed(files, message)
+        return self.remote.commit_files(files, message)
 
     def commit_raw(self, **content: bytes) -> str:
         """Commit `registry=` and policies by name, as these bytes; the new revision."""
         paths = {name: "registry.yaml" if name == "registry" else f"policies/{name}.yaml" for name in content}
-        return self.remote.seed({paths[name]: text for name, text in content.items()}, "Raw bytes")
+        return self.remote.commit_files({paths[name]: text for name, text in content.items()}, "Raw bytes")
 
     def git(self, *arguments: str, **environment: str) -> str:
         """Run git in the remote's repository; its output."""
@@ -141,11 +141,11 @@ class Stage:
         def there() -> bool:
             ledger = SqlLedger.open(self.database, read_only=True)
             try:
-                known = ledger.last_known({model}).get(model, {})
+                known = ledger.read_last_known_versions({model}).get(model, {})
                 recorded = {alias: version for alias, version in known.items() if version is not None}
-                return self.aliases(model) == recorded == aliases and not ledger.open_intents({model})
+                return self.aliases(model) == recorded == aliases and not ledger.find_open_intents({model})
             finally:
-                ledger.dispose()
+                ledger.close_connections()
 
         until(there, f"{model} is at {aliases}", told=told)
 
@@ -185,13 +185,13 @@ class Stage:
         """What the ledger has of it."""
         ledger = SqlLedger.open(self.database, read_only=True)
         try:
-            return list(ledger.records(RecordFilter(model=model, alias=alias, limit=100_000)))
+            return list(ledger.find_audit_records(RecordFilter(model=model, alias=alias, limit=100_000)))
         finally:
-            ledger.dispose()
+            ledger.close_connections()
 
     def moves(self, model: str, alias: str) -> list[Move]:
         """From and to of each move that the ledger has of the alias."""
-        return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if moved(each)]
+        return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if is_alias_move(each)]
 
 
 class Daemon:
@@ -201,7 +201,7 @@ class Daemon:
 
     def __init__(self, folder: Path, environment: Mapping[str, str], number: int, warm: Warm | None = None) -> None:
         """Starts it."""
-        self.port = free_port()
+        self.port = find_free_port()
         self.cold = warm is None
         self._file = folder / f"daemon-{number}.log"
         given = {**environment, "PROMOTER_LISTEN": f"127.0.0.1:{self.port}"}
@@ -266,18 +266,18 @@ class Daemon:
         return f"{self.ask('/readyz')}\n{self.log()[-12_000:]}"
 
 
-def converge(world: World) -> Watch:
+def converge(world: Container) -> Controller:
     """Do what a daemon does after its start, until nothing is left to do; what it watches with."""
-    watch = world.watch(lambda _: 0.0)
-    waiting: deque[str] = deque([GIT, REGISTRY, *([PULLS] if watch.pulls else [])])
-    watch.put = lambda key, _trigger: None if key in waiting else waiting.append(key)
+    watch = world.build_controller(lambda _: 0.0)
+    waiting: deque[str] = deque([GIT, REGISTRY, *([PULLS] if watch.pull_request_work else [])])
+    watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
     for _ in range(200):
         if not waiting:
             return watch
         key = waiting.popleft()
-        if watch.run(key, "test") is not None:
+        if watch.run_work_item(key, "test") is not None:
             waiting.append(key)
-    raise AssertionError(f"still not converged: {waiting}, {watch.health.trouble}")
+    raise AssertionError(f"still not converged: {waiting}, {watch.health.current_problems}")
 
 
 def assert_one_outcome_each(records: list[AuditRecord]) -> None:
@@ -285,7 +285,7 @@ def assert_one_outcome_each(records: list[AuditRecord]) -> None:
     open_now: dict[str, int] = {}
     for record in records:
         model = record.fact.model
-        if record.fact.outcome is Outcome.INTENDED:
+        if record.fact.outcome is ChangeOutcome.INTENDED:
             assert model not in open_now, f"intent {record.id} was opened while {open_now[model]} was open"
             open_now[model] = record.id
         elif record.intent is not None:

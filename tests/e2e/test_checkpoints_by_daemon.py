@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.approvals import Signer
-from promoter.domain.ledger.milestones import Event
+from promoter.domain.approvals import SigningKey
+from promoter.domain.ledger.milestones import LifecycleEventType
 from tests.e2e.stage import Stage, until
 from tests.e2e.test_rotation_races import HIGHEST
 
@@ -16,8 +16,8 @@ from tests.e2e.test_rotation_races import HIGHEST
 def test_daemon_and_commits_vouch(stage: Stage, fresh_name: str, tmp_path: Path) -> None:
     """Somebody who knows the public key, and has the repository, needs nothing else."""
     key = tmp_path / "checkpoint.pem"
-    signer = Signer.of_seed(os.urandom(32))
-    key.write_bytes(signer.pem(None))
+    signer = SigningKey.from_seed(os.urandom(32))
+    key.write_bytes(signer.to_pem(None))
     key.chmod(0o600)
     public = signer.public_key
     stage.version(fresh_name, 0.8)
@@ -25,8 +25,12 @@ def test_daemon_and_commits_vouch(stage: Stage, fresh_name: str, tmp_path: Path)
     daemon = stage.daemon(PROMOTER_CHECKPOINT_KEY=str(key))
     stage.until_at(fresh_name, {"champion": 1}, daemon.log)
     ledger = SqlLedger.open(stage.database, read_only=True)
-    until(lambda: Event.CHECKPOINT in {each.event for each in ledger.milestones()}, "a checkpoint", told=daemon.log)
-    ledger.dispose()
+    until(
+        lambda: LifecycleEventType.CHECKPOINT in {each.event for each in ledger.find_lifecycle_events()},
+        "a checkpoint",
+        told=daemon.log,
+    )
+    ledger.close_connections()
     assert daemon.stop() == 0
     asked = ["audit", "verify", "--key", public, "--format", "json", "--repo", str(stage.remote.path)]
     done = stage.warm.run("promoter", asked, stage.folder, stage.environment())

@@ -14,7 +14,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-from promoter.demo.servers.mlflow import free_port
+from promoter.demo.servers.mlflow import find_free_port
 from tests.e2e.proxy import Proxy, Wrong, alias_writes
 from tests.e2e.stage import POLICY, SECRET, Stage, registry_yaml
 from tests.fixtures_git import Colleague
@@ -66,7 +66,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def cloned(stage: Stage, files: dict[str, bytes] | None = None) -> Colleague:
     """Somebody's clone of the stage's remote, in which the commands run."""
-    stage.remote.seed(files or {"README.md": b"models\n"})
+    stage.remote.commit_files(files or {"README.md": b"models\n"})
     return Colleague(stage.remote, stage.folder / "clone", "any")
 
 
@@ -153,7 +153,7 @@ def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None
 
 def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fresh_name: str, run: Run) -> None:
     """Installed twice it is there once; its test reaches the daemon; doctor sees what is well and what is not."""
-    mlflow_webhooks.remove()
+    mlflow_webhooks.remove_webhooks()
     stage.version(fresh_name, 0.8)
     cloned(stage, {"registry.yaml": registry_yaml(f"{fresh_name}: {{aliases: {{champion: 1}}}}")})
     daemon = stage.daemon(cold=True, PROMOTER_POLL_INTERVAL="1h")
@@ -215,7 +215,7 @@ def test_nothing_set_or_nobody_there(command: str, stage: Stage, run: Run) -> No
     unset = run(stage, *command.split(), MLFLOW_TRACKING_URI="", PROMOTER_REPO="")
     assert unset.code == 1
     assert "MLFLOW_TRACKING_URI" in unset.err + unset.out
-    nobody = run(stage, *command.split(), MLFLOW_TRACKING_URI=f"http://user:hunter2@127.0.0.1:{free_port()}")
+    nobody = run(stage, *command.split(), MLFLOW_TRACKING_URI=f"http://user:hunter2@127.0.0.1:{find_free_port()}")
     assert nobody.code == 1
     assert "refused" in nobody.err + nobody.out
     assert "hunter2" not in nobody.err + nobody.out

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from promoter.bootstrap import World
-from promoter.domain.audit import Kind, Outcome, moved
+from promoter.bootstrap import Container
+from promoter.domain.audit import RecordKind, ChangeOutcome, is_alias_move
 from tests.e2e.killed import BOUNDARIES
 from tests.e2e.proxy import AliasWrite, Proxy
 from tests.e2e.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge
@@ -34,7 +34,7 @@ def assert_accounted(stage: Stage, proxy: Proxy, model: str) -> None:
     told = [
         AliasWrite(model, each.fact.alias, each.fact.to_version)
         for each in records
-        if moved(each) and each.fact.kind is Kind.CHANGE
+        if is_alias_move(each) and each.fact.kind is RecordKind.CHANGE
     ]
     assert told == [write for write in proxy.writes if write.model == model]
     for alias in ("shadow", "champion", "legacy"):
@@ -48,7 +48,7 @@ def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: 
     behind.version(fresh_name, 0.9)
     behind.by_hand(fresh_name, "legacy", 1)
     behind.commit(ALIASES.format(model=fresh_name, number=1, legacy=1, rotation="off"), champion=POLICY)
-    converge(World(behind.settings()))
+    converge(Container(behind.settings()))
     assert behind.aliases(fresh_name) == {"shadow": 1, "champion": 1, "legacy": 1}
     behind.commit(ALIASES.format(model=fresh_name, number=2, legacy="absent", rotation="off"))
 
@@ -57,12 +57,14 @@ def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: 
     assert "champion" in left, "there was a champion, and none is left"
     assert left["champion"] == 1 or left["shadow"] == 2, "the champion went before its support"
     assert left["champion"] == 2 or "legacy" in left, "a delete went before the champion"
-    watch = converge(World(behind.settings()))
+    watch = converge(Container(behind.settings()))
 
     assert behind.aliases(fresh_name) == {"shadow": 2, "champion": 2}
-    assert not watch.health.trouble
+    assert not watch.health.current_problems
     assert_accounted(behind, proxy, fresh_name)
-    closed_late = [each for each in behind.records(fresh_name) if each.fact.outcome in (Outcome.RECOVERED, Outcome.FAILED)]
+    closed_late = [
+        each for each in behind.records(fresh_name) if each.fact.outcome in (ChangeOutcome.RECOVERED, ChangeOutcome.FAILED)
+    ]
     assert bool(closed_late) == (boundary not in ("before-intent", "after-outcome"))
 
 
@@ -71,13 +73,13 @@ def test_push_of_a_rotation(boundary: str, behind: Stage, proxy: Proxy, fresh_na
     """Before the push nothing has happened; after it the next reconcile finishes the promotion. Never two commits."""
     behind.version(fresh_name, 0.8)
     first = behind.commit(ALIASES.format(model=fresh_name, number=1, legacy="absent", rotation="commit"), champion=POLICY)
-    converge(World(behind.settings()))
+    converge(Container(behind.settings()))
     behind.version(fresh_name, 0.9)
 
     die(behind, boundary, fresh_name)
     assert behind.aliases(fresh_name)["champion"] == 1, "rotation moved the alias by itself"
     assert (behind.head() == first) == (boundary == "before-push")
-    converge(World(behind.settings()))
+    converge(Container(behind.settings()))
 
     assert behind.aliases(fresh_name) == {"shadow": 1, "champion": 2}
     subjects = behind.git("log", "--format=%s", f"{first}..main").splitlines()

@@ -82,9 +82,9 @@ def test_all_delivered_and_all_dropped(make_stage: MakeStage, mlflow_webhooks: M
     """Delivered and hardly polling, or dropped and polling: the same aliases, the same file, the same moves in the ledger."""
     delivered, dropped = (make_stage(name) for name in ("delivered", "dropped"))
     for stage in (delivered, dropped):
-        stage.remote.seed({"registry.yaml": b"version: 1\nmodels: {}\n"})
+        stage.remote.commit_files({"registry.yaml": b"version: 1\nmodels: {}\n"})
     told = delivered.daemon(PROMOTER_POLL_INTERVAL="1h")
-    mlflow_webhooks.install(f"{told.url}/webhooks/mlflow", SECRET)
+    mlflow_webhooks.install_webhook(f"{told.url}/webhooks/mlflow", SECRET)
     time.sleep(1.1)  # MLflow remembers for a second, as the test server is set, that there was no webhook
     delivered.remote.notify = PushNotification(f"{told.url}/webhooks/github", SECRET)
     polling = dropped.daemon(PROMOTER_MLFLOW_WEBHOOK_SECRET="", PROMOTER_GITHUB_WEBHOOK_SECRET="")

@@ -10,11 +10,11 @@ import pytest
 from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.git.worktree import WorkTree
 from promoter.demo import training
-from promoter.demo.remote_edits import with_alias
+from promoter.demo.remote_edits import insert_alias_line
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.desired import AliasIntent, Hold
-from promoter.domain.faults import Refused
-from promoter.domain.proposal import Edit
+from promoter.domain.faults import PermanentError
+from promoter.domain.proposal import RegistryEdit
 
 PROJECT = Path(__file__).parents[2]
 MODEL = "tumour-classifier"
@@ -22,8 +22,8 @@ MODEL = "tumour-classifier"
 
 def intents(registry: bytes) -> dict[str, AliasIntent]:
     """What that registry.yaml says, beside the project's own policies."""
-    sources = {**WorkTree(PROJECT).sources(), "registry.yaml": registry}
-    return dict(YamlDocuments().parse(sources, None).desired.listed[MODEL].aliases)
+    sources = {**WorkTree(PROJECT).read_sources(), "registry.yaml": registry}
+    return dict(YamlDocuments().parse_declaration(sources, None).desired.listed[MODEL].aliases)
 
 
 def test_people_and_promoter_edit_the_same_registry_file() -> None:
@@ -31,10 +31,10 @@ def test_people_and_promoter_edit_the_same_registry_file() -> None:
     content = (PROJECT / "registry.yaml").read_bytes()
     assert {alias: intent.version for alias, intent in intents(content).items()} == {"champion": None, "challenger": None}
     for alias, version in (("challenger", 3), ("champion", 3)):
-        content = YamlDocuments().edit(content, Edit(MODEL, alias, version))
-    text = with_alias(content.decode(), "shadow", 4)
+        content = YamlDocuments().edit_registry_file(content, RegistryEdit(MODEL, alias, version))
+    text = insert_alias_line(content.decode(), "shadow", 4)
     hold = Hold(reason="a guard: failed 3 times", by="Promoter")
-    found = intents(YamlDocuments().edit(text.encode(), Edit(MODEL, "champion", 1, hold, (3,))))
+    found = intents(YamlDocuments().edit_registry_file(text.encode(), RegistryEdit(MODEL, "champion", 1, hold, (3,))))
     assert {alias: intent.version for alias, intent in found.items()} == {"champion": 1, "challenger": 3, "shadow": 4}
     champion = found["champion"]
     assert (champion.quarantine, champion.hold) == ({3}, hold)
@@ -43,8 +43,8 @@ def test_people_and_promoter_edit_the_same_registry_file() -> None:
 
 def test_an_edit_without_its_place_is_refused() -> None:
     """A registry.yaml that is laid out otherwise is not edited by guess."""
-    with pytest.raises(Refused, match="laid out"):
-        with_alias("models: {}\n", "shadow", 4)
+    with pytest.raises(PermanentError, match="laid out"):
+        insert_alias_line("models: {}\n", "shadow", 4)
 
 
 @pytest.mark.usefixtures("ambient_mlflow")
@@ -52,12 +52,12 @@ def test_training_logs_what_a_decision_needs(
     mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     """A run with parameters, metrics and folds, its model with signature and example, and a version that knows its run."""
-    for name, value in training.QUIET.items():
+    for name, value in training.QUIET_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    fitted = training.fit(training.WEAK)
-    logged = training.log(fitted, mlflow_server.uri, fresh_name, "alice")
-    version = training.register(mlflow_client, logged, fresh_name, "weak")
-    again = training.register(mlflow_client, logged, fresh_name, "weak")
+    fitted = training.fit_recipe(training.WEAK)
+    logged = training.log_training_run(fitted, mlflow_server.uri, fresh_name, "alice")
+    version = training.register_model_version(mlflow_client, logged, fresh_name, "weak")
+    again = training.register_model_version(mlflow_client, logged, fresh_name, "weak")
     assert (version, again) == (1, 2)
     run = mlflow_client.get_run(mlflow_client.get_model_version(fresh_name, "1").run_id)
     assert run.info.status == "FINISHED"
@@ -76,14 +76,16 @@ def test_training_logs_what_a_decision_needs(
     import mlflow.pyfunc
 
     model = mlflow.pyfunc.load_model(f"models:/{fresh_name}/1")
-    assert model.metadata.signature.inputs.input_names() == list(training.data().train.columns)
+    assert model.metadata.signature.inputs.input_names() == list(training.load_training_data().train.columns)
     assert model.metadata.saved_input_example_info is not None
-    assert set(model.predict(training.data().validation)) <= {0, 1}
+    assert set(model.predict(training.load_training_data().validation)) <= {0, 1}
     assert capfd.readouterr().out == ""
 
 
 def test_the_story_wants_its_models_in_order() -> None:
     """Where the metrics do not stand as the story needs them, it is not begun."""
-    even = {recipe.name: training.Fitted(recipe, None, 0.96, (), 1.0) for recipe in (*training.GRID, training.ANOTHER)}
-    with pytest.raises(Refused, match="do not rank"):
-        training.check_order(even)
+    even = {
+        recipe.display_name: training.FittedModel(recipe, None, 0.96, (), 1.0) for recipe in (*training.GRID, training.ANOTHER)
+    }
+    with pytest.raises(PermanentError, match="do not rank"):
+        training.check_score_order(even)

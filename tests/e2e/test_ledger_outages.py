@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, Outcome, RevisionState, moved
+from promoter.domain.audit import RecordKind, ChangeOutcome, RevisionState, is_alias_move
 from tests.e2e.conftest import MakeStage
 from tests.e2e.kill_checks import broken_links
 from tests.e2e.killing import KillStage
@@ -82,9 +82,9 @@ class Case:
         def in_force(_method: str, _path: str) -> bool:
             if not found.is_set():
                 ledger = SqlLedger.open(self.stage.database, read_only=True)
-                if ledger.last_revision(RevisionState.APPLIED) != before:
+                if ledger.find_last_revision(RevisionState.APPLIED) != before:
                     found.set()
-                ledger.dispose()
+                ledger.close_connections()
             return found.is_set()
 
         with self.proxy.broken(Wrong.LATE, in_force):
@@ -100,7 +100,7 @@ class Case:
             until(lambda: self.proxy.hits, "the write is on its way", told=self.daemon.log)
             yield
 
-    def outcomes(self) -> list[Outcome | None]:
+    def outcomes(self) -> list[ChangeOutcome | None]:
         """Of all that was to be done, in order."""
         return [each.fact.outcome for each in self.stage.records(self.model)]
 
@@ -109,11 +109,11 @@ class Case:
         records = self.stage.records(self.model)
         assert_one_outcome_each(records)
         assert_unbroken(self.stage.moves(self.model, "champion"))
-        told = [each.fact.to_version for each in records if moved(each) and each.fact.kind is Kind.CHANGE]
+        told = [each.fact.to_version for each in records if is_alias_move(each) and each.fact.kind is RecordKind.CHANGE]
         assert told == [write.version for write in self.writes]
         ledger = SqlLedger.open(self.stage.database, read_only=True)
         assert list(broken_links(ledger)) == []
-        ledger.dispose()
+        ledger.close_connections()
 
 
 @pytest.mark.parametrize("name", OUTAGES)
@@ -141,7 +141,7 @@ def test_ledger_out_of_order(
 
         with contextlib.ExitStack() as stack:
             with case.write_held_up(3):
-                assert case.outcomes()[-1] is Outcome.INTENDED, "it was sent before its intent could be seen"
+                assert case.outcomes()[-1] is ChangeOutcome.INTENDED, "it was sent before its intent could be seen"
                 stack.enter_context(outage(patient))
             assert said in case.daemon.until_trouble("ledger")
             assert case.stage.aliases(fresh_name) == {"champion": 3}
@@ -149,9 +149,9 @@ def test_ledger_out_of_order(
 
         assert case.daemon.process.poll() is None
         # Who still waited for the lock when it was let go needs no second look.
-        endings = (Outcome.RECOVERED, Outcome.APPLIED) if said == LOCKED else (Outcome.RECOVERED,)
+        endings = (ChangeOutcome.RECOVERED, ChangeOutcome.APPLIED) if said == LOCKED else (ChangeOutcome.RECOVERED,)
         assert case.outcomes()[-1] in endings
-        assert case.outcomes()[-2] is Outcome.INTENDED
+        assert case.outcomes()[-2] is ChangeOutcome.INTENDED
         assert [write.version for write in case.writes] == [1, 2, 3]
         case.assert_accounted()
     finally:

@@ -13,12 +13,14 @@ from urllib.request import urlopen
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import RecordKind, NewAuditRecord
 from tests.adapters.receiving import Server, plain, serving
 from tests.e2e.stage import Daemon, Stage, until
 from tests.warm import Warm
 
-MOVE = NewRecord(datetime(2026, 11, 23, tzinfo=UTC), Kind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter")
+MOVE = NewAuditRecord(
+    datetime(2026, 11, 23, tzinfo=UTC), RecordKind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter"
+)
 
 
 def channels(server: Server, *events: str) -> str:
@@ -39,8 +41,8 @@ def test_killed_around_the_record_of_what_was_sent(
     ledger: SqlLedger, database_url: str, tmp_path: Path, warm: Warm, when: str
 ) -> None:
     """What was sent and not recorded is sent again with the same id; nothing is left out."""
-    ledger.outbox.begin("ci", MOVE.at)
-    ledger.observe([MOVE] * 3)
+    ledger.outbox.start_channel("ci", MOVE.at)
+    ledger.record_observed_moves([MOVE] * 3)
     with serving() as server:
         assert notifier(warm, tmp_path, database_url, server, when) == -signal.SIGKILL
         assert len(server.came) == 1
@@ -49,7 +51,7 @@ def test_killed_around_the_record_of_what_was_sent(
         told = Counter(each.headers["webhook-id"] for each in server.came)
     first, *rest = sorted(told)
     assert (told[first], [told[each] for each in rest]) == (2 if when == "before" else 1, [1, 1])
-    assert [each.state.value for each in ledger.outbox.rows("ci", 1)] == ["delivered"] * 3
+    assert [each.state.value for each in ledger.outbox.read_delivery_attempts("ci", 1)] == ["delivered"] * 3
 
 
 def told(server: Server) -> list[tuple[str, str, int]]:

@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from promoter.demo.servers.mlflow import MlflowServer
-from promoter.domain.audit import Outcome
+from promoter.domain.audit import ChangeOutcome
 from tests.e2e.proxy import AliasWrite, Proxy, Wrong, alias_writes, everything
 from tests.e2e.stage import Daemon, Stage, assert_one_outcome_each, assert_unbroken, until
 
@@ -81,7 +81,7 @@ def test_answer_of_a_write_is_lost(wrong: Wrong, behind: Stage, proxy: Proxy, fr
         until(lambda: behind.moves(fresh_name, "champion")[-1] == (1, 2), "the move is recorded", told=daemon.log)
     assert_ended_well(behind, daemon, fresh_name)
     outcomes = [each.fact.outcome for each in behind.records(fresh_name)]
-    assert outcomes == [Outcome.INTENDED, Outcome.APPLIED] * 2
+    assert outcomes == [ChangeOutcome.INTENDED, ChangeOutcome.APPLIED] * 2
 
 
 @pytest.mark.parametrize("wrong", [Wrong.FAILS, Wrong.HANGS])
@@ -99,7 +99,7 @@ def test_write_is_lost(wrong: Wrong, behind: Stage, proxy: Proxy, fresh_name: st
 
 
 def _failed(stage: Stage, model: str) -> list[int]:
-    return [each.id for each in stage.records(model) if each.fact.outcome is Outcome.FAILED]
+    return [each.id for each in stage.records(model) if each.fact.outcome is ChangeOutcome.FAILED]
 
 
 def test_git_remote_gone(stage: Stage, fresh_name: str) -> None:

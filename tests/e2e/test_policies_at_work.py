@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from tests.e2e.reruns import made_again
 from tests.e2e.stage import Stage, converge
 from tests.seeding import make_version
@@ -22,9 +22,9 @@ guards: [{metric: live, at_least: 0.85, for: 2, every: 1s}]
 TAGGED = b"version: 1\nrules: [{tag: approved_by, present: true}]\n"
 
 
-def world(stage: Stage) -> World:
+def world(stage: Stage) -> Container:
     """A Promoter that loads no models: those of the tests have a description only."""
-    return World(stage.settings(load_models=False))
+    return Container(stage.settings(load_models=False))
 
 
 def test_a_commit_goes_past_a_freeze(stage: Stage, fresh_name: str) -> None:

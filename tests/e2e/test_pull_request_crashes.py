@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from promoter.application.watch import PROPOSALS, PULLS
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from promoter.settings import Settings
 from tests.application.fakes import FakeRegistry
 from tests.e2e.hosted_stage import BOT, HostedStage
@@ -85,7 +85,7 @@ class Office(HostedStage):
         """No models are loaded here."""
         return super().settings(**{"mlflow_tracking_uri": "http://127.0.0.1:9", **changed})
 
-    def world(self, **changed: Any) -> World:
+    def world(self, **changed: Any) -> Container:
         """On that registry."""
         built = super().world(**changed)
         built.registry = self.mlflow
@@ -94,10 +94,10 @@ class Office(HostedStage):
     def look(self) -> None:
         """A Promoter that has just started looks at proposals and pull requests; it ends where something is cut."""
         world = self.world()
-        watch = world.watch(lambda _: 0.0)
+        watch = world.build_controller(lambda _: 0.0)
         waiting = deque([PROPOSALS + "m", PULLS])
-        watch.put = lambda key, _trigger: None if key in waiting else waiting.append(key)
-        while waiting and watch.run(waiting.popleft(), "test") is None:
+        watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
+        while waiting and watch.run_work_item(waiting.popleft(), "test") is None:
             pass
         world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promoter.application.proposals.notes import NOTE
-from promoter.domain.audit import Outcome
+from promoter.domain.audit import ChangeOutcome
 from tests.e2e.hosted_stage import BOT, REVIEWED, HostedStage
 from tests.e2e.stage import POLICY, until
 
@@ -110,7 +110,7 @@ def test_a_person_s_pull_request(hosted_stage: HostedStage, fresh_name: str) -> 
     commit = stage.merge(pull, "bob")
 
     stage.until_at(model, {"champion": 2, "shadow": 2}, told=stage.told)
-    review = stage.records(model, "champion")[-1].as_json()["review"]
+    review = stage.records(model, "champion")[-1].to_json()["review"]
     assert (review["author"], review["merged_by"], review["merge_commit"]) == ("ada", "bob", commit)
     stage.forge.post.wait()
     assert set(stage.forge.post.statuses) <= {200, 202}
@@ -137,7 +137,7 @@ def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: Hoste
     commit = stage.merge(pull, "cy")
     stage.settle()
     assert stage.aliases(model) == {"champion": 2, "shadow": 1}
-    record = stage.records(model, "champion")[-1].as_json()
+    record = stage.records(model, "champion")[-1].to_json()
     assert (record["outcome"], record["verdict"], record["revision"]) == ("applied", "pass", commit)
     assert (record["review"]["author"], record["review"]["reviewers"], record["review"]["merged_by"]) == ("ada", [], "cy")
 
@@ -229,4 +229,6 @@ def test_drift_that_is_adopted(hosted_stage: HostedStage, fresh_name: str) -> No
     assert stage.aliases(model) == {"champion": 2}
     assert "champion: 2" in stage.stated()
     assert stage.pulls(state="open") == []
-    assert [each for each in stage.records(model) if each.fact.outcome is Outcome.INTENDED] == [], "Promoter moved nothing"
+    assert [each for each in stage.records(model) if each.fact.outcome is ChangeOutcome.INTENDED] == [], (
+        "Promoter moved nothing"
+    )

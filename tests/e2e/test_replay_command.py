@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from promoter.bootstrap import World
+from promoter.bootstrap import Container
 from tests.e2e.stage import POLICY, Stage, converge, registry_yaml
 
 ROTATING = "{model}: {{aliases: {{champion: {{policy: champion, rotation: commit}}}}}}"
@@ -25,10 +25,10 @@ def told(stage: Stage, folder: Path, *arguments: str) -> subprocess.CompletedPro
 def rotated(stage: Stage, fresh_name: str) -> tuple[Stage, str, Path]:
     """A model that Promoter has rotated twice, and a folder with its files, and a policy that nobody committed."""
     files = {"registry.yaml": registry_yaml(ROTATING.format(model=fresh_name)), "policies/champion.yaml": POLICY}
-    stage.remote.seed(files)
+    stage.remote.commit_files(files)
     for auc in (0.5, 0.6, 0.4):
         stage.version(fresh_name, auc)
-        converge(World(stage.settings()))
+        converge(Container(stage.settings()))
     assert stage.aliases(fresh_name) == {"champion": 2}
     folder = stage.folder / "tree"
     for path, content in {**files, "policies/stricter.yaml": STRICTER}.items():

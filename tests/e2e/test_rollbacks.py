@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from promoter.application.watch import Watch
-from promoter.domain.audit import Kind
+from promoter.application.watch import Controller
+from promoter.domain.audit import RecordKind
 from tests.e2e.hosted_stage import BOT, HostedStage
 from tests.e2e.stage import converge, until
 from tests.forges.scene import KINDS
@@ -46,7 +46,7 @@ def rollback(stage: HostedStage, model: str, *more: str, code: int = 0, reason: 
 
 def overrides(stage: HostedStage, model: str) -> list[dict[str, Any]]:
     """The records of overrides, begun and ended, as the API has them."""
-    return [each.as_json() for each in stage.records(model) if each.fact.kind is Kind.OVERRIDE]
+    return [each.to_json() for each in stage.records(model) if each.fact.kind is RecordKind.OVERRIDE]
 
 
 def assert_overridden(stage: HostedStage, model: str, told: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def assert_overridden(stage: HostedStage, model: str, told: dict[str, Any]) -> N
     (begun,) = overrides(stage, model)
     assert (begun["id"], begun["until"]) == (told["override"], told["until"])
     assert (begun["from"], begun["to"], begun["actor"], begun["reason"]) == (2, 1, "alice", REASON)
-    last = stage.records(model, "champion")[-1].as_json()
+    last = stage.records(model, "champion")[-1].to_json()
     assert (last["kind"], last["from"], last["to"], last["outcome"]) == ("change", 2, 1, "applied")
     assert (last["cause"], last["actor"], last["revision"], last["trigger"]) == ("override", "alice", None, "rollback")
 
@@ -78,7 +78,7 @@ def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert (told["path"], told["revision"], told["pull_request"]) == ("commit", stage.head(), None)
     stage.until_at(model, {"champion": 1}, told=stage.told)
     assert f'hold: {{reason: "{REASON}", by: alice}}, quarantine: [2]' in stage.stated()
-    last = stage.records(model, "champion")[-1].as_json()
+    last = stage.records(model, "champion")[-1].to_json()
     assert (last["cause"], last["revision"], last["outcome"]) == ("commit", told["revision"], "applied")
 
     stage.version(model, 0.95)
@@ -116,7 +116,7 @@ def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     stage.approve(second, "ada")
     commit = stage.merge(second, "cy")
     stage.until_at(model, {"champion": 1}, told=stage.told)
-    last = stage.records(model, "champion")[-1].as_json()
+    last = stage.records(model, "champion")[-1].to_json()
     assert (last["cause"], last["revision"], last["outcome"]) == ("commit", commit, "applied")
     review = last["review"]
     assert (review["author"], review["reviewers"], review["merged_by"]) == (BOT, ["ada"], "cy")
@@ -198,7 +198,7 @@ class Ahead:
         return datetime.now(UTC) + self._by
 
 
-def later(stage: HostedStage, by: timedelta) -> Watch:
+def later(stage: HostedStage, by: timedelta) -> Controller:
     """What a Promoter that starts then does."""
     world = stage.world()
     world.clock = Ahead(by)
@@ -208,7 +208,7 @@ def later(stage: HostedStage, by: timedelta) -> Watch:
 def assert_returned(stage: HostedStage, model: str) -> None:
     """What git says is there again, and the record calls it drift."""
     assert stage.aliases(model) == {"champion": 2}
-    last = stage.records(model, "champion")[-1].as_json()
+    last = stage.records(model, "champion")[-1].to_json()
     assert (last["from"], last["to"], last["cause"], last["outcome"]) == (1, 2, "drift", "applied")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from promoter.application.query import alias_rows
-from promoter.bootstrap import World
+from promoter.application.query import build_alias_rows
+from promoter.bootstrap import Container
 from tests.e2e.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge, registry_yaml
 
 HIGHEST = b"""version: 1
@@ -44,9 +44,9 @@ def test_somebody_pushes_first(stage: Stage, fresh_name: str) -> None:
     """Their commit stays, rotation judges again on top of it, and both are carried out."""
     stage.version(fresh_name, 0.8)
     stage.commit(rotating(fresh_name, ""), champion=POLICY)
-    converge(World(stage.settings()))
+    converge(Container(stage.settings()))
     stage.version(fresh_name, 0.9)
-    world = World(stage.settings())
+    world = Container(stage.settings())
     world.repository = Overtaking(
         world.repository, lambda: stage.commit(rotating(fresh_name, ", shadow: 1"), message="Add a shadow")
     )
@@ -61,9 +61,9 @@ def test_somebody_holds_first(stage: Stage, fresh_name: str) -> None:
     """Where the commit that came first forbids what rotation was about to do, it is not done."""
     stage.version(fresh_name, 0.8)
     stage.commit(rotating(fresh_name, ""), champion=POLICY)
-    converge(World(stage.settings()))
+    converge(Container(stage.settings()))
     stage.version(fresh_name, 0.9)
-    world = World(stage.settings())
+    world = Container(stage.settings())
     held = rotating(fresh_name, "", ", hold: {reason: not today, by: alice}")
     world.repository = Overtaking(world.repository, lambda: stage.commit(held, message="Hold"))
     converge(world)
@@ -90,17 +90,17 @@ def test_what_registry_yaml_may_say(stage: Stage, fresh_name: str) -> None:
         head=f'families: [{{match: "{fresh_name}-fam-*", aliases: {{champion: {{policy: champion, rotation: commit}}}}}}]\n',
         champion=POLICY,
     )
-    world = World(stage.settings())
+    world = Container(stage.settings())
     converge(world)
     stage.by_hand(reported, "champion", 2)
     watch = converge(world)
 
     assert stage.aliases(reported) == {"champion": 2}
-    rows = alias_rows(watch.views[reported], {}, world.clock.now())
+    rows = build_alias_rows(watch.snapshots[reported], {}, world.clock.now())
     assert [(row.status, row.detail, row.held) for row in rows] == [("drift", "git says v1; only reported", 2)]
     assert stage.moves(reported, "champion") == [(None, 1), (1, 2)]
     assert stage.aliases(held) == {"champion": 1}
-    assert alias_rows(watch.views[held], {}, world.clock.now())[0].status == "hold"
+    assert build_alias_rows(watch.snapshots[held], {}, world.clock.now())[0].status == "hold"
     assert stage.aliases(shunned) == {"champion": 2}
     assert stage.aliases(pruned) == {"champion": 1}
     assert stage.moves(pruned, "stray") == [(1, None)]
@@ -116,13 +116,13 @@ def test_replica_that_missed_a_commit(stage: Stage, fresh_name: str) -> None:
     stage.version(fresh_name, 0.8)
     stage.version(fresh_name, 0.9)
     stage.commit(f"{fresh_name}: {{aliases: {{shadow: 1}}}}")
-    ahead, behind = World(stage.settings()), World(stage.settings())
+    ahead, behind = Container(stage.settings()), Container(stage.settings())
     for world in (ahead, behind):
         converge(world)
     stage.commit(f"{fresh_name}: {{aliases: {{shadow: 2}}}}")
     converge(ahead)
     assert stage.aliases(fresh_name) == {"shadow": 2}
-    behind.looker.one(fresh_name, "webhook:mlflow")
+    behind.model_reconciler.reconcile(fresh_name, "webhook:mlflow")
     assert stage.aliases(fresh_name) == {"shadow": 2}
     assert stage.moves(fresh_name, "shadow") == [(None, 1), (1, 2)]
 

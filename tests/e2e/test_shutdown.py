@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from promoter.domain.audit import Outcome
+from promoter.domain.audit import ChangeOutcome
 from tests.e2e.proxy import Proxy, Wrong, alias_writes
 from tests.e2e.stage import Stage, assert_one_outcome_each, until
 
@@ -23,7 +23,7 @@ def test_a_look_that_is_writing(behind: Stage, proxy: Proxy, fresh_name: str) ->
     assert behind.aliases(fresh_name) == {"champion": 1}
     records = behind.records(fresh_name)
     assert_one_outcome_each(records)
-    assert [each.fact.outcome for each in records][-2:] == [Outcome.INTENDED, Outcome.APPLIED]
+    assert [each.fact.outcome for each in records][-2:] == [ChangeOutcome.INTENDED, ChangeOutcome.APPLIED]
     assert "Traceback" not in daemon.log()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.demo.servers.mlflow import MlflowServer
-from promoter.domain.approvals import VALUE_LIMIT, tag_key
+from promoter.domain.approvals import TAG_VALUE_LIMIT, build_approval_tag_key
 from tests.e2e.terminal import at_a_terminal
 from tests.fixtures_git import git
 from tests.seeding import make_version
@@ -132,7 +132,7 @@ def test_two_approvals_let_a_version_pass(desk: Desk) -> None:
         2,
         None,
     )
-    assert told["tag"]["key"] == tag_key("champion", "bob")
+    assert told["tag"]["key"] == build_approval_tag_key("champion", "bob")
     assert desk.explain()[0] == 0
     assert desk.told() == ["alice (risk): approved", "bob (risk): approved"]
 
@@ -167,7 +167,11 @@ def test_a_copy_carries_no_approval(desk: Desk) -> None:
     copy = f"{desk.model}-copy"
     desk.client.copy_model_version(f"models:/{desk.model}/1", copy)
     tags = desk.client.get_model_version(copy, "1").tags
-    assert {"approved_by", tag_key("champion", "alice"), tag_key("champion", "bob")} <= tags.keys()
+    assert {
+        "approved_by",
+        build_approval_tag_key("champion", "alice"),
+        build_approval_tag_key("champion", "bob"),
+    } <= tags.keys()
 
     code, found = desk.explain(copy)
     assert (code, found["verdict"], found["value"]) == (3, "pending", "0 of 2 approve")
@@ -182,11 +186,13 @@ def test_tags_that_anybody_can_set_change_nothing(desk: Desk) -> None:
     """Rubbish, strangers, and a value as long as an approval may be, which MLflow keeps whole."""
     assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
     tags = desk.client.get_model_version(desk.model, "1").tags
-    for name, value in (("mallory", tags[tag_key("champion", "alice")]), ("carol", "x" * VALUE_LIMIT)):
-        desk.client.set_model_version_tag(desk.model, "1", tag_key("champion", name), value)
+    for name, value in (("mallory", tags[build_approval_tag_key("champion", "alice")]), ("carol", "x" * TAG_VALUE_LIMIT)):
+        desk.client.set_model_version_tag(desk.model, "1", build_approval_tag_key("champion", name), value)
     assert desk.explain()[0] == 0
     assert desk.told()[2:] == ["carol: not among [risk]", "mallory: not in approvers.yaml"]
-    assert len(desk.client.get_model_version(desk.model, "1").tags[tag_key("champion", "carol")]) == VALUE_LIMIT
+    assert (
+        len(desk.client.get_model_version(desk.model, "1").tags[build_approval_tag_key("champion", "carol")]) == TAG_VALUE_LIMIT
+    )
 
 
 def test_a_committed_policy_is_taken_by_itself(desk: Desk) -> None:

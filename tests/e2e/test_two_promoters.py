@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.forges.choice import Kind
+from promoter.adapters.forges.choice import ForgeKind
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.races import Terms, race
 
@@ -19,7 +19,7 @@ ROUNDS = 8
 
 @pytest.mark.parametrize(("kind", "shared"), [("gitlab", True), ("gitea", False)], ids=["shared", "separate"])
 def test_two_promoters_and_a_person(
-    mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path, kind: Kind, *, shared: bool
+    mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path, kind: ForgeKind, *, shared: bool
 ) -> None:
     """On one database as on two, everything that people did stays, and nothing is proposed twice."""
     figures = race(Terms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from promoter.adapters.forges.choice import Kind, connect
-from promoter.application.ports.forge import Draft, Forge
+from promoter.adapters.forges.choice import ForgeKind, connect_forge
+from promoter.application.ports.forge import PullRequestDraft, Forge
 from tests.forges.acting import pushed
 from tests.forges.faults import Call
 from tests.forges.gitea import GiteaFace
@@ -25,7 +25,7 @@ from tests.forges.things import Hook
 TOKEN = "tok-promoter-9b1e77"
 BRANCH = "promoter/fraud/champion"
 FIRST_FILES = {"registry.yaml": b"version: 1\nmodels: {}\n"}
-KINDS: tuple[Kind, ...] = ("github", "gitlab", "gitea")
+KINDS: tuple[ForgeKind, ...] = ("github", "gitlab", "gitea")
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Scene:
     `remote` serves the same repository to git, with `TOKEN` for a password; what is pushed there the forge sees at once.
     """
 
-    kind: Kind
+    kind: ForgeKind
     forge: HostedForge
     face: Any
     server: HostedServer
@@ -62,7 +62,7 @@ class Scene:
     def connected(self, token: str = TOKEN, project: str | None = None) -> Forge:
         """One more connection, as after a restart."""
         url = f"{self.server.url}/{self.home.name}.git"
-        made = connect(url, "main", kind=self.kind, project=project, token=SecretStr(token))
+        made = connect_forge(url, "main", kind=self.kind, project=project, token=SecretStr(token))
         assert made is not None
         return made
 
@@ -70,11 +70,11 @@ class Scene:
         """From now on the forge announces there what happens."""
         self.forge.hooks.append(Hook(url, secret))
 
-    def draft(self, title: str = "Rotate", body: str = "Body", version: int = 7, **more: Any) -> Draft:
+    def draft(self, title: str = "Rotate", body: str = "Body", version: int = 7, **more: Any) -> PullRequestDraft:
         """A draft from Promoter's branch, which has a commit of its own."""
         if BRANCH not in self.home.git.heads():
             self.push({"registry.yaml": f"version: {version}\n"}, by="promoter-bot")
-        return Draft(BRANCH, title, body, **more)
+        return PullRequestDraft(BRANCH, title, body, **more)
 
     def push(self, files: dict[str, str], by: str = "bob", branch: str = BRANCH, **more: Any) -> str:
         """Somebody pushes a commit."""
@@ -90,7 +90,7 @@ class Scene:
 
 
 @contextmanager
-def hosted(kind: Kind, folder: Path, files: dict[str, bytes] | None = None) -> Iterator[Scene]:
+def hosted(kind: ForgeKind, folder: Path, files: dict[str, bytes] | None = None) -> Iterator[Scene]:
     """One of that kind, served while inside; `files`: the first commit on `main`."""
     name = "acme/models/registry" if kind == "gitlab" else "acme/registry"
     forge = HostedForge("refs/merge-requests/{}/head") if kind == "gitlab" else HostedForge()
@@ -98,7 +98,7 @@ def hosted(kind: Kind, folder: Path, files: dict[str, bytes] | None = None) -> I
         forge.account(login)
     forge.account("promoter-bot", token=TOKEN)
     remote = HostedRemote(folder / "hosted", name, token=TOKEN)
-    remote.seed(files or FIRST_FILES)
+    remote.commit_files(files or FIRST_FILES)
     writers = dict.fromkeys(("ada", "bob", "cy", "promoter-bot"), "write")
     home = forge.host(remote.path, name, **writers, eve="read")
     remote.forge = forge
@@ -107,4 +107,4 @@ def hosted(kind: Kind, folder: Path, files: dict[str, bytes] | None = None) -> I
         yield Scene(kind, forge, face, server, remote, home)
 
 
-_FACES: dict[Kind, Any] = {"github": GitHubFace, "gitlab": GitLabFace, "gitea": GiteaFace}
+_FACES: dict[ForgeKind, Any] = {"github": GitHubFace, "gitlab": GitLabFace, "gitea": GiteaFace}

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from promoter.demo.servers.git import GitRemote
+from promoter.demo.servers.git import GitHttpServer
 from tests.forges.bare import BareRepository
 from tests.forges.deliveries import Post
 from tests.forges.faults import FaultPlan
@@ -96,7 +96,7 @@ class HostedForge:
         self.post.send([(hook, delivery) for hook, delivery in rendered if delivery is not None])
 
 
-class HostedRemote(GitRemote):
+class HostedRemote(GitHttpServer):
     """A git remote whose pushes a forge sees at once, rather than when it is next asked."""
 
     forge: HostedForge | None = None

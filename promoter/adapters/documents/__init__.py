@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from promoter.adapters.documents.documents import YamlDocuments
-from promoter.adapters.documents.starter import starter, starter_policies
+from promoter.adapters.documents.starter import render_starter_registry, render_starter_policies
 
-__all__ = ["YamlDocuments", "starter", "starter_policies"]
+__all__ = ["YamlDocuments", "render_starter_registry", "render_starter_policies"]

@@ -8,85 +8,85 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from promoter.adapters.documents.nodes import Mapping, Node, Scalar, Sequence
-from promoter.adapters.documents.reading import Tree, read_tree, understood
-from promoter.adapters.documents.release import BY_HAND, released
+from promoter.adapters.documents.nodes import MappingNode, YamlNode, ScalarNode, SequenceNode
+from promoter.adapters.documents.reading import YamlTree, read_yaml_tree, parse_registry_document
+from promoter.adapters.documents.release import EDIT_BY_HAND, release_alias
 from promoter.adapters.documents.splice import (
-    STEP,
-    Block,
-    Splice,
-    appended,
-    column,
-    filled,
-    first,
-    last,
-    opened,
-    replaced,
-    rewritten,
-    spliced,
+    DEFAULT_INDENT,
+    BlockMapping,
+    TextSplice,
+    append_items,
+    find_column,
+    fill_empty_collection,
+    prepend_pairs,
+    append_pairs,
+    open_as_block,
+    replace_scalar,
+    rewrite_mapping,
+    apply_splices,
 )
 from promoter.domain.desired import ABSENT, Hold
 from promoter.domain.faults import Fault, Faults
-from promoter.domain.names import alias_name, model_name
-from promoter.domain.proposal import REGISTRY_FILE, Edit
+from promoter.domain.names import validate_alias_name, validate_model_name
+from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
 
 
-def edited(content: bytes, edit: Edit) -> bytes:
+def edit_registry(content: bytes, edit: RegistryEdit) -> bytes:
     """The file with the edit in it. Raises `Faults` where it is faulty, or where that cannot be done safely."""
-    _check_edit(edit)
+    _validate_edit_names(edit)
     if edit.release and not edit.hold:
-        content = released(content, edit)
-    before = read_tree(REGISTRY_FILE, content)
-    document, faults = understood(before)
+        content = release_alias(content, edit)
+    before = read_yaml_tree(REGISTRY_FILE, content)
+    document, faults = parse_registry_document(before)
     if faults:
         raise Faults(faults)
     entry = document.models.get(edit.model) if document else None
     alias = entry.aliases.get(edit.alias) if entry else None
-    return _Editing(before, edit, alias.hold if alias else None).result(content)
+    return _RegistryEdit(before, edit, alias.hold if alias else None).apply_edit(content)
 
 
-def _check_edit(edit: Edit) -> None:
+def _validate_edit_names(edit: RegistryEdit) -> None:
     try:
-        model_name(edit.model)
-        alias_name(edit.alias)
+        validate_model_name(edit.model)
+        validate_alias_name(edit.alias)
     except ValueError as error:
         raise Faults([Fault(str(error), REGISTRY_FILE)]) from None
 
 
-class _Editing:
+class _RegistryEdit:
     """One edit of one file. `hold` is the one that is there."""
 
-    def __init__(self, tree: Tree, edit: Edit, hold: Hold | None) -> None:
+    def __init__(self, tree: YamlTree, edit: RegistryEdit, hold: Hold | None) -> None:
         """A hold that is there already, and versions that are in quarantine, are not written again."""
         self.tree = tree
         self.edit = edit
         self.text = tree.text.content
-        self.hold = _told(edit.hold) if edit.hold and edit.hold != hold else None
+        self.hold = _serialize_hold(edit.hold) if edit.hold and edit.hold != hold else None
 
-    def result(self, content: bytes) -> bytes:
+    def apply_edit(self, content: bytes) -> bytes:
         """The bytes of the edited file; the very same ones where it says so already."""
-        splices = list(self._splices())
+        splices = list(self._build_splices())
         if not splices:
             return content
-        result = spliced(self.tree.text, splices)
-        after = read_tree(REGISTRY_FILE, result)
-        document, _ = understood(after)
-        if document is None or _root(after).value != self._intended(_root(self.tree).value):
-            raise self._refusal(splices[0].start, "cannot be changed without changing something else")
+        result = apply_splices(self.tree.text, splices)
+        after = read_yaml_tree(REGISTRY_FILE, result)
+        document, _ = parse_registry_document(after)
+        if document is None or _require_root(after).value != self._build_intended_value(_require_root(self.tree).value):
+            raise self._build_edit_fault(splices[0].start, "cannot be changed without changing something else")
         return result
 
-    def _intended(self, value: dict[str, Any]) -> dict[str, Any]:
+    def _build_intended_value(self, value: dict[str, Any]) -> dict[str, Any]:
         """What the file is to say: copied only along the path to the alias."""
         model = dict(value["models"].get(self.edit.model) or {})
         aliases = dict(model.get("aliases") or {})
         alias = aliases.get(self.edit.alias)
         if isinstance(alias, dict):
-            aliases[self.edit.alias] = {**alias, **self._changes(alias)}
+            aliases[self.edit.alias] = {**alias, **self._collect_changes(alias)}
         else:
-            aliases[self.edit.alias] = self._entry(alias)
+            aliases[self.edit.alias] = self._build_alias_entry(alias)
         return {**value, "models": {**value["models"], self.edit.model: {**model, "aliases": aliases}}}
 
-    def _changes(self, alias: dict[str, Any]) -> dict[str, Any]:
+    def _collect_changes(self, alias: dict[str, Any]) -> dict[str, Any]:
         """The values of a mapping that are to be others, or to be there."""
         changes: dict[str, Any] = {"version": self.edit.version} if self.edit.version is not None else {}
         changes |= {"hold": self.hold} if self.hold else {}
@@ -94,106 +94,106 @@ class _Editing:
         added = [number for number in dict.fromkeys(self.edit.quarantine) if number not in there]
         return changes | ({"quarantine": [*there, *added]} if added else {})
 
-    def _entry(self, there: object = None) -> object:
+    def _build_alias_entry(self, there: object = None) -> object:
         """An alias that is written anew: the short form, where that says it all. `there`: what it says in its short form."""
-        changes = self._changes({})
+        changes = self._collect_changes({})
         if self.edit.version is None and isinstance(there, int):
             return {"version": there, **changes} if changes else there
         return changes if changes.keys() != {"version"} else self.edit.version
 
-    def _splices(self) -> Iterator[Splice]:
-        if not self._changes({}):
+    def _build_splices(self) -> Iterator[TextSplice]:
+        if not self._collect_changes({}):
             return
         path = ("models", self.edit.model, "aliases", self.edit.alias)
-        node: Node = _root(self.tree)
+        node: YamlNode = _require_root(self.tree)
         for depth, part in enumerate(path):
-            inside = self._own_mapping(node).pairs.get(part)
+            inside = self._require_own_mapping(node).pairs.get(part)
             if inside is None:
-                yield self._added(self._own_mapping(node), path[depth:])
+                yield self._insert_missing_alias(self._require_own_mapping(node), path[depth:])
                 return
             node = inside
-        if isinstance(node.target, Mapping):
-            yield from self._in_mapping(self._own_mapping(node))
+        if isinstance(node.target, MappingNode):
+            yield from self._edit_mapping(self._require_own_mapping(node))
         elif self.edit.version is None and node.value == ABSENT:
-            raise self._refusal(node.start, "is `absent`, and has neither a hold nor a quarantine")
-        elif node.value != self._entry(node.value):
-            yield replaced(self.text, self._own_scalar(node), self._entry(node.value))
+            raise self._build_edit_fault(node.start, "is `absent`, and has neither a hold nor a quarantine")
+        elif node.value != self._build_alias_entry(node.value):
+            yield replace_scalar(self.text, self._require_own_scalar(node), self._build_alias_entry(node.value))
 
-    def _added(self, node: Mapping, missing: tuple[str, ...]) -> Splice:
+    def _insert_missing_alias(self, node: MappingNode, missing: tuple[str, ...]) -> TextSplice:
         """The alias, and what it stands in, where that is not there. A block, where a block holds it.
 
         A model's place in an empty `models: {}` becomes a block, since more of them will follow.
         """
-        pairs = {missing[-1]: self._entry()}
+        pairs = {missing[-1]: self._build_alias_entry()}
         for key in reversed(missing[:-1]):
-            pairs = {key: Block(pairs)}
+            pairs = {key: BlockMapping(pairs)}
         if node.pairs:
-            return last(self.text, node, pairs, self._step())
-        root = _root(self.tree)
-        block = opened(self.text, node, pairs) if node is root.pairs["models"] and not root.flow else None
-        return block or filled(node, pairs)
+            return append_pairs(self.text, node, pairs, self._detect_indent_step())
+        root = _require_root(self.tree)
+        block = open_as_block(self.text, node, pairs) if node is root.pairs["models"] and not root.flow else None
+        return block or fill_empty_collection(node, pairs)
 
-    def _in_mapping(self, node: Mapping) -> Iterator[Splice]:
-        changes = self._changes(node.value)
+    def _edit_mapping(self, node: MappingNode) -> Iterator[TextSplice]:
+        changes = self._collect_changes(node.value)
         if not node.pairs:
-            yield filled(node, changes)
+            yield fill_empty_collection(node, changes)
             return
         if "version" in changes and "version" not in node.pairs:
-            yield first(self.text, node, {"version": changes.pop("version")})
+            yield prepend_pairs(self.text, node, {"version": changes.pop("version")})
         missing = {key: changes.pop(key) for key in list(changes) if key not in node.pairs}
         for key, value in changes.items():
             there = node.pairs[key]
             if there.value != value:
-                yield self._other(there, value)
+                yield self._replace_value(there, value)
         if missing:
-            yield last(self.text, node, missing, self._step())
+            yield append_pairs(self.text, node, missing, self._detect_indent_step())
 
-    def _other(self, node: Node, value: Any) -> Splice:
+    def _replace_value(self, node: YamlNode, value: Any) -> TextSplice:
         """Another value: of a list, one that goes on after what is there."""
-        if isinstance(node.target, Mapping):
-            return rewritten(self.text, self._own_mapping(node), value)
-        if isinstance(node.target, Sequence):
-            self._own(node)
+        if isinstance(node.target, MappingNode):
+            return rewrite_mapping(self.text, self._require_own_mapping(node), value)
+        if isinstance(node.target, SequenceNode):
+            self._require_unshared(node)
             added = value[len(node.value) :]
-            return appended(self.text, node.target, added) if node.value else filled(node.target, added)
-        return replaced(self.text, self._own_scalar(node), value)
+            return append_items(self.text, node.target, added) if node.value else fill_empty_collection(node.target, added)
+        return replace_scalar(self.text, self._require_own_scalar(node), value)
 
-    def _own(self, node: Node) -> None:
+    def _require_unshared(self, node: YamlNode) -> None:
         if node.anchored or node.target is not node:
-            raise self._refusal(node.start, "is shared through an anchor (`&` or `*`)")
+            raise self._build_edit_fault(node.start, "is shared through an anchor (`&` or `*`)")
 
-    def _own_mapping(self, node: Node) -> Mapping:
-        self._own(node)
-        if not isinstance(node, Mapping):
-            raise self._refusal(node.start, "stands in what is no mapping")
+    def _require_own_mapping(self, node: YamlNode) -> MappingNode:
+        self._require_unshared(node)
+        if not isinstance(node, MappingNode):
+            raise self._build_edit_fault(node.start, "stands in what is no mapping")
         return node
 
-    def _own_scalar(self, node: Node) -> Scalar:
-        self._own(node)
-        if not isinstance(node, Scalar) or node.style in ("|", ">"):
-            raise self._refusal(node.start, "is written in a way that cannot be replaced")
+    def _require_own_scalar(self, node: YamlNode) -> ScalarNode:
+        self._require_unshared(node)
+        if not isinstance(node, ScalarNode) or node.style in ("|", ">"):
+            raise self._build_edit_fault(node.start, "is written in a way that cannot be replaced")
         return node
 
-    def _step(self) -> int:
+    def _detect_indent_step(self) -> int:
         """By how many columns the file indents: as the first model under `models` does."""
-        models = _root(self.tree).pairs["models"]
-        if not isinstance(models, Mapping) or models.flow or not models.pairs:
-            return STEP
-        return max(column(self.text, models.first_key) - column(self.text, models.key or 0), 1)
+        models = _require_root(self.tree).pairs["models"]
+        if not isinstance(models, MappingNode) or models.flow or not models.pairs:
+            return DEFAULT_INDENT
+        return max(find_column(self.text, models.first_key_start) - find_column(self.text, models.key or 0), 1)
 
-    def _refusal(self, start: int, why: str) -> Faults:
-        line, place = self.tree.lines.place(start)
+    def _build_edit_fault(self, start: int, why: str) -> Faults:
+        line, place = self.tree.lines.line_and_column(start)
         message = f"{self.edit.model}@{self.edit.alias} {why}"
-        return Faults([Fault(message, REGISTRY_FILE, line=line, column=place, fix=BY_HAND)])
+        return Faults([Fault(message, REGISTRY_FILE, line=line, column=place, fix=EDIT_BY_HAND)])
 
 
-def _told(hold: Hold) -> dict[str, Any]:
+def _serialize_hold(hold: Hold) -> dict[str, Any]:
     """A hold as it is written."""
-    told: dict[str, Any] = {"reason": hold.reason, "by": hold.by}
-    return told | ({"until": hold.until} if hold.until else {})
+    fields: dict[str, Any] = {"reason": hold.reason, "by": hold.by}
+    return fields | ({"until": hold.until} if hold.until else {})
 
 
-def _root(tree: Tree) -> Mapping:
+def _require_root(tree: YamlTree) -> MappingNode:
     if tree.root is None:
         raise Faults(tree.faults)
     return tree.root

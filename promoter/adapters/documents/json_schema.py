@@ -20,9 +20,9 @@ from promoter.domain.approvers import ApproversDocument
 from promoter.domain.cases import CasesDocument
 from promoter.domain.desired import RegistryDocument
 from promoter.domain.policy import PolicyDocument
-from promoter.domain.rules import KINDS
+from promoter.domain.rules import RULES
 
-Keywords = dict[str, Any]
+SchemaKeywords = dict[str, Any]
 
 DOCUMENTS: Mapping[str, tuple[type[BaseModel], str]] = {
     "registry": (RegistryDocument, "registry.yaml"),
@@ -32,119 +32,122 @@ DOCUMENTS: Mapping[str, tuple[type[BaseModel], str]] = {
 }
 """The documents that have a schema: the type that reads one, and its file."""
 
-FOLDER = "schemas"
+SCHEMAS_FOLDER = "schemas"
 
 _HINTS = HINTS | CASE_HINTS
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_DEFS = "#/$defs/"
-_MAPS = ("properties", "$defs", "dependentSchemas")
-_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties", "propertyNames", "not", "if", "then", "else")
-_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-_TEMPORAL = ("for", "every")
+_DEFS_PREFIX = "#/$defs/"
+_MAP_KEYWORDS = ("properties", "$defs", "dependentSchemas")
+_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE_KEYWORDS = ("items", "additionalProperties", "propertyNames", "not", "if", "then", "else")
+_BOUND_KEYWORDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_GUARD_ONLY_KEYS = ("for", "every")
 
 
-def schema_files() -> dict[str, str]:
+def render_schema_files() -> dict[str, str]:
     """The text of every schema, by the name of its file."""
-    return {file_name(name): schema_text(name) for name in DOCUMENTS}
+    return {schema_file_name(name): render_schema_text(name) for name in DOCUMENTS}
 
 
-def file_name(document: str) -> str:
+def schema_file_name(document: str) -> str:
     """What the file of a document's schema is called."""
     return f"{document}.schema.json"
 
 
-def schema_text(document: str) -> str:
+def render_schema_text(document: str) -> str:
     """The schema of one of DOCUMENTS, as its file has it."""
-    return json.dumps(schema(document), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(build_json_schema(document), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema(document: str) -> Keywords:
+def build_json_schema(document: str) -> SchemaKeywords:
     """The schema of one of DOCUMENTS."""
     model, file = DOCUMENTS[document]
-    told = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
-    told = _tidied(told)
-    if "MetricRule" in told.get("$defs", {}):
-        told["$defs"] |= {"Rule": _any_rule(told["$defs"], guard=False), "Guard": _any_rule(told["$defs"], guard=True)}
-        if "guards" in told["properties"]:
-            told["properties"]["guards"]["items"] = {"$ref": f"{_DEFS}Guard"}
-    return {"$schema": _DIALECT, "$id": file_name(document), "title": f"Promoter: {file}", **told}
+    result = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_DocumentSchemaGenerator)
+    result = _tidy_schema(result)
+    if "MetricRule" in result.get("$defs", {}):
+        result["$defs"] |= {
+            "Rule": _build_rule_union(result["$defs"], guard=False),
+            "Guard": _build_rule_union(result["$defs"], guard=True),
+        }
+        if "guards" in result["properties"]:
+            result["properties"]["guards"]["items"] = {"$ref": f"{_DEFS_PREFIX}Guard"}
+    return {"$schema": _DIALECT, "$id": schema_file_name(document), "title": f"Promoter: {file}", **result}
 
 
-class _Generator(GenerateJsonSchema):
+class _DocumentSchemaGenerator(GenerateJsonSchema):
     """Says what validators check, and leaves out what cannot be written."""
 
     def field_is_present(self, field: Any) -> bool:
         """A field that is never written out cannot be written either: it is how a type keeps a short form."""
         return not field.get("serialization_exclude") and super().field_is_present(field)
 
-    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> Keywords:
+    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> SchemaKeywords:
         """What the type says, and what the validator lets through of it."""
-        return {**super().function_after_schema(schema), **BY_VALIDATOR.get(_name_of(schema), {})}
+        return {**super().function_after_schema(schema), **BY_VALIDATOR.get(_validator_name(schema), {})}
 
-    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> Keywords:
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> SchemaKeywords:
         """What the validator takes, where that is more or less than the type."""
-        told, name = super().function_before_schema(schema), _name_of(schema)
+        result, name = super().function_before_schema(schema), _validator_name(schema)
         if name in SHORT_FORMS:
-            return {"anyOf": [*SHORT_FORMS[name], told]}
-        return {**told, **BY_VALIDATOR.get(name, {})}
+            return {"anyOf": [*SHORT_FORMS[name], result]}
+        return {**result, **BY_VALIDATOR.get(name, {})}
 
-    def model_schema(self, schema: core_schema.ModelSchema) -> Keywords:
+    def model_schema(self, schema: core_schema.ModelSchema) -> SchemaKeywords:
         """What the type says of its keys together, and something to show for each: a hint, or else what the type is."""
         kind = schema["cls"]
-        told = _merged(super().model_schema(schema), BY_TYPE.get(kind.__name__, {}))
-        for key, each in told.get("properties", {}).items():
+        result = _merge_keywords(super().model_schema(schema), BY_TYPE.get(kind.__name__, {}))
+        for key, each in result.get("properties", {}).items():
             hint = next((_HINTS[name] for base in kind.__mro__ if (name := f"{base.__name__}.{key}") in _HINTS), None)
             if hint or ("description" not in each and "$ref" not in each):
-                each["description"] = hint or told.get("description", "")
-        return told
+                each["description"] = hint or result.get("description", "")
+        return result
 
 
-def _name_of(schema: Any) -> str:
+def _validator_name(schema: Any) -> str:
     function = schema["function"]["function"]
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
 
 
-def _merged(one: Keywords, other: Keywords) -> Keywords:
-    both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys() if isinstance(one[key], dict)}
+def _merge_keywords(one: SchemaKeywords, other: SchemaKeywords) -> SchemaKeywords:
+    both = {key: _merge_keywords(one[key], other[key]) for key in one.keys() & other.keys() if isinstance(one[key], dict)}
     return {**one, **other, **both}
 
 
-def _tidied(schema: Any) -> Any:
+def _tidy_schema(schema: Any) -> Any:
     """Without generated titles and defaults that say nothing; each description cut to its first paragraph."""
     if not isinstance(schema, dict):
         return schema
-    given: Keywords = schema
-    told = {_BOUNDS.get(key, key): value for key, value in given.items() if key != "title"}
-    if "default" in told and (told["default"] in (None, "", []) or isinstance(told["default"], dict)):
-        del told["default"]
-    if "description" in told:
-        told["description"] = " ".join(told["description"].split("\n\n")[0].split())
-    if "patternProperties" in told:  # which would let every other name through
-        ((pattern, value),) = told.pop("patternProperties").items()
-        told |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
-    told |= {key: {name: _tidied(each) for name, each in told[key].items()} for key in _MAPS if key in told}
-    told |= {key: [_tidied(each) for each in told[key]] for key in _LISTS if key in told}
-    told |= {key: _tidied(told[key]) for key in _SINGLE if key in told}
-    return {"$ref": f"{_DEFS}Rule"} if _is_any_rule(told) else told
+    given: SchemaKeywords = schema
+    tidied = {_BOUND_KEYWORDS.get(key, key): value for key, value in given.items() if key != "title"}
+    if "default" in tidied and (tidied["default"] in (None, "", []) or isinstance(tidied["default"], dict)):
+        del tidied["default"]
+    if "description" in tidied:
+        tidied["description"] = " ".join(tidied["description"].split("\n\n")[0].split())
+    if "patternProperties" in tidied:  # which would let every other name through
+        ((pattern, value),) = tidied.pop("patternProperties").items()
+        tidied |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
+    tidied |= {key: {name: _tidy_schema(each) for name, each in tidied[key].items()} for key in _MAP_KEYWORDS if key in tidied}
+    tidied |= {key: [_tidy_schema(each) for each in tidied[key]] for key in _LIST_KEYWORDS if key in tidied}
+    tidied |= {key: _tidy_schema(tidied[key]) for key in _SINGLE_KEYWORDS if key in tidied}
+    return {"$ref": f"{_DEFS_PREFIX}Rule"} if _is_rule_union(tidied) else tidied
 
 
-def _is_any_rule(schema: Keywords) -> bool:
+def _is_rule_union(schema: SchemaKeywords) -> bool:
     refs = [each.get("$ref") for each in schema.get("oneOf", ()) if isinstance(each, dict)]
-    return refs == [f"{_DEFS}{kind.__name__}" for kind in KINDS]
+    return refs == [f"{_DEFS_PREFIX}{kind.__name__}" for kind in RULES]
 
 
-def _any_rule(defs: Keywords, *, guard: bool) -> Keywords:
+def _build_rule_union(defs: SchemaKeywords, *, guard: bool) -> SchemaKeywords:
     """The key says which kind is meant, so that an editor tells what is wrong with that kind, and not with all."""
     what = "A guard: what must go on holding." if guard else "A rule: what a version must show."
-    properties = {kind.kind: {"description": defs[kind.__name__].get("description", "")} for kind in KINDS}
+    properties = {kind.kind: {"description": defs[kind.__name__].get("description", "")} for kind in RULES}
     if not guard:
-        properties |= {key: {"type": "null", "description": "For guards only."} for key in _TEMPORAL}
+        properties |= {key: {"type": "null", "description": "For guards only."} for key in _GUARD_ONLY_KEYS}
     return {
-        "description": f"{what} The key says which: {', '.join(f'`{kind.kind}`' for kind in KINDS)}.",
+        "description": f"{what} The key says which: {', '.join(f'`{kind.kind}`' for kind in RULES)}.",
         "type": "object",
         "properties": properties,
-        "anyOf": [{"required": [kind.kind]} for kind in KINDS],
-        "allOf": [{"if": {"required": [kind.kind]}, "then": {"$ref": f"{_DEFS}{kind.__name__}"}} for kind in KINDS],
+        "anyOf": [{"required": [kind.kind]} for kind in RULES],
+        "allOf": [{"if": {"required": [kind.kind]}, "then": {"$ref": f"{_DEFS_PREFIX}{kind.__name__}"}} for kind in RULES],
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from promoter.domain.faults import Path
+from promoter.domain.faults import DocumentPath
 
 
-class Node:
+class YamlNode:
     """A value in a file. `start` and `end` count characters from 0; `flawed` ones have had their fault reported.
 
     `key` is where its key starts, for a value of a mapping.
@@ -28,12 +28,12 @@ class Node:
         self.key: int | None = None
 
     @property
-    def target(self) -> Node:
+    def target(self) -> YamlNode:
         """What it stands for: itself, but for an alias."""
         return self
 
 
-class Scalar(Node):
+class ScalarNode(YamlNode):
     """A single value. `style` is the quote or block character it is written with, `''` for none."""
 
     __slots__ = ("style", "text")
@@ -45,7 +45,7 @@ class Scalar(Node):
         self.style = style
 
 
-class Collection(Node):
+class CollectionNode(YamlNode):
     """A list or a mapping. `flow`: in brackets. `size` and `height` count what aliases bring in as if written out."""
 
     __slots__ = ("flow", "height", "size")
@@ -57,13 +57,13 @@ class Collection(Node):
         self.size = 1
         self.height = 1
 
-    def adopt(self, child: Node) -> None:
+    def add_child(self, child: YamlNode) -> None:
         """Count a child in."""
         self.size += child.size
         self.height = max(self.height, child.height + 1)
 
 
-class Sequence(Collection):
+class SequenceNode(CollectionNode):
     """A list."""
 
     __slots__ = ("items",)
@@ -72,10 +72,10 @@ class Sequence(Collection):
         """Empty."""
         super().__init__(start, flow, anchored)
         self.value = []
-        self.items: list[Node] = []
+        self.items: list[YamlNode] = []
 
 
-class Mapping(Collection):
+class MappingNode(CollectionNode):
     """Keys and values. `pairs` leaves out what cannot be used, such as the second of two equal keys."""
 
     __slots__ = ("pairs",)
@@ -84,20 +84,20 @@ class Mapping(Collection):
         """Empty."""
         super().__init__(start, flow, anchored)
         self.value = {}
-        self.pairs: dict[str, Node] = {}
+        self.pairs: dict[str, YamlNode] = {}
 
     @property
-    def first_key(self) -> int:
+    def first_key_start(self) -> int:
         """Where the first key starts; the mapping's own start, where it is empty."""
         return next((node.key for node in self.pairs.values() if node.key is not None), self.start)
 
 
-class Alias(Node):
+class AliasNode(YamlNode):
     """`*name`: the value that was anchored above."""
 
     __slots__ = ("_target", "height", "size")
 
-    def __init__(self, start: int, end: int, target: Node) -> None:
+    def __init__(self, start: int, end: int, target: YamlNode) -> None:
         """Shares the value of its target."""
         super().__init__(start, end, target.value)
         self._target = target
@@ -105,37 +105,37 @@ class Alias(Node):
         self.height = target.height
 
     @property
-    def target(self) -> Node:
+    def target(self) -> YamlNode:
         """What it stands for."""
         return self._target
 
 
-def find(root: Node, path: Path) -> Node:
+def find_node(root: YamlNode, path: DocumentPath) -> YamlNode:
     """The value that a path leads to; the last that is there, where it leads on."""
     node = root
     for part in path:
         inside = node.target
-        if isinstance(inside, Mapping) and part in inside.pairs:
+        if isinstance(inside, MappingNode) and part in inside.pairs:
             node = inside.pairs[str(part)]
-        elif isinstance(inside, Sequence) and isinstance(part, int) and part < len(inside.items):
+        elif isinstance(inside, SequenceNode) and isinstance(part, int) and part < len(inside.items):
             node = inside.items[part]
         else:
             break
     return node
 
 
-def every(node: Node, *path: str) -> Iterator[tuple[Path, Node]]:
+def find_matching_nodes(node: YamlNode, *path: str) -> Iterator[tuple[DocumentPath, YamlNode]]:
     """The nodes that a path leads to, in which `*` is every key or every item."""
     if not path:
         yield (), node
         return
     head, rest = path[0], path[1:]
     inside = node.target
-    children: list[tuple[str | int, Node]] = []
-    if isinstance(inside, Mapping):
+    children: list[tuple[str | int, YamlNode]] = []
+    if isinstance(inside, MappingNode):
         children = [(key, child) for key, child in inside.pairs.items() if head in ("*", key)]
-    elif isinstance(inside, Sequence) and head == "*":
+    elif isinstance(inside, SequenceNode) and head == "*":
         children = list(enumerate(inside.items))
     for part, child in children:
-        for tail, found in every(child, *rest):
+        for tail, found in find_matching_nodes(child, *rest):
             yield (part, *tail), found

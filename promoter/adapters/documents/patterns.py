@@ -11,21 +11,21 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from promoter.adapters.documents.nodes import Mapping, Node, Sequence
+from promoter.adapters.documents.nodes import MappingNode, YamlNode, SequenceNode
 
-KEY = "matches"
-COUNT_LIMIT = 100
-WEIGHT_LIMIT = 30_000
+PATTERN_KEY = "matches"
+PATTERN_COUNT_LIMIT = 100
+PATTERN_WEIGHT_LIMIT = 30_000
 """About 16 MiB, and a third of a second."""
 
-EXPRESSION = "expression"
+EXPRESSION_KEY = "expression"
 EXPRESSION_LIMIT = 100
 """Each set of metrics and holders that expressions name takes some 5 ms to prepare."""
 
-TOO_MANY = f"more than {COUNT_LIMIT} patterns (`{KEY}`) in one policy"
+TOO_MANY_PATTERNS = f"more than {PATTERN_COUNT_LIMIT} patterns (`{PATTERN_KEY}`) in one policy"
 TOO_MANY_EXPRESSIONS = f"more than {EXPRESSION_LIMIT} expressions in one policy"
-TOO_HEAVY = f"the patterns (`{KEY}`) of this policy are too large, taken together"
-TOO_HEAVY_FIX = "counts such as `{20}` of `\\w` or `\\p{...}` cost most: name the characters, as in `[A-Za-z0-9_]`"
+TOO_LARGE_PATTERNS = f"the patterns (`{PATTERN_KEY}`) of this policy are too large, taken together"
+TOO_LARGE_PATTERNS_FIX = "counts such as `{20}` of `\\w` or `\\p{...}` cost most: name the characters, as in `[A-Za-z0-9_]`"
 
 _TOKEN = re.compile(
     r"""(?P<wide>\\(?:[pP]\{[^}]*\}|[pP].|[wW]))
@@ -35,34 +35,34 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _WEIGHTS = {"wide": 110, "narrow": 25}
-_ATOM = 2
+_ATOM_WEIGHT = 2
 _VERBOSE = re.compile(r"\(\?[A-Za-z]*x")
 _COUNT_MAX = 100_000
 
 
-def weight(pattern: str) -> int:
+def estimate_pattern_weight(pattern: str) -> int:
     """An upper bound of the compiled size, in units of about half a KiB."""
-    total, product = _weigh(pattern)
+    total, product = _weigh_tokens(pattern)
     # With the flag x, comments may stand between an atom and its count: take every count as one of everything.
     return total * product if _VERBOSE.search(pattern) else total
 
 
-def refused(root: Node) -> tuple[Node, str, str | None] | None:
+def find_excessive_pattern(root: YamlNode) -> tuple[YamlNode, str, str | None] | None:
     """The pattern with which a policy has too many, or too large ones; what is wrong, and what to do. None: all are fine."""
-    over = next(islice(_texts(root, EXPRESSION), EXPRESSION_LIMIT, None), None)
+    over = next(islice(_find_texts(root, EXPRESSION_KEY), EXPRESSION_LIMIT, None), None)
     if over is not None:
         return over, TOO_MANY_EXPRESSIONS, None
     total = 0
-    for count, node in enumerate(_texts(root, KEY), start=1):
-        total += weight(str(node.value))
-        if count > COUNT_LIMIT:
-            return node, TOO_MANY, None
-        if total > WEIGHT_LIMIT:
-            return node, TOO_HEAVY, TOO_HEAVY_FIX
+    for count, node in enumerate(_find_texts(root, PATTERN_KEY), start=1):
+        total += estimate_pattern_weight(str(node.value))
+        if count > PATTERN_COUNT_LIMIT:
+            return node, TOO_MANY_PATTERNS, None
+        if total > PATTERN_WEIGHT_LIMIT:
+            return node, TOO_LARGE_PATTERNS, TOO_LARGE_PATTERNS_FIX
     return None
 
 
-def _weigh(pattern: str) -> tuple[int, int]:
+def _weigh_tokens(pattern: str) -> tuple[int, int]:
     """The weight by nesting, and the product of all counts."""
     frames, last, product, classes = [0], 0, 1, 0
     for token in _TOKEN.finditer(pattern):
@@ -70,36 +70,36 @@ def _weigh(pattern: str) -> tuple[int, int]:
         if text[0] == "[" or (text == "(" and not classes):
             frames += [] if classes else [0]
             classes += text[0] == "["
-            frames[-1] += _ATOM
+            frames[-1] += _ATOM_WEIGHT
         elif (text == "]" and classes) or (text == ")" and not classes and len(frames) > 1):
             classes -= text == "]"
             if not classes:
                 last = frames.pop()
                 frames[-1] += last
         elif kind in ("least", "most") and not classes:
-            times = max(_count(token["least"]), _count(token["most"]), 1)
+            times = max(_parse_count(token["least"]), _parse_count(token["most"]), 1)
             frames[-1] += last * (times - 1)
             last *= times
             product = min(product * times, _COUNT_MAX)
         else:
-            last = _WEIGHTS.get(kind or "", _ATOM)
+            last = _WEIGHTS.get(kind or "", _ATOM_WEIGHT)
             frames[-1] += last
     return sum(frames), product
 
 
-def _count(digits: str | None) -> int:
+def _parse_count(digits: str | None) -> int:
     return min(int(digits), _COUNT_MAX) if digits and len(digits) < len(str(_COUNT_MAX)) else _COUNT_MAX if digits else 0
 
 
-def _texts(node: Node, sought: str) -> Iterator[Node]:
+def _find_texts(node: YamlNode, sought: str) -> Iterator[YamlNode]:
     """The texts under that key, wherever it stands."""
     inside = node.target
-    if isinstance(inside, Mapping):
+    if isinstance(inside, MappingNode):
         for key, child in inside.pairs.items():
             if key == sought and isinstance(child.value, str):
                 yield child
             else:
-                yield from _texts(child, sought)
-    elif isinstance(inside, Sequence):
+                yield from _find_texts(child, sought)
+    elif isinstance(inside, SequenceNode):
         for child in inside.items:
-            yield from _texts(child, sought)
+            yield from _find_texts(child, sought)

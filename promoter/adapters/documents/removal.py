@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from promoter.adapters.documents.nodes import Collection, Mapping, Node, Scalar, Sequence
-from promoter.adapters.documents.splice import Splice, column, last_character, line_start, newline
+from promoter.adapters.documents.nodes import CollectionNode, MappingNode, YamlNode, ScalarNode, SequenceNode
+from promoter.adapters.documents.splice import TextSplice, find_column, find_last_character, find_line_start, detect_newline
 
 _COMMENT = re.compile(r"(?:^|(?<=[ \t\r\n]))#[^\r\n]*")
 _COMMA = re.compile(r"[ \t]*,[ \t]*")
@@ -14,73 +14,77 @@ _BREAK = re.compile(r"[\r\n]")
 _BLOCK_SCALARS = ("|", ">")
 
 
-def removed(text: str, node: Mapping, key: str) -> Splice:
+def remove_pair(text: str, node: MappingNode, key: str) -> TextSplice:
     """The mapping without that key, which it has: lines less in a block, a pair less in braces."""
     value, names = node.pairs[key], list(node.pairs)
     if not node.flow:
-        return _from_block(text, value, alone=len(names) == 1)
+        return _remove_from_block(text, value, alone=len(names) == 1)
     place = names.index(key)
-    return _from_braces(text, value, node.pairs[names[place - 1]] if place else None)
+    return _remove_from_braces(text, value, node.pairs[names[place - 1]] if place else None)
 
 
-def _from_block(text: str, value: Node, *, alone: bool) -> Splice:
+def _remove_from_block(text: str, value: YamlNode, *, alone: bool) -> TextSplice:
     """Whole lines go. What was said in them, or behind them, in comments becomes lines of its own."""
-    begin, end = _span(text, value)
-    line, end = line_start(text, begin), _line_end(text, end)
+    begin, end = _find_pair_span(text, value)
+    line, end = find_line_start(text, begin), _find_line_end(text, end)
     indent = text[line:begin]
-    told = [indent + each for each in [*(["{}"] if alone else []), *_comments(text, begin, end, value)]]
-    if told:
-        return Splice(line, end, newline(text, begin).join(told))
+    kept_lines = [indent + each for each in [*(["{}"] if alone else []), *_collect_comments(text, begin, end, value)]]
+    if kept_lines:
+        return TextSplice(line, end, detect_newline(text, begin).join(kept_lines))
     if end < len(text):
-        return Splice(line, end + len(newline(text, end)), "")
-    return Splice(line - len(newline(text, line - 1)), end, "")  # no line break at the end of the file: the one before goes
+        return TextSplice(line, end + len(detect_newline(text, end)), "")
+    return TextSplice(
+        line - len(detect_newline(text, line - 1)), end, ""
+    )  # no line break at the end of the file: the one before goes
 
 
-def _from_braces(text: str, value: Node, before: Node | None) -> Splice:
+def _remove_from_braces(text: str, value: YamlNode, before: YamlNode | None) -> TextSplice:
     """The comma behind it goes too; where there is none, the one before. Comments stay in their place."""
-    begin, end = _span(text, value)
-    told = " ".join(_comments(text, begin, end, value))
-    if told:
-        told += newline(text, begin) + " " * column(text, begin)
+    begin, end = _find_pair_span(text, value)
+    kept_comments = " ".join(_collect_comments(text, begin, end, value))
+    if kept_comments:
+        kept_comments += detect_newline(text, begin) + " " * find_column(text, begin)
     comma = _COMMA.match(text, end)
     if comma:
-        return Splice(begin, comma.end(), told)
-    if before is not None and not told:
-        last = _end(text, before)
+        return TextSplice(begin, comma.end(), kept_comments)
+    if before is not None and not kept_comments:
+        last = _find_value_end(text, before)
         begin = begin if _COMMENT.search(text, last, begin) else last
-    return Splice(begin, end, told)
+    return TextSplice(begin, end, kept_comments)
 
 
-def _span(text: str, value: Node) -> tuple[int, int]:
+def _find_pair_span(text: str, value: YamlNode) -> tuple[int, int]:
     """From where its key begins to where the value ends."""
     begin = value.start if value.key is None else value.key
-    return begin, max(_end(text, value), begin)
+    return begin, max(_find_value_end(text, value), begin)
 
 
-def _end(text: str, node: Node) -> int:
-    return node.end if isinstance(node, Collection) and node.flow else last_character(text, node)
+def _find_value_end(text: str, node: YamlNode) -> int:
+    return node.end if isinstance(node, CollectionNode) and node.flow else find_last_character(text, node)
 
 
-def _comments(text: str, begin: int, end: int, node: Node) -> list[str]:
+def _collect_comments(text: str, begin: int, end: int, node: YamlNode) -> list[str]:
     """The comments between two places, of which only the scalars of the node are no place for any."""
     found, reached = [], begin
-    for start, stop in [*sorted(_scalars(text, node)), (end, end)]:
+    for start, stop in [*sorted(_find_scalar_spans(text, node)), (end, end)]:
         found += [match[0].rstrip() for match in _COMMENT.finditer(text, reached, max(start, reached))]
         reached = stop
     return found
 
 
-def _scalars(text: str, node: Node) -> Iterator[tuple[int, int]]:
-    if isinstance(node, Scalar):
+def _find_scalar_spans(text: str, node: YamlNode) -> Iterator[tuple[int, int]]:
+    if isinstance(node, ScalarNode):
         start = node.start
         if node.style in _BLOCK_SCALARS:  # a comment may follow its `|`
-            start = _line_end(text, start)
-        yield start, max(last_character(text, node), start)
-    elif isinstance(node, Collection):
-        for each in node.items if isinstance(node, Sequence) else node.pairs.values() if isinstance(node, Mapping) else ():
-            yield from _scalars(text, each)
+            start = _find_line_end(text, start)
+        yield start, max(find_last_character(text, node), start)
+    elif isinstance(node, CollectionNode):
+        for each in (
+            node.items if isinstance(node, SequenceNode) else node.pairs.values() if isinstance(node, MappingNode) else ()
+        ):
+            yield from _find_scalar_spans(text, each)
 
 
-def _line_end(text: str, index: int) -> int:
+def _find_line_end(text: str, index: int) -> int:
     found = _BREAK.search(text, index)
     return found.start() if found else len(text)

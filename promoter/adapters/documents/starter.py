@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from promoter.adapters.documents.scalars import written
+from promoter.adapters.documents.scalars import render_scalar
 
-_HEAD = """\
+_REGISTRY_HEADER = """\
 # yaml-language-server: $schema=schemas/registry.schema.json
 # The desired state of the model registry: which version each alias of each model points at.
 #
@@ -37,7 +37,7 @@ safety:
 # Aliases that are in the registry and not listed here are left alone, unless their model says `prune: true`.
 """
 
-_CHAMPION = """\
+_CHAMPION_POLICY = """\
 # yaml-language-server: $schema=../schemas/policy.schema.json
 # What a version must show before `champion`, the alias that production loads, may point at it.
 # A rule is pass, fail, pending (not known yet) or error; only a version that passes every rule gets through.
@@ -62,7 +62,7 @@ rules:
 #   - {metric: live_auc, at_least: 0.85, for: 3}
 """
 
-_CHALLENGER = """\
+_CHALLENGER_POLICY = """\
 # yaml-language-server: $schema=../schemas/policy.schema.json
 # What a version must show before `challenger`, the alias that the next champion comes from, may point at it.
 version: 1
@@ -79,22 +79,22 @@ rules:
 """
 
 
-def starter(models: Mapping[str, Mapping[str, int]]) -> str:
+def render_starter_registry(models: Mapping[str, Mapping[str, int]]) -> str:
     """`registry.yaml` for a registry whose models have these aliases at these versions. Changes nothing when applied."""
-    return _HEAD + "\n".join(_models(models)) + "\n"
+    return _REGISTRY_HEADER + "\n".join(_render_models(models)) + "\n"
 
 
-def starter_policies() -> dict[str, str]:
+def render_starter_policies() -> dict[str, str]:
     """The policies to begin with, by the path of their file. The metric's name and the bounds are for the user to change."""
-    return {"policies/champion.yaml": _CHAMPION, "policies/challenger.yaml": _CHALLENGER}
+    return {"policies/champion.yaml": _CHAMPION_POLICY, "policies/challenger.yaml": _CHALLENGER_POLICY}
 
 
-def _models(models: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def _render_models(models: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     yield "models:" if models else "models: {}"
     for name, aliases in sorted(models.items()):
         if not aliases:
-            yield f"  {written(name)}: {{}}"
+            yield f"  {render_scalar(name)}: {{}}"
             continue
-        yield f"  {written(name)}:"
+        yield f"  {render_scalar(name)}:"
         yield "    aliases:"
-        yield from (f"      {written(alias)}: {version}" for alias, version in sorted(aliases.items()))
+        yield from (f"      {render_scalar(alias)}: {version}" for alias, version in sorted(aliases.items()))

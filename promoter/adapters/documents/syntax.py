@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yaml import MarkedYAMLError, YAMLError
 
-from promoter.adapters.documents.text import Lines
+from promoter.adapters.documents.text import LineIndex
 from promoter.domain.faults import Fault
 
 _COLON = ("a `:` where none can stand", "quote a value that has `: ` in it, and see whether the line before lacks its own")
@@ -16,7 +16,7 @@ _NAMELESS = ("`*` and `&` need a name", "quote the value if it is text")
 _ESCAPE = ("a `\\` escape that YAML does not know", "write `\\\\` for a backslash, or use single quotes")
 _DIRECTIVE = ("a `%` line that YAML does not know", "quote the value if it is text")
 
-_WORDS: dict[str, tuple[str, str]] = {
+_PARSER_MESSAGES: dict[str, tuple[str, str]] = {
     "mapping values are not allowed in this context": _COLON,
     "mapping keys are not allowed in this context": ("a key where none can stand", "quote a value that begins with `? `"),
     "block sequence entries are not allowed in this context": ("a list where none can stand", "begin it on a line of its own"),
@@ -38,17 +38,17 @@ _WORDS: dict[str, tuple[str, str]] = {
     "found a tab character that violates indentation": ("a tab as indentation", "indent with spaces"),
     "did not find expected comment or line break": ("text where the line should end", "begin the text on the next line"),
 }
-_OTHER = "this is not YAML that can be read"
+_UNREADABLE_MESSAGE = "this is not YAML that can be read"
 
 
-def syntax_fault(file: str, text: str, error: YAMLError) -> Fault:
+def convert_syntax_error(file: str, text: str, error: YAMLError) -> Fault:
     """The fault that stopped the parser. A file has at most one of them: what follows cannot be told."""
     if not isinstance(error, MarkedYAMLError) or (mark := error.problem_mark or error.context_mark) is None:
-        return Fault(_OTHER, file)
+        return Fault(_UNREADABLE_MESSAGE, file)
     problem, begin = error.problem or "", error.context_mark
-    message, fix = _WORDS.get(problem, (_OTHER, None))
+    message, fix = _PARSER_MESSAGES.get(problem, (_UNREADABLE_MESSAGE, None))
     if problem == "found character that cannot start any token":
-        message, fix = _cannot_start(text[mark.index : mark.index + 1])
+        message, fix = _explain_bad_start(text[mark.index : mark.index + 1])
     elif problem == "could not find expected ':'" and begin:
         mark = begin
     elif problem == "found unexpected end of stream" and begin:
@@ -60,11 +60,11 @@ def syntax_fault(file: str, text: str, error: YAMLError) -> Fault:
         if mark.index >= len(text):
             message, mark = "a bracket that is never closed", begin
     # At the end of a file without a last line break the parser counts a line too many: its index is right.
-    line, column = Lines(text).place(min(mark.index, len(text)))
+    line, column = LineIndex(text).line_and_column(min(mark.index, len(text)))
     return Fault(message, file, line=line, column=column, fix=fix)
 
 
-def _cannot_start(character: str) -> tuple[str, str]:
+def _explain_bad_start(character: str) -> tuple[str, str]:
     if character == "\t":
         return "a tab as indentation", "indent with spaces"
     return f"a value cannot begin with `{character}`", "quote it"

@@ -5,64 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from promoter.adapters.documents.nodes import Mapping, Node, Sequence, every
-from promoter.adapters.documents.text import Lines
-from promoter.domain.faults import Path
-from promoter.domain.names import approver_name, policy_name
+from promoter.adapters.documents.nodes import MappingNode, YamlNode, SequenceNode, find_matching_nodes
+from promoter.adapters.documents.text import LineIndex
+from promoter.domain.faults import DocumentPath
+from promoter.domain.names import validate_approver_name, validate_policy_name
 
-_POLICIES = (
+_POLICY_PATHS = (
     ("defaults", "aliases", "*", "policy"),
     ("families", "*", "aliases", "*", "policy"),
     ("models", "*", "aliases", "*", "policy"),
 )
-_APPROVERS = ("approval", "from", "*")
+_APPROVER_PATH = ("approval", "from", "*")
 
 
 @dataclass(frozen=True)
-class Use:
+class NameReference:
     """A name, and where it stands."""
 
     name: str
-    path: Path
+    path: DocumentPath
     line: int
     column: int
 
 
-def policy_uses(root: Mapping, lines: Lines) -> Iterator[Use]:
+def find_policy_references(root: MappingNode, lines: LineIndex) -> Iterator[NameReference]:
     """Where a `registry.yaml` names policies, also one with faults."""
-    for pattern in _POLICIES:
-        yield from _named(every(root, *pattern), lines, policy_name)
+    for pattern in _POLICY_PATHS:
+        yield from _select_valid_names(find_matching_nodes(root, *pattern), lines, validate_policy_name)
 
 
-def approver_uses(root: Mapping, lines: Lines) -> Iterator[Use]:
+def find_approver_references(root: MappingNode, lines: LineIndex) -> Iterator[NameReference]:
     """Where a policy names approvers or their groups: in `approval` rules, however deep, also in a policy with faults."""
     for part in ("rules", "guards"):
         if part in root.pairs:
-            for path, node in _mappings(root.pairs[part], (part,)):
-                found = ((path + inner, child) for inner, child in every(node, *_APPROVERS))
-                yield from _named(found, lines, approver_name)
+            for path, node in _walk_mappings(root.pairs[part], (part,)):
+                found = ((path + inner, child) for inner, child in find_matching_nodes(node, *_APPROVER_PATH))
+                yield from _select_valid_names(found, lines, validate_approver_name)
 
 
-def _mappings(node: Node, path: Path) -> Iterator[tuple[Path, Node]]:
+def _walk_mappings(node: YamlNode, path: DocumentPath) -> Iterator[tuple[DocumentPath, YamlNode]]:
     """The mappings in a node, itself among them. Nodes are at most so deep that this may recurse."""
     inside = node.target
-    if isinstance(inside, Mapping):
+    if isinstance(inside, MappingNode):
         yield path, node
         for key, child in inside.pairs.items():
-            yield from _mappings(child, (*path, key))
-    elif isinstance(inside, Sequence):
+            yield from _walk_mappings(child, (*path, key))
+    elif isinstance(inside, SequenceNode):
         for index, child in enumerate(inside.items):
-            yield from _mappings(child, (*path, index))
+            yield from _walk_mappings(child, (*path, index))
 
 
-def _named(found: Iterator[tuple[Path, Node]], lines: Lines, check: Callable[[str], str]) -> Iterator[Use]:
+def _select_valid_names(
+    found: Iterator[tuple[DocumentPath, YamlNode]], lines: LineIndex, check: Callable[[str], str]
+) -> Iterator[NameReference]:
     """Those that are names; what else stands there is a fault that is told already."""
     for path, node in found:
-        if isinstance(node.value, str) and not node.target.flawed and _passes(node.value, check):
-            yield Use(node.value, path, *lines.place(node.start))
+        if isinstance(node.value, str) and not node.target.flawed and _is_valid_name(node.value, check):
+            yield NameReference(node.value, path, *lines.line_and_column(node.start))
 
 
-def _passes(name: str, check: Callable[[str], str]) -> bool:
+def _is_valid_name(name: str, check: Callable[[str], str]) -> bool:
     try:
         check(name)
     except ValueError:

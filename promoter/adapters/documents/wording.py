@@ -10,32 +10,32 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from promoter.adapters.documents.nodes import Mapping, Node, Scalar, Sequence, find
-from promoter.adapters.documents.schema import Trace, trace
-from promoter.adapters.documents.text import FAULT_LIMIT, Lines
-from promoter.adapters.documents.tree import in_words
+from promoter.adapters.documents.nodes import MappingNode, YamlNode, ScalarNode, SequenceNode, find_node
+from promoter.adapters.documents.schema import LocationTrace, trace_location
+from promoter.adapters.documents.text import FAULT_LIMIT, LineIndex
+from promoter.adapters.documents.tree import describe_value_type
 from promoter.domain.faults import Fault
 from promoter.domain.policy import PolicyDocument
-from promoter.domain.rules import KINDS
+from promoter.domain.rules import RULES
 
-_TIME = "a time with its zone, such as 2026-12-01T00:00:00Z"
+_TIME_NOUN = "a time with its zone, such as 2026-12-01T00:00:00Z"
 
 _PER_CENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%", re.ASCII)
 
-_NOUNS = {
+_TYPE_NOUNS = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
-    "datetime_type": _TIME,
+    "datetime_type": _TIME_NOUN,
     "tuple_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
 
-_OTHER_WORDS = {
+_KEY_SYNONYMS = {
     "all": "all_of",
     "and": "all_of",
     "any": "any_of",
@@ -50,18 +50,18 @@ _OTHER_WORDS = {
 }
 """Keys that people try, and no spelling tells what they mean: where the other key is known, it is meant."""
 
-_OF_A_POLICY = frozenset(PolicyDocument.model_fields) - {"version"}
-_OF_THE_REGISTRY = ("defaults", "families", "models")
-_ELSEWHERE = "it belongs in a policy, policies/NAME.yaml"
+_POLICY_KEYS = frozenset(PolicyDocument.model_fields) - {"version"}
+_REGISTRY_KEYS = ("defaults", "families", "models")
+_POLICY_KEY_FIX = "it belongs in a policy, policies/NAME.yaml"
 
-_EMPTY = {"a mapping": "write `{}` if there is nothing to say", "a list": "write `[]` if there is nothing to say"}
+_EMPTY_VALUE_FIXES = {"a mapping": "write `{}` if there is nothing to say", "a list": "write `[]` if there is nothing to say"}
 
-_KINDS = frozenset(rule.kind for rule in KINDS)
+_RULE_KINDS = frozenset(rule.kind for rule in RULES)
 
-Words = tuple[str, str | None]
+MessageAndFix = tuple[str, str | None]
 """A message, and a fix."""
 
-_LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
+_LIMIT_MESSAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda ctx: f"must be greater than {ctx['gt']}",
     "greater_than_equal": lambda ctx: f"must not be less than {ctx['ge']}",
     "less_than_equal": lambda ctx: f"must not be greater than {ctx['le']}",
@@ -71,78 +71,80 @@ _LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
     "too_short": lambda ctx: f"must have at least {ctx['min_length']} item" + ("s" if ctx["min_length"] > 1 else ""),
     "too_long": lambda ctx: f"must have at most {ctx['max_length']} items",
     "finite_number": lambda _: "must be a finite number",
-    "timezone_aware": lambda _: f"must be {_TIME}",
+    "timezone_aware": lambda _: f"must be {_TIME_NOUN}",
 }
 
 
-def type_faults(file: str, lines: Lines, root: Node, model: type[BaseModel], error: ValidationError) -> list[Fault]:
+def convert_validation_error(
+    file: str, lines: LineIndex, root: YamlNode, model: type[BaseModel], error: ValidationError
+) -> list[Fault]:
     """Every fault that the types found in a document, at the value (or the key) that it is about."""
     details = error.errors(include_url=False, include_input=False)
-    traced = [(_trace(model, detail), detail) for detail in details[: 2 * FAULT_LIMIT]]
+    traced = [(_trace_detail(model, detail), detail) for detail in details[: 2 * FAULT_LIMIT]]
     faults: list[Fault] = []
     for _, group in groupby(traced, key=lambda pair: (pair[0].path, pair[1]["type"] == "missing")):
         members = list(group)
-        faults += _fault(file, lines, root, members[0][0], [detail for _, detail in members])
+        faults += _build_value_faults(file, lines, root, members[0][0], [detail for _, detail in members])
         if len(faults) >= FAULT_LIMIT:
             break
     return faults
 
 
-def meant(name: str, known: Iterable[str]) -> str | None:
+def suggest_known_name(name: str, known: Iterable[str]) -> str | None:
     """`did you mean ...?`, where one of the known names is close."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None
 
 
-def _trace(model: type[BaseModel], detail: Any) -> Trace:
-    return trace(model, detail["loc"], unknown=detail["type"] == "extra_forbidden")
+def _trace_detail(model: type[BaseModel], detail: Any) -> LocationTrace:
+    return trace_location(model, detail["loc"], unknown=detail["type"] == "extra_forbidden")
 
 
-def _fault(file: str, lines: Lines, root: Node, where: Trace, details: list[Any]) -> list[Fault]:
-    node = find(root, where.path)
-    details = [detail for detail in details if not _follows(detail["type"], node.target)]
+def _build_value_faults(file: str, lines: LineIndex, root: YamlNode, where: LocationTrace, details: list[Any]) -> list[Fault]:
+    node = find_node(root, where.path)
+    details = [detail for detail in details if not _is_consequence(detail["type"], node.target)]
     if node.flawed or node.target.flawed or not details:
         return []
     about_key = where.on_key or details[0]["type"] == "extra_forbidden"
-    message, fix = _words(where, node.target, details)
-    line, column = lines.place(node.key if about_key and node.key is not None else node.start)
+    message, fix = _explain_details(where, node.target, details)
+    line, column = lines.line_and_column(node.key if about_key and node.key is not None else node.start)
     return [Fault(message, file, where.path, line, column, fix)]
 
 
-def _follows(kind: str, node: Node) -> bool:
+def _is_consequence(kind: str, node: YamlNode) -> bool:
     """Whether a complaint only follows from another: a list counts as too short when its items are wrong."""
-    return kind == "too_short" and isinstance(node, Sequence) and bool(node.items)
+    return kind == "too_short" and isinstance(node, SequenceNode) and bool(node.items)
 
 
-def _words(where: Trace, node: Node, details: list[Any]) -> Words:
+def _explain_details(where: LocationTrace, node: YamlNode, details: list[Any]) -> MessageAndFix:
     """A value that fits none of several types has a complaint for each; one that is about more than the type tells more."""
-    telling = next((detail for detail in details if detail["type"] not in _NOUNS), None)
-    if telling is None:
-        return _wrong_type(where, list(dict.fromkeys(_NOUNS[detail["type"]] for detail in details)), node)
-    kind, context = telling["type"], telling.get("ctx", {})
-    if kind in _LIMITS:
-        return f"{_subject(where)} {_LIMITS[kind](context)}", None
-    tell = _TELLERS.get(kind)
-    return tell(where, node, context) if tell else (f"{_subject(where)} cannot be used", None)
+    decisive = next((detail for detail in details if detail["type"] not in _TYPE_NOUNS), None)
+    if decisive is None:
+        return _explain_wrong_type(where, list(dict.fromkeys(_TYPE_NOUNS[detail["type"]] for detail in details)), node)
+    kind, context = decisive["type"], decisive.get("ctx", {})
+    if kind in _LIMIT_MESSAGES:
+        return f"{_describe_subject(where)} {_LIMIT_MESSAGES[kind](context)}", None
+    explain = _EXPLANATIONS.get(kind)
+    return explain(where, node, context) if explain else (f"{_describe_subject(where)} cannot be used", None)
 
 
-def _unknown_key(where: Trace, _node: Node, _context: dict[str, Any]) -> Words:
+def _explain_unknown_key(where: LocationTrace, _node: YamlNode, _context: dict[str, Any]) -> MessageAndFix:
     name = str(where.path[-1])
     message = f"unknown key `{name:.60}`"
-    if name in _KINDS and not _KINDS.isdisjoint(where.keys):
+    if name in _RULE_KINDS and not _RULE_KINDS.isdisjoint(where.keys):
         return message, "a rule is of one kind: make it a rule of its own"
-    elsewhere = _ELSEWHERE if name in _OF_A_POLICY and where.path[0] in _OF_THE_REGISTRY else None
-    return message, _other_word(name, where.keys) or meant(name, where.keys) or elsewhere
+    elsewhere = _POLICY_KEY_FIX if name in _POLICY_KEYS and where.path[0] in _REGISTRY_KEYS else None
+    return message, _suggest_synonym(name, where.keys) or suggest_known_name(name, where.keys) or elsewhere
 
 
-def _own_words(where: Trace, node: Node, context: dict[str, Any]) -> Words:
+def _explain_value_error(where: LocationTrace, node: YamlNode, context: dict[str, Any]) -> MessageAndFix:
     message = str(context["error"])
     if message == "this is a number":
-        return _wrong_type(where, ["a number"], node)
-    return f"{_subject(where)} {message}" if message.startswith("must be ") else message, None
+        return _explain_wrong_type(where, ["a number"], node)
+    return f"{_describe_subject(where)} {message}" if message.startswith("must be ") else message, None
 
 
-def _subject(where: Trace) -> str:
+def _describe_subject(where: LocationTrace) -> str:
     if not where.path:
         return "the file"
     last = where.path[-1]
@@ -152,48 +154,48 @@ def _subject(where: Trace) -> str:
     return f"item {last + 1} of `{holder}`"
 
 
-def _wrong_type(where: Trace, nouns: list[str], node: Node) -> Words:
-    message = f"{_subject(where)} must be {' or '.join(nouns)}"
-    if not isinstance(node, Scalar):
-        return f"{message}, not {in_words(node.value)}", None
+def _explain_wrong_type(where: LocationTrace, nouns: list[str], node: YamlNode) -> MessageAndFix:
+    message = f"{_describe_subject(where)} must be {' or '.join(nouns)}"
+    if not isinstance(node, ScalarNode):
+        return f"{message}, not {describe_value_type(node.value)}", None
     if node.value is None:
-        return f"{message}, and there is nothing", _EMPTY.get(nouns[0])
+        return f"{message}, and there is nothing", _EMPTY_VALUE_FIXES.get(nouns[0])
     if isinstance(node.value, str):
         quotes = node.style in ("'", '"') and nouns[0] != "a list"
         share = _PER_CENT.fullmatch(node.value) if "a number" in nouns else None
         fix = f"write {float(share[1]) / 100:g}" if share else "take the quotes away" if quotes else None
         return f"{message}, not text", fix
     fix = f'quote it: "{node.text:.40}"' if nouns == ["text"] else None
-    return f"{message}, and YAML reads `{node.text:.40}` as {in_words(node.value)}", fix
+    return f"{message}, and YAML reads `{node.text:.40}` as {describe_value_type(node.value)}", fix
 
 
-def _wrong_word(where: Trace, node: Node, context: dict[str, Any]) -> Words:
+def _explain_wrong_word(where: LocationTrace, node: YamlNode, context: dict[str, Any]) -> MessageAndFix:
     words = str(context["expected"]).replace("'", "").replace("True", "true").replace(" or ", ", ").split(", ")
-    message = f"{_subject(where)} must be " + " or ".join(", ".join(f"`{word}`" for word in words).rsplit(", ", 1))
-    if not isinstance(node, Scalar):
+    message = f"{_describe_subject(where)} must be " + " or ".join(", ".join(f"`{word}`" for word in words).rsplit(", ", 1))
+    if not isinstance(node, ScalarNode):
         return message, None
     if node.text in words:
         return f"{message}, not text", "take the quotes away"
-    return message, meant(node.text, words)
+    return message, suggest_known_name(node.text, words)
 
 
-def _unknown_rule(_where: Trace, node: Node, _context: dict[str, Any]) -> Words:
-    if not isinstance(node, Mapping):
+def _explain_unknown_rule(_where: LocationTrace, node: YamlNode, _context: dict[str, Any]) -> MessageAndFix:
+    if not isinstance(node, MappingNode):
         return "a rule is a mapping such as {metric: val_auc, at_least: 0.9}", None
-    kinds = [rule.kind for rule in KINDS]
-    fixes = (fix for key in node.pairs if (fix := _other_word(key, kinds) or meant(key, kinds)))
+    kinds = [rule.kind for rule in RULES]
+    fixes = (fix for key in node.pairs if (fix := _suggest_synonym(key, kinds) or suggest_known_name(key, kinds)))
     return "not a rule: none of its keys is one of " + ", ".join(f"`{kind}`" for kind in kinds), next(fixes, None)
 
 
-def _other_word(name: str, known: Collection[str]) -> str | None:
-    other = _OTHER_WORDS.get(name)
+def _suggest_synonym(name: str, known: Collection[str]) -> str | None:
+    other = _KEY_SYNONYMS.get(name)
     return f"did you mean `{other}`?" if other and other in known else None
 
 
-_TELLERS: dict[str, Callable[[Trace, Node, dict[str, Any]], Words]] = {
-    "extra_forbidden": _unknown_key,
+_EXPLANATIONS: dict[str, Callable[[LocationTrace, YamlNode, dict[str, Any]], MessageAndFix]] = {
+    "extra_forbidden": _explain_unknown_key,
     "missing": lambda where, _node, _context: (f"`{where.path[-1]}` is missing", None),
-    "unknown_rule": _unknown_rule,
-    "literal_error": _wrong_word,
-    "value_error": _own_words,
+    "unknown_rule": _explain_unknown_rule,
+    "literal_error": _explain_wrong_word,
+    "value_error": _explain_value_error,
 }

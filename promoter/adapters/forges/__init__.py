@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from promoter.adapters.forges.choice import Address, Kind, address, connect
+from promoter.adapters.forges.choice import ForgeAddress, ForgeKind, parse_forge_address, connect_forge
 
-__all__ = ["Address", "Kind", "address", "connect"]
+__all__ = ["ForgeAddress", "ForgeKind", "parse_forge_address", "connect_forge"]

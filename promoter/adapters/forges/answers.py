@@ -10,17 +10,17 @@ import requests
 from pydantic import SecretStr
 from requests import exceptions as web
 
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 
-_LIMIT = 300
+_MESSAGE_LIMIT = 300
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _TOKEN_FIX = "set PROMOTER_FORGE_TOKEN to a token that may read and write pull requests of this project"  # noqa: S105  # words
 _URL_FIX = "check PROMOTER_FORGE_URL and PROMOTER_FORGE_PROJECT"
-_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_RETRY_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 # What the layers below say. Their text is matched, never repeated: it may hold an address with its password.
-_NETWORK = (
+_NETWORK_MESSAGES = (
     (re.compile(r"Connection refused"), "the connection is refused"),
     (re.compile(r"Failed to resolve|Name or service not known|nodename nor servname"), "its name cannot be resolved"),
     (re.compile(r"timed? ?out|too long", re.IGNORECASE), "it does not answer in time"),
@@ -29,7 +29,7 @@ _NETWORK = (
 
 
 @dataclass(frozen=True)
-class Place:
+class ForgeProject:
     """A project on a forge, for messages: which kind of forge, its address without credentials, and what must not be shown."""
 
     forge: str
@@ -37,44 +37,44 @@ class Place:
     project: str
     token: SecretStr = field(repr=False)
 
-    def one_line(self, text: object) -> str:
+    def format_one_line(self, text: object) -> str:
         """The text on one line, without the token and addresses' credentials, at most 300 characters."""
         secret = self.token.get_secret_value()
         words = " ".join(str(text).split())
         words = words.replace(secret, "***") if secret else words
         words = _QUERY.sub(r"\1", _USER_INFO.sub("//***@", words))
         words = "".join(letter if letter.isprintable() else "?" for letter in words)
-        return words if len(words) <= _LIMIT else words[: _LIMIT - 1] + "…"
+        return words if len(words) <= _MESSAGE_LIMIT else words[: _MESSAGE_LIMIT - 1] + "…"
 
-    def answered(self, doing: str, status: int, said: object = "") -> OutsideError:
+    def build_status_error(self, doing: str, status: int, forge_message: object = "") -> ExternalError:
         """The fault behind a status that is not one of success. `doing`: "open a pull request"; `said`: the forge's words."""
-        told = self.one_line(said) if said else ""
-        message = f"cannot {doing} of {self.project} at {self.url}: status {status}" + (f", {told}" if told else "")
-        if status in _RETRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Unavailable(self.forge, message)
+        detail = self.format_one_line(forge_message) if forge_message else ""
+        message = f"cannot {doing} of {self.project} at {self.url}: status {status}" + (f", {detail}" if detail else "")
+        if status in _RETRY_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return TransientError(self.forge, message)
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            return Refused(self.forge, f"{message}: it redirects elsewhere", f"give the new address: {_URL_FIX}")
+            return PermanentError(self.forge, f"{message}: it redirects elsewhere", f"give the new address: {_URL_FIX}")
         if status == HTTPStatus.NOT_FOUND:
-            return Refused(self.forge, message, f"{_URL_FIX}, and that the token shows the project")
+            return PermanentError(self.forge, message, f"{_URL_FIX}, and that the token shows the project")
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return Refused(self.forge, message, _TOKEN_FIX)
+            return PermanentError(self.forge, message, _TOKEN_FIX)
         if status == HTTPStatus.CONFLICT:
-            return Unavailable(self.forge, message)
-        return Refused(self.forge, message)
+            return TransientError(self.forge, message)
+        return PermanentError(self.forge, message)
 
-    def unreachable(self, doing: str, error: requests.RequestException) -> OutsideError:
+    def build_network_error(self, doing: str, error: requests.RequestException) -> ExternalError:
         """The fault where there is no answer, or none that can be read."""
         text = f"{type(error).__name__} {error}"
-        words = next((words for pattern, words in _NETWORK if pattern.search(text)), None)
+        words = next((words for pattern, words in _NETWORK_MESSAGES if pattern.search(text)), None)
         if isinstance(error, web.SSLError):
             message = f"cannot {doing} of {self.project} at {self.url}: its certificate is not trusted"
-            return Refused(self.forge, message, "name the authority's certificate in REQUESTS_CA_BUNDLE")
+            return PermanentError(self.forge, message, "name the authority's certificate in REQUESTS_CA_BUNDLE")
         if isinstance(error, web.InvalidURL | web.MissingSchema | web.InvalidSchema):
-            return Refused(self.forge, f"cannot {doing}: {self.url} is not an address", _URL_FIX)
+            return PermanentError(self.forge, f"cannot {doing}: {self.url} is not an address", _URL_FIX)
         words = words or f"it cannot be reached ({type(error).__name__})"
-        return Unavailable(self.forge, f"cannot {doing} of {self.project} at {self.url}: {words}")
+        return TransientError(self.forge, f"cannot {doing} of {self.project} at {self.url}: {words}")
 
-    def unreadable(self, doing: str) -> OutsideError:
+    def build_format_error(self, doing: str) -> ExternalError:
         """The fault where the answer is not of the form that the API's description gives it."""
         message = f"cannot {doing} of {self.project} at {self.url}: the answer is not one of its API"
-        return Unavailable(self.forge, message, _URL_FIX)
+        return TransientError(self.forge, message, _URL_FIX)

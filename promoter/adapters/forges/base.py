@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import SecretStr
 
-from promoter.adapters.forges.answers import Place
+from promoter.adapters.forges.answers import ForgeProject
 
 
-class Connected(ABC):
-    """One repository on a forge. `KIND` is the forge's name for people; where it is asked, each says in `_connect`."""
+class ForgeBase(ABC):
+    """One repository on a forge. `COMMIT_KIND` is the forge's name for people; where it is asked, each says in `_connect`."""
 
     KIND: ClassVar[str]
 
@@ -28,13 +28,13 @@ class Connected(ABC):
 
         `account`: Promoter's own. A token that is not told whose it is, as that of an app on GitHub, needs it.
         """
-        self._place = Place(self.KIND, url.rstrip("/"), project, token)
+        self._place = ForgeProject(self.KIND, url.rstrip("/"), project, token)
         self._branch = branch
         self._account = account
-        self._connect(timeout)
+        self._create_client(timeout)
 
     @abstractmethod
-    def _connect(self, timeout: float) -> None:
+    def _create_client(self, timeout: float) -> None:
         """Make the client of the place; nothing is asked."""
 
     def __repr__(self) -> str:

@@ -11,96 +11,96 @@ import requests
 import structlog
 from pydantic import SecretStr
 
-from promoter.adapters.forges.answers import Place
-from promoter.adapters.forges.web import Header, Session
+from promoter.adapters.forges.answers import ForgeProject
+from promoter.adapters.forges.web import TokenHeader, BoundedSession
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
-PAGE = 50
+PAGE_SIZE = 50
 """Items of a page: what instances allow at most, unless configured otherwise."""
-_API = "/api/v1"
+_API_PATH = "/api/v1"
 log = structlog.get_logger(__name__)
 
 
-class AnswerError(Exception):
+class GiteaStatusError(Exception):
     """A status that is not one of success, with what the instance says."""
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, message: str) -> None:
         """Keeps both."""
         self.status = status
-        self.said = said
+        self.message = message
         super().__init__(f"status {status}")
 
 
-class Client:
-    """One instance. Each call is sent once; raises `AnswerError`, `requests.RequestException`, or ValueError for no JSON."""
+class GiteaClient:
+    """One instance. Each call is sent once; raises `GiteaStatusError`, `requests.RequestException`, or ValueError for no JSON."""
 
     def __init__(self, url: str, token: SecretStr, timeout: float) -> None:
         """`url`: of the instance, with or without `/api/v1`. Asks nothing yet."""
-        self._api = url.rstrip("/").removesuffix(_API) + _API
-        self._session = Session(timeout)
-        self._session.auth = Header("Authorization", f"token {token.get_secret_value()}")
+        self._api = url.rstrip("/").removesuffix(_API_PATH) + _API_PATH
+        self._session = BoundedSession(timeout)
+        self._session.auth = TokenHeader("Authorization", f"token {token.get_secret_value()}")
         self._session.headers.update({"Accept": "application/json", "User-Agent": "promoter"})
 
-    def get(self, *path: object, **query: Any) -> Any:
+    def get_json(self, *path: object, **query: Any) -> Any:
         """The JSON at that path."""
-        return self._sent("GET", path, params=query).json()
+        return self._send_request("GET", path, params=query).json()
 
-    def post(self, *path: object, body: Mapping[str, Any]) -> Any:
+    def post_json(self, *path: object, body: Mapping[str, Any]) -> Any:
         """The JSON of the answer; None where it has no body."""
-        return _json(self._sent("POST", path, json=body))
+        return _parse_json_body(self._send_request("POST", path, json=body))
 
-    def patch(self, *path: object, body: Mapping[str, Any]) -> Any:
+    def patch_json(self, *path: object, body: Mapping[str, Any]) -> Any:
         """The JSON of the answer; None where it has no body."""
-        return _json(self._sent("PATCH", path, json=body))
+        return _parse_json_body(self._send_request("PATCH", path, json=body))
 
-    def delete(self, *path: object) -> None:
+    def delete_resource(self, *path: object) -> None:
         """Remove what is there."""
-        self._sent("DELETE", path)
+        self._send_request("DELETE", path)
 
-    def listed(self, *path: object, within: str | None = None, **query: Any) -> Iterator[dict[str, Any]]:
+    def iterate_items(self, *path: object, within: str | None = None, **query: Any) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page as they are needed. `within`: the key that holds the list.
 
         Some lists have no pages, and answer a second one like the first: the headers tell whether there is more.
         """
         count, page = 0, 1
         while True:
-            response = self._sent("GET", path, params={**query, "page": page, "limit": PAGE})
-            rows = _rows(response.json(), within)
+            response = self._send_request("GET", path, params={**query, "page": page, "limit": PAGE_SIZE})
+            rows = _extract_rows(response.json(), within)
             for row in rows:
                 if count == LIST_LIMIT:
                     log.warning("a list of the forge is longer than what is read of it", what=path[-1], limit=LIST_LIMIT)
                     return
                 count += 1
                 yield row
-            if not rows or not _more(response, count):
+            if not rows or not _has_next_page(response, count):
                 return
             page += 1
 
-    def _sent(self, method: str, path: tuple[object, ...], **options: Any) -> requests.Response:
+    def _send_request(self, method: str, path: tuple[object, ...], **options: Any) -> requests.Response:
         url = "/".join([self._api, *(quote(str(part), safe="") for part in path)])
         response = self._session.request(method, url, **options)
         if not response.ok or response.is_redirect:
-            raise AnswerError(response.status_code, _said(response))
+            raise GiteaStatusError(response.status_code, _extract_message(response))
         return response
 
 
 @contextmanager
-def asking(place: Place, doing: str) -> Iterator[None]:
+def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
     """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
     try:
         yield
-    except AnswerError as error:
-        raise place.answered(doing, error.status, error.said) from None
+    except GiteaStatusError as error:
+        raise place.build_status_error(doing, error.status, error.message) from None
     except requests.exceptions.JSONDecodeError:
-        raise place.unreadable(doing) from None
+        raise place.build_format_error(doing) from None
     except requests.RequestException as error:
-        raise place.unreachable(doing, error) from None
+        raise place.build_network_error(doing, error) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise place.unreadable(doing) from None
+        raise place.build_format_error(doing) from None
 
 
-def _rows(body: Any, within: str | None) -> list[dict[str, Any]]:
+def _extract_rows(body: Any, within: str | None) -> list[dict[str, Any]]:
     """The list; `null` is an empty one. Raises ValueError for anything else: it must not read as if nothing were there."""
     rows = body[within] if within else body
     if rows is not None and not isinstance(rows, list):
@@ -108,18 +108,18 @@ def _rows(body: Any, within: str | None) -> list[dict[str, Any]]:
     return rows or []
 
 
-def _more(response: requests.Response, count: int) -> bool:
+def _has_next_page(response: requests.Response, count: int) -> bool:
     if "Link" in response.headers:
         return "next" in response.links
     total = response.headers.get("X-Total-Count", "")
     return total.isdigit() and count < int(total)
 
 
-def _json(response: requests.Response) -> Any:
+def _parse_json_body(response: requests.Response) -> Any:
     return response.json() if response.content else None
 
 
-def _said(response: requests.Response) -> str:
+def _extract_message(response: requests.Response) -> str:
     try:
         words = response.json()
     except ValueError:

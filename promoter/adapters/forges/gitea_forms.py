@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from promoter.application.ports.forge import PullRequest, State, Status, StatusState
-from promoter.domain.review import Review
+from promoter.application.ports.forge import PullRequest, PullRequestState, CommitStatus, CommitStatusState
+from promoter.domain.review import PullRequestReview
 
 STATUS_NAME = "promoter/plan"
-_DECIDING = ("APPROVED", "REQUEST_CHANGES")
+_DECIDING_STATES = ("APPROVED", "REQUEST_CHANGES")
 _STATUSES = {
-    "pending": StatusState.PENDING,
-    "success": StatusState.SUCCESS,
-    "failure": StatusState.FAILURE,
-    "error": StatusState.FAILURE,
-    "warning": StatusState.FAILURE,
+    "pending": CommitStatusState.PENDING,
+    "success": CommitStatusState.SUCCESS,
+    "failure": CommitStatusState.FAILURE,
+    "error": CommitStatusState.FAILURE,
+    "warning": CommitStatusState.FAILURE,
 }
 
 
-def pull_request(row: Mapping[str, Any]) -> PullRequest:
+def parse_pull_request(row: Mapping[str, Any]) -> PullRequest:
     """A pull request. Once its branch is deleted, `ref` is the pull request's own, and only the label names the branch."""
     number, head, merged = int(row["number"]), row["head"], bool(row.get("merged"))
     ref = str(head["ref"])
@@ -29,31 +29,33 @@ def pull_request(row: Mapping[str, Any]) -> PullRequest:
         url=str(row["html_url"]),
         title=str(row["title"]),
         body=row.get("body") or "",
-        author=account(row["user"]),
+        author=parse_account_name(row["user"]),
         branch=str(head["label"]).rpartition(":")[2] if ref.startswith("refs/") else ref,
         head=head.get("sha") or "",
         ref=f"refs/pull/{number}/head",
         base=str(row["base"]["ref"]),
         fork=head["repo_id"] != row["base"]["repo_id"],
-        state=State.MERGED if merged else State(row["state"]),
+        state=PullRequestState.MERGED if merged else PullRequestState(row["state"]),
         merge_commit=(row.get("merge_commit_sha") or None) if merged else None,
-        merged_by=account(row["merged_by"]) if merged and row.get("merged_by") else None,
-        closed_at=moment(row.get("merged_at") if merged else row.get("closed_at")),
+        merged_by=parse_account_name(row["merged_by"]) if merged and row.get("merged_by") else None,
+        closed_at=parse_timestamp(row.get("merged_at") if merged else row.get("closed_at")),
     )
 
 
-def account(row: Mapping[str, Any]) -> str:
+def parse_account_name(row: Mapping[str, Any]) -> str:
     """An account's name."""
     return str(row["login"])
 
 
-def status(row: Mapping[str, Any]) -> Status | None:
+def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
     """A commit status; None where it says nothing of the commit, such as `skipped`."""
-    state = _STATUSES.get(row["status"])
-    return Status(state, row.get("description") or "", row.get("target_url") or None) if state else None
+    state = _STATUSES.get(row["parse_commit_status"])
+    return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
 
 
-def reviews(rows: Iterable[Mapping[str, Any]], head: str, merged_at: datetime | None) -> tuple[Review, ...]:
+def parse_active_approvals(
+    rows: Iterable[Mapping[str, Any]], head: str, merged_at: datetime | None
+) -> tuple[PullRequestReview, ...]:
     """The approvals in force: of each account the last that approved or asked for changes, where it approves and still stands.
 
     One that was given for another commit than the head is stale. Gitea itself lets an approval stand where a push leaves the
@@ -61,21 +63,21 @@ def reviews(rows: Iterable[Mapping[str, Any]], head: str, merged_at: datetime | 
     """
     last: dict[str, Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: int(row["id"])):
-        at = moment(row.get("submitted_at"))
-        if row["state"] in _DECIDING and row.get("user") and not (at and merged_at and at > merged_at):
-            last[account(row["user"])] = row
+        at = parse_timestamp(row.get("submitted_at"))
+        if row["state"] in _DECIDING_STATES and row.get("user") and not (at and merged_at and at > merged_at):
+            last[parse_account_name(row["user"])] = row
     return tuple(
-        Review(by, moment(row.get("submitted_at")), bool(row.get("stale")) or row.get("commit_id") != head)
+        PullRequestReview(by, parse_timestamp(row.get("submitted_at")), bool(row.get("stale")) or row.get("commit_id") != head)
         for by, row in sorted(last.items())
         if row["state"] == "APPROVED" and not row.get("dismissed")
     )
 
 
-def authors(commits: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def parse_commit_authors(commits: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The accounts that wrote these commits, as far as Gitea knows an account by the commit's mail."""
-    return frozenset(account(row["author"]) for row in commits if row.get("author"))
+    return frozenset(parse_account_name(row["author"]) for row in commits if row.get("author"))
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_timestamp(text: str | None) -> datetime | None:
     """A time of Gitea's, such as `2026-11-24T02:02:03+01:00`."""
     return datetime.fromisoformat(text) if text else None

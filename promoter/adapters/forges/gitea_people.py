@@ -7,21 +7,21 @@ from http import HTTPStatus
 
 import structlog
 
-from promoter.adapters.forges.gitea_client import AnswerError, Client
+from promoter.adapters.forges.gitea_client import GiteaStatusError, GiteaClient
 
 log = structlog.get_logger(__name__)
 
-_HIDDEN = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_HIDDEN_STATUSES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
-def members(client: Client, teams: Iterable[str]) -> Mapping[str, frozenset[str]]:
+def list_team_members(client: GiteaClient, teams: Iterable[str]) -> Mapping[str, frozenset[str]]:
     """The members of these teams, each written `org/team`. A team that is not shown to the token is left out."""
     found = {}
     for team in sorted(teams):
         try:
-            accounts = _members(client, *team.split("/", 1)) if "/" in team else None
-        except AnswerError as error:
-            if error.status not in _HIDDEN:
+            accounts = _find_team_members(client, *team.split("/", 1)) if "/" in team else None
+        except GiteaStatusError as error:
+            if error.status not in _HIDDEN_STATUSES:
                 raise
             accounts = None
         if accounts is None:
@@ -31,9 +31,9 @@ def members(client: Client, teams: Iterable[str]) -> Mapping[str, frozenset[str]
     return found
 
 
-def _members(client: Client, org: str, name: str) -> frozenset[str] | None:
-    rows = client.listed("orgs", org, "teams", "search", within="data", q=name, include_desc="false")
+def _find_team_members(client: GiteaClient, org: str, name: str) -> frozenset[str] | None:
+    rows = client.iterate_items("orgs", org, "teams", "search", within="data", q=name, include_desc="false")
     number = next((int(row["id"]) for row in rows if row["name"].lower() == name.lower()), None)
     if number is None:
         return None
-    return frozenset(str(row["login"]) for row in client.listed("teams", number, "members"))
+    return frozenset(str(row["login"]) for row in client.iterate_items("teams", number, "members"))

@@ -16,15 +16,15 @@ from github.Requester import Requester
 from pydantic import SecretStr
 from requests.utils import parse_header_links
 
-from promoter.adapters.forges.answers import Place
-from promoter.adapters.forges.web import Header, Session
-from promoter.domain.faults import Unavailable
+from promoter.adapters.forges.answers import ForgeProject
+from promoter.adapters.forges.web import TokenHeader, BoundedSession
+from promoter.domain.faults import TransientError
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
-PAGE = 100
-_RATE_WORDS = ("rate limit", "abuse detection")
-_UNKNOWN_FORM = (
+PAGE_SIZE = 100
+_RATE_LIMIT_MESSAGES = ("rate limit", "abuse detection")
+_UNKNOWN_FORM_ERRORS = (
     KeyError,
     TypeError,
     ValueError,
@@ -46,7 +46,7 @@ class RedirectedError(Exception):
         super().__init__(f"status {status}")
 
 
-class Client(Requester):
+class GitHubClient(Requester):
     """What PyGithub's objects ask. One request at a time for each caller, and any number of callers.
 
     PyGithub itself follows redirects on the same host with whatever was to be written, waits where the answer is 202, and
@@ -60,7 +60,7 @@ class Client(Requester):
             base_url=url,
             timeout=max(round(timeout), 1),
             user_agent="promoter",
-            per_page=PAGE,
+            per_page=PAGE_SIZE,
             verify=True,
             retry=None,
             pool_size=None,
@@ -68,8 +68,8 @@ class Client(Requester):
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._prefix = parts.path.rstrip("/")
-        self._session = Session(timeout)
-        self._session.auth = Header("Authorization", f"Bearer {token.get_secret_value()}")
+        self._session = BoundedSession(timeout)
+        self._session.auth = TokenHeader("Authorization", f"Bearer {token.get_secret_value()}")
         self._session.headers.update({"Accept": "application/vnd.github+json", "User-Agent": "promoter"})
 
     def requestJson(  # noqa: N802  # PyGithub's form
@@ -95,19 +95,19 @@ class Client(Requester):
         found = {name.lower(): value for name, value in response.headers.items()}
         return response.status_code, found, response.content.decode("utf-8", "replace")
 
-    def row(self, path: str) -> dict[str, Any]:
+    def get_json_object(self, path: str) -> dict[str, Any]:
         """The JSON object there. Raises ValueError where it is none."""
         _, found = self.requestJsonAndCheck("GET", path)
         if not isinstance(found, dict):
             raise ValueError("not an object")  # noqa: TRY004  # an answer, not an argument
         return found
 
-    def listed(self, path: str, within: str | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
+    def iterate_items(self, path: str, within: str | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page as they are needed. `within`: the key that holds the list."""
-        count, wanted = 0, {**parameters, "per_page": PAGE}
+        count, query = 0, {**parameters, "per_page": PAGE_SIZE}
         following: str | None = path
         while following:
-            headers, body = self.requestJsonAndCheck("GET", following, parameters=wanted)
+            headers, body = self.requestJsonAndCheck("GET", following, parameters=query)
             rows = body[within] if within else body
             if not isinstance(rows, list):
                 raise ValueError("not a list")  # noqa: TRY004  # an answer, not an argument
@@ -117,9 +117,9 @@ class Client(Requester):
                     return
                 count += 1
                 yield row
-            following, wanted = self._next(headers), {}
+            following, query = self._find_next_page(headers), {}
 
-    def _next(self, headers: Mapping[str, Any]) -> str | None:
+    def _find_next_page(self, headers: Mapping[str, Any]) -> str | None:
         """Where the next page is: below the API's base here, whatever host its link names."""
         links = parse_header_links(str(headers.get("link", "")))
         link = next((each["url"] for each in links if each.get("rel") == "next"), None)
@@ -132,21 +132,21 @@ class Client(Requester):
 
 
 @contextmanager
-def asking(place: Place, doing: str) -> Iterator[None]:
+def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
     """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
     try:
         yield
-    except _UNKNOWN_FORM:
-        raise place.unreadable(doing) from None
+    except _UNKNOWN_FORM_ERRORS:
+        raise place.build_format_error(doing) from None
     except GithubException as error:
-        raise _fault(error, place, doing) from None
+        raise _build_external_error(error, place, doing) from None
     except RedirectedError as error:
-        raise place.answered(doing, error.status) from None
+        raise place.build_status_error(doing, error.status) from None
     except requests.RequestException as error:
-        raise place.unreachable(doing, error) from None
+        raise place.build_network_error(doing, error) from None
 
 
-def said(error: GithubException) -> str:
+def extract_error_message(error: GithubException) -> str:
     """The forge's words: the message, and what it says of each thing that is wrong."""
     body = error.data if isinstance(error.data, dict) else {}
     rows = body.get("errors")
@@ -154,15 +154,15 @@ def said(error: GithubException) -> str:
     return ": ".join(str(each) for each in (body.get("message"), *wrong) if each)
 
 
-def _fault(error: GithubException, place: Place, doing: str) -> Exception:
-    waiting = _waiting(error)
+def _build_external_error(error: GithubException, place: ForgeProject, doing: str) -> Exception:
+    waiting = _describe_rate_limit(error)
     if waiting is None:
-        return place.answered(doing, error.status, said(error))
+        return place.build_status_error(doing, error.status, extract_error_message(error))
     message = f"cannot {doing} of {place.project} at {place.url}: too many requests, {waiting}"
-    return Unavailable(place.forge, message)
+    return TransientError(place.forge, message)
 
 
-def _waiting(error: GithubException) -> str | None:
+def _describe_rate_limit(error: GithubException) -> str | None:
     """How long a rate limit lasts, in words; None where the answer is about something else."""
     if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
         return None
@@ -173,6 +173,10 @@ def _waiting(error: GithubException) -> str | None:
         return f"again in {int(after)} seconds"
     if spent and reset.isdigit():
         return f"again in {max(int(reset) - int(time.time()), 0)} seconds"
-    if spent or error.status == HTTPStatus.TOO_MANY_REQUESTS or any(words in said(error).lower() for words in _RATE_WORDS):
+    if (
+        spent
+        or error.status == HTTPStatus.TOO_MANY_REQUESTS
+        or any(words in extract_error_message(error).lower() for words in _RATE_LIMIT_MESSAGES)
+    ):
         return "again in some minutes"
     return None

@@ -12,17 +12,17 @@ import structlog
 from gitlab.exceptions import GitlabAuthenticationError, GitlabError, GitlabParsingError
 from pydantic import SecretStr
 
-from promoter.adapters.forges.answers import Place
-from promoter.adapters.forges.web import Session
+from promoter.adapters.forges.answers import ForgeProject
+from promoter.adapters.forges.web import BoundedSession
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
-PAGE = 100
+PAGE_SIZE = 100
 _UNAUTHORIZED = 401
 log = structlog.get_logger(__name__)
 
 
-class Client(gitlab.Gitlab):
+class GitLabClient(gitlab.Gitlab):
     """The client. A 429 is an answer like any other: whoever asked comes again later."""
 
     def http_request(self, verb: str, path: str, *args: Any, **kwargs: Any) -> requests.Response:
@@ -34,20 +34,20 @@ class Client(gitlab.Gitlab):
         return super().http_request(verb, path, *args, **kwargs)
 
 
-def connected(url: str, token: SecretStr, timeout: float) -> Client:
+def create_gitlab_client(url: str, token: SecretStr, timeout: float) -> GitLabClient:
     """A client of the instance at that base URL. Asks nothing yet."""
-    return Client(
+    return GitLabClient(
         url,
         private_token=token.get_secret_value(),
         timeout=timeout,
-        per_page=PAGE,
+        per_page=PAGE_SIZE,
         keep_base_url=True,
         user_agent="promoter",
-        session=Session(timeout),
+        session=BoundedSession(timeout),
     )
 
 
-def bounded(items: Iterable[Any], what: str) -> list[dict[str, Any]]:
+def collect_bounded(items: Iterable[Any], what: str) -> list[dict[str, Any]]:
     """The attributes of the first thousand; their pages are asked for as they are needed."""
     rows: list[dict[str, Any]] = []
     for item in items:
@@ -59,23 +59,23 @@ def bounded(items: Iterable[Any], what: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def asking(place: Place, doing: str) -> Iterator[None]:
+def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
     """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
     try:
         yield
     except GitlabError as error:
-        raise _fault(error, place, doing) from None  # the original holds the request with its token
+        raise _build_external_error(error, place, doing) from None  # the original holds the request with its token
     except requests.RequestException as error:
-        raise place.unreachable(doing, error) from None
+        raise place.build_network_error(doing, error) from None
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise place.unreadable(doing) from None
+        raise place.build_format_error(doing) from None
 
 
-def code_of(error: GitlabError) -> int:
+def get_status_code(error: GitlabError) -> int:
     """The status behind an error; 0 where there was no answer that could be read."""
     return error.response_code or (_UNAUTHORIZED if isinstance(error, GitlabAuthenticationError) else 0)
 
 
-def _fault(error: GitlabError, place: Place, doing: str) -> Exception:
-    code = code_of(error)
-    return place.answered(doing, code, error.error_message) if code else place.unreadable(doing)
+def _build_external_error(error: GitlabError, place: ForgeProject, doing: str) -> Exception:
+    code = get_status_code(error)
+    return place.build_status_error(doing, code, error.error_message) if code else place.build_format_error(doing)

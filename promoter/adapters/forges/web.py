@@ -11,12 +11,12 @@ from requests.auth import AuthBase
 
 BODY_LIMIT = 32 * 2**20
 """Bytes of one answer."""
-_CHUNK = 65_536
-_PATIENCE = 3
+_CHUNK_SIZE = 65_536
+_MAX_TIMEOUTS = 3
 """How many timeouts a body may take altogether: one timeout bounds only the wait for the next bytes."""
 
 
-class Header(AuthBase):
+class TokenHeader(AuthBase):
     """A token in a header. As `auth`, since a session would else prefer what a .netrc file says."""
 
     def __init__(self, name: str, value: str) -> None:
@@ -30,7 +30,7 @@ class Header(AuthBase):
         return request
 
 
-class Session(requests.Session):
+class BoundedSession(requests.Session):
     """A session for one forge: every answer is read whole at once, and a redirect is an answer like any other.
 
     Raises `requests.exceptions.ContentDecodingError` for a body that is too large, `ReadTimeout` for one that is too slow.
@@ -56,11 +56,11 @@ class Session(requests.Session):
         response = super().send(request, **kwargs)
         body = bytearray()
         try:
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in response.iter_content(_CHUNK_SIZE):
                 body += chunk
                 if len(body) > BODY_LIMIT:
                     raise requests.exceptions.ContentDecodingError("the answer is too large")
-                if time.monotonic() - started > _PATIENCE * self._timeout:
+                if time.monotonic() - started > _MAX_TIMEOUTS * self._timeout:
                     raise requests.exceptions.ReadTimeout("the answer takes too long")
         finally:
             response.close()

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from promoter.adapters.git.remote import Remote, Transport
-from promoter.domain.faults import Refused, Unavailable
+from promoter.adapters.git.remote import RemoteAddress, GitTransport
+from promoter.domain.faults import PermanentError, TransientError
 
 _BOUND_ELSEWHERE = (
     "GIT_DIR",
@@ -58,7 +58,7 @@ _DRAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Reply:
+class GitReply:
     """What a git command said. `err` may name the remote with what it echoed: redact before it is shown."""
 
     status: int
@@ -66,12 +66,12 @@ class Reply:
     err: str
 
     @property
-    def text(self) -> str:
+    def output_text(self) -> str:
         """Standard output as text, without the space around it."""
         return self.out.decode("utf-8", "replace").strip()
 
     @property
-    def lines(self) -> list[str]:
+    def output_lines(self) -> list[str]:
         """The lines of standard output, parted by line feeds only: names of refs may have other breaks in them."""
         return [line for line in self.out.decode("utf-8", "replace").split("\n") if line]
 
@@ -80,40 +80,40 @@ class GitCommand:
     """Starts git in a folder, for one remote or for none. `timeout`: seconds after which a command is killed."""
 
     def __init__(
-        self, folder: Path, remote: Remote | None = None, timeout: float = 60.0, config: Path | None = NO_CONFIGURATION
+        self, folder: Path, remote: RemoteAddress | None = None, timeout: float = 60.0, config: Path | None = NO_CONFIGURATION
     ) -> None:
         """`config` stands in for the user's own configuration and the system's; None: those are read, as ever."""
         self.timeout = timeout
         self._folder = folder
-        self._environment = _environment(remote, timeout, config)
+        self._environment = _build_environment(remote, timeout, config)
 
-    def run(
+    def run_command(
         self,
         *arguments: str,
         stdin: bytes | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Run to its end. Any exit status is a reply. Raises `Unavailable` on timeout, `Refused` where git is not installed."""
+    ) -> GitReply:
+        """Run to its end. Any exit status is a reply. Raises `TransientError` on timeout, `PermanentError` where git is not installed."""
         limit = timeout or self.timeout
-        with self._started(arguments, feed=stdin is not None, variables=variables) as process:
+        with self._start_process(arguments, feed=stdin is not None, variables=variables) as process:
             try:
                 out, err = process.communicate(stdin, limit)
             except subprocess.TimeoutExpired:
-                raise _too_slow(arguments, limit) from None
-            return Reply(process.returncode, out, err.decode("utf-8", "replace"))
+                raise _build_timeout_error(arguments, limit) from None
+            return GitReply(process.returncode, out, err.decode("utf-8", "replace"))
 
-    def start_of(self, limit: int, *arguments: str) -> bytes:
+    def read_first_bytes(self, limit: int, *arguments: str) -> bytes:
         """At most the first `limit` bytes of the output; the rest is not waited for."""
-        with self._started(arguments, feed=False) as process:
+        with self._start_process(arguments, feed=False) as process:
             out = process.stdout
             if out is None:  # pragma: no cover - the pipe was asked for
-                raise Unavailable("git", "git gave no output")
+                raise TransientError("git", "git gave no output")
             overdue = threading.Event()
 
             def expire() -> None:
                 overdue.set()
-                _kill(process)
+                _kill_process_group(process)
 
             timer = threading.Timer(self.timeout, expire)
             timer.start()
@@ -122,11 +122,11 @@ class GitCommand:
             finally:
                 timer.cancel()
             if overdue.is_set():
-                raise _too_slow(arguments, self.timeout)
+                raise _build_timeout_error(arguments, self.timeout)
             return content
 
     @contextlib.contextmanager
-    def _started(
+    def _start_process(
         self, arguments: tuple[str, ...], *, feed: bool, variables: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A git process in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
@@ -145,17 +145,17 @@ class GitCommand:
                 start_new_session=True,
             )
         except GitCommandNotFound:
-            raise Refused(
+            raise PermanentError(
                 "git", "the git command was not found", "install git 2.39 or newer, and see that it is on PATH"
             ) from None
         except OSError as error:
-            raise Unavailable("git", f"git could not be started: {error.strerror or 'no reason given'}") from None
+            raise TransientError("git", f"git could not be started: {error.strerror or 'no reason given'}") from None
         process = cast("subprocess.Popen[bytes]", interrupt.proc)
         try:
             yield process
         finally:
             if process.poll() is None:
-                _kill(process)
+                _kill_process_group(process)
                 with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
                     process.communicate(timeout=_DRAIN_SECONDS)
             for pipe in (process.stdin, process.stdout, process.stderr):
@@ -164,11 +164,11 @@ class GitCommand:
                         pipe.close()
 
 
-def _environment(remote: Remote | None, timeout: float, config: Path | None) -> dict[str, str]:
+def _build_environment(remote: RemoteAddress | None, timeout: float, config: Path | None) -> dict[str, str]:
     """The variables for every command. Configuration given here outranks every file."""
     settings = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
     if remote is not None and remote.header is not None:
-        settings[f"http.{remote.origin}.extraHeader"] = remote.header.get_secret_value()
+        settings[f"http.{remote.http_origin}.extraHeader"] = remote.header.get_secret_value()
     environment = {
         "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
         "GIT_TERMINAL_PROMPT": "0",
@@ -184,19 +184,19 @@ def _environment(remote: Remote | None, timeout: float, config: Path | None) -> 
         environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(config)}
     for index, (key, value) in enumerate(settings.items()):
         environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
-    if remote is not None and remote.transport is Transport.SSH and not os.environ.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"}:
+    if remote is not None and remote.transport is GitTransport.SSH and not os.environ.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"}:
         environment["GIT_SSH_COMMAND"] = (
             f"ssh -o BatchMode=yes -o ConnectTimeout={max(1, int(timeout / 2))} -o ServerAliveInterval=15 -o ControlMaster=no"
         )
     return environment
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
     """Kill the whole group: a transport left behind would hold the pipes open."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _too_slow(arguments: tuple[str, ...], limit: float) -> Unavailable:
+def _build_timeout_error(arguments: tuple[str, ...], limit: float) -> TransientError:
     verb = next((word for word in arguments if re.fullmatch(r"[a-z][a-z-]+", word)), "command")
-    return Unavailable("git", f"git {verb} gave no answer within {limit:g} s", "see whether the remote answers")
+    return TransientError("git", f"git {verb} gave no answer within {limit:g} s", "see whether the remote answers")

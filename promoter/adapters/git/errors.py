@@ -5,86 +5,102 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from promoter.adapters.git.command import Reply
-from promoter.adapters.git.remote import Remote
-from promoter.domain.faults import OutsideError, Overtaken, Protected, Refused, Unavailable
+from promoter.adapters.git.command import GitReply
+from promoter.adapters.git.remote import RemoteAddress
+from promoter.domain.faults import ExternalError, Conflict, BranchProtected, PermanentError, TransientError
 
-_LIMIT = 300
+_MESSAGE_LIMIT = 300
 _READ_OR_WRITE = "set PROMOTER_GIT_TOKEN, or give a key, that may read and write this repository"
 
 
 @dataclass(frozen=True)
-class _Cause:
+class _FailureCause:
     """A known failure: how git puts it, and how we do. `quoted`: git's own words add to it."""
 
     pattern: re.Pattern[str]
-    kind: type[OutsideError]
+    kind: type[ExternalError]
     message: str
     fix: str | None = None
     quoted: bool = False
 
 
-def _cause(pattern: str, kind: type[OutsideError], message: str, fix: str | None = None, *, quoted: bool = False) -> _Cause:
-    return _Cause(re.compile(pattern, re.IGNORECASE), kind, message, fix, quoted)
+def _compile_failure_cause(
+    pattern: str, kind: type[ExternalError], message: str, fix: str | None = None, *, quoted: bool = False
+) -> _FailureCause:
+    return _FailureCause(re.compile(pattern, re.IGNORECASE), kind, message, fix, quoted)
 
 
-_CAUSES = (
-    _cause(
-        r"error: 30\d|unable to update url base", Refused, "the remote redirects elsewhere", "give the repository's new URL"
+_FAILURE_CAUSES = (
+    _compile_failure_cause(
+        r"error: 30\d|unable to update url base",
+        PermanentError,
+        "the remote redirects elsewhere",
+        "give the repository's new URL",
     ),
-    _cause(r"error: (5\d\d|429|408)|HTTP (5\d\d|429|408)", Unavailable, "the remote answers with a server error", quoted=True),
-    _cause(
+    _compile_failure_cause(
+        r"error: (5\d\d|429|408)|HTTP (5\d\d|429|408)", TransientError, "the remote answers with a server error", quoted=True
+    ),
+    _compile_failure_cause(
         r"authentication failed|could not read (username|password)|error: 401|HTTP 401|HTTP basic: access denied",
-        Refused,
+        PermanentError,
         "the remote does not accept the credentials, or wants some",
         _READ_OR_WRITE,
     ),
-    _cause(r"error: 403|HTTP 403", Refused, "the remote does not allow this with these credentials", _READ_OR_WRITE),
-    _cause(r"permission denied \(", Refused, "the ssh server does not accept any of the keys", _READ_OR_WRITE),
-    _cause(
+    _compile_failure_cause(
+        r"error: 403|HTTP 403", PermanentError, "the remote does not allow this with these credentials", _READ_OR_WRITE
+    ),
+    _compile_failure_cause(
+        r"permission denied \(", PermanentError, "the ssh server does not accept any of the keys", _READ_OR_WRITE
+    ),
+    _compile_failure_cause(
         r"host key verification failed",
-        Refused,
+        PermanentError,
         "the ssh server's host key is not known, or has changed",
         "check the key, and put it into known_hosts",
     ),
-    _cause(
+    _compile_failure_cause(
         r"certificate|SSL.*verif",
-        Refused,
+        PermanentError,
         "the remote's TLS certificate is not trusted",
         "name the authority's certificate in GIT_SSL_CAINFO",
         quoted=True,
     ),
-    _cause(
+    _compile_failure_cause(
         r"could not resolve|couldn't (resolve|connect)|failed to connect|connection (refused|reset|timed out|closed)"
         r"|timed out|no route to host|network is unreachable|operation too slow|empty reply|recv failure|send failure"
         r"|RPC failed|hung up unexpectedly|unexpected disconnect|early EOF|name resolution",
-        Unavailable,
+        TransientError,
         "the remote cannot be reached",
         quoted=True,
     ),
-    _cause(
+    _compile_failure_cause(
         r"error: 404|repository .*not found|does not appear to be a git repository|no such file or directory"
         r"|repository .*does not exist|not a git repository|project you were looking for",
-        Refused,
+        PermanentError,
         "there is no such repository, or the credentials do not show it",
         "check PROMOTER_REPO and PROMOTER_GIT_TOKEN",
     ),
-    _cause(
+    _compile_failure_cause(
         r"permission denied|insufficient permission",
-        Refused,
+        PermanentError,
         "the system does not permit it",
         "see to the permissions",
         quoted=True,
     ),
-    _cause(r"dubious ownership", Refused, "the repository's folder belongs to another user", "change its owner"),
-    _cause(
-        r"transport .* not allowed", Refused, "this kind of address is not used", "give an https:// or ssh:// URL, or a path"
+    _compile_failure_cause(
+        r"dubious ownership", PermanentError, "the repository's folder belongs to another user", "change its owner"
+    ),
+    _compile_failure_cause(
+        r"transport .* not allowed",
+        PermanentError,
+        "this kind of address is not used",
+        "give an https:// or ssh:// URL, or a path",
     ),
 )
 
 _PREAMBLE = re.compile(r"fatal: (unable to access '[^']*': )?")
 _OUTDATED = re.compile(r"stale info|fetch first|non-fast-forward|remote ref updated since checkout|needs force")
-_NEVER_BACK = "[remote rejected] (non-fast-forward)"
+_NON_FAST_FORWARD = "[remote rejected] (non-fast-forward)"
 _CONTESTED = re.compile(
     r"cannot lock ref|failed to (update|lock)|incorrect old value|reference already exists"
     r"|directory.file conflict|refname conflict",
@@ -95,70 +111,74 @@ _PROTECTED = re.compile(r"declined|protected|pull request", re.IGNORECASE)
 may mean something else; the branch of a pull request is then declined too, and that is told."""
 
 
-def known_failure(reply: Reply, remote: Remote) -> OutsideError | None:
+def convert_known_failure(reply: GitReply, remote: RemoteAddress) -> ExternalError | None:
     """The failure of talking to the remote, where its cause is known."""
-    for cause in _CAUSES:
+    for cause in _FAILURE_CAUSES:
         if cause.pattern.search(reply.err):
-            said = f" ({one_line(_PREAMBLE.sub('', reply.err), remote)})" if cause.quoted else ""
-            return cause.kind("git", _cut(f"{remote.url}: {cause.message}{said}"), cause.fix)
+            quotation = f" ({redact_to_one_line(_PREAMBLE.sub('', reply.err), remote)})" if cause.quoted else ""
+            return cause.kind("git", _truncate_message(f"{remote.url}: {cause.message}{quotation}"), cause.fix)
     return None
 
 
-def failure(action: str, reply: Reply, remote: Remote) -> OutsideError:
+def convert_command_failure(action: str, reply: GitReply, remote: RemoteAddress) -> ExternalError:
     """The failure of a command. What is not known is worth another try."""
-    said = one_line(reply.err, remote) or f"exit status {reply.status}"
-    return known_failure(reply, remote) or Unavailable("git", _cut(f"git {action} failed: {said}"))
+    message = redact_to_one_line(reply.err, remote) or f"exit status {reply.status}"
+    return convert_known_failure(reply, remote) or TransientError("git", _truncate_message(f"git {action} failed: {message}"))
 
 
-def push_failure(reply: Reply, remote: Remote) -> OutsideError | None:
+def convert_push_failure(reply: GitReply, remote: RemoteAddress) -> ExternalError | None:
     """Why a push did not go through. None: the remote could not move the branch, and only its head now tells why."""
     lines = reply.out.decode("utf-8", "replace").splitlines()
-    reasons = [one_line(line.rpartition("\t")[2], remote) for line in lines if line.startswith("!\t")]
+    reasons = [redact_to_one_line(line.rpartition("\t")[2], remote) for line in lines if line.startswith("!\t")]
     if not reasons:
-        return failure("push", reply, remote)
-    if _OUTDATED.search(reasons[0]) and _NEVER_BACK not in reasons[0]:
-        return overtaken()
+        return convert_command_failure("push", reply, remote)
+    if _OUTDATED.search(reasons[0]) and _NON_FAST_FORWARD not in reasons[0]:
+        return build_push_conflict()
     if not _PROTECTED.search(reasons[0]) and _CONTESTED.search(reasons[0] + reply.err):
         return None
-    return _rejection(reasons[0], reply, remote)
+    return _convert_push_rejection(reasons[0], reply, remote)
 
 
-def no_such_ref(reply: Reply, remote: Remote) -> Refused | None:
+def convert_missing_ref(reply: GitReply, remote: RemoteAddress) -> PermanentError | None:
     """The failure of fetching a ref by its name that the remote does not have."""
     absent = re.search(r"couldn't find remote ref (.*)", reply.err)
-    return Refused("git", _cut(f"{remote.url}: there is no {one_line(absent[1], remote)}")) if absent else None
+    return (
+        PermanentError("git", _truncate_message(f"{remote.url}: there is no {redact_to_one_line(absent[1], remote)}"))
+        if absent
+        else None
+    )
 
 
-def overtaken() -> Overtaken:
+def build_push_conflict() -> Conflict:
     """The branch's head is not what the commit was made on."""
-    return Overtaken("git", "somebody else pushed to the branch first")
+    return Conflict("git", "somebody else pushed to the branch first")
 
 
-def _rejection(reason: str, reply: Reply, remote: Remote) -> OutsideError:
+def _convert_push_rejection(reason: str, reply: GitReply, remote: RemoteAddress) -> ExternalError:
     """What the remote's own rules, or its disk, say against a commit that is otherwise in order."""
-    said = one_line(" ".join(re.findall(r"^remote: ?(.*)$", reply.err, re.MULTILINE)) or reply.err, remote)
+    message = redact_to_one_line(" ".join(re.findall(r"^remote: ?(.*)$", reply.err, re.MULTILINE)) or reply.err, remote)
     if "currently checked out" in reason:
-        return Refused(
+        return PermanentError(
             "git",
             f"{remote.url}: the branch is checked out there, and git does not change it under its user",
             "push to a bare repository, or set receive.denyCurrentBranch updateInstead in that one",
         )
-    if _NEVER_BACK in reason:
+    if _NON_FAST_FORWARD in reason:
         fix = "let this account make its own branches anew (receive.denyNonFastForwards, or the forge's rule for forced pushes)"
-        return Refused("git", f"{remote.url}: the remote does not let a branch be made anew", fix)
+        return PermanentError("git", f"{remote.url}: the remote does not let a branch be made anew", fix)
     if "unpack" in reason and "permission" not in reply.err.lower():
-        return Unavailable("git", _cut(f"the remote could not store the commit: {said}"))
+        return TransientError("git", _truncate_message(f"the remote could not store the commit: {message}"))
     if _PROTECTED.search(reason):
         fix = "let this account push to the branch, or use rotation: pull-request"
-        return Protected("git", _cut(f"the remote declined the commit: {reason}: {said}"), fix)
-    return Refused("git", _cut(f"the remote rejected the commit: {reason}: {said}"), _READ_OR_WRITE)
+        return BranchProtected("git", _truncate_message(f"the remote declined the commit: {reason}: {message}"), fix)
+    return PermanentError("git", _truncate_message(f"the remote rejected the commit: {reason}: {message}"), _READ_OR_WRITE)
 
 
-def one_line(text: str, remote: Remote) -> str:
+def redact_to_one_line(text: str, remote: RemoteAddress) -> str:
     """The text on one line, without credentials and without what could steer a terminal, at most 300 characters."""
-    words = " ".join(remote.redact(text).split())
-    return _cut("".join(letter if letter.isprintable() else "?" for letter in words))
+    words = " ".join(remote.redact_credentials(text).split())
+    return _truncate_message("".join(letter if letter.isprintable() else "?" for letter in words))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
+def _truncate_message(text: str) -> str:
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

@@ -16,25 +16,25 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from promoter.adapters.git.command import NO_CONFIGURATION, GitCommand, Reply
-from promoter.adapters.git.errors import failure, known_failure, no_such_ref, one_line
-from promoter.adapters.git.names import full_revision, is_revision
-from promoter.adapters.git.remote import Remote
+from promoter.adapters.git.command import NO_CONFIGURATION, GitCommand, GitReply
+from promoter.adapters.git.errors import convert_command_failure, convert_known_failure, convert_missing_ref, redact_to_one_line
+from promoter.adapters.git.names import require_full_revision, is_revision
+from promoter.adapters.git.remote import RemoteAddress
 from promoter.adapters.git.sources import (
     BLOB_LIMIT,
-    POLICIES,
-    TOP,
-    Entry,
-    batched,
-    is_source,
-    regular_files,
-    within_bounds,
+    POLICIES_FOLDER,
+    TOP_LEVEL_FILES,
+    TreeEntry,
+    parse_batch_output,
+    is_source_file,
+    parse_regular_files,
+    require_within_bounds,
 )
-from promoter.domain.faults import Refused, Unavailable
+from promoter.domain.faults import PermanentError, TransientError
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
-_TIDY_EVERY = 20
+_GARBAGE_COLLECTION_INTERVAL = 20
 _NO_REPOSITORY = f"--git-dir={os.devnull}"
 """Where no repository is meant, git is kept from finding one around the cache folder."""
 _LOCK_POLL_SECONDS = 0.02
@@ -42,156 +42,160 @@ _FIRST_FETCH_FACTOR = 10
 """The first fetch brings the whole branch, and gets that many times the usual time."""
 
 
-class Mirror:
+class BareMirror:
     """The cache folder. Its user holds it (`held`) while it changes; a lock file keeps other processes out meanwhile."""
 
-    def __init__(self, folder: Path, remote: Remote, branch: str, timeout: float) -> None:
+    def __init__(self, folder: Path, remote: RemoteAddress, branch: str, timeout: float) -> None:
         """Touches nothing yet."""
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
         self._branch = branch
         self._timeout = timeout
-        self._doubted = False
+        self._is_damaged = False
         self._changes = itertools.count()
-        config = self._beside("gitconfig") if remote.path else NO_CONFIGURATION
+        config = self._sibling_path("gitconfig") if remote.local_path else NO_CONFIGURATION
         self._command = GitCommand(self._folder.parent, remote, timeout, config)
 
-    def _beside(self, ending: str) -> Path:
+    def _sibling_path(self, ending: str) -> Path:
         return self._folder.parent / f".{self._folder.name}.{ending}"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from changing the mirror. Raises `Unavailable` where that takes longer than a command may."""
+    def hold_lock(self) -> Iterator[None]:
+        """Keep other processes from changing the mirror. Raises `TransientError` where that takes longer than a command may."""
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._sibling_path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Refused(
+            raise PermanentError(
                 "git", f"{self._folder.parent}: the cache folder cannot be written: {error.strerror}", "see to its permissions"
             ) from None
         try:
-            self._wait_for(descriptor)
+            self._wait_for_lock(descriptor)
             self._trust_local_remote()
             yield
         except OSError as error:
-            raise Unavailable(
+            raise TransientError(
                 "git", f"{self._folder.parent}: {error.strerror or 'cannot be used'}", "see to the disk"
             ) from None
         finally:
             os.close(descriptor)
 
-    def _wait_for(self, descriptor: int) -> None:
+    def _wait_for_lock(self, descriptor: int) -> None:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Unavailable("git", f"another process keeps using {self._folder}") from None
+                    raise TransientError("git", f"another process keeps using {self._folder}") from None
                 time.sleep(_LOCK_POLL_SECONDS)
             else:
                 return
 
     def _trust_local_remote(self) -> None:
         """A path that the user named is trusted; only a file tells that to the git which serves the path."""
-        path = self._remote.path
+        path = self._remote.local_path
         if path is None:
             return
         places = sorted({str(place) for each in (path, path.resolve()) for place in (each, each / ".git")})
         quoted = (place.replace("\\", "\\\\").replace('"', '\\"') for place in places)
         text = "[safe]\n" + "".join(f'\tdirectory = "{place}"\n' for place in quoted)
-        file = self._beside("gitconfig")
+        file = self._sibling_path("gitconfig")
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
 
-    def talk(self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None) -> Reply:
+    def run_git(self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None) -> GitReply:
         """Run git on the mirror, with further environment variables."""
         start = (f"--git-dir={self._folder}", "--literal-pathspecs")
-        return self._command.run(*start, *arguments, stdin=stdin, variables=variables)
+        return self._command.run_command(*start, *arguments, stdin=stdin, variables=variables)
 
-    def remote_head(self) -> str:
-        """The branch's head on the remote, now. Raises `Refused` where the branch does not exist."""
-        head = self.remote_refs(self._ref).get(self._ref)
+    def read_remote_head(self) -> str:
+        """The branch's head on the remote, now. Raises `PermanentError` where the branch does not exist."""
+        head = self.list_remote_refs(self._ref).get(self._ref)
         if head is None:
-            raise Refused(
+            raise PermanentError(
                 "git",
                 f"{self._remote.url}: there is no branch {self._branch}",
                 "push a first commit with registry.yaml to it, or name another branch",
             )
         return head
 
-    def remote_refs(self, *patterns: str) -> dict[str, str]:
+    def list_remote_refs(self, *patterns: str) -> dict[str, str]:
         """The remote's refs that fit one of the patterns, and some that end so, with what they lead to, now."""
-        reply = self._command.run(_NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, *patterns)
+        reply = self._command.run_command(
+            _NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, *patterns
+        )
         if reply.status != 0:
-            raise failure("ls-remote", reply, self._remote)
-        lines = (line.partition("\t") for line in reply.lines)
-        return {name: full_revision(revision) for revision, _, name in lines}
+            raise convert_command_failure("ls-remote", reply, self._remote)
+        lines = (line.partition("\t") for line in reply.output_lines)
+        return {name: require_full_revision(revision) for revision, _, name in lines}
 
-    def head(self) -> str | None:
+    def read_local_head(self) -> str | None:
         """The branch's head as of the last fetch; None: nothing fetched yet, or nothing that can be relied on."""
-        if self._doubted or not (self._folder / "HEAD").is_file():
+        if self._is_damaged or not (self._folder / "HEAD").is_file():
             return None
-        reply = self.talk("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
-        return reply.text if reply.status == 0 and is_revision(reply.text) else None
+        reply = self.run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
+        return reply.output_text if reply.status == 0 and is_revision(reply.output_text) else None
 
-    def follow(self, expected: str) -> str:
+    def fetch_branch(self, expected: str) -> str:
         """Fetch the branch, whose head on the remote was just `expected`; the head that came. Force-pushes are followed."""
-        if self.head() is None:
-            return self._rebuild(expected)
-        reply = self._fetch(self._folder, self._timeout, self._itself)
+        if self.read_local_head() is None:
+            return self._rebuild_mirror(expected)
+        reply = self._run_git_fetch(self._folder, self._timeout, self._branch_refspec)
         if reply.status != 0:
-            known = known_failure(reply, self._remote)
-            if isinstance(known, Unavailable):
+            known = convert_known_failure(reply, self._remote)
+            if isinstance(known, TransientError):
                 raise known
-            return self._rebuild(expected)  # the remote just answered, so the mirror is to blame; else this fails alike
-        self.tidy()
-        return self.head() or self._rebuild(expected)
+            return self._rebuild_mirror(expected)  # the remote just answered, so the mirror is to blame; else this fails alike
+        self.collect_garbage()
+        return self.read_local_head() or self._rebuild_mirror(expected)
 
-    def bring(self, refspec: str) -> None:
-        """Fetch other refs of the remote, and drop what is gone there. Raises `Refused` where a ref by name is not there."""
-        if self.head() is None:
-            self._rebuild(self.remote_head())
-        reply = self._fetch(self._folder, self._timeout, refspec, "--prune")
+    def fetch_refspec(self, refspec: str) -> None:
+        """Fetch other refs of the remote, and drop what is gone there. Raises `PermanentError` where a ref by name is not there."""
+        if self.read_local_head() is None:
+            self._rebuild_mirror(self.read_remote_head())
+        reply = self._run_git_fetch(self._folder, self._timeout, refspec, "--prune")
         if reply.status != 0:
-            known = known_failure(reply, self._remote)
-            if isinstance(known, Unavailable):
+            known = convert_known_failure(reply, self._remote)
+            if isinstance(known, TransientError):
                 raise known
-            absent = no_such_ref(reply, self._remote)
+            absent = convert_missing_ref(reply, self._remote)
             if absent is not None:
                 raise absent
-            self._rebuild(self.remote_head())  # which fails alike where the mirror is not to blame
-            reply = self._fetch(self._folder, self._timeout, refspec, "--prune")
+            self._rebuild_mirror(self.read_remote_head())  # which fails alike where the mirror is not to blame
+            reply = self._run_git_fetch(self._folder, self._timeout, refspec, "--prune")
             if reply.status != 0:
-                raise failure("fetch", reply, self._remote)
-        self.tidy()
+                raise convert_command_failure("fetch", reply, self._remote)
+        self.collect_garbage()
 
-    def refs(self, under: str) -> dict[str, str]:
+    def list_own_refs(self, under: str) -> dict[str, str]:
         """The commits that the mirror's own refs under that name lead to, by the rest of their names."""
-        reply = self.talk("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", under)
-        fields = (line.split(" ", 2) for line in reply.lines)
+        reply = self.run_git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", under)
+        fields = (line.split(" ", 2) for line in reply.output_lines)
         return {name.removeprefix(f"{under}/"): revision for revision, kind, name in fields if kind == "commit"}
 
-    def tidy(self) -> None:
+    def collect_garbage(self) -> None:
         """Pack what has gathered, once it is much; never in the background, and no matter if it fails.
 
         Git is asked for it the first time and then now and then: it starts a program only to find that there is not much.
         """
-        if next(self._changes) % _TIDY_EVERY:
+        if next(self._changes) % _GARBAGE_COLLECTION_INTERVAL:
             return
-        with contextlib.suppress(Unavailable):
-            self.talk("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+        with contextlib.suppress(TransientError):
+            self.run_git("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 
-    def forget(self, under: str) -> None:
+    def delete_own_refs(self, under: str) -> None:
         """Drop the mirror's own refs under that name. What they led to can be read for some days yet."""
-        self.talk("update-ref", "--stdin", stdin="".join(f"delete {under}/{name}\n" for name in self.refs(under)).encode())
+        self.run_git(
+            "update-ref", "--stdin", stdin="".join(f"delete {under}/{name}\n" for name in self.list_own_refs(under)).encode()
+        )
 
     @property
-    def _itself(self) -> str:
+    def _branch_refspec(self) -> str:
         return f"+{self._ref}:{self._ref}"
 
-    def _fetch(self, folder: Path, timeout: float, refspec: str, *further: str) -> Reply:
+    def _run_git_fetch(self, folder: Path, timeout: float, refspec: str, *further: str) -> GitReply:
         options = (
             *further,
             "--quiet",
@@ -200,33 +204,33 @@ class Mirror:
             "--no-recurse-submodules",
             "--no-auto-maintenance",
         )
-        return self._command.run(
+        return self._command.run_command(
             f"--git-dir={folder}", "fetch", *options, "--end-of-options", self._remote.url, refspec, timeout=timeout
         )
 
-    def _rebuild(self, expected: str) -> str:
+    def _rebuild_mirror(self, expected: str) -> str:
         """Make the mirror under another name, then put it in place: a crash at any point leaves the old one or none."""
-        self._clear()
-        fresh = self._beside(f"new-{secrets.token_hex(6)}")
+        self._remove_leftovers()
+        fresh = self._sibling_path(f"new-{secrets.token_hex(6)}")
         kind = "sha256" if len(expected) == _SHA256_LENGTH else "sha1"
         options = ("--quiet", "--bare", "--template=", f"--object-format={kind}", f"--initial-branch={self._branch}")
-        reply = self._command.run("init", *options, "--end-of-options", str(fresh))
+        reply = self._command.run_command("init", *options, "--end-of-options", str(fresh))
         if reply.status == 0:
-            reply = self._fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR, self._itself)
+            reply = self._run_git_fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR, self._branch_refspec)
         if reply.status != 0:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise failure("fetch", reply, self._remote)
+            raise convert_command_failure("fetch", reply, self._remote)
         if self._folder.exists():
-            self._folder.rename(self._beside(f"new-old-{secrets.token_hex(6)}"))
+            self._folder.rename(self._sibling_path(f"new-old-{secrets.token_hex(6)}"))
         fresh.rename(self._folder)
-        self._clear()
-        self._doubted = False
-        head = self.head()
+        self._remove_leftovers()
+        self._is_damaged = False
+        head = self.read_local_head()
         if head is None:
-            raise Unavailable("git", f"{self._folder}: the mirror cannot be read right after it was made", "see to the disk")
+            raise TransientError("git", f"{self._folder}: the mirror cannot be read right after it was made", "see to the disk")
         return head
 
-    def _clear(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Remove what a making left behind, now or when it was killed."""
         for left in self._folder.parent.glob(f".{glob.escape(self._folder.name)}.new-*"):
             if left.is_dir():
@@ -234,51 +238,55 @@ class Mirror:
             else:
                 left.unlink()
 
-    def knows(self, revision: str) -> bool:
+    def has_commit(self, revision: str) -> bool:
         """Whether that commit is in the mirror."""
-        return self.talk("cat-file", "-e", f"{revision}^{{commit}}").status == 0
+        return self.run_git("cat-file", "-e", f"{revision}^{{commit}}").status == 0
 
-    def require(self, revision: str) -> None:
-        """Raises `Refused` where that commit is not in the mirror."""
-        if not self.knows(revision):
-            raise Refused("git", f"commit {revision} is not known here", "fetch first; it may be on another branch")
+    def require_commit(self, revision: str) -> None:
+        """Raises `PermanentError` where that commit is not in the mirror."""
+        if not self.has_commit(revision):
+            raise PermanentError("git", f"commit {revision} is not known here", "fetch first; it may be on another branch")
 
-    def moved_back(self, before: str, after: str) -> bool:
+    def is_rewritten(self, before: str, after: str) -> bool:
         """Whether the way from one head to the other leaves commits behind: somebody forced a push."""
-        return before != after and self.talk("merge-base", "--is-ancestor", before, after).status != 0
+        return before != after and self.run_git("merge-base", "--is-ancestor", before, after).status != 0
 
-    def entries(self, revision: str, *paths: str) -> list[Entry]:
-        """The regular files under those paths. Raises `Refused` where the revision is unknown."""
-        reply = self.talk("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
+    def list_tree_entries(self, revision: str, *paths: str) -> list[TreeEntry]:
+        """The regular files under those paths. Raises `PermanentError` where the revision is unknown."""
+        reply = self.run_git("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
         if reply.status != 0:
-            self.require(revision)
-            raise self._damage(reply)
-        return regular_files(reply.out)
+            self.require_commit(revision)
+            raise self._mark_damaged(reply)
+        return parse_regular_files(reply.out)
 
-    def sources(self, revision: str) -> Mapping[str, bytes]:
+    def read_sources(self, revision: str) -> Mapping[str, bytes]:
         """The contents of the files that Promoter reads, bounded, with one listing and one batch."""
-        entries = [entry for entry in self.entries(revision, *TOP, f"{POLICIES}/") if is_source(entry.path)]
-        within_bounds({entry.path: entry.size for entry in entries})
-        return self.contents(entries)
+        entries = [
+            entry
+            for entry in self.list_tree_entries(revision, *TOP_LEVEL_FILES, f"{POLICIES_FOLDER}/")
+            if is_source_file(entry.path)
+        ]
+        require_within_bounds({entry.path: entry.size for entry in entries})
+        return self.read_contents(entries)
 
-    def contents(self, entries: Collection[Entry]) -> dict[str, bytes]:
+    def read_contents(self, entries: Collection[TreeEntry]) -> dict[str, bytes]:
         """The contents of the files by path, each cut after the limit and one byte."""
         small = [entry for entry in entries if entry.size <= BLOB_LIMIT]
-        reply = self.talk("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
-        contents = batched(reply.out, small)
+        reply = self.run_git("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
+        contents = parse_batch_output(reply.out, small)
         if contents is None:
-            raise self._damage(reply)
+            raise self._mark_damaged(reply)
         for entry in entries:
             if entry.size > BLOB_LIMIT:
-                contents[entry.path] = self._command.start_of(
+                contents[entry.path] = self._command.read_first_bytes(
                     BLOB_LIMIT + 1, f"--git-dir={self._folder}", "cat-file", "blob", entry.blob
                 )
                 if len(contents[entry.path]) <= BLOB_LIMIT:
-                    raise self._damage(reply)
+                    raise self._mark_damaged(reply)
         return contents
 
-    def _damage(self, reply: Reply) -> Unavailable:
+    def _mark_damaged(self, reply: GitReply) -> TransientError:
         """The mirror lacks what it should have: distrust it, so that the next fetch makes it anew."""
-        self._doubted = True
-        said = one_line(reply.err, self._remote) or "an object is missing"
-        return Unavailable("git", f"the mirror is damaged, and is made anew with the next fetch: {said}")
+        self._is_damaged = True
+        message = redact_to_one_line(reply.err, self._remote) or "an object is missing"
+        return TransientError("git", f"the mirror is damaged, and is made anew with the next fetch: {message}")

@@ -12,22 +12,22 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 
-_OPAQUE = re.compile(r"[A-Za-z0-9+.-]+::")
+_REMOTE_HELPER = re.compile(r"[A-Za-z0-9+.-]+::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCP_LIKE = re.compile(r"(?:[\w.][\w.+-]*@)?[\w.\[][\w.:\[\]-]*:(?!/{2})[^-].*", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 _AUTHORIZATION = re.compile(r"(authorization:\s*)\S+(\s+\S+)?", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f:.%]+", re.ASCII)
-_BESIDE = "x-access-token"
+_TOKEN_USER_NAME = "x-access-token"
 """The name beside a token where the URL has none: GitHub wants this one, GitLab and Gitea take any."""
 _SHORTEST_SECRET = 4
-_FIX = "give an https:// or ssh:// URL, user@host:path, or the path of a repository"
+_ADDRESS_FIX = "give an https:// or ssh:// URL, user@host:path, or the path of a repository"
 
 
-class Transport(Enum):
+class GitTransport(Enum):
     """How git reaches the remote."""
 
     HTTP = "http"
@@ -36,95 +36,95 @@ class Transport(Enum):
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteAddress:
     """A remote as git gets to see it. `url` carries no credentials; they are in `header`, for the remote's own host only."""
 
     url: str
-    transport: Transport
+    transport: GitTransport
     header: SecretStr | None = None
     secrets: tuple[SecretStr, ...] = field(default=(), repr=False)
 
     @property
-    def origin(self) -> str:
+    def http_origin(self) -> str:
         """Scheme, host and port of an HTTP remote, with a slash: what a header is bound to."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}/"
 
     @property
-    def path(self) -> Path | None:
+    def local_path(self) -> Path | None:
         """The folder of a local remote."""
-        return Path(unquote(self.url.removeprefix("file://"))) if self.transport is Transport.LOCAL else None
+        return Path(unquote(self.url.removeprefix("file://"))) if self.transport is GitTransport.LOCAL else None
 
-    def redact(self, text: str) -> str:
+    def redact_credentials(self, text: str) -> str:
         """The text without any credential of this remote, and without those that it may have picked up elsewhere."""
         for secret in self.secrets:
             text = text.replace(secret.get_secret_value(), "***")
         return _AUTHORIZATION.sub(r"\1***", _USER_INFO.sub("//***@", text))
 
 
-def parse_remote(url: str, token: SecretStr | None = None) -> Remote:
-    """The remote behind a URL or a path. `token` wins over a password in the URL. Raises `Refused` for an unfit address."""
-    if not url or url.startswith("-") or _CONTROL.search(url):
-        raise Refused("git", "the repository's address is empty or not an address", _FIX)
-    if _OPAQUE.match(url):
-        raise Refused("git", "an address of the form helper::address runs a program, and is not used", _FIX)
+def parse_remote_address(url: str, token: SecretStr | None = None) -> RemoteAddress:
+    """The remote behind a URL or a path. `token` wins over a password in the URL. Raises `PermanentError` for an unfit address."""
+    if not url or url.startswith("-") or _CONTROL_CHARACTER.search(url):
+        raise PermanentError("git", "the repository's address is empty or not an address", _ADDRESS_FIX)
+    if _REMOTE_HELPER.match(url):
+        raise PermanentError("git", "an address of the form helper::address runs a program, and is not used", _ADDRESS_FIX)
     scheme = _SCHEME.match(url)
     if scheme is None:
-        return _without_scheme(url)
+        return _parse_without_scheme(url)
     name = scheme[1].lower()
     if name == "file":
-        return Remote(_absolute(url[len("file://") :]), Transport.LOCAL)
-    parts = _split(url)
+        return RemoteAddress(_expand_absolute_path(url[len("file://") :]), GitTransport.LOCAL)
+    parts = _split_url(url)
     if name in ("http", "https"):
-        return _http(parts, token)
+        return _parse_http_url(parts, token)
     if name == "ssh":
-        return _ssh(parts)
-    raise Refused("git", f"{name}:// is not a transport that Promoter uses", _FIX)
+        return _parse_ssh_url(parts)
+    raise PermanentError("git", f"{name}:// is not a transport that Promoter uses", _ADDRESS_FIX)
 
 
-def _without_scheme(url: str) -> Remote:
+def _parse_without_scheme(url: str) -> RemoteAddress:
     """`user@host:path`, or a path; a colon before the first slash makes the difference, as it does for git."""
     if ":" in url.split("/", 1)[0]:
         if not _SCP_LIKE.fullmatch(url):
-            raise Refused("git", "the repository's address is not of the form user@host:path", _FIX)
-        return Remote(url, Transport.SSH)
-    return Remote(_absolute(url), Transport.LOCAL)
+            raise PermanentError("git", "the repository's address is not of the form user@host:path", _ADDRESS_FIX)
+        return RemoteAddress(url, GitTransport.SSH)
+    return RemoteAddress(_expand_absolute_path(url), GitTransport.LOCAL)
 
 
-def _absolute(path: str) -> str:
+def _expand_absolute_path(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111  # Path.resolve would follow symlinks
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         valid = parts.hostname is not None and _HOST.fullmatch(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         valid = False
     if not valid:
-        raise Refused("git", "the repository's URL has no valid host or port", _FIX)
+        raise PermanentError("git", "the repository's URL has no valid host or port", _ADDRESS_FIX)
     return parts
 
 
-def _ssh(parts: SplitResult) -> Remote:
+def _parse_ssh_url(parts: SplitResult) -> RemoteAddress:
     if parts.password is not None:
-        raise Refused("git", "an ssh:// URL cannot carry a password", "use a key, and leave the password out of the URL")
+        raise PermanentError("git", "an ssh:// URL cannot carry a password", "use a key, and leave the password out of the URL")
     if (parts.username or "").startswith("-"):
-        raise Refused("git", "the user name in the repository's URL is not a name", _FIX)
-    return Remote(parts.geturl(), Transport.SSH)
+        raise PermanentError("git", "the user name in the repository's URL is not a name", _ADDRESS_FIX)
+    return RemoteAddress(parts.geturl(), GitTransport.SSH)
 
 
-def _http(parts: SplitResult, token: SecretStr | None) -> Remote:
+def _parse_http_url(parts: SplitResult, token: SecretStr | None) -> RemoteAddress:
     clean = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     user = unquote(parts.username or "")
     password = token.get_secret_value() if token else unquote(parts.password or "")
     if not user and not password:
-        return Remote(clean, Transport.HTTP)
+        return RemoteAddress(clean, GitTransport.HTTP)
     if not password:
         user, password = "", user  # https://TOKEN@host/: GitHub's short form
-    if _CONTROL.search(user + password):
-        raise Refused("git", "the token has a line break or another control character in it", "set the token anew")
-    basic = base64.b64encode(f"{user or _BESIDE}:{password}".encode()).decode()
+    if _CONTROL_CHARACTER.search(user + password):
+        raise PermanentError("git", "the token has a line break or another control character in it", "set the token anew")
+    basic = base64.b64encode(f"{user or _TOKEN_USER_NAME}:{password}".encode()).decode()
     hidden = {password, unquote(parts.password or ""), parts.password or "", basic}
     secrets = tuple(SecretStr(text) for text in sorted(hidden, key=len, reverse=True) if len(text) >= _SHORTEST_SECRET)
-    return Remote(clean, Transport.HTTP, SecretStr(f"Authorization: Basic {basic}"), secrets)
+    return RemoteAddress(clean, GitTransport.HTTP, SecretStr(f"Authorization: Basic {basic}"), secrets)

@@ -7,65 +7,65 @@ from dataclasses import replace
 from datetime import datetime
 
 from promoter.adapters.ledger import chain, contents, journal
-from promoter.adapters.ledger.opened import Opened
-from promoter.domain.audit import Delivery, RevisionState
-from promoter.domain.ledger.chain import Entry, Head
-from promoter.domain.ledger.export import Text
-from promoter.domain.ledger.milestones import Milestone
+from promoter.adapters.ledger.opened import OpenLedger
+from promoter.domain.audit import WebhookDelivery, RevisionState
+from promoter.domain.ledger.chain import LedgerEntry, LedgerHead
+from promoter.domain.ledger.export import ExportedText
+from promoter.domain.ledger.milestones import LifecycleEvent
 
 
-class Keeping(Opened):
+class SqlJournal(OpenLedger):
     """The chain, milestones, webhook deliveries, revisions."""
 
-    def head(self) -> Head:
+    def read_chain_head(self) -> LedgerHead:
         """The last entry of the chain."""
-        with self._database.read() as connection:
-            return replace(chain.last(connection), ledger=journal.ledger_name(connection))
+        with self._database.read_transaction() as connection:
+            return replace(chain.read_chain_head(connection), ledger=journal.find_ledger_name(connection))
 
-    def entries(self, after: int = 0) -> Iterator[Entry]:
+    def iterate_entries(self, after: int = 0) -> Iterator[LedgerEntry]:
         """Every entry behind that number in order, as it is kept, streamed in a transaction that ends with it."""
-        with self._database.read() as connection:
-            yield from chain.walk(connection, after)
+        with self._database.read_transaction() as connection:
+            yield from chain.stream_entries(connection, after)
 
-    def whole(self, after: int = 0) -> Iterator[Entry | Text]:
+    def iterate_entries_and_texts(self, after: int = 0) -> Iterator[LedgerEntry | ExportedText]:
         """Every entry behind that number, and then every text that these refer to, streamed in one transaction."""
-        with self._database.read() as connection:
-            yield from chain.walk(connection, after)
-            yield from contents.referred(connection, after)
+        with self._database.read_transaction() as connection:
+            yield from chain.stream_entries(connection, after)
+            yield from contents.stream_referenced_blobs(connection, after)
 
-    def mark(self, milestone: Milestone) -> int:
+    def record_lifecycle_event(self, milestone: LifecycleEvent) -> int:
         """Record something that happened to the ledger itself, or to who watches; its number."""
-        with self._database.append() as end:
-            return journal.insert_milestone(end, milestone)
+        with self._database.append_transaction() as end:
+            return journal.insert_lifecycle_event(end, milestone)
 
-    def milestones(self, since: datetime | None = None, until: datetime | None = None) -> Sequence[Milestone]:
+    def find_lifecycle_events(self, since: datetime | None = None, until: datetime | None = None) -> Sequence[LifecycleEvent]:
         """Those from a moment up to another, oldest first."""
-        with self._database.read() as connection:
-            return journal.find_milestones(connection, since, until)
+        with self._database.read_transaction() as connection:
+            return journal.find_lifecycle_events(connection, since, until)
 
-    def looked(self) -> datetime | None:
+    def observed_until(self) -> datetime | None:
         """Whatever moved before this moment is recorded, as the last one who watched said; None: nobody said so."""
-        with self._database.read() as connection:
-            return journal.last_looked(connection)
+        with self._database.read_transaction() as connection:
+            return journal.find_observed_until(connection)
 
-    def deliver(self, delivery: Delivery) -> bool:
+    def record_delivery(self, delivery: WebhookDelivery) -> bool:
         """Record a webhook delivery; False where that id was recorded before."""
-        with self._database.append() as end:
-            if journal.delivered(end.connection, delivery):
+        with self._database.append_transaction() as end:
+            if journal.is_delivery_recorded(end.connection, delivery):
                 return False
             journal.insert_delivery(end, delivery)
             return True
 
-    def mark_revision(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
+    def record_revision_state(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
         """Record a revision as attempted, applied (in force) or refused; the same again is skipped."""
-        with self._database.read() as connection:
-            if journal.marked(connection, revision, state, detail):
+        with self._database.read_transaction() as connection:
+            if journal.is_revision_marked(connection, revision, state, detail):
                 return
-        with self._database.append() as end:
-            if not journal.marked(end.connection, revision, state, detail):
-                journal.insert_mark(end, revision, state, at, detail)
+        with self._database.append_transaction() as end:
+            if not journal.is_revision_marked(end.connection, revision, state, detail):
+                journal.insert_revision_mark(end, revision, state, at, detail)
 
-    def last_revision(self, state: RevisionState) -> str | None:
+    def find_last_revision(self, state: RevisionState) -> str | None:
         """The revision last marked with that state."""
-        with self._database.read() as connection:
-            return journal.last_revision(connection, state)
+        with self._database.read_transaction() as connection:
+            return journal.find_last_revision(connection, state)

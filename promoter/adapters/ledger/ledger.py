@@ -5,21 +5,21 @@ What may turn out to be nothing new is first looked up without a lock, and again
 
 from __future__ import annotations
 
-from promoter.adapters.ledger.agreeing import Agreeing
-from promoter.adapters.ledger.checking import Checking
-from promoter.adapters.ledger.deciding import Deciding
-from promoter.adapters.ledger.keeping import Keeping
+from promoter.adapters.ledger.agreeing import SqlObservationLog
+from promoter.adapters.ledger.checking import SqlVerification
+from promoter.adapters.ledger.deciding import SqlDecisionLog
+from promoter.adapters.ledger.keeping import SqlJournal
 from promoter.adapters.ledger.outbox import SqlOutbox
-from promoter.adapters.ledger.recording import Recording
-from promoter.adapters.ledger.retention import Retaining
-from promoter.adapters.ledger.stores import store_of
-from promoter.adapters.ledger.upgrade import open_to_read, open_to_write
+from promoter.adapters.ledger.recording import SqlAuditLog
+from promoter.adapters.ledger.retention import SqlRetention
+from promoter.adapters.ledger.stores import select_backend
+from promoter.adapters.ledger.upgrade import open_for_reading, open_for_writing
 
 BUSY_TIMEOUT = 10.0
 
 
-class SqlLedger(Recording, Agreeing, Deciding, Keeping, Retaining, Checking):
-    """The ledger in a SQL database; open it with `open`. Every method may raise `Unavailable` or `Refused`."""
+class SqlLedger(SqlAuditLog, SqlObservationLog, SqlDecisionLog, SqlJournal, SqlRetention, SqlVerification):
+    """The ledger in a SQL database; open it with `open`. Every method may raise `TransientError` or `PermanentError`."""
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
@@ -27,8 +27,8 @@ class SqlLedger(Recording, Agreeing, Deciding, Keeping, Retaining, Checking):
 
         `read_only` changes nothing at all: what is not there is an empty ledger. `busy_timeout` is in seconds.
         """
-        store = store_of(url, busy_timeout)
-        return cls(open_to_read(store) if read_only else open_to_write(store))
+        backend = select_backend(url, busy_timeout)
+        return cls(open_for_reading(backend) if read_only else open_for_writing(backend))
 
     @property
     def outbox(self) -> SqlOutbox:

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from promoter.adapters.ledger.database import Database
+from promoter.adapters.ledger.database import LedgerDatabase
 from promoter.adapters.ledger.store import LEDGER
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 
 
-class Opened:
+class OpenLedger:
     """Takes over a database whose schema is up to date."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: LedgerDatabase) -> None:
         """Opens no connection yet."""
         self._database = database
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is, for people, without secrets."""
-        return self._database.place
+        return self._database.location
 
-    def expect(self) -> None:
-        """Raises `Refused` where nobody has written a ledger yet, or it is somewhere else."""
-        if not self._database.there:
-            told = f"there is none at {self.place}"
-            raise Refused(LEDGER, told, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
+    def require_initialized(self) -> None:
+        """Raises `PermanentError` where nobody has written a ledger yet, or it is somewhere else."""
+        if not self._database.is_initialized:
+            message = f"there is none at {self.location}"
+            raise PermanentError(LEDGER, message, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
 
-    def ping(self) -> None:
+    def check_readable(self) -> None:
         """Returns where the ledger can be read now."""
-        with self._database.read() as connection:
+        with self._database.read_transaction() as connection:
             connection.execute(text("SELECT id FROM records LIMIT 1"))
 
-    def dispose(self) -> None:
+    def close_connections(self) -> None:
         """Close every connection."""
-        self._database.dispose()
+        self._database.close_connections()

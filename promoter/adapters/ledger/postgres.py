@@ -9,12 +9,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from promoter.adapters.ledger.store import LEDGER
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 
-_WRITERS = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"
-_POOL = 8
-_OVERFLOW = 24
-_CONNECTION = {
+_WRITERS_LOCK_KEY = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"
+_POOL_SIZE = 8
+_POOL_OVERFLOW = 24
+_CONNECTION_OPTIONS = {
     "application_name": "promoter",
     "connect_timeout": 10,
     "keepalives_idle": 30,  # a server whose machine is gone says nothing: seconds, not the hours of the system's default
@@ -41,35 +41,35 @@ _CLOSED_DOOR_WORDS = (
 )
 
 
-class PostgresStore:
+class PostgresBackend:
     """One database of a PostgreSQL server."""
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
         """`busy_timeout` in seconds: how long to wait for another writer."""
         if find_spec("psycopg") is None:
-            raise Refused(LEDGER, "the driver for PostgreSQL is not installed", "pip install 'promoter[postgres]'")
+            raise PermanentError(LEDGER, "the driver for PostgreSQL is not installed", "pip install 'promoter[postgres]'")
         query = {key: value for key, value in url.query.items() if key != "password"}
-        asked = url.query.get("password")
-        self.secret = url.password or (asked if isinstance(asked, str) else None)
-        self.place = f"postgresql://{url.host or 'local'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+        password = url.query.get("password")
+        self.secret = url.password or (password if isinstance(password, str) else None)
+        self.location = f"postgresql://{url.host or 'local'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
         self._url = url.set(drivername="postgresql+psycopg", query=query, password=self.secret)
         self._wait = busy_timeout
 
-    def prepare(self) -> None:
+    def prepare_database(self) -> None:
         """Nothing: the server is asked by the first transaction."""
 
-    def exists(self) -> bool:
+    def has_database(self) -> bool:
         """Taken for granted."""
         return True
 
-    def engine(self, *, read_only: bool) -> Engine:  # noqa: ARG002  # each transaction says for itself whether it writes
+    def build_engine(self, *, read_only: bool) -> Engine:  # noqa: ARG002  # each transaction says for itself whether it writes
         """Connections that are tried before they are used, since servers restart."""
-        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
+        given = {key: value for key, value in _CONNECTION_OPTIONS.items() if key not in self._url.query}
         engine = create_engine(
             self._url,
             pool_pre_ping=True,
-            pool_size=_POOL,
-            max_overflow=_OVERFLOW,
+            pool_size=_POOL_SIZE,
+            max_overflow=_POOL_OVERFLOW,
             hide_parameters=True,
             connect_args=given,
         )
@@ -82,7 +82,7 @@ class PostgresStore:
 
         return engine
 
-    def begin(self, connection: Connection, *, write: bool) -> None:
+    def begin_transaction(self, connection: Connection, *, write: bool) -> None:
         """Writers take turns, so that ids ascend in the order of commits and what a writer has read stays true."""
         patience = f"SET LOCAL lock_timeout = {max(1, int(self._wait * 1000))};"
         if write:
@@ -91,28 +91,32 @@ class PostgresStore:
                 f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;{patience}"
                 "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
             )
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK_KEY})")
         else:
             # Tables that somebody has locked whole, for maintenance, cannot be read either.
             connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;{patience}")
 
-    def fault(self, error: DBAPIError) -> OutsideError:
+    def convert_error(self, error: DBAPIError) -> ExternalError:
         """By SQLSTATE, or by the server's words where a connection was not made."""
         state = getattr(error.orig, "sqlstate", None) or ""
-        said = f"{self.place}: {self._clean(str(error.orig))}"
+        message = f"{self.location}: {self._redact_message(str(error.orig))}"
         if state == _LOCK_TIMEOUT:
-            return Unavailable(LEDGER, f"{self.place} stayed locked by another program for {self._wait:g} s")
+            return TransientError(LEDGER, f"{self.location} stayed locked by another program for {self._wait:g} s")
         if state == _NO_ROOM:
-            return Unavailable(LEDGER, said, "make room on the server's disk")
+            return TransientError(LEDGER, message, "make room on the server's disk")
         if state == _READ_ONLY:
-            return Refused(LEDGER, said, "let PROMOTER_DATABASE_URL name the primary server, and a user that may write")
+            return PermanentError(
+                LEDGER, message, "let PROMOTER_DATABASE_URL name the primary server, and a user that may write"
+            )
         if state == _NO_RIGHT:
-            return Refused(LEDGER, said, "give the user of PROMOTER_DATABASE_URL its rights: docs/ledger.md has them as SQL")
-        if state.startswith(_CLOSED_DOORS) or (not state and any(word in said for word in _CLOSED_DOOR_WORDS)):
-            return Refused(LEDGER, said, "check PROMOTER_DATABASE_URL and the rights of its user")
+            return PermanentError(
+                LEDGER, message, "give the user of PROMOTER_DATABASE_URL its rights: docs/ledger.md has them as SQL"
+            )
+        if state.startswith(_CLOSED_DOORS) or (not state and any(word in message for word in _CLOSED_DOOR_WORDS)):
+            return PermanentError(LEDGER, message, "check PROMOTER_DATABASE_URL and the rights of its user")
         again = isinstance(error, OperationalError | InterfaceError) and not state.startswith(_LIMITS)
-        return Unavailable(LEDGER, said) if again or error.connection_invalidated else Refused(LEDGER, said)
+        return TransientError(LEDGER, message) if again or error.connection_invalidated else PermanentError(LEDGER, message)
 
-    def _clean(self, text: str) -> str:
+    def _redact_message(self, text: str) -> str:
         line = " ".join(text.split())
         return line.replace(self.secret, "***") if self.secret else line

@@ -29,15 +29,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from promoter.domain.ledger.chain import moment
+from promoter.domain.ledger.chain import format_ledger_time
 
-SCHEMA = "0005"
+SCHEMA_REVISION = "0005"
 """The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
 
 VERSION_TABLE = "ledger_version"
 """Not Alembic's own name for it, so that the ledger can share a database with MLflow."""
 
-_CHUNK = 1_000
+_CONDITION_CHUNK_SIZE = 1_000
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -48,7 +48,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """To text. Raises ValueError for a time without a zone."""
-        return moment(value) if value else None
+        return format_ledger_time(value) if value else None
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware, in UTC."""
@@ -59,17 +59,17 @@ _ID = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER names SQLit
 metadata = MetaData()
 
 
-def _word(value: str) -> ColumnElement[str]:
+def _inline_literal(value: str) -> ColumnElement[str]:
     """A constant that is written into the statement: a bound one would not match the condition of an index."""
     return literal(value, literal_execute=True)
 
 
-def _found(name: str, kind: Any) -> Column[Any]:
+def _define_computed_column(name: str, kind: Any) -> Column[Any]:
     """What the database computes from the body."""
     return Column(name, kind, FetchedValue())
 
 
-def _entries(name: str, *columns: Column[Any] | Index) -> Table:
+def _define_entry_table(name: str, *columns: Column[Any] | Index) -> Table:
     return Table(
         name,
         metadata,
@@ -80,33 +80,33 @@ def _entries(name: str, *columns: Column[Any] | Index) -> Table:
     )
 
 
-decisions = _entries(
+decisions = _define_entry_table(
     "decisions",
-    _found("at", UtcTime),
-    _found("model", Text),
-    _found("alias", Text),
-    _found("version", _ID),
-    _found("digest", Text),
-    _found("gate", Boolean),
-    _found("evidence", Text),
-    _found("policy_digest", Text),
-    _found("approvers", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("model", Text),
+    _define_computed_column("alias", Text),
+    _define_computed_column("version", _ID),
+    _define_computed_column("digest", Text),
+    _define_computed_column("gate", Boolean),
+    _define_computed_column("evidence", Text),
+    _define_computed_column("policy_digest", Text),
+    _define_computed_column("approvers", Text),
     Index("decisions_of", "model", "alias", "version", "id"),
 )
 
-records = _entries(
+records = _define_entry_table(
     "records",
-    _found("at", UtcTime),
-    _found("kind", Text),
-    _found("model", Text),
-    _found("alias", Text),
-    _found("from_version", _ID),
-    _found("to_version", _ID),
-    _found("actor", Text),
-    _found("verdict", Text),
-    _found("outcome", Text),
-    _found("intent", _ID),
-    _found("decision", _ID),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("kind", Text),
+    _define_computed_column("model", Text),
+    _define_computed_column("alias", Text),
+    _define_computed_column("from_version", _ID),
+    _define_computed_column("to_version", _ID),
+    _define_computed_column("actor", Text),
+    _define_computed_column("verdict", Text),
+    _define_computed_column("outcome", Text),
+    _define_computed_column("intent", _ID),
+    _define_computed_column("decision", _ID),
     Index("records_of", "model", "alias", "id"),
     Index("records_at", "at", "id"),
     Index("records_by", "actor", "id"),
@@ -115,78 +115,83 @@ records = _entries(
 )
 
 MOVED = or_(
-    records.c.kind == _word("observed"),
-    records.c.outcome == _word("applied"),
-    records.c.outcome == _word("recovered"),
+    records.c.kind == _inline_literal("observed"),
+    records.c.outcome == _inline_literal("applied"),
+    records.c.outcome == _inline_literal("recovered"),
 )
 """The rows that say that an alias did move: `promoter.domain.past.history.moved` as a condition."""
 
-OVERRIDE = records.c.kind == _word("override")
-INTENDED = records.c.outcome == _word("intended")
+OVERRIDE = records.c.kind == _inline_literal("override")
+INTENDED = records.c.outcome == _inline_literal("intended")
 CLOSING = records.c.intent.is_not(None)
 
 
-def _partial(name: str, where: ColumnElement[bool], *columns: Column[Any], unique: bool = False) -> Index:
+def _define_partial_index(name: str, where: ColumnElement[bool], *columns: Column[Any], unique: bool = False) -> Index:
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
-_partial("records_moved", MOVED, records.c.model, records.c.alias, records.c.to_version, records.c.id)
-_partial("records_stood", MOVED, records.c.model, records.c.alias, records.c.at, records.c.id)
-_partial("records_intended", INTENDED, records.c.id)
-_partial("records_intent", CLOSING, records.c.intent, unique=True)
-_partial("records_overrides", OVERRIDE, records.c.model, records.c.alias, records.c.id)
+_define_partial_index("records_moved", MOVED, records.c.model, records.c.alias, records.c.to_version, records.c.id)
+_define_partial_index("records_stood", MOVED, records.c.model, records.c.alias, records.c.at, records.c.id)
+_define_partial_index("records_intended", INTENDED, records.c.id)
+_define_partial_index("records_intent", CLOSING, records.c.intent, unique=True)
+_define_partial_index("records_overrides", OVERRIDE, records.c.model, records.c.alias, records.c.id)
 
-deliveries = _entries(
+deliveries = _define_entry_table(
     "deliveries",
-    _found("at", UtcTime),
-    _found("source", Text),
-    _found("delivery", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("source", Text),
+    _define_computed_column("delivery", Text),
     Index("deliveries_of", "source", "delivery", unique=True),
 )
 
-settled = _entries(
+last_applied = _define_entry_table(
     "settled",
-    _found("at", UtcTime),
-    _found("model", Text),
-    _found("alias", Text),
-    _found("version", _ID),
-    _found("revision", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("model", Text),
+    _define_computed_column("alias", Text),
+    _define_computed_column("version", _ID),
+    _define_computed_column("revision", Text),
     Index("settled_of", "model", "alias", "version", "id"),
 )
 
-revisions = _entries(
+revisions = _define_entry_table(
     "revisions",
-    _found("at", UtcTime),
-    _found("revision", Text),
-    _found("state", Text),
-    _found("detail", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("revision", Text),
+    _define_computed_column("state", Text),
+    _define_computed_column("detail", Text),
     Index("revisions_of", "revision", "id"),
     Index("revisions_in", "state", "id"),
 )
 
-sightings = _entries(
+tag_observations = _define_entry_table(
     "sightings",
-    _found("at", UtcTime),
-    _found("model", Text),
-    _found("version", _ID),
-    _found("created_at", UtcTime),
-    _found("tag", Text),
-    _found("value", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("model", Text),
+    _define_computed_column("version", _ID),
+    _define_computed_column("created_at", UtcTime),
+    _define_computed_column("tag", Text),
+    _define_computed_column("value", Text),
     Index("sightings_of", "model", "version", "created_at", "tag", "id"),
 )
 
-guard_checks = _entries(
+guard_checks = _define_entry_table(
     "guard_checks",
-    _found("at", UtcTime),
-    _found("model", Text),
-    _found("alias", Text),
-    _found("version", _ID),
-    _found("rule", Text),
-    _found("verdict", Text),
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("model", Text),
+    _define_computed_column("alias", Text),
+    _define_computed_column("version", _ID),
+    _define_computed_column("rule", Text),
+    _define_computed_column("verdict", Text),
     Index("guard_checks_of", "model", "alias", "id"),
 )
 
-milestones = _entries("milestones", _found("at", UtcTime), _found("event", Text), Index("milestones_at", "at", "id"))
+lifecycle_events = _define_entry_table(
+    "milestones",
+    _define_computed_column("at", UtcTime),
+    _define_computed_column("event", Text),
+    Index("milestones_at", "at", "id"),
+)
 
 contents = Table(
     "contents",
@@ -217,33 +222,33 @@ dispatches = Table(
 )
 """What became of the events of entries, on each channel. Not part of the chain: it is about others, not about the registry."""
 
-CHAINED = (decisions, deliveries, guard_checks, milestones, records, revisions, settled, sightings)
+CHAINED = (decisions, deliveries, guard_checks, lifecycle_events, records, revisions, last_applied, tag_observations)
 """The tables that share one chain."""
 
 
-def same(*pairs: tuple[Column[Any], object]) -> ColumnElement[bool]:
+def build_equality_condition(*pairs: tuple[Column[Any], object]) -> ColumnElement[bool]:
     """Each column has that value, None included."""
     return and_(*(column.is_(None) if value is None else column == value for column, value in pairs))
 
 
-def among(of: Column[Any], chosen: Collection[Any] | None) -> Iterator[ColumnElement[bool] | None]:
+def split_in_conditions(of: Column[Any], chosen: Collection[Any] | None) -> Iterator[ColumnElement[bool] | None]:
     """Conditions that together cover those values, few enough each for any database; one None where all are meant."""
     if chosen is None:
         yield None
         return
-    for part in _parts(chosen):
+    for part in _split_sorted_chunks(chosen):
         yield of.in_(part)
 
 
-def among_all(columns: Sequence[Column[Any]], keys: Collection[tuple[Any, ...]]) -> Iterator[ColumnElement[bool]]:
+def split_key_conditions(columns: Sequence[Column[Any]], keys: Collection[tuple[Any, ...]]) -> Iterator[ColumnElement[bool]]:
     """The same for columns that together are a key."""
-    for part in _parts(keys):
+    for part in _split_sorted_chunks(keys):
         # For the tuples alone, SQLite would read its whole index; what each column may be lets it search.
         each_column = zip(columns, zip(*part, strict=True), strict=True)
         yield and_(*(column.in_(sorted(set(values))) for column, values in each_column), tuple_(*columns).in_(part))
 
 
-def _parts(chosen: Collection[Any]) -> Iterator[Sequence[Any]]:
+def _split_sorted_chunks(chosen: Collection[Any]) -> Iterator[Sequence[Any]]:
     ordered: Sequence[Any] = sorted(set(chosen))
-    for start in range(0, len(ordered), _CHUNK):
-        yield ordered[start : start + _CHUNK]
+    for start in range(0, len(ordered), _CONDITION_CHUNK_SIZE):
+        yield ordered[start : start + _CONDITION_CHUNK_SIZE]

@@ -10,35 +10,35 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, func, select
 
-from promoter.adapters.ledger.chain import Chain
-from promoter.adapters.ledger.schema import among, among_all, sightings
-from promoter.domain.sightings import Sighting
+from promoter.adapters.ledger.chain import ChainWriter
+from promoter.adapters.ledger.schema import split_in_conditions, split_key_conditions, tag_observations
+from promoter.domain.sightings import TagObservation
 
-Key = tuple[str, int, datetime, str]
+ObservationKey = tuple[str, int, datetime, str]
 """Model, version, when that version was created, tag."""
 
-_CHUNK = 1_000
-_WHOLE: Sequence[Column[Any]] = (sightings.c.id, sightings.c.body)
+_OBSERVATION_CHUNK_SIZE = 1_000
+_OBSERVATION_COLUMNS: Sequence[Column[Any]] = (tag_observations.c.id, tag_observations.c.body)
 
 
-def find(connection: Connection, models: Collection[str]) -> dict[str, list[Sighting]]:
+def find_tag_observations(connection: Connection, models: Collection[str]) -> dict[str, list[TagObservation]]:
     """All that is known of them, oldest first, by model; nothing for a model that was never looked at."""
-    found: dict[str, list[Sighting]] = {model: [] for model in models}
-    for condition in among(sightings.c.model, models):
-        query = select(*_WHOLE) if condition is None else select(*_WHOLE).where(condition)
+    found: dict[str, list[TagObservation]] = {model: [] for model in models}
+    for condition in split_in_conditions(tag_observations.c.model, models):
+        query = select(*_OBSERVATION_COLUMNS) if condition is None else select(*_OBSERVATION_COLUMNS).where(condition)
         for row in sorted(connection.execute(query), key=lambda row: int(row.id)):
-            sighting = _sighting(row)
+            sighting = _parse_tag_observation(row)
             found[sighting.model].append(sighting)
     return found
 
 
-def not_seen_last(connection: Connection, news: Iterable[Sighting]) -> list[Sighting]:
+def select_changed_observations(connection: Connection, news: Iterable[TagObservation]) -> list[TagObservation]:
     """Those that say something else than the one before them, of the same tag of the same version."""
-    fresh: list[Sighting] = []
+    fresh: list[TagObservation] = []
     waiting = iter(news)
-    seen: dict[Key, str | None] = {}
-    while part := list(islice(waiting, _CHUNK)):
-        seen = _last(connection, {(each.model, each.version) for each in part}) | seen
+    seen: dict[ObservationKey, str | None] = {}
+    while part := list(islice(waiting, _OBSERVATION_CHUNK_SIZE)):
+        seen = _find_last_tag_values(connection, {(each.model, each.version) for each in part}) | seen
         for each in part:
             key = (each.model, each.version, each.created_at, each.tag)
             if key not in seen or seen[key] != each.value:
@@ -47,24 +47,24 @@ def not_seen_last(connection: Connection, news: Iterable[Sighting]) -> list[Sigh
     return fresh
 
 
-def insert_all(chain: Chain, news: Iterable[Sighting]) -> None:
+def insert_tag_observations(chain: ChainWriter, news: Iterable[TagObservation]) -> None:
     """All of them, in order."""
-    chain.append_all(sightings, map(vars, news))
+    chain.append_entries(tag_observations, map(vars, news))
 
 
-def _last(connection: Connection, versions: Collection[tuple[str, int]]) -> dict[Key, str | None]:
-    table = sightings.c
-    found: dict[Key, str | None] = {}
-    for condition in among_all((table.model, table.version), versions):
+def _find_last_tag_values(connection: Connection, versions: Collection[tuple[str, int]]) -> dict[ObservationKey, str | None]:
+    table = tag_observations.c
+    found: dict[ObservationKey, str | None] = {}
+    for condition in split_key_conditions((table.model, table.version), versions):
         newest = select(func.max(table.id)).where(condition)
         newest = newest.group_by(table.model, table.version, table.created_at, table.tag)
-        for row in connection.execute(select(*_WHOLE).where(table.id.in_(newest))):
-            each = _sighting(row)
+        for row in connection.execute(select(*_OBSERVATION_COLUMNS).where(table.id.in_(newest))):
+            each = _parse_tag_observation(row)
             found[each.model, each.version, each.created_at, each.tag] = each.value
     return found
 
 
-def _sighting(row: Row[Any]) -> Sighting:
-    said = json.loads(row.body)
-    seen, created = datetime.fromisoformat(said["at"]), datetime.fromisoformat(said["created_at"])
-    return Sighting(said["model"], said["version"], created, said["tag"], said.get("value"), seen)
+def _parse_tag_observation(row: Row[Any]) -> TagObservation:
+    body = json.loads(row.body)
+    seen, created = datetime.fromisoformat(body["at"]), datetime.fromisoformat(body["created_at"])
+    return TagObservation(body["model"], body["version"], created, body["tag"], body.get("value"), seen)

@@ -16,19 +16,19 @@ from sqlalchemy.schema import CreateTable
 
 from promoter.adapters.ledger.schema import metadata
 from promoter.adapters.ledger.store import LEDGER
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 
-_POOL = 8
-_OVERFLOW = 24
-_PAUSE = 0.01
-_PRIMARY = 0xFF
-_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN}
-_ALIEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
-_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_POOL_SIZE = 8
+_POOL_OVERFLOW = 24
+_RETRY_PAUSE_SECONDS = 0.01
+_PRIMARY_CODE_MASK = 0xFF
+_LOCKED_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN}
+_NOT_A_LEDGER_CODES = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_FORBIDDEN_CODES = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
 
-class SqliteStore:
+class SqliteBackend:
     """One file. It outlives a kill and a power cut: write-ahead log, synchronised at every commit."""
 
     secret: str | None = None
@@ -37,67 +37,67 @@ class SqliteStore:
         """`busy_timeout` in seconds: how long to wait for another writer."""
         name = url.database
         if not name or name == ":memory:" or name.startswith("file:"):
-            raise Refused(LEDGER, "the ledger needs a file that outlives the program", "write sqlite:///promoter.db")
+            raise PermanentError(LEDGER, "the ledger needs a file that outlives the program", "write sqlite:///promoter.db")
         self.path = Path(name).absolute()
-        self.place = str(self.path)
+        self.location = str(self.path)
         self._wait = busy_timeout
-        self._identity: tuple[int, int] | None = None
+        self._file_identity: tuple[int, int] | None = None
 
-    def prepare(self) -> None:
+    def prepare_database(self) -> None:
         """Create the file if need be, and turn its write-ahead log on."""
         folder = self.path.parent
-        there = self.exists()
+        there = self.has_database()
         if not folder.is_dir():
-            raise Refused(LEDGER, f"there is no folder {folder}", "create it, or change PROMOTER_DATABASE_URL")
+            raise PermanentError(LEDGER, f"there is no folder {folder}", "create it, or change PROMOTER_DATABASE_URL")
         if not os.access(folder, os.W_OK) or (there and not os.access(self.path, os.W_OK)):
-            raise self._forbidden()
+            raise self._not_writable_error()
         try:
-            self._write_ahead()
+            self._enable_write_ahead_log()
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._convert_sqlite_error(error) from error
 
-    def exists(self) -> bool:
-        """Whether the file is there. Raises `Refused` where that cannot be seen, or where it is a folder."""
+    def has_database(self) -> bool:
+        """Whether the file is there. Raises `PermanentError` where that cannot be seen, or where it is a folder."""
         try:
             if self.path.is_dir():
-                raise Refused(LEDGER, f"{self.place} is a folder, not a database", "change PROMOTER_DATABASE_URL")
+                raise PermanentError(LEDGER, f"{self.location} is a folder, not a database", "change PROMOTER_DATABASE_URL")
             return self.path.exists()
         except OSError as error:
-            raise Refused(LEDGER, f"{self.place}: {error.strerror}", "change PROMOTER_DATABASE_URL") from error
+            raise PermanentError(LEDGER, f"{self.location}: {error.strerror}", "change PROMOTER_DATABASE_URL") from error
 
-    def engine(self, *, read_only: bool) -> Engine:
+    def build_engine(self, *, read_only: bool) -> Engine:
         """Connections to the file, which is never created by opening one."""
-        return _engine(self._look if read_only else self._connect)
+        return _create_pooled_engine(self._open_read_only if read_only else self._open_connection)
 
-    def begin(self, connection: Connection, *, write: bool) -> None:
+    def begin_transaction(self, connection: Connection, *, write: bool) -> None:
         """A writer takes the lock at once: upgrading a read that has become stale would fail without waiting."""
         if write:
-            self._same_file()
+            self._require_same_file()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    def fault(self, error: DBAPIError) -> OutsideError:
+    def convert_error(self, error: DBAPIError) -> ExternalError:
         """By SQLite's result code."""
-        return self._told(error.orig)
+        return self._convert_sqlite_error(error.orig)
 
-    def _write_ahead(self) -> None:
+    def _enable_write_ahead_log(self) -> None:
         deadline = time.monotonic() + self._wait
-        connection = self._connect("rwc")
+        connection = self._open_connection("rwc")
         try:
             while True:
                 try:
                     connection.execute("PRAGMA journal_mode = WAL")
                 except sqlite3.OperationalError as error:
                     # Two programs that open a new file at once: SQLite does not wait here by itself.
-                    if error.sqlite_errorcode & _PRIMARY not in _LOCKED or time.monotonic() > deadline:
+                    if error.sqlite_errorcode & _PRIMARY_CODE_MASK not in _LOCKED_CODES or time.monotonic() > deadline:
                         raise
-                    time.sleep(_PAUSE)
+                    time.sleep(_RETRY_PAUSE_SECONDS)
                 else:
                     break
         finally:
             connection.close()
-        self._identity = _identity(self.path)
+        self._file_identity = _read_file_identity(self.path)
 
-    def _connect(self, mode: str = "rw") -> sqlite3.Connection:
+    def _open_connection(self, mode: str = "rw") -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?mode={mode}",
             uri=True,
@@ -109,69 +109,69 @@ class SqliteStore:
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
-    def _look(self) -> sqlite3.Connection:
+    def _open_read_only(self) -> sqlite3.Connection:
         # Not `mode=ro`: the log of a writer that died has to be read in, which takes its shared-memory file.
-        connection = self._connect()
+        connection = self._open_connection()
         connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def _same_file(self) -> None:
+    def _require_same_file(self) -> None:
         """A file that was moved away can still be written, and nobody would ever read it."""
-        if self._moved():
-            raise self._lost()
+        if self._is_file_replaced():
+            raise self._file_replaced_error()
 
-    def _moved(self) -> bool:
+    def _is_file_replaced(self) -> bool:
         try:
-            return _identity(self.path) != self._identity
+            return _read_file_identity(self.path) != self._file_identity
         except (FileNotFoundError, NotADirectoryError):
             return True
 
-    def _lost(self) -> Refused:
-        return Refused(LEDGER, f"{self.place} was moved or replaced while in use", "put it back, or start again")
+    def _file_replaced_error(self) -> PermanentError:
+        return PermanentError(LEDGER, f"{self.location} was moved or replaced while in use", "put it back, or start again")
 
-    def _told(self, error: BaseException | None) -> OutsideError:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
-        if code in _LOCKED:
-            return Unavailable(LEDGER, f"{self.place} stayed locked by another program for {self._wait:g} s")
-        if code in _FORBIDDEN or (code == sqlite3.SQLITE_CANTOPEN and not os.access(self.path.parent, os.W_OK)):
-            return self._forbidden()
-        if code == sqlite3.SQLITE_CANTOPEN and self._identity and self._moved():
-            return self._lost()  # a connection that was made meanwhile meets it before any write does
-        if code in _FULL:
-            return Unavailable(LEDGER, f"{self.place}: {error}", "make room on its disk, and see that it can be opened")
-        if code in _ALIEN:
-            return Refused(
-                LEDGER, f"{self.place} is not a ledger: {error}", "change PROMOTER_DATABASE_URL, or restore the file"
+    def _convert_sqlite_error(self, error: BaseException | None) -> ExternalError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE_MASK
+        if code in _LOCKED_CODES:
+            return TransientError(LEDGER, f"{self.location} stayed locked by another program for {self._wait:g} s")
+        if code in _FORBIDDEN_CODES or (code == sqlite3.SQLITE_CANTOPEN and not os.access(self.path.parent, os.W_OK)):
+            return self._not_writable_error()
+        if code == sqlite3.SQLITE_CANTOPEN and self._file_identity and self._is_file_replaced():
+            return self._file_replaced_error()  # a connection that was made meanwhile meets it before any write does
+        if code in _DISK_CODES:
+            return TransientError(LEDGER, f"{self.location}: {error}", "make room on its disk, and see that it can be opened")
+        if code in _NOT_A_LEDGER_CODES:
+            return PermanentError(
+                LEDGER, f"{self.location} is not a ledger: {error}", "change PROMOTER_DATABASE_URL, or restore the file"
             )
-        return Refused(LEDGER, f"{self.place}: {error}")
+        return PermanentError(LEDGER, f"{self.location}: {error}")
 
-    def _forbidden(self) -> Refused:
+    def _not_writable_error(self) -> PermanentError:
         fix = "give this user write access to the file and to its folder, which SQLite needs even to read"
-        return Refused(LEDGER, f"{self.place} may not be written", fix)
+        return PermanentError(LEDGER, f"{self.location} may not be written", fix)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _read_file_identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
 
 
-def _engine(creator: Callable[[], sqlite3.Connection]) -> Engine:
+def _create_pooled_engine(creator: Callable[[], sqlite3.Connection]) -> Engine:
     return create_engine(
         "sqlite://",
         creator=creator,
         poolclass=QueuePool,
-        pool_size=_POOL,
-        max_overflow=_OVERFLOW,
+        pool_size=_POOL_SIZE,
+        max_overflow=_POOL_OVERFLOW,
         hide_parameters=True,
     )
 
 
-def nothing() -> Engine:
+def create_empty_engine() -> Engine:
     """A ledger without a row: each connection has one of its own, which nobody can write to, so that they are all alike."""
-    return _engine(_nothing)
+    return _create_pooled_engine(_open_empty_database)
 
 
-def _nothing() -> sqlite3.Connection:
+def _open_empty_database() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     for table in metadata.sorted_tables:
         connection.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))

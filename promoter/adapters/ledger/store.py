@@ -7,16 +7,16 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from promoter.domain.faults import OutsideError
+from promoter.domain.faults import ExternalError
 
 LEDGER = "ledger"
 
 
-class Store(Protocol):
+class DatabaseBackend(Protocol):
     """One database."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Names it for people."""
         ...
 
@@ -25,22 +25,22 @@ class Store(Protocol):
         """What no message may contain."""
         ...
 
-    def prepare(self) -> None:
-        """Make sure that it is there and can be written. Raises `Refused` or `Unavailable`."""
+    def prepare_database(self) -> None:
+        """Make sure that it is there and can be written. Raises `PermanentError` or `TransientError`."""
         ...
 
-    def exists(self) -> bool:
+    def has_database(self) -> bool:
         """Whether there is something to read."""
         ...
 
-    def engine(self, *, read_only: bool) -> Engine:
+    def build_engine(self, *, read_only: bool) -> Engine:
         """A pool of connections; none is opened yet."""
         ...
 
-    def begin(self, connection: Connection, *, write: bool) -> None:
+    def begin_transaction(self, connection: Connection, *, write: bool) -> None:
         """Start a transaction: one that reads sees one moment, one that writes is alone."""
         ...
 
-    def fault(self, error: DBAPIError) -> OutsideError:
+    def convert_error(self, error: DBAPIError) -> ExternalError:
         """What went wrong, for people."""
         ...

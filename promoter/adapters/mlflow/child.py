@@ -14,27 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LOOK_EVERY = 0.25
-_ANSWER = 64 * 1024  # what a pipe holds, so that a child never waits for somebody to read
+_POLL_SECONDS = 0.25
+_MAX_ANSWER_BYTES = 64 * 1024  # what a pipe holds, so that a child never waits for somebody to read
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildResult:
     """How it ended: what it answered (None: nothing that makes sense), its exit status (None: it had to be killed)."""
 
     answer: Mapping[str, Any] | None
     status: int | None
 
 
-def run(
+def run_child(
     arguments: Sequence[str],
-    ask: Mapping[str, Any],
+    request: Mapping[str, Any],
     *,
     seconds: float,
     folder: Path,
     environment: Mapping[str, str] | None = None,
     overgrown: Callable[[], bool] = lambda: False,
-) -> Ended:
+) -> ChildResult:
     """Run this Python with these arguments, working in `folder`, until it ends, time is up, or it is overgrown.
 
     `ask` travels by standard input, since arguments can be seen by everybody on the machine. The child answers one JSON object
@@ -54,47 +54,47 @@ def run(
             start_new_session=True,
         )
         try:
-            _put(child, {**ask, "answer_to": writing})
-            status = _wait(child, seconds, overgrown)
+            _send_request(child, {**request, "answer_to": writing})
+            status = _wait_for_child(child, seconds, overgrown)
         finally:
-            _kill(child)
-        return Ended(_answer(reading), status)
+            _kill_child_group(child)
+        return ChildResult(_read_answer(reading), status)
     finally:
         os.close(reading)
         os.close(writing)
 
 
-def _put(child: subprocess.Popen[bytes], ask: Mapping[str, Any]) -> None:
+def _send_request(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # how it ended says more
         assert child.stdin is not None  # noqa: S101  # for the type checker
-        child.stdin.write(json.dumps(ask).encode())
+        child.stdin.write(json.dumps(request).encode())
         child.stdin.close()
 
 
-def _wait(child: subprocess.Popen[bytes], seconds: float, overgrown: Callable[[], bool]) -> int | None:
+def _wait_for_child(child: subprocess.Popen[bytes], seconds: float, overgrown: Callable[[], bool]) -> int | None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0 and not overgrown():
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.wait(min(left, _LOOK_EVERY))
+            return child.wait(min(left, _POLL_SECONDS))
     return None
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
+def _kill_child_group(child: subprocess.Popen[bytes]) -> None:
     """Its whole group, also after it has ended: what it started may still be there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _answer(reading: int) -> Mapping[str, Any] | None:
+def _read_answer(reading: int) -> Mapping[str, Any] | None:
     try:
-        told = json.loads(os.read(reading, _ANSWER))
+        parsed = json.loads(os.read(reading, _MAX_ANSWER_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
-def ending(status: int) -> str:
+def describe_exit_status(status: int) -> str:
     """How a child ended that did not answer."""
     if status >= 0:
         return f"it ended with status {status} before it was done"

@@ -12,29 +12,31 @@ import signal
 import sys
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import unfetched
-from promoter.adapters.mlflow.errors import address
+from promoter.adapters.mlflow.artifact import describe_fetch_error
+from promoter.adapters.mlflow.errors import redact_server_address
 
 
-def main() -> None:
+def run_fetch_child() -> None:
     """Answer `{"path": ...}`, or `{"fault": ...}` in words."""
-    ask = json.load(sys.stdin)
-    signal.alarm(ask["seconds"] + 10)  # in case the parent is killed
+    request = json.load(sys.stdin)
+    signal.alarm(request["seconds"] + 10)  # in case the parent is killed
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    one_file = ask["bytes"] + 1024**2  # the parent looks at all files together, but only every now and then
+    one_file = request["bytes"] + 1024**2  # the parent looks at all files together, but only every now and then
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_file, one_file))
-    os.write(ask["answer_to"], json.dumps(_fetch(ask)).encode())
+    os.write(request["answer_to"], json.dumps(_fetch_artifact(request)).encode())
 
 
-def _fetch(ask: dict[str, Any]) -> dict[str, str]:
+def _fetch_artifact(request: dict[str, Any]) -> dict[str, str]:
     try:
         from mlflow.artifacts import download_artifacts
 
-        path = download_artifacts(artifact_uri=ask["location"], dst_path=ask["folder"], tracking_uri=ask["tracking_uri"])
+        path = download_artifacts(
+            artifact_uri=request["location"], dst_path=request["folder"], tracking_uri=request["tracking_uri"]
+        )
     except Exception as error:  # noqa: BLE001  # a storage client's library, and what it raises, is not ours to know
-        return {"fault": unfetched(error, "fetch the artifact", address(ask["tracking_uri"]))}
+        return {"fault": describe_fetch_error(error, "fetch the artifact", redact_server_address(request["tracking_uri"]))}
     return {"path": str(path)}
 
 
 if __name__ == "__main__":
-    main()
+    run_fetch_child()

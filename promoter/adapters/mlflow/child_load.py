@@ -17,34 +17,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_OPEN_FILES = 1_024
-_MESSAGE = 1_000
+_MAX_OPEN_FILES = 1_024
+_MAX_MESSAGE_LENGTH = 1_000
 _PYFUNC = "python_function"
 _FLAVOR = re.compile(r"[a-z][a-z0-9_]*")
 _SHORTAGES = (errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.EFBIG)
 _NO_MEMORY = re.compile(r"bad_alloc|allocate memory", re.IGNORECASE)  # as native libraries say it
 
 
-def main() -> None:
+def run_load_child() -> None:
     """Answer `{"outcome": "loaded" | "failed" | "untried", "detail": ...}`."""
-    ask = json.load(sys.stdin)
-    _confine(ask)
+    request = json.load(sys.stdin)
+    _limit_resources(request)
     try:
-        answer = _load(ask["folder"], ask["flavors"])
+        answer = _load_model(request["folder"], request["flavors"])
     except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
-        answer = _told(error)
-    os.write(ask["answer_to"], json.dumps(answer).encode())
+        answer = _describe_load_error(error)
+    os.write(request["answer_to"], json.dumps(answer).encode())
     os._exit(0)  # threads and exit hooks of the model are not waited for
 
 
-def _confine(ask: dict[str, Any]) -> None:
-    signal.alarm(ask["seconds"] + 10)  # in case the parent is killed
-    cpu = ask["seconds"] * (os.cpu_count() or 1)
+def _limit_resources(request: dict[str, Any]) -> None:
+    signal.alarm(request["seconds"] + 10)  # in case the parent is killed
+    cpu = request["seconds"] * (os.cpu_count() or 1)
     for limit, value in (
-        (resource.RLIMIT_AS, ask["memory"]),
+        (resource.RLIMIT_AS, request["memory"]),
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_FSIZE, ask["bytes"]),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_FSIZE, request["bytes"]),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(limit)
@@ -55,7 +55,7 @@ def _confine(ask: dict[str, Any]) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _load(folder: str, flavors: list[str]) -> dict[str, str]:
+def _load_model(folder: str, flavors: list[str]) -> dict[str, str]:
     if _PYFUNC in flavors:
         import mlflow.pyfunc
 
@@ -71,17 +71,17 @@ def _load(folder: str, flavors: list[str]) -> dict[str, str]:
     return {"outcome": "untried", "detail": f"no library is installed that loads {', '.join(flavors)}"}
 
 
-def _told(error: BaseException) -> dict[str, str]:
-    said = f"{type(error).__name__}: {error}"[:_MESSAGE]
-    if missing := _missing(error):
-        return {"outcome": "untried", "detail": f"a library is not installed: {missing}"[:_MESSAGE]}
+def _describe_load_error(error: BaseException) -> dict[str, str]:
+    message = f"{type(error).__name__}: {error}"[:_MAX_MESSAGE_LENGTH]
+    if missing := _find_missing_import(error):
+        return {"outcome": "untried", "detail": f"a library is not installed: {missing}"[:_MAX_MESSAGE_LENGTH]}
     short = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
-    if short or _NO_MEMORY.search(said):
-        return {"outcome": "untried", "detail": f"it needs more memory or space than it is given ({said})"}
-    return {"outcome": "failed", "detail": said}
+    if short or _NO_MEMORY.search(message):
+        return {"outcome": "untried", "detail": f"it needs more memory or space than it is given ({message})"}
+    return {"outcome": "failed", "detail": message}
 
 
-def _missing(error: BaseException | None) -> str | None:
+def _find_missing_import(error: BaseException | None) -> str | None:
     """What could not be imported, also where that was wrapped."""
     while error is not None:
         if isinstance(error, ImportError):
@@ -91,4 +91,4 @@ def _missing(error: BaseException | None) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_load_child()

@@ -12,30 +12,30 @@ import signal
 import sys
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import unfetched
-from promoter.adapters.mlflow.errors import address
-from promoter.adapters.mlflow.transport import connect
+from promoter.adapters.mlflow.artifact import describe_fetch_error
+from promoter.adapters.mlflow.errors import redact_server_address
+from promoter.adapters.mlflow.transport import create_mlflow_client
 
 
-def main() -> None:
+def run_put_child() -> None:
     """Answer `{"done": true}`, or `{"fault": ...}` in words."""
-    ask = json.load(sys.stdin)
-    signal.alarm(ask["seconds"] + 10)  # in case the parent is killed
+    request = json.load(sys.stdin)
+    signal.alarm(request["seconds"] + 10)  # in case the parent is killed
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.write(ask["answer_to"], json.dumps(_put(ask)).encode())
+    os.write(request["answer_to"], json.dumps(_upload_artifact(request)).encode())
 
 
-def _put(ask: dict[str, Any]) -> dict[str, Any]:
+def _upload_artifact(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        client = connect(ask["tracking_uri"])
-        if ask["model_id"]:
-            client.log_model_artifacts(ask["model_id"], ask["folder"])
+        client = create_mlflow_client(request["tracking_uri"])
+        if request["model_id"]:
+            client.log_model_artifacts(request["model_id"], request["folder"])
         else:
-            client.log_artifacts(ask["run_id"], ask["folder"], ask["path"])
+            client.log_artifacts(request["run_id"], request["folder"], request["path"])
     except Exception as error:  # noqa: BLE001  # a storage client's library, and what it raises, is not ours to know
-        return {"fault": unfetched(error, "put the artifact", address(ask["tracking_uri"]))}
+        return {"fault": describe_fetch_error(error, "put the artifact", redact_server_address(request["tracking_uri"]))}
     return {"done": True}
 
 
 if __name__ == "__main__":
-    main()
+    run_put_child()

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from promoter.domain.observed import Dataset, ModelVersion, Run
+from promoter.domain.observed import RunDataset, ModelVersion, TrainingRun
 
 _READY = "READY"
 _ACTIVE = "active"
 _USER_TAG = "mlflow.user"
-_NOBODY = ("", "unknown")  # what MLflow keeps where a client names no user
-_LARGEST = 1.7976931348623157e308  # what MLflow's database keeps in the place of an infinity
+_UNNAMED_USERS = ("", "unknown")  # what MLflow keeps where a client names no user
+_STORED_INFINITY = 1.7976931348623157e308  # what MLflow's database keeps in the place of an infinity
 
 
-def aliases_of(model: Any) -> dict[str, int]:
+def parse_model_aliases(model: Any) -> dict[str, int]:
     """Alias to version number of a registered model."""
     return {alias: int(version) for alias, version in model.aliases.items()}
 
 
-def version_of(entity: Any) -> ModelVersion:
+def parse_model_version(entity: Any) -> ModelVersion:
     """A model version. MLflow says the version as text, and times in milliseconds."""
     return ModelVersion(
         number=int(entity.version),
@@ -33,7 +33,7 @@ def version_of(entity: Any) -> ModelVersion:
     )
 
 
-def run_of(entity: Any) -> Run | None:
+def parse_run_entity(entity: Any) -> TrainingRun | None:
     """A run, without its experiment's name; None for one that was deleted. A metric may be NaN or infinite.
 
     The user is the one that the run was created with, which nobody can change later; else the tag that MLflow shows.
@@ -42,22 +42,22 @@ def run_of(entity: Any) -> Run | None:
         return None
     user = entity.info.user_id or ""
     inputs = entity.inputs.dataset_inputs if entity.inputs else ()
-    return Run(
+    return TrainingRun(
         run_id=entity.info.run_id,
         status=entity.info.status,
-        metrics={key: number(value) for key, value in entity.data.metrics.items()},
-        user=user if user not in _NOBODY else entity.data.tags.get(_USER_TAG) or None,
+        metrics={key: restore_infinity(value) for key, value in entity.data.metrics.items()},
+        user=user if user not in _UNNAMED_USERS else entity.data.tags.get(_USER_TAG) or None,
         params=dict(entity.data.params),
-        datasets=tuple(sorted({Dataset(each.dataset.name, each.dataset.digest) for each in inputs}, key=str)),
+        datasets=tuple(sorted({RunDataset(each.dataset.name, each.dataset.digest) for each in inputs}, key=str)),
     )
 
 
-def number(value: float) -> float:
+def restore_infinity(value: float) -> float:
     """The value that was logged: MLflow's SQL store keeps an infinity as the largest number that it has."""
-    return math.copysign(math.inf, value) if abs(value) == _LARGEST else float(value)
+    return math.copysign(math.inf, value) if abs(value) == _STORED_INFINITY else float(value)
 
 
-def named(name: str) -> str:
+def build_name_filter(name: str) -> str:
     """A filter for that name. It may find other names too (see below): compare the name of what comes back.
 
     MLflow's filters know no escapes, and a name may hold either kind of quote. `LIKE` with its wildcard `_` in the place
@@ -67,7 +67,7 @@ def named(name: str) -> str:
     return f"name = '{name}'" if plain == name else f"name LIKE '{plain}'"
 
 
-def pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
     """The rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile."""
     token = None
     while True:
@@ -78,7 +78,7 @@ def pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
             return
 
 
-def chunks(rows: Iterable[str], size: int) -> list[list[str]]:
+def split_into_chunks(rows: Iterable[str], size: int) -> list[list[str]]:
     """The rows in lists of at most `size`."""
     ordered = list(rows)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]

@@ -1,4 +1,4 @@
-"""The one place where MLflow's errors become `Unavailable` (another try may help) or `Refused` (a person must act)."""
+"""The one place where MLflow's errors become `TransientError` (another try may help) or `PermanentError` (a person must act)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from promoter.domain.faults import OutsideError, Refused, Unavailable
+from promoter.domain.faults import ExternalError, PermanentError, TransientError
 
-WHAT = "MLflow"
-ABSENT = "RESOURCE_DOES_NOT_EXIST"
+SERVICE_NAME = "MLflow"
+NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
 _MESSAGE_LIMIT = 300
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 _FIXES = {
-    ABSENT: "check the name and the version; somebody may have deleted it",
+    NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
     "PERMISSION_DENIED": "give Promoter's MLflow user EDIT to set aliases, MANAGE to delete them, admin for webhooks",
     "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "CUSTOMER_UNAUTHORIZED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
@@ -29,7 +29,7 @@ _FIXES = {
     "ENDPOINT_NOT_FOUND": "check that MLFLOW_TRACKING_URI names an MLflow server, 3.3 or newer",
 }
 
-_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
+_WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
 """MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
 
 _SERVER_FIX = "check that the server runs, and that MLFLOW_TRACKING_URI names it"
@@ -38,7 +38,7 @@ _ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https:/
 
 # What the layers below say, in the order in which it is looked for. Their text is matched, never repeated: it may hold
 # the address with its password.
-_NETWORK = (
+_NETWORK_MESSAGES = (
     (re.compile(r"certificate|SSLError", re.IGNORECASE), "its certificate is not trusted"),
     (re.compile(r"too many (\d{3}) error responses"), "it keeps answering with status {}"),
     (re.compile(r"Connection refused"), "the connection is refused"),
@@ -47,7 +47,7 @@ _NETWORK = (
 )
 
 
-def address(tracking_uri: str) -> str:
+def redact_server_address(tracking_uri: str) -> str:
     """The tracking URI for people: without user, password, query."""
     try:
         parts = urlsplit(tracking_uri)
@@ -58,7 +58,7 @@ def address(tracking_uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
-def scrubbed(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """The text on one line, at most 300 characters, without what may be secret: URLs lose user info and query."""
     for name in _SECRET_VARIABLES:
         if secret := os.environ.get(name):
@@ -69,88 +69,88 @@ def scrubbed(text: str) -> str:
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
-def require_address(tracking_uri: str) -> None:
-    """Raises `Refused` where it is empty, or names no host: MLflow would take it for a folder, or for a host named ''."""
+def require_server_address(tracking_uri: str) -> None:
+    """Raises `PermanentError` where it is empty, or names no host: MLflow would take it for a folder, or for a host named ''."""
     try:
         parts = urlsplit(tracking_uri)
         usable = bool(parts.hostname) if parts.scheme in ("http", "https") else bool(tracking_uri.strip())
     except ValueError:
         usable = False
     if not usable:
-        raise Refused(WHAT, "the tracking URI names no server", _ADDRESS_FIX)
+        raise PermanentError(SERVICE_NAME, "the tracking URI names no server", _ADDRESS_FIX)
 
 
 @contextmanager
-def translated(doing: str, server: str) -> Iterator[None]:
+def translate_mlflow_errors(doing: str, server: str) -> Iterator[None]:
     """Whatever MLflow or the network raises inside becomes a fault in words. `doing`: "read model x". Bugs pass through."""
     try:
         yield
     except Exception as error:
-        fault = translate(error, doing, server)
+        fault = convert_mlflow_error(error, doing, server)
         if fault is None:
             raise
         raise fault from None  # the original's text may hold the address with its password
 
 
-def translate(error: Exception, doing: str, server: str) -> OutsideError | None:
+def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalError | None:
     """The fault that says what the error says; None where it is neither MLflow's nor the network's."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
-    network = next((link for link in _chain(error) if isinstance(link, RequestException)), None)
+    network = next((link for link in _iterate_causes(error) if isinstance(link, RequestException)), None)
     if network is not None:
-        return _network_fault(network, doing, server)
+        return _convert_network_error(network, doing, server)
     if not isinstance(error, MlflowException):
         return None
     code = error.error_code
-    said = scrubbed(error.message.removeprefix(f"{code}: "))
-    if code == "BAD_REQUEST" and _COLLISION.search(error.message):
-        return Unavailable(WHAT, f"cannot {doing} at {server} now: another client wrote the same in that moment")
+    message = redact_secrets(error.message.removeprefix(f"{code}: "))
+    if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
+        return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
-        return Refused(WHAT, f"cannot {doing} at {server}: {said}", _FIXES[code])
-    return Unavailable(WHAT, f"cannot {doing} at {server} now: {said}")
+        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", _FIXES[code])
+    return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
 
 
-def plain(text: str) -> str:
+def explain_error_text(text: str) -> str:
     """What the network's own words mean, where they are known; else the text, scrubbed."""
-    return _words(text) or scrubbed(text)
+    return _explain_network_text(text) or redact_secrets(text)
 
 
-def code_of(error: Exception) -> str | None:
+def get_error_code(error: Exception) -> str | None:
     """MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's."""
     return getattr(error, "error_code", None)
 
 
-def is_absent(error: Exception) -> bool:
+def is_not_found(error: Exception) -> bool:
     """Whether MLflow says that the thing does not exist."""
-    return code_of(error) == ABSENT
+    return get_error_code(error) == NOT_FOUND_CODE
 
 
-def refusal(error: Exception) -> str | None:
+def find_refusal_message(error: Exception) -> str | None:
     """What MLflow says where it refuses for certain to give this one thing; None where another try may help."""
-    code = code_of(error)
-    return scrubbed(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
+    code = get_error_code(error)
+    return redact_secrets(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     while link is not None:
         yield link
         link = link.__cause__ or link.__context__
 
 
-def _network_fault(error: BaseException, doing: str, server: str) -> OutsideError:
+def _convert_network_error(error: BaseException, doing: str, server: str) -> ExternalError:
     from requests import exceptions as web
 
     if isinstance(error, web.InvalidURL):
-        return Refused(WHAT, f"cannot {doing}: {server} is not an address", _ADDRESS_FIX)
-    words = _words(f"{type(error).__name__} {error}") or f"it cannot be reached ({type(error).__name__})"
+        return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", _ADDRESS_FIX)
+    words = _explain_network_text(f"{type(error).__name__} {error}") or f"it cannot be reached ({type(error).__name__})"
     message = f"cannot {doing} at {server}: {words}"
     if isinstance(error, web.SSLError):
-        return Refused(WHAT, message, _CERTIFICATE_FIX)
-    return Unavailable(WHAT, message, _SERVER_FIX)
+        return PermanentError(SERVICE_NAME, message, _CERTIFICATE_FIX)
+    return TransientError(SERVICE_NAME, message, _SERVER_FIX)
 
 
-def _words(text: str) -> str | None:
-    found = ((pattern.search(text), words) for pattern, words in _NETWORK)
+def _explain_network_text(text: str) -> str | None:
+    found = ((pattern.search(text), words) for pattern, words in _NETWORK_MESSAGES)
     return next((words.format(*match.groups()) for match, words in found if match), None)

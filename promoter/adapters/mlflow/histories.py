@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow.convert import number
-from promoter.adapters.mlflow.errors import refusal
+from promoter.adapters.mlflow.convert import restore_infinity
+from promoter.adapters.mlflow.errors import find_refusal_message
 
-LONGEST = 100_000
+MAX_HISTORY_POINTS = 100_000
 """How many points a history may have; a longer one is not read."""
 
-_A_PAGE = 25_000
-_THREADS = 8
+_POINTS_PER_PAGE = 25_000
+_HISTORY_THREADS = 8
 
-Wanted = tuple[str, str]
+RunMetric = tuple[str, str]
 """A run, and the name of a metric."""
 
 
 @dataclass(frozen=True, order=True)
-class Point:
+class MetricPoint:
     """One logged value. Its time is in milliseconds."""
 
     timestamp: int
@@ -30,39 +30,39 @@ class Point:
     value: float
 
 
-class Histories:
+class MetricHistoryReader:
     """Reads them in parallel. MLflow has no public call that reads those of several runs at once."""
 
     def __init__(self, tracking_uri: str) -> None:
         """Asks nothing yet."""
         self._tracking_uri = tracking_uri
 
-    def read(self, wanted: Collection[Wanted]) -> dict[Wanted, list[Point]]:
+    def read_histories(self, requested: Collection[RunMetric]) -> dict[RunMetric, list[MetricPoint]]:
         """By run and metric; empty where there is no such metric, left out where it cannot be read or is too long."""
-        asked = list(dict.fromkeys(wanted))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            read = zip(asked, pool.map(lambda each: self._one(*each), asked), strict=True)
+        unique = list(dict.fromkeys(requested))
+        with ThreadPoolExecutor(_HISTORY_THREADS) as pool:
+            read = zip(unique, pool.map(lambda each: self._read_history(*each), unique), strict=True)
             return {each: points for each, points in read if points is not None}
 
     @cached_property
-    def _store(self) -> Any:
+    def _tracking_store(self) -> Any:
         # The client's own method reads all pages, however many. What it asks has a bound, and is the same in all versions.
         from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
         return TrackingServiceClient(self._tracking_uri).store
 
-    def _one(self, run_id: str, name: str) -> list[Point] | None:
-        points: list[Point] = []
+    def _read_history(self, run_id: str, name: str) -> list[MetricPoint] | None:
+        points: list[MetricPoint] = []
         token = None
-        while len(points) <= LONGEST:
+        while len(points) <= MAX_HISTORY_POINTS:
             try:
-                page = self._store.get_metric_history(run_id, name, max_results=_A_PAGE, page_token=token)
+                page = self._tracking_store.get_metric_history(run_id, name, max_results=_POINTS_PER_PAGE, page_token=token)
             except Exception as error:
-                if refusal(error) is None:
+                if find_refusal_message(error) is None:
                     raise
                 return None
-            points += [Point(each.timestamp, each.step, number(each.value)) for each in page]
+            points += [MetricPoint(each.timestamp, each.step, restore_infinity(each.value)) for each in page]
             token = page.token or None
             if token is None:
                 break
-        return points if len(points) <= LONGEST else None
+        return points if len(points) <= MAX_HISTORY_POINTS else None

@@ -18,24 +18,24 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from promoter.adapters.mlflow import child
-from promoter.adapters.mlflow.artifact import DESCRIPTION, Flawed, bounded, flavors, parsed
-from promoter.adapters.mlflow.errors import refusal, scrubbed
-from promoter.adapters.mlflow.fetching import fetch, too_large
-from promoter.adapters.mlflow.memory import Memory
-from promoter.domain.observed import Loading, ModelVersion
+from promoter.adapters.mlflow.artifact import MLMODEL_FILE, ArtifactError, read_bounded_file, list_flavors, parse_mlmodel
+from promoter.adapters.mlflow.errors import find_refusal_message, redact_secrets
+from promoter.adapters.mlflow.fetching import fetch_artifact, describe_size_limit
+from promoter.adapters.mlflow.memory import ExpiringCache
+from promoter.domain.observed import LoadingResult, ModelVersion
 
-SWITCHED_OFF = Loading("untried", "switched off by PROMOTER_LOAD_MODELS")
+SWITCHED_OFF = LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
 
-_AT_ONCE = 2
-_REMEMBERED = 4_096
-_AGAIN_AFTER = 600.0  # seconds: what did not load may load once a library is installed, but not at every look
-_LOAD = ("-I", str(Path(__file__).with_name("child_load.py")))
+_MAX_PARALLEL_LOADS = 2
+_CACHE_SIZE = 4_096
+_RETRY_AFTER_SECONDS = 600.0  # seconds: what did not load may load once a library is installed, but not at every look
+_LOAD_COMMAND = ("-I", str(Path(__file__).with_name("child_load.py")))
 _FORBID_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 
 @dataclass(frozen=True)
-class Bounds:
+class LoadBounds:
     """What a load may take: seconds for fetching and for loading, bytes of the artifact and of address space."""
 
     fetch_seconds: int = 120
@@ -44,19 +44,19 @@ class Bounds:
     memory: int = 8 * 1024**3
 
 
-class Loader:
+class ModelLoader:
     """Loads versions, two at a time. A success is remembered, and so is that it is too large; the rest for ten minutes."""
 
-    def __init__(self, client: Any, tracking_uri: str, bounds: Bounds) -> None:
+    def __init__(self, client: Any, tracking_uri: str, bounds: LoadBounds) -> None:
         """`client` is an `MlflowClient`."""
         self._client = client
         self._tracking_uri = tracking_uri
         self._bounds = bounds
-        self._turns = BoundedSemaphore(_AT_ONCE)
-        self._too_large = Loading("untried", too_large(bounds.artifact))
-        self._known: Memory[tuple[object, ...], Loading] = Memory(_REMEMBERED)
+        self._turns = BoundedSemaphore(_MAX_PARALLEL_LOADS)
+        self._too_large = LoadingResult("untried", describe_size_limit(bounds.artifact))
+        self._known: ExpiringCache[tuple[object, ...], LoadingResult] = ExpiringCache(_CACHE_SIZE)
 
-    def load(self, model: str, version: ModelVersion) -> Loading:
+    def load_version(self, model: str, version: ModelVersion) -> LoadingResult:
         """LOADED; FAILED where the loader raises, or there is nothing to load; UNTRIED where that cannot be told here.
 
         That is: the artifact cannot be fetched, or is too large; a library is missing; time or memory is not enough. Nor is a
@@ -69,61 +69,65 @@ class Loader:
         with self._turns:
             known = self._known.get(identity)  # somebody else may have tried it meanwhile
             if known is None:
-                known = self._tried(model, version)
+                known = self._try_loading(model, version)
                 lasting = known.outcome == "loaded" or known == self._too_large
-                self._known.put(identity, known, inf if lasting else _AGAIN_AFTER)
+                self._known.put(identity, known, inf if lasting else _RETRY_AFTER_SECONDS)
             return known
 
-    def _tried(self, model: str, version: ModelVersion) -> Loading:
+    def _try_loading(self, model: str, version: ModelVersion) -> LoadingResult:
         try:
             location = self._client.get_model_version_download_uri(model, str(version.number))
         except Exception as error:
-            refused = refusal(error)
+            refused = find_refusal_message(error)
             if refused is None:
                 raise
-            return Loading("untried", f"where its artifact is cannot be read: {refused}")
+            return LoadingResult("untried", f"where its artifact is cannot be read: {refused}")
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
             try:
-                return self._loaded(self._fetched(location, Path(folder, "artifact")), Path(folder))
-            except Flawed as flawed:
-                return Loading("failed" if flawed.certain else "untried", flawed.reason)
+                return self._load_in_child(self._fetch_artifact(location, Path(folder, "artifact")), Path(folder))
+            except ArtifactError as flawed:
+                return LoadingResult("failed" if flawed.certain else "untried", flawed.reason)
 
-    def _fetched(self, location: str, folder: Path) -> Path:
+    def _fetch_artifact(self, location: str, folder: Path) -> Path:
         bounds = self._bounds
-        return fetch(location, self._tracking_uri, folder, seconds=bounds.fetch_seconds, limit=bounds.artifact)
+        return fetch_artifact(location, self._tracking_uri, folder, seconds=bounds.fetch_seconds, limit=bounds.artifact)
 
-    def _loaded(self, artifact: Path, folder: Path) -> Loading:
+    def _load_in_child(self, artifact: Path, folder: Path) -> LoadingResult:
         home = folder / "home"
         home.mkdir()
         bounds = self._bounds
-        ask = {
+        request = {
             "folder": str(artifact),
-            "flavors": _flavors_of(artifact),
+            "flavors": _read_flavors(artifact),
             "memory": bounds.memory,
             "bytes": bounds.artifact,
             "seconds": bounds.load_seconds,
         }
-        ended = child.run(_LOAD, ask, seconds=bounds.load_seconds, folder=home, environment=_environment(home))
+        ended = child.run_child(
+            _LOAD_COMMAND, request, seconds=bounds.load_seconds, folder=home, environment=_build_model_environment(home)
+        )
         if ended.status is None:
-            return Loading("untried", f"it did not load within {bounds.load_seconds} s")
+            return LoadingResult("untried", f"it did not load within {bounds.load_seconds} s")
         answer = ended.answer or {}
         outcome, detail = answer.get("outcome"), str(answer.get("detail", ""))
         # What is told goes into the ledger: the same failure is to read the same the next time.
-        detail = scrubbed(_ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp")))
+        detail = redact_secrets(
+            _ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp"))
+        )
         if outcome in ("loaded", "failed", "untried"):
-            return Loading(outcome, detail)
-        return Loading("untried", child.ending(ended.status))
+            return LoadingResult(outcome, detail)
+        return LoadingResult("untried", child.describe_exit_status(ended.status))
 
 
-def _flavors_of(artifact: Path) -> list[str]:
+def _read_flavors(artifact: Path) -> list[str]:
     try:
-        content = bounded(artifact / DESCRIPTION)
+        content = read_bounded_file(artifact / MLMODEL_FILE)
     except OSError:
-        raise Flawed("no MLmodel file", certain=True) from None
-    return flavors(parsed(content))
+        raise ArtifactError("no MLmodel file", certain=True) from None
+    return list_flavors(parse_mlmodel(content))
 
 
-def _environment(home: Path) -> Mapping[str, str]:
+def _build_model_environment(home: Path) -> Mapping[str, str]:
     """All that the model's code gets to see of the environment."""
     given = {
         "PATH": os.environ.get("PATH", os.defpath),

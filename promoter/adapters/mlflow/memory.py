@@ -13,7 +13,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Memory(Generic[K, V]):
+class ExpiringCache(Generic[K, V]):
     """Key to value; what was not used for longest is dropped. Safe to share between threads."""
 
     def __init__(self, size: int) -> None:

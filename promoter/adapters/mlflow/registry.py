@@ -8,37 +8,46 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import read_description, read_requirements
-from promoter.adapters.mlflow.convert import aliases_of, named, pages, version_of
-from promoter.adapters.mlflow.errors import address, is_absent, translated
-from promoter.adapters.mlflow.experiments import Experiments
-from promoter.adapters.mlflow.histories import Histories
-from promoter.adapters.mlflow.loading import SWITCHED_OFF, Bounds, Loader
+from promoter.adapters.mlflow.artifact import read_mlmodel_file, read_requirements_file
+from promoter.adapters.mlflow.convert import parse_model_aliases, build_name_filter, iterate_pages, parse_model_version
+from promoter.adapters.mlflow.errors import redact_server_address, is_not_found, translate_mlflow_errors
+from promoter.adapters.mlflow.experiments import ExperimentCatalog
+from promoter.adapters.mlflow.histories import MetricHistoryReader
+from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader
-from promoter.adapters.mlflow.readiness import Readiness
+from promoter.adapters.mlflow.readiness import ReadinessChecker
 from promoter.adapters.mlflow.reading import ArtifactReader
 from promoter.adapters.mlflow.runs import RunReader
 from promoter.adapters.mlflow.series import SeriesReader
-from promoter.adapters.mlflow.signatures import signature_of
-from promoter.adapters.mlflow.transport import connect
-from promoter.application.ports import Evidenced, Key
-from promoter.domain.metrics import MetricRef, Series
-from promoter.domain.observed import Checked, Loading, LoggedModel, ModelVersion, ObservedModel, Run, Signature, Unread
+from promoter.adapters.mlflow.signatures import parse_signature
+from promoter.adapters.mlflow.transport import create_mlflow_client
+from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.domain.metrics import MetricRef, MetricSeries
+from promoter.domain.observed import (
+    ReadinessCheck,
+    LoadingResult,
+    LoggedModel,
+    ModelVersion,
+    ObservedModel,
+    TrainingRun,
+    VersionSignature,
+    Unreadable,
+)
 
-_FEW = 20  # up to here models are read one by one, above it all of them, in pages
-_THREADS = 8
-_MODELS_A_PAGE = 1_000  # MLflow's limit
-_VERSIONS_A_PAGE = 25_000  # about 8 s of a small server; MLflow's limit of 200,000 would outlast the timeout
+_MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
+_MAX_THREADS = 8
+_MODELS_PER_PAGE = 1_000  # MLflow's limit
+_VERSIONS_PER_PAGE = 25_000  # about 8 s of a small server; MLflow's limit of 200,000 would outlast the timeout
 
-Aliases = dict[str, int]
-Versions = dict[int, ModelVersion]
+AliasVersions = dict[str, int]
+VersionsByNumber = dict[int, ModelVersion]
 
 
 class MlflowRegistry:
     """The port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
     def __init__(
-        self, tracking_uri: str, *, load_models: bool = True, bounds: Bounds | None = None, elsewhere: bool = False
+        self, tracking_uri: str, *, load_models: bool = True, bounds: LoadBounds | None = None, elsewhere: bool = False
     ) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs.
 
@@ -47,170 +56,184 @@ class MlflowRegistry:
         self._tracking_uri = tracking_uri
         self._elsewhere = elsewhere
         self._load_models = load_models
-        self._bounds = bounds or Bounds()
-        self.address = address(tracking_uri)
+        self._bounds = bounds or LoadBounds()
+        self.address = redact_server_address(tracking_uri)
 
     def __repr__(self) -> str:
         """Without secrets."""
         return f"MlflowRegistry({self.address!r})"
 
-    def observe(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
+    def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """The named models that exist, or all; prompts are left out."""
         if names is None:
-            return self._all()
-        wanted = dict.fromkeys(names)
-        if len(wanted) <= _FEW:
-            return self._some(wanted)
-        everything = self._all()
-        return {name: everything[name] for name in wanted if name in everything}
+            return self._observe_all_models()
+        requested = dict.fromkeys(names)
+        if len(requested) <= _MAX_SINGLE_READS:
+            return self._observe_named_models(requested)
+        everything = self._observe_all_models()
+        return {name: everything[name] for name in requested if name in everything}
 
-    def runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, Run]:
+    def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """The runs that exist, by id, with the last value of each metric (which may be NaN)."""
-        with self._asking("read runs"):
-            return self._runs.read(run_ids, experiments=experiments) if run_ids else {}
+        with self._translate_errors("read runs"):
+            return self._run_reader.read_runs(run_ids, experiments=experiments) if run_ids else {}
 
-    def logged_models(self, versions: Collection[Evidenced]) -> Mapping[Key, LoggedModel | Unread | None]:
+    def read_logged_models(self, versions: Collection[EvidenceTarget]) -> Mapping[VersionKey, LoggedModel | Unreadable | None]:
         """The logged model behind each version, with the last value of each metric on each dataset."""
-        with self._asking("read logged models"):
-            return self._logged_models.read(versions)
+        with self._translate_errors("read logged models"):
+            return self._logged_model_reader.read_logged_models(versions)
 
-    def series(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> Mapping[Key, tuple[Series, ...]]:
+    def read_metric_series(
+        self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
+    ) -> Mapping[VersionKey, tuple[MetricSeries, ...]]:
         """The metrics over the steps; one with more than 100,000 points is left out."""
-        with self._asking("read metrics over their steps"):
-            return self._series.read(versions, metrics)
+        with self._translate_errors("read metrics over their steps"):
+            return self._series_reader.read_series(versions, metrics)
 
-    def signatures(self, versions: Collection[Evidenced]) -> Mapping[Key, Signature | Unread | None]:
+    def read_signatures(
+        self, versions: Collection[EvidenceTarget]
+    ) -> Mapping[VersionKey, VersionSignature | Unreadable | None]:
         """The signature in each version's `MLmodel` file."""
-        with self._asking("read signatures"):
-            return self._signatures.read(versions)
+        with self._translate_errors("read signatures"):
+            return self._signature_reader.read_artifacts(versions)
 
-    def requirements(self, versions: Collection[Evidenced]) -> Mapping[Key, tuple[str, ...] | Unread | None]:
+    def read_requirements(
+        self, versions: Collection[EvidenceTarget]
+    ) -> Mapping[VersionKey, tuple[str, ...] | Unreadable | None]:
         """The lines of each version's `requirements.txt`."""
-        with self._asking("read requirements"):
-            return self._requirements.read(versions)
+        with self._translate_errors("read requirements"):
+            return self._requirements_reader.read_artifacts(versions)
 
-    def loading(self, model: str, version: ModelVersion) -> Loading:
+    def check_loading(self, model: str, version: ModelVersion) -> LoadingResult:
         """What comes of loading the version; see `loading.py` for what is certain."""
         if not self._load_models:
             return SWITCHED_OFF
-        with self._asking(f"load version {version.number} of model {model}"):
-            return self._loader.load(model, version)
+        with self._translate_errors(f"load version {version.number} of model {model}"):
+            return self._model_loader.load_version(model, version)
 
-    def set_tag(self, model: str, version: int, key: str, value: str) -> None:
+    def set_version_tag(self, model: str, version: int, key: str, value: str) -> None:
         """Set a tag of a version."""
-        with self._asking(f"set tag {key} of version {version} of model {model}"):
-            self._client.set_model_version_tag(model, str(version), key, value)
+        with self._translate_errors(f"set tag {key} of version {version} of model {model}"):
+            self._mlflow_client.set_model_version_tag(model, str(version), key, value)
 
-    def aliases(self, model: str) -> Mapping[str, int] | None:
+    def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """Alias to version, read now; None where there is no such model."""
-        with self._asking(f"read model {model}"):
-            return self._aliases(model)
+        with self._translate_errors(f"read model {model}"):
+            return self._fetch_aliases(model)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point the alias at the version."""
-        with self._asking(f"set {model}@{alias} to version {version}"):
-            self._client.set_registered_model_alias(model, alias, str(version))
+        with self._translate_errors(f"set {model}@{alias} to version {version}"):
+            self._mlflow_client.set_registered_model_alias(model, alias, str(version))
 
     def delete_alias(self, model: str, alias: str) -> None:
         """Remove the alias; an absent one is no error."""
-        with self._asking(f"delete {model}@{alias}"):
-            self._client.delete_registered_model_alias(model, alias)
+        with self._translate_errors(f"delete {model}@{alias}"):
+            self._mlflow_client.delete_registered_model_alias(model, alias)
 
-    def readiness(self, model: str, version: int) -> Checked:
+    def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """What says whether the version could serve again; see `promoter.domain.readiness` for the verdicts."""
-        with self._asking(f"read version {version} of model {model}"):
-            loader = self._loader if self._load_models else None
-            return Readiness(self._client, self._tracking_uri, self.address, loader).of(model, version)
+        with self._translate_errors(f"read version {version} of model {model}"):
+            loader = self._model_loader if self._load_models else None
+            return ReadinessChecker(self._mlflow_client, self._tracking_uri, self.address, loader).check_version(model, version)
 
-    def _asking(self, doing: str) -> AbstractContextManager[None]:
-        return translated(doing, self.address)
-
-    @cached_property
-    def _client(self) -> Any:
-        return connect(self._tracking_uri, elsewhere=self._elsewhere)
+    def _translate_errors(self, doing: str) -> AbstractContextManager[None]:
+        return translate_mlflow_errors(doing, self.address)
 
     @cached_property
-    def _experiments(self) -> Experiments:
-        return Experiments(self._client)
+    def _mlflow_client(self) -> Any:
+        return create_mlflow_client(self._tracking_uri, elsewhere=self._elsewhere)
 
     @cached_property
-    def _histories(self) -> Histories:
-        return Histories(self._tracking_uri)
+    def _experiment_catalog(self) -> ExperimentCatalog:
+        return ExperimentCatalog(self._mlflow_client)
 
     @cached_property
-    def _runs(self) -> RunReader:
-        return RunReader(self._client, self._experiments)
+    def _history_reader(self) -> MetricHistoryReader:
+        return MetricHistoryReader(self._tracking_uri)
 
     @cached_property
-    def _logged_models(self) -> LoggedModelReader:
-        return LoggedModelReader(self._client, self._experiments, self._histories)
+    def _run_reader(self) -> RunReader:
+        return RunReader(self._mlflow_client, self._experiment_catalog)
 
     @cached_property
-    def _series(self) -> SeriesReader:
-        return SeriesReader(self._runs, self._logged_models, self._histories)
+    def _logged_model_reader(self) -> LoggedModelReader:
+        return LoggedModelReader(self._mlflow_client, self._experiment_catalog, self._history_reader)
 
     @cached_property
-    def _signatures(self) -> ArtifactReader[Signature]:
+    def _series_reader(self) -> SeriesReader:
+        return SeriesReader(self._run_reader, self._logged_model_reader, self._history_reader)
+
+    @cached_property
+    def _signature_reader(self) -> ArtifactReader[VersionSignature]:
         uri, server = self._tracking_uri, self.address
         return ArtifactReader(
-            self._client, lambda location, seconds: signature_of(read_description(location, uri, server, seconds))
+            self._mlflow_client, lambda location, seconds: parse_signature(read_mlmodel_file(location, uri, server, seconds))
         )
 
     @cached_property
-    def _requirements(self) -> ArtifactReader[tuple[str, ...]]:
+    def _requirements_reader(self) -> ArtifactReader[tuple[str, ...]]:
         uri, server = self._tracking_uri, self.address
-        return ArtifactReader(self._client, lambda location, seconds: read_requirements(location, uri, server, seconds))
+        return ArtifactReader(
+            self._mlflow_client, lambda location, seconds: read_requirements_file(location, uri, server, seconds)
+        )
 
     @cached_property
-    def _loader(self) -> Loader:
-        return Loader(self._client, self._tracking_uri, self._bounds)
+    def _model_loader(self) -> ModelLoader:
+        return ModelLoader(self._mlflow_client, self._tracking_uri, self._bounds)
 
-    def _some(self, names: Iterable[str]) -> dict[str, ObservedModel]:
-        with self._asking("read models"), ThreadPoolExecutor(_THREADS) as pool:
-            asked = [(name, pool.submit(self._aliases, name), pool.submit(self._versions, name)) for name in names]
-            read = [(name, aliases.result(), versions.result()) for name, aliases, versions in asked]
-            return {name: self._model(name, aliases, versions) for name, aliases, versions in read if aliases is not None}
+    def _observe_named_models(self, names: Iterable[str]) -> dict[str, ObservedModel]:
+        with self._translate_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:
+            pending = [
+                (name, pool.submit(self._fetch_aliases, name), pool.submit(self._fetch_versions, name)) for name in names
+            ]
+            read = [(name, aliases.result(), versions.result()) for name, aliases, versions in pending]
+            return {
+                name: self._build_observed_model(name, aliases, versions)
+                for name, aliases, versions in read
+                if aliases is not None
+            }
 
-    def _all(self) -> dict[str, ObservedModel]:
-        with self._asking("read all models"), ThreadPoolExecutor(2) as pool:
-            models, versions = pool.submit(self._all_aliases), pool.submit(self._all_versions)
+    def _observe_all_models(self) -> dict[str, ObservedModel]:
+        with self._translate_errors("read all models"), ThreadPoolExecutor(2) as pool:
+            models, versions = pool.submit(self._search_all_aliases), pool.submit(self._search_all_versions)
             found = versions.result()
-            return {name: self._model(name, held, found.get(name, {})) for name, held in models.result().items()}
+            return {name: self._build_observed_model(name, held, found.get(name, {})) for name, held in models.result().items()}
 
-    def _model(self, name: str, aliases: Aliases, versions: Versions) -> ObservedModel:
+    def _build_observed_model(self, name: str, aliases: AliasVersions, versions: VersionsByNumber) -> ObservedModel:
         if not versions.keys() >= set(aliases.values()):
-            versions = self._versions(name)  # registered, and given an alias, between the two reads
+            versions = self._fetch_versions(name)  # registered, and given an alias, between the two reads
         return ObservedModel(name, aliases, versions)
 
-    def _aliases(self, name: str) -> Aliases | None:
+    def _fetch_aliases(self, name: str) -> AliasVersions | None:
         try:
-            return aliases_of(self._client.get_registered_model(name))
+            return parse_model_aliases(self._mlflow_client.get_registered_model(name))
         except Exception as error:
-            if is_absent(error):
+            if is_not_found(error):
                 return None
             raise
 
-    def _versions(self, name: str) -> Versions:
-        return {version.number: version for model, version in self._version_rows(named(name)) if model == name}
+    def _fetch_versions(self, name: str) -> VersionsByNumber:
+        return {version.number: version for model, version in self._iterate_versions(build_name_filter(name)) if model == name}
 
-    def _all_aliases(self) -> dict[str, Aliases]:
-        rows = pages(
-            lambda token: self._client.search_registered_models(
-                max_results=_MODELS_A_PAGE, order_by=["name ASC"], page_token=token
+    def _search_all_aliases(self) -> dict[str, AliasVersions]:
+        rows = iterate_pages(
+            lambda token: self._mlflow_client.search_registered_models(
+                max_results=_MODELS_PER_PAGE, order_by=["name ASC"], page_token=token
             )
         )
-        return {model.name: aliases_of(model) for model in rows}
+        return {model.name: parse_model_aliases(model) for model in rows}
 
-    def _all_versions(self) -> dict[str, Versions]:
-        found: dict[str, Versions] = {}
-        for model, version in self._version_rows(None):
+    def _search_all_versions(self) -> dict[str, VersionsByNumber]:
+        found: dict[str, VersionsByNumber] = {}
+        for model, version in self._iterate_versions(None):
             found.setdefault(model, {})[version.number] = version
         return found
 
-    def _version_rows(self, where: str | None) -> Iterator[tuple[str, ModelVersion]]:
-        rows = pages(
-            lambda token: self._client.search_model_versions(
-                where, max_results=_VERSIONS_A_PAGE, order_by=["name ASC", "version_number ASC"], page_token=token
+    def _iterate_versions(self, where: str | None) -> Iterator[tuple[str, ModelVersion]]:
+        rows = iterate_pages(
+            lambda token: self._mlflow_client.search_model_versions(
+                where, max_results=_VERSIONS_PER_PAGE, order_by=["name ASC", "version_number ASC"], page_token=token
             )
         )
-        return ((row.name, version_of(row)) for row in rows)
+        return ((row.name, parse_model_version(row)) for row in rows)

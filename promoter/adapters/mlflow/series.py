@@ -5,69 +5,83 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from math import isnan
 
-from promoter.adapters.mlflow.histories import LONGEST, Histories, Point
-from promoter.adapters.mlflow.logged_models import Logged, LoggedModelReader, Measured
+from promoter.adapters.mlflow.histories import MAX_HISTORY_POINTS, MetricHistoryReader, MetricPoint
+from promoter.adapters.mlflow.logged_models import LoggedValue, LoggedModelReader, MeasuredModel
 from promoter.adapters.mlflow.runs import RunReader
-from promoter.application.ports import Evidenced, Key
-from promoter.domain.metrics import MetricRef, Series
+from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.domain.metrics import MetricRef, MetricSeries
 
 
 class SeriesReader:
     """Series by version. One that has more than 100,000 points is left out. Raises what MLflow raises."""
 
-    def __init__(self, runs: RunReader, logged_models: LoggedModelReader, histories: Histories) -> None:
+    def __init__(self, runs: RunReader, logged_models: LoggedModelReader, histories: MetricHistoryReader) -> None:
         """Reads with these."""
         self._runs = runs
         self._logged_models = logged_models
         self._histories = histories
 
-    def read(self, versions: Collection[Evidenced], metrics: Collection[MetricRef]) -> dict[Key, tuple[Series, ...]]:
+    def read_series(
+        self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
         """By version, in order of the metrics; those that it does not have are left out."""
-        asked = sorted(set(metrics), key=lambda metric: (metric.source, metric.name, metric.dataset or ""))
-        of_runs = self._of_runs(versions, [metric for metric in asked if metric.source == "run"])
-        of_models = self._of_models(versions, [metric for metric in asked if metric.source == "logged_model"])
-        return {each.key: (*of_models.get(each.key, ()), *of_runs.get(each.key, ())) for each in versions}
+        requested = sorted(set(metrics), key=lambda metric: (metric.source, metric.name, metric.dataset or ""))
+        of_runs = self._read_run_series(versions, [metric for metric in requested if metric.source == "run"])
+        of_models = self._read_model_series(versions, [metric for metric in requested if metric.source == "logged_model"])
+        return {
+            each.version_key: (*of_models.get(each.version_key, ()), *of_runs.get(each.version_key, ())) for each in versions
+        }
 
-    def _of_runs(self, versions: Collection[Evidenced], metrics: list[MetricRef]) -> dict[Key, tuple[Series, ...]]:
+    def _read_run_series(
+        self, versions: Collection[EvidenceTarget], metrics: list[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
         if not metrics:
             return {}
-        runs = self._runs.read({each.version.run_id for each in versions if each.version.run_id})
-        histories = self._histories.read(
+        runs = self._runs.read_runs({each.version.run_id for each in versions if each.version.run_id})
+        histories = self._histories.read_histories(
             [(run_id, metric.name) for run_id, run in runs.items() for metric in metrics if metric.name in run.metrics]
         )
         by_run = {
             run_id: tuple(
-                Series(metric, _by_step(points)) for metric in metrics if (points := histories.get((run_id, metric.name)))
+                MetricSeries(metric, _reduce_to_steps(points))
+                for metric in metrics
+                if (points := histories.get((run_id, metric.name)))
             )
             for run_id in runs
         }
-        return {each.key: by_run.get(each.version.run_id or "", ()) for each in versions}
+        return {each.version_key: by_run.get(each.version.run_id or "", ()) for each in versions}
 
-    def _of_models(self, versions: Collection[Evidenced], metrics: list[MetricRef]) -> dict[Key, tuple[Series, ...]]:
+    def _read_model_series(
+        self, versions: Collection[EvidenceTarget], metrics: list[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
         if not metrics:
             return {}
-        found = {key: _logged(each, metrics) for key, each in self._logged_models.measured(versions).items()}
-        true = self._logged_models.certain(each for rows in found.values() for row in rows.values() for each in row)
+        found = {
+            key: _group_by_metric(each, metrics) for key, each in self._logged_models.read_measured_models(versions).items()
+        }
+        true = self._logged_models.confirm_values(each for rows in found.values() for row in rows.values() for each in row)
         return {
             key: tuple(
-                Series(metric, _by_step(true[each].point for each in rows[metric])) for metric in metrics if metric in rows
+                MetricSeries(metric, _reduce_to_steps(true[each].point for each in rows[metric]))
+                for metric in metrics
+                if metric in rows
             )
             for key, rows in found.items()
         }
 
 
-def _logged(found: Measured | object, metrics: Iterable[MetricRef]) -> Mapping[MetricRef, list[Logged]]:
-    if not isinstance(found, Measured):
+def _group_by_metric(found: MeasuredModel | object, metrics: Iterable[MetricRef]) -> Mapping[MetricRef, list[LoggedValue]]:
+    if not isinstance(found, MeasuredModel):
         return {}
-    wanted = {(metric.name, metric.dataset): metric for metric in metrics}
-    rows: dict[MetricRef, list[Logged]] = {}
+    requested = {(metric.name, metric.dataset): metric for metric in metrics}
+    rows: dict[MetricRef, list[LoggedValue]] = {}
     for each in found.logged:
-        if metric := wanted.get((each.name, each.dataset)):
+        if metric := requested.get((each.name, each.dataset)):
             rows.setdefault(metric, []).append(each)
-    return {metric: row for metric, row in rows.items() if len(row) <= LONGEST}
+    return {metric: row for metric, row in rows.items() if len(row) <= MAX_HISTORY_POINTS}
 
 
-def _by_step(points: Iterable[Point]) -> tuple[tuple[int, float], ...]:
+def _reduce_to_steps(points: Iterable[MetricPoint]) -> tuple[tuple[int, float], ...]:
     """The last point of each step. Of two at the same moment the larger value, as MLflow has it; but NaN before all."""
     found: dict[int, float] = {}
     for point in sorted(points, key=lambda point: (point.timestamp, isnan(point.value), point.value)):

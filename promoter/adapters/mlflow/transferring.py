@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import Flawed
-from promoter.adapters.mlflow.errors import WHAT, address, code_of, translated
-from promoter.adapters.mlflow.fetching import fetch, put, too_large
-from promoter.adapters.mlflow.taking import Taken, take
-from promoter.adapters.mlflow.writing import RunCopy
-from promoter.domain.faults import Refused, Unavailable
-from promoter.domain.observed import SOURCE_TAG
+from promoter.adapters.mlflow.artifact import ArtifactError
+from promoter.adapters.mlflow.errors import SERVICE_NAME, redact_server_address, get_error_code, translate_mlflow_errors
+from promoter.adapters.mlflow.fetching import fetch_artifact, upload_artifact, describe_size_limit
+from promoter.adapters.mlflow.taking import SourceSnapshot, read_source
+from promoter.adapters.mlflow.writing import RunCopyWriter
+from promoter.domain.faults import PermanentError, TransientError
+from promoter.domain.observed import SOURCE_TAG_PREFIX
 from promoter.domain.sources import SourceVersion
 
-EXPERIMENT = "promoter/"
-_ARTIFACT = "model"
-_EXISTS = "RESOURCE_ALREADY_EXISTS"
+EXPERIMENT_PREFIX = "promoter/"
+_ARTIFACT_PATH = "model"
+_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 _ACTIVE = "active"
 
 
@@ -37,7 +37,7 @@ class CopyBounds:
 
 
 @dataclass(frozen=True)
-class Server:
+class TrackingServer:
     """A tracking URI, with its secrets, and an `MlflowClient` for it."""
 
     uri: str
@@ -50,17 +50,17 @@ class Server:
     @property
     def address(self) -> str:
         """For people."""
-        return address(self.uri)
+        return redact_server_address(self.uri)
 
 
-class TooLarge(Refused):
+class ArtifactTooLarge(PermanentError):
     """Another try would fetch it all again, to find out the same."""
 
 
-class Transfer:
-    """Copies versions from one server to the other. Raises `Unavailable` or `Refused`."""
+class VersionTransfer:
+    """Copies versions from one server to the other. Raises `TransientError` or `PermanentError`."""
 
-    def __init__(self, source: Server, target: Server, bounds: CopyBounds) -> None:
+    def __init__(self, source: TrackingServer, target: TrackingServer, bounds: CopyBounds) -> None:
         """Asks nothing yet."""
         self._source = source
         self._target = target
@@ -69,81 +69,87 @@ class Transfer:
     def __call__(self, source: SourceVersion, model: str) -> int:
         """The number of the copy. Its source is read as it is now: what is measured there later stays there."""
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
-            with translated(f"read {source}", self._source.address):
-                taken = take(self._source.client, self._source.uri, source, self._bounds.points)
+            with translate_mlflow_errors(f"read {source}", self._source.address):
+                snapshot = read_source(self._source.client, self._source.uri, source, self._bounds.points)
                 location = self._source.client.get_model_version_download_uri(source.model, str(source.version.number))
-            with translated(f"copy {source} to model {model}", self._target.address):
-                return self._put(taken, model, lambda: self._fetched(location, source, Path(folder, "artifact")))
+            with translate_mlflow_errors(f"copy {source} to model {model}", self._target.address):
+                return self._write_copy(
+                    snapshot, model, lambda: self._fetch_artifact(location, source, Path(folder, "artifact"))
+                )
 
-    def _fetched(self, location: str, source: SourceVersion, folder: Path) -> Path:
+    def _fetch_artifact(self, location: str, source: SourceVersion, folder: Path) -> Path:
         try:
-            return fetch(location, self._source.uri, folder, seconds=self._bounds.seconds, limit=self._bounds.artifact)
-        except Flawed as flawed:
-            kind = TooLarge if flawed.reason == too_large(self._bounds.artifact) else Unavailable
-            raise kind(WHAT, f"{source} cannot be copied: {flawed.reason}") from None
+            return fetch_artifact(location, self._source.uri, folder, seconds=self._bounds.seconds, limit=self._bounds.artifact)
+        except ArtifactError as flawed:
+            kind = ArtifactTooLarge if flawed.reason == describe_size_limit(self._bounds.artifact) else TransientError
+            raise kind(SERVICE_NAME, f"{source} cannot be copied: {flawed.reason}") from None
 
-    def _put(self, taken: Taken, model: str, fetched: Callable[[], Path]) -> int:
+    def _write_copy(self, snapshot: SourceSnapshot, model: str, fetch_folder: Callable[[], Path]) -> int:
         """The artifact comes late: who may write nothing here learns so before anything large has travelled."""
-        experiment = self._experiment(model)
-        run = RunCopy(self._target.client, experiment)
-        run_id = run.write(taken) if taken.run else None
+        experiment = self._ensure_experiment(model)
+        run = RunCopyWriter(self._target.client, experiment)
+        run_id = run.write_run(snapshot) if snapshot.run else None
         model_id = None
-        if taken.by_logged_model:
-            model_id = run.logged_model(taken, model, run_id)
-        self._put_artifact(taken, fetched(), run_id, model_id)
+        if snapshot.by_logged_model:
+            model_id = run.ensure_logged_model(snapshot, model, run_id)
+        self._upload_artifact(snapshot, fetch_folder(), run_id, model_id)
         if model_id:
             self._target.client.finalize_logged_model(model_id, "READY")
-            run.measurements(taken, model_id, run_id)
+            run.write_measurements(snapshot, model_id, run_id)
         if run_id:
-            run.end(taken, run_id)
-        return self._register(taken, model, run_id, model_id)
+            run.finish_run(snapshot, run_id)
+        return self._register_version(snapshot, model, run_id, model_id)
 
-    def _experiment(self, model: str) -> str:
-        name = EXPERIMENT + model
+    def _ensure_experiment(self, model: str) -> str:
+        name = EXPERIMENT_PREFIX + model
         client = self._target.client
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
                 return str(client.create_experiment(name))
             except Exception as error:
-                if code_of(error) != _EXISTS:
+                if get_error_code(error) != _ALREADY_EXISTS:
                     raise
                 found = client.get_experiment_by_name(name)
         if found.lifecycle_stage != _ACTIVE:
-            raise Refused(
-                WHAT, f"experiment {name} at {self._target.address} is deleted", "restore it: copies keep their runs there"
+            raise PermanentError(
+                SERVICE_NAME,
+                f"experiment {name} at {self._target.address} is deleted",
+                "restore it: copies keep their runs there",
             )
         return str(found.experiment_id)
 
-    def _put_artifact(self, taken: Taken, artifact: Path, run_id: str | None, model_id: str | None) -> None:
+    def _upload_artifact(self, snapshot: SourceSnapshot, artifact: Path, run_id: str | None, model_id: str | None) -> None:
         try:
-            put(
+            upload_artifact(
                 artifact,
                 self._target.uri,
                 run_id=run_id,
                 model_id=model_id,
-                path=_ARTIFACT,
+                path=_ARTIFACT_PATH,
                 seconds=self._bounds.seconds,
             )
-        except Flawed as flawed:
-            raise Unavailable(WHAT, f"{taken.source} cannot be copied to {self._target.address}: {flawed.reason}") from None
+        except ArtifactError as flawed:
+            raise TransientError(
+                SERVICE_NAME, f"{snapshot.source} cannot be copied to {self._target.address}: {flawed.reason}"
+            ) from None
 
-    def _register(self, taken: Taken, model: str, run_id: str | None, model_id: str | None) -> int:
+    def _register_version(self, snapshot: SourceSnapshot, model: str, run_id: str | None, model_id: str | None) -> int:
         """Last of all, with all its tags in one request: from then on it is a copy, and a complete one."""
         client = self._target.client
         try:
             client.create_registered_model(model)
         except Exception as error:
-            if code_of(error) != _EXISTS:
+            if get_error_code(error) != _ALREADY_EXISTS:
                 raise
-        location = f"models:/{model_id}" if model_id else f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACT}"
-        kept = {key: value for key, value in taken.source.version.tags.items() if not key.startswith(SOURCE_TAG)}
+        location = f"models:/{model_id}" if model_id else f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACT_PATH}"
+        kept = {key: value for key, value in snapshot.source.version.tags.items() if not key.startswith(SOURCE_TAG_PREFIX)}
         version = client.create_model_version(
             model,
             location,
             run_id,
-            tags={**kept, **taken.source.tags},
-            description=taken.description,
+            tags={**kept, **snapshot.source.copy_tags},
+            description=snapshot.description,
             await_creation_for=0,
             model_id=model_id,
         )

@@ -10,11 +10,11 @@ import logging
 import os
 from typing import Any
 
-from promoter.adapters.mlflow.errors import require_address
+from promoter.adapters.mlflow.errors import require_server_address
 
 # MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.
 # With these a call fails after about 3 s where nobody listens, and after 90 s where somebody listens and says nothing.
-_DEFAULTS = {
+_ENVIRONMENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -31,32 +31,32 @@ _DEFAULTS = {
 }
 
 
-class _Switch:
+class _ConnectionSwitch:
     fresh_connections = False
 
 
-def prepare(tracking_uri: str, *, elsewhere: bool = False) -> None:
+def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
     """Set what MLflow reads from the environment (what the user has set stays), before MLflow is imported.
 
     `elsewhere`: it is not Promoter's own server, which alone decides how connections are kept.
     """
-    for name, value in _DEFAULTS.items():
+    for name, value in _ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # Each retry is a warning there; the failure that comes of them is reported once, by whoever asked.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     if not elsewhere:
-        _Switch.fresh_connections = tracking_uri.lower().startswith("http://")
+        _ConnectionSwitch.fresh_connections = tracking_uri.lower().startswith("http://")
 
 
-def connect(tracking_uri: str, *, elsewhere: bool = False) -> Any:
+def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False) -> Any:
     """An `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` says it.
 
     `elsewhere`: it is not Promoter's own server, and what that variable says is not for it.
-    Raises `Refused` for an address that is none. Asks the server nothing yet.
+    Raises `PermanentError` for an address that is none. Asks the server nothing yet.
     """
-    require_address(tracking_uri)
-    prepare(tracking_uri, elsewhere=elsewhere)
+    require_server_address(tracking_uri)
+    prepare_environment(tracking_uri, elsewhere=elsewhere)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri, tracking_uri if elsewhere else None)
@@ -73,7 +73,7 @@ class FreshConnection:
 
     def in_context(self) -> bool:
         """Whether this process's registry adapter asked for it."""
-        return _Switch.fresh_connections
+        return _ConnectionSwitch.fresh_connections
 
     def request_headers(self) -> dict[str, Any]:
         """The header to add to each request."""

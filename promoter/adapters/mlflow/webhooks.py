@@ -9,13 +9,21 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow.convert import pages
-from promoter.adapters.mlflow.errors import WHAT, address, code_of, plain, scrubbed, translate, translated
-from promoter.adapters.mlflow.transport import connect
-from promoter.domain.faults import OutsideError, Refused
+from promoter.adapters.mlflow.convert import iterate_pages
+from promoter.adapters.mlflow.errors import (
+    SERVICE_NAME,
+    redact_server_address,
+    get_error_code,
+    explain_error_text,
+    redact_secrets,
+    convert_mlflow_error,
+    translate_mlflow_errors,
+)
+from promoter.adapters.mlflow.transport import create_mlflow_client
+from promoter.domain.faults import ExternalError, PermanentError
 
-NAME = "promoter"
-EVENTS = (
+WEBHOOK_NAME = "promoter"
+WEBHOOK_EVENTS = (
     "model_version.created",
     "model_version_alias.created",
     "model_version_alias.deleted",
@@ -23,15 +31,15 @@ EVENTS = (
     "model_version_tag.set",
     "registered_model.created",
 )
-_PAGE = 100
-_OLD_FIX = "use MLflow 3.3 or newer; until then Promoter finds changes by polling"
-_BROKEN_FIX = (
+_PAGE_SIZE = 100
+_OLD_SERVER_FIX = "use MLflow 3.3 or newer; until then Promoter finds changes by polling"
+_BROKEN_SERVER_FIX = (
     "give the server a SQL database as its backend store, and the MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY that its webhooks were "
     "made with; until then Promoter finds changes by polling"
 )
 
 
-class Outcome(StrEnum):
+class InstallOutcome(StrEnum):
     """What `install` did. UNCHANGED: address and events were right already; the secret was written again."""
 
     CREATED = "created"
@@ -40,7 +48,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Webhook:
+class RegistryWebhook:
     """A webhook on the server. `url` is for people: without user info and query. The secret cannot be read back."""
 
     id: str
@@ -51,15 +59,15 @@ class Webhook:
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstallResult:
     """The webhook, and what `install` did to it."""
 
-    outcome: Outcome
-    webhook: Webhook
+    outcome: InstallOutcome
+    webhook: RegistryWebhook
 
 
 @dataclass(frozen=True)
-class Delivered:
+class WebhookTestResult:
     """What came of a test delivery: the receiver's status (None: no answer), and what is wrong where it is not `ok`."""
 
     ok: bool
@@ -68,90 +76,109 @@ class Delivered:
 
 
 class MlflowWebhooks:
-    """Installs, lists, tests and removes them. MLflow asks for admin rights. Raises `Unavailable` or `Refused`."""
+    """Installs, lists, tests and removes them. MLflow asks for admin rights. Raises `TransientError` or `PermanentError`."""
 
     def __init__(self, tracking_uri: str) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown."""
         self._tracking_uri = tracking_uri
-        self.address = address(tracking_uri)
+        self.address = redact_server_address(tracking_uri)
 
-    def install(self, url: str, secret: str) -> Installed:
+    def install_webhook(self, url: str, secret: str) -> InstallResult:
         """Leave exactly one webhook named `promoter`, with that address and secret and Promoter's events.
 
         MLflow gives no secret back to compare with, so it is written each time.
         """
         if not secret:
-            raise Refused(WHAT, "a webhook without a secret would be refused by Promoter", "set PROMOTER_MLFLOW_WEBHOOK_SECRET")
-        with self._asking("install the webhook"):
-            found = list(self._mine())
+            raise PermanentError(
+                SERVICE_NAME, "a webhook without a secret would be refused by Promoter", "set PROMOTER_MLFLOW_WEBHOOK_SECRET"
+            )
+        with self._translate_errors("install the webhook"):
+            found = list(self._iterate_own_webhooks())
             if not found:
-                return Installed(Outcome.CREATED, _webhook(self._client.create_webhook(NAME, url, list(EVENTS), secret=secret)))
+                return InstallResult(
+                    InstallOutcome.CREATED,
+                    _parse_webhook(self._mlflow_client.create_webhook(WEBHOOK_NAME, url, list(WEBHOOK_EVENTS), secret=secret)),
+                )
             mine, *surplus = found
             for extra in surplus:
-                self._client.delete_webhook(extra.webhook_id)
-            as_asked = mine.url == url and _events(mine) == EVENTS and mine.status.is_active()
-            written = self._client.update_webhook(mine.webhook_id, url=url, events=list(EVENTS), secret=secret, status="ACTIVE")
-            return Installed(Outcome.UNCHANGED if as_asked else Outcome.UPDATED, _webhook(written))
+                self._mlflow_client.delete_webhook(extra.webhook_id)
+            as_asked = mine.url == url and _parse_event_names(mine) == WEBHOOK_EVENTS and mine.status.is_active()
+            written = self._mlflow_client.update_webhook(
+                mine.webhook_id, url=url, events=list(WEBHOOK_EVENTS), secret=secret, status="ACTIVE"
+            )
+            return InstallResult(InstallOutcome.UNCHANGED if as_asked else InstallOutcome.UPDATED, _parse_webhook(written))
 
-    def list(self) -> tuple[Webhook, ...]:
+    def list_webhooks(self) -> tuple[RegistryWebhook, ...]:
         """All webhooks on the server, by name, Promoter's and others'."""
-        with self._asking("list webhooks"):
-            return tuple(sorted(map(_webhook, self._rows()), key=lambda webhook: (webhook.name, webhook.id)))
+        with self._translate_errors("list webhooks"):
+            return tuple(sorted(map(_parse_webhook, self._iterate_webhooks()), key=lambda webhook: (webhook.name, webhook.id)))
 
-    def test(self) -> Delivered:
+    def send_test_event(self) -> WebhookTestResult:
         """Have the server send a test event to Promoter's webhook."""
-        with self._asking("test the webhook"):
-            mine = next(self._mine(), None)
+        with self._translate_errors("test the webhook"):
+            mine = next(self._iterate_own_webhooks(), None)
             if mine is None:
-                raise Refused(WHAT, f"there is no webhook named `{NAME}` at {self.address}", "run `promoter webhooks install`")
-            result = self._client.test_webhook(mine.webhook_id)
-            said = None if result.success else plain(result.error_message or f"the receiver answers {result.response_status}")
-            return Delivered(bool(result.success), result.response_status or None, said)
+                raise PermanentError(
+                    SERVICE_NAME,
+                    f"there is no webhook named `{WEBHOOK_NAME}` at {self.address}",
+                    "run `promoter webhooks install`",
+                )
+            result = self._mlflow_client.test_webhook(mine.webhook_id)
+            error = (
+                None
+                if result.success
+                else explain_error_text(result.error_message or f"the receiver answers {result.response_status}")
+            )
+            return WebhookTestResult(bool(result.success), result.response_status or None, error)
 
-    def remove(self) -> int:
+    def remove_webhooks(self) -> int:
         """Delete Promoter's webhook; how many there were."""
-        with self._asking("remove the webhook"):
-            mine = list(self._mine())
+        with self._translate_errors("remove the webhook"):
+            mine = list(self._iterate_own_webhooks())
             for webhook in mine:
-                self._client.delete_webhook(webhook.webhook_id)
+                self._mlflow_client.delete_webhook(webhook.webhook_id)
             return len(mine)
 
     @cached_property
-    def _client(self) -> Any:
-        return connect(self._tracking_uri)
+    def _mlflow_client(self) -> Any:
+        return create_mlflow_client(self._tracking_uri)
 
-    def _rows(self) -> Iterator[Any]:
-        return pages(lambda token: self._client.list_webhooks(max_results=_PAGE, page_token=token))
+    def _iterate_webhooks(self) -> Iterator[Any]:
+        return iterate_pages(lambda token: self._mlflow_client.list_webhooks(max_results=_PAGE_SIZE, page_token=token))
 
-    def _mine(self) -> Iterator[Any]:
-        return (webhook for webhook in self._rows() if webhook.name == NAME)
+    def _iterate_own_webhooks(self) -> Iterator[Any]:
+        return (webhook for webhook in self._iterate_webhooks() if webhook.name == WEBHOOK_NAME)
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
+    def _translate_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except OutsideError:
+        except ExternalError:
             raise
         except Exception as error:
-            fault = translate(error, doing, self.address)
+            fault = convert_mlflow_error(error, doing, self.address)
             if fault is None:
                 raise
-            raise (self._unsupported(error, fault) or fault) from None
+            raise (self._explain_unsupported(error, fault) or fault) from None
 
-    def _unsupported(self, error: Exception, fault: OutsideError) -> Refused | None:
+    def _explain_unsupported(self, error: Exception, fault: ExternalError) -> PermanentError | None:
         """Old servers know no such address. Where only webhooks give status 500, waiting does not help either."""
-        if code_of(error) == "ENDPOINT_NOT_FOUND":
-            return Refused(WHAT, f"{self.address} has no webhooks", _OLD_FIX)
+        if get_error_code(error) == "ENDPOINT_NOT_FOUND":
+            return PermanentError(SERVICE_NAME, f"{self.address} has no webhooks", _OLD_SERVER_FIX)
         if "status 500" not in fault.message:
             return None
-        with translated("read models", self.address):
-            self._client.search_registered_models(max_results=1)
-        return Refused(WHAT, f"{self.address} works, but fails on every request about webhooks", _BROKEN_FIX)
+        with translate_mlflow_errors("read models", self.address):
+            self._mlflow_client.search_registered_models(max_results=1)
+        return PermanentError(
+            SERVICE_NAME, f"{self.address} works, but fails on every request about webhooks", _BROKEN_SERVER_FIX
+        )
 
 
-def _events(entity: Any) -> tuple[str, ...]:
+def _parse_event_names(entity: Any) -> tuple[str, ...]:
     return tuple(sorted(str(event) for event in entity.events))
 
 
-def _webhook(entity: Any) -> Webhook:
-    return Webhook(entity.webhook_id, entity.name, scrubbed(entity.url), _events(entity), entity.status.is_active())
+def _parse_webhook(entity: Any) -> RegistryWebhook:
+    return RegistryWebhook(
+        entity.webhook_id, entity.name, redact_secrets(entity.url), _parse_event_names(entity), entity.status.is_active()
+    )

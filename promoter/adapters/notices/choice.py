@@ -8,12 +8,12 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from promoter.application.ports.outbox import Channel
-from promoter.domain.faults import Fault, Faults, OutsideError
-from promoter.domain.notices.events import ALIAS_TYPES
+from promoter.application.ports.outbox import NotificationChannel
+from promoter.domain.faults import Fault, Faults, ExternalError
+from promoter.domain.notices.events import ALIAS_EVENT_TYPES
 
 
-class Named(Protocol):
+class ChannelConfig(Protocol):
     """What the settings say of a channel: `url` and `key`, or `apprise`."""
 
     @property
@@ -47,26 +47,26 @@ class Named(Protocol):
         ...
 
 
-def channels(named: Iterable[Named]) -> list[Channel]:
+def create_channels(named: Iterable[ChannelConfig]) -> list[NotificationChannel]:
     """All of them. Raises `Faults` that name every one which cannot be used."""
-    made: list[Channel] = []
+    made: list[NotificationChannel] = []
     faults: list[Fault] = []
     for each in named:
         try:
-            made.append(_channel(each))
-        except OutsideError as error:
+            made.append(_create_channel(each))
+        except ExternalError as error:
             faults.append(Fault(f"PROMOTER_NOTIFICATIONS, {error.what}: {error.message}", fix=error.fix))
     if faults:
         raise Faults(faults)
     return made
 
 
-def _channel(named: Named) -> Channel:
-    wants = [each for each in ALIAS_TYPES if not named.events or each.word in named.events]
+def _create_channel(named: ChannelConfig) -> NotificationChannel:
+    wants = [each for each in ALIAS_EVENT_TYPES if not named.events or each.short_name in named.events]
     if named.apprise is not None:
-        from promoter.adapters.notices.people import PeopleChannel
+        from promoter.adapters.notices.people import AppriseChannel
 
-        return PeopleChannel(named.name, named.apprise, wants=wants)
-    from promoter.adapters.notices.http import HttpChannel
+        return AppriseChannel(named.name, named.apprise, wanted_event_types=wants)
+    from promoter.adapters.notices.http import WebhookChannel
 
-    return HttpChannel(named.name, named.url or "", named.key, wants=wants, networks=named.networks)
+    return WebhookChannel(named.name, named.url or "", named.key, wanted_event_types=wants, networks=named.networks)

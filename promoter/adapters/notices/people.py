@@ -9,68 +9,70 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from promoter.domain.faults import Refused, Unavailable
-from promoter.domain.notices.events import Event, Type
+from promoter.domain.faults import PermanentError, TransientError
+from promoter.domain.notices.events import NotificationEvent, EventType
 
-GENERIC = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
+GENERIC_SCHEMES = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
 """Apprise's channels to any server: for these there is the signed one, which checks where it goes."""
 _TITLES = {
-    Type.CHANGED: "Alias moved",
-    Type.DRIFTED: "Drift",
-    Type.ROLLED_BACK: "Rolled back",
-    Type.BLOCKED: "Blocked",
-    Type.TEST: "Test",
+    EventType.CHANGED: "Alias moved",
+    EventType.DRIFTED: "Drift",
+    EventType.ROLLED_BACK: "Rolled back",
+    EventType.BLOCKED: "Blocked",
+    EventType.TEST: "Test",
 }
 
 
-class PeopleChannel:
+class AppriseChannel:
     """One of Apprise's URLs, which is a secret as a whole."""
 
-    def __init__(self, name: str, url: SecretStr, *, wants: Collection[Type]) -> None:
-        """Raises `Refused` where Apprise is not installed, or knows no such channel."""
+    def __init__(self, name: str, url: SecretStr, *, wants: Collection[EventType]) -> None:
+        """Raises `PermanentError` where Apprise is not installed, or knows no such channel."""
         self.name = name
-        self.wants = frozenset(wants)
+        self.wanted_event_types = frozenset(wants)
         if find_spec("apprise") is None:
-            raise Refused(name, "Apprise is not installed", "pip install 'promoter[notifications]'")
-        self._sender = _sender(name, url.get_secret_value())
+            raise PermanentError(name, "Apprise is not installed", "pip install 'promoter[notifications]'")
+        self._sender = _create_apprise_sender(name, url.get_secret_value())
 
     def __repr__(self) -> str:
         """Without what is secret."""
         return f"PeopleChannel({self.name!r})"
 
-    def send(self, event: Event) -> None:
+    def send_event(self, event: NotificationEvent) -> None:
         """Send it once."""
         import apprise
 
-        title, body = words(event)
+        title, body = render_message_text(event)
         try:
             arrived = self._sender.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
         except TypeError:
             arrived = False  # Apprise's word for a message that it cannot send
         if not arrived:
-            raise Unavailable(self.name, "Apprise could not deliver: the address, its credentials, or the service")
+            raise TransientError(self.name, "Apprise could not deliver: the address, its credentials, or the service")
 
 
-def words(event: Event) -> tuple[str, str]:
+def render_message_text(event: NotificationEvent) -> tuple[str, str]:
     """Title and text for people."""
     data = event.data
-    told = [event.summary]
-    told += [f"Commit: {data['revision']}"] if data.get("revision") else []
-    told += [f"Entry {event.entry} of the ledger."] if event.entry else []
-    told += [event.source] if event.source.startswith("http") else []
-    return f"{_TITLES[event.type]}: {event.subject}", "\n".join(told)
+    lines = [event.summary_line]
+    lines += [f"Commit: {data['revision']}"] if data.get("revision") else []
+    lines += [f"Entry {event.entry} of the ledger."] if event.entry else []
+    lines += [event.source] if event.source.startswith("http") else []
+    return f"{_TITLES[event.type]}: {event.subject}", "\n".join(lines)
 
 
-def _sender(name: str, url: str) -> Any:
+def _create_apprise_sender(name: str, url: str) -> Any:
     import apprise
 
     # What Apprise logs may hold the URL; what went wrong is ours to say.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     scheme = url.partition("://")[0].strip().lower()
-    if scheme in GENERIC:
+    if scheme in GENERIC_SCHEMES:
         fix = "use `url` and `secret` instead of `apprise`: that is signed, and checks where it goes"
-        raise Refused(name, f"{scheme}:// is no channel for people", fix)
+        raise PermanentError(name, f"{scheme}:// is no channel for people", fix)
     sender = apprise.Apprise()
     if not sender.add(url):
-        raise Refused(name, "Apprise knows no such channel", "see its documentation for what a URL for that service looks like")
+        raise PermanentError(
+            name, "Apprise knows no such channel", "see its documentation for what a URL for that service looks like"
+        )
     return sender

@@ -17,18 +17,20 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from promoter.adapters.notices.peers import Network, check
+from promoter.adapters.notices.peers import IpNetwork, check_peer_address
 
 CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 10.0, 15.0
 """To connect, for the next bytes, and for everything from the connection to the end of the answer."""
-ANSWER_LIMIT = 65_536
+ANSWER_LIMIT_BYTES = 65_536
 """Bytes of an answer that are read: only its status counts."""
-_CHUNK = 8_192
+_CHUNK_SIZE = 8_192
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], networks: Sequence[Network], seconds: float = ALL_SECONDS) -> int:
-    """The status that the server answers with. Raises `Barred`, or what requests raises."""
-    wire = _Wire(networks, seconds)
+def post_checked_request(
+    url: str, body: bytes, headers: Mapping[str, str], networks: Sequence[IpNetwork], seconds: float = ALL_SECONDS
+) -> int:
+    """The status that the server answers with. Raises `AddressNotAllowed`, or what requests raises."""
+    wire = _CheckedAdapter(networks, seconds)
     try:
         with requests.Session() as session:
             session.trust_env = False  # neither a proxy nor a .netrc of this machine's; but whom it trusts
@@ -44,27 +46,27 @@ def post(url: str, body: bytes, headers: Mapping[str, str], networks: Sequence[N
                 stream=True,
             )
             with answer:
-                _read(answer)
+                _read_whole_answer(answer)
                 if wire.cut:
                     raise requests.exceptions.ReadTimeout("the answer takes too long")
                 return answer.status_code
     finally:
-        wire.hang_up()
+        wire.close_connections()
 
 
-def _read(answer: requests.Response) -> None:
+def _read_whole_answer(answer: requests.Response) -> None:
     """To its end, so that a server that dies in the middle has not answered; but not for ever."""
     size = 0
     try:
-        for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+        for chunk in answer.raw.stream(_CHUNK_SIZE, decode_content=False):
             size += len(chunk)
-            if size > ANSWER_LIMIT:
+            if size > ANSWER_LIMIT_BYTES:
                 return
     except HTTPError as error:
         raise requests.exceptions.ConnectionError("the answer breaks off") from error
 
 
-class _Lines:
+class _HeaderLines:
     """A file that remembers the last line that was read from it."""
 
     def __init__(self, file: BufferedIOBase) -> None:
@@ -79,22 +81,22 @@ class _Lines:
         return getattr(self._file, name)
 
 
-class _Answer(HTTPResponse):
+class _CompleteResponse(HTTPResponse):
     """An answer whose headers have an end: to the standard library, those of a server that died in the middle have one, too."""
 
     def begin(self) -> None:
         """Read status and headers."""
-        lines = _Lines(self.fp)
+        lines = _HeaderLines(self.fp)
         self.fp = lines  # type: ignore[assignment]  # for as long as lines are read
         super().begin()
         if not lines.last:
             raise IncompleteRead(b"")
 
 
-class _Wire(HTTPAdapter):
+class _CheckedAdapter(HTTPAdapter):
     """Connections whose peer is checked before a byte is sent, and which are cut after a while whatever happens on them."""
 
-    def __init__(self, networks: Sequence[Network], seconds: float) -> None:
+    def __init__(self, networks: Sequence[IpNetwork], seconds: float) -> None:
         self._networks = networks
         self._seconds = seconds
         self.cut = False
@@ -102,7 +104,7 @@ class _Wire(HTTPAdapter):
         self._timers: list[tuple[Timer, socket.socket]] = []
         super().__init__(max_retries=0)
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         """Nobody waits any more."""
         for timer, twin in self._timers:
             timer.cancel()
@@ -112,49 +114,49 @@ class _Wire(HTTPAdapter):
         """With connections of our own."""
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = {"http": self._plain(), "https": self._encrypted()}
+        manager.pool_classes_by_scheme = {"http": self._build_http_pool(), "https": self._build_https_pool()}
 
-    def _met(self, sock: socket.socket) -> socket.socket:
+    def _check_connected_peer(self, sock: socket.socket) -> socket.socket:
         try:
-            check(sock.getpeername()[0], self._networks)
+            check_peer_address(sock.getpeername()[0], self._networks)
         except BaseException:
             sock.close()
             raise
         # A twin, since TLS takes the socket over. Cutting it cuts the connection, and wakes whoever reads from it.
         twin = sock.dup()
-        timer = Timer(self._seconds, self._cut, (twin,))
+        timer = Timer(self._seconds, self._cut_connection, (twin,))
         timer.daemon = True
         self._timers.append((timer, twin))
         timer.start()
         return sock
 
-    def _cut(self, twin: socket.socket) -> None:
+    def _cut_connection(self, twin: socket.socket) -> None:
         self.cut = True
         with contextlib.suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 
-    def _plain(self) -> type[HTTPConnectionPool]:
-        met = self._met
+    def _build_http_pool(self) -> type[HTTPConnectionPool]:
+        check_peer = self._check_connected_peer
 
         class Connection(HTTPConnection):
-            response_class = _Answer
+            response_class = _CompleteResponse
 
             def _new_conn(self) -> socket.socket:
-                return met(super()._new_conn())
+                return check_peer(super()._new_conn())
 
         class Pool(HTTPConnectionPool):
             ConnectionCls = Connection
 
         return Pool
 
-    def _encrypted(self) -> type[HTTPSConnectionPool]:
-        met = self._met
+    def _build_https_pool(self) -> type[HTTPSConnectionPool]:
+        check_peer = self._check_connected_peer
 
         class Connection(HTTPSConnection):
-            response_class = _Answer
+            response_class = _CompleteResponse
 
             def _new_conn(self) -> socket.socket:
-                return met(super()._new_conn())
+                return check_peer(super()._new_conn())
 
         class Pool(HTTPSConnectionPool):
             ConnectionCls = Connection

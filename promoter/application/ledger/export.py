@@ -10,77 +10,77 @@ from datetime import datetime
 
 from promoter import __version__
 from promoter.application.ports import Ledger
-from promoter.application.ports.outbox import Outbox
+from promoter.application.ports.outbox import EventOutbox
 from promoter.domain.audit import AuditRecord, RecordFilter
-from promoter.domain.faults import Refused
-from promoter.domain.ledger.chain import Entry, after
-from promoter.domain.ledger.export import TABLES, Ending, Manifest
-from promoter.domain.notices.events import Teller
+from promoter.domain.faults import PermanentError
+from promoter.domain.ledger.chain import LedgerEntry, advance_head
+from promoter.domain.ledger.export import EXPORTED_TABLES, ExportEnding, ExportManifest
+from promoter.domain.notices.events import EventBuilder
 
-_PAGE = 500
+_PAGE_SIZE = 500
 _COLUMNS = (
     "id", "at", "kind", "model", "alias", "from", "to", "outcome", "actor", "reason", "cause", "trigger", "revision", "review",
     "policy", "verdict", "hold", "until", "not_before", "intent", "decision", "hash",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def whole(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
-    """The entries behind that number and their texts as lines: see `promoter.domain.ledger.export`. Raises `Refused`."""
-    head = ledger.head()
+def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
+    """The entries behind that number and their texts as lines: see `promoter.domain.ledger.export`. Raises `PermanentError`."""
+    head = ledger.read_chain_head()
     if not head.entry:
-        raise Refused("ledger", "nothing has been written to it yet: there is nothing to export")
+        raise PermanentError("ledger", "nothing has been written to it yet: there is nothing to export")
     if behind > head.entry:
-        raise Refused("ledger", f"it ends with entry {head.entry}: there is nothing behind {behind}")
-    yield Manifest(head.ledger, behind + 1, made, __version__, TABLES).line
+        raise PermanentError("ledger", f"it ends with entry {head.entry}: there is nothing behind {behind}")
+    yield ExportManifest(head.ledger, behind + 1, made, __version__, EXPORTED_TABLES).to_line
     entries = texts = 0
-    for each in ledger.whole(behind):
-        if isinstance(each, Entry):
-            head = after(head, each)
+    for each in ledger.iterate_entries_and_texts(behind):
+        if isinstance(each, LedgerEntry):
+            head = advance_head(head, each)
             entries += 1
             yield each.body + b"\n"
         else:
             texts += 1
-            yield each.line
-    yield Ending(head, entries, texts).line
+            yield each.to_line
+    yield ExportEnding(head, entries, texts).to_line
 
 
-def spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
+def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
     """The audit records behind that number as CSV (RFC 4180), the names of the columns first."""
-    yield _row(_COLUMNS)
-    for record in _records(ledger, behind):
-        told = record.as_json()
-        review = told["review"]
-        told["review"] = None if review is None else json.dumps(review, ensure_ascii=False, sort_keys=True)
-        yield _row(tuple(_cell(told[column]) for column in _COLUMNS))
+    yield _render_csv_row(_COLUMNS)
+    for record in _iterate_records(ledger, behind):
+        values = record.to_json()
+        review = values["review"]
+        values["review"] = None if review is None else json.dumps(review, ensure_ascii=False, sort_keys=True)
+        yield _render_csv_row(tuple(_escape_formula(values[column]) for column in _COLUMNS))
 
 
-def cloud_events(outbox: Outbox, behind: int, url: str | None) -> Iterator[bytes]:
+def export_cloud_events(outbox: EventOutbox, behind: int, url: str | None) -> Iterator[bytes]:
     """The events of the entries behind that number, as channels are told of them: a JSON object a line."""
-    teller, last = Teller(outbox.ledger(), url), behind
+    event_builder, last = EventBuilder(outbox.read_ledger_name(), url), behind
     while True:
-        page = outbox.happened(last, _PAGE)
+        page = outbox.read_source_entries(last, _PAGE_SIZE)
         for entry in page.entries:
-            for event in teller.events(entry):
-                yield json.dumps(event.as_json(), ensure_ascii=False).encode() + b"\n"
-        if len(page.entries) < _PAGE:
+            for event in event_builder.build_events(entry):
+                yield json.dumps(event.to_json(), ensure_ascii=False).encode() + b"\n"
+        if len(page.entries) < _PAGE_SIZE:
             return
         last = page.upto
 
 
-def _records(ledger: Ledger, behind: int) -> Iterator[AuditRecord]:
-    while page := ledger.records(RecordFilter(after=behind, limit=_PAGE)):
+def _iterate_records(ledger: Ledger, behind: int) -> Iterator[AuditRecord]:
+    while page := ledger.find_audit_records(RecordFilter(after=behind, limit=_PAGE_SIZE)):
         yield from page
         behind = page[-1].id
 
 
-def _cell(value: object) -> str:
+def _escape_formula(value: object) -> str:
     """Text that no spreadsheet takes for a formula: whoever writes a reason must not run anything where it is read."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
 
 
-def _row(cells: tuple[str, ...]) -> bytes:
+def _render_csv_row(cells: tuple[str, ...]) -> bytes:
     line = io.StringIO()
     csv.writer(line).writerow(cells)
     return line.getvalue().encode()

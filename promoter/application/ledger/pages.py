@@ -21,14 +21,14 @@ class RecordPage:
     older: int | None
     newer: int | None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `audit list --format json`."""
-        return {"records": [each.as_json() for each in self.records], "next": {"before": self.older, "after": self.newer}}
+        return {"records": [each.to_json() for each in self.records], "next": {"before": self.older, "after": self.newer}}
 
 
-def page(ledger: Ledger, where: RecordFilter) -> RecordPage:
+def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
     """At most `limit` records: the first behind `after`, or with `newest` the last before `before`."""
-    found = list(ledger.records(replace(where, limit=where.limit + 1)))
+    found = list(ledger.find_audit_records(replace(where, limit=where.limit + 1)))
     if len(found) <= where.limit:
         records, more = found, False
     else:
@@ -37,10 +37,10 @@ def page(ledger: Ledger, where: RecordFilter) -> RecordPage:
         return RecordPage(records, None, None)
     first, last = records[0].id, records[-1].id
     if where.newest:
-        return RecordPage(records, first if more else None, last if _any(ledger, where, after=last) else None)
-    return RecordPage(records, first if _any(ledger, where, before=first) else None, last if more else None)
+        return RecordPage(records, first if more else None, last if _has_records(ledger, where, after=last) else None)
+    return RecordPage(records, first if _has_records(ledger, where, before=first) else None, last if more else None)
 
 
-def _any(ledger: Ledger, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
+def _has_records(ledger: Ledger, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
     """Whether there are others, of those that the cursors left out."""
-    return bool(ledger.records(replace(where, after=after, before=before, limit=1)))
+    return bool(ledger.find_audit_records(replace(where, after=after, before=before, limit=1)))

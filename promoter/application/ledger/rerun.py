@@ -7,29 +7,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from promoter.application.ports import Documents, Ledger
+from promoter.application.ports import DeclarationDocuments, Ledger
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.evidence import Evidence
-from promoter.domain.faults import Faults, Refused
-from promoter.domain.ledger.chain import digest_of
-from promoter.domain.ledger.retention import Retention, last_retention
+from promoter.domain.faults import Faults, PermanentError
+from promoter.domain.ledger.chain import digest_bytes
+from promoter.domain.ledger.retention import EvidenceRetention, find_last_retention
 from promoter.domain.policy import Policy
 from promoter.domain.proposal import REGISTRY_FILE
-from promoter.domain.rerun import Ending, Rerun, again, differences
-from promoter.domain.verdict import Purpose
+from promoter.domain.rerun import RerunOutcome, DecisionRerun, rerun_decision, compare_decision_trees
+from promoter.domain.verdict import DecisionPurpose
 
-_NOTHING = b"version: 1\nmodels: {}\n"
-_POLICIES = 256
+_EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
+_POLICY_CACHE_SIZE = 256
 
 
-class _Unmade(Exception):  # noqa: N818  # says how a rerun ended
-    def __init__(self, ending: Ending, why: str) -> None:
+class _RerunImpossible(Exception):  # noqa: N818  # says how a rerun ended
+    def __init__(self, ending: RerunOutcome, why: str) -> None:
         super().__init__(why)
         self.ending, self.why = ending, why
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _RecordedPolicy:
     """A policy as it was: its name, and the digests of the texts."""
 
     name: str
@@ -37,86 +37,90 @@ class _Asked:
     approvers: str | None
 
 
-class Rerunner:
+class DecisionRerunner:
     """Makes recorded decisions again."""
 
-    def __init__(self, ledger: Ledger, documents: Documents) -> None:
+    def __init__(self, ledger: Ledger, documents: DeclarationDocuments) -> None:
         """Takes the ledger, and what reads policies."""
         self._ledger = ledger
         self._documents = documents
-        self._policy = lru_cache(maxsize=_POLICIES)(self._read_policy)
+        self._cached_policy = lru_cache(maxsize=_POLICY_CACHE_SIZE)(self._read_policy)
 
-    def one(self, number: int) -> Rerun:
-        """The decision of that number, or the one behind the record of that number. Raises `Refused` where there is none."""
-        recorded = self._ledger.decision(number)
+    def rerun_decision(self, number: int) -> DecisionRerun:
+        """The decision of that number, or the one behind the record of that number. Raises `PermanentError` where there is none."""
+        recorded = self._ledger.find_decision(number)
         if recorded is None:
             fix = "`promoter audit list` shows records: those of gated changes have a decision behind them"
-            raise Refused("ledger", f"entry {number} is no decision, and no record with a decision behind it", fix)
-        return self._made(recorded)
+            raise PermanentError("ledger", f"entry {number} is no decision, and no record with a decision behind it", fix)
+        return self._rerun_or_explain(recorded)
 
-    def all(self) -> Iterator[Rerun]:
+    def rerun_all_decisions(self) -> Iterator[DecisionRerun]:
         """Every decision that the ledger has, oldest first, one at a time."""
-        for recorded in self._ledger.every_decision():
-            yield self._made(recorded)
+        for recorded in self._ledger.iterate_decisions():
+            yield self._rerun_or_explain(recorded)
 
-    def _made(self, recorded: RecordedDecision) -> Rerun:
+    def _rerun_or_explain(self, recorded: RecordedDecision) -> DecisionRerun:
         try:
-            return self._rerun(recorded)
-        except _Unmade as unmade:
-            return Rerun(recorded, unmade.ending, why=unmade.why)
+            return self._rerun_recorded(recorded)
+        except _RerunImpossible as unmade:
+            return DecisionRerun(recorded, unmade.ending, why=unmade.why)
 
-    def _rerun(self, recorded: RecordedDecision) -> Rerun:
-        evidence = self._evidence(recorded)
-        policy = self._policy_of(recorded)
+    def _rerun_recorded(self, recorded: RecordedDecision) -> DecisionRerun:
+        evidence = self._load_evidence(recorded)
+        policy = self._find_policy(recorded)
         if isinstance(policy, str):
-            raise _Unmade(Ending.BROKEN, policy)
+            raise _RerunImpossible(RerunOutcome.BROKEN, policy)
         try:
-            decision = again(recorded, policy, evidence)
-            found = differences(recorded.tree, decision)
+            decision = rerun_decision(recorded, policy, evidence)
+            found = compare_decision_trees(recorded.tree, decision)
         except ValueError as error:
-            raise _Unmade(Ending.BROKEN, f"it cannot be made again: {error}") from None
-        return Rerun(recorded, Ending.DIFFERENT if found else Ending.SAME, decision, found)
+            raise _RerunImpossible(RerunOutcome.BROKEN, f"it cannot be made again: {error}") from None
+        return DecisionRerun(recorded, RerunOutcome.DIFFERENT if found else RerunOutcome.SAME, decision, found)
 
-    def _evidence(self, recorded: RecordedDecision) -> Evidence:
+    def _load_evidence(self, recorded: RecordedDecision) -> Evidence:
         """Raises `_Unmade` where it is not there, is not what its digest says, or cannot be read."""
-        told, digest = recorded.evidence, recorded.evidence_digest
-        if digest is not None and told is None:
-            dropped = self._dropped
+        recorded_evidence, digest = recorded.evidence, recorded.evidence_digest
+        if digest is not None and recorded_evidence is None:
+            dropped = self._last_retention
             if dropped and recorded.at < dropped.before:
-                raise _Unmade(Ending.DROPPED, f"its evidence was dropped by {dropped}; its digest is {digest}")
-            raise _Unmade(Ending.BROKEN, f"its evidence is not there, and no retention dropped it (its digest is {digest})")
-        if told is None or recorded.purpose is None or recorded.purpose not in set(Purpose):
-            raise _Unmade(Ending.OLDER, "it was recorded before Promoter kept what a rerun takes")
-        if digest_of(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()) != digest:
-            raise _Unmade(Ending.BROKEN, f"its evidence was altered: it does not have the digest {digest}")
+                raise _RerunImpossible(RerunOutcome.DROPPED, f"its evidence was dropped by {dropped}; its digest is {digest}")
+            raise _RerunImpossible(
+                RerunOutcome.BROKEN, f"its evidence is not there, and no retention dropped it (its digest is {digest})"
+            )
+        if recorded_evidence is None or recorded.purpose is None or recorded.purpose not in set(DecisionPurpose):
+            raise _RerunImpossible(RerunOutcome.OLDER, "it was recorded before Promoter kept what a rerun takes")
+        if digest_bytes(json.dumps(recorded_evidence, sort_keys=True, separators=(",", ":")).encode()) != digest:
+            raise _RerunImpossible(RerunOutcome.BROKEN, f"its evidence was altered: it does not have the digest {digest}")
         try:
-            return Evidence.from_json(told)
+            return Evidence.from_json(recorded_evidence)
         except ValueError:
-            raise _Unmade(Ending.BROKEN, "its evidence is in a form that this version of Promoter cannot read") from None
+            raise _RerunImpossible(
+                RerunOutcome.BROKEN, "its evidence is in a form that this version of Promoter cannot read"
+            ) from None
 
     @cached_property
-    def _dropped(self) -> Retention | None:
-        return last_retention(self._ledger.milestones())
+    def _last_retention(self) -> EvidenceRetention | None:
+        return find_last_retention(self._ledger.find_lifecycle_events())
 
-    def _policy_of(self, recorded: RecordedDecision) -> Policy | str | None:
+    def _find_policy(self, recorded: RecordedDecision) -> Policy | str | None:
         """None for a decision that no policy made; in words where its text cannot be had."""
         name, digest = recorded.tree.get("policy"), recorded.tree.get("policy_digest")
         if name is None or digest is None:
             return None
-        return self._policy(_Asked(str(name), str(digest), recorded.approvers))
+        return self._cached_policy(_RecordedPolicy(str(name), str(digest), recorded.approvers))
 
-    def _read_policy(self, asked: _Asked) -> Policy | str:
-        texts = {REGISTRY_FILE: _NOTHING}
-        for file, digest in ((f"policies/{asked.name}.yaml", asked.policy), ("approvers.yaml", asked.approvers)):
+    def _read_policy(self, wanted: _RecordedPolicy) -> Policy | str:
+        texts = {REGISTRY_FILE: _EMPTY_REGISTRY}
+        for file, digest in ((f"policies/{wanted.name}.yaml", wanted.policy), ("approvers.yaml", wanted.approvers)):
             if digest is None:
                 continue
-            text = self._ledger.content(digest)
+            text = self._ledger.find_blob_text(digest)
             if text is None:
                 return f"the text of {file} is not there (its digest is {digest})"
-            if digest_of(text.encode()) != digest:
+            if digest_bytes(text.encode()) != digest:
                 return f"the text of {file} was altered: it does not have the digest {digest}"
             texts[file] = text.encode()
         try:
-            return self._documents.parse(texts, None).policies[asked.name]
+            return self._documents.parse_declaration(texts, None).policies[wanted.name]
         except Faults as faults:
             return f"this version of Promoter does not take its files: {faults}"

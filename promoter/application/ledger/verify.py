@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from promoter.application.ports import Ledger
-from promoter.domain.ledger.chain import Head
-from promoter.domain.ledger.problems import Problem, Wrong
-from promoter.domain.ledger.references import Reference
-from promoter.domain.ledger.verify import Walk
-from promoter.domain.ledger.witnesses import Witness, Witnesses
+from promoter.domain.ledger.chain import LedgerHead
+from promoter.domain.ledger.problems import LedgerProblem, ProblemKind
+from promoter.domain.ledger.references import TextReference
+from promoter.domain.ledger.verify import ChainVerifier
+from promoter.domain.ledger.witnesses import Witness, WitnessIndex
 
 COMMIT, CHECKPOINT, GIVEN = "commit", "checkpoint", "given"
 Progress = Callable[[int], None]
 """Told now and then how many entries were looked at."""
-_KEPT = 1_000
+_MAX_TEXT_PROBLEMS = 1_000
 """How many texts with a problem are named one by one."""
 
 
 @dataclass(frozen=True)
-class Report:
+class VerificationReport:
     """What came of it.
 
     `head` is the end as it is now, `start` the number of the entry before the first that was looked at. `vouching`: how many of
@@ -33,10 +33,10 @@ class Report:
     was said which keys may. `dropped`: of how many decisions retention dropped the evidence.
     """
 
-    head: Head
+    head: LedgerHead
     start: int
     entries: int
-    problems: tuple[Problem, ...]
+    problems: tuple[LedgerProblem, ...]
     vouching: Mapping[str, int]
     foreign: Mapping[str, int]
     earlier: int = 0
@@ -47,43 +47,43 @@ class Report:
     """Problems with texts beyond those that are named."""
 
     @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `audit verify --format json`."""
         return {
-            "sound": self.sound,
+            "sound": self.is_sound,
             "ledger": self.head.ledger or None,
             "from": self.start + 1,
             "entries": self.entries,
-            "head": self.head.trailer if self.entries else None,
+            "head": self.head.trailer_value if self.entries else None,
             "vouching": dict(self.vouching),
             "foreign": dict(self.foreign),
             "earlier": self.earlier,
             "keys": dict(self.keys),
             "trusted": self.trusted,
             "dropped": self.dropped,
-            "problems": [problem.as_json() for problem in self.problems],
+            "problems": [problem.to_json() for problem in self.problems],
             "more": self.more,
         }
 
 
-class Texts:
+class TextProblems:
     """What is wrong with the texts that decisions name. Only so many are kept."""
 
     def __init__(self) -> None:
         """None yet."""
-        self.problems: list[Problem] = []
+        self.problems: list[LedgerProblem] = []
         self.dropped = self.more = 0
 
-    def look(self, reference: Reference, walk: Walk) -> None:
+    def check_reference(self, reference: TextReference, walk: ChainVerifier) -> None:
         """At a text that is altered or is not there, once all entries went by."""
-        problem = reference.problem(walk.facts)
+        problem = reference.find_problem(walk.facts)
         if problem is None:
             self.dropped += 1
-        elif len(self.problems) < _KEPT:
+        elif len(self.problems) < _MAX_TEXT_PROBLEMS:
             self.problems.append(problem)
         else:
             self.more += 1
@@ -94,36 +94,38 @@ def verify_ledger(
     witnesses: Iterable[Witness] = (),
     trusted: Collection[str] = frozenset(),
     progress: Progress = lambda _: None,
-) -> Report:
+) -> VerificationReport:
     """Verify what a database holds. `trusted`: public keys; checkpoints of other keys are then problems."""
-    walk = Walk(Witnesses(ledger.head().ledger, witnesses), trusted=frozenset(trusted))
-    texts = Texts()
-    for part in ledger.verifiable():
-        if isinstance(part, Reference):
-            walk.flush()
-            texts.look(part, walk)
+    walk = ChainVerifier(WitnessIndex(ledger.read_chain_head().ledger, witnesses), trusted=frozenset(trusted))
+    texts = TextProblems()
+    for part in ledger.iterate_verifiable_parts():
+        if isinstance(part, TextReference):
+            walk.verify_waiting_rows()
+            texts.check_reference(part, walk)
         else:
-            walk.take(part)
+            walk.verify_rows(part)
             progress(walk.count)
-    return report(walk, texts)
+    return build_verification_report(walk, texts)
 
 
-def report(walk: Walk, texts: Texts, last: Witness | None = None, *, more: Iterable[Problem] = ()) -> Report:
+def build_verification_report(
+    walk: ChainVerifier, texts: TextProblems, last: Witness | None = None, *, more: Iterable[LedgerProblem] = ()
+) -> VerificationReport:
     """The end of a walk. `last`: what an export's last line says; `more`: what else is wrong."""
-    walk.end(last)
+    walk.finish_verification(last)
     about = [*walk.problems, *texts.problems, *more]
-    if not any(each.wrong is Wrong.CUT for each in about):
-        about += _strangers(walk)
+    if not any(each.wrong is ProblemKind.CUT for each in about):
+        about += _find_foreign_heads(walk)
     problems = sorted(about, key=lambda problem: (problem.entry or 0, problem.last or 0))
     foreign = [witness.kind for witness in walk.witnesses.foreign]
-    return Report(
-        head=walk.head,
+    return VerificationReport(
+        head=walk.current_head,
         start=walk.start,
         entries=walk.count,
         problems=tuple(problems),
-        vouching={kind: len(walk.witnesses.vouching(kind)) for kind in (COMMIT, CHECKPOINT, GIVEN)},
+        vouching={kind: len(walk.witnesses.list_confirmed_witnesses(kind)) for kind in (COMMIT, CHECKPOINT, GIVEN)},
         foreign={kind: foreign.count(kind) for kind in (COMMIT, GIVEN)},
-        earlier=walk.witnesses.unasked(walk.start),
+        earlier=walk.witnesses.count_unchecked(walk.start),
         keys=dict(walk.facts.keys),
         trusted=bool(walk.facts.trusted),
         dropped=texts.dropped,
@@ -131,15 +133,17 @@ def report(walk: Walk, texts: Texts, last: Witness | None = None, *, more: Itera
     )
 
 
-def _strangers(walk: Walk) -> list[Problem]:
+def _find_foreign_heads(walk: ChainVerifier) -> list[LedgerProblem]:
     """A head that was given is one of this ledger, or this is not the ledger that somebody thinks it is."""
     if not walk.count and not walk.start:
         return [
-            Problem(Wrong.TRUNCATED, None, "there is no entry at all, not even the first one, which every ledger begins with")
+            LedgerProblem(
+                ProblemKind.TRUNCATED, None, "there is no entry at all, not even the first one, which every ledger begins with"
+            )
         ]
-    name = walk.head.ledger or "a ledger without a name"
+    name = walk.current_head.ledger or "a ledger without a name"
     return [
-        Problem(Wrong.REWRITTEN, None, f"{each.who} is of the ledger {each.head.ledger}, and this one is {name}")
+        LedgerProblem(ProblemKind.REWRITTEN, None, f"{each.who} is of the ledger {each.head.ledger}, and this one is {name}")
         for each in walk.witnesses.foreign
         if each.kind == GIVEN
     ]

@@ -8,155 +8,163 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Protocol
 
-from promoter.application.ledger.verify import Progress, Report, Texts, report
-from promoter.domain.faults import Refused
-from promoter.domain.ledger.entries import Row, about, read
-from promoter.domain.ledger.export import Ending, Manifest, Text
-from promoter.domain.ledger.problems import Problem, Wrong
-from promoter.domain.ledger.references import Reference, references
-from promoter.domain.ledger.verify import Walk
-from promoter.domain.ledger.witnesses import Witness, Witnesses
+from promoter.application.ledger.verify import Progress, VerificationReport, TextProblems, build_verification_report
+from promoter.domain.faults import PermanentError
+from promoter.domain.ledger.entries import EntryRow, describe_entry, parse_entry_body
+from promoter.domain.ledger.export import ExportEnding, ExportManifest, ExportedText
+from promoter.domain.ledger.problems import LedgerProblem, ProblemKind
+from promoter.domain.ledger.references import TextReference, list_text_references
+from promoter.domain.ledger.verify import ChainVerifier
+from promoter.domain.ledger.witnesses import Witness, WitnessIndex
 
-_BATCH = 512
+_BATCH_SIZE = 512
 _DECISION = b'"table":"decisions"'
 _CONTENT, _HEAD = b'{"content":', b'{"head":'
 """How these lines begin. An entry never does: its first word is one that comes before, such as `actor` or `at`."""
 
 
-class Names(Protocol):
+class ReferenceIndex(Protocol):
     """Keeps what decisions name until the texts have come by, wherever that many fit."""
 
-    def remember(self, found: Iterable[Reference]) -> None:
+    def add_references(self, found: Iterable[TextReference]) -> None:
         """Decisions name these."""
         ...
 
-    def met(self, digest: str, kind: str) -> Reference | None:
+    def match_text(self, digest: str, kind: str) -> TextReference | None:
         """A text of that digest and kind is there: the first decision that names it, if any."""
         ...
 
-    def left(self) -> Iterator[Reference]:
+    def unmatched_references(self) -> Iterator[TextReference]:
         """What is named and was not met, by decision."""
         ...
 
 
-class _Reader:
+class _ExportReader:
     """What one export said so far."""
 
-    def __init__(self, walk: Walk, names: Names, progress: Progress) -> None:
+    def __init__(self, walk: ChainVerifier, names: ReferenceIndex, progress: Progress) -> None:
         self.walk = walk
         self.names = names
         self.progress = progress
-        self.ending: Ending | None = None
-        self.problems: list[Problem] = []
+        self.ending: ExportEnding | None = None
+        self.problems: list[LedgerProblem] = []
         self.contents = self.behind = 0
-        self.altered: list[Reference] = []
-        self._rows: list[Row] = []
+        self.altered: list[TextReference] = []
+        self._rows: list[EntryRow] = []
 
-    def take(self, line: bytes) -> None:
+    def read_line(self, line: bytes) -> None:
         """The next one, without its end."""
         if self.ending is not None:
             if self.behind == 0:
                 self.problems.append(
-                    Problem(Wrong.INSERTED, None, "something stands behind the line that says what the end is")
+                    LedgerProblem(ProblemKind.INSERTED, None, "something stands behind the line that says what the end is")
                 )
             self.behind += 1
         elif line.startswith(_CONTENT):
-            self._content(Text.of(_object(line)))
+            self._check_text(ExportedText.from_facts(_parse_json_object(line)))
         elif line.startswith(_HEAD):
-            self.ending = Ending.of(_object(line))
+            self.ending = ExportEnding.from_facts(_parse_json_object(line))
             if self.ending is None:
-                self.problems.append(Problem(Wrong.CUT, None, "its last line, which says what the end is, cannot be read"))
+                self.problems.append(
+                    LedgerProblem(ProblemKind.CUT, None, "its last line, which says what the end is, cannot be read")
+                )
         else:
             self._rows.append(("", 0, line, ""))
-            if len(self._rows) == _BATCH:
-                self.flush()
+            if len(self._rows) == _BATCH_SIZE:
+                self.flush_entries()
 
-    def flush(self) -> None:
+    def flush_entries(self) -> None:
         """Look at the entries that were read."""
-        self.walk.take(self._rows)
-        self.names.remember(each for _, _, body, _ in self._rows if _DECISION in body for each in _named(body))
+        self.walk.verify_rows(self._rows)
+        self.names.add_references(each for _, _, body, _ in self._rows if _DECISION in body for each in _parse_references(body))
         self._rows.clear()
         self.progress(self.walk.count)
 
-    def _content(self, text: Text | None) -> None:
+    def _check_text(self, text: ExportedText | None) -> None:
         self.contents += 1
         if text is None:
-            self.problems.append(Problem(Wrong.UNREADABLE, None, f"text {self.contents} behind the entries cannot be read"))
+            self.problems.append(
+                LedgerProblem(ProblemKind.UNREADABLE, None, f"text {self.contents} behind the entries cannot be read")
+            )
             return
         if self._rows:
-            self.flush()
-        reference = self.names.met(text.digest, text.kind)
+            self.flush_entries()
+        reference = self.names.match_text(text.digest, text.kind)
         if reference and sha256(text.body.encode("utf-8", "surrogatepass")).hexdigest() != text.digest:
             self.altered.append(
-                Reference(reference.decision, reference.at, reference.kind, text.digest, altered=True, about=reference.about)
+                TextReference(
+                    reference.decision, reference.at, reference.kind, text.digest, altered=True, about=reference.about
+                )
             )
 
 
 def verify_export(
     lines: Iterable[bytes],
-    names: Names,
+    names: ReferenceIndex,
     witnesses: Iterable[Witness] = (),
     trusted: Collection[str] = frozenset(),
     progress: Progress = lambda _: None,
-) -> Report:
-    """Verify what a file holds: its lines with their ends. Raises `Refused` where that is no export."""
+) -> VerificationReport:
+    """Verify what a file holds: its lines with their ends. Raises `PermanentError` where that is no export."""
     incoming = iter(lines)
     first = next(incoming, b"")
     if first.endswith(b"\r\n"):
-        raise Refused("export", "its lines end as on Windows: some program rewrote them", "copy the file as it is, not as text")
-    manifest = Manifest.of(first)
+        raise PermanentError(
+            "export", "its lines end as on Windows: some program rewrote them", "copy the file as it is, not as text"
+        )
+    manifest = ExportManifest.parse_line(first)
     if manifest is None:
         fix = "`promoter audit export --output FILE` writes one"
-        raise Refused("export", "its first line is not that of an export of a ledger, in a form that is known here", fix)
-    walk = Walk(Witnesses(manifest.ledger, witnesses), manifest.start - 1, rows=False, trusted=frozenset(trusted))
-    reader = _Reader(walk, names, progress)
+        raise PermanentError("export", "its first line is not that of an export of a ledger, in a form that is known here", fix)
+    walk = ChainVerifier(WitnessIndex(manifest.ledger, witnesses), manifest.start - 1, rows=False, trusted=frozenset(trusted))
+    reader = _ExportReader(walk, names, progress)
     whole = first.endswith(b"\n")
     for line in incoming:
-        whole = line.endswith(b"\n") or Ending.of(_object(line)) is not None
+        whole = line.endswith(b"\n") or ExportEnding.from_facts(_parse_json_object(line)) is not None
         if whole or reader.ending:
-            reader.take(line.removesuffix(b"\n"))
-    reader.flush()
-    return _end(reader, manifest, whole=whole)
+            reader.read_line(line.removesuffix(b"\n"))
+    reader.flush_entries()
+    return _finish_report(reader, manifest, whole=whole)
 
 
-def _end(reader: _Reader, manifest: Manifest, *, whole: bool) -> Report:
-    walk, texts, ending = reader.walk, Texts(), reader.ending
+def _finish_report(reader: _ExportReader, manifest: ExportManifest, *, whole: bool) -> VerificationReport:
+    walk, texts, ending = reader.walk, TextProblems(), reader.ending
     more = reader.problems
-    walk.flush()
+    walk.verify_waiting_rows()
     last = Witness(ending.head, "the last line", "end") if ending and ending.head.ledger == manifest.ledger else None
-    if ending is None and not any(each.wrong is Wrong.CUT for each in more):
-        where = f"after entry {walk.head.entry}" + ("" if whole else ", in the middle of a line")
-        more.append(Problem(Wrong.CUT, None, f"it ends {where}, and its last line is missing: it was cut off"))
+    if ending is None and not any(each.wrong is ProblemKind.CUT for each in more):
+        where = f"after entry {walk.current_head.entry}" + ("" if whole else ", in the middle of a line")
+        more.append(LedgerProblem(ProblemKind.CUT, None, f"it ends {where}, and its last line is missing: it was cut off"))
     elif ending and last is None:
-        more.append(Problem(Wrong.EDITED, None, "its first line and its last one name two ledgers"))
+        more.append(LedgerProblem(ProblemKind.EDITED, None, "its first line and its last one name two ledgers"))
     if ending is None:
-        lacking: Iterator[Reference] = iter(())  # what was cut off is not missing one by one
+        lacking: Iterator[TextReference] = iter(())  # what was cut off is not missing one by one
     else:
-        lacking = reader.names.left()
+        lacking = reader.names.unmatched_references()
     for reference in (*reader.altered, *lacking):
-        texts.look(reference, walk)
-    found = report(walk, texts, last, more=more)
-    return found if ending is None or not found.sound else _counted(found, ending, reader)
+        texts.check_reference(reference, walk)
+    found = build_verification_report(walk, texts, last, more=more)
+    return found if ending is None or not found.is_sound else _check_counts(found, ending, reader)
 
 
-def _counted(found: Report, ending: Ending, reader: _Reader) -> Report:
+def _check_counts(found: VerificationReport, ending: ExportEnding, reader: _ExportReader) -> VerificationReport:
     """Whatever else is in order, there are as many as the last line says."""
     counts = (("entries", ending.entries, found.entries), ("texts", ending.contents, reader.contents))
     wrong = [
-        Problem(Wrong.EDITED, None, f"its last line says that there are {said} {what}, and there are {there}")
-        for what, said, there in counts
-        if said != there
+        LedgerProblem(ProblemKind.EDITED, None, f"its last line says that there are {stated} {what}, and there are {there}")
+        for what, stated, there in counts
+        if stated != there
     ]
     return replace(found, problems=tuple(wrong))
 
 
-def _named(body: bytes) -> Iterator[Reference]:
-    facts = read(body)
+def _parse_references(body: bytes) -> Iterator[TextReference]:
+    facts = parse_entry_body(body)
     if facts and facts.get("table") == "decisions":
-        yield from references(facts["id"], facts, about(facts))
+        yield from list_text_references(facts["id"], facts, describe_entry(facts))
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _parse_json_object(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

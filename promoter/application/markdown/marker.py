@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from promoter.domain.proposal import Aim, Proposal
+from promoter.domain.proposal import ProposalReason, Proposal
 
 _MARKER = re.compile(r"<!-- promoter:proposal (\{[^<>]*?\}) -->")
-_LIMIT = 20_000
-_DECLINED = 100
+_MAX_MARKER_LENGTH = 20_000
+_MAX_DECLINED = 100
 """So many answers of "no" are kept: the newest."""
 
 
 @dataclass(frozen=True)
-class Marker:
+class PullRequestMarker:
     """What is proposed; `head` is the commit, of a person's proposal; `digest` is of title and body.
 
     `settings` is a digest of labels, reviewers and auto-merge, once all of them were asked for.
@@ -25,7 +25,7 @@ class Marker:
     `withdrawn`: Promoter closes it, and why. `declined`: what persons said no to on this branch, as `answer` has it.
     """
 
-    aim: Aim
+    aim: ProposalReason
     model: str
     alias: str
     version: int | None = None
@@ -37,19 +37,19 @@ class Marker:
     declined: tuple[str, ...] = ()
 
     @property
-    def answer(self) -> str:
+    def answer_key(self) -> str:
         """What a person says no to who closes it: a version; of a guard's rollback, for this one that broke."""
-        return answer(self.aim, self.version, self.replaces)
+        return build_answer_key(self.aim, self.version, self.replaces)
 
     @property
-    def refusals(self) -> tuple[str, ...]:
+    def declined_answers(self) -> tuple[str, ...]:
         """What was declined, once it is closed."""
-        more = () if self.withdrawn or self.answer in self.declined else (self.answer,)
-        return (*self.declined, *more)[-_DECLINED:]
+        more = () if self.withdrawn or self.answer_key in self.declined else (self.answer_key,)
+        return (*self.declined, *more)[-_MAX_DECLINED:]
 
     def __str__(self) -> str:
         """As it stands in a body. Nothing in it can end the comment."""
-        told = {
+        fields = {
             "aim": self.aim.value,
             "model": self.model,
             "alias": self.alias,
@@ -61,71 +61,71 @@ class Marker:
             "withdrawn": self.withdrawn,
             "declined": list(self.declined),
         }
-        text = json.dumps({key: value for key, value in told.items() if value not in (None, [], "")})
-        return f"<!-- promoter:proposal {_inert(text)} -->"
+        text = json.dumps({key: value for key, value in fields.items() if value not in (None, [], "")})
+        return f"<!-- promoter:proposal {_escape_comment(text)} -->"
 
 
-def answer(aim: Aim, version: int | None, replaces: int | None) -> str:
+def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
     """A proposal, for the memory of what was declined."""
-    return f"{aim}:{version}" + (f":{replaces}" if aim is Aim.GUARD else "")
+    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
 
 
-def answer_of(proposal: Proposal) -> str:
+def find_answer_key(proposal: Proposal) -> str:
     """The same of a proposal."""
-    return answer(proposal.aim, proposal.edit.version, proposal.replaces)
+    return build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
 
 
-def read_marker(body: str) -> Marker | None:
+def parse_marker(body: str) -> PullRequestMarker | None:
     """The first one in a body; None where there is none that makes sense."""
     found = _MARKER.search(body)
-    if found is None or len(found[1]) > _LIMIT:
+    if found is None or len(found[1]) > _MAX_MARKER_LENGTH:
         return None
     try:
-        told = json.loads(found[1])
-        return _marker(told) if isinstance(told, Mapping) else None
+        fields = json.loads(found[1])
+        return _parse_marker_fields(fields) if isinstance(fields, Mapping) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
-def with_marker(body: str, marker: Marker) -> str:
+def insert_marker(body: str, marker: PullRequestMarker) -> str:
     """The body with this marker in the place of the one that it has; at its beginning where it has none."""
     if _MARKER.search(body):
         return _MARKER.sub(lambda _: str(marker), body, count=1)
     return f"{marker}\n{body}"
 
 
-def without_marker(body: str) -> str:
+def remove_marker(body: str) -> str:
     """The rest."""
     return _MARKER.sub("", body, count=1)
 
 
-def _marker(told: Mapping[str, Any]) -> Marker:
-    return Marker(
-        Aim(told["aim"]),
-        _text(told["model"]) or "",
-        _text(told["alias"]) or "",
-        _number(told.get("version")),
-        _number(told.get("replaces")),
-        _text(told.get("head")),
-        _text(told.get("digest")) or "",
-        _text(told.get("settings")) or "",
-        _text(told.get("withdrawn")),
-        tuple(each for each in told.get("declined", ()) if isinstance(each, str)),
+def _parse_marker_fields(fields: Mapping[str, Any]) -> PullRequestMarker:
+    return PullRequestMarker(
+        ProposalReason(fields["aim"]),
+        _require_text(fields["model"]) or "",
+        _require_text(fields["alias"]) or "",
+        _require_number(fields.get("version")),
+        _require_number(fields.get("replaces")),
+        _require_text(fields.get("head")),
+        _require_text(fields.get("digest")) or "",
+        _require_text(fields.get("settings")) or "",
+        _require_text(fields.get("withdrawn")),
+        tuple(each for each in fields.get("declined", ()) if isinstance(each, str)),
     )
 
 
-def _text(value: object) -> str | None:
+def _require_text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(value)
     return value
 
 
-def _number(value: object) -> int | None:
+def _require_number(value: object) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise TypeError(value)
     return value
 
 
-def _inert(text: str) -> str:
+def _escape_comment(text: str) -> str:
     """JSON in which no two hyphens meet, and no bracket of a tag is left."""
     return text.replace("--", "-\\u002d").replace("<", "\\u003c").replace(">", "\\u003e")

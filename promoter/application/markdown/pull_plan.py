@@ -5,34 +5,34 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
-from promoter.application.markdown.decision import decision_markdown, findings_markdown
-from promoter.application.markdown.plan import change_state
-from promoter.application.markdown.text import APART, cell, code, inline, table, version
+from promoter.application.markdown.decision import render_decision_markdown, render_findings_markdown
+from promoter.application.markdown.plan import describe_change_state
+from promoter.application.markdown.text import APART, table_cell, code_span, inline_text, render_table, version_label
 from promoter.domain.plan import Change, Plan
 from promoter.domain.pulls.plan import PullPlan, PullState
 from promoter.domain.pulls.policies import PolicyStep
-from promoter.domain.verdict import visible
+from promoter.domain.verdict import escape_invisible
 
-MARKER = "<!-- promoter:plan -->"
+COMMENT_MARKER = "<!-- promoter:plan -->"
 """What the comment begins with: it tells it from others of the same account."""
-LIMIT = 65_536
+MAX_COMMENT_LENGTH = 65_536
 """Characters of a comment: GitHub takes no more."""
-ROWS = 100
+MAX_TABLE_ROWS = 100
 """So many rows of a table, or lines of a list, are shown."""
-_ROOM = 300
+_RESERVED_LENGTH = 300
 _MARK = {PullState.SUCCESS: "✓", PullState.FAILURE: "✗", PullState.PENDING: "…"}
 
 Block = list[str]
 """Lines that are shown together, or not at all."""
 
 
-def pull_plan_markdown(found: PullPlan) -> str:
+def render_pull_plan_markdown(found: PullPlan) -> str:
     """The whole comment, cut to what a forge takes, with a note on what is left out."""
-    text = "\n".join(_head(found)) + "\n"
+    text = "\n".join(_render_header(found)) + "\n"
     left = 0
-    for block in _blocks(found):
+    for block in _render_blocks(found):
         more = "\n" + "\n".join(block) + "\n"
-        if len(text) + len(more) > LIMIT - _ROOM:
+        if len(text) + len(more) > MAX_COMMENT_LENGTH - _RESERVED_LENGTH:
             left += 1
         else:
             text += more
@@ -42,90 +42,97 @@ def pull_plan_markdown(found: PullPlan) -> str:
     return text
 
 
-def withdrawn_markdown() -> str:
+def render_withdrawn_markdown() -> str:
     """For a pull request that was planned once, and no longer touches any file that Promoter reads."""
     title = f"### {_MARK[PullState.SUCCESS]} Promoter: nothing to plan"
-    return f"{MARKER}\n{title}\n\nIt no longer changes any file that Promoter reads.\n"
+    return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that Promoter reads.\n"
 
 
-def _head(found: PullPlan) -> Block:
-    title = f"### {_MARK[found.state]} Promoter: {found.state.value}, {inline(found.description)}"
+def _render_header(found: PullPlan) -> Block:
+    title = f"### {_MARK[found.status_state]} Promoter: {found.status_state.value}, {inline_text(found.status_description)}"
     judged = "Planned as it would be merged, and judged by the policies of the branch that it is to be merged into."
-    return [MARKER, title, "", f"{code(found.head[:10])} {judged[0].lower()}{judged[1:]}"]
+    return [COMMENT_MARKER, title, "", f"{code_span(found.head[:10])} {judged[0].lower()}{judged[1:]}"]
 
 
-def _blocks(found: PullPlan) -> Iterator[Block]:
+def _render_blocks(found: PullPlan) -> Iterator[Block]:
     brought, plan = found.brought, found.plan
-    yield from _listed("Faults", [f"{code(each.place or '-')}: {_fault(each.message, each.fix)}" for each in found.faults])
-    yield from _listed("Conflicts", [code(path) for path in found.conflicts])
+    yield from _render_list(
+        "Faults", [f"{code_span(each.location or '-')}: {_render_fault(each.message, each.fix)}" for each in found.faults]
+    )
+    yield from _render_list("Conflicts", [code_span(path) for path in found.conflicts])
     if found.unjudged:
-        yield [inline(found.unjudged)]
-    if found.refused:
-        yield [f"**Refused**: {inline(found.refused)}"]
+        yield [inline_text(found.unjudged)]
+    if found.refusal_reason:
+        yield [f"**Refused**: {inline_text(found.refusal_reason)}"]
     if plan and brought.changes:
-        yield ["#### What it changes", "", *_changes(plan, brought.changes)]
+        yield ["#### What it changes", "", *_render_changes(plan, brought.changes)]
     lacking = [(f"{each.model}@{each.alias}" if each.alias else each.model, each.reason) for each in brought.lacking]
-    yield from _listed("What the registry lacks", [f"{code(name)}: {inline(reason)}" for name, reason in lacking])
-    yield from _listed("To know", [inline(each) for each in (*brought.gates, *brought.notes)])
+    yield from _render_list(
+        "What the registry lacks", [f"{code_span(name)}: {inline_text(reason)}" for name, reason in lacking]
+    )
+    yield from _render_list("To know", [inline_text(each) for each in (*brought.gates, *brought.notes)])
     for change in brought.changes:
-        yield from _decision(found, change)
-    yield from _listed("What it says besides", [inline(each) for each in brought.settings])
+        yield from _render_decision(found, change)
+    yield from _render_list("What it says besides", [inline_text(each) for each in brought.settings])
     for step in brought.policies:
-        yield _policy(step)
-    if plan and found.due:
-        yield _folded("Due anyway, with or without it", _changes(plan, found.due))
+        yield _render_policy(step)
+    if plan and found.already_due_changes:
+        yield _render_details("Due anyway, with or without it", _render_changes(plan, found.already_due_changes))
 
 
-def _changes(plan: Plan, changes: Sequence[Change]) -> Block:
+def _render_changes(plan: Plan, changes: Sequence[Change]) -> Block:
     rows = []
-    for each in changes[:ROWS]:
+    for each in changes[:MAX_TABLE_ROWS]:
         what = each.difference
-        move = [version(what.from_version), version(what.to_version)]
-        rows.append([cell(what.model), cell(what.alias), *move, change_state(plan, each)])
-    more = [f"{len(changes) - ROWS} more are not shown."] if len(changes) > ROWS else []
-    return [*table(["model", "alias", "from", "to", "verdict"], rows), *(["", *more] if more else [])]
+        move = [version_label(what.from_version), version_label(what.to_version)]
+        rows.append([table_cell(what.model), table_cell(what.alias), *move, describe_change_state(plan, each)])
+    more = [f"{len(changes) - MAX_TABLE_ROWS} more are not shown."] if len(changes) > MAX_TABLE_ROWS else []
+    return [*render_table(["model", "alias", "from", "to", "verdict"], rows), *(["", *more] if more else [])]
 
 
-def _decision(found: PullPlan, change: Change) -> Iterator[Block]:
+def _render_decision(found: PullPlan, change: Change) -> Iterator[Block]:
     what, decision = change.difference, change.decision
     later = found.brought.later.get((what.model, what.alias))
-    lines = decision_markdown(decision) if decision else []
+    lines = render_decision_markdown(decision) if decision else []
     if later is not None:
-        under = f"Once merged, policy {code(later.policy or '-')} as this pull request has it judges it"
-        lines += [*([""] if lines else []), f"{under}: **{later.verdict.value}**", "", *findings_markdown(later)]
+        under = f"Once merged, policy {code_span(later.policy or '-')} as this pull request has it judges it"
+        lines += [*([""] if lines else []), f"{under}: **{later.verdict.value}**", "", *render_findings_markdown(later)]
     if lines:
-        move = f"{version(what.from_version)} → {version(what.to_version)}"
+        move = f"{version_label(what.from_version)} → {version_label(what.to_version)}"
         verdict = decision.verdict.value if decision else "not gated"
-        yield _folded(f"<code>{_html(f'{what.model}@{what.alias}')}</code> {move}: {verdict}", lines)
+        yield _render_details(f"<code>{_escape_html(f'{what.model}@{what.alias}')}</code> {move}: {verdict}", lines)
 
 
-def _policy(step: PolicyStep) -> Block:
-    lines = [f"#### Policy {code(step.name)}: {inline(step.told)}", ""]
-    if step.untold:
-        lines.append(f"Its effect is not known: {inline(step.untold)}")
+def _render_policy(step: PolicyStep) -> Block:
+    lines = [f"#### Policy {code_span(step.name)}: {inline_text(step.description)}", ""]
+    if step.replay_error:
+        lines.append(f"Its effect is not known: {inline_text(step.replay_error)}")
     elif step.replayed is not None:
         lines += ["Replayed over the last 30 days:", ""]
-        lines += [f"- {code(f'{each.model}@{each.alias}')}: {inline('; '.join(each.told))}" for each in step.replayed[:ROWS]]
+        lines += [
+            f"- {code_span(f'{each.model}@{each.alias}')}: {inline_text('; '.join(each.description_parts))}"
+            for each in step.replayed[:MAX_TABLE_ROWS]
+        ]
     else:
         lines.append("It counts from the next change on.")
     return lines
 
 
-def _listed(heading: str, lines: Sequence[str]) -> Iterator[Block]:
+def _render_list(heading: str, lines: Sequence[str]) -> Iterator[Block]:
     if not lines:
         return
-    more = [f"- {len(lines) - ROWS} more"] if len(lines) > ROWS else []
-    yield [f"#### {heading}", "", *(f"- {line}" for line in lines[:ROWS]), *more]
+    more = [f"- {len(lines) - MAX_TABLE_ROWS} more"] if len(lines) > MAX_TABLE_ROWS else []
+    yield [f"#### {heading}", "", *(f"- {line}" for line in lines[:MAX_TABLE_ROWS]), *more]
 
 
-def _folded(summary: str, lines: Iterable[str]) -> Block:
+def _render_details(summary: str, lines: Iterable[str]) -> Block:
     """`summary` is HTML already; the blank lines make what is inside Markdown again."""
     return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"]
 
 
-def _fault(message: str, fix: str | None) -> str:
-    return inline(f"{message} ({fix})" if fix else message)
+def _render_fault(message: str, fix: str | None) -> str:
+    return inline_text(f"{message} ({fix})" if fix else message)
 
 
-def _html(text: str) -> str:
-    return html.escape(visible(text)).replace("@", f"@{APART}")
+def _escape_html(text: str) -> str:
+    return html.escape(escape_invisible(text)).replace("@", f"@{APART}")

@@ -1,31 +1,46 @@
 """What the use cases need of the world. Each port is implemented in one room of `adapters`."""
 
-from promoter.application.ports.copies import Copies
-from promoter.application.ports.forge import Comment, Draft, Forge, PullRequest, State, Status, StatusState
+from promoter.application.ports.copies import VersionCopies
+from promoter.application.ports.forge import (
+    PullRequestComment,
+    PullRequestDraft,
+    Forge,
+    PullRequest,
+    PullRequestState,
+    CommitStatus,
+    CommitStatusState,
+)
 from promoter.application.ports.ledger import Ledger
 from promoter.application.ports.machine import Clock, Locks
-from promoter.application.ports.registry import Evidenced, Key, Registry
-from promoter.application.ports.repository import Commit, Documents, Merge, Repository, Sources, Unsigned
+from promoter.application.ports.registry import EvidenceTarget, VersionKey, Registry
+from promoter.application.ports.repository import (
+    GitCommit,
+    DeclarationDocuments,
+    MergePreview,
+    Repository,
+    Sources,
+    UnsignedCommit,
+)
 
 __all__ = [
     "Clock",
-    "Comment",
-    "Commit",
-    "Copies",
-    "Documents",
-    "Draft",
-    "Evidenced",
+    "PullRequestComment",
+    "GitCommit",
+    "VersionCopies",
+    "DeclarationDocuments",
+    "PullRequestDraft",
+    "EvidenceTarget",
     "Forge",
-    "Key",
+    "VersionKey",
     "Ledger",
     "Locks",
-    "Merge",
+    "MergePreview",
     "PullRequest",
     "Registry",
     "Repository",
     "Sources",
-    "State",
-    "Status",
-    "StatusState",
-    "Unsigned",
+    "PullRequestState",
+    "CommitStatus",
+    "CommitStatusState",
+    "UnsignedCommit",
 ]

@@ -8,11 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from promoter.domain.pulls.plan import LONGEST
-from promoter.domain.review import Origin
+from promoter.domain.pulls.plan import STATUS_LENGTH_LIMIT
+from promoter.domain.review import ChangeOrigin
 
 
-class State(StrEnum):
+class PullRequestState(StrEnum):
     """Where a pull request stands."""
 
     OPEN = "open"
@@ -39,17 +39,17 @@ class PullRequest:
     ref: str
     base: str
     fork: bool
-    state: State
+    state: PullRequestState
     merge_commit: str | None = None
     merged_by: str | None = None
     closed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Draft:
+class PullRequestDraft:
     """What a pull request is to say. `body` is Markdown. Labels that the repository lacks are made.
 
-    `reviewers` are accounts, or teams written `org/team`. `auto_merge`: the forge is to merge it once it may.
+    `reviewers` are accounts, or teams written `org/team`. `enable_auto_merge`: the forge is to merge it once it may.
     """
 
     branch: str
@@ -61,14 +61,14 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Comment:
+class PullRequestComment:
     """A comment of Promoter's own account."""
 
     id: int
     body: str
 
 
-class StatusState(StrEnum):
+class CommitStatusState(StrEnum):
     """What a commit status says."""
 
     PENDING = "pending"
@@ -77,22 +77,22 @@ class StatusState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Status:
+class CommitStatus:
     """The commit status `promoter/plan`: one line (cut at 140 characters), and where there is more, if anywhere."""
 
-    state: StatusState
+    state: CommitStatusState
     description: str
     url: str | None = None
 
     def __post_init__(self) -> None:
         """Cuts the line: GitHub takes no more, and what is written is to be what is read back."""
-        object.__setattr__(self, "description", self.description[:LONGEST])
+        object.__setattr__(self, "description", self.description[:STATUS_LENGTH_LIMIT])
 
 
 class Forge(Protocol):
     """One repository on a forge, and pull requests into its watched branch.
 
-    Every call may raise `Unavailable` (retry) or `Refused` (a person must act). None of them repeats a write by itself where
+    Every call may raise `TransientError` (retry) or `PermanentError` (a person must act). None of them repeats a write by itself where
     a repetition could leave two: the caller looks, then writes, and looks again.
     """
 
@@ -101,38 +101,38 @@ class Forge(Protocol):
         """For people: GitHub, GitLab, Gitea."""
         ...
 
-    def open_pull_requests(self) -> Sequence[PullRequest]:
+    def list_open_pull_requests(self) -> Sequence[PullRequest]:
         """All open ones into the watched branch, by number."""
         ...
 
-    def pull_request(self, number: int) -> PullRequest:
-        """That one. Raises `Refused` where there is none."""
+    def read_pull_request(self, number: int) -> PullRequest:
+        """That one. Raises `PermanentError` where there is none."""
         ...
 
-    def latest_from(self, branch: str) -> PullRequest | None:
+    def find_latest_pull_request(self, branch: str) -> PullRequest | None:
         """The newest from that branch of this repository into the watched one: the open one, where one is open."""
         ...
 
-    def propose(self, draft: Draft) -> PullRequest:
-        """Open one. Raises `Overtaken` where one from that branch is open already."""
+    def open_pull_request(self, draft: PullRequestDraft) -> PullRequest:
+        """Open one. Raises `Conflict` where one from that branch is open already."""
         ...
 
-    def revise(self, number: int, draft: Draft) -> None:
+    def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
         """Title and body as the draft has them; labels and reviewers that are missing are added, none is taken away.
 
         Reviewers and auto-merge that the forge does not take are logged, and are no failure.
         """
         ...
 
-    def close(self, number: int) -> None:
+    def close_pull_request(self, number: int) -> None:
         """Close it without merging; one that is not open is no error."""
         ...
 
-    def comments(self, number: int) -> Sequence[Comment]:
+    def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """Those of Promoter's own account, oldest first. What others write is never taken for it."""
         ...
 
-    def comment(self, number: int, body: str) -> None:
+    def add_comment(self, number: int, body: str) -> None:
         """Add one."""
         ...
 
@@ -144,18 +144,18 @@ class Forge(Protocol):
         """Remove it; one that is gone is no error."""
         ...
 
-    def status(self, revision: str) -> Status | None:
+    def read_commit_status(self, revision: str) -> CommitStatus | None:
         """The status `promoter/plan` that the commit has now."""
         ...
 
-    def set_status(self, revision: str, status: Status) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
         """Give the commit that status: the caller has looked, and it has another or none."""
         ...
 
-    def origin(self, number: int, teams: frozenset[str] = frozenset()) -> Origin:
+    def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
         """Who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged."""
         ...
 
-    def brought(self, revision: str, teams: frozenset[str] = frozenset()) -> Origin | None:
+    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
         """The merged pull request that brought a commit to the watched branch; None: it was pushed there."""
         ...

@@ -19,5 +19,5 @@ class Locks(Protocol):
     """Mutual exclusion by key, across threads and processes; released by the system when the holder dies."""
 
     def hold(self, key: str) -> AbstractContextManager[None]:
-        """Wait for the key, and hold it. Raises `Unavailable` when that takes too long."""
+        """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
         ...

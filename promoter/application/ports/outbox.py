@@ -7,63 +7,65 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.notices.dispatches import Dispatch, Standing
-from promoter.domain.notices.events import Event, Told, Type
+from promoter.domain.notices.dispatches import DeliveryAttempt, ChannelCursor
+from promoter.domain.notices.events import NotificationEvent, SourceEntry, EventType
 
 
 @dataclass(frozen=True)
-class Page:
+class SourceEntryPage:
     """Entries that may be events, in order. `upto`: whatever comes to the ledger later has a higher number."""
 
-    entries: Sequence[Told]
+    entries: Sequence[SourceEntry]
     upto: int
 
 
-class Outbox(Protocol):
-    """The ledger as a source of events, and what became of them. Raises `Unavailable` where it cannot be asked now."""
+class EventOutbox(Protocol):
+    """The ledger as a source of events, and what became of them. Raises `TransientError` where it cannot be asked now."""
 
-    def ledger(self) -> str:
+    def read_ledger_name(self) -> str:
         """The ledger's name."""
         ...
 
-    def listen(self, call: Callable[[], None]) -> None:
+    def add_entry_listener(self, call: Callable[[], None]) -> None:
         """Call that whenever this program has added to the ledger. It must not raise, and returns at once."""
         ...
 
-    def happened(self, after: int, limit: int) -> Page:
+    def read_source_entries(self, after: int, limit: int) -> SourceEntryPage:
         """The entries behind that number that may be events, at most so many."""
         ...
 
-    def begin(self, channel: str, at: datetime) -> None:
+    def start_channel(self, channel: str, at: datetime) -> None:
         """Where no row speaks of the channel, it starts now: one row says so."""
         ...
 
-    def standing(self, channel: str) -> Standing:
+    def read_channel_cursor(self, channel: str) -> ChannelCursor:
         """How it stands with the channel. Costs as much as waits, not as much as was ever sent."""
         ...
 
-    def rows(self, channel: str, after: int) -> Sequence[Dispatch]:
+    def read_delivery_attempts(self, channel: str, after: int) -> Sequence[DeliveryAttempt]:
         """The rows of the channel behind that one, in order, a portion at a time."""
         ...
 
-    def keep(self, dispatches: Iterable[Dispatch]) -> Sequence[Dispatch]:
+    def record_delivery_attempts(self, dispatches: Iterable[DeliveryAttempt]) -> Sequence[DeliveryAttempt]:
         """Record what became of events: all or none. The same with their numbers."""
         ...
 
-    def letters(self, channel: str | None = None, *, dead: bool = False, limit: int = 1_000) -> Sequence[Dispatch]:
+    def list_undelivered_events(
+        self, channel: str | None = None, *, dead: bool = False, limit: int = 1_000
+    ) -> Sequence[DeliveryAttempt]:
         """What waits or is dead (`dead`: only that), the newest last: the last row of each event, at most so many."""
         ...
 
-    def letter(self, number: int) -> Dispatch | None:
+    def find_undelivered_event(self, number: int) -> DeliveryAttempt | None:
         """The last row of the event and channel that the row of that number is about; None where there is none."""
         ...
 
-    def counts(self) -> dict[tuple[str, str], int]:
+    def count_undelivered_events(self) -> dict[tuple[str, str], int]:
         """How many events wait, and how many are dead, by channel and state."""
         ...
 
 
-class Channel(Protocol):
+class NotificationChannel(Protocol):
     """One place that is told of events."""
 
     @property
@@ -72,10 +74,10 @@ class Channel(Protocol):
         ...
 
     @property
-    def wants(self) -> frozenset[Type]:
+    def wanted_event_types(self) -> frozenset[EventType]:
         """The types that it is told of."""
         ...
 
-    def send(self, event: Event) -> None:
-        """Send it once. Raises `Unavailable` or `Refused`; whatever else returns, it has arrived."""
+    def send_event(self, event: NotificationEvent) -> None:
+        """Send it once. Raises `TransientError` or `PermanentError`; whatever else returns, it has arrived."""
         ...

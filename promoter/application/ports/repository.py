@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.declaration import Declaration
-from promoter.domain.proposal import Edit
+from promoter.domain.proposal import RegistryEdit
 
 Sources = Mapping[str, bytes]
 """The files of a revision that Promoter reads, by path: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`, as bytes."""
 
 
 @dataclass(frozen=True)
-class Commit:
+class GitCommit:
     """One commit of the watched branch. `author` is `Name <mail>`."""
 
     revision: str
@@ -27,7 +27,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Merge:
+class MergePreview:
     """What the watched files say once a head is merged into a base, and which of them the head changes.
 
     `conflicts` are the files that do not merge by themselves; then `sources` are the head's.
@@ -39,7 +39,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Unsigned:
+class UnsignedCommit:
     """A commit that changes the watched files and is not signed by a key of the repository; `why` in words."""
 
     revision: str
@@ -48,33 +48,33 @@ class Unsigned:
 
 
 class Repository(Protocol):
-    """The user's GitOps repository: one branch of one remote. Raises `Unavailable`, `Refused` or `Overtaken`."""
+    """The user's GitOps repository: one branch of one remote. Raises `TransientError`, `PermanentError` or `Conflict`."""
 
     @property
-    def signs(self) -> bool:
+    def signs_commits(self) -> bool:
         """Whether Promoter's own commits bear a signature."""
         ...
 
-    def fetch(self) -> str:
+    def fetch_branch(self) -> str:
         """Fetch the branch; the revision (full object id) of its head."""
         ...
 
-    def read(self, revision: str) -> Sources:
+    def read_sources(self, revision: str) -> Sources:
         """The files of that revision that Promoter reads, without a checkout."""
         ...
 
-    def commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[Commit]:
+    def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
         """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
         ...
 
-    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+    def commit_file(self, base: str, path: str, content: bytes, message: str) -> str:
         """Commit the file on top of `base`, push to the branch if its head is still `base`; the new revision.
 
-        Raises `Overtaken` where the remote's head is not `base` any more, `Protected` where only pull requests may move it.
+        Raises `Conflict` where the remote's head is not `base` any more, `BranchProtected` where only pull requests may move it.
         """
         ...
 
-    def branches(self, prefix: str) -> Mapping[str, str]:
+    def list_branches(self, prefix: str) -> Mapping[str, str]:
         """The remote's branches whose names begin so, as they are now, with their heads; what they lead to can then be read."""
         ...
 
@@ -82,30 +82,30 @@ class Repository(Protocol):
         """Fetch a ref of the remote other than the watched branch, such as `refs/pull/7/head`; its head."""
         ...
 
-    def untouched(self, base: str, head: str) -> bool:
+    def has_only_own_commits(self, base: str, head: str) -> bool:
         """Whether Promoter's own account made every commit that `head` has and `base` lacks: no person's work is among them."""
         ...
 
-    def message(self, revision: str) -> Commit:
+    def read_commit(self, revision: str) -> GitCommit:
         """One commit, of whichever branch that was fetched."""
         ...
 
-    def merge(self, base: str, head: str) -> Merge:
+    def preview_merge(self, base: str, head: str) -> MergePreview:
         """What merging `head` into `base` would give. Nothing is written to the remote."""
         ...
 
-    def propose(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
+    def push_proposal(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
         """Commit `registry.yaml` on top of `base`, and put that branch there; the new revision.
 
-        Only if the branch's head still is `expected` (None: there is no such branch), else raises `Overtaken`.
+        Only if the branch's head still is `expected` (None: there is no such branch), else raises `Conflict`.
         """
         ...
 
-    def discard(self, branch: str, expected: str) -> None:
-        """Delete that branch, if its head still is `expected`, else raises `Overtaken`. One that is gone is no error."""
+    def delete_branch(self, branch: str, expected: str) -> None:
+        """Delete that branch, if its head still is `expected`, else raises `Conflict`. One that is gone is no error."""
         ...
 
-    def unsigned(self, base: str | None, head: str) -> Sequence[Unsigned]:
+    def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
         """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
 
         Keys are read from `base`, and from each signed commit on the way that changes them for those after it: no commit
@@ -114,14 +114,14 @@ class Repository(Protocol):
         ...
 
 
-class Documents(Protocol):
+class DeclarationDocuments(Protocol):
     """The two files as text: parsed strictly, edited by bytes."""
 
-    def parse(self, sources: Sources, revision: str | None) -> Declaration:
+    def parse_declaration(self, sources: Sources, revision: str | None) -> Declaration:
         """The desired state and the policies. Raises `Faults` with every fault, each with file, line and column."""
         ...
 
-    def edit(self, content: bytes, edit: Edit) -> bytes:
+    def edit_registry_file(self, content: bytes, edit: RegistryEdit) -> bytes:
         """`registry.yaml` with what the edit asks for, and every other byte as it was.
 
         Raises `Faults` where the file cannot be edited safely.

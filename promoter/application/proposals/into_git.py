@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.ports import Documents, Repository
-from promoter.application.proposals.sites import stands
-from promoter.application.propose import check_signing
-from promoter.application.revisions import Revisions
+from promoter.application.ports import DeclarationDocuments, Repository
+from promoter.application.proposals.sites import is_up_to_date
+from promoter.application.propose import require_signing_key
+from promoter.application.revisions import RevisionTracker
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent
-from promoter.domain.faults import Faults, Overtaken, Refused, Unavailable
-from promoter.domain.proposal import REGISTRY_FILE, Proposal, branch_of
+from promoter.domain.faults import Faults, Conflict, PermanentError, TransientError
+from promoter.domain.proposal import REGISTRY_FILE, Proposal, build_branch_name
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 """How often a branch that others push to is read again."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedProposal:
     """A proposal on its branch. `revision` is the branch's head (None: git says all of it already).
 
     `url` is its pull request; without one, `told` says how there will be one. `done` False: something failed.
@@ -31,110 +31,116 @@ class Opened:
 
     revision: str | None
     url: str | None = None
-    told: str = ""
+    next_step: str = ""
     done: bool = True
 
 
-Opener = Callable[[Proposal], Opened]
-"""Puts a proposal on its branch, and opens or revises its pull request. Raises `Unavailable` or `Refused` where git fails.
+Opener = Callable[[Proposal], OpenedProposal]
+"""Puts a proposal on its branch, and opens or revises its pull request. Raises `TransientError` or `PermanentError` where git fails.
 
 A forge that fails is told, not raised: the branch is there then, and whoever looks next opens the pull request.
 """
 
 
-class IntoGit:
+class ProposalCommitter:
     """Writes a person's proposal. To do it again changes nothing."""
 
-    def __init__(self, repository: Repository, documents: Documents, revisions: Revisions) -> None:
+    def __init__(self, repository: Repository, documents: DeclarationDocuments, revisions: RevisionTracker) -> None:
         """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
         self._revisions = revisions
 
-    def commit(self, proposal: Proposal, declaration: Declaration) -> Declaration:
+    def commit_proposal(self, proposal: Proposal, declaration: Declaration) -> Declaration:
         """Commit it on top of the declaration's revision, and put the result in force.
 
-        The declaration itself where git says so already. Raises `Overtaken` where somebody pushed first: refresh and decide
-        again; `Protected` where the branch takes no pushes; `Refused` where the file cannot be edited.
+        The declaration itself where git says so already. Raises `Conflict` where somebody pushed first: refresh and decide
+        again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot be edited.
         """
         if declaration.revision is None:
-            raise Refused("git", "what git says is not committed")
-        wanted = wanted_content(self._repository, self._documents, declaration.revision, proposal)
+            raise PermanentError("git", "what git says is not committed")
+        wanted = build_proposed_content(self._repository, self._documents, declaration.revision, proposal)
         if wanted is None:
             return declaration
-        check_signing(self._repository, declaration)
+        require_signing_key(self._repository, declaration)
         content, after = wanted
-        revision = self._repository.commit(declaration.revision, REGISTRY_FILE, content, proposal.message)
+        revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, content, proposal.commit_message)
         after = replace(after, revision=revision)
         edit = proposal.edit
         log.info("committed", aim=proposal.aim.value, model=edit.model, alias=edit.alias, revision=revision)
-        self._revisions.adopt(after, declaration)
+        self._revisions.adopt_own_commit(after, declaration)
         return after
 
-    def waiting(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
+    def find_waiting_intent(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
         """What git will say of the alias once the proposal on its branch is merged; None where there is none."""
-        branch = branch_of(model, alias)
-        tip = self._repository.branches(branch).get(branch)
+        branch = build_branch_name(model, alias)
+        tip = self._repository.list_branches(branch).get(branch)
         if tip is None or declaration.revision is None:
             return None
-        merged = self._repository.merge(declaration.revision, tip)
+        merged = self._repository.preview_merge(declaration.revision, tip)
         try:
-            intent = None if merged.conflicts else self._documents.parse(merged.sources, None).desired.intent(model)
+            intent = (
+                None
+                if merged.conflicts
+                else self._documents.parse_declaration(merged.sources, None).desired.find_model_intent(model)
+            )
         except Faults:
             return None
         return intent.aliases.get(alias) if intent else None
 
 
-def wanted_content(
-    repository: Repository, documents: Documents, revision: str, proposal: Proposal
+def build_proposed_content(
+    repository: Repository, documents: DeclarationDocuments, revision: str, proposal: Proposal
 ) -> tuple[bytes, Declaration] | None:
     """`registry.yaml` as the proposal wants it on top of that revision, and what it then says; None where it says so already.
 
-    Raises `Refused`, with every fault, where that cannot be written.
+    Raises `PermanentError`, with every fault, where that cannot be written.
     """
-    sources = dict(repository.read(revision))
+    sources = dict(repository.read_sources(revision))
     try:
-        edited = documents.edit(sources.get(REGISTRY_FILE, b""), proposal.edit)
+        edited = documents.edit_registry_file(sources.get(REGISTRY_FILE, b""), proposal.edit)
         if edited == sources.get(REGISTRY_FILE):
             return None
         # Parsed before it is pushed: an edit that could not be read back must never reach a branch.
-        return edited, documents.parse({**sources, REGISTRY_FILE: edited}, None)
+        return edited, documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
     except Faults as faults:
-        raise Refused(REGISTRY_FILE, f"cannot be edited: {faults}") from None
+        raise PermanentError(REGISTRY_FILE, f"cannot be edited: {faults}") from None
 
 
 class BranchOpener:
     """An `Opener` that knows no forge: the branch is pushed, and a person opens the pull request."""
 
-    def __init__(self, repository: Repository, documents: Documents) -> None:
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
         """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
 
-    def __call__(self, proposal: Proposal) -> Opened:
+    def __call__(self, proposal: Proposal) -> OpenedProposal:
         """Put the proposal on its branch; kept as it is where it says just that on top of what git says now."""
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             try:
-                revision = self._put(proposal)
-            except Overtaken:
+                revision = self._push_branch(proposal)
+            except Conflict:
                 continue
             if revision is None:
-                return Opened(None)
-            return Opened(revision, None, f"open a pull request from the branch {proposal.branch}: no forge is configured")
-        raise Unavailable("git", f"others kept pushing to {proposal.branch} or to the watched branch", "run it again")
+                return OpenedProposal(None)
+            return OpenedProposal(
+                revision, None, f"open a pull request from the branch {proposal.branch_name}: no forge is configured"
+            )
+        raise TransientError("git", f"others kept pushing to {proposal.branch_name} or to the watched branch", "run it again")
 
-    def _put(self, proposal: Proposal) -> str | None:
+    def _push_branch(self, proposal: Proposal) -> str | None:
         repository = self._repository
-        head = repository.fetch()
-        wanted = wanted_content(repository, self._documents, head, proposal)
+        head = repository.fetch_branch()
+        wanted = build_proposed_content(repository, self._documents, head, proposal)
         if wanted is None:
             return None
         content, _ = wanted
-        tip = repository.branches(proposal.branch).get(proposal.branch)
+        tip = repository.list_branches(proposal.branch_name).get(proposal.branch_name)
         if tip is not None:
-            if stands(repository, head, repository.message(tip), proposal, content):
+            if is_up_to_date(repository, head, repository.read_commit(tip), proposal, content):
                 return tip
-            if not repository.untouched(head, tip):
+            if not repository.has_only_own_commits(head, tip):
                 fix = "merge or delete that branch, then run this again"
-                raise Refused("git", f"somebody else's commits are on {proposal.branch}, and would be lost", fix)
-        return repository.propose(proposal.branch, tip, head, content, proposal.message)
+                raise PermanentError("git", f"somebody else's commits are on {proposal.branch_name}, and would be lost", fix)
+        return repository.push_proposal(proposal.branch_name, tip, head, content, proposal.commit_message)

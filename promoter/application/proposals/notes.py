@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promoter.application.comments import keep_comment
+from promoter.application.comments import update_comment
 from promoter.application.ports import Forge
 
 NOTE = "<!-- promoter:note -->"
@@ -13,6 +13,6 @@ LEFT_ALONE = (
 )
 
 
-def keep_note(forge: Forge, number: int, text: str | None) -> None:
+def update_note(forge: Forge, number: int, text: str | None) -> None:
     """Make that the one note on the pull request; None: there is to be none."""
-    keep_comment(forge, number, NOTE, None if text is None else f"{NOTE}\n{text}")
+    update_comment(forge, number, NOTE, None if text is None else f"{NOTE}\n{text}")

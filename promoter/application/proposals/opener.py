@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from promoter.application.proposals.into_git import BranchOpener, Opened
-from promoter.application.proposals.open import OpenProposals
-from promoter.domain.faults import OutsideError
+from promoter.application.proposals.into_git import BranchOpener, OpenedProposal
+from promoter.application.proposals.open import ProposalReconciler
+from promoter.domain.faults import ExternalError
 from promoter.domain.proposal import Proposal
 
 
 class ProposalOpener:
     """Pushes the branch, then looks at it as the daemon does. To do it again is harmless."""
 
-    def __init__(self, branch: BranchOpener, proposals: OpenProposals) -> None:
+    def __init__(self, branch: BranchOpener, proposals: ProposalReconciler) -> None:
         """Takes what pushes the branch, and what opens the pull request."""
         self._branch = branch
         self._proposals = proposals
 
-    def __call__(self, proposal: Proposal) -> Opened:
-        """Raises `Unavailable` or `Refused` where git fails. What fails after that is told: the next look goes on with it."""
+    def __call__(self, proposal: Proposal) -> OpenedProposal:
+        """Raises `TransientError` or `PermanentError` where git fails. What fails after that is told: the next look goes on with it."""
         pushed = self._branch(proposal)
         if pushed.revision is None:
             return pushed
         try:
-            return Opened(pushed.revision, self._proposals.opened(proposal).url)
-        except OutsideError as error:
-            return Opened(pushed.revision, None, f"the daemon opens its pull request later: {error}", done=False)
+            return OpenedProposal(pushed.revision, self._proposals.open_pull_request(proposal).url)
+        except ExternalError as error:
+            return OpenedProposal(pushed.revision, None, f"the daemon opens its pull request later: {error}", done=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from promoter.application.ports import PullRequest, Sources
-from promoter.application.proposals.sites import Site
-from promoter.application.survey import ModelView, View
+from promoter.application.proposals.sites import ProposalBranch
+from promoter.application.survey import ModelSnapshot, RegistrySnapshot
 from promoter.domain.desired import AliasIntent, ProposalSettings
 from promoter.domain.observed import ObservedModel
 from promoter.domain.override import Override
@@ -15,46 +15,46 @@ from promoter.domain.proposal import Proposal
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProposalContext:
     """The head of the watched branch, its files, and a survey of the model against it. `seen` None: git does not manage it."""
 
     model: str
     base: str
     sources: Sources
-    view: View
-    seen: ModelView | None
+    view: RegistrySnapshot
+    snapshot: ModelSnapshot | None
 
-    def said(self, alias: str) -> AliasIntent | None:
+    def find_declared_intent(self, alias: str) -> AliasIntent | None:
         """Git's own word on the alias, without overrides."""
-        intent = self.view.declaration.desired.intent(self.model)
+        intent = self.view.declaration.desired.find_model_intent(self.model)
         return intent.aliases.get(alias) if intent else None
 
-    def override(self, alias: str) -> Override | None:
+    def find_override(self, alias: str) -> Override | None:
         """The one that stands in for git's word."""
-        intent = self.seen.intent.aliases.get(alias) if self.seen else None
+        intent = self.snapshot.intent.aliases.get(alias) if self.snapshot else None
         return intent.override if intent else None
 
-    def policy(self, alias: str) -> Policy | None:
+    def find_policy(self, alias: str) -> Policy | None:
         """The one that gates the alias."""
-        said = self.said(alias)
-        return self.view.declaration.policies.get(said.policy) if said and said.policy else None
+        declared = self.find_declared_intent(alias)
+        return self.view.declaration.policies.get(declared.policy) if declared and declared.policy else None
 
     @property
-    def observed(self) -> ObservedModel:
+    def observed_model(self) -> ObservedModel:
         """The model in the registry; without versions where it is not there."""
-        return (self.seen.observed if self.seen else None) or ObservedModel(self.model)
+        return (self.snapshot.observed if self.snapshot else None) or ObservedModel(self.model)
 
     @property
-    def settings(self) -> ProposalSettings:
+    def proposal_settings(self) -> ProposalSettings:
         """What pull requests carry."""
-        return self.seen.intent.proposals if self.seen else ProposalSettings()
+        return self.snapshot.intent.proposals if self.snapshot else ProposalSettings()
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredPullRequest:
     """What is to be open, and the `registry.yaml` that it asks for. `last`: the newest pull request, where none is open."""
 
-    site: Site
+    site: ProposalBranch
     proposal: Proposal
     content: bytes
     last: PullRequest | None = None

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, declared, split_version, tell_json, world
-from promoter.delivery.cli.keyfile import KEY_FILE, make_key, read_key
+from promoter.delivery.cli.common import (
+    OutputFormat,
+    FormatOption,
+    create_console,
+    load_declaration,
+    parse_version_argument,
+    print_json,
+    build_container,
+)
+from promoter.delivery.cli.keyfile import KEY_FILE_VARIABLE, create_signing_key, read_signing_key
 
 if TYPE_CHECKING:
-    from promoter.application.approve import Approved, Draft
+    from promoter.application.approve import ApprovalResult, ApprovalDraft
 
 NOT_COUNTED = 1
 
@@ -23,12 +31,14 @@ def approve(
     policy: Annotated[
         str | None, typer.Option(help="For which policy; left out: the one of the model's aliases that asks for approvals.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(envvar=KEY_FILE, help="The private key: Ed25519, PEM or OpenSSH.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar=KEY_FILE_VARIABLE, help="The private key: Ed25519, PEM or OpenSSH.")
+    ] = None,
     new_key: Annotated[
         Path | None, typer.Option(help="Make a key in this new file, and print its line of approvers.yaml.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Sign an approval of a version under a policy, as a tag of the version.
 
@@ -40,116 +50,122 @@ def approve(
     if new_key is not None:
         if what is not None:
             raise typer.BadParameter("--new-key only makes a key: approve with it once its line is committed")
-        _make(new_key, name, output)
+        _create_approver_key(new_key, name, output)
         return
     if what is None:
         raise typer.BadParameter("give MODEL/VERSION, such as fraud-detector/9")
     if key is None:
-        raise typer.BadParameter(f"give --key FILE, or set {KEY_FILE}")
-    _approve(*split_version(what), policy, name, key, yes=yes, output=output)
+        raise typer.BadParameter(f"give --key FILE, or set {KEY_FILE_VARIABLE}")
+    _sign_approval(*parse_version_argument(what), policy, name, key, yes=yes, output=output)
 
 
-def _make(path: Path, name: str, output: Format) -> None:
-    from promoter.application.approve import approvers_line
-    from promoter.domain.names import approver_name
+def _create_approver_key(path: Path, name: str, output: OutputFormat) -> None:
+    from promoter.application.approve import render_approver_line
+    from promoter.domain.names import validate_approver_name
 
     try:
-        approver_name(name)
+        validate_approver_name(name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    signer = make_key(path)
-    line = approvers_line(name, signer)
-    if output is Format.JSON:
-        tell_json({"file": str(path), "approver": name, "key": signer.public_key, "line": line})
+    signer = create_signing_key(path)
+    line = render_approver_line(name, signer)
+    if output is OutputFormat.JSON:
+        print_json({"file": str(path), "approver": name, "key": signer.public_key, "line": line})
         return
     sys.stdout.write(f"{path}: the private key. Keep it to yourself.\nCommit this line to approvers.yaml, under `approvers`:\n")
     sys.stdout.write(f"  {line}\n")
 
 
-def _approve(model: str, version: int, policy: str | None, name: str, key: Path, *, yes: bool, output: Format) -> None:
-    from promoter.application.approve import Approve, fits
-    from promoter.application.explain import Explainer
-    from promoter.domain.faults import Refused
+def _sign_approval(
+    model: str, version: int, policy: str | None, name: str, key: Path, *, yes: bool, output: OutputFormat
+) -> None:
+    from promoter.application.approve import ApprovalWriter, require_matching_key
+    from promoter.application.explain import DecisionExplainer
+    from promoter.domain.faults import PermanentError
     from promoter.domain.verdict import Decision
 
-    built = world()
-    declaration = declared(built)
-    explainer = Explainer(built.registry, built.past, built.reading_survey, built.clock)
+    container = build_container()
+    declaration = load_declaration(container)
+    explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
 
     def judged(model: str, version: int, policy: str) -> Decision:
-        decision = explainer.version(declaration, model, version, policy).decision
+        decision = explainer.explain_version(declaration, model, version, policy).decision
         if decision is None:
-            raise Refused("policies", f"nothing was decided on v{version} of `{model}`")
+            raise PermanentError("policies", f"nothing was decided on v{version} of `{model}`")
         return decision
 
-    run = Approve(built.registry, judged, built.clock)
-    draft = run.draft(declaration, model, version, policy, name)
-    signer = read_key(key)
-    fits(draft.approver, name, signer)
-    _show(draft)
+    run = ApprovalWriter(container.registry, judged, container.clock)
+    draft = run.draft_approval(declaration, model, version, policy, name)
+    signer = read_signing_key(key)
+    require_matching_key(draft.approver, name, signer)
+    _print_draft(draft)
     if not yes:
-        _ask(draft)
+        _confirm_signing(draft)
     done = run(draft, signer)
-    _tell(done, output)
+    _print_approval(done, output)
     if not done.counts:
         raise typer.Exit(NOT_COUNTED)
 
 
-def _ask(draft: Draft) -> None:
-    from promoter.domain.faults import Refused
+def _confirm_signing(draft: ApprovalDraft) -> None:
+    from promoter.domain.faults import PermanentError
 
     if not sys.stdin.isatty():
-        raise Refused("approve", "nothing was signed: this is no terminal to confirm it on", "give --yes to sign unasked")
+        raise PermanentError(
+            "approve", "nothing was signed: this is no terminal to confirm it on", "give --yes to sign unasked"
+        )
     if not typer.confirm(f"Sign this as {draft.name}?", err=True):
-        raise Refused("approve", "nothing was signed")
+        raise PermanentError("approve", "nothing was signed")
 
 
-def _show(draft: Draft) -> None:
+def _print_draft(draft: ApprovalDraft) -> None:
     """What is to be signed, on standard error: standard output is for what came of it."""
     from promoter.delivery.cli import render
-    from promoter.domain.moment import in_utc
-    from promoter.domain.verdict import visible
+    from promoter.domain.moment import format_utc
+    from promoter.domain.verdict import escape_invisible
 
-    screen, subject = console(stderr=True), draft.subject
-    screen.print(render.decision_tree(draft.decision))
+    screen, subject = create_console(stderr=True), draft.subject
+    screen.print(render.build_decision_tree(draft.decision))
     rows: list[tuple[str, str]] = [
-        ("model", f"{subject.model} v{subject.version}, registered {in_utc(subject.created_at)}"),
+        ("model", f"{subject.model} v{subject.version}, registered {format_utc(subject.created_at)}"),
         ("source", subject.source or "none"),
         ("policy", f"{subject.policy}, SHA-256 {subject.policy_digest}"),
     ]
     if not isinstance(subject.metrics, str):
         for each in subject.metrics:
             data = f" (data {each.digest})" if each.digest else ""
-            rows.append(("metric", f"{each.ref}: {each.value}{data}{', and its values over the steps' if each.series else ''}"))
+            rows.append(
+                ("metric", f"{each.metric_ref}: {each.value}{data}{', and its values over the steps' if each.series else ''}")
+            )
     screen.print(f"To be signed as {draft.name}:", style="bold", markup=False)
-    for what, told in rows:
+    for what, value in rows:
         # Sources, names and digests come from whoever logged them: they must not paint over what is asked of who signs.
-        screen.print(f"  {what:<8}{visible(told)}", markup=False)
+        screen.print(f"  {what:<8}{escape_invisible(value)}", markup=False)
     for note in draft.notes:
         screen.print(f"  note: {note}", style="yellow", markup=False)
 
 
-def _tell(done: Approved, output: Format) -> None:
-    from promoter.application.markdown.decision import decision_markdown
+def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
+    from promoter.application.markdown.decision import render_decision_markdown
 
     subject, decision = done.draft.subject, done.decision
-    if output is Format.JSON:
-        tell_json(_json(done))
+    if output is OutputFormat.JSON:
+        print_json(_build_approval_json(done))
         return
     name = done.draft.name
-    said = f"{name} approved {subject.model} v{subject.version} under policy {subject.policy}."
-    lines = [said if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
+    sentence = f"{name} approved {subject.model} v{subject.version} under policy {subject.policy}."
+    lines = [sentence if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
     lines += [str(tally) for tally in done.tallies]
-    if output is Format.MARKDOWN:
-        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *decision_markdown(decision)]) + "\n")
+    if output is OutputFormat.MARKDOWN:
+        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *render_decision_markdown(decision)]) + "\n")
         return
-    screen = console()
+    screen = create_console()
     for line in lines:
         screen.print(line, markup=False)
     screen.print(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}", markup=False)
 
 
-def _json(done: Approved) -> dict[str, Any]:
+def _build_approval_json(done: ApprovalResult) -> dict[str, Any]:
     subject = done.draft.subject
     approvals = [
         {
@@ -157,14 +173,14 @@ def _json(done: Approved) -> dict[str, Any]:
             "count": tally.count,
             "at_least": tally.rule.approval.at_least,
             "approvals": [
-                {"approver": each.name, "groups": list(each.groups), "counts": each.counts, "told": each.told}
+                {"approver": each.name, "groups": list(each.groups), "counts": each.counts, "told": each.message}
                 for each in tally.weighed
             ],
         }
         for tally in done.tallies
     ]
     return {
-        **done.decision.as_json(),
+        **done.decision.to_json(),
         "approver": done.draft.name,
         "revision": done.draft.declaration.revision,
         "source": subject.source,

@@ -6,53 +6,53 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promoter.delivery.cli.common import Format, console, tell_json
+from promoter.delivery.cli.common import OutputFormat, create_console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
 
-    from promoter.bootstrap import World
+    from promoter.bootstrap import Container
     from promoter.domain.pulls.plan import PullPlan
 
 _ERROR, _CHANGES, _BLOCKED = 1, 2, 3
-_STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
+_STATE_STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
 
 
-def plan_between(built: World, base: str, head: str, output: Format) -> int:
-    """Tell it; the exit code. Raises `Refused` where a REF is no commit, or the clone does not show where the two part."""
-    from promoter.adapters.git.clone import Clone
+def plan_between(container: Container, base: str, head: str, output: OutputFormat) -> int:
+    """Tell it; the exit code. Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part."""
+    from promoter.adapters.git.clone import LocalClone
     from promoter.application.pulls.planner import PullPlanner
 
-    clone = Clone(Path())
-    planner = PullPlanner(built.registry, built.past, clone, built.documents, built.clock)
-    with console(stderr=True).status("Planning"):
-        found = planner(clone.resolve(base), clone.resolve(head))
-    _tell(found, output)
-    return _code(found)
+    clone = LocalClone(Path())
+    planner = PullPlanner(container.registry, container.reading_ledger, clone, container.documents, container.clock)
+    with create_console(stderr=True).status("Planning"):
+        found = planner(clone.resolve_commit(base), clone.resolve_commit(head))
+    _print_pull_plan(found, output)
+    return _choose_exit_code(found)
 
 
-def _code(found: PullPlan) -> int:
-    if found.unusable:
+def _choose_exit_code(found: PullPlan) -> int:
+    if found.is_unusable:
         return _ERROR
-    if found.state.value != "success":
+    if found.status_state.value != "success":
         return _BLOCKED
     return _CHANGES if found.brought.changes else 0
 
 
-def _tell(found: PullPlan, output: Format) -> None:
-    from promoter.application.markdown.pull_plan import pull_plan_markdown
+def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
+    from promoter.application.markdown.pull_plan import render_pull_plan_markdown
 
-    if output is Format.JSON:
-        tell_json(found.as_json())
-    elif output is Format.MARKDOWN:
-        sys.stdout.write(pull_plan_markdown(found))
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_pull_plan_markdown(found))
     else:
-        pull_plan_text(console(), found)
+        render_pull_plan_text(create_console(), found)
 
 
-def pull_plan_text(screen: Console, found: PullPlan) -> None:
+def render_pull_plan_text(screen: Console, found: PullPlan) -> None:
     """What it changes as a table, each decision that blocks as a tree, then everything else in lines."""
     from rich.text import Text
 
@@ -60,47 +60,57 @@ def pull_plan_text(screen: Console, found: PullPlan) -> None:
 
     brought, plan = found.brought, found.plan
     if plan and brought.changes:
-        screen.print(render.changes_table(plan, brought.changes))
-        render.decision_trees(screen, brought.changes)
+        screen.print(render.build_changes_table(plan, brought.changes))
+        render.render_decision_trees(screen, brought.changes)
         screen.print()
     later = [(f"{model}@{alias}", decision) for (model, alias), decision in brought.later.items()]
-    _lines(screen, "Faults", map(str, found.faults))
-    _lines(screen, "Conflicts", found.conflicts)
-    _lines(screen, "The registry lacks", (f"{each.model}@{each.alias or '*'}: {each.reason}" for each in brought.lacking))
-    _lines(screen, "To know", (*brought.gates, *brought.notes))
-    _lines(
-        screen, "Judged by its own policies, once merged", (f"{name}: {each.verdict}: {each.summary}" for name, each in later)
+    _render_section(screen, "Faults", map(str, found.faults))
+    _render_section(screen, "Conflicts", found.conflicts)
+    _render_section(
+        screen, "The registry lacks", (f"{each.model}@{each.alias or '*'}: {each.reason}" for each in brought.lacking)
     )
-    _lines(screen, "What it says besides", brought.settings)
-    _lines(screen, "Policies, replayed over the last 30 days", _policies(found))
-    if plan and found.due:
+    _render_section(screen, "To know", (*brought.gates, *brought.notes))
+    _render_section(
+        screen,
+        "Judged by its own policies, once merged",
+        (f"{name}: {each.verdict}: {each.summary_line}" for name, each in later),
+    )
+    _render_section(screen, "What it says besides", brought.settings)
+    _render_section(screen, "Policies, replayed over the last 30 days", _describe_policy_changes(found))
+    if plan and found.already_due_changes:
         screen.print(Text("Due anyway, with or without it", style="bold"))
-        screen.print(render.changes_table(plan, found.due))
+        screen.print(render.build_changes_table(plan, found.already_due_changes))
         screen.print()
-    told = f"{found.head[:10]} merged into {found.base[:10]}: "
-    screen.print(Text.assemble(told, (found.state.value, f"bold {_STYLE[found.state.value]}"), f", {found.description}"))
+    prefix = f"{found.head[:10]} merged into {found.base[:10]}: "
+    screen.print(
+        Text.assemble(
+            prefix,
+            (found.status_state.value, f"bold {_STATE_STYLE[found.status_state.value]}"),
+            f", {found.status_description}",
+        )
+    )
 
 
-def _policies(found: PullPlan) -> Iterable[str]:
+def _describe_policy_changes(found: PullPlan) -> Iterable[str]:
     for step in found.brought.policies:
-        untold = f"; its effect is not known: {step.untold}" if step.untold else ""
-        yield f"{step.name}: {step.told}{untold}"
+        replay_error = f"; its effect is not known: {step.replay_error}" if step.replay_error else ""
+        yield f"{step.name}: {step.description}{replay_error}"
         for effect in step.replayed or ():
-            yield f"  {effect.model}@{effect.alias}: {'; '.join(effect.told)}"
+            yield f"  {effect.model}@{effect.alias}: {'; '.join(effect.description_parts)}"
 
 
-def _lines(screen: Console, heading: str, lines: Iterable[str]) -> None:
+def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None:
     """A line that begins with spaces is that much further in."""
     from rich.padding import Padding
     from rich.text import Text
 
-    from promoter.domain.verdict import visible
+    from promoter.domain.verdict import escape_invisible
 
     found = list(lines)
     if not found:
         return
     screen.print(Text(heading, style="bold"))
     for line in found:
-        told = line.lstrip(" ")
-        screen.print(Padding(Text(visible(told)), (0, 0, 0, 2 + len(line) - len(told))))
+        content = line.lstrip(" ")
+        screen.print(Padding(Text(escape_invisible(content)), (0, 0, 0, 2 + len(line) - len(content))))
     screen.print()

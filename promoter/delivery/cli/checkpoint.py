@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from promoter.delivery.cli.common import Format, FormatOption, tell_json, world
+from promoter.delivery.cli.common import OutputFormat, FormatOption, print_json, build_container
 
 
-def checkpoint(output: FormatOption = Format.TEXT) -> None:
+def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
     """Sign the ledger as it is now with the key that PROMOTER_CHECKPOINT_KEY names, and record that in the ledger.
 
     A daemon with that setting does it by itself, an hour apart. Keep what is printed outside of the ledger's reach: the public
@@ -15,20 +15,20 @@ def checkpoint(output: FormatOption = Format.TEXT) -> None:
 
     Example: PROMOTER_CHECKPOINT_KEY=checkpoint.pem promoter audit checkpoint
     """
-    from promoter.application.markdown.text import inline
+    from promoter.application.markdown.text import inline_text
 
-    built = world()
-    built.require("checkpoint_key")
-    if built.checkpoints is None:
+    container = build_container()
+    container.require_settings("checkpoint_key")
+    if container.checkpoint_signer is None:
         return
-    number, made = built.checkpoints.make()
+    number, made = container.checkpoint_signer.sign_checkpoint()
     head = {"ledger": made.head.ledger, "entry": made.head.entry, "hash": made.head.hash}
-    if output is Format.JSON:
-        tell_json({"checkpoint": number, "head": head, "key": made.key, "signature": made.signature})
+    if output is OutputFormat.JSON:
+        print_json({"checkpoint": number, "head": head, "key": made.key, "signature": made.signature})
         return
-    rows = [("entry", str(number)), ("head", made.head.trailer), ("key", made.key)]
-    if output is Format.MARKDOWN:
-        lines = [f"- {name}: {inline(told)}" for name, told in rows]
+    rows = [("entry", str(number)), ("head", made.head.trailer_value), ("key", made.key)]
+    if output is OutputFormat.MARKDOWN:
+        lines = [f"- {name}: {inline_text(value)}" for name, value in rows]
     else:
-        lines = [f"{name:<6}{told}" for name, told in rows]
+        lines = [f"{name:<6}{value}" for name, value in rows]
     sys.stdout.write("\n".join(lines) + "\n")

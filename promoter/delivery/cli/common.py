@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from promoter.bootstrap import World
+    from promoter.bootstrap import Container
     from promoter.domain.declaration import Declaration
 
 SCHEMA = 1
@@ -22,7 +22,7 @@ SCHEMA = 1
 PIPE_WIDTH = 160
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How output is told."""
 
     TEXT = "text"
@@ -30,10 +30,10 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to tell it.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to tell it.")]
 
 
-def console(*, stderr: bool = False) -> Console:
+def create_console(*, stderr: bool = False) -> Console:
     """Colours and the terminal's width on a terminal; plain and wide into a pipe. NO_COLOR and COLUMNS are respected."""
     from rich.console import Console
 
@@ -42,30 +42,30 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
-def tell_json(told: dict[str, Any]) -> None:
+def print_json(fields: dict[str, Any]) -> None:
     """One JSON object with its version."""
-    sys.stdout.write(json.dumps({"schema": SCHEMA, **told}, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False) + "\n")
 
 
-def world() -> World:
+def build_container() -> Container:
     """The adapters, by the settings in force. Logs go to standard error, and only warnings."""
-    from promoter.bootstrap import World
-    from promoter.delivery.logs import configure
-    from promoter.settings import load
+    from promoter.bootstrap import Container
+    from promoter.delivery.logs import configure_logging
+    from promoter.settings import load_settings
 
-    configure("text", level="warning")
-    return World(load())
+    configure_logging("text", level="warning")
+    return Container(load_settings())
 
 
-def declared(built: World, path: Path = Path()) -> Declaration:
+def load_declaration(container: Container, path: Path = Path()) -> Declaration:
     """The files of the working tree that one stands in. Raises `Faults`."""
     from promoter.adapters.git.worktree import WorkTree
 
     tree = WorkTree(path)
-    return built.documents.parse(tree.sources(), tree.revision())
+    return container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
 
 
-def split_alias(name: str) -> tuple[str, str]:
+def parse_alias_argument(name: str) -> tuple[str, str]:
     """`MODEL@ALIAS` in two. Raises a usage error."""
     model, found, alias = name.rpartition("@")
     if not found or not model or not alias:
@@ -73,7 +73,7 @@ def split_alias(name: str) -> tuple[str, str]:
     return model, alias
 
 
-def split_version(name: str) -> tuple[str, int]:
+def parse_version_argument(name: str) -> tuple[str, int]:
     """`MODEL/VERSION` in two. Raises a usage error."""
     model, _, number = name.rpartition("/")
     if not model or not number.isascii() or not number.isdigit():

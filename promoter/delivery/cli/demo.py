@@ -14,18 +14,18 @@ def demo(
 
     Example: promoter demo --exit
     """
-    from promoter.domain.faults import Refused
+    from promoter.domain.faults import PermanentError
 
-    lacking = _lacking()
-    if lacking:
+    missing = _find_missing_packages()
+    if missing:
         fix = "install promoter with its `demo` extra, or run `make demo`"
-        raise Refused("demo", f"it trains real models, and lacks {', '.join(lacking)}", fix)
-    from promoter.demo.story import run
+        raise PermanentError("demo", f"it trains real models, and lacks {', '.join(missing)}", fix)
+    from promoter.demo.story import run_demo
 
-    raise typer.Exit(run(leave=leave))
+    raise typer.Exit(run_demo(leave=leave))
 
 
-def _lacking() -> list[str]:
+def _find_missing_packages() -> list[str]:
     """The packages of the `demo` extra that are not installed; found without importing them, which takes seconds."""
     from importlib.metadata import PackageNotFoundError, version
 

@@ -8,25 +8,25 @@ import sys
 import typer
 
 # Newer versions of typer bring a click of their own, and do not export the base of what it raises.
-_Usage: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def told(app: typer.Typer) -> int:
+def run_command_line(app: typer.Typer) -> int:
     """Run the app; its exit code. Faults of files and of the world become lines; only what nobody foresaw has a traceback."""
-    from promoter.domain.faults import Faults, OutsideError
+    from promoter.domain.faults import Faults, ExternalError
 
     try:
         code = app(standalone_mode=False)
     except Faults as faults:
-        tell_faults(faults)
+        print_faults(faults)
         return 1
-    except OutsideError as error:
+    except ExternalError as error:
         print(f"promoter: {error}", file=sys.stderr)  # noqa: T201  # the command line's own voice
         return 1
     except typer.Abort:
         print("promoter: stopped", file=sys.stderr)  # noqa: T201
         return 130
-    except _Usage as error:
+    except _UsageError as error:
         error.show()  # type: ignore[attr-defined]  # every ClickException has it
         return 1  # and not click's 2, which `plan` says when there is something to do
     except BrokenPipeError:
@@ -35,7 +35,7 @@ def told(app: typer.Typer) -> int:
     return code if isinstance(code, int) else 0
 
 
-def tell_faults(faults: Exception) -> None:
+def print_faults(faults: Exception) -> None:
     """Every fault on a line of its own, and how many there are."""
     from promoter.domain.faults import Faults
 

@@ -13,11 +13,11 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from promoter.delivery.cli.common import world
-from promoter.domain.faults import Refused
+from promoter.delivery.cli.common import build_container
+from promoter.domain.faults import PermanentError
 
 
-class Form(StrEnum):
+class ExportFormat(StrEnum):
     """As what the ledger is told."""
 
     JSONL = "jsonl"
@@ -26,7 +26,7 @@ class Form(StrEnum):
 
 
 def export(
-    form: Annotated[Form, typer.Option("--format", "-f", help="See below.")] = Form.JSONL,
+    form: Annotated[ExportFormat, typer.Option("--format", "-f", help="See below.")] = ExportFormat.JSONL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into this file, which only you can read.")
     ] = None,
@@ -42,36 +42,36 @@ def export(
 
     Examples: promoter audit export --output ledger.jsonl; promoter audit export --format csv --after 1200 > records.csv
     """
-    from promoter.application.ledger.export import cloud_events, spreadsheet, whole
+    from promoter.application.ledger.export import export_cloud_events, export_spreadsheet, export_ledger
 
-    built = world()
-    if form is Form.JSONL:
-        lines = whole(built.kept, after, built.clock.now())
-    elif form is Form.CSV:
-        lines = spreadsheet(built.kept, after)
+    container = build_container()
+    if form is ExportFormat.JSONL:
+        lines = export_ledger(container.existing_ledger, after, container.clock.now())
+    elif form is ExportFormat.CSV:
+        lines = export_spreadsheet(container.existing_ledger, after)
     else:
-        lines = cloud_events(built.kept.outbox, after, built.settings.url)
+        lines = export_cloud_events(container.existing_ledger.outbox, after, container.settings.url)
     if output is None:
-        _write(lines, sys.stdout.buffer)
+        _write_lines(lines, sys.stdout.buffer)
         return
-    count = _into(output, lines)
+    count = _write_file_atomically(output, lines)
     sys.stdout.write(f"{output}: {count} line{'' if count == 1 else 's'}.\n")
 
 
-def _into(path: Path, lines: Iterable[bytes]) -> int:
-    """Write beside the file, then put it in its place; how many lines. Raises `Refused`."""
+def _write_file_atomically(path: Path, lines: Iterable[bytes]) -> int:
+    """Write beside the file, then put it in its place; how many lines. Raises `PermanentError`."""
     try:
-        with _beside(path) as descriptor, os.fdopen(descriptor, "wb") as file:
-            count = _write(lines, file)
+        with _open_temporary_file(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+            count = _write_lines(lines, file)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise Refused("export", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
+        raise PermanentError("export", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
     return count
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[int]:
+def _open_temporary_file(path: Path) -> Iterator[int]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
     try:
         yield descriptor
@@ -80,7 +80,7 @@ def _beside(path: Path) -> Iterator[int]:
         Path(name).unlink(missing_ok=True)
 
 
-def _write(lines: Iterable[bytes], to: BinaryIO) -> int:
+def _write_lines(lines: Iterable[bytes], to: BinaryIO) -> int:
     count = 0
     for line in lines:
         to.write(line)

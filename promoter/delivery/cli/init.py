@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from promoter.delivery.cli.common import world
+from promoter.delivery.cli.common import build_container
 
 
 def init(
@@ -18,18 +18,22 @@ def init(
 
     Example: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry"
     """
-    from promoter.adapters.documents import starter, starter_policies
-    from promoter.adapters.documents.json_schema import FOLDER, schema_files
+    from promoter.adapters.documents import render_starter_registry, render_starter_policies
+    from promoter.adapters.documents.json_schema import SCHEMAS_FOLDER, render_schema_files
     from promoter.domain.faults import Fault, Faults
 
-    schemas = {f"{FOLDER}/{name}": text for name, text in schema_files().items()}
-    files = starter_policies() | {name: text for name, text in schemas.items() if not _is_there(path / name, text)}
+    schemas = {f"{SCHEMAS_FOLDER}/{name}": text for name, text in render_schema_files().items()}
+    files = render_starter_policies() | {
+        name: text for name, text in schemas.items() if not _has_same_content(path / name, text)
+    }
     taken = [name for name in ("registry.yaml", *files) if (path / name).exists()]
     if taken:
         fix = "init writes new files only: move it away first, or edit it by hand"
         raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])
-    models = world().registry.observe()
-    files["registry.yaml"] = starter({name: dict(model.aliases) for name, model in models.items() if model.aliases})
+    models = build_container().registry.observe_models()
+    files["registry.yaml"] = render_starter_registry(
+        {name: dict(model.aliases) for name, model in models.items() if model.aliases}
+    )
     for name, text in sorted(files.items()):
         target = path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,5 +43,5 @@ def init(
     sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
 
 
-def _is_there(target: Path, text: str) -> bool:
+def _has_same_content(target: Path, text: str) -> bool:
     return target.is_file() and target.read_bytes() == text.encode()

@@ -13,53 +13,55 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 
 if TYPE_CHECKING:
-    from promoter.domain.approvals import Signer
+    from promoter.domain.approvals import SigningKey
 
-KEY_FILE = "PROMOTER_APPROVAL_KEY_FILE"
-PASSPHRASE = "PROMOTER_APPROVAL_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable
+KEY_FILE_VARIABLE = "PROMOTER_APPROVAL_KEY_FILE"
+PASSPHRASE_VARIABLE = "PROMOTER_APPROVAL_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable
 
 
-def read_key(path: Path) -> Signer:
-    """The key in the file; its passphrase is asked for where it has one. Raises `Refused`."""
-    from promoter.adapters.keyfiles import content_of
-    from promoter.domain.approvals import PassphraseWrong, Signer
+def read_signing_key(path: Path) -> SigningKey:
+    """The key in the file; its passphrase is asked for where it has one. Raises `PermanentError`."""
+    from promoter.adapters.keyfiles import read_key_file
+    from promoter.domain.approvals import WrongPassphrase, SigningKey
 
-    content = content_of(path)
-    given = os.environ.get(PASSPHRASE)
+    content = read_key_file(path)
+    given = os.environ.get(PASSPHRASE_VARIABLE)
     try:
         try:
-            return Signer.of_file(content, given.encode() if given else None)
-        except PassphraseWrong:
+            return SigningKey.from_key_file(content, given.encode() if given else None)
+        except WrongPassphrase:
             if given or not sys.stdin.isatty():
                 raise
-        asked: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
-        return Signer.of_file(content, asked.encode())
-    except PassphraseWrong as error:
-        raise Refused("key", f"{path}: {error}", f"set {PASSPHRASE}, or run this in a terminal to be asked") from None
+        entered: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
+        return SigningKey.from_key_file(content, entered.encode())
+    except WrongPassphrase as error:
+        raise PermanentError(
+            "key", f"{path}: {error}", f"set {PASSPHRASE_VARIABLE}, or run this in a terminal to be asked"
+        ) from None
     except ValueError as error:
-        raise Refused("key", f"{path}: {error}") from None
+        raise PermanentError("key", f"{path}: {error}") from None
 
 
-def make_key(path: Path) -> Signer:
-    """A new key in a new file that only its owner can read. Raises `Refused` where there is such a file already."""
-    from promoter.domain.approvals import Signer
+def create_signing_key(path: Path) -> SigningKey:
+    """A new key in a new file that only its owner can read. Raises `PermanentError` where there is such a file already."""
+    from promoter.domain.approvals import SigningKey
 
-    passphrase = os.environ.get(PASSPHRASE)
+    passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     if passphrase is None and sys.stdin.isatty():
         passphrase = typer.prompt(
             "Passphrase for the new key (empty: none)", default="", show_default=False, hide_input=True,
             confirmation_prompt=True, err=True,
         )  # fmt: skip
-    signer = Signer.of_seed(secrets.token_bytes(32))
+    signer = SigningKey.from_seed(secrets.token_bytes(32))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(signer.pem(passphrase.encode() if passphrase else None))
+            file.write(signer.to_pem(passphrase.encode() if passphrase else None))
     except FileExistsError:
-        raise Refused("key", f"{path} is there already, and is not overwritten", "give another name") from None
+        raise PermanentError("key", f"{path} is there already, and is not overwritten", "give another name") from None
     except OSError as error:
-        raise Refused("key", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
+        raise PermanentError("key", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
     return signer

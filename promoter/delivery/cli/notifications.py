@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, tell_json, world
+from promoter.delivery.cli.common import OutputFormat, FormatOption, create_console, print_json, build_container
 
 if TYPE_CHECKING:
-    from promoter.domain.notices.dispatches import Dispatch
+    from promoter.domain.notices.dispatches import DeliveryAttempt
 
 app = typer.Typer(no_args_is_help=True)
 ChannelOption = Annotated[str | None, typer.Option(help="Only this channel.")]
@@ -22,42 +22,45 @@ def list_letters(
     channel: ChannelOption = None,
     dead: Annotated[bool, typer.Option("--dead", help="Only what was given up.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 100,
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """List the events that have not arrived: those that wait for another try, and those that were given up.
 
     Example: promoter notifications list --dead
     """
-    from promoter.application.markdown.text import cell, table
+    from promoter.application.markdown.text import table_cell, render_table
 
-    letters = world().kept.outbox.letters(channel, dead=dead, limit=limit)
-    if output is Format.JSON:
-        tell_json({"notifications": [each.as_json() for each in letters]})
-    elif not letters:
+    undelivered = build_container().existing_ledger.outbox.list_undelivered_events(channel, dead=dead, limit=limit)
+    if output is OutputFormat.JSON:
+        print_json({"notifications": [each.to_json() for each in undelivered]})
+    elif not undelivered:
         sys.stdout.write("Nothing was given up.\n" if dead else "Nothing waits, and nothing was given up.\n")
-    elif output is Format.MARKDOWN:
+    elif output is OutputFormat.MARKDOWN:
         columns = ["id", "channel", "event", "state", "tries", "next", "reason"]
-        rows = [[cell(part) for part in (str(each.id), each.channel, _event(each), *_state(each))] for each in letters]
-        sys.stdout.write("\n".join(table(columns, rows)) + "\n")
+        rows = [
+            [table_cell(part) for part in (str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each))]
+            for each in undelivered
+        ]
+        sys.stdout.write("\n".join(render_table(columns, rows)) + "\n")
     else:
-        _print(letters)
+        _render_undelivered(undelivered)
 
 
-def _print(letters: Sequence[Dispatch]) -> None:
+def _render_undelivered(undelivered: Sequence[DeliveryAttempt]) -> None:
     from promoter.delivery.cli import render
 
-    rows = [(str(each.id), each.channel, _event(each), *_state(each)) for each in letters]
-    console().print(render.table(["ID", "CHANNEL", "EVENT", "STATE", "TRIES", "NEXT", "REASON"], rows))
+    rows = [(str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each)) for each in undelivered]
+    create_console().print(render.build_plain_table(["ID", "CHANNEL", "EVENT", "STATE", "TRIES", "NEXT", "REASON"], rows))
 
 
-def _event(letter: Dispatch) -> str:
+def _shorten_event_id(dispatch: DeliveryAttempt) -> str:
     """Entry and word: the name of the ledger is the same in all of them."""
-    return (letter.event or "").partition("/")[2]
+    return (dispatch.event or "").partition("/")[2]
 
 
-def _state(letter: Dispatch) -> tuple[str, str, str, str]:
-    due = f"{letter.due:%Y-%m-%d %H:%M:%S}" if letter.due else "-"
-    return letter.state.value, str(letter.attempts), due, letter.detail or "-"
+def _build_state_cells(dispatch: DeliveryAttempt) -> tuple[str, str, str, str]:
+    due = f"{dispatch.due:%Y-%m-%d %H:%M:%S}" if dispatch.due else "-"
+    return dispatch.state.value, str(dispatch.attempts), due, dispatch.detail or "-"
 
 
 @app.command()
@@ -70,13 +73,13 @@ def retry(
 
     Example: promoter notifications retry 17
     """
-    from promoter.application.letters import put_all_back, put_back
+    from promoter.application.letters import redeliver_all, redeliver
 
     if (number is None) != every:
         raise typer.BadParameter("either an ID, or --all")
-    built = world()
-    outbox, clock = built.outbox, built.clock
-    done = put_all_back(outbox, clock, channel) if number is None else put_back(outbox, clock, number)
+    container = build_container()
+    outbox, clock = container.event_outbox, container.clock
+    done = redeliver_all(outbox, clock, channel) if number is None else redeliver(outbox, clock, number)
     sys.stdout.write(f"put back: {len(done)}\n")
 
 
@@ -86,10 +89,10 @@ def test(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="As the 
 
     Example: promoter notifications test serving
     """
-    from promoter.application.letters import send_test
-    from promoter.domain.notices.events import Teller
+    from promoter.application.letters import send_test_event
+    from promoter.domain.notices.events import EventBuilder
 
-    built = world()
-    teller = Teller(built.past.outbox.ledger() or "none", built.settings.url)
-    event = send_test(built.channels, channel, teller, built.clock)
+    container = build_container()
+    event_builder = EventBuilder(container.reading_ledger.outbox.read_ledger_name() or "none", container.settings.url)
+    event = send_test_event(container.notification_channels, channel, event_builder, container.clock)
     sys.stdout.write(f"arrived: {event.type.value} {event.id}\n")

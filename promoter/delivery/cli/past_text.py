@@ -7,181 +7,192 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.text import Text
 
-from promoter.application.markdown.decision import decision_markdown
-from promoter.application.markdown.text import cell, inline, version
-from promoter.application.markdown.text import table as markdown_table
-from promoter.application.past import AliasMeanwhile, AliasThen, RegistryThen
+from promoter.application.markdown.decision import render_decision_markdown
+from promoter.application.markdown.text import table_cell, inline_text, version_label
+from promoter.application.markdown.text import render_table as markdown_table
+from promoter.application.past import AliasBetween, AliasAt, RegistryAt
 from promoter.delivery.cli import render
-from promoter.domain.audit import AuditRecord, Kind
-from promoter.domain.moment import both_in_utc, in_utc
-from promoter.domain.past.answers import Known
-from promoter.domain.past.history import Span
-from promoter.domain.review import in_words
-from promoter.domain.told import decision_told
+from promoter.domain.audit import AuditRecord, RecordKind
+from promoter.domain.moment import format_utc_window, format_utc
+from promoter.domain.past.answers import Certainty
+from promoter.domain.past.history import AliasSpan
+from promoter.domain.review import describe_origin
+from promoter.domain.told import decision_from_json
 
 _COLUMNS = ("MODEL@ALIAS", "VERSION", "SINCE", "BY", "COMMIT", "RECORD")
-_NARROW = 5
+_NARROW_COLUMN_COUNT = 5
 """As many columns as fit into 80 characters."""
 
 
-def moment(console: Console, found: AliasThen) -> None:
+def render_alias_at_text(console: Console, found: AliasAt) -> None:
     """Who held the alias, what put it there, and the decision behind that as a tree."""
-    stood = found.stood
-    name = f"{found.model}@{found.alias} at {in_utc(stood.at)}: "
-    console.print(Text.assemble((name, "bold"), (stood.told, f"bold {_style(stood.known)}")))
-    _notes(console, found.notes)
-    if found.record is None:
+    state_at = found.state
+    name = f"{found.model}@{found.alias} at {format_utc(state_at.at)}: "
+    console.print(Text.assemble((name, "bold"), (state_at.version_text, f"bold {_certainty_style(state_at.known)}")))
+    _render_notes(console, found.notes)
+    if found.placing_record is None:
         return
     console.print()
-    console.print(render.facts(_facts(found, found.record)))
+    console.print(render.build_facts_grid(_list_record_facts(found, found.placing_record)))
     console.print()
     if found.decision:
-        console.print(render.decision_tree(decision_told(found.decision.tree)))
+        console.print(render.build_decision_tree(decision_from_json(found.decision.tree)))
     else:
-        console.print(_undecided(found.record), markup=False)
+        console.print(_explain_missing_decision(found.placing_record), markup=False)
 
 
-def moment_markdown(found: AliasThen) -> list[str]:
+def render_alias_at_markdown(found: AliasAt) -> list[str]:
     """The same."""
-    stood = found.stood
-    lines = [f"**{inline(f'{found.model}@{found.alias}')} at {in_utc(stood.at)}: {stood.told}**", ""]
-    lines += [f"- {inline(note)}" for note in found.notes]
-    if found.record:
-        lines += [f"- {label}: {inline(told)}" for label, told in _facts(found, found.record)]
-        told = decision_markdown(decision_told(found.decision.tree)) if found.decision else [_undecided(found.record)]
-        lines += ["", *told]
+    state_at = found.state
+    lines = [f"**{inline_text(f'{found.model}@{found.alias}')} at {format_utc(state_at.at)}: {state_at.version_text}**", ""]
+    lines += [f"- {inline_text(note)}" for note in found.notes]
+    if found.placing_record:
+        lines += [f"- {label}: {inline_text(content)}" for label, content in _list_record_facts(found, found.placing_record)]
+        content = (
+            render_decision_markdown(decision_from_json(found.decision.tree))
+            if found.decision
+            else [_explain_missing_decision(found.placing_record)]
+        )
+        lines += ["", *content]
     return lines
 
 
-def _facts(found: AliasThen, record: AuditRecord) -> Iterator[tuple[str, str]]:
+def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[str, str]]:
     """What the record says that put the version there (where it is not certain: the version that may have been left)."""
-    fact, span = record.fact, found.stood.span
-    yield "version", f"{_name(fact.to_version)}, after {_name(fact.from_version)}"
-    yield "since", _since(record)
-    yield "until", in_utc(span.until) if span and span.until else "now"
-    if found.stood.doubt:
-        ending = found.stood.doubt.record
-        yield "next", f"{_name(ending.fact.to_version)}: record {ending.id}, {ending.word}"
+    fact, span = record.fact, found.state.span
+    yield "version", f"{_format_version_name(fact.to_version)}, after {_format_version_name(fact.from_version)}"
+    yield "since", _describe_record_time(record)
+    yield "until", format_utc(span.until) if span and span.until else "now"
+    if found.state.doubt:
+        ending = found.state.doubt.record
+        yield "next", f"{_format_version_name(ending.fact.to_version)}: record {ending.id}, {ending.status_label}"
     yield "by", fact.actor or "unknown"
     yield "why", fact.reason or "no reason given"
     yield "commit", fact.revision or "none is known"
-    yield "review", in_words(fact.review) or "none is known"
+    yield "review", describe_origin(fact.review) or "none is known"
     if fact.policy:
         digest = found.decision.tree["policy_digest"] if found.decision else None
         file = f" (file {digest[:12]})" if digest else ""
         yield "policy", f"{fact.policy}{file}: {fact.verdict}"
     decided = f", decision {record.decision}" if record.decision else ""
-    yield "record", f"{record.id}, {record.word}{decided}"
+    yield "record", f"{record.id}, {record.status_label}{decided}"
     if record.hash:
         yield "hash", record.hash
 
 
-def _since(record: AuditRecord) -> str:
+def _describe_record_time(record: AuditRecord) -> str:
     """The moment, and of an observed move how exactly it is known."""
     fact = record.fact
-    if fact.kind is not Kind.OBSERVED:
-        return in_utc(fact.at)
+    if fact.kind is not RecordKind.OBSERVED:
+        return format_utc(fact.at)
     if fact.not_before:
-        earliest, latest = both_in_utc(fact.not_before, fact.at)
+        earliest, latest = format_utc_window(fact.not_before, fact.at)
         return f"{latest} at the latest, {earliest} at the earliest"
-    return f"{in_utc(fact.at)}, when it was seen: since when it was there is not recorded"
+    return f"{format_utc(fact.at)}, when it was seen: since when it was there is not recorded"
 
 
-def _undecided(record: AuditRecord) -> str:
-    if record.fact.kind is Kind.OBSERVED:
+def _explain_missing_decision(record: AuditRecord) -> str:
+    if record.fact.kind is RecordKind.OBSERVED:
         return "No decision is behind it: nobody asked Promoter."
     return "No decision is behind it: no policy gates the alias, or git had said so before."
 
 
-def period(console: Console, found: AliasMeanwhile) -> None:
+def render_alias_between_text(console: Console, found: AliasBetween) -> None:
     """The spans of the time, whole, and what is not known."""
-    console.print(Text(_period_title(found), style="bold"))
-    _notes(console, found.notes)
+    console.print(Text(_alias_between_title(found), style="bold"))
+    _render_notes(console, found.notes)
     if found.period.spans:
         console.print()
-        console.print(render.spans_table(found.period.spans, console.width))
+        console.print(render.build_spans_table(found.period.spans, console.width))
 
 
-def period_markdown(found: AliasMeanwhile) -> list[str]:
+def render_alias_between_markdown(found: AliasBetween) -> list[str]:
     """The same."""
-    lines = [f"**{inline(_period_title(found))}**", "", *(f"- {inline(note)}" for note in found.notes)]
-    return [*lines, "", *spans_markdown(found.period.spans)] if found.period.spans else lines
+    lines = [f"**{inline_text(_alias_between_title(found))}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
+    return [*lines, "", *render_spans_markdown(found.period.spans)] if found.period.spans else lines
 
 
-def _period_title(found: AliasMeanwhile) -> str:
-    return f"{found.model}@{found.alias} from {in_utc(found.period.begin)} to {in_utc(found.period.end)}"
+def _alias_between_title(found: AliasBetween) -> str:
+    return f"{found.model}@{found.alias} from {format_utc(found.period.begin)} to {format_utc(found.period.end)}"
 
 
-def spans_markdown(spans: Iterable[Span]) -> list[str]:
+def render_spans_markdown(spans: Iterable[AliasSpan]) -> list[str]:
     """Who held an alias when, oldest first."""
     rows = [
-        [version(s.version), str(s.since or "unknown"), str(s.until or "now"), cell(s.actor or "unknown"), s.revision or "-",
-         cell(in_words(s.review) or "-")]
+        [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), table_cell(s.actor or "unknown"), s.revision or "-",
+         table_cell(describe_origin(s.review) or "-")]
         for s in spans
     ]  # fmt: skip
     return markdown_table(["version", "since", "until", "actor", "revision", "review"], rows)
 
 
-def state(console: Console, found: RegistryThen) -> None:
+def render_registry_at_text(console: Console, found: RegistryAt) -> None:
     """A line for each alias, and below them what is not known."""
-    console.print(Text(_state_title(found), style="bold"))
-    _notes(console, found.notes)
+    console.print(Text(_registry_at_title(found), style="bold"))
+    _render_notes(console, found.notes)
     if not found.aliases:
         return
     console.print()
-    count = len(_COLUMNS) if console.width >= render.WIDE else _NARROW
+    count = len(_COLUMNS) if console.width >= render.WIDE_TERMINAL_COLUMNS else _NARROW_COLUMN_COUNT
     rows: list[list[str | Text]] = [
-        [f"{each.model}@{each.alias}", Text(each.stood.told, style=_style(each.stood.known)), *_row(each)]
+        [
+            f"{each.model}@{each.alias}",
+            Text(each.state.version_text, style=_certainty_style(each.state.known)),
+            *_build_alias_cells(each),
+        ]
         for each in found.aliases
     ]
-    console.print(render.table(_COLUMNS[:count], [row[:count] for row in rows]))
-    doubts = _doubts(found)
+    console.print(render.build_plain_table(_COLUMNS[:count], [row[:count] for row in rows]))
+    doubts = _list_uncertain_aliases(found)
     if doubts:
         console.print()
-        _notes(console, doubts)
+        _render_notes(console, doubts)
 
 
-def state_markdown(found: RegistryThen) -> list[str]:
+def render_registry_at_markdown(found: RegistryAt) -> list[str]:
     """The same."""
-    lines = [f"**{_state_title(found)}**", "", *(f"- {inline(note)}" for note in found.notes)]
+    lines = [f"**{_registry_at_title(found)}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
     if not found.aliases:
         return lines
-    rows = [[cell(told) for told in (f"{each.model}@{each.alias}", each.stood.told, *_row(each))] for each in found.aliases]
-    notes = [f"- {inline(note)}" for note in _doubts(found)]
+    rows = [
+        [table_cell(content) for content in (f"{each.model}@{each.alias}", each.state.version_text, *_build_alias_cells(each))]
+        for each in found.aliases
+    ]
+    notes = [f"- {inline_text(note)}" for note in _list_uncertain_aliases(found)]
     return [*lines, "", *markdown_table([name.lower() for name in _COLUMNS], rows), "", *notes]
 
 
-def _state_title(found: RegistryThen) -> str:
+def _registry_at_title(found: RegistryAt) -> str:
     count = len(found.aliases)
     known = f"{count} alias{'es' if count != 1 else ''}" if count else "the ledger knows of no alias"
-    return f"The registry at {in_utc(found.at)}: {known}"
+    return f"The registry at {format_utc(found.at)}: {known}"
 
 
-def _row(found: AliasThen) -> tuple[str, ...]:
+def _build_alias_cells(found: AliasAt) -> tuple[str, ...]:
     """Since when, by whom, which commit, which record: of the version that the records put there."""
-    if found.record is None:
+    if found.placing_record is None:
         return ("-", "-", "-", "-")
-    fact = found.record.fact
+    fact = found.placing_record.fact
     actor = (fact.actor or "unknown").partition(" <")[0]
-    return f"{fact.at:%Y-%m-%d %H:%M}", actor, (fact.revision or "-")[:10], str(found.record.id)
+    return f"{fact.at:%Y-%m-%d %H:%M}", actor, (fact.revision or "-")[:10], str(found.placing_record.id)
 
 
-def _doubts(found: RegistryThen) -> list[str]:
+def _list_uncertain_aliases(found: RegistryAt) -> list[str]:
     """Of each alias that may have had several versions, which; of those that are unknown, only how many."""
-    told = [f"{each.model}@{each.alias}: {note}" for each in found.aliases if each.stood.doubt for note in each.notes]
-    unknown = sum(each.stood.known is Known.NO for each in found.aliases)
+    lines = [f"{each.model}@{each.alias}: {note}" for each in found.aliases if each.state.doubt for note in each.notes]
+    unknown = sum(each.state.known is Certainty.NO for each in found.aliases)
     ending = ["unknown: before the first record of the alias; `promoter history MODEL@ALIAS` says when that was"]
-    return told + (ending if unknown else [])
+    return lines + (ending if unknown else [])
 
 
-def _notes(console: Console, notes: Iterable[str]) -> None:
+def _render_notes(console: Console, notes: Iterable[str]) -> None:
     for note in notes:
         console.print(Text(note, style="yellow"))
 
 
-def _name(number: int | None) -> str:
+def _format_version_name(number: int | None) -> str:
     return "absent" if number is None else f"v{number}"
 
 
-def _style(known: Known) -> str:
-    return "green" if known is Known.YES else "yellow"
+def _certainty_style(known: Certainty) -> str:
+    return "green" if known is Certainty.YES else "yellow"

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, declared, tell_json, world
+from promoter.delivery.cli.common import (
+    OutputFormat,
+    FormatOption,
+    create_console,
+    load_declaration,
+    print_json,
+    build_container,
+)
 
 if TYPE_CHECKING:
-    from promoter.application.apply import Applied
-    from promoter.bootstrap import World
+    from promoter.application.apply import AppliedPlan
+    from promoter.bootstrap import Container
     from promoter.domain.declaration import Declaration
     from promoter.domain.plan import Plan
 
@@ -25,7 +32,7 @@ def plan(
     head: Annotated[
         str | None, typer.Option(metavar="REF", help="With --base: what is to be merged; HEAD unless named.")
     ] = None,
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show what apply would do with the working tree's files, and each decision behind it. Changes nothing.
 
@@ -37,37 +44,37 @@ def plan(
     if base is not None:
         from promoter.delivery.cli.between import plan_between
 
-        code = plan_between(world(), base, head or "HEAD", output)
+        code = plan_between(build_container(), base, head or "HEAD", output)
     elif head is not None:
         raise typer.BadParameter("--head goes with --base", param_hint="--head")
     else:
-        code = _plan_worktree(world(), output)
+        code = _plan_working_tree(build_container(), output)
     if code:
         raise typer.Exit(code)
 
 
-def _plan_worktree(built: World, output: Format) -> int:
-    found = built.reading_survey(declared(built)).plan
-    _tell(found, output)
+def _plan_working_tree(container: Container, output: OutputFormat) -> int:
+    found = container.reading_planner(load_declaration(container)).plan
+    _print_plan(found, output)
     if found.blocked or found.refused:
         return BLOCKED
     return CHANGES if found.changes else 0
 
 
-def _tell(found: Plan, output: Format) -> None:
-    from promoter.application.markdown.plan import plan_markdown
+def _print_plan(found: Plan, output: OutputFormat) -> None:
+    from promoter.application.markdown.plan import render_plan_markdown
     from promoter.delivery.cli import render
 
-    if output is Format.JSON:
-        tell_json(found.as_json())
-    elif output is Format.MARKDOWN:
-        sys.stdout.write(plan_markdown(found))
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_plan_markdown(found))
     else:
-        render.plan_text(console(), found)
+        render.render_plan_text(create_console(), found)
 
 
 def apply(
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
     revision: Annotated[
         str | None, typer.Option(help="Carry out this revision of PROMOTER_REPO's branch instead of its head.")
     ] = None,
@@ -79,71 +86,75 @@ def apply(
 
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
     """
-    from promoter.application.apply import Apply
+    from promoter.application.apply import PlanApplier
 
-    built = world()
-    declaration = _committed(built, revision)
-    run = Apply(built.survey, built.looker, built.ledger, built.clock)
-    with console(stderr=True).status("Applying") as status:
+    container = build_container()
+    declaration = _load_committed_declaration(container, revision)
+    run = PlanApplier(container.planner, container.model_reconciler, container.ledger, container.clock)
+    with create_console(stderr=True).status("Applying") as status:
         result = run(declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models"))
-    _tell_applied(result, output)
+    _print_apply_result(result, output)
     if result.failed or result.view.plan.refused:
         raise typer.Exit(1)
     if result.view.plan.blocked:
         raise typer.Exit(BLOCKED)
 
 
-def _committed(built: World, revision: str | None) -> Declaration:
+def _load_committed_declaration(container: Container, revision: str | None) -> Declaration:
     from pathlib import Path
 
     from promoter.adapters.git.worktree import WorkTree
-    from promoter.bootstrap import World
-    from promoter.domain.faults import OutsideError, Refused
+    from promoter.bootstrap import Container
+    from promoter.domain.faults import ExternalError, PermanentError
 
-    if built.settings.repo:
-        head = built.repository.fetch()
+    if container.settings.repo:
+        head = container.repository.fetch_branch()
         found = revision or head
-        return _signed(built, built.documents.parse(built.repository.read(found), found))
+        return _require_signed_commits(
+            container, container.documents.parse_declaration(container.repository.read_sources(found), found)
+        )
     tree = WorkTree(Path())
-    declaration = built.documents.parse(tree.sources(), tree.revision())
+    declaration = container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
     if declaration.revision is None:
         fix = "commit them, or set PROMOTER_REPO to apply what its branch says"
-        raise Refused("git", "registry.yaml or policies/ differ from the last commit, and apply carries out commits only", fix)
+        raise PermanentError(
+            "git", "registry.yaml or policies/ differ from the last commit, and apply carries out commits only", fix
+        )
     if revision and revision != declaration.revision:
-        raise Refused("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
+        raise PermanentError("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
     # Attribution reads history: that of the repository which one stands in.
-    built.repository = World(built.settings.model_copy(update={"repo": str(tree.root)})).repository
+    container.repository = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)})).repository
     try:
-        built.repository.fetch()  # what was in force before may ask for signatures, where this revision asks for none any more
-    except OutsideError:
+        container.repository.fetch_branch()  # what was in force before may ask for signatures, where this revision asks for none any more
+    except ExternalError:
         if declaration.desired.document.safety.require_signed_commits:
             raise
-    return _signed(built, declaration)
+    return _require_signed_commits(container, declaration)
 
 
-def _signed(built: World, declaration: Declaration) -> Declaration:
-    """The declaration. Raises `Refused` where commits have to be signed, and one on the way to it is not."""
-    from promoter.domain.faults import Refused
+def _require_signed_commits(container: Container, declaration: Declaration) -> Declaration:
+    """The declaration. Raises `PermanentError` where commits have to be signed, and one on the way to it is not."""
+    from promoter.domain.faults import PermanentError
 
-    refused = built.revisions.unsigned(declaration)
+    refused = container.revisions.find_signing_refusal(declaration)
     if refused:
-        raise Refused("git", refused)
+        raise PermanentError("git", refused)
     return declaration
 
 
-def _tell_applied(result: Applied, output: Format) -> None:
-    from promoter.application.markdown.plan import plan_markdown
+def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
+    from promoter.application.markdown.plan import render_plan_markdown
     from promoter.delivery.cli import render
 
     found = result.view.plan
-    if output is Format.JSON:
-        applied = [change.as_json() for change in result.changes]
-        tell_json({**found.as_json(), "applied": applied, "failed": result.failed})
+    if output is OutputFormat.JSON:
+        applied = [change.to_json() for change in result.changes]
+        print_json({**found.to_json(), "applied": applied, "failed": result.failed})
         return
-    if output is Format.MARKDOWN:
-        sys.stdout.write(plan_markdown(found))
+    if output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_plan_markdown(found))
     else:
-        render.plan_text(console(), found)
+        render.render_plan_text(create_console(), found)
     lines = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]
     lines.append(f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.")
     sys.stdout.write("\n".join(lines) + "\n")

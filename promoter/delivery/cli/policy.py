@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, tell_json
-from promoter.delivery.cli.files import Folder, checked, tell_faults_as
+from promoter.delivery.cli.common import OutputFormat, FormatOption, create_console, print_json
+from promoter.delivery.cli.files import FolderArgument, check_working_tree, print_fault_report
 
 if TYPE_CHECKING:
-    from promoter.application.policy_tests import Report
+    from promoter.application.policy_tests import PolicyTestReport
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("test")
 def run_policy_tests(
-    path: Folder = Path(),
-    output: FormatOption = Format.TEXT,
+    path: FolderArgument = Path(),
+    output: FormatOption = OutputFormat.TEXT,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML too, for CI.")] = None,
     require_coverage: Annotated[
         bool, typer.Option("--require-coverage", help="Exit code 1 too, unless every rule was seen both to pass and not to.")
@@ -30,32 +30,32 @@ def run_policy_tests(
 
     Example: promoter policy test --junit policies.xml --require-coverage
     """
-    from promoter.application.policy_tests import run_tests
+    from promoter.application.policy_tests import run_policy_tests
     from promoter.domain.faults import Faults
 
     try:
-        declaration, cases = checked(path)
+        declaration, cases = check_working_tree(path)
     except Faults as faults:
-        if output is Format.TEXT:
+        if output is OutputFormat.TEXT:
             raise
-        tell_faults_as(output, faults.faults)
+        print_fault_report(output, faults.faults)
         raise typer.Exit(1) from None
-    report = run_tests(cases, declaration.policies)
+    report = run_policy_tests(cases, declaration.policies)
     if junit is not None:
-        from promoter.delivery.cli.junit import write_junit
+        from promoter.delivery.cli.junit import write_junit_report
 
-        write_junit(report, junit)
-    _tell(report, output)
-    if report.failed or (require_coverage and not report.complete):
+        write_junit_report(report, junit)
+    _print_test_report(report, output)
+    if report.failed_count or (require_coverage and not report.is_complete):
         raise typer.Exit(1)
 
 
-def _tell(report: Report, output: Format) -> None:
+def _print_test_report(report: PolicyTestReport, output: OutputFormat) -> None:
     from promoter.delivery.cli import policy_report
 
-    if output is Format.JSON:
-        tell_json(report.as_json())
-    elif output is Format.MARKDOWN:
-        sys.stdout.write(policy_report.as_markdown(report))
+    if output is OutputFormat.JSON:
+        print_json(report.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(policy_report.render_test_report_markdown(report))
     else:
-        policy_report.as_text(console(), report)
+        policy_report.render_test_report_text(create_console(), report)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, tell_json, world
-from promoter.delivery.cli.rollback import By, person
+from promoter.delivery.cli.common import OutputFormat, FormatOption, print_json, build_container
+from promoter.delivery.cli.rollback import RequesterOption, find_requester_name
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def prune(
     older_than: Annotated[str, typer.Option(metavar="TIME", help="Such as 400d: what is younger is kept. A day at least.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only tell what would go.")] = False,
-    by: By = None,
-    output: FormatOption = Format.TEXT,
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Drop the evidence behind old decisions. Every entry of the ledger stays, and so do the digests: the chain still verifies.
 
@@ -31,31 +31,37 @@ def prune(
 
     Example: promoter audit prune --older-than 400d --yes
     """
-    from promoter.domain.moment import in_utc
+    from promoter.domain.moment import format_utc
 
-    built = world()
-    at = built.clock.now()
-    before = at - _age(older_than)
-    count = built.ledger.drop_evidence(before, by or person(), at) if yes else built.kept.old_evidence(before)
-    told: dict[str, Any] = {"before": before.isoformat(), "pieces": count, "dropped": yes}
-    if output is Format.JSON:
-        tell_json(told)
+    container = build_container()
+    at = container.clock.now()
+    before = at - _parse_minimum_age(older_than)
+    count = (
+        container.ledger.drop_evidence_before(before, by or find_requester_name(), at)
+        if yes
+        else container.existing_ledger.count_evidence_before(before)
+    )
+    fields: dict[str, Any] = {"before": before.isoformat(), "pieces": count, "dropped": yes}
+    if output is OutputFormat.JSON:
+        print_json(fields)
         return
-    pieces = f"{count} piece{'' if count == 1 else 's'} of evidence from before {in_utc(before)}"
+    pieces = f"{count} piece{'' if count == 1 else 's'} of evidence from before {format_utc(before)}"
     if yes:
         sys.stdout.write(f"Dropped {pieces}. Their digests stay.\n")
     else:
         sys.stdout.write(f"Would drop {pieces}; nothing is changed. Say --yes to do it.\n")
 
 
-def _age(text: str) -> timedelta:
-    from promoter.domain.duration import in_words, parse_duration
-    from promoter.domain.ledger.retention import YOUNGEST
+def _parse_minimum_age(text: str) -> timedelta:
+    from promoter.domain.duration import format_duration, parse_duration
+    from promoter.domain.ledger.retention import YOUNGEST_DROPPABLE
 
     try:
         age = parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from None
-    if age < YOUNGEST:
-        raise typer.BadParameter(f"what is younger than {in_words(YOUNGEST)} is always kept", param_hint="--older-than")
+    if age < YOUNGEST_DROPPABLE:
+        raise typer.BadParameter(
+            f"what is younger than {format_duration(YOUNGEST_DROPPABLE)} is always kept", param_hint="--older-than"
+        )
     return age

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, declared, tell_json, world
+from promoter.delivery.cli.common import (
+    OutputFormat,
+    FormatOption,
+    create_console,
+    load_declaration,
+    print_json,
+    build_container,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from promoter.domain.replay.report import Report
+    from promoter.domain.replay.report import ReplayReport
 
 
 def replay(
@@ -24,7 +31,7 @@ def replay(
     ] = None,
     alias: Annotated[str | None, typer.Option(help="The alias, instead of the one that names the policy, or champion.")] = None,
     compare: Annotated[str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.")] = None,
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", dir_okay=False, help="Also draw who held the alias when.")
     ] = None,
@@ -36,46 +43,48 @@ def replay(
 
     Example: promoter replay --policy champion --since 30d --compare stricter --picture replay.svg
     """
-    from promoter.application.replay import Replayer, Request
+    from promoter.application.replay import PolicyReplayer, ReplayRequest
 
-    built = world()
-    request = Request(policy, _since(since, built.clock.now()), compare, model, alias)
-    declaration = declared(built)
+    container = build_container()
+    request = ReplayRequest(policy, _parse_since_option(since, container.clock.now()), compare, model, alias)
+    declaration = load_declaration(container)
     if picture is not None and not picture.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {picture.parent}", param_hint="--picture")
-    with console(stderr=True).status("Reading") as status:
-        report = Replayer(built.registry, built.past, built.clock, status.update)(declaration, request)
+    with create_console(stderr=True).status("Reading") as status:
+        report = PolicyReplayer(container.registry, container.reading_ledger, container.clock, status.update)(
+            declaration, request
+        )
     if picture is not None:
-        _draw(report, picture)
-    _tell(report, output)
+        _write_chart_file(report, picture)
+    _print_replay_report(report, output)
 
 
-def _since(text: str, now: datetime) -> datetime:
-    from promoter.domain.moment import parse_since
+def _parse_since_option(text: str, now: datetime) -> datetime:
+    from promoter.domain.moment import parse_past_moment
 
     try:
-        return parse_since(text, now)
+        return parse_past_moment(text, now)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from None
 
 
-def _draw(report: Report, file: Path) -> None:
-    from promoter.domain.faults import Refused
-    from promoter.domain.replay.picture import picture
+def _write_chart_file(report: ReplayReport, file: Path) -> None:
+    from promoter.domain.faults import PermanentError
+    from promoter.domain.replay.picture import render_replay_chart
 
     try:
-        file.write_text(picture(report), encoding="utf-8")
+        file.write_text(render_replay_chart(report), encoding="utf-8")
     except OSError as error:
-        raise Refused("files", f"{file}: cannot be written: {error.strerror or 'no reason given'}") from None
+        raise PermanentError("files", f"{file}: cannot be written: {error.strerror or 'no reason given'}") from None
 
 
-def _tell(report: Report, output: Format) -> None:
+def _print_replay_report(report: ReplayReport, output: OutputFormat) -> None:
     from promoter.delivery.cli import replay_report
-    from promoter.domain.replay.notes import notes
+    from promoter.domain.replay.notes import list_replay_notes
 
-    if output is Format.JSON:
-        tell_json({**report.as_json(), "notes": notes(report)})
-    elif output is Format.MARKDOWN:
-        sys.stdout.write(replay_report.markdown(report))
+    if output is OutputFormat.JSON:
+        print_json({**report.to_json(), "notes": list_replay_notes(report)})
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(replay_report.render_replay_markdown(report))
     else:
-        replay_report.text(console(), report)
+        replay_report.render_replay_text(create_console(), report)

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from promoter.application.markdown.text import cell, version
-from promoter.application.markdown.text import table as markdown_table
-from promoter.delivery.cli.render import WIDE, table
-from promoter.domain.replay.memory import Basis, Source
-from promoter.domain.replay.notes import evidence_told, notes
-from promoter.domain.replay.promotions import Promotion
-from promoter.domain.replay.report import ModelReplay, Replayed, Report
+from promoter.application.markdown.text import table_cell, version_label
+from promoter.application.markdown.text import render_table as markdown_table
+from promoter.delivery.cli.render import WIDE_TERMINAL_COLUMNS, build_plain_table
+from promoter.domain.replay.memory import EvidenceBasis, EvidenceSource
+from promoter.domain.replay.notes import describe_evidence_sources, list_replay_notes
+from promoter.domain.replay.promotions import JudgedPromotion
+from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport
 from promoter.domain.replay.simulate import SimulatedSpan
-from promoter.domain.verdict import visible
+from promoter.domain.verdict import escape_invisible
 
-ROWS = 200
+MAX_ROWS = 200
 """So many spans are shown, and so many blocked promotions: the newest. JSON has all."""
-_LEAST = 3
+_MIN_SPAN_ROWS = 3
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A table under a heading, and what it leaves out, in words."""
 
     heading: str
@@ -33,135 +33,143 @@ class Section:
     more: str = ""
 
 
-def text(console: Console, report: Report) -> None:
+def render_replay_text(console: Console, report: ReplayReport) -> None:
     """The whole report, in two lines a span where the terminal is narrow."""
-    console.print(Text(_headline(report), style="bold"))
-    console.print(Text(evidence_told(report)))
-    for section in _sections(report, narrow=console.width < WIDE):
+    console.print(Text(_summarize_replay(report), style="bold"))
+    console.print(Text(describe_evidence_sources(report)))
+    for section in _build_sections(report, narrow=console.width < WIDE_TERMINAL_COLUMNS):
         console.print()
         console.print(Text(section.heading, style="bold"))
         if section.rows:
-            console.print(table(section.columns, [[Text(_plain(each)) for each in row] for row in section.rows]))
+            console.print(
+                build_plain_table(section.columns, [[Text(_make_text_visible(each)) for each in row] for row in section.rows])
+            )
         if section.more:
             console.print(Text(section.more, style="dim"))
     console.print()
-    for note in notes(report):
-        console.print(Text(f"Note: {_plain(note)}", style="dim"))
+    for note in list_replay_notes(report):
+        console.print(Text(f"Note: {_make_text_visible(note)}", style="dim"))
 
 
-def markdown(report: Report) -> str:
+def render_replay_markdown(report: ReplayReport) -> str:
     """The same for a pull request."""
-    lines = [f"**{_headline(report)}**", "", evidence_told(report)]
-    for section in _sections(report, narrow=False):
-        lines += ["", f"### {cell(section.heading)}", ""]
+    lines = [f"**{_summarize_replay(report)}**", "", describe_evidence_sources(report)]
+    for section in _build_sections(report, narrow=False):
+        lines += ["", f"### {table_cell(section.heading)}", ""]
         if section.rows:
-            lines += markdown_table(section.columns, [[*map(cell, row)] for row in section.rows])
+            lines += markdown_table(section.columns, [[*map(table_cell, row)] for row in section.rows])
         lines += ["", section.more] if section.more else []
-    lines += ["", *(f"- {cell(note)}" for note in notes(report))]
+    lines += ["", *(f"- {table_cell(note)}" for note in list_replay_notes(report))]
     return "\n".join(lines) + "\n"
 
 
-def _headline(report: Report) -> str:
+def _summarize_replay(report: ReplayReport) -> str:
     names = " and ".join(lens.policy.name for lens in report.lenses)
-    judged = {(model.model, each.version) for model, replayed in report.every() for each in replayed.simulation.judged}
+    judged = {
+        (model.model, each.version) for model, replayed in report.list_all_replays() for each in replayed.simulation.judged
+    }
     counts = f"{len(report.models)} alias{'es' if len(report.models) != 1 else ''}, {len(judged)} versions judged"
     return f"{names} replayed from {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC: {counts}."
 
 
-def _sections(report: Report, *, narrow: bool) -> Iterator[Section]:
-    yield _summary(report)
-    shown = max(ROWS // max(sum(1 for _ in report.every()), 1), _LEAST)
-    for model, replayed in report.every():
+def _build_sections(report: ReplayReport, *, narrow: bool) -> Iterator[ReportSection]:
+    yield _build_summary_section(report)
+    shown = max(MAX_ROWS // max(sum(1 for _ in report.list_all_replays()), 1), _MIN_SPAN_ROWS)
+    for model, replayed in report.list_all_replays():
         if replayed.simulation.spans:
-            yield _spans(model, replayed, shown, narrow=narrow)
-    yield _blocked(report, narrow=narrow)
-    yield _rules(report)
+            yield _build_spans_section(model, replayed, shown, narrow=narrow)
+    yield _build_blocked_section(report, narrow=narrow)
+    yield _build_rules_section(report)
 
 
-def _summary(report: Report) -> Section:
+def _build_summary_section(report: ReplayReport) -> ReportSection:
     rows = [
-        (f"{model.model}@{model.alias}", version(model.held_now), each.policy, version(each.holder), str(each.moves),
-         str(len(each.turned_down)), _how_many(model, each))
-        for model, each in report.every()
+        (f"{model.model}@{model.alias}", version_label(model.held_now), each.policy_name, version_label(each.final_holder), str(each.move_count),
+         str(len(each.rejected_versions)), _count_blocked_promotions(model, each))
+        for model, each in report.list_all_replays()
     ]  # fmt: skip
     columns = ["MODEL@ALIAS", "NOW", "UNDER", "WOULD BE", "MOVES", "TURNED DOWN", "WOULD HAVE BLOCKED"]
-    return Section("Who would hold the alias now", columns, rows)
+    return ReportSection("Who would hold the alias now", columns, rows)
 
 
-def _how_many(model: ModelReplay, replayed: Replayed) -> str:
+def _count_blocked_promotions(model: ModelReplay, replayed: PolicyReplay) -> str:
     if model.began is None:
         return "not known"
-    return f"{len(replayed.blocked)} of {len(replayed.past.promotions)} promotions"
+    return f"{len(replayed.blocked_promotions)} of {len(replayed.past.promotions)} promotions"
 
 
-def _spans(model: ModelReplay, replayed: Replayed, shown: int, *, narrow: bool) -> Section:
-    heading = f"{model.model}@{model.alias} under {replayed.policy}"
+def _build_spans_section(model: ModelReplay, replayed: PolicyReplay, shown: int, *, narrow: bool) -> ReportSection:
+    heading = f"{model.model}@{model.alias} under {replayed.policy_name}"
     spans = replayed.simulation.spans
     left = len(spans) - shown
     more = f"{left} earlier span{'s are' if left > 1 else ' is'} left out: --format json has them all." if left > 0 else ""
     if narrow:
-        return Section(heading, ["VERSION", "SPAN"], [(version(s.version), _in_lines(s)) for s in spans[-shown:]], more)
+        return ReportSection(
+            heading, ["VERSION", "SPAN"], [(version_label(s.version), _render_span_lines(s)) for s in spans[-shown:]], more
+        )
     rows = [
-        (version(s.version), f"{s.since:%Y-%m-%d %H:%M}", f"{s.until:%Y-%m-%d %H:%M}" if s.until else "now",
-         version(s.replaced_by), _evidence(s), s.why)
+        (version_label(s.version), f"{s.since:%Y-%m-%d %H:%M}", f"{s.until:%Y-%m-%d %H:%M}" if s.until else "now",
+         version_label(s.replaced_by), _describe_span_evidence(s), s.why)
         for s in spans[-shown:]
     ]  # fmt: skip
-    return Section(heading, ["VERSION", "SINCE", "UNTIL", "REPLACED BY", "EVIDENCE", "WHY"], rows, more)
+    return ReportSection(heading, ["VERSION", "SINCE", "UNTIL", "REPLACED BY", "EVIDENCE", "WHY"], rows, more)
 
 
-def _in_lines(span: SimulatedSpan) -> str:
-    until = f"{span.until:%Y-%m-%d %H:%M}, then {version(span.replaced_by)}" if span.until else "now"
-    evidence = f"\nevidence: {_evidence(span)}" if span.judged else ""
+def _render_span_lines(span: SimulatedSpan) -> str:
+    until = f"{span.until:%Y-%m-%d %H:%M}, then {version_label(span.replaced_by)}" if span.until else "now"
+    evidence = f"\nevidence: {_describe_span_evidence(span)}" if span.judged else ""
     return f"{span.since:%Y-%m-%d %H:%M} to {until}\n{span.why}{evidence}"
 
 
-def _evidence(span: SimulatedSpan) -> str:
-    return _source(span.judged.source) if span.judged else "-"
+def _describe_span_evidence(span: SimulatedSpan) -> str:
+    return _describe_evidence_source(span.judged.source) if span.judged else "-"
 
 
-def _source(source: Source) -> str:
-    if source.basis is Basis.LATER and source.as_of:
+def _describe_evidence_source(source: EvidenceSource) -> str:
+    if source.basis is EvidenceBasis.LATER and source.as_of:
         return f"as of {source.as_of:%Y-%m-%d %H:%M}"
     return f"as of {source.basis.value}"
 
 
-def _blocked(report: Report, *, narrow: bool) -> Section:
+def _build_blocked_section(report: ReplayReport, *, narrow: bool) -> ReportSection:
     heading = "Past promotions that it would have blocked"
-    found = [(model, replayed, each) for model, replayed in report.every() for each in replayed.blocked]
+    found = [(model, replayed, each) for model, replayed in report.list_all_replays() for each in replayed.blocked_promotions]
     if all(model.began is None for model in report.models):
-        return Section(heading, [], [], "Not known: the ledger knows no move of these aliases.")
+        return ReportSection(heading, [], [], "Not known: the ledger knows no move of these aliases.")
     if not found:
         count = sum(len(model.replays[0].past.promotions) for model in report.models)
-        return Section(heading, [], [], f"None of {count}." if count else "There were no promotions in that time.")
+        return ReportSection(heading, [], [], f"None of {count}." if count else "There were no promotions in that time.")
     found.sort(key=lambda row: row[2].at)
-    more = f"The last {ROWS} of {len(found)} are shown: --format json has all." if len(found) > ROWS else ""
-    rows = [_blocked_row(*row, narrow=narrow) for row in found[-ROWS:]]
+    more = f"The last {MAX_ROWS} of {len(found)} are shown: --format json has all." if len(found) > MAX_ROWS else ""
+    rows = [_build_blocked_row(*row, narrow=narrow) for row in found[-MAX_ROWS:]]
     if narrow:
-        return Section(heading, ["AT", "PROMOTION"], rows, more)
-    return Section(
+        return ReportSection(heading, ["AT", "PROMOTION"], rows, more)
+    return ReportSection(
         heading, ["AT", "MODEL@ALIAS", "FROM", "TO", "BY", "UNDER", "EVIDENCE", "RULES THAT DID NOT PASS"], rows, more
     )
 
 
-def _blocked_row(model: ModelReplay, replayed: Replayed, promotion: Promotion, *, narrow: bool) -> tuple[str, ...]:
+def _build_blocked_row(
+    model: ModelReplay, replayed: PolicyReplay, promotion: JudgedPromotion, *, narrow: bool
+) -> tuple[str, ...]:
     at, name = f"{promotion.at:%Y-%m-%d %H:%M}", f"{model.model}@{model.alias}"
     actor = "unknown" if promotion.actor is None else promotion.actor.partition(" <")[0]
-    move = (version(promotion.from_version), version(promotion.to_version))
-    summary, evidence = promotion.decision.summary, _source(promotion.source)
+    move = (version_label(promotion.from_version), version_label(promotion.to_version))
+    summary, evidence = promotion.decision.summary_line, _describe_evidence_source(promotion.source)
     if narrow:
-        told = f"{name} {' -> '.join(move)} by {actor}, under {replayed.policy}:\n{summary}\nevidence: {evidence}"
-        return at, told
-    return at, name, *move, actor, replayed.policy, evidence, summary
+        description = f"{name} {' -> '.join(move)} by {actor}, under {replayed.policy_name}:\n{summary}\nevidence: {evidence}"
+        return at, description
+    return at, name, *move, actor, replayed.policy_name, evidence, summary
 
 
-def _rules(report: Report) -> Section:
-    rows = [(row.policy, row.rule, *map(str, row.found)) for row in report.rules()]
+def _build_rules_section(report: ReplayReport) -> ReportSection:
+    rows = [(row.policy, row.rule, *map(str, row.found)) for row in report.count_rejecting_rules()]
     heading = "Versions turned down, by rule"
     if not rows:
-        return Section(heading, [], [], "None.")
-    return Section(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
+        return ReportSection(heading, [], [], "None.")
+    return ReportSection(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
 
 
-def _plain(text: str) -> str:
+def _make_text_visible(text: str) -> str:
     """Line by line, without what would steer a terminal: tags and names come from outside."""
-    return "\n".join(map(visible, text.split("\n")))
+    return "\n".join(map(escape_invisible, text.split("\n")))

@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, split_alias, tell_json, world
+from promoter.delivery.cli.common import (
+    OutputFormat,
+    FormatOption,
+    create_console,
+    parse_alias_argument,
+    print_json,
+    build_container,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from promoter.application.proposals.into_git import Opened
-    from promoter.application.rollback import Rooms
-    from promoter.bootstrap import World
+    from promoter.application.proposals.into_git import OpenedProposal
+    from promoter.application.rollback import RollbackDeps
+    from promoter.bootstrap import Container
     from promoter.domain.proposal import Proposal
-    from promoter.domain.rollback import Done
+    from promoter.domain.rollback import RollbackResult
 
 NOT_DONE = 1
-What = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
-By = Annotated[
+AliasArgument = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
+RequesterOption = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="Who asks for it: git's user.name, unless told otherwise.")
 ]
 
 
 def rollback(
-    what: What,
+    what: AliasArgument,
     reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
     to: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="The version that returns: the last good one, unless told otherwise.")
@@ -36,8 +43,8 @@ def rollback(
         typer.Option("--now", help="Move the alias at once; where git cannot be had, under a recorded, expiring override."),
     ] = False,
     lasts: Annotated[str, typer.Option("--for", metavar="TIME", help="How long such an override lasts: up to 7d.")] = "24h",
-    by: By = None,
-    output: FormatOption = Format.TEXT,
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Put an earlier version back: with a hold, and with what it replaces in quarantine.
 
@@ -50,20 +57,25 @@ def rollback(
 
     Example: promoter rollback fraud-detector@champion --reason "bad recall on card-not-present" --now
     """
-    from promoter.application.rollback import Rollback
-    from promoter.domain.rollback import Asked
+    from promoter.application.rollback import AliasRollback
+    from promoter.domain.rollback import RollbackRequest
 
-    model, alias = split_alias(what)
-    lasting = _lasting(lasts)
-    built = _world()
-    _tell(Rollback(_rooms(built))(Asked(model, alias, reason, by or person(), to, now, lasting)), output)
+    model, alias = parse_alias_argument(what)
+    lasting = _parse_override_duration(lasts)
+    container = _build_git_container()
+    _print_rollback_result(
+        AliasRollback(_build_rollback_dependencies(container))(
+            RollbackRequest(model, alias, reason, by or find_requester_name(), to, now, lasting)
+        ),
+        output,
+    )
 
 
 def release(
-    what: What,
-    by: By = None,
+    what: AliasArgument,
+    by: RequesterOption = None,
     reason: Annotated[str | None, typer.Option(help="Why: it stands in the commit.")] = None,
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Lift the hold of an alias, so that rotation may move it again. What is in quarantine stays there.
 
@@ -73,20 +85,22 @@ def release(
 
     Example: promoter release fraud-detector@champion --reason "v9 is fixed by v10"
     """
-    from promoter.application.release import Release
+    from promoter.application.release import HoldRelease
 
-    model, alias = split_alias(what)
-    built = _world()
-    _tell(Release(_rooms(built))(model, alias, by or person(), reason), output)
-
-
-def _world() -> World:
-    built = world()
-    built.require("mlflow_tracking_uri", "repo")
-    return built
+    model, alias = parse_alias_argument(what)
+    container = _build_git_container()
+    _print_rollback_result(
+        HoldRelease(_build_rollback_dependencies(container))(model, alias, by or find_requester_name(), reason), output
+    )
 
 
-def _lasting(text: str) -> timedelta:
+def _build_git_container() -> Container:
+    container = build_container()
+    container.require_settings("mlflow_tracking_uri", "repo")
+    return container
+
+
+def _parse_override_duration(text: str) -> timedelta:
     from promoter.domain.duration import parse_duration
 
     try:
@@ -95,66 +109,75 @@ def _lasting(text: str) -> timedelta:
         raise typer.BadParameter(f"--for: {error}") from None
 
 
-def person() -> str:
+def find_requester_name() -> str:
     """Who runs this: git's `user.name`, else the name of the login."""
     import getpass
     from pathlib import Path
 
     from promoter.adapters.git.worktree import WorkTree
-    from promoter.domain.faults import Refused
+    from promoter.domain.faults import PermanentError
 
     try:
-        return WorkTree(Path()).person() or getpass.getuser()
+        return WorkTree(Path()).find_user_name() or getpass.getuser()
     except (OSError, KeyError):  # a login without a name
-        raise Refused("rollback", "nobody knows who asks for it", "give --as NAME") from None
+        raise PermanentError("rollback", "nobody knows who asks for it", "give --as NAME") from None
 
 
-def _rooms(built: World) -> Rooms:
+def _build_rollback_dependencies(container: Container) -> RollbackDeps:
     from dataclasses import replace
 
-    from promoter.application.proposals.into_git import BranchOpener, IntoGit
-    from promoter.application.rollback import Rooms
+    from promoter.application.proposals.into_git import BranchOpener, ProposalCommitter
+    from promoter.application.rollback import RollbackDeps
 
-    push = BranchOpener(built.repository, built.documents)
+    push = BranchOpener(container.repository, container.documents)
 
-    def opened(proposal: Proposal) -> Opened:
+    def opened(proposal: Proposal) -> OpenedProposal:
         """The forge is asked for when it is needed: settings of it that are wrong must not keep an alias from moving."""
         from promoter.application.proposals.opener import ProposalOpener
-        from promoter.domain.faults import Faults, OutsideError
+        from promoter.domain.faults import Faults, ExternalError
 
         try:
-            proposals = built.proposals
-        except (Faults, OutsideError) as error:
-            return replace(push(proposal), told=f"the forge cannot be used: {error}", done=False)
+            proposals = container.proposal_reconciler
+        except (Faults, ExternalError) as error:
+            return replace(push(proposal), next_step=f"the forge cannot be used: {error}", done=False)
         return (ProposalOpener(push, proposals) if proposals else push)(proposal)
 
-    into_git = IntoGit(built.repository, built.documents, built.revisions)
-    return Rooms(built.registry, built.ledger, built.clock, built.locks, built.revisions, built.looker, into_git, opened)
+    into_git = ProposalCommitter(container.repository, container.documents, container.revisions)
+    return RollbackDeps(
+        container.registry,
+        container.ledger,
+        container.clock,
+        container.locks,
+        container.revisions,
+        container.model_reconciler,
+        into_git,
+        opened,
+    )
 
 
-def _tell(done: Done, output: Format) -> None:
-    if output is Format.JSON:
-        tell_json(done.as_json())
-    elif output is Format.MARKDOWN:
-        from promoter.application.markdown.text import inline
+def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json(done.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        from promoter.application.markdown.text import inline_text
 
-        lines = [f"**{inline(done.title)}**", "", *(f"- {inline(each)}" for each in done.told)]
+        lines = [f"**{inline_text(done.title_line)}**", "", *(f"- {inline_text(each)}" for each in done.messages)]
         sys.stdout.write("\n".join(lines) + "\n")
     else:
-        _text(done)
+        _render_rollback_text(done)
     if not done.done:
         raise typer.Exit(NOT_DONE)
 
 
-def _text(done: Done) -> None:
+def _render_rollback_text(done: RollbackResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from promoter.domain.verdict import visible
+    from promoter.domain.verdict import escape_invisible
 
-    screen = console()
-    screen.print(Text(done.title, style="bold" if done.done else "bold red"))
-    story = Table.grid(padding=(0, 1))
-    for each in done.told:
-        story.add_row(" -", Text(visible(each), overflow="fold"))
-    screen.print(story)
+    screen = create_console()
+    screen.print(Text(done.title_line, style="bold" if done.done else "bold red"))
+    steps = Table.grid(padding=(0, 1))
+    for each in done.messages:
+        steps.add_row(" -", Text(escape_invisible(each), overflow="fold"))
+    screen.print(steps)

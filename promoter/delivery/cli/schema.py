@@ -19,22 +19,22 @@ def schema(
 
     Example: promoter schema --write schemas
     """
-    from promoter.adapters.documents.json_schema import DOCUMENTS, schema_files, schema_text
+    from promoter.adapters.documents.json_schema import DOCUMENTS, render_schema_files, render_schema_text
 
     if (document is None) == (write is None):
         raise typer.BadParameter("give either the name of a document, or --write DIR")
     if document is not None:
         if document not in DOCUMENTS:
             raise typer.BadParameter(f"there is no schema of `{document}`: there are {', '.join(DOCUMENTS)}")
-        sys.stdout.write(schema_text(document))
+        sys.stdout.write(render_schema_text(document))
         return
-    for name, text in schema_files().items():
-        _write(Path(write or ".") / name, text)
+    for name, text in render_schema_files().items():
+        _write_schema_file(Path(write or ".") / name, text)
 
 
-def _write(target: Path, text: str) -> None:
-    """Writes the file where it is not so already, and says what it did. Raises `Refused` where it cannot."""
-    from promoter.domain.faults import Refused
+def _write_schema_file(target: Path, text: str) -> None:
+    """Writes the file where it is not so already, and says what it did. Raises `PermanentError` where it cannot."""
+    from promoter.domain.faults import PermanentError
 
     try:
         if target.is_file() and target.read_bytes() == text.encode():
@@ -43,5 +43,5 @@ def _write(target: Path, text: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise Refused("files", f"{target} cannot be written: {error.strerror}") from None
+        raise PermanentError("files", f"{target} cannot be written: {error.strerror}") from None
     sys.stdout.write(f"wrote {target}\n")

@@ -15,7 +15,7 @@ def serve(
 
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter serve --listen 0.0.0.0:8080
     """
-    from promoter.delivery.daemon import run
-    from promoter.settings import load
+    from promoter.delivery.daemon import run_daemon
+    from promoter.settings import load_settings
 
-    run(load(listen=listen, poll_interval=poll_interval))
+    run_daemon(load_settings(listen=listen, poll_interval=poll_interval))

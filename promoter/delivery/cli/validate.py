@@ -7,11 +7,11 @@ from pathlib import Path
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption
-from promoter.delivery.cli.files import Folder, checked, tell_faults_as
+from promoter.delivery.cli.common import OutputFormat, FormatOption
+from promoter.delivery.cli.files import FolderArgument, check_working_tree, print_fault_report
 
 
-def validate(path: Folder = Path(), output: FormatOption = Format.TEXT) -> None:
+def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.TEXT) -> None:
     """Check registry.yaml, policies and their tests, offline: every fault at once, with file, line and column.
 
     Example: promoter validate && git push
@@ -19,21 +19,25 @@ def validate(path: Folder = Path(), output: FormatOption = Format.TEXT) -> None:
     from promoter.domain.faults import Faults
 
     try:
-        declaration, cases = checked(path)
+        declaration, cases = check_working_tree(path)
     except Faults as faults:
-        if output is Format.TEXT:
+        if output is OutputFormat.TEXT:
             raise
-        tell_faults_as(output, faults.faults, valid=False)
+        print_fault_report(output, faults.faults, valid=False)
         raise typer.Exit(1) from None
-    if output is not Format.TEXT:
-        tell_faults_as(output, (), valid=True)
+    if output is not OutputFormat.TEXT:
+        print_fault_report(output, (), valid=True)
         return
     models, policies = len(declaration.desired.listed), len(declaration.policies)
     aliases = sum(len(intent.aliases) for intent in declaration.desired.listed.values())
-    told = [_count(models, "model"), _count(aliases, "alias", "aliases"), _count(policies, "policy", "policies")]
-    told += [_count(sum(len(file.cases) for file in cases), "case")] if cases else []
-    sys.stdout.write(f"valid: {', '.join(told)}\n")
+    counts = [
+        _format_count(models, "model"),
+        _format_count(aliases, "alias", "aliases"),
+        _format_count(policies, "policy", "policies"),
+    ]
+    counts += [_format_count(sum(len(file.cases) for file in cases), "case")] if cases else []
+    sys.stdout.write(f"valid: {', '.join(counts)}\n")
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def _format_count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from promoter.delivery.cli.common import Format, FormatOption, console, tell_json, world
+from promoter.delivery.cli.common import OutputFormat, FormatOption, create_console, print_json, build_container
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def install(
     url: Annotated[str, typer.Option(help="The daemon as the MLflow server reaches it, such as https://promoter.example.com.")],
-    output: FormatOption = Format.TEXT,
+    output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Install Promoter's webhook on the MLflow server, or bring it up to date. Running it again changes nothing.
 
@@ -23,16 +23,16 @@ def install(
     """
     from promoter.domain.faults import Fault, Faults
 
-    built = world()
-    secret = built.settings.mlflow_webhook_secret
+    container = build_container()
+    secret = container.settings.mlflow_webhook_secret
     if secret is None or not secret.get_secret_value():
         fix = "give the daemon and this command the same long random text"
         raise Faults([Fault("PROMOTER_MLFLOW_WEBHOOK_SECRET is not set", fix=fix)])
     target = url.rstrip("/")
     target = target if target.endswith("/webhooks/mlflow") else target + "/webhooks/mlflow"
-    done = built.webhooks.install(target, secret.get_secret_value())
-    if output is Format.JSON:
-        tell_json({"outcome": done.outcome.value, "id": done.webhook.id, "url": done.webhook.url})
+    done = container.mlflow_webhooks.install_webhook(target, secret.get_secret_value())
+    if output is OutputFormat.JSON:
+        print_json({"outcome": done.outcome.value, "id": done.webhook.id, "url": done.webhook.url})
     else:
         sys.stdout.write(
             f"{done.outcome.value}: {done.webhook.name} -> {done.webhook.url} ({len(done.webhook.events)} events)\n"
@@ -40,20 +40,20 @@ def install(
 
 
 @app.command("list")
-def list_webhooks(output: FormatOption = Format.TEXT) -> None:
+def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
     """List every webhook on the MLflow server.
 
     Example: promoter webhooks list --format json
     """
     from promoter.delivery.cli import render
 
-    found = world().webhooks.list()
-    if output is Format.JSON:
+    found = build_container().mlflow_webhooks.list_webhooks()
+    if output is OutputFormat.JSON:
         keys = ("id", "name", "url", "events", "active")
-        tell_json({"webhooks": [{key: getattr(each, key) for key in keys} for each in found]})
+        print_json({"webhooks": [{key: getattr(each, key) for key in keys} for each in found]})
     elif found:
         rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
-        console().print(render.table(["NAME", "URL", "STATE", "EVENTS"], rows))
+        create_console().print(render.build_plain_table(["NAME", "URL", "STATE", "EVENTS"], rows))
     else:
         sys.stdout.write("The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one.\n")
 
@@ -64,7 +64,7 @@ def test() -> None:
 
     Example: promoter webhooks test
     """
-    done = world().webhooks.test()
+    done = build_container().mlflow_webhooks.send_test_event()
     status = f"status {done.status}" if done.status else "no answer"
     sys.stdout.write(f"delivered: {status}\n" if done.ok else f"not delivered: {done.error or status}\n")
     if not done.ok:
@@ -77,4 +77,4 @@ def remove() -> None:
 
     Example: promoter webhooks remove
     """
-    sys.stdout.write(f"removed {world().webhooks.remove()}\n")
+    sys.stdout.write(f"removed {build_container().mlflow_webhooks.remove_webhooks()}\n")

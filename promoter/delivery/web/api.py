@@ -9,88 +9,92 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from promoter.application.ledger.pages import page
+from promoter.application.ledger.pages import read_record_page
 from promoter.application.ports import Clock, Ledger
-from promoter.application.query import alias_rows, latest_moves
-from promoter.application.survey import ModelView
-from promoter.application.watch import GIT, PULLS, REGISTRY, Watch
-from promoter.delivery.web.asked import HIGHEST_ID, parsed, whole, word
-from promoter.domain.audit import Kind, Outcome, RecordFilter
+from promoter.application.query import build_alias_rows, load_latest_moves
+from promoter.application.survey import ModelSnapshot
+from promoter.application.watch import GIT, PULLS, REGISTRY, Controller
+from promoter.delivery.web.asked import MAX_RECORD_ID, parse_param, int_param, enum_param
+from promoter.domain.audit import RecordKind, ChangeOutcome, RecordFilter
 from promoter.domain.moment import parse_moment
 from promoter.domain.verdict import Verdict
 
 SCHEMA = 1
 
 
-def blueprint(watch: Watch, ledger: Ledger, clock: Clock, put: Callable[[str, str], None]) -> Blueprint:
+def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, enqueue: Callable[[str, str], None]) -> Blueprint:
     """`/api/v1/...`. Errors are `{"schema": 1, "error": TEXT}`."""
     routes = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @routes.get("/models")
     def models() -> Response:
-        views = watch.views
-        start, limit = whole("offset", 0, HIGHEST_ID), whole("limit", 100)
-        names = sorted(views)[start : start + limit]
+        snapshots = controller.snapshots
+        start, limit = int_param("offset", 0, MAX_RECORD_ID), int_param("limit", 100)
+        names = sorted(snapshots)[start : start + limit]
         return jsonify(
-            {"schema": SCHEMA, "total": len(views), "models": [_model(views[name], ledger, clock) for name in names]}
+            {
+                "schema": SCHEMA,
+                "total": len(snapshots),
+                "models": [_render_model_json(snapshots[name], ledger, clock) for name in names],
+            }
         )
 
     @routes.get("/models/<name>")
     def one(name: str) -> Response:
-        view = watch.views.get(name)
-        if view is None:
+        snapshot = controller.snapshots.get(name)
+        if snapshot is None:
             raise NotFound("no managed model of this name")
-        return jsonify({"schema": SCHEMA, "model": _model(view, ledger, clock)})
+        return jsonify({"schema": SCHEMA, "model": _render_model_json(snapshot, ledger, clock)})
 
     @routes.get("/decisions")
     def decisions() -> Response:
-        found = ledger.decisions(request.args.get("model"), request.args.get("alias"), whole("limit", 100))
-        told = [{"id": each.id, "revision": each.revision, **each.tree, "evidence": each.evidence} for each in found]
-        return jsonify({"schema": SCHEMA, "decisions": told})
+        found = ledger.list_recent_decisions(request.args.get("model"), request.args.get("alias"), int_param("limit", 100))
+        rows = [{"id": each.id, "revision": each.revision, **each.tree, "evidence": each.evidence} for each in found]
+        return jsonify({"schema": SCHEMA, "decisions": rows})
 
     @routes.get("/audit")
     def audit() -> Response:
-        return jsonify({"schema": SCHEMA, **page(ledger, _asked(clock.now())).as_json()})
+        return jsonify({"schema": SCHEMA, **read_record_page(ledger, _parse_record_filter(clock.now())).to_json()})
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:
-        put(GIT, "api")
-        put(REGISTRY, "api")
-        if watch.pulls:
-            put(PULLS, "api")
+        enqueue(GIT, "api")
+        enqueue(REGISTRY, "api")
+        if controller.pull_request_work:
+            enqueue(PULLS, "api")
         return jsonify({"schema": SCHEMA, "result": "accepted"}), 202
 
     return routes
 
 
-def _asked(now: datetime) -> RecordFilter:
+def _parse_record_filter(now: datetime) -> RecordFilter:
     """Which records. Without `before` they are told from the oldest on, behind `after`."""
-    after, before = whole("after", 0, HIGHEST_ID) or None, whole("before", 0, HIGHEST_ID) or None
-    since, until = _moment("since", now), _moment("until", now)
+    after, before = int_param("after", 0, MAX_RECORD_ID) or None, int_param("before", 0, MAX_RECORD_ID) or None
+    since, until = _parse_moment_param("since", now), _parse_moment_param("until", now)
     if since and until and until <= since:
         raise BadRequest("`since` is not before `until`")
     return RecordFilter(
         request.args.get("model"),
         request.args.get("alias"),
-        word("kind", Kind),
-        word("outcome", Outcome),
+        enum_param("kind", RecordKind),
+        enum_param("outcome", ChangeOutcome),
         actor=request.args.get("actor"),
-        verdict=word("verdict", Verdict),
+        verdict=enum_param("verdict", Verdict),
         since=since,
         until=until,
         after=after,
         before=before,
-        limit=whole("limit", 100),
+        limit=int_param("limit", 100),
         newest=before is not None and after is None,
     )
 
 
-def _moment(name: str, now: datetime) -> datetime | None:
+def _parse_moment_param(name: str, now: datetime) -> datetime | None:
     text = request.args.get(name)
-    return None if text is None else parsed(name, lambda: parse_moment(text, now))
+    return None if text is None else parse_param(name, lambda: parse_moment(text, now))
 
 
-def _model(view: ModelView, ledger: Ledger, clock: Clock) -> dict[str, Any]:
-    rows = [row.as_json() for row in alias_rows(view, latest_moves(ledger, view), clock.now())]
-    newest = view.observed.newest if view.observed else None
-    return {"name": view.intent.name, "owners": list(view.intent.owners), "newest_version": newest, "aliases": rows}
+def _render_model_json(snapshot: ModelSnapshot, ledger: Ledger, clock: Clock) -> dict[str, Any]:
+    rows = [row.to_json() for row in build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), clock.now())]
+    newest = snapshot.observed.newest_version if snapshot.observed else None
+    return {"name": snapshot.intent.name, "owners": list(snapshot.intent.owners), "newest_version": newest, "aliases": rows}

@@ -10,13 +10,13 @@ from flask import request
 from werkzeug.exceptions import BadRequest
 
 PAGE_LIMIT = 1_000
-HIGHEST_ID = 2**63 - 1
+MAX_RECORD_ID = 2**63 - 1
 
 Parsed = TypeVar("Parsed")
 Word = TypeVar("Word", bound=StrEnum)
 
 
-def whole(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
+def int_param(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
     """The query parameter as a whole number, at most `most`."""
     text = request.args.get(name)
     if text is None:
@@ -26,18 +26,18 @@ def whole(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
     return min(int(text), most)
 
 
-def word(name: str, words: type[Word]) -> Word | None:
+def enum_param(name: str, choices: type[Word]) -> Word | None:
     """The query parameter as one of these words; None where it is not given."""
     text = request.args.get(name)
     if text is None:
         return None
     try:
-        return words(text)
+        return choices(text)
     except ValueError:
-        raise BadRequest(f"`{name}` is none of {', '.join(words)}") from None
+        raise BadRequest(f"`{name}` is none of {', '.join(choices)}") from None
 
 
-def parsed(name: str, parse: Callable[[], Parsed]) -> Parsed:
+def parse_param(name: str, parse: Callable[[], Parsed]) -> Parsed:
     """What was parsed of the query parameter of that name; `parse` raises ValueError."""
     try:
         return parse()

@@ -11,57 +11,59 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from promoter.application.query import alias_rows
-from promoter.application.watch import Watch
-from promoter.domain.faults import OutsideError
+from promoter.application.query import build_alias_rows
+from promoter.application.watch import Controller
+from promoter.domain.faults import ExternalError
 
-Undelivered = Callable[[], Mapping[tuple[str, str], int]]
+UndeliveredCounts = Callable[[], Mapping[tuple[str, str], int]]
 
 
-def readiness(watch: Watch) -> tuple[bool, dict[str, Any]]:
+def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
     """Ready: a revision is in force, and every part of the world answered when last asked."""
-    declaration = watch.revisions.in_force
-    trouble = dict(watch.health.trouble)
-    checked = watch.health.checked
-    told = {
+    declaration = controller.revisions.declaration_in_force
+    trouble = dict(controller.health.current_problems)
+    checked = controller.health.checked
+    status = {
         "ready": declaration is not None and not trouble,
         "revision": declaration.revision if declaration else None,
-        "refused": watch.revisions.refused,
+        "refused": controller.revisions.refusal_reason,
         "trouble": trouble,
-        "elsewhere": dict(watch.health.elsewhere),
+        "elsewhere": dict(controller.health.source_problems),
         "checked": checked.isoformat() if checked else None,
     }
-    return bool(told["ready"]), told
+    return bool(status["ready"]), status
 
 
-class _Figures(Collector):
+class _PrometheusCollector(Collector):
     """Read at each scrape, so that they are never stale."""
 
-    def __init__(self, watch: Watch, depth: Callable[[], int], undelivered: Undelivered) -> None:
-        self._watch = watch
+    def __init__(self, controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts) -> None:
+        self._controller = controller
         self._depth = depth
         self._undelivered = undelivered
 
     def collect(self) -> Iterable[Metric]:
-        views = self._watch.views
-        yield GaugeMetricFamily("promoter_ready", "1 where /readyz says ready", value=float(readiness(self._watch)[0]))
+        snapshots = self._controller.snapshots
+        yield GaugeMetricFamily(
+            "promoter_ready", "1 where /readyz says ready", value=float(check_readiness(self._controller)[0])
+        )
         yield GaugeMetricFamily("promoter_queue_depth", "Keys that wait or run", value=self._depth())
-        yield GaugeMetricFamily("promoter_models", "Managed models", value=len(views))
-        refused = float(self._watch.revisions.refused is not None)
+        yield GaugeMetricFamily("promoter_models", "Managed models", value=len(snapshots))
+        refused = float(self._controller.revisions.refusal_reason is not None)
         yield GaugeMetricFamily("promoter_revision_refused", "1 where the branch's head cannot be used", value=refused)
         states = GaugeMetricFamily("promoter_aliases", "Aliases by status", labels=["status"])
         counts: dict[str, int] = {}
-        at = self._watch.health.checked
-        for view in views.values():
-            for row in alias_rows(view, {}, at) if at else ():
+        at = self._controller.health.checked
+        for snapshot in snapshots.values():
+            for row in build_alias_rows(snapshot, {}, at) if at else ():
                 counts[row.status] = counts.get(row.status, 0) + 1
         for status, count in sorted(counts.items()):
             states.add_metric([status.replace(" ", "_")], count)
         yield states
-        with contextlib.suppress(OutsideError):  # the other figures are worth having without the ledger
-            yield self._notifications()
+        with contextlib.suppress(ExternalError):  # the other figures are worth having without the ledger
+            yield self._collect_notifications()
 
-    def _notifications(self) -> Metric:
+    def _collect_notifications(self) -> Metric:
         undelivered = GaugeMetricFamily(
             "promoter_notifications", "Events that have not arrived, by channel", labels=["channel", "state"]
         )
@@ -70,11 +72,13 @@ class _Figures(Collector):
         return undelivered
 
 
-def blueprint(watch: Watch, depth: Callable[[], int], undelivered: Undelivered = dict) -> Blueprint:
+def build_health_blueprint(
+    controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts = dict
+) -> Blueprint:
     """`/healthz`, `/readyz`, `/metrics`."""
     routes = Blueprint("health", __name__)
     registry = CollectorRegistry()
-    registry.register(_Figures(watch, depth, undelivered))
+    registry.register(_PrometheusCollector(controller, depth, undelivered))
 
     @routes.get("/healthz")
     def healthz() -> Response:
@@ -82,8 +86,8 @@ def blueprint(watch: Watch, depth: Callable[[], int], undelivered: Undelivered =
 
     @routes.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        ready, told = readiness(watch)
-        return jsonify(told), 200 if ready else 503
+        ready, status = check_readiness(controller)
+        return jsonify(status), 200 if ready else 503
 
     @routes.get("/metrics")
     def metrics() -> Response:

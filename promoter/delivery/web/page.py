@@ -16,23 +16,23 @@ from promoter.application.query import (
     DUE,
     GUARD,
     AliasRow,
-    Waiting,
-    alias_rows,
-    latest_moves,
-    waiting,
+    WaitingItem,
+    build_alias_rows,
+    load_latest_moves,
+    find_waiting_items,
 )
-from promoter.application.survey import ModelView
-from promoter.application.watch import Watch
-from promoter.delivery.web.asked import whole
-from promoter.delivery.web.health import readiness
-from promoter.domain.audit import AuditRecord, Kind, RecordFilter
+from promoter.application.survey import ModelSnapshot
+from promoter.application.watch import Controller
+from promoter.delivery.web.asked import int_param
+from promoter.delivery.web.health import check_readiness
+from promoter.domain.audit import AuditRecord, RecordKind, RecordFilter
 
 MODELS_A_PAGE = 50
 WAITING_SHOWN = 30
 RECORDS_SHOWN = 15
 LIVE_SECONDS = 10
 _URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
-_MOST = 10**9
+_MAX_PAGE_NUMBER = 10**9
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,33 @@ class ModelRows:
     rows: list[AliasRow]
 
 
-def blueprint(watch: Watch, ledger: Ledger, clock: Clock) -> Blueprint:
+def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clock) -> Blueprint:
     """`GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
     routes = Blueprint("page", __name__)
 
     @routes.get("/")
     def index() -> str:
-        views, now = watch.views, clock.now()
-        sought = request.args.get("q", "").strip()[:200]
-        found = sorted((view for view in views.values() if _matches(view, sought)), key=_by_name)
+        snapshots, now = controller.snapshots, clock.now()
+        search_text = request.args.get("q", "").strip()[:200]
+        found = sorted(
+            (snapshot for snapshot in snapshots.values() if _matches_search(snapshot, search_text)), key=_name_sort_key
+        )
         pages = max(1, -(-len(found) // MODELS_A_PAGE))
-        page = min(max(1, whole("page", 1, _MOST)), pages)
-        wait = sorted(chain.from_iterable(waiting(view, now) for view in views.values()), key=_urgency)
+        page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
+        wait = sorted(
+            chain.from_iterable(find_waiting_items(snapshot, now) for snapshot in snapshots.values()), key=_urgency_sort_key
+        )
         shown = wait[:WAITING_SHOWN]
-        ready, told = readiness(watch)
+        ready, health = check_readiness(controller)
         return render_template(
             "index.html",
-            models=[_rows(view, ledger, now) for view in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]],
-            total=len(views),
+            models=[
+                _build_model_rows(snapshot, ledger, now)
+                for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
+            ],
+            total=len(snapshots),
             found=len(found),
-            sought=sought,
+            sought=search_text,
             page=page,
             pages=pages,
             waiting=shown,
@@ -72,31 +79,36 @@ def blueprint(watch: Watch, ledger: Ledger, clock: Clock) -> Blueprint:
             more=max(0, len(wait) - WAITING_SHOWN),
             counts={status: sum(each.status == status for each in wait) for status in _URGENCY},
             ready=ready,
-            told=told,
-            checked=watch.health.checked,
+            told=health,
+            checked=controller.health.checked,
             now=now,
             live="live" in request.args,
             seconds=LIVE_SECONDS,
-            recent=_recent(ledger),
+            recent=_load_recent_records(ledger),
         )
 
-    routes.add_app_template_filter(moment, "moment")
-    routes.add_app_template_filter(since, "since")
-    routes.add_app_template_filter(cause, "cause")
+    routes.add_app_template_filter(format_moment, "moment")
+    routes.add_app_template_filter(format_age, "since")
+    routes.add_app_template_filter(describe_cause, "cause")
     return routes
 
 
-def _rows(view: ModelView, ledger: Ledger, now: datetime) -> ModelRows:
-    newest = view.observed.newest if view.observed else None
-    return ModelRows(view.intent.name, view.intent.owners, newest, alias_rows(view, latest_moves(ledger, view), now))
+def _build_model_rows(snapshot: ModelSnapshot, ledger: Ledger, now: datetime) -> ModelRows:
+    newest = snapshot.observed.newest_version if snapshot.observed else None
+    return ModelRows(
+        snapshot.intent.name,
+        snapshot.intent.owners,
+        newest,
+        build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now),
+    )
 
 
-def moment(at: datetime) -> str:
+def format_moment(at: datetime) -> str:
     """A time to the minute; the page says once that all are UTC."""
     return f"{at:%Y-%m-%d %H:%M}"
 
 
-def since(at: datetime, now: datetime) -> str:
+def format_age(at: datetime, now: datetime) -> str:
     """How long ago, in the largest unit that fits."""
     seconds = int((now - at).total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -105,32 +117,32 @@ def since(at: datetime, now: datetime) -> str:
     return "just now" if seconds < 10 else f"{seconds} s ago"  # noqa: PLR2004  # closer than anybody reads
 
 
-def cause(record: AuditRecord) -> str:
+def describe_cause(record: AuditRecord) -> str:
     """Why an alias moved, and through whom."""
     fact = record.fact
-    reason = record.told or "no reason recorded"
-    if fact.kind is Kind.OBSERVED:
+    reason = record.description or "no reason recorded"
+    if fact.kind is RecordKind.OBSERVED:
         return reason
     by = fact.actor.partition(" <")[0].strip() if fact.actor else ""
-    told = f"{reason}, by {by}" if by else reason
-    return f"{told}; {record.reviewed}" if record.reviewed else told
+    text = f"{reason}, by {by}" if by else reason
+    return f"{text}; {record.review_summary}" if record.review_summary else text
 
 
-def _recent(ledger: Ledger) -> list[AuditRecord]:
+def _load_recent_records(ledger: Ledger) -> list[AuditRecord]:
     """The newest first, without the intents that an outcome among them closes."""
-    records = ledger.records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
+    records = ledger.find_audit_records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
     closed = {record.intent for record in records}
     return [record for record in reversed(records) if record.id not in closed][:RECORDS_SHOWN]
 
 
-def _matches(view: ModelView, sought: str) -> bool:
-    part = sought.casefold()
-    return part in view.intent.name.casefold() or any(part in owner.casefold() for owner in view.intent.owners)
+def _matches_search(snapshot: ModelSnapshot, search_text: str) -> bool:
+    part = search_text.casefold()
+    return part in snapshot.intent.name.casefold() or any(part in owner.casefold() for owner in snapshot.intent.owners)
 
 
-def _by_name(view: ModelView) -> tuple[str, str]:
-    return view.intent.name.casefold(), view.intent.name
+def _name_sort_key(snapshot: ModelSnapshot) -> tuple[str, str]:
+    return snapshot.intent.name.casefold(), snapshot.intent.name
 
 
-def _urgency(each: Waiting) -> tuple[int, str, str]:
+def _urgency_sort_key(each: WaitingItem) -> tuple[int, str, str]:
     return _URGENCY.index(each.status), each.model, each.alias or ""

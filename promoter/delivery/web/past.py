@@ -7,15 +7,15 @@ from datetime import datetime
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
-from promoter.application.past import alias_at, alias_between, registry_at
+from promoter.application.past import find_alias_at, find_alias_between, find_registry_at
 from promoter.application.ports import Clock, Ledger
-from promoter.application.query import history
+from promoter.application.query import load_alias_history
 from promoter.delivery.web.api import SCHEMA
-from promoter.delivery.web.asked import parsed
-from promoter.domain.moment import parse_period, parse_since
+from promoter.delivery.web.asked import parse_param
+from promoter.domain.moment import parse_time_window, parse_past_moment
 
 
-def blueprint(ledger: Ledger, clock: Clock) -> Blueprint:
+def build_history_blueprint(ledger: Ledger, clock: Clock) -> Blueprint:
     """`/api/v1/history/...` and `/api/v1/state`."""
     routes = Blueprint("past", __name__, url_prefix="/api/v1")
 
@@ -27,12 +27,12 @@ def blueprint(ledger: Ledger, clock: Clock) -> Blueprint:
         if (begin is None) != (end is None):
             raise BadRequest("`from` goes with `to`")
         if at is not None:
-            moment = parsed("at", lambda: parse_since(at, now))
-            return jsonify({"schema": SCHEMA, **alias_at(ledger, name, alias, moment, now).as_json()})
+            moment = parse_param("at", lambda: parse_past_moment(at, now))
+            return jsonify({"schema": SCHEMA, **find_alias_at(ledger, name, alias, moment, now).to_json()})
         if begin is not None and end is not None:
-            since, until = parsed("from` and `to", lambda: parse_period(begin, end, now))
-            return jsonify({"schema": SCHEMA, **alias_between(ledger, name, alias, since, until, now).as_json()})
-        spans = [span.as_json() for span in history(ledger, name, alias)]
+            since, until = parse_param("from` and `to", lambda: parse_time_window(begin, end, now))
+            return jsonify({"schema": SCHEMA, **find_alias_between(ledger, name, alias, since, until, now).to_json()})
+        spans = [span.to_json() for span in load_alias_history(ledger, name, alias)]
         return jsonify({"schema": SCHEMA, "model": name, "alias": alias, "spans": spans})
 
     @routes.get("/state")
@@ -40,8 +40,8 @@ def blueprint(ledger: Ledger, clock: Clock) -> Blueprint:
         now, at, model = clock.now(), request.args.get("at"), request.args.get("model")
         if at is None:
             raise BadRequest("`at` is missing: a time, such as `2026-10-03T14:05Z`")
-        moment: datetime = parsed("at", lambda: parse_since(at, now))
-        found = registry_at(ledger, moment, now, None if model is None else [model])
-        return jsonify({"schema": SCHEMA, **found.as_json()})
+        moment: datetime = parse_param("at", lambda: parse_past_moment(at, now))
+        found = find_registry_at(ledger, moment, now, None if model is None else [model])
+        return jsonify({"schema": SCHEMA, **found.to_json()})
 
     return routes

@@ -15,19 +15,19 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 
 from promoter.delivery.web.webhooks import BODY_LIMIT
-from promoter.domain.faults import Refused
+from promoter.domain.faults import PermanentError
 
 log = structlog.get_logger(__name__)
 
 THREADS = 16
-CONNECTIONS = 1_000
+MAX_CONNECTIONS = 1_000
 READ_LIMIT = 2 * BODY_LIMIT
 """Waitress counts the framing of chunks too. What lies between the limits is read, and refused by the application."""
 LINGER_SECONDS = 2.0
-_END_SECONDS = 5.0
+_SHUTDOWN_SECONDS = 5.0
 
 
-class _Refusal(ErrorTask):  # type: ignore[misc]
+class _RefusedRequestTask(ErrorTask):  # type: ignore[misc]
     """What waitress itself refuses (too large, malformed) never reaches the application: it gets its log line here."""
 
     def execute(self) -> None:
@@ -39,22 +39,22 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
         super().execute()
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _LingeringChannel(HTTPChannel):  # type: ignore[misc]
     """A connection. After a refusal it goes on reading for a moment.
 
     A socket that is closed with unread bytes resets the connection, and the sender never sees why (RFC 9112, 9.6).
     """
 
-    error_task_class = _Refusal
+    error_task_class = _RefusedRequestTask
     close_when_flushed: bool
     lingers = False
-    _until: float | None = None
+    _linger_until: float | None = None
 
     def readable(self) -> bool:
-        return self._until is not None or bool(super().readable())
+        return self._linger_until is not None or bool(super().readable())
 
     def handle_read(self) -> None:
-        if self._until is None:
+        if self._linger_until is None:
             super().handle_read()
             return
         try:
@@ -63,7 +63,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             self.will_close = True
 
     def writable(self) -> bool:
-        if self._until is not None and time.monotonic() > self._until:
+        if self._linger_until is not None and time.monotonic() > self._linger_until:
             self.will_close = True
         return bool(super().writable())
 
@@ -74,7 +74,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self._flush_exception(self._flush_some)
         if not self.total_outbufs_len:
             self.close_when_flushed = False
-            self._until = time.monotonic() + LINGER_SECONDS
+            self._linger_until = time.monotonic() + LINGER_SECONDS
             try:
                 self.socket.shutdown(socket.SHUT_WR)
             except OSError:
@@ -85,19 +85,19 @@ class WebServer:
     """Serves the application from a thread, and drains on stop."""
 
     def __init__(self, app: Flask, host: str, port: int) -> None:
-        """Listens at once (port 0: any free one). Raises `Refused` where the address cannot be had."""
+        """Listens at once (port 0: any free one). Raises `PermanentError` where the address cannot be had."""
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits for a thread
         self._server = create_server(
             app,
-            sockets=[_listen(host, port)],
+            sockets=[_open_listening_socket(host, port)],
             threads=THREADS,
-            connection_limit=CONNECTIONS,
+            connection_limit=MAX_CONNECTIONS,
             max_request_body_size=READ_LIMIT,
             asyncore_use_poll=True,  # select() knows no descriptor above 1,023
             clear_untrusted_proxy_headers=True,
             ident=None,
         )
-        self._server.channel_class = _Channel
+        self._server.channel_class = _LingeringChannel
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     @property
@@ -112,21 +112,21 @@ class WebServer:
     def stop(self, timeout: float = 10.0) -> None:
         """Take no new connection, let running requests finish for up to `timeout` seconds, then close."""
         server = self._server
-        self._in_loop(self._turn_away)
+        self._run_in_poll_thread(self._close_listening_socket)
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline and self._busy():
+        while time.monotonic() < deadline and self._has_open_requests():
             time.sleep(0.01)
         server.task_dispatcher.shutdown()
-        self._in_loop(self._hang_up)
+        self._run_in_poll_thread(self._close_connections)
         if self._thread.is_alive():
-            self._thread.join(_END_SECONDS)
+            self._thread.join(_SHUTDOWN_SECONDS)
         if not self._thread.is_alive() and not server.task_dispatcher.threads:
             server.trigger.close()
 
-    def _busy(self) -> bool:
+    def _has_open_requests(self) -> bool:
         return any(channel.requests or channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
 
-    def _in_loop(self, step: Callable[[], None]) -> None:
+    def _run_in_poll_thread(self, step: Callable[[], None]) -> None:
         """Sockets are closed by the thread that polls them, or by this one where it does not run.
 
         But for the trigger: somebody else may have woken that thread while this one is still about to write to it, and by then
@@ -140,21 +140,21 @@ class WebServer:
 
         if self._thread.is_alive():
             self._server.trigger.pull_trigger(stepped)
-            done.wait(_END_SECONDS)
+            done.wait(_SHUTDOWN_SECONDS)
         else:
             stepped()
 
-    def _turn_away(self) -> None:
+    def _close_listening_socket(self) -> None:
         self._server.del_channel()
         self._server.socket.close()
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
         self._server.trigger.del_channel()  # the last one: the loop ends
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _open_listening_socket(host: str, port: int) -> socket.socket:
     """One socket, also for a name with several addresses."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
@@ -162,4 +162,4 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
         fix = "another program has it, or it is not an address of this host: set PROMOTER_LISTEN"
-        raise Refused("web", f"cannot listen on {host}:{port}: {error.strerror}", fix) from None
+        raise PermanentError("web", f"cannot listen on {host}:{port}: {error.strerror}", fix) from None

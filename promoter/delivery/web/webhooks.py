@@ -14,145 +14,151 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from promoter.application.ports import Clock, Ledger
-from promoter.application.watch import GIT, MODEL, WEBHOOK, Watch
+from promoter.application.watch import GIT, MODEL, WEBHOOK, Controller
 from promoter.delivery.web import forge_events, signatures
-from promoter.delivery.web.hints import Hint, Malformed, mapping, text
-from promoter.domain.audit import Delivery
-from promoter.domain.faults import OutsideError
-from promoter.domain.names import model_name
+from promoter.delivery.web.hints import WebhookEvent, MalformedPayload, require_object, require_text
+from promoter.domain.audit import WebhookDelivery
+from promoter.domain.faults import ExternalError
+from promoter.domain.names import validate_model_name
 from promoter.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
-Read = Callable[[Any, str, str], Hint]
+ParseEvent = Callable[[Any, str, str], WebhookEvent]
 """From a payload, its event and the watched branch."""
-Prove = Callable[[Headers, bytes, Settings, datetime], str]
+VerifySignature = Callable[[Headers, bytes, Settings, datetime], str]
 """The delivery's id; raises `Unsigned`."""
 MLFLOW_ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
 
 
 @dataclass(frozen=True)
-class Sender:
+class WebhookSource:
     """A forge: which headers name the event (the first that is there), what proves a delivery, and what reads it."""
 
-    event: tuple[str, ...]
-    prove: Prove
-    read: Read
+    event_headers: tuple[str, ...]
+    verify_signature: VerifySignature
+    parse_event: ParseEvent
 
 
-FORGES = {
-    "github": Sender(
+FORGE_SOURCES = {
+    "github": WebhookSource(
         ("X-GitHub-Event",),
-        lambda headers, body, settings, _now: signatures.github(headers, body, settings.github_webhook_secret),
-        forge_events.github,
+        lambda headers, body, settings, _now: signatures.verify_github_signature(headers, body, settings.github_webhook_secret),
+        forge_events.parse_github_event,
     ),
-    "gitlab": Sender(
+    "gitlab": WebhookSource(
         ("X-Gitlab-Event",),
-        lambda headers, body, settings, now: signatures.gitlab(headers, body, settings.gitlab_webhook_secret, now),
-        forge_events.gitlab,
+        lambda headers, body, settings, now: signatures.verify_gitlab_signature(
+            headers, body, settings.gitlab_webhook_secret, now
+        ),
+        forge_events.parse_gitlab_event,
     ),
-    "gitea": Sender(
+    "gitea": WebhookSource(
         ("X-Gitea-Event", "X-Forgejo-Event"),
-        lambda headers, body, settings, _now: signatures.gitea(headers, body, settings.gitea_webhook_secret),
-        forge_events.gitea,
+        lambda headers, body, settings, _now: signatures.verify_gitea_signature(headers, body, settings.gitea_webhook_secret),
+        forge_events.parse_gitea_event,
     ),
 }
 
 
 @dataclass(frozen=True)
-class Receiver:
+class WebhookReceiver:
     """What the webhooks need."""
 
     settings: Settings
     ledger: Ledger
-    watch: Watch
+    controller: Controller
     clock: Clock
-    put: Callable[[str, str], None]
+    enqueue: Callable[[str, str], None]
 
-    def take(self, source: str, authenticate: Callable[[bytes], str], read: Callable[[Any], Hint]) -> Response:
+    def accept_delivery(
+        self, source: str, verify_signature: Callable[[bytes], str], parse_event: Callable[[Any], WebhookEvent]
+    ) -> Response:
         """Cap, authenticate, parse, record, ask for a look. One log line, whatever comes of it."""
         try:
-            delivery = authenticate(body := _body())
-            hint = read(_json(body))
+            delivery = verify_signature(body := _read_limited_body())
+            event = parse_event(_parse_json_body(body))
         except RequestEntityTooLarge:
-            return self._answer(413, source, "too large")
-        except signatures.Unsigned as unsigned:
-            return self._answer(401, source, str(unsigned))
-        except Malformed as malformed:
-            return self._answer(400, source, str(malformed))
-        if not hint.keys:
-            return self._answer(200, source, "not for us", hint)
-        return self._record(source, delivery, hint)
+            return self._answer_delivery(413, source, "too large")
+        except signatures.InvalidSignature as invalid:
+            return self._answer_delivery(401, source, str(invalid))
+        except MalformedPayload as malformed:
+            return self._answer_delivery(400, source, str(malformed))
+        if not event.keys:
+            return self._answer_delivery(200, source, "not for us", event)
+        return self._record_delivery(source, delivery, event)
 
-    def _record(self, source: str, delivery: str, hint: Hint) -> Response:
+    def _record_delivery(self, source: str, delivery: str, event: WebhookEvent) -> Response:
         now = self.clock.now()
         try:
-            new = not delivery or self.ledger.deliver(Delivery(source, delivery, now, hint.event, hint.model))
-        except OutsideError as error:
-            return self._answer(503, source, error.message, hint)
+            new = not delivery or self.ledger.record_delivery(WebhookDelivery(source, delivery, now, event.name, event.model))
+        except ExternalError as error:
+            return self._answer_delivery(503, source, error.message, event)
         if not new:
-            return self._answer(200, source, "duplicate", hint)
-        for key in hint.keys:
-            self.put(key, WEBHOOK + source + (f":{delivery}" if delivery else ""))
-        return self._answer(202, source, "accepted", hint)
+            return self._answer_delivery(200, source, "duplicate", event)
+        for key in event.keys:
+            self.enqueue(key, WEBHOOK + source + (f":{delivery}" if delivery else ""))
+        return self._answer_delivery(202, source, "accepted", event)
 
-    def mlflow(self, told: Any) -> Hint:
+    def parse_mlflow_event(self, payload: Any) -> WebhookEvent:
         """`entity`, `action`, `data.name`; whatever else it says is read from the registry, not from here."""
-        entity, action, data = text(told, "entity"), text(told, "action"), mapping(told, "data")
+        entity, action, data = require_text(payload, "entity"), require_text(payload, "action"), require_object(payload, "data")
         event = f"{entity}.{action}"
         if entity not in MLFLOW_ENTITIES:
-            return Hint((), event)
-        name = _model(data)
-        declaration = self.watch.revisions.in_force
-        if declaration is not None and not declaration.desired.manages(name):
-            return Hint((), event, name)
-        return Hint((MODEL + name,), event, name)
+            return WebhookEvent((), event)
+        name = _read_model_name(data)
+        declaration = self.controller.revisions.declaration_in_force
+        if declaration is not None and not declaration.desired.manages_model(name):
+            return WebhookEvent((), event, name)
+        return WebhookEvent((MODEL + name,), event, name)
 
-    def forge(self, read: Read, event: str) -> Callable[[Any], Hint]:
+    def build_forge_parser(self, parse_event: ParseEvent, event: str) -> Callable[[Any], WebhookEvent]:
         """What a forge's payload names. Pull requests are nothing of ours where no forge is configured."""
 
-        def hint(told: Any) -> Hint:
-            found = read(told, event, self.settings.branch)
-            keys = found.keys if self.watch.pulls else tuple(key for key in found.keys if key == GIT)
+        def hint(payload: Any) -> WebhookEvent:
+            found = parse_event(payload, event, self.settings.branch)
+            keys = found.keys if self.controller.pull_request_work else tuple(key for key in found.keys if key == GIT)
             return replace(found, keys=keys)
 
         return hint
 
-    def _answer(self, status: int, source: str, what: str, hint: Hint | None = None) -> Response:
-        tell = log.info if status < 400 else log.warning  # noqa: PLR2004  # HTTP's own line between good and bad
-        tell("webhook", source=source, status=status, result=what, event_name=hint.event if hint else None,
-             model=hint.model if hint else None)  # fmt: skip
-        return Response(json.dumps({"result": what}) + "\n", status=status, mimetype="application/json")
+    def _answer_delivery(self, status: int, source: str, result: str, event: WebhookEvent | None = None) -> Response:
+        write_log = log.info if status < 400 else log.warning  # noqa: PLR2004  # HTTP's own line between good and bad
+        write_log("webhook", source=source, status=status, result=result, event_name=event.name if event else None,
+             model=event.model if event else None)  # fmt: skip
+        return Response(json.dumps({"result": result}) + "\n", status=status, mimetype="application/json")
 
 
-def blueprint(receiver: Receiver) -> Blueprint:
+def build_webhooks_blueprint(receiver: WebhookReceiver) -> Blueprint:
     """`POST /webhooks/...`."""
     routes = Blueprint("webhooks", __name__)
     settings = receiver.settings
 
     @routes.post("/webhooks/mlflow")
     def mlflow() -> Response:
-        return receiver.take(
+        return receiver.accept_delivery(
             "mlflow",
-            lambda body: signatures.mlflow(request.headers, body, settings.mlflow_webhook_secret, receiver.clock.now()),
-            receiver.mlflow,
+            lambda body: signatures.verify_mlflow_signature(
+                request.headers, body, settings.mlflow_webhook_secret, receiver.clock.now()
+            ),
+            receiver.parse_mlflow_event,
         )
 
-    @routes.post(f"/webhooks/<any({', '.join(FORGES)}):name>")
+    @routes.post(f"/webhooks/<any({', '.join(FORGE_SOURCES)}):name>")
     def forge(name: str) -> Response:
-        sender, headers = FORGES[name], request.headers
-        event = next((found for each in sender.event if (found := headers.get(each))), "")[:100]
-        return receiver.take(
+        source, headers = FORGE_SOURCES[name], request.headers
+        event = next((found for each in source.event_headers if (found := headers.get(each))), "")[:100]
+        return receiver.accept_delivery(
             name,
-            lambda body: sender.prove(headers, body, settings, receiver.clock.now()),
-            receiver.forge(sender.read, event),
+            lambda body: source.verify_signature(headers, body, settings, receiver.clock.now()),
+            receiver.build_forge_parser(source.parse_event, event),
         )
 
     return routes
 
 
-def _body() -> bytes:
+def _read_limited_body() -> bytes:
     # One byte more than the limit: a chunked body that is cut exactly there would look whole.
     request.max_content_length = BODY_LIMIT + 1
     body = request.get_data(cache=False)
@@ -161,22 +167,22 @@ def _body() -> bytes:
     return body
 
 
-def _json(body: bytes) -> Any:
+def _parse_json_body(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_number)
+        return json.loads(body, parse_constant=_reject_json_constant)
     except (ValueError, RecursionError):
-        raise Malformed("the body is not JSON") from None
+        raise MalformedPayload("the body is not JSON") from None
 
 
-def _no_number(_word: str) -> None:
+def _reject_json_constant(_word: str) -> None:
     """`NaN` and `Infinity`, which Python reads and JSON does not know."""
     raise ValueError
 
 
-def _model(data: dict[str, Any]) -> str:
+def _read_model_name(data: dict[str, Any]) -> str:
     try:
-        name = model_name(text(data, "name"))
+        name = validate_model_name(require_text(data, "name"))
         name.encode()  # half a surrogate pair can be written in JSON, and nowhere be kept
     except ValueError:
-        raise Malformed("`name` is not a model name") from None
+        raise MalformedPayload("`name` is not a model name") from None
     return name

@@ -32,7 +32,7 @@ _CHUNK = 65_536
 _STOP_SECONDS = 10.0
 
 
-class GitRemote:
+class GitHttpServer:
     """A bare repository under `folder`, served as `http://127.0.0.1:PORT/OWNER/NAME.git` while started.
 
     `token`: the password that fetches and pushes need, with any user name; None: no authentication.
@@ -62,8 +62,8 @@ class GitRemote:
         self._sender: PushSender | None = None
         if not (self.path / "HEAD").exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _git(self.path.parent, "init", "--quiet", "--bare", f"--initial-branch={branch}", str(self.path))
-            _git(self.path, "config", "http.receivepack", "true")
+            _run_git_command(self.path.parent, "init", "--quiet", "--bare", f"--initial-branch={branch}", str(self.path))
+            _run_git_command(self.path, "config", "http.receivepack", "true")
 
     @property
     def url(self) -> str:
@@ -71,18 +71,18 @@ class GitRemote:
         return f"http://127.0.0.1:{self._port}/{self.name}.git"
 
     @property
-    def statuses(self) -> list[int | None]:
+    def webhook_statuses(self) -> list[int | None]:
         """What the last announcements were answered with, oldest first; None: no answer."""
         return list(self._sender.statuses) if self._sender else []
 
     def start(self) -> Self:
         """Serve, on the port of the last time if there was one."""
         self._channels = {}
-        self._server = self._listen()
+        self._server = self._create_listening_server()
         self._port = int(self._server.effective_port)
         self._sender = PushSender(self.path, self.name)
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._serve, name="git-remote", daemon=True)
+        self._thread = threading.Thread(target=self._run_server_loop, name="git-remote", daemon=True)
         self._thread.start()
         return self
 
@@ -103,7 +103,7 @@ class GitRemote:
         if self._sender is not None:
             self._sender.close()
 
-    def _listen(self) -> Any:
+    def _create_listening_server(self) -> Any:
         """A server on the port of the last time, or on a free one below those that the system hands out to clients.
 
         Such a client, of anybody, could else take the port during an outage.
@@ -111,14 +111,14 @@ class GitRemote:
         ports = [self._port] if self._port else [*secrets.SystemRandom().sample(range(20_000, 32_000), 20), 0]
         for port in ports:
             try:
-                return create_server(self._answer, map=self._channels, host="127.0.0.1", port=port, threads=8)
+                return create_server(self._answer_git_request, map=self._channels, host="127.0.0.1", port=port, threads=8)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or port == ports[-1]:
                     raise
                 wasyncore.close_all(self._channels, ignore_all=True)
         raise AssertionError("the last port returns or raises")
 
-    def _serve(self) -> None:
+    def _run_server_loop(self) -> None:
         while not self._stopping.is_set():
             wasyncore.loop(timeout=1, use_poll=True, map=self._channels, count=1)
 
@@ -130,9 +130,13 @@ class GitRemote:
         """Stopped."""
         self.stop()
 
-    def seed(self, files: Mapping[str, bytes], message: str = "First commit", author: str = "Ada <ada@example.org>") -> str:
+    def commit_files(
+        self, files: Mapping[str, bytes], message: str = "First commit", author: str = "Ada <ada@example.org>"
+    ) -> str:
         """Commit the files on top of the branch, past the server and without an announcement; the new revision."""
-        head = _git(self.path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{self.branch}").decode().strip()
+        head = (
+            _run_git_command(self.path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{self.branch}").decode().strip()
+        )
         text = message.encode()
         now = int(time.time())
         lines = [
@@ -143,27 +147,27 @@ class GitRemote:
         for path, content in files.items():
             lines.append(f"M 100644 inline {path}\ndata {len(content)}\n".encode() + content + b"\n")
         stream = b"".join((*lines, b"\nget-mark :1\ndone\n"))
-        revision = _git(self.path, "fast-import", "--quiet", "--done", stdin=stream).decode().strip()
+        revision = _run_git_command(self.path, "fast-import", "--quiet", "--done", stdin=stream).decode().strip()
         if self._sender is not None:
-            self._sender.announce(None)
+            self._sender.announce_pushes(None)
         return revision
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes] | list[bytes]:
+    def _answer_git_request(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes] | list[bytes]:
         """The WSGI application."""
-        user = self._user(environ.get("HTTP_AUTHORIZATION", ""))
+        user = self._authenticate_user(environ.get("HTTP_AUTHORIZATION", ""))
         if user is None:
             start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Length", "0")])
             return []
-        process = self._backend(environ, user)
-        feeder = threading.Thread(target=_feed, args=(environ["wsgi.input"], process.stdin), daemon=True)
+        process = self._start_git_backend(environ, user)
+        feeder = threading.Thread(target=_feed_request_body, args=(environ["wsgi.input"], process.stdin), daemon=True)
         feeder.start()
         assert process.stdout is not None  # noqa: S101  # the pipe was asked for
-        status, headers = _cgi_head(process.stdout)
+        status, headers = _parse_cgi_headers(process.stdout)
         start_response(status, headers)
         pushes = environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"].endswith("/git-receive-pack")
-        return self._stream(process, feeder, pushes=pushes)
+        return self._stream_response(process, feeder, pushes=pushes)
 
-    def _stream(self, process: subprocess.Popen[bytes], feeder: threading.Thread, *, pushes: bool) -> Iterator[bytes]:
+    def _stream_response(self, process: subprocess.Popen[bytes], feeder: threading.Thread, *, pushes: bool) -> Iterator[bytes]:
         """The body as it comes; afterwards, what a push changed is announced."""
         assert process.stdout is not None  # noqa: S101  # the pipe was asked for
         try:
@@ -178,9 +182,9 @@ class GitRemote:
                 process.wait()
             feeder.join(_STOP_SECONDS)
             if pushes and self._sender is not None:
-                self._sender.announce(self.notify)
+                self._sender.announce_pushes(self.notify)
 
-    def _user(self, authorization: str) -> str | None:
+    def _authenticate_user(self, authorization: str) -> str | None:
         """Who asks; None: nobody that may."""
         kind, _, encoded = authorization.partition(" ")
         try:
@@ -191,7 +195,7 @@ class GitRemote:
             return None
         return user or "anonymous"
 
-    def _backend(self, environ: WSGIEnvironment, user: str) -> subprocess.Popen[bytes]:
+    def _start_git_backend(self, environ: WSGIEnvironment, user: str) -> subprocess.Popen[bytes]:
         passed = (
             "REQUEST_METHOD",
             "PATH_INFO",
@@ -201,17 +205,17 @@ class GitRemote:
             "REMOTE_ADDR",
             "SERVER_PROTOCOL",
         )
-        variables = {name: environ[name] for name in passed if environ.get(name)} | _ENVIRONMENT
+        variables = {name: environ[name] for name in passed if environ.get(name)} | _GIT_ENVIRONMENT
         variables |= {"GIT_PROJECT_ROOT": str(self._folder), "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": user}
         variables |= {name: environ[name] for name in ("HTTP_CONTENT_ENCODING",) if name in environ}
         if "HTTP_GIT_PROTOCOL" in environ:
             variables["GIT_PROTOCOL"] = environ["HTTP_GIT_PROTOCOL"]
         return subprocess.Popen(  # noqa: S603  # git's own program, no shell
-            [_backend_program()], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [_find_backend_program()], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
 
-_ENVIRONMENT = {
+_GIT_ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -219,12 +223,12 @@ _ENVIRONMENT = {
 }
 
 
-def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+def _run_git_command(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     """Run git in the folder; its output. Raises `CalledProcessError`."""
     return subprocess.run(  # noqa: S603  # a fixed argument list, no shell
         ["git", *arguments],  # noqa: S607  # the git of the PATH
         cwd=folder,
-        env=_ENVIRONMENT,
+        env=_GIT_ENVIRONMENT,
         input=stdin,
         stdout=subprocess.PIPE,
         check=True,
@@ -232,12 +236,12 @@ def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
 
 
 @functools.cache
-def _backend_program() -> str:
-    folder = _git(Path.cwd(), "--exec-path").decode().strip()
+def _find_backend_program() -> str:
+    folder = _run_git_command(Path.cwd(), "--exec-path").decode().strip()
     return f"{folder}/git-http-backend"
 
 
-def _feed(body: IO[bytes], stdin: IO[bytes] | None) -> None:
+def _feed_request_body(body: IO[bytes], stdin: IO[bytes] | None) -> None:
     """Hand the request's body to the program, while its answer is read elsewhere."""
     assert stdin is not None  # noqa: S101  # the pipe was asked for
     try:
@@ -248,7 +252,7 @@ def _feed(body: IO[bytes], stdin: IO[bytes] | None) -> None:
         return  # the program has heard enough
 
 
-def _cgi_head(output: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:
+def _parse_cgi_headers(output: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:
     """Status and headers as a CGI program writes them."""
     status = "200 OK"
     headers: list[tuple[str, str]] = []

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 _PORTS = range(20_000, 32_768)
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now, nor is given unless they name it. Raises OSError after 200 in vain."""
     for port in secrets.SystemRandom().sample(_PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ class MlflowServer:
     def __init__(self, folder: Path, *, port: int | None = None, workers: int = 1) -> None:
         """Starts nothing yet. `port` None: a free one."""
         self.folder = folder.resolve()
-        self.port = port or free_port()
+        self.port = port or find_free_port()
         self.workers = workers
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -58,20 +58,20 @@ class MlflowServer:
         return self.folder / "mlflow.log"
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the process that was started is still alive."""
         return self._child is not None and self._child.poll() is None
 
     def start(self, *, timeout: float = 120) -> Self:
         """Start, and wait until the server answers. Raises RuntimeError with the end of its log where it does not."""
-        if self.running:
+        if self.is_running:
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603  # a fixed program, its arguments ours
-                self._command(),
+                self._build_command(),
                 cwd=self.folder,
-                env=self._environment(),
+                env=self._build_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -88,7 +88,7 @@ class MlflowServer:
         """End the server and its workers: asked first, killed after `grace` seconds."""
         if self._child is None:
             return
-        self._signal(signal.SIGTERM)
+        self._signal_process_group(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(grace)
         self.kill()
@@ -97,7 +97,7 @@ class MlflowServer:
         """End the server and its workers at once, as a crash would."""
         if self._child is None:
             return
-        self._signal(signal.SIGKILL)
+        self._signal_process_group(signal.SIGKILL)
         self._child.wait()
         self._child = None
 
@@ -109,18 +109,18 @@ class MlflowServer:
         """Stop, whatever happened."""
         self.stop()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal_process_group(self, number: signal.Signals) -> None:
         if self._child is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)
 
-    def _command(self) -> list[str]:
+    def _build_command(self) -> list[str]:
         command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(self.port)]
         command += ["--workers", str(self.workers), "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
         return [*command, "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
 
-    def _environment(self) -> dict[str, str]:
+    def _build_environment(self) -> dict[str, str]:
         # What the surrounding shell says of MLflow is about its client, or another server: none of it is for this one.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
         return inherited | {
@@ -133,10 +133,10 @@ class MlflowServer:
             # MLflow remembers which webhooks there are, for a minute: a new one would hear nothing for that long.
             "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             # Without one key for all its processes, MLflow loses most events of a webhook that has a secret.
-            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": self._webhook_key(),
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": self._load_webhook_key(),
         }
 
-    def _webhook_key(self) -> str:
+    def _load_webhook_key(self) -> str:
         """A Fernet key, made once: 32 random bytes in URL-safe base64."""
         path = self.folder / "webhook.key"
         if not path.exists():
@@ -146,19 +146,21 @@ class MlflowServer:
         return path.read_text("ascii")
 
     def _await_health(self, deadline: float) -> None:
-        while not self._healthy():
-            if not self.running:
-                raise RuntimeError(f"the MLflow server ended while it started; its log ends with:\n{self._log_end()}")
+        while not self._is_healthy():
+            if not self.is_running:
+                raise RuntimeError(f"the MLflow server ended while it started; its log ends with:\n{self._read_log_ending()}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the MLflow server does not answer at {self.uri}; its log ends with:\n{self._log_end()}")
+                raise RuntimeError(
+                    f"the MLflow server does not answer at {self.uri}; its log ends with:\n{self._read_log_ending()}"
+                )
             time.sleep(_POLL_SECONDS)
 
-    def _healthy(self) -> bool:
+    def _is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:  # noqa: S310  # the scheme is ours
                 return bool(answer.status == 200)  # noqa: PLR2004
         except OSError:
             return False
 
-    def _log_end(self) -> str:
+    def _read_log_ending(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:])

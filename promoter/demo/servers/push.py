@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 log = logging.getLogger(__name__)
 
-_NONE = "0" * 40
+_ZERO_REVISION = "0" * 40
 _COMMIT_LIMIT = 20
 _TIMEOUT_SECONDS = 10.0
 
@@ -48,33 +48,33 @@ class PushSender:
         self._repository = repository
         self._name = name
         self._lock = threading.Lock()
-        self._known = self._refs()
-        self._post = ThreadPoolExecutor(1, "git-push-webhook")
+        self._known_refs = self._read_repository_refs()
+        self._executor = ThreadPoolExecutor(1, "git-push-webhook")
 
-    def announce(self, notify: PushNotification | None) -> None:
+    def announce_pushes(self, notify: PushNotification | None) -> None:
         """Look at the refs again, and announce the difference in the background, in order."""
         with self._lock:
-            before, self._known = self._known, self._refs()
-            after = self._known
+            before, self._known_refs = self._known_refs, self._read_repository_refs()
+            after = self._known_refs
             for ref in sorted(before.keys() | after.keys()) if notify else ():
-                old, new = before.get(ref, _NONE), after.get(ref, _NONE)
+                old, new = before.get(ref, _ZERO_REVISION), after.get(ref, _ZERO_REVISION)
                 if old != new and notify:
-                    self._post.submit(self._send, notify, ref, old, new)
+                    self._executor.submit(self._send_webhook, notify, ref, old, new)
 
     def close(self) -> None:
         """Wait for what is under way."""
-        self._post.shutdown()
+        self._executor.shutdown()
 
-    def _send(self, notify: PushNotification, ref: str, old: str, new: str) -> None:
+    def _send_webhook(self, notify: PushNotification, ref: str, old: str, new: str) -> None:
         try:
-            self.statuses.append(_post(notify, self._payload(ref, old, new)))
+            self.statuses.append(_post_signed_webhook(notify, self._build_push_payload(ref, old, new)))
         except (OSError, subprocess.CalledProcessError) as error:
             self.statuses.append(None)
             log.warning("the push of %s was not announced: %s", ref, type(error).__name__)
 
-    def _payload(self, ref: str, old: str, new: str) -> dict[str, Any]:
-        created, deleted = old == _NONE, new == _NONE
-        commits = [] if deleted else list(self._commits(new if created else f"{old}..{new}"))
+    def _build_push_payload(self, ref: str, old: str, new: str) -> dict[str, Any]:
+        created, deleted = old == _ZERO_REVISION, new == _ZERO_REVISION
+        commits = [] if deleted else list(self._list_pushed_commits(new if created else f"{old}..{new}"))
         owner, _, short = self._name.partition("/")
         pusher = commits[-1]["author"] if commits else {"name": owner, "email": f"{owner}@localhost"}
         return {
@@ -83,7 +83,9 @@ class PushSender:
             "after": new,
             "created": created,
             "deleted": deleted,
-            "forced": not created and not deleted and self._run("rev-list", "--max-count=1", f"{new}..{old}") != "",
+            "forced": not created
+            and not deleted
+            and self._run_in_repository("rev-list", "--max-count=1", f"{new}..{old}") != "",
             "commits": commits,
             "head_commit": commits[-1] if commits else None,
             "repository": {"name": short, "full_name": self._name, "owner": {"login": owner}},
@@ -91,26 +93,28 @@ class PushSender:
             "sender": {"login": pusher["name"]},
         }
 
-    def _commits(self, span: str) -> Iterator[dict[str, Any]]:
+    def _list_pushed_commits(self, span: str) -> Iterator[dict[str, Any]]:
         """The newest commits, oldest first."""
         form = "%H%x00%cI%x00%an%x00%ae%x00%s"
-        text = self._run("log", "--reverse", f"--max-count={_COMMIT_LIMIT}", f"--format={form}", span)
+        text = self._run_in_repository("log", "--reverse", f"--max-count={_COMMIT_LIMIT}", f"--format={form}", span)
         for line in text.splitlines():
             revision, at, name, mail, subject = line.split("\0", 4)
             yield {"id": revision, "timestamp": at, "message": subject, "author": {"name": name, "email": mail}}
 
-    def _refs(self) -> dict[str, str]:
-        lines = self._run("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags").splitlines()
+    def _read_repository_refs(self) -> dict[str, str]:
+        lines = self._run_in_repository(
+            "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"
+        ).splitlines()
         return {name: revision for name, _, revision in (line.partition(" ") for line in lines)}
 
-    def _run(self, *arguments: str) -> str:
+    def _run_in_repository(self, *arguments: str) -> str:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         command = ["git", f"--git-dir={self._repository}", *arguments]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)  # noqa: S603
         return done.stdout.decode("utf-8", "replace").strip("\n")
 
 
-def _post(notify: PushNotification, payload: dict[str, Any]) -> int:
+def _post_signed_webhook(notify: PushNotification, payload: dict[str, Any]) -> int:
     """Send it, signed; the status of the answer."""
     body = json.dumps(payload).encode()
     headers = {

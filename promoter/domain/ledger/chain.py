@@ -17,45 +17,45 @@ from typing import Any
 
 import rfc8785
 
-GENESIS = "0" * 64
+GENESIS_HASH = "0" * 64
 """In place of the hash that comes before the first entry."""
-EXACT = 2**53 - 1
+LARGEST_EXACT_INTEGER = 2**53 - 1
 """The greatest whole number that JSON's canonical form knows: what is beyond is told as text."""
-_DIGITS = 16
-_KEYED = re.compile(r"[A-Za-z0-9-]+: ")
-TRAILER = "Promoter-Ledger"
+_ENTRY_DIGITS = 16
+_TRAILER_LINE = re.compile(r"[A-Za-z0-9-]+: ")
+LEDGER_TRAILER = "Promoter-Ledger"
 """The trailer of Promoter's own commits that names the ledger, its last entry, and that entry's hash."""
 
 
-class Untellable(ValueError):  # noqa: N818  # says what the facts are
+class NotCanonical(ValueError):  # noqa: N818  # says what the facts are
     """Facts that canonical JSON has no word for, or that no database keeps in it."""
 
 
 @dataclass(frozen=True)
-class Head:
+class LedgerHead:
     """The last entry of a ledger: its number and its hash. `ledger` is the ledger's own name; empty before its first entry."""
 
     ledger: str = ""
     entry: int = 0
-    hash: str = GENESIS
+    hash: str = GENESIS_HASH
 
     @property
-    def trailer(self) -> str:
+    def trailer_value(self) -> str:
         """`LEDGER ENTRY HASH`, as commits tell it."""
         return f"{self.ledger} {self.entry} {self.hash}"
 
     @classmethod
-    def of(cls, trailer: str) -> Head | None:
+    def parse_trailer(cls, trailer: str) -> LedgerHead | None:
         """What `trailer` told; None for anything else."""
         ledger, _, rest = trailer.strip().partition(" ")
         entry, _, found = rest.partition(" ")
-        whole = len(found) == len(GENESIS) and not set(found) - set("0123456789abcdef")
-        number = entry.isascii() and entry.isdigit() and len(entry) <= _DIGITS  # of more Python makes no number
+        whole = len(found) == len(GENESIS_HASH) and not set(found) - set("0123456789abcdef")
+        number = entry.isascii() and entry.isdigit() and len(entry) <= _ENTRY_DIGITS  # of more Python makes no number
         return cls(ledger, int(entry), found) if ledger and number and whole else None
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """A row of the ledger as it is kept: which `table` it is in, its number, its bytes, and the hash that stands beside."""
 
     table: str
@@ -64,73 +64,73 @@ class Entry:
     hash: str
 
 
-def vouched(message: str, head: Head) -> str:
+def add_ledger_trailer(message: str, head: LedgerHead) -> str:
     """The commit message with the trailer that names the ledger's head; as it is before the ledger has a name."""
     if not head.ledger:
         return message
     *_, last = message.rstrip().split("\n\n")
-    trailers = all(_KEYED.match(line) for line in last.split("\n")) and last != message.rstrip()
-    return message.rstrip() + ("\n" if trailers else "\n\n") + f"{TRAILER}: {head.trailer}\n"
+    trailers = all(_TRAILER_LINE.match(line) for line in last.split("\n")) and last != message.rstrip()
+    return message.rstrip() + ("\n" if trailers else "\n\n") + f"{LEDGER_TRAILER}: {head.trailer_value}\n"
 
 
-def seal(head: Head, table: str, facts: Mapping[str, Any]) -> Entry:
-    """The next entry: these facts behind that head. Raises `Untellable`."""
+def seal_entry(head: LedgerHead, table: str, facts: Mapping[str, Any]) -> LedgerEntry:
+    """The next entry: these facts behind that head. Raises `NotCanonical`."""
     number = head.entry + 1
-    body = canonical({**facts, "id": number, "previous": head.hash, "table": table})
-    return Entry(table, number, body, digest_of(body))
+    body = encode_canonical({**facts, "id": number, "previous": head.hash, "table": table})
+    return LedgerEntry(table, number, body, digest_bytes(body))
 
 
-def after(head: Head, entry: Entry) -> Head:
+def advance_head(head: LedgerHead, entry: LedgerEntry) -> LedgerHead:
     """The head once the entry is in."""
     return replace(head, entry=entry.id, hash=entry.hash)
 
 
-def canonical(facts: Mapping[str, Any]) -> bytes:
-    """RFC 8785. Times become text in UTC to the microsecond, and so do numbers that it cannot tell. Raises `Untellable`."""
+def encode_canonical(facts: Mapping[str, Any]) -> bytes:
+    """RFC 8785. Times become text in UTC to the microsecond, and so do numbers that it cannot tell. Raises `NotCanonical`."""
     try:
-        return rfc8785.dumps(plain(dict(facts)))
+        return rfc8785.dumps(to_plain_value(dict(facts)))
     except (rfc8785.CanonicalizationError, UnicodeError) as error:
-        raise Untellable(str(error)) from error
+        raise NotCanonical(str(error)) from error
 
 
-def plain(value: Any) -> Any:
-    """The value with nothing but what canonical JSON can tell. Raises `Untellable` for a NUL."""
+def to_plain_value(value: Any) -> Any:
+    """The value with nothing but what canonical JSON can tell. Raises `NotCanonical` for a NUL."""
     if isinstance(value, str):
         if "\0" in value:
-            raise Untellable("a text holds the character NUL")
+            raise NotCanonical("a text holds the character NUL")
         return str(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) <= EXACT else str(value)
+        return value if abs(value) <= LARGEST_EXACT_INTEGER else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return _plain_whole(value)
+    return _to_plain_container(value)
 
 
-def _plain_whole(value: Any) -> Any:
+def _to_plain_container(value: Any) -> Any:
     if isinstance(value, datetime):
-        return moment(value)
+        return format_ledger_time(value)
     if isinstance(value, Mapping):
-        return {plain(str(key)): plain(each) for key, each in value.items()}
+        return {to_plain_value(str(key)): to_plain_value(each) for key, each in value.items()}
     if isinstance(value, set | frozenset):
-        return [plain(each) for each in sorted(value)]
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return [to_plain_value(each) for each in sorted(value)]
+    return [to_plain_value(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def moment(at: datetime) -> str:
-    """Text of fixed width, so that its order is that of time. Raises `Untellable` for a time without a zone."""
+def format_ledger_time(at: datetime) -> str:
+    """Text of fixed width, so that its order is that of time. Raises `NotCanonical` for a time without a zone."""
     if at.tzinfo is None:
-        raise Untellable("a time without a zone does not belong in the ledger")
+        raise NotCanonical("a time without a zone does not belong in the ledger")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def digest_of(content: bytes) -> str:
+def digest_bytes(content: bytes) -> str:
     """SHA-256, as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
-def told(entry: Entry) -> dict[str, Any]:
+def parse_entry_facts(entry: LedgerEntry) -> dict[str, Any]:
     """What the entry says. Raises ValueError where that is no object."""
     found = json.loads(entry.body)
     if not isinstance(found, dict):

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promoter.domain.ledger.chain import Head
+from promoter.domain.ledger.chain import LedgerHead
 
-FORMAT = 1
+EXPORT_FORMAT = 1
 """The version of the form."""
-TABLES = ("decisions", "deliveries", "guard_checks", "milestones", "records", "revisions", "settled", "sightings")
+EXPORTED_TABLES = ("decisions", "deliveries", "guard_checks", "milestones", "records", "revisions", "settled", "sightings")
 """Whose entries are in one."""
 
 
 @dataclass(frozen=True)
-class Text:
+class ExportedText:
     """What an entry refers to by its digest, as it is kept: the digest that stands beside is not taken for granted."""
 
     digest: str
@@ -28,19 +28,19 @@ class Text:
     body: str
 
     @property
-    def line(self) -> bytes:
+    def to_line(self) -> bytes:
         """In an export."""
-        return _line({"content": self.digest, "kind": self.kind, "body": self.body})
+        return _encode_export_line({"content": self.digest, "kind": self.kind, "body": self.body})
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Text | None:
+    def from_facts(cls, facts: dict[str, Any]) -> ExportedText | None:
         """What a line told; None where that is no text."""
-        digest, kind, body = (told.get(name) for name in ("content", "kind", "body"))
+        digest, kind, body = (facts.get(name) for name in ("content", "kind", "body"))
         return cls(digest, kind, body) if isinstance(digest, str) and isinstance(kind, str) and isinstance(body, str) else None
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ExportManifest:
     """The first line: whose entries these are, from which number on; when, and by which version of Promoter, it was written."""
 
     ledger: str
@@ -50,17 +50,17 @@ class Manifest:
     tables: tuple[str, ...]
 
     @property
-    def line(self) -> bytes:
+    def to_line(self) -> bytes:
         """In an export."""
-        told = {"promoter-ledger": FORMAT, "ledger": self.ledger, "from": self.start, "made": self.made.isoformat()}
-        return _line({**told, "tool": self.tool, "tables": list(self.tables)})
+        facts = {"promoter-ledger": EXPORT_FORMAT, "ledger": self.ledger, "from": self.start, "made": self.made.isoformat()}
+        return _encode_export_line({**facts, "tool": self.tool, "tables": list(self.tables)})
 
     @classmethod
-    def of(cls, line: bytes) -> Manifest | None:
+    def parse_line(cls, line: bytes) -> ExportManifest | None:
         """What the line tells; None where that is no manifest of a form that is known here."""
-        told = _read(line) or {}
-        ledger, start, made, tool, tables = (told.get(name) for name in ("ledger", "from", "made", "tool", "tables"))
-        if told.get("promoter-ledger") != FORMAT or type(start) is not int or start < 1 or not isinstance(ledger, str):
+        facts = _parse_export_line(line) or {}
+        ledger, start, made, tool, tables = (facts.get(name) for name in ("ledger", "from", "made", "tool", "tables"))
+        if facts.get("promoter-ledger") != EXPORT_FORMAT or type(start) is not int or start < 1 or not isinstance(ledger, str):
             return None
         try:
             moment = datetime.fromisoformat(str(made))
@@ -70,30 +70,30 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Ending:
+class ExportEnding:
     """The last line: the head, and how many entries and texts came before it."""
 
-    head: Head
+    head: LedgerHead
     entries: int
     contents: int
 
     @property
-    def line(self) -> bytes:
+    def to_line(self) -> bytes:
         """In an export."""
-        return _line({"head": self.head.trailer, "entries": self.entries, "contents": self.contents})
+        return _encode_export_line({"head": self.head.trailer_value, "entries": self.entries, "contents": self.contents})
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Ending | None:
+    def from_facts(cls, facts: dict[str, Any]) -> ExportEnding | None:
         """What a line told; None where that is no ending."""
-        head, entries, contents = Head.of(str(told.get("head"))), told.get("entries"), told.get("contents")
+        head, entries, contents = LedgerHead.parse_trailer(str(facts.get("head"))), facts.get("entries"), facts.get("contents")
         return cls(head, entries, contents) if head and type(entries) is int and type(contents) is int else None
 
 
-def _line(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _encode_export_line(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def _parse_export_line(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

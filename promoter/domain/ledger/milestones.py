@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-BEAT = timedelta(hours=1)
+HEARTBEAT_INTERVAL = timedelta(hours=1)
 """How often a daemon that watches says so: what it says is worth one entry, and never more than an hour is in doubt."""
 
 
-class Event(StrEnum):
+class LifecycleEventType(StrEnum):
     """OPENED: the ledger began. STARTED, WATCHING, STOPPED: a daemon began to watch, still does, and does no more.
 
     RETENTION: evidence was dropped. CHECKPOINT: a key vouches for the chain up to an entry.
@@ -27,7 +27,7 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True)
-class Milestone:
+class LifecycleEvent:
     """One of them. `told` depends on the event; `id` is its entry's number, 0 before it has one.
 
     OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
@@ -36,6 +36,6 @@ class Milestone:
     """
 
     at: datetime
-    event: Event
-    told: Mapping[str, Any] = field(default_factory=dict)
+    event: LifecycleEventType
+    facts: Mapping[str, Any] = field(default_factory=dict)
     id: int = 0

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from promoter.domain.verdict import visible
+from promoter.domain.verdict import escape_invisible
 
 _SHOWN = 80
 
 
-class Wrong(StrEnum):
+class ProblemKind(StrEnum):
     """EDITED: an entry does not say what it said. DROPPED, INSERTED, REORDERED: not all and only the entries, in their order.
 
     SECOND: a second entry of one number. MISFILED: it lies where it does not belong. UNREADABLE: it is no entry at all.
@@ -36,37 +36,43 @@ class Wrong(StrEnum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class LedgerProblem:
     """One of them, in words. `entry` to `last` are the entries that it is about; None: it is about no entry.
 
     `about` is what the entry calls itself now: its table, and the alias that it is about.
     """
 
-    wrong: Wrong
+    wrong: ProblemKind
     entry: int | None
-    told: str
+    message: str
     last: int | None = None
     about: str = ""
 
     def __post_init__(self) -> None:
         """What is told of a ledger that may be forged is visible: it must not paint over a terminal."""
-        object.__setattr__(self, "told", visible(self.told))
-        object.__setattr__(self, "about", visible(self.about))
+        object.__setattr__(self, "told", escape_invisible(self.message))
+        object.__setattr__(self, "about", escape_invisible(self.about))
 
     @property
-    def numbers(self) -> str:
+    def entry_range_text(self) -> str:
         """The entries, for people."""
         if self.entry is None:
             return "-"
         return str(self.entry) if self.last in (None, self.entry) else f"{self.entry} to {self.last}"
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For `audit verify --format json`."""
         last = self.entry if self.last is None else self.last
-        return {"problem": self.wrong.value, "entry": self.entry, "last": last, "about": self.about or None, "told": self.told}
+        return {
+            "problem": self.wrong.value,
+            "entry": self.entry,
+            "last": last,
+            "about": self.about or None,
+            "told": self.message,
+        }
 
 
-def short(text: object) -> str:
+def quote_shortened(text: object) -> str:
     """What somebody wrote, in quotes and not longer than fits a line."""
-    told = str(text)
-    return f"`{told if len(told) <= _SHOWN else told[:_SHOWN] + '…'}`"
+    full_text = str(text)
+    return f"`{full_text if len(full_text) <= _SHOWN else full_text[:_SHOWN] + '…'}`"

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from promoter.domain.ledger.milestones import Event, Milestone
-from promoter.domain.moment import in_utc
+from promoter.domain.ledger.milestones import LifecycleEventType, LifecycleEvent
+from promoter.domain.moment import format_utc
 
-YOUNGEST = timedelta(days=1)
+YOUNGEST_DROPPABLE = timedelta(days=1)
 """What is younger is never dropped: a slip of the finger must not empty a ledger."""
 
 
 @dataclass(frozen=True)
-class Retention:
+class EvidenceRetention:
     """Evidence of decisions before that moment was dropped; by whom, when, and in which entry of the ledger."""
 
     before: datetime
@@ -24,14 +24,14 @@ class Retention:
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.actor} on {in_utc(self.at)} (all from before {in_utc(self.before)}; entry {self.entry})"
+        return f"{self.actor} on {format_utc(self.at)} (all from before {format_utc(self.before)}; entry {self.entry})"
 
 
-def last_retention(milestones: Iterable[Milestone]) -> Retention | None:
+def find_last_retention(milestones: Iterable[LifecycleEvent]) -> EvidenceRetention | None:
     """The one that reaches furthest; None where nothing was ever dropped."""
     found = [
-        Retention(datetime.fromisoformat(str(each.told["before"])), str(each.told.get("actor")), each.at, each.id)
+        EvidenceRetention(datetime.fromisoformat(str(each.facts["before"])), str(each.facts.get("actor")), each.at, each.id)
         for each in milestones
-        if each.event is Event.RETENTION
+        if each.event is LifecycleEventType.RETENTION
     ]
     return max(found, key=lambda each: each.before, default=None)

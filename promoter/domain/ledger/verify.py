@@ -12,183 +12,192 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from promoter.domain.ledger.chain import GENESIS, Entry, Head
-from promoter.domain.ledger.entries import Row, about, follows, in_order, read
+from promoter.domain.ledger.chain import GENESIS_HASH, LedgerEntry, LedgerHead
+from promoter.domain.ledger.entries import EntryRow, describe_entry, is_next_entry, hash_ordered_rows, parse_entry_body
 from promoter.domain.ledger.facts import LedgerFacts
-from promoter.domain.ledger.numbers import Numbers
-from promoter.domain.ledger.problems import Problem, Wrong
-from promoter.domain.ledger.witnesses import Witness, Witnesses
+from promoter.domain.ledger.numbers import EntryNumbers
+from promoter.domain.ledger.problems import LedgerProblem, ProblemKind
+from promoter.domain.ledger.witnesses import Witness, WitnessIndex
 
-_SLOW, _FAST = 8, 512
+_SLOW_PACE, _FAST_PACE = 8, 512
 """How many entries are looked at together: few behind a problem, where the next may be near, and then more and more."""
 
 
-class Walk:
+class ChainVerifier:
     """Goes through the entries of one ledger. `rows`: each has a number and a hash beside its bytes, as in a database.
 
     `problems` is complete once `end` was called.
     """
 
     def __init__(
-        self, witnesses: Witnesses, start: int = 0, *, rows: bool = True, trusted: frozenset[str] = frozenset()
+        self, witnesses: WitnessIndex, start: int = 0, *, rows: bool = True, trusted: frozenset[str] = frozenset()
     ) -> None:
         """`start`: the number of the entry before the first one that is looked at. `trusted`: keys, see `LedgerFacts`."""
         self.witnesses = witnesses
         self.start = start
         self.count = 0
-        self.problems: list[Problem] = []
+        self.problems: list[LedgerProblem] = []
         self.facts = LedgerFacts(witnesses, trusted)
         self._rows = rows
-        self._numbers = Numbers(start)
+        self._numbers = EntryNumbers(start)
         self._top = start
-        self._hashes: tuple[str, ...] = () if start else (GENESIS,)
+        self._hashes: tuple[str, ...] = () if start else (GENESIS_HASH,)
         self._blamed = False
         self._doubt: tuple[int, int, tuple[str, ...]] | None = None
-        self._waiting: Sequence[Row] = ()
-        self._pace = _SLOW
+        self._waiting: Sequence[EntryRow] = ()
+        self._pace = _SLOW_PACE
 
     @property
-    def head(self) -> Head:
+    def current_head(self) -> LedgerHead:
         """The last entry, as it is now."""
-        return Head(self.witnesses.ledger, self._top, self._hashes[0] if self._hashes else GENESIS)
+        return LedgerHead(self.witnesses.ledger, self._top, self._hashes[0] if self._hashes else GENESIS_HASH)
 
-    def through(self, entries: Iterable[Entry]) -> None:
+    def verify_entries(self, entries: Iterable[LedgerEntry]) -> None:
         """Look at all of them."""
-        self.take([(entry.table, entry.id, entry.body, entry.hash) for entry in entries])
+        self.verify_rows([(entry.table, entry.id, entry.body, entry.hash) for entry in entries])
 
-    def take(self, rows: Sequence[Row]) -> None:
+    def verify_rows(self, rows: Sequence[EntryRow]) -> None:
         """Look at the next ones, many at a time. What is not in order waits for the one behind it, which tells what it is."""
         rows = [*self._waiting, *rows]
-        index = self._sound(rows, 0)
+        index = self._skip_ordered_rows(rows, 0)
         while index < len(rows) - 1:
-            self._take(Entry(*rows[index]), Entry(*rows[index + 1]))
-            index = self._sound(rows, index + 1)
+            self._verify_entry(LedgerEntry(*rows[index]), LedgerEntry(*rows[index + 1]))
+            index = self._skip_ordered_rows(rows, index + 1)
         self._waiting = rows[index:]
 
-    def _sound(self, rows: Sequence[Row], index: int) -> int:
+    def _skip_ordered_rows(self, rows: Sequence[EntryRow], index: int) -> int:
         """Pass by what is in order; the index of the first one that has to be looked at by itself."""
         while self._hashes and index < len(rows):
-            run = rows[index : index + min(self._pace, self.witnesses.next_behind(self._top) - self._top - 1)]
-            found = in_order(run, self._top, self._hashes[0], rows=self._rows) if run else []
+            run = rows[index : index + min(self._pace, self.witnesses.find_next_attested(self._top) - self._top - 1)]
+            found = hash_ordered_rows(run, self._top, self._hashes[0], rows=self._rows) if run else []
             if not found:
-                self._pace = _SLOW
+                self._pace = _SLOW_PACE
                 return index
             index += len(found)
             self.count += len(found)
             self._top, self._hashes, self._blamed = self._top + len(found), (found[-1],), False
-            self.facts.passed(self._top, found)
-            self._pace = min(_FAST, self._pace * 2)
+            self.facts.record_passed_hashes(self._top, found)
+            self._pace = min(_FAST_PACE, self._pace * 2)
         return index
 
-    def flush(self) -> None:
+    def verify_waiting_rows(self) -> None:
         """Nothing comes behind what was looked at last."""
         for row in self._waiting:
-            self._take(Entry(*row), None)
+            self._verify_entry(LedgerEntry(*row), None)
         self._waiting = ()
 
-    def end(self, last: Witness | None = None) -> None:
+    def finish_verification(self, last: Witness | None = None) -> None:
         """There are no more. `last`: what an export's last line says."""
-        self.flush()
+        self.verify_waiting_rows()
         if self._doubt:
-            self._settle(*self._doubt, last)
+            self._resolve_last_link(*self._doubt, last)
         if last is not None:
-            self._ends(last)
+            self._check_export_ending(last)
         named = {each.entry for each in self.problems if each.entry is not None}
-        missing = self._numbers.problems(last.head.entry if last else self._top)
-        outside = self.witnesses.problems(self.start, max(self._top, last.head.entry if last else 0), named)
-        facts = self.facts.problems if self.start else self.facts.doubtless(named | {each.entry or 0 for each in missing})
+        missing = self._numbers.list_problems(last.head.entry if last else self._top)
+        outside = self.witnesses.list_problems(self.start, max(self._top, last.head.entry if last else 0), named)
+        facts = (
+            self.facts.problems
+            if self.start
+            else self.facts.list_certain_problems(named | {each.entry or 0 for each in missing})
+        )
         found = [*self.problems, *missing, *facts, *outside]
         self.problems = sorted(found, key=lambda problem: (problem.entry or 0, problem.last or 0))
 
-    def _ends(self, last: Witness) -> None:
+    def _check_export_ending(self, last: Witness) -> None:
         """What an export's last line says, against what was there."""
         if last.head.entry == self._top:
             if self._hashes:  # else it is an export of nothing, behind the last entry
-                self.witnesses.heard(last, self._hashes)
+                self.witnesses.record_witness_check(last, self._hashes)
         elif last.head.entry > self._top:
-            self._numbers.gap(self._top + 1, last.head.entry + 1)
+            self._numbers.record_gap(self._top + 1, last.head.entry + 1)
         elif not any((each.entry or 0) > last.head.entry for each in self.problems):
-            self._name(Wrong.INSERTED, last.head.entry, "behind it the export was to end, and goes on")
+            self._record_problem(ProblemKind.INSERTED, last.head.entry, "behind it the export was to end, and goes on")
 
-    def _take(self, entry: Entry, following: Entry | None) -> None:
+    def _verify_entry(self, entry: LedgerEntry, following: LedgerEntry | None) -> None:
         self.count += 1
         digest = sha256(entry.body).hexdigest()
-        if self._hashes and follows(entry, self._top, self._hashes[0], rows=self._rows):
-            self._advance(self._top + 1, (digest,))
+        if self._hashes and is_next_entry(entry, self._top, self._hashes[0], rows=self._rows):
+            self._advance_to(self._top + 1, (digest,))
         elif self._rows and digest != entry.hash:
-            self._changed(entry, digest, following)
+            self._judge_changed_row(entry, digest, following)
         else:
-            self._sealed(entry, digest, following)
-        self.facts.look(entry, digest)
+            self._judge_consistent_entry(entry, digest, following)
+        self.facts.read_lifecycle_event(entry, digest)
 
-    def _changed(self, entry: Entry, digest: str, following: Entry | None) -> None:
+    def _judge_changed_row(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
         """A row whose bytes and whose hash contradict each other."""
-        facts = read(entry.body)
+        facts = parse_entry_body(entry.body)
         if entry.id <= self._top or (following is not None and following.id == entry.id):
-            self._name(
-                Wrong.SECOND, entry.id, "there is another entry of this number, and this one's hash is not its own", facts
+            self._record_problem(
+                ProblemKind.SECOND, entry.id, "there is another entry of this number, and this one's hash is not its own", facts
             )
             return
-        previous = (read(following.body) or {}).get("previous") if following else None
-        says = "its text was changed" if previous == entry.hash else "its text and its hash contradict each other"
-        says = "its hash was changed, its text was not" if previous == digest else says
-        self._name(Wrong.EDITED, entry.id, says + ("" if facts else "; it cannot be read any more"), facts)
-        self._numbers.gap(self._top + 1, entry.id)
-        self._advance(entry.id, (digest, entry.hash), blamed=True)
+        previous = (parse_entry_body(following.body) or {}).get("previous") if following else None
+        message = "its text was changed" if previous == entry.hash else "its text and its hash contradict each other"
+        message = "its hash was changed, its text was not" if previous == digest else message
+        self._record_problem(ProblemKind.EDITED, entry.id, message + ("" if facts else "; it cannot be read any more"), facts)
+        self._numbers.record_gap(self._top + 1, entry.id)
+        self._advance_to(entry.id, (digest, entry.hash), blamed=True)
 
-    def _sealed(self, entry: Entry, digest: str, following: Entry | None) -> None:
+    def _judge_consistent_entry(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
         """An entry whose bytes are all that there is, or agree with its hash; and still something is not in order."""
-        facts, place = read(entry.body), self._top + 1
-        after = self._claim(following) if following else None
+        facts, place = parse_entry_body(entry.body), self._top + 1
+        after = self._claimed_number(following) if following else None
         if facts is None:
-            self._unreadable(entry, digest, after)
+            self._judge_unreadable_entry(entry, digest, after)
         elif facts["id"] == place:
-            self._in_place(entry, facts, digest, following)
-        elif facts["id"] == self._top and not self._due(entry, facts):
-            self._second(facts, digest)
+            self._judge_entry_in_place(entry, facts, digest, following)
+        elif facts["id"] == self._top and not self._is_due_entry(entry, facts):
+            self._record_second_entry(facts, digest)
         elif after == place:
-            self._numbers.intruder(facts["id"], self._top, about(facts))
-        elif self._numbers.found(facts["id"]):
+            self._numbers.record_intruder(facts["id"], self._top, describe_entry(facts))
+        elif self._numbers.fill_missing_number(facts["id"]):
             where = f"it is filed under {entry.id}" if self._rows else f"it stands behind entry {self._top}"
-            self._name(Wrong.MISFILED if self._rows else Wrong.REORDERED, facts["id"], where, facts)
-        elif entry.id == place if self._rows else self._fills(facts, after):
-            self._instead(facts, digest)
+            self._record_problem(ProblemKind.MISFILED if self._rows else ProblemKind.REORDERED, facts["id"], where, facts)
+        elif entry.id == place if self._rows else self._fills_due_place(facts, after):
+            self._record_replaced_entry(facts, digest)
         elif facts["id"] > place:
-            self._numbers.gap(place, facts["id"])
-            self._misfiled(entry, facts)
-            self._advance(facts["id"], (digest,))
+            self._numbers.record_gap(place, facts["id"])
+            self._check_filing(entry, facts)
+            self._advance_to(facts["id"], (digest,))
         else:
-            self._second(facts, digest)
+            self._record_second_entry(facts, digest)
 
-    def _unreadable(self, entry: Entry, digest: str, after: int | None) -> None:
+    def _judge_unreadable_entry(self, entry: LedgerEntry, digest: str, after: int | None) -> None:
         place = self._top + 1
         if not self._rows and after == place:
-            self._name(Wrong.INSERTED, self._top, "behind it stands a line that is no entry")
+            self._record_problem(ProblemKind.INSERTED, self._top, "behind it stands a line that is no entry")
             return
         number = max(entry.id, place) if self._rows else place
-        self._name(
-            Wrong.UNREADABLE, number, "it is no entry: it cannot be read, or has no number, or no hash of the one before"
+        self._record_problem(
+            ProblemKind.UNREADABLE, number, "it is no entry: it cannot be read, or has no number, or no hash of the one before"
         )
-        self._numbers.gap(place, number)
-        self._advance(number, (digest,), blamed=True)
+        self._numbers.record_gap(place, number)
+        self._advance_to(number, (digest,), blamed=True)
 
-    def _in_place(self, entry: Entry, facts: dict[str, Any], digest: str, following: Entry | None) -> None:
+    def _judge_entry_in_place(
+        self, entry: LedgerEntry, facts: dict[str, Any], digest: str, following: LedgerEntry | None
+    ) -> None:
         place = self._top + 1
         unlinked = bool(self._hashes) and not self._blamed and facts["previous"] not in self._hashes
-        if unlinked and following and self._claim(following) == place:
-            self._second(facts, digest)
+        if unlinked and following and self._claimed_number(following) == place:
+            self._record_second_entry(facts, digest)
             return
-        self._misfiled(entry, facts)
-        self._advance(place, (digest,), blamed=unlinked and self._broken(facts, digest, following))
+        self._check_filing(entry, facts)
+        self._advance_to(place, (digest,), blamed=unlinked and self._judge_broken_link(facts, digest, following))
 
-    def _broken(self, facts: dict[str, Any], digest: str, following: Entry | None) -> bool:
+    def _judge_broken_link(self, facts: dict[str, Any], digest: str, following: LedgerEntry | None) -> bool:
         """This entry says another hash of the one before: one of both was changed. Whether it was this one."""
         top, place = self._top, self._top + 1
         if top == self.start:
-            self._name(Wrong.EDITED, place, "it says another hash of what came before it", facts)
+            self._record_problem(ProblemKind.EDITED, place, "it says another hash of what came before it", facts)
             return True
-        here, there = self.witnesses.says(place, digest), self.witnesses.says(top, self._hashes[0])
-        ahead = read(following.body) if following else None
+        here, there = (
+            self.witnesses.check_attested_hash(place, digest),
+            self.witnesses.check_attested_hash(top, self._hashes[0]),
+        )
+        ahead = parse_entry_body(following.body) if following else None
         mine: bool | None = None
         if here is not None or there is not None:
             mine = here is False or there is True
@@ -197,74 +206,78 @@ class Walk:
         if mine is None and following is None and not self._rows:
             self._doubt = top, place, self._hashes
         else:
-            self._blame(top, place, mine=mine)
+            self._record_broken_link(top, place, mine=mine)
         return bool(mine)
 
-    def _blame(self, top: int, place: int, *, mine: bool | None) -> None:
+    def _record_broken_link(self, top: int, place: int, *, mine: bool | None) -> None:
         if mine is None:
-            said = "the one says another hash of the other: one of both was rewritten with its hash"
-            self._name(Wrong.EDITED, top, said, last=place)
+            message = "the one says another hash of the other: one of both was rewritten with its hash"
+            self._record_problem(ProblemKind.EDITED, top, message, last=place)
         elif mine:
-            self._name(Wrong.EDITED, place, f"it says another hash of entry {top}, and is not what was written")
+            self._record_problem(ProblemKind.EDITED, place, f"it says another hash of entry {top}, and is not what was written")
         else:
-            self._name(Wrong.EDITED, top, f"entry {place} says another hash of it: it was rewritten, or is another one")
+            self._record_problem(
+                ProblemKind.EDITED, top, f"entry {place} says another hash of it: it was rewritten, or is another one"
+            )
 
-    def _settle(self, top: int, place: int, hashes: tuple[str, ...], last: Witness | None) -> None:
+    def _resolve_last_link(self, top: int, place: int, hashes: tuple[str, ...], last: Witness | None) -> None:
         """The two last lines of an export contradict each other: its end says which of them is right."""
         if last is None or last.head.entry not in (top, place):
-            self._blame(top, place, mine=None)
+            self._record_broken_link(top, place, mine=None)
         elif last.head.entry == place:
-            self._blame(top, place, mine=last.head.hash not in self._hashes)
+            self._record_broken_link(top, place, mine=last.head.hash not in self._hashes)
         elif last.head.hash not in hashes:
-            self._blame(top, place, mine=False)
+            self._record_broken_link(top, place, mine=False)
 
-    def _instead(self, facts: dict[str, Any], digest: str) -> None:
+    def _record_replaced_entry(self, facts: dict[str, Any], digest: str) -> None:
         """Something else has the place of the entry that is due."""
         if facts["previous"] in self._hashes:
-            self._name(Wrong.EDITED, self._top + 1, f"its number was changed to {facts['id']}", facts)
+            self._record_problem(ProblemKind.EDITED, self._top + 1, f"its number was changed to {facts['id']}", facts)
         else:
-            self._name(Wrong.REORDERED, self._top + 1, f"in its place stands one that calls itself number {facts['id']}", facts)
+            self._record_problem(
+                ProblemKind.REORDERED, self._top + 1, f"in its place stands one that calls itself number {facts['id']}", facts
+            )
             self._numbers.displaced.add(facts["id"])
-        self._advance(self._top + 1, (digest,), blamed=True)
+        self._advance_to(self._top + 1, (digest,), blamed=True)
 
-    def _second(self, facts: dict[str, Any], digest: str) -> None:
-        self._name(Wrong.SECOND, facts["id"], "there is another entry of this number", facts)
+    def _record_second_entry(self, facts: dict[str, Any], digest: str) -> None:
+        self._record_problem(ProblemKind.SECOND, facts["id"], "there is another entry of this number", facts)
         if facts["id"] == self._top:
             self._hashes = (*self._hashes, digest)  # whichever of them the next one follows
 
-    def _due(self, entry: Entry, facts: dict[str, Any]) -> bool:
+    def _is_due_entry(self, entry: LedgerEntry, facts: dict[str, Any]) -> bool:
         """Whether it is the entry that is due, although it calls itself as the one before it does."""
         place = self._top + 1
         return (self._rows and entry.id == place) or facts["previous"] in self._hashes or place in self._numbers.displaced
 
-    def _fills(self, facts: dict[str, Any], after: int | None) -> bool:
+    def _fills_due_place(self, facts: dict[str, Any], after: int | None) -> bool:
         """Whether a line has the place of the entry that is due: what it follows, what follows it, or that one's says so."""
         place = self._top + 1
         return facts["previous"] in self._hashes or after == place + 1 or place in self._numbers.displaced
 
-    def _misfiled(self, entry: Entry, facts: dict[str, Any]) -> None:
+    def _check_filing(self, entry: LedgerEntry, facts: dict[str, Any]) -> None:
         if self._rows and entry.id != facts["id"]:
-            self._name(Wrong.MISFILED, facts["id"], f"it is filed under {entry.id}", facts)
+            self._record_problem(ProblemKind.MISFILED, facts["id"], f"it is filed under {entry.id}", facts)
         elif self._rows and entry.table != facts.get("table"):
-            self._name(Wrong.MISFILED, facts["id"], f"it lies in the table {entry.table}", facts)
+            self._record_problem(ProblemKind.MISFILED, facts["id"], f"it lies in the table {entry.table}", facts)
 
-    def _claim(self, entry: Entry) -> int | None:
+    def _claimed_number(self, entry: LedgerEntry) -> int | None:
         """Which number it goes by."""
         if self._rows:
             return entry.id
-        facts = read(entry.body)
+        facts = parse_entry_body(entry.body)
         return int(facts["id"]) if facts else None
 
-    def _advance(self, number: int, hashes: tuple[str, ...], *, blamed: bool = False) -> None:
+    def _advance_to(self, number: int, hashes: tuple[str, ...], *, blamed: bool = False) -> None:
         self._top, self._hashes, self._blamed = number, hashes, blamed
         if number in self.witnesses:
-            self.witnesses.met(number, hashes)
-        self.facts.passed(number, [hashes])
+            self.witnesses.check_witnesses_of(number, hashes)
+        self.facts.record_passed_hashes(number, [hashes])
 
-    def _name(
-        self, wrong: Wrong, number: int, words: str, facts: dict[str, Any] | None = None, *, last: int | None = None
+    def _record_problem(
+        self, wrong: ProblemKind, number: int, words: str, facts: dict[str, Any] | None = None, *, last: int | None = None
     ) -> None:
         before = self.problems[-1] if self.problems else None
-        if before and (before.wrong, before.entry, wrong) == (Wrong.MISFILED, number, Wrong.EDITED):
+        if before and (before.wrong, before.entry, wrong) == (ProblemKind.MISFILED, number, ProblemKind.EDITED):
             self.problems.pop()  # where it lies is right, and what it says of that was changed
-        self.problems.append(Problem(wrong, number, words, last, about(facts)))
+        self.problems.append(LedgerProblem(wrong, number, words, last, describe_entry(facts)))

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-FIRST, LAST = timedelta(seconds=1), timedelta(hours=1)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(hours=1)
 """The first and the longest pause between two tries."""
-PATIENCE = timedelta(hours=24)
+DEFAULT_PATIENCE = timedelta(hours=24)
 """How long an event is tried for until it is dead, unless told otherwise."""
 _DOUBLINGS = 20
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """STARTED: the channel came to be, and is told what comes after that entry. PASSED: nothing for it up to that entry.
 
     DELIVERED, WAITING (for the next try), DEAD (given up): how it stands with an event. AGAIN: a person asked to try once more.
@@ -27,12 +27,12 @@ class State(StrEnum):
     AGAIN = "again"
 
 
-OPEN = (State.WAITING, State.AGAIN)
+OPEN_STATES = (DeliveryState.WAITING, DeliveryState.AGAIN)
 """What still has to be sent."""
 
 
 @dataclass(frozen=True)
-class Dispatch:
+class DeliveryAttempt:
     """One row. `event` is the event's id, None where the row is about the channel itself; `entry` the ledger's entry.
 
     `attempts` counts the failures in a row and `since` says when they began; `due` is when to try again, `detail` what was
@@ -40,7 +40,7 @@ class Dispatch:
     """
 
     channel: str
-    state: State
+    state: DeliveryState
     at: datetime
     entry: int
     event: str | None = None
@@ -50,15 +50,15 @@ class Dispatch:
     detail: str | None = None
     id: int = 0
 
-    def as_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """For lists: `id`, `channel`, `event`, `entry`, `state`, `at`, `attempts`, `since`, `due`, `detail`."""
-        told = {name: getattr(self, name) for name in ("id", "channel", "event", "entry", "state", "at", "attempts", "since")}
-        told |= {"due": self.due, "detail": self.detail}
-        return {name: each.isoformat() if isinstance(each, datetime) else each for name, each in told.items()}
+        row = {name: getattr(self, name) for name in ("id", "channel", "event", "entry", "state", "at", "attempts", "since")}
+        row |= {"due": self.due, "detail": self.detail}
+        return {name: each.isoformat() if isinstance(each, datetime) else each for name, each in row.items()}
 
 
 @dataclass
-class Standing:
+class ChannelCursor:
     """How it stands with a channel: all rows of it, summed up.
 
     `entry`: of everything up to there it is known what became of it. `row`: the last row that is summed up. `waiting`: what
@@ -68,47 +68,49 @@ class Standing:
     channel: str
     entry: int = 0
     row: int = 0
-    waiting: dict[str, Dispatch] = field(default_factory=dict)
+    waiting: dict[str, DeliveryAttempt] = field(default_factory=dict)
 
-    def take(self, dispatch: Dispatch) -> None:
+    def add_attempt(self, dispatch: DeliveryAttempt) -> None:
         """Take in one more row. Rows come in order; one that was taken in before may come again with those after it."""
         self.entry = max(self.entry, dispatch.entry)
         self.row = max(self.row, dispatch.id)
         if dispatch.event is None:
             return
-        if dispatch.state in OPEN:
+        if dispatch.state in OPEN_STATES:
             self.waiting[dispatch.event] = dispatch
         else:
             self.waiting.pop(dispatch.event, None)
 
-    def due(self, now: datetime) -> list[Dispatch]:
+    def list_due_attempts(self, now: datetime) -> list[DeliveryAttempt]:
         """What is to be tried now, the longest due first."""
         found = [each for each in self.waiting.values() if each.due is None or each.due <= now]
         return sorted(found, key=lambda each: (each.due or each.at, each.entry, each.event or ""))
 
-    def next_due(self) -> datetime | None:
+    def find_next_due_time(self) -> datetime | None:
         """When the next try is due; None: nothing waits."""
         return min((each.due or each.at for each in self.waiting.values()), default=None)
 
 
-def pause(attempts: int) -> timedelta:
+def compute_retry_pause(attempts: int) -> timedelta:
     """From one try to the next after so many failures: doubling, from a second to an hour."""
     doublings = min(max(attempts, 1) - 1, _DOUBLINGS)
-    return min(LAST, FIRST * (1 << doublings))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << doublings))
 
 
-def failed(last: Dispatch, at: datetime, detail: str, *, patience: timedelta, stretch: float) -> Dispatch:
+def build_failed_attempt(
+    last: DeliveryAttempt, at: datetime, detail: str, *, patience: timedelta, stretch: float
+) -> DeliveryAttempt:
     """The row for a try that failed, behind the `last` one of the event: to be tried again, or given up.
 
     `stretch` scales the pause, so that what failed together is not tried again together.
     """
     since, attempts = last.since or at, last.attempts + 1
     dead = at - since >= patience
-    due = None if dead else at + pause(attempts) * stretch
-    state = State.DEAD if dead else State.WAITING
-    return Dispatch(last.channel, state, at, last.entry, last.event, attempts, since, due, detail)
+    due = None if dead else at + compute_retry_pause(attempts) * stretch
+    state = DeliveryState.DEAD if dead else DeliveryState.WAITING
+    return DeliveryAttempt(last.channel, state, at, last.entry, last.event, attempts, since, due, detail)
 
 
-def again(dead: Dispatch, at: datetime) -> Dispatch:
+def build_redelivery(dead: DeliveryAttempt, at: datetime) -> DeliveryAttempt:
     """The row that puts an event back: to be tried at once, and for as long as a new one."""
-    return Dispatch(dead.channel, State.AGAIN, at, dead.entry, dead.event, due=at, detail=dead.detail)
+    return DeliveryAttempt(dead.channel, DeliveryState.AGAIN, at, dead.entry, dead.event, due=at, detail=dead.detail)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promoter.domain.audit import AuditRecord, Outcome, moved
-from promoter.domain.evidence import Stretch
+from promoter.domain.audit import AuditRecord, ChangeOutcome, is_alias_move
+from promoter.domain.evidence import HeldStretch
 
-BEFORE = "before the ledger began"
-Begun = Mapping[int, datetime]
+BEFORE_LEDGER = "before the ledger began"
+IntentTimes = Mapping[int, datetime]
 """When the intents of these numbers were recorded: what they became happened after that."""
-NO_INTENTS: Begun = {}
+NO_INTENTS: IntentTimes = {}
 
 
 @dataclass(frozen=True)
-class Span:
+class AliasSpan:
     """A stretch of time in which a version held an alias. `since` None: before the ledger began. `until` None: still.
 
     `since` is when that was recorded. It began between `not_before` and then; `not_before` None: nobody recorded more.
@@ -34,7 +34,7 @@ class Span:
     not_before: datetime | None = None
     record: AuditRecord | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The shape of `history --format json`; `record` is the record's number."""
         return {
             "version": self.version,
@@ -50,47 +50,47 @@ class Span:
         }
 
 
-def begun(records: Iterable[AuditRecord]) -> Begun:
+def collect_intent_times(records: Iterable[AuditRecord]) -> IntentTimes:
     """Of the intents among these records."""
-    return {record.id: record.fact.at for record in records if record.fact.outcome is Outcome.INTENDED}
+    return {record.id: record.fact.at for record in records if record.fact.outcome is ChangeOutcome.INTENDED}
 
 
-def spans(records: Sequence[AuditRecord], intents: Begun = NO_INTENTS) -> list[Span]:
+def build_alias_spans(records: Sequence[AuditRecord], intents: IntentTimes = NO_INTENTS) -> list[AliasSpan]:
     """Who held one alias when, oldest first, from that alias's records in ascending order.
 
     `intents`: those that are not among the records, though what they became is.
     """
-    moves, known = [record for record in records if moved(record)], {**begun(records), **intents}
-    found = [span_of(move, then, known) for move, then in zip(moves, [*moves[1:], None], strict=False)]
-    before = before_first(moves[0]) if moves else None
+    moves, known = [record for record in records if is_alias_move(record)], {**collect_intent_times(records), **intents}
+    found = [build_span(move, then, known) for move, then in zip(moves, [*moves[1:], None], strict=False)]
+    before = build_span_before_first(moves[0]) if moves else None
     return [before, *found] if before else found
 
 
-def span_of(record: AuditRecord, then: AuditRecord | None, intents: Begun) -> Span:
+def build_span(record: AuditRecord, then: AuditRecord | None, intents: IntentTimes) -> AliasSpan:
     """The one that this record began, and `then` ended."""
     fact = record.fact
     end = then.fact.at if then else None
-    told = (fact.revision, fact.actor, fact.reason, fact.review)
-    return Span(fact.to_version, fact.at, end, *told, earliest(record, intents), record)
+    origin = (fact.revision, fact.actor, fact.reason, fact.review)
+    return AliasSpan(fact.to_version, fact.at, end, *origin, find_earliest_time(record, intents), record)
 
 
-def earliest(record: AuditRecord, intents: Begun) -> datetime | None:
+def find_earliest_time(record: AuditRecord, intents: IntentTimes) -> datetime | None:
     """When at the earliest it happened; None: nobody recorded it."""
     return record.fact.not_before or intents.get(record.intent or 0)
 
 
-def before_first(first: AuditRecord) -> Span | None:
+def build_span_before_first(first: AuditRecord) -> AliasSpan | None:
     """What was before the first record, where that says so: since when, nobody knows."""
     if first.fact.from_version is None:
         return None
-    return Span(first.fact.from_version, None, first.fact.at, None, None, BEFORE)
+    return AliasSpan(first.fact.from_version, None, first.fact.at, None, None, BEFORE_LEDGER)
 
 
-def longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> Stretch | None:
+def find_longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> HeldStretch | None:
     """The longest time without a break in which the version held the alias of these moves; None where it never did.
 
     What was before the ledger began does not count, since nobody knows how long it was.
     """
-    held = [span for span in spans(records) if span.version == version and span.since is not None]
-    found = [Stretch(span.since, span.until) for span in held if span.since is not None]
+    held = [span for span in build_alias_spans(records) if span.version == version and span.since is not None]
+    found = [HeldStretch(span.since, span.until) for span in held if span.since is not None]
     return max(found, key=lambda stretch: (stretch.until or at) - stretch.since, default=None)

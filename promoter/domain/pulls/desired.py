@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from promoter.domain.declaration import Declaration
 from promoter.domain.desired import AliasIntent, DesiredState, Hold, ModelIntent
-from promoter.domain.moment import in_utc
+from promoter.domain.moment import format_utc
 
 
 @dataclass(frozen=True)
-class GatedByBase(DesiredState):
+class BaseGatedState(DesiredState):
     """Desired state of the merged result, in which the base says which policy gates an alias.
 
     Where the base names none, a policy that the pull request names counts if the base has it: a stricter gate weakens nothing.
@@ -21,50 +21,50 @@ class GatedByBase(DesiredState):
     known: frozenset[str]
 
     @classmethod
-    def over(cls, merged: DesiredState, base: Declaration) -> GatedByBase:
+    def from_merge(cls, merged: DesiredState, base: Declaration) -> BaseGatedState:
         """Both as parsed."""
         known = frozenset(base.policies)
-        listed = {name: _gated(intent, base.desired, known) for name, intent in merged.listed.items()}
+        listed = {name: _apply_base_gates(intent, base.desired, known) for name, intent in merged.listed.items()}
         return cls(merged.document, listed, base.desired, known)
 
-    def intent(self, name: str) -> ModelIntent | None:
+    def find_model_intent(self, name: str) -> ModelIntent | None:
         """As the merged files say it, but for its policies."""
-        found = super().intent(name)
-        return _gated(found, self.base, self.known) if found and name not in self.listed else found
+        found = super().find_model_intent(name)
+        return _apply_base_gates(found, self.base, self.known) if found and name not in self.listed else found
 
 
-def judged_by_base(merged: Declaration, base: Declaration, revision: str) -> Declaration:
+def build_gated_declaration(merged: Declaration, base: Declaration, revision: str) -> Declaration:
     """What a pull request is judged by: the desired state of the merged result, policies and approvers of the base."""
-    return Declaration(revision, GatedByBase.over(merged.desired, base), base.policies)
+    return Declaration(revision, BaseGatedState.from_merge(merged.desired, base), base.policies)
 
 
-def _gated(intent: ModelIntent, base: DesiredState, known: Collection[str]) -> ModelIntent:
-    was = base.intent(intent.name)
+def _apply_base_gates(intent: ModelIntent, base: DesiredState, known: Collection[str]) -> ModelIntent:
+    was = base.find_model_intent(intent.name)
     aliases = {}
     for name, alias in intent.aliases.items():
-        policy = _policy(was, name) or (alias.policy if alias.policy in known else None)
+        policy = _find_alias_policy(was, name) or (alias.policy if alias.policy in known else None)
         aliases[name] = alias if policy == alias.policy else replace(alias, policy=policy)
     return replace(intent, aliases=aliases)
 
 
-def _policy(intent: ModelIntent | None, alias: str) -> str | None:
-    said = intent.aliases.get(alias) if intent else None
-    return said.policy if said else None
+def _find_alias_policy(intent: ModelIntent | None, alias: str) -> str | None:
+    declared = intent.aliases.get(alias) if intent else None
+    return declared.policy if declared else None
 
 
-def gate_notes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
+def describe_gate_changes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
     """Where the gate of an alias is another after the merge: by what it is judged until then."""
     found = []
     for name in sorted(merged.desired.listed):
-        was = base.desired.intent(name)
-        for alias, said in sorted(merged.desired.listed[name].aliases.items()):
-            before, after = _policy(was, alias), said.policy
-            if before != after and not said.absent:
-                found.append(f"{name}@{alias}: {_gate_note(before, after, base)}")
+        was = base.desired.find_model_intent(name)
+        for alias, declared in sorted(merged.desired.listed[name].aliases.items()):
+            before, after = _find_alias_policy(was, alias), declared.policy
+            if before != after and not declared.absent:
+                found.append(f"{name}@{alias}: {_describe_gate_change(before, after, base)}")
     return tuple(found)
 
 
-def _gate_note(before: str | None, after: str | None, base: Declaration) -> str:
+def _describe_gate_change(before: str | None, after: str | None, base: Declaration) -> str:
     if before and after:
         return f"policy {after} takes the place of {before} from the next change on; this one is judged by {before}"
     if before:
@@ -74,24 +74,24 @@ def _gate_note(before: str | None, after: str | None, base: Declaration) -> str:
     return f"policy {after} comes with this pull request: it judges from the next change on, and no policy gates this one"
 
 
-def settings_told(base: Declaration, merged: Declaration, moved: Collection[tuple[str, str]]) -> tuple[str, ...]:
+def describe_setting_changes(base: Declaration, merged: Declaration, moved: Collection[tuple[str, str]]) -> tuple[str, ...]:
     """Everything else that the merged `registry.yaml` says otherwise, a sentence each, by model and alias.
 
     `moved`: the model and alias of the changes that are told elsewhere.
     """
-    found = list(_shared(base.desired, merged.desired))
+    found = list(_describe_shared_changes(base.desired, merged.desired))
     for name in sorted(base.desired.listed.keys() | merged.desired.listed.keys()):
-        before, after = base.desired.intent(name), merged.desired.intent(name)
+        before, after = base.desired.find_model_intent(name), merged.desired.find_model_intent(name)
         if before == after:
             continue
         if after is None:
             found.append(f"{name}: no longer managed; its aliases stay as they are")
         else:
-            found += _model(before or ModelIntent(name), after, moved, new=before is None)
+            found += _describe_model_changes(before or ModelIntent(name), after, moved, new=before is None)
     return tuple(found)
 
 
-def _shared(base: DesiredState, merged: DesiredState) -> Iterator[str]:
+def _describe_shared_changes(base: DesiredState, merged: DesiredState) -> Iterator[str]:
     before, after = base.document, merged.document
     if before.defaults != after.defaults:
         yield "`defaults` change"
@@ -104,7 +104,9 @@ def _shared(base: DesiredState, merged: DesiredState) -> Iterator[str]:
         yield f"signed commits are {wanted}"
 
 
-def _model(before: ModelIntent, after: ModelIntent, moved: Collection[tuple[str, str]], *, new: bool) -> Iterator[str]:
+def _describe_model_changes(
+    before: ModelIntent, after: ModelIntent, moved: Collection[tuple[str, str]], *, new: bool
+) -> Iterator[str]:
     name = after.name
     if new:
         yield f"{name}: managed from now on"
@@ -117,48 +119,48 @@ def _model(before: ModelIntent, after: ModelIntent, moved: Collection[tuple[str,
     if before.proposals != after.proposals:
         yield f"{name}: labels, reviewers or auto-merge of proposals change"
     for alias in sorted(before.aliases.keys() | after.aliases.keys()):
-        was, said = before.aliases.get(alias), after.aliases.get(alias)
-        if said is None:
+        was, declared = before.aliases.get(alias), after.aliases.get(alias)
+        if declared is None:
             yield f"{name}@{alias}: git says nothing of it any more"
-        elif was != said:
-            told = _alias(was or AliasIntent(name, alias), said, silent=(name, alias) in moved)
-            yield from (f"{name}@{alias}: {each}" for each in told)
+        elif was != declared:
+            sentences = _describe_alias_changes(was or AliasIntent(name, alias), declared, silent=(name, alias) in moved)
+            yield from (f"{name}@{alias}: {each}" for each in sentences)
 
 
-def _alias(was: AliasIntent, said: AliasIntent, *, silent: bool) -> Iterator[str]:
+def _describe_alias_changes(was: AliasIntent, declared: AliasIntent, *, silent: bool) -> Iterator[str]:
     """`silent`: its move is told elsewhere."""
-    if not silent and (was.version, was.absent) != (said.version, said.absent):
-        yield f"git says {_stated(said)} instead of {_stated(was)}"
-    yield from _hold(was.hold, said.hold)
-    if added := said.quarantine - was.quarantine:
-        yield f"{_numbers(added)} in quarantine"
-    if left := was.quarantine - said.quarantine:
-        yield f"{_numbers(left)} out of quarantine"
-    if was.rotation != said.rotation:
-        yield f"rotation is {said.rotation} instead of {was.rotation}"
-    if was.promote_from != said.promote_from:
-        yield f"versions come from {_source(said)} instead of {_source(was)}"
+    if not silent and (was.version, was.absent) != (declared.version, declared.absent):
+        yield f"git says {_describe_stated_version(declared)} instead of {_describe_stated_version(was)}"
+    yield from _describe_hold_change(was.hold, declared.hold)
+    if added := declared.quarantine - was.quarantine:
+        yield f"{_join_version_numbers(added)} in quarantine"
+    if left := was.quarantine - declared.quarantine:
+        yield f"{_join_version_numbers(left)} out of quarantine"
+    if was.rotation != declared.rotation:
+        yield f"rotation is {declared.rotation} instead of {was.rotation}"
+    if was.promote_from != declared.promote_from:
+        yield f"versions come from {_describe_source(declared)} instead of {_describe_source(was)}"
 
 
-def _hold(was: Hold | None, said: Hold | None) -> Iterator[str]:
-    if said is None and was is not None:
+def _describe_hold_change(was: Hold | None, declared: Hold | None) -> Iterator[str]:
+    if declared is None and was is not None:
         yield f"the hold by {was.by} is lifted: {was.reason}"
-    elif said is not None and was != said:
-        until = f" until {in_utc(said.until)}" if said.until else ""
-        yield f"held by {said.by}{until}: {said.reason}"
+    elif declared is not None and was != declared:
+        until = f" until {format_utc(declared.until)}" if declared.until else ""
+        yield f"held by {declared.by}{until}: {declared.reason}"
 
 
-def _stated(intent: AliasIntent) -> str:
+def _describe_stated_version(intent: AliasIntent) -> str:
     if intent.absent:
         return "absent"
     return f"v{intent.version}" if intent.version else "nothing"
 
 
-def _numbers(versions: Collection[int]) -> str:
+def _join_version_numbers(versions: Collection[int]) -> str:
     return ", ".join(f"v{each}" for each in sorted(versions))
 
 
-def _source(intent: AliasIntent) -> str:
+def _describe_source(intent: AliasIntent) -> str:
     source = intent.promote_from
     if source is None:
         return "this model's own"

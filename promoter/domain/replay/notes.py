@@ -7,82 +7,84 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from promoter.domain.duration import in_words
-from promoter.domain.moment import in_utc
-from promoter.domain.replay.memory import Basis
-from promoter.domain.replay.report import ModelReplay, Report
+from promoter.domain.duration import format_duration
+from promoter.domain.moment import format_utc
+from promoter.domain.replay.memory import EvidenceBasis
+from promoter.domain.replay.report import ModelReplay, ReplayReport
 
-_SHOWN = 3
-_ALWAYS = (
+_NAMES_SHOWN = 3
+_STANDING_NOTE = (
     "A version is judged when it is registered and the waits that the policy asks for are over, and again whenever something "
     "about it changes. Moves by hand, holds and quarantines are not replayed, nor are versions that were deleted."
 )
 
 
-def evidence_told(report: Report) -> str:
+def describe_evidence_sources(report: ReplayReport) -> str:
     """One sentence: how much of the evidence is as of then, recorded later, and as of now."""
-    sources = [source for _, source in report.sources()]
+    sources = [source for _, source in report.list_evidence_sources()]
     if not sources:
         return "No version was judged."
     counts = Counter(each.basis for each in sources)
-    told = [f"{counts[Basis.THEN]} as of then (ledger)"] if counts[Basis.THEN] else []
-    if counts[Basis.LATER]:
-        lag = max(source.as_of - at for at, source in report.sources() if source.as_of)
+    parts = [f"{counts[EvidenceBasis.THEN]} as of then (ledger)"] if counts[EvidenceBasis.THEN] else []
+    if counts[EvidenceBasis.LATER]:
+        lag = max(source.as_of - at for at, source in report.list_evidence_sources() if source.as_of)
         whole = timedelta(seconds=math.ceil(lag.total_seconds()))
-        told.append(f"{counts[Basis.LATER]} as first recorded after that (ledger, up to {in_words(whole)} later)")
-    told += [f"{counts[Basis.NOW]} as of now (MLflow)"] if counts[Basis.NOW] else []
-    return f"Evidence of {_count(len(sources), 'judgement')}: {', '.join(told)}."
+        parts.append(
+            f"{counts[EvidenceBasis.LATER]} as first recorded after that (ledger, up to {format_duration(whole)} later)"
+        )
+    parts += [f"{counts[EvidenceBasis.NOW]} as of now (MLflow)"] if counts[EvidenceBasis.NOW] else []
+    return f"Evidence of {_format_count(len(sources), 'judgement')}: {', '.join(parts)}."
 
 
-def notes(report: Report) -> list[str]:
+def list_replay_notes(report: ReplayReport) -> list[str]:
     """Every assumption that was made, and everything that was left out."""
-    unreadable = f"{_count(report.unreadable, 'record')} of the ledger could not be read as evidence."
+    unreadable = f"{_format_count(report.unreadable, 'record')} of the ledger could not be read as evidence."
     return [
-        *_on_the_start(report),
-        *_on_candidates(report),
-        *_on_policies(report),
+        *_note_start_holders(report),
+        *_note_candidates(report),
+        *_note_policies(report),
         *([unreadable] if report.unreadable else []),
-        *_on_retention(report),
-        _ALWAYS,
+        *_note_retention(report),
+        _STANDING_NOTE,
     ]
 
 
-def _on_the_start(report: Report) -> Iterator[str]:
+def _note_start_holders(report: ReplayReport) -> Iterator[str]:
     when = f"Who held the alias on {report.since:%Y-%m-%d %H:%M} UTC"
-    if unknown := [each for each in report.models if each.start.basis is None]:
-        yield f"{when} is not known for {_names(unknown)}: the replay begins with nobody there, whom every version beats."
-    if guessed := [each for each in report.models if each.start.basis is Basis.NOW]:
-        yield f"{when} is concluded from who was seen there first, or is there now, for {_names(guessed)}."
+    if unknown := [each for each in report.models if each.start_holder.basis is None]:
+        yield f"{when} is not known for {_join_alias_names(unknown)}: the replay begins with nobody there, whom every version beats."
+    if guessed := [each for each in report.models if each.start_holder.basis is EvidenceBasis.NOW]:
+        yield f"{when} is concluded from who was seen there first, or is there now, for {_join_alias_names(guessed)}."
     if blind := [each for each in report.models if each.began is None]:
-        yield f"The ledger knows no move of {_names(blind)}: past promotions of it cannot be judged."
+        yield f"The ledger knows no move of {_join_alias_names(blind)}: past promotions of it cannot be judged."
 
 
-def _on_retention(report: Report) -> Iterator[str]:
+def _note_retention(report: ReplayReport) -> Iterator[str]:
     if report.dropped:
-        what = f"Evidence from before {in_utc(report.dropped.before)} was dropped (retention, entry {report.dropped.entry})"
+        what = f"Evidence from before {format_utc(report.dropped.before)} was dropped (retention, entry {report.dropped.entry})"
         yield f"{what}: what the ledger knew then is judged by what it, or MLflow, says later."
 
 
-def _on_candidates(report: Report) -> Iterator[str]:
+def _note_candidates(report: ReplayReport) -> Iterator[str]:
     held: Counter[tuple[str, str]] = Counter()
-    for _, replayed in report.every():
-        held.update({(replayed.policy, alias): count for alias, count in replayed.supposed_held})
+    for _, replayed in report.list_all_replays():
+        held.update({(replayed.policy_name, alias): count for alias, count in replayed.supposed_held})
     for (policy, alias), count in sorted(held.items()):
         verb = "is" if count == 1 else "are"
         since = f"{verb} taken to have held {alias} from registration on, since the ledger cannot tell"
-        yield f"Under {policy}, {_count(count, 'version')} {since}."
+        yield f"Under {policy}, {_format_count(count, 'version')} {since}."
     for lens in report.lenses:
-        never = sum(len(each.simulation.never) for _, each in report.of(lens))
+        never = sum(len(each.simulation.never) for _, each in report.list_replays_of(lens))
         if never:
-            yield f"Under {lens.policy.name}, {_count(never, 'version')} never became a candidate."
+            yield f"Under {lens.policy.name}, {_format_count(never, 'version')} never became a candidate."
     ungated = sum(model.replays[0].past.ungated for model in report.models)
     if ungated:
-        yield f"{_count(ungated, 'move')} put drift back, or returned a version under a hold: no policy is asked about these."
+        yield f"{_format_count(ungated, 'move')} put drift back, or returned a version under a hold: no policy is asked about these."
 
 
-def _on_policies(report: Report) -> Iterator[str]:
-    for policy, rule, count in report.not_replayed():
-        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {_count(count, 'version')}; the ledger cannot tell."
+def _note_policies(report: ReplayReport) -> Iterator[str]:
+    for policy, rule, count in report.count_assumed_rules():
+        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {_format_count(count, 'version')}; the ledger cannot tell."
     for lens in report.lenses:
         name, document = lens.policy.name, lens.policy.document
         if document.enforcement == "audit":
@@ -93,11 +95,11 @@ def _on_policies(report: Report) -> Iterator[str]:
             yield f"{name} names no `candidates`: every newer version is taken for one."
 
 
-def _names(models: Iterable[ModelReplay]) -> str:
+def _join_alias_names(models: Iterable[ModelReplay]) -> str:
     names = [f"{each.model}@{each.alias}" for each in models]
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _count(number: int, what: str) -> str:
+def _format_count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from promoter.domain.evidence import Evidence, Need
 from promoter.domain.metrics import MetricRef
 from promoter.domain.rules.age import AgeRule
 from promoter.domain.rules.approval import ApprovalRule
-from promoter.domain.rules.base import BaseRule, Setting
+from promoter.domain.rules.base import BaseRule, RuleContext
 from promoter.domain.rules.expression import ExpressionRule
 from promoter.domain.rules.loads import LoadsRule
 from promoter.domain.rules.metric import MetricRule
@@ -20,10 +20,10 @@ from promoter.domain.rules.run import RunRule
 from promoter.domain.rules.signature import SignatureRule
 from promoter.domain.rules.soak import SoakRule
 from promoter.domain.rules.tag import TagRule
-from promoter.domain.verdict import Finding, Verdict, all_of, any_of, negated
+from promoter.domain.verdict import RuleFinding, Verdict, combine_all_of, combine_any_of, negate_verdict
 
 __all__ = [
-    "KINDS",
+    "RULES",
     "AgeRule",
     "AllOf",
     "AnyOf",
@@ -36,52 +36,52 @@ __all__ = [
     "ReviewRule",
     "Rule",
     "RunRule",
-    "Setting",
+    "RuleContext",
     "SignatureRule",
     "SoakRule",
     "TagRule",
 ]
 
 
-class _Group(BaseRule):
+class _RuleGroup(BaseRule):
     """A rule that holds rules."""
 
     @property
-    def inner(self) -> tuple[BaseRule, ...]:
+    def inner_rules(self) -> tuple[BaseRule, ...]:
         """The rules inside."""
         raise NotImplementedError
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """What the rules inside need."""
         need = Need()
-        for rule in self.inner:
-            need |= rule.need(setting)
+        for rule in self.inner_rules:
+            need |= rule.needed_evidence(setting)
         return need
 
-    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
         """What the rules inside look at."""
-        return frozenset(metric for rule in self.inner for metric in rule.metrics(setting))
+        return frozenset(metric for rule in self.inner_rules for metric in rule.used_metrics(setting))
 
-    def every_rule(self) -> Iterator[BaseRule]:
+    def walk_rules(self) -> Iterator[BaseRule]:
         """This rule, and those inside."""
         yield self
-        for rule in self.inner:
-            yield from rule.every_rule()
+        for rule in self.inner_rules:
+            yield from rule.walk_rules()
 
-    def faults(self, setting: Setting) -> list[str]:
+    def find_faults(self, setting: RuleContext) -> list[str]:
         """What the rules inside lack."""
-        return [fault for rule in self.inner for fault in rule.faults(setting)]
+        return [fault for rule in self.inner_rules for fault in rule.find_faults(setting)]
 
     def __str__(self) -> str:
         """The key; the rules inside are told as children."""
         return self.kind
 
-    def _of(self, verdict: Verdict, children: tuple[Finding, ...], expected: str) -> Finding:
+    def _build_group_finding(self, verdict: Verdict, children: tuple[RuleFinding, ...], expected: str) -> RuleFinding:
         passed = sum(child.verdict is Verdict.PASS for child in children)
-        return Finding(str(self), verdict, f"{passed} of {len(children)} pass", expected, children)
+        return RuleFinding(str(self), verdict, f"{passed} of {len(children)} pass", expected, children)
 
 
-class AnyOf(_Group):
+class AnyOf(_RuleGroup):
     """`any_of: [...]`: one of the rules inside passes."""
 
     kind: ClassVar[str] = "any_of"
@@ -89,17 +89,17 @@ class AnyOf(_Group):
     any_of: tuple[Rule, ...] = Field(min_length=1, max_length=100, strict=False)
 
     @property
-    def inner(self) -> tuple[BaseRule, ...]:
+    def inner_rules(self) -> tuple[BaseRule, ...]:
         """The rules inside."""
         return self.any_of
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Strong Kleene disjunction."""
         children = tuple(rule.evaluate(evidence, setting) for rule in self.any_of)
-        return self._of(any_of(child.verdict for child in children), children, "at least one passes")
+        return self._build_group_finding(combine_any_of(child.verdict for child in children), children, "at least one passes")
 
 
-class AllOf(_Group):
+class AllOf(_RuleGroup):
     """`all_of: [...]`: every rule inside passes."""
 
     kind: ClassVar[str] = "all_of"
@@ -107,17 +107,17 @@ class AllOf(_Group):
     all_of: tuple[Rule, ...] = Field(min_length=1, max_length=100, strict=False)
 
     @property
-    def inner(self) -> tuple[BaseRule, ...]:
+    def inner_rules(self) -> tuple[BaseRule, ...]:
         """The rules inside."""
         return self.all_of
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Strong Kleene conjunction."""
         children = tuple(rule.evaluate(evidence, setting) for rule in self.all_of)
-        return self._of(all_of(child.verdict for child in children), children, "all pass")
+        return self._build_group_finding(combine_all_of(child.verdict for child in children), children, "all pass")
 
 
-class Not(_Group):
+class Not(_RuleGroup):
     """`not: {...}`: the rule inside fails. What is pending or an error stays so."""
 
     kind: ClassVar[str] = "not"
@@ -125,17 +125,17 @@ class Not(_Group):
     not_: Rule = Field(alias="not")
 
     @property
-    def inner(self) -> tuple[BaseRule, ...]:
+    def inner_rules(self) -> tuple[BaseRule, ...]:
         """The one rule inside."""
         return (self.not_,)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Negation."""
         child = self.not_.evaluate(evidence, setting)
-        return self._of(negated(child.verdict), (child,), "it fails")
+        return self._build_group_finding(negate_verdict(child.verdict), (child,), "it fails")
 
 
-KINDS: tuple[type[BaseRule], ...] = (
+RULES: tuple[type[BaseRule], ...] = (
     MetricRule,
     TagRule,
     RunRule,
@@ -152,12 +152,12 @@ KINDS: tuple[type[BaseRule], ...] = (
 )
 
 
-def _kind(value: object) -> str | None:
+def _find_rule_kind(value: object) -> str | None:
     if isinstance(value, BaseRule):
         return value.kind
     if not isinstance(value, Mapping):
         return None
-    return next((rule.kind for rule in KINDS if rule.kind in value), None)
+    return next((rule.kind for rule in RULES if rule.kind in value), None)
 
 
 Rule = Annotated[
@@ -171,13 +171,13 @@ Rule = Annotated[
     | Annotated[ExpressionRule, Tag("expression")]
     | Annotated[ApprovalRule, Tag("approval")]
     | Annotated[ReviewRule, Tag("review")]
-    | Annotated[AnyOf, Tag("any_of")]
-    | Annotated[AllOf, Tag("all_of")]
+    | Annotated[AnyOf, Tag("combine_any_of")]
+    | Annotated[AllOf, Tag("combine_all_of")]
     | Annotated[Not, Tag("not")],
     Discriminator(
-        _kind,
+        _find_rule_kind,
         custom_error_type="unknown_rule",
-        custom_error_message="not a rule: one of " + ", ".join(f"`{rule.kind}`" for rule in KINDS) + " says which",
+        custom_error_message="not a rule: one of " + ", ".join(f"`{rule.kind}`" for rule in RULES) + " says which",
     ),
 ]
 

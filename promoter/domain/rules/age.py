@@ -6,25 +6,25 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, model_validator
 
-from promoter.domain.alternatives import at_least_one
+from promoter.domain.alternatives import require_at_least_one
 from promoter.domain.document import Document
-from promoter.domain.duration import Duration, in_words
+from promoter.domain.duration import Duration, format_duration
 from promoter.domain.evidence import Evidence
-from promoter.domain.moment import in_utc
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.moment import format_utc
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
 
 class AgeTerms(Document):
     """How old the version must be, and may be."""
 
-    model_config = ConfigDict(json_schema_extra=at_least_one("at_least", "at_most"))
+    model_config = ConfigDict(json_schema_extra=require_at_least_one("at_least", "at_most"))
 
     at_least: Duration | None = None
     at_most: Duration | None = None
 
     @model_validator(mode="after")
-    def _some_term(self) -> AgeTerms:
+    def _check_terms(self) -> AgeTerms:
         if self.at_least is None and self.at_most is None:
             raise ValueError("`age` says `at_least`, `at_most` or both")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
@@ -42,21 +42,21 @@ class AgeRule(BaseRule):
     def __str__(self) -> str:
         """As it is written."""
         terms = (("at_least", self.age.at_least), ("at_most", self.age.at_most))
-        return "age " + " ".join(f"{key} {in_words(value)}" for key, value in terms if value)
+        return "age " + " ".join(f"{key} {format_duration(value)}" for key, value in terms if value)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Too young is pending, since it passes by waiting; too old is fail. No time of registration is an error."""
         del setting
         created = evidence.candidate.created_at
         at_least, at_most = self.age.at_least, self.age.at_most
         if created is None:
-            return self.found(Verdict.ERROR, None, "a time of registration")
-        terms = [f"not before {in_utc(created + at_least)}"] if at_least else []
-        terms += [f"until {in_utc(created + at_most)}"] if at_most else []
+            return self.build_finding(Verdict.ERROR, None, "a time of registration")
+        terms = [f"not before {format_utc(created + at_least)}"] if at_least else []
+        terms += [f"until {format_utc(created + at_most)}"] if at_most else []
         expected = " and ".join(terms)
-        seen = f"registered {in_utc(created)}"
+        seen = f"registered {format_utc(created)}"
         if at_most is not None and evidence.at > created + at_most:
-            return self.found(Verdict.FAIL, seen, expected)
+            return self.build_finding(Verdict.FAIL, seen, expected)
         if at_least is not None and evidence.at < created + at_least:
-            return self.found(Verdict.PENDING, seen, expected)
-        return self.found(Verdict.PASS, seen, expected)
+            return self.build_finding(Verdict.PENDING, seen, expected)
+        return self.build_finding(Verdict.PASS, seen, expected)

@@ -9,20 +9,20 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from promoter.domain.approvals import Approval, Subject, approver_of, tag_key
+from promoter.domain.approvals import Approval, ApprovalSubject, parse_approval_tag_key, build_approval_tag_key
 from promoter.domain.approvers import Approver
 from promoter.domain.document import Document
 from promoter.domain.evidence import Evidence, Need
-from promoter.domain.moment import in_utc
+from promoter.domain.moment import format_utc
 from promoter.domain.names import ApproverName
-from promoter.domain.observed import Unread
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.observed import Unreadable
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
-SKEW = timedelta(minutes=5)
+APPROVAL_CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of Promoter's clock that of an approver may be."""
 OTHERS_SHOWN = 10
-_EXPECTED = "an approval that counts"
+_EXPECTED_APPROVAL = "an approval that counts"
 
 
 class ApprovalTerms(Document):
@@ -33,19 +33,19 @@ class ApprovalTerms(Document):
 
 
 @dataclass(frozen=True)
-class Weighed:
+class WeighedApproval:
     """One person's approval: whether it counts, and when it was given or why it does not, in words."""
 
     name: str
     groups: tuple[str, ...]
     counts: bool
-    told: str
+    message: str
 
     @property
-    def finding(self) -> Finding:
+    def to_finding(self) -> RuleFinding:
         """As a child of the rule's finding. Pending, where it does not count: a person may approve anew."""
         who = f"{self.name} ({', '.join(self.groups)})" if self.groups else self.name
-        return Finding(who, Verdict.PASS if self.counts else Verdict.PENDING, self.told, _EXPECTED)
+        return RuleFinding(who, Verdict.PASS if self.counts else Verdict.PENDING, self.message, _EXPECTED_APPROVAL)
 
 
 class ApprovalRule(BaseRule):
@@ -64,12 +64,12 @@ class ApprovalRule(BaseRule):
         """As it is written."""
         return f"approval at_least {self.approval.at_least} from [{', '.join(self.approval.from_)}]"
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The metrics that the policy uses, for that is what is signed. Rules that look at every step ask for these."""
         sources = {ref.source for ref in setting.used}
         return Need(run="run" in sources, logged_model="logged_model" in sources)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Too few is pending: somebody may yet approve. A bad tag counts for nothing, and is never an error.
 
         Work is bounded by `approvers.yaml`: no signature is verified of anybody who is not asked for.
@@ -77,60 +77,69 @@ class ApprovalRule(BaseRule):
         terms = self.approval
         expected = f"{terms.at_least} of [{', '.join(terms.from_)}] to approve"
         logged_model = evidence.candidate.logged_model
-        if isinstance(logged_model, Unread) and self.need(setting).logged_model:
-            return self.found(Verdict.ERROR, None, f"{expected}, and its logged model to be readable: {logged_model.reason}")
+        if isinstance(logged_model, Unreadable) and self.needed_evidence(setting).logged_model:
+            return self.build_finding(
+                Verdict.ERROR, None, f"{expected}, and its logged model to be readable: {logged_model.reason}"
+            )
         try:
-            subject = Subject.of(evidence, setting.policy, setting.digest, setting.used)
+            subject = ApprovalSubject.from_evidence(evidence, setting.policy, setting.digest, setting.used)
         except ValueError:
-            told = "and to know the version's model, its registration, its metrics and the policy"
-            return self.found(Verdict.ERROR, None, f"{expected}, {told}")
-        weighed = self.weighed(evidence, setting, subject)
+            missing_facts = "and to know the version's model, its registration, its metrics and the policy"
+            return self.build_finding(Verdict.ERROR, None, f"{expected}, {missing_facts}")
+        weighed = self.weigh_approvals(evidence, setting, subject)
         count = sum(each.counts for each in weighed)
-        children = [each.finding for each in weighed] + list(self._others(evidence, setting))
-        possible = len(setting.approvers.among(terms.from_))
+        children = [each.to_finding for each in weighed] + list(self._list_other_approvals(evidence, setting))
+        possible = len(setting.approvers.find_matching_names(terms.from_))
         if possible < terms.at_least:
             expected += f", of which approvers.yaml has {possible or 'none'}"
         verdict = Verdict.PASS if count >= terms.at_least else Verdict.PENDING
-        return Finding(str(self), verdict, f"{count} of {terms.at_least} approve", expected, tuple(children))
+        return RuleFinding(str(self), verdict, f"{count} of {terms.at_least} approve", expected, tuple(children))
 
-    def weighed(self, evidence: Evidence, setting: Setting, subject: Subject) -> tuple[Weighed, ...]:
+    def weigh_approvals(
+        self, evidence: Evidence, setting: RuleContext, subject: ApprovalSubject
+    ) -> tuple[WeighedApproval, ...]:
         """The approvals of those who are asked for, by name. `subject` is what there is to approve now."""
         found = []
         owners: dict[bytes, str] = {}
-        for name in sorted(setting.approvers.among(self.approval.from_)):
-            approver, value = setting.approvers.known[name], evidence.candidate.tags.get(tag_key(setting.policy, name))
+        for name in sorted(setting.approvers.find_matching_names(self.approval.from_)):
+            approver, value = (
+                setting.approvers.known[name],
+                evidence.candidate.tags.get(build_approval_tag_key(setting.policy, name)),
+            )
             if value is not None:
                 groups = tuple(group for group in approver.groups if group in self.approval.from_)
-                approval = Approval.parse(value)
-                objection = _objection(approval, name, approver, subject, evidence.at)
+                approval = Approval.parse_tag_value(value)
+                objection = _find_approval_objection(approval, name, approver, subject, evidence.at)
                 if objection is None and (owner := owners.setdefault(approver.raw_key, name)) != name:
                     objection = f"has the same key as {owner}"
-                given = f"approved {in_utc(approval.at)}" if approval and objection is None else ""
-                found.append(Weighed(name, groups, objection is None, objection or given))
+                given = f"approved {format_utc(approval.at)}" if approval and objection is None else ""
+                found.append(WeighedApproval(name, groups, objection is None, objection or given))
         return tuple(found)
 
-    def _others(self, evidence: Evidence, setting: Setting) -> Iterator[Finding]:
+    def _list_other_approvals(self, evidence: Evidence, setting: RuleContext) -> Iterator[RuleFinding]:
         """Tags of people who are not asked for: named without a look at what they signed."""
-        known, asked = setting.approvers.known, setting.approvers.among(self.approval.from_)
-        named = {approver_of(setting.policy, key) for key in evidence.candidate.tags}
+        known, asked = setting.approvers.known, setting.approvers.find_matching_names(self.approval.from_)
+        named = {parse_approval_tag_key(setting.policy, key) for key in evidence.candidate.tags}
         others = sorted(name for name in named if name and name not in asked)
         for name in others[:OTHERS_SHOWN]:
-            told = f"not among [{', '.join(self.approval.from_)}]" if name in known else "not in approvers.yaml"
-            yield Finding(name, Verdict.PENDING, told, _EXPECTED)
+            message = f"not among [{', '.join(self.approval.from_)}]" if name in known else "not in approvers.yaml"
+            yield RuleFinding(name, Verdict.PENDING, message, _EXPECTED_APPROVAL)
         if len(others) > OTHERS_SHOWN:
-            yield Finding(f"{len(others) - OTHERS_SHOWN} more", Verdict.PENDING, "not asked for", _EXPECTED)
+            yield RuleFinding(f"{len(others) - OTHERS_SHOWN} more", Verdict.PENDING, "not asked for", _EXPECTED_APPROVAL)
 
 
-def _objection(approval: Approval | None, name: str, approver: Approver, subject: Subject, now: datetime) -> str | None:
+def _find_approval_objection(
+    approval: Approval | None, name: str, approver: Approver, subject: ApprovalSubject, now: datetime
+) -> str | None:
     """Why it does not count. Only what bears the right signature is quoted."""
-    if not approver.valid(now):
-        return f"the key was valid until {in_utc(approver.until or now)}"
+    if not approver.is_key_valid(now):
+        return f"the key was valid until {format_utc(approver.until or now)}"
     if approval is None:
         return "not an approval that can be read"
-    if not approval.verifies(approver.raw_key):
+    if not approval.verifies_with(approver.raw_key):
         return "signature is wrong"
     if approval.approver != name:
         return f"signed as {approval.approver}"
-    if approval.at > now + SKEW:
-        return f"dated {in_utc(approval.at)}, which is yet to come"
-    return approval.objection(subject)
+    if approval.at > now + APPROVAL_CLOCK_SKEW:
+        return f"dated {format_utc(approval.at)}, which is yet to come"
+    return approval.find_objection(subject)

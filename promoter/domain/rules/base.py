@@ -10,33 +10,33 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from promoter.domain.approvers import NOBODY, Approvers
+from promoter.domain.approvers import NO_APPROVERS, ApproverDirectory
 from promoter.domain.document import Document
 from promoter.domain.duration import Duration
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.metrics import MetricRef, SourceName
-from promoter.domain.verdict import Finding, Scalar, Verdict
+from promoter.domain.verdict import RuleFinding, FindingValue, Verdict
 
-Order = Literal["highest", "lowest"]
+RankOrder = Literal["highest", "lowest"]
 
-EVERY = timedelta(seconds=60)
+DEFAULT_CHECK_INTERVAL = timedelta(seconds=60)
 """How far apart two checks of a guard are at least, for both to count."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class RuleContext:
     """What a rule may know of the policy that it stands in.
 
     `order` is the direction in which the ranked metric is better (None: not said), `source` and `dataset` where metrics are
     read unless the rule says otherwise, `used` every metric of the candidate that the policy looks at.
     """
 
-    order: Order | None = None
+    order: RankOrder | None = None
     source: SourceName = "run"
     dataset: str | None = None
     policy: str = ""
     digest: str = ""
-    approvers: Approvers = NOBODY
+    approvers: ApproverDirectory = NO_APPROVERS
     used: tuple[MetricRef, ...] = ()
 
 
@@ -54,33 +54,33 @@ class BaseRule(Document):
     every: Duration | None = None
 
     @property
-    def guards(self) -> bool:
+    def has_guard_terms(self) -> bool:
         """Whether it says what only a guard may say."""
         return self.for_ is not None or self.every is not None
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The evidence that `evaluate` looks at."""
         del setting
         return Need()
 
-    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
         """The metrics of the candidate that `evaluate` looks at."""
         del setting
         return frozenset()
 
-    def faults(self, setting: Setting) -> list[str]:
+    def find_faults(self, setting: RuleContext) -> list[str]:
         """What makes this rule impossible in that policy, in words."""
         del setting
         return []
 
-    def every_rule(self) -> Iterator[BaseRule]:
+    def walk_rules(self) -> Iterator[BaseRule]:
         """This rule, and those inside."""
         yield self
 
     @abstractmethod
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Pure: the same evidence gives the same finding. Anything unknown is never a pass."""
 
-    def found(self, verdict: Verdict, value: Scalar, expected: str) -> Finding:
+    def build_finding(self, verdict: Verdict, value: FindingValue, expected: str) -> RuleFinding:
         """A finding of this rule."""
-        return Finding(str(self), verdict, value, expected)
+        return RuleFinding(str(self), verdict, value, expected)

@@ -11,23 +11,30 @@ from typing import Annotated, ClassVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
-from promoter.domain.expressions import SHOWN, SOURCE_LIMIT, Reading, Variables, compiled, readings
+from promoter.domain.expressions import (
+    MESSAGE_LIMIT,
+    EXPRESSION_LIMIT,
+    NamedReading,
+    Variables,
+    compile_expression,
+    find_named_readings,
+)
 from promoter.domain.metrics import MetricRef
 from promoter.domain.names import AliasName
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.rules.metric import other_data, unreadable
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.rules.metric import describe_other_data, find_unreadable_metric
+from promoter.domain.verdict import RuleFinding, Verdict
 
 MetricName = Annotated[str, Field(min_length=1, max_length=250)]
 
-_OF_A_RUN = ("status", "experiment", "user")
-_ENDLESS = re.compile(r"[+-]?(nan(\(.*\))?|inf(inity)?|0x.*)", re.IGNORECASE)
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-_SHARED: Variables = (("tags", "texts"), ("params", "texts"), *((f"run.{key}", "text") for key in _OF_A_RUN))
+_RUN_FIELDS = ("status", "experiment", "user")
+_INFINITE_TEXT = re.compile(r"[+-]?(nan(\(.*\))?|inf(inity)?|0x.*)", re.IGNORECASE)
+_DECIMAL_TEXT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_SHARED_VARIABLES: Variables = (("tags", "texts"), ("params", "texts"), *((f"run.{key}", "text") for key in _RUN_FIELDS))
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingValue:
     """A value that there is not: the verdict where the result hinges on it, and what was to be, in words."""
 
     verdict: Verdict
@@ -35,15 +42,15 @@ class Lack:
 
 
 @dataclass
-class Scope:
+class ExpressionScope:
     """What an expression sees: values by variable, and why there is none."""
 
     values: dict[str, object] = field(default_factory=dict)
-    lacks: dict[str, Lack] = field(default_factory=dict)
+    lacks: dict[str, MissingValue] = field(default_factory=dict)
 
-    def put(self, variable: str, value: object) -> None:
+    def set_variable(self, variable: str, value: object) -> None:
         """The value of a variable, or its lack."""
-        if isinstance(value, Lack):
+        if isinstance(value, MissingValue):
             self.lacks[variable] = value
         else:
             self.values[variable] = value
@@ -65,21 +72,21 @@ class ExpressionRule(BaseRule):
 
     metrics_: tuple[MetricName, ...] = Field(default=(), alias="metrics", max_length=50, strict=False)
     holders: tuple[AliasName, ...] = Field(default=(), max_length=10, strict=False)
-    expression: str = Field(min_length=1, max_length=SOURCE_LIMIT)
+    expression: str = Field(min_length=1, max_length=EXPRESSION_LIMIT)
 
     @field_validator("expression")
     @classmethod
-    def _compiles(cls, source: str, info: ValidationInfo) -> str:
+    def _check_compiles(cls, source: str, info: ValidationInfo) -> str:
         if {"metrics_", "holders"} <= info.data.keys():  # else these have faults of their own, and it would not be told apart
-            compiled(source, _variables(info.data["metrics_"], info.data["holders"]))
-            readings(source)
+            compile_expression(source, _declare_variables(info.data["metrics_"], info.data["holders"]))
+            find_named_readings(source)
         return source
 
     def __str__(self) -> str:
         """As it is written, on one line."""
         return f"expression {' '.join(self.expression.split())}"
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The run where it is read, the metrics that it names, the holders, and when the tags of a copy were set."""
         logged_model = bool(self.metrics_) and setting.source == "logged_model"
         runs = bool(self.metrics_) or "run" in self.expression or "params" in self.expression
@@ -88,146 +95,168 @@ class ExpressionRule(BaseRule):
             experiment="experiment" in self.expression,
             logged_model=logged_model,
             holders=frozenset(self.holders),
-            tags=self._tags,
+            tags=self._tags_read,
         )
 
     @property
-    def _tags(self) -> frozenset[str]:
+    def _tags_read(self) -> frozenset[str]:
         """The tags of the version that it reads."""
-        return frozenset(each.name for each in readings(self.expression) if each.whose is None and each.part == "tags")
+        return frozenset(
+            each.name for each in find_named_readings(self.expression) if each.whose is None and each.part == "tags"
+        )
 
-    def metrics(self, setting: Setting) -> frozenset[MetricRef]:
+    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
         """Those that it names."""
-        return frozenset(_ref(name, setting) for name in self.metrics_)
+        return frozenset(_build_metric_ref(name, setting) for name in self.metrics_)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """True passes, false fails. Each metric that it names must be there; of the rest, what the result hinges on."""
         unknown = next((alias for alias in self.holders if alias not in evidence.holders), None)
         if unknown is not None:
-            return self.found(Verdict.ERROR, None, f"true, and who holds {unknown} to be known")
-        seen = self._seen(evidence, setting)
+            return self.build_finding(Verdict.ERROR, None, f"true, and who holds {unknown} to be known")
+        seen = self._describe_seen_metrics(evidence, setting)
         candidate = evidence.candidate
-        lacks = [*self._lacks(candidate, setting), *self._infinite(evidence)]
+        lacks = [*self._find_missing_values(candidate, setting), *self._find_infinite_texts(evidence)]
         if lacks:
             verdict = Verdict.ERROR if any(each.verdict is Verdict.ERROR for each in lacks) else Verdict.PENDING
-            told = " and ".join(each.words for each in lacks if each.verdict is verdict)
-            return self.found(verdict, seen, f"true, and {told}")
-        scope = self._scope(evidence, setting)
-        outcome = compiled(self.expression, _variables(self.metrics_, self.holders)).run(scope.values)
+            missing = " and ".join(each.words for each in lacks if each.verdict is verdict)
+            return self.build_finding(verdict, seen, f"true, and {missing}")
+        scope = self._build_scope(evidence, setting)
+        outcome = compile_expression(self.expression, _declare_variables(self.metrics_, self.holders)).evaluate_with(
+            scope.values
+        )
         if outcome.unset is not None:
-            lack = scope.lacks.get(outcome.unset, Lack(Verdict.ERROR, f"{outcome.unset} to be known"))
-            return self.found(lack.verdict, seen, f"true, and {lack.words}")
-        absent = next((tag for tag in self._tags - candidate.tags.keys() if f'"{tag}"' in (outcome.error or "")), None)
+            lack = scope.lacks.get(outcome.unset, MissingValue(Verdict.ERROR, f"{outcome.unset} to be known"))
+            return self.build_finding(lack.verdict, seen, f"true, and {lack.words}")
+        absent = next((tag for tag in self._tags_read - candidate.tags.keys() if f'"{tag}"' in (outcome.error or "")), None)
         if absent is not None:
-            return self.found(Verdict.PENDING, seen, f"true, and the tag {absent}")
+            return self.build_finding(Verdict.PENDING, seen, f"true, and the tag {absent}")
         if not isinstance(outcome.value, bool):
             reason = outcome.error or f"the value {outcome.value!r:.40}"
-            return self.found(Verdict.ERROR, seen, f"true or false, not: {reason}")
+            return self.build_finding(Verdict.ERROR, seen, f"true or false, not: {reason}")
         verdict = Verdict.PASS if outcome.value else Verdict.FAIL
-        return self.found(verdict, seen or str(outcome.value).lower(), "true")
+        return self.build_finding(verdict, seen or str(outcome.value).lower(), "true")
 
-    def _lacks(self, candidate: VersionEvidence, setting: Setting) -> list[Lack]:
+    def _find_missing_values(self, candidate: VersionEvidence, setting: RuleContext) -> list[MissingValue]:
         """Why the candidate cannot be judged, or not yet, whatever the expression would make of it."""
-        found = [_measured(candidate, _ref(name, setting), "this version") for name in self.metrics_]
+        found = [_find_finite_value(candidate, _build_metric_ref(name, setting), "this version") for name in self.metrics_]
         came_along = [
-            Lack(Verdict.PENDING, f"the tag {tag} set on this version: it came with the copy (delete it and set it anew)")
-            for tag in sorted(self._tags)
+            MissingValue(
+                Verdict.PENDING, f"the tag {tag} set on this version: it came with the copy (delete it and set it anew)"
+            )
+            for tag in sorted(self._tags_read)
             if candidate.copied and tag in candidate.tags and tag not in candidate.witnessed
         ]
-        return [each for each in found if isinstance(each, Lack)] + came_along
+        return [each for each in found if isinstance(each, MissingValue)] + came_along
 
-    def _infinite(self, evidence: Evidence) -> Iterator[Lack]:
+    def _find_infinite_texts(self, evidence: Evidence) -> Iterator[MissingValue]:
         """Texts that `double` would take for NaN or for infinite."""
-        for each in sorted(readings(self.expression), key=str) if "double" in self.expression else ():
+        for each in sorted(find_named_readings(self.expression), key=str) if "double" in self.expression else ():
             version = evidence.holders[each.whose] if each.whose else evidence.candidate
             texts = version.tags if version and each.part == "tags" else version.run.params if version and version.run else {}
             text = texts.get(each.name, "").strip()
-            if _ENDLESS.fullmatch(text) or (_DECIMAL.fullmatch(text) and not math.isfinite(float(text))):
+            if _INFINITE_TEXT.fullmatch(text) or (_DECIMAL_TEXT.fullmatch(text) and not math.isfinite(float(text))):
                 whom = f"{each.whose} v{version.version}" if each.whose and version else "this version"
-                yield Lack(Verdict.ERROR, f"{each.name} ({each.part} of {whom}) to be finite, not {text:.20}")
+                yield MissingValue(Verdict.ERROR, f"{each.name} ({each.part} of {whom}) to be finite, not {text:.20}")
 
-    def _scope(self, evidence: Evidence, setting: Setting) -> Scope:
-        scope, candidate, named = Scope(), evidence.candidate, readings(self.expression)
-        age = evidence.at - candidate.created_at if candidate.created_at else Lack(Verdict.ERROR, "a time of registration")
+    def _build_scope(self, evidence: Evidence, setting: RuleContext) -> ExpressionScope:
+        scope, candidate, named = ExpressionScope(), evidence.candidate, find_named_readings(self.expression)
+        age = (
+            evidence.at - candidate.created_at
+            if candidate.created_at
+            else MissingValue(Verdict.ERROR, "a time of registration")
+        )
         for key, value in (("number", candidate.version), ("age", age), ("copied", candidate.copied)):
-            scope.put(f"version.{key}", value)
-        _put_shared(scope, "version", candidate, "this version", {each for each in named if each.whose is None})
+            scope.set_variable(f"version.{key}", value)
+        _set_shared_variables(scope, "version", candidate, "this version", {each for each in named if each.whose is None})
         for name in self.metrics_:
-            scope.put(f"metrics.{name}", _measured(candidate, _ref(name, setting), "this version"))
+            scope.set_variable(
+                f"metrics.{name}", _find_finite_value(candidate, _build_metric_ref(name, setting), "this version")
+            )
         for alias in self.holders:
             holder, at = evidence.holders[alias], f"holders.{alias}"
-            scope.put(at, holder.version if holder else None)
+            scope.set_variable(at, holder.version if holder else None)
             if holder is None:
-                nobody = Lack(Verdict.ERROR, f"somebody to hold {alias} (`{at} == null || ...` allows for nobody)")
-                scope.lacks |= {variable: nobody for variable, _ in _of_a_holder(alias, self.metrics_)}
+                nobody = MissingValue(Verdict.ERROR, f"somebody to hold {alias} (`{at} == null || ...` allows for nobody)")
+                scope.lacks |= {variable: nobody for variable, _ in _declare_holder_variables(alias, self.metrics_)}
                 continue
             whom = f"{alias} v{holder.version}"
-            scope.put(f"{at}.version", holder.version)
-            _put_shared(scope, at, holder, whom, {each for each in named if each.whose == alias})
+            scope.set_variable(f"{at}.version", holder.version)
+            _set_shared_variables(scope, at, holder, whom, {each for each in named if each.whose == alias})
             for name in self.metrics_:
-                scope.put(f"{at}.metrics.{name}", _comparable(candidate, holder, _ref(name, setting), whom))
+                scope.set_variable(
+                    f"{at}.metrics.{name}", _find_comparable_value(candidate, holder, _build_metric_ref(name, setting), whom)
+                )
         return scope
 
-    def _seen(self, evidence: Evidence, setting: Setting) -> str | None:
+    def _describe_seen_metrics(self, evidence: Evidence, setting: RuleContext) -> str | None:
         """The last values of the metrics that it names, of this version and of each holder."""
-        told = []
+        parts = []
         for alias, version in (("", evidence.candidate), *((alias, evidence.holders[alias]) for alias in self.holders)):
-            found = [(name, version.measured(_ref(name, setting))) for name in self.metrics_] if version else []
+            found = (
+                [(name, version.find_measurement(_build_metric_ref(name, setting))) for name in self.metrics_]
+                if version
+                else []
+            )
             words = ", ".join(f"{name} {measured.value!r}" for name, measured in found if measured)
-            told += [f"{alias} v{version.version}: {words}" if alias and version else words] if words else []
-        text = "; ".join(told)
-        return (text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}...") or None
+            parts += [f"{alias} v{version.version}: {words}" if alias and version else words] if words else []
+        text = "; ".join(parts)
+        return (text if len(text) <= MESSAGE_LIMIT else f"{text[: MESSAGE_LIMIT - 3]}...") or None
 
 
-def _variables(metrics: tuple[str, ...], holders: tuple[str, ...]) -> Variables:
+def _declare_variables(metrics: tuple[str, ...], holders: tuple[str, ...]) -> Variables:
     own: Variables = (("version.number", "whole"), ("version.age", "duration"), ("version.copied", "flag"))
-    own += tuple((f"version.{key}", kind) for key, kind in _SHARED)
+    own += tuple((f"version.{key}", kind) for key, kind in _SHARED_VARIABLES)
     own += tuple((f"metrics.{name}", "decimal") for name in metrics)
     for alias in holders:
-        own += ((f"holders.{alias}", "holder"), *_of_a_holder(alias, metrics))
+        own += ((f"holders.{alias}", "holder"), *_declare_holder_variables(alias, metrics))
     return own
 
 
-def _of_a_holder(alias: str, metrics: tuple[str, ...]) -> Variables:
+def _declare_holder_variables(alias: str, metrics: tuple[str, ...]) -> Variables:
     at = f"holders.{alias}"
-    shared: Variables = tuple((f"{at}.{key}", kind) for key, kind in _SHARED)
+    shared: Variables = tuple((f"{at}.{key}", kind) for key, kind in _SHARED_VARIABLES)
     measured: Variables = tuple((f"{at}.metrics.{name}", "decimal") for name in metrics)
     return ((f"{at}.version", "whole"), *shared, *measured)
 
 
-def _put_shared(scope: Scope, at: str, version: VersionEvidence, whom: str, named: set[Reading]) -> None:
+def _set_shared_variables(
+    scope: ExpressionScope, at: str, version: VersionEvidence, whom: str, named: set[NamedReading]
+) -> None:
     """Tags and parameters, those that the expression names; and the run."""
-    run, unread = version.run, Lack(Verdict.ERROR, f"the run of {whom} to be readable")
-    scope.put(f"{at}.tags", _only(version.tags, "tags", named))
-    scope.put(f"{at}.params", _only(run.params, "params", named) if run else unread)
-    for key in _OF_A_RUN:
+    run, unread = version.run, MissingValue(Verdict.ERROR, f"the run of {whom} to be readable")
+    scope.set_variable(f"{at}.tags", _select_read_texts(version.tags, "tags", named))
+    scope.set_variable(f"{at}.params", _select_read_texts(run.params, "params", named) if run else unread)
+    for key in _RUN_FIELDS:
         text = getattr(run, key) if run else unread
-        scope.put(f"{at}.run.{key}", Lack(Verdict.ERROR, f"the {key} of the run of {whom}") if text is None else text)
+        scope.set_variable(
+            f"{at}.run.{key}", MissingValue(Verdict.ERROR, f"the {key} of the run of {whom}") if text is None else text
+        )
 
 
-def _only(texts: Mapping[str, str], part: str, named: set[Reading]) -> dict[str, str]:
+def _select_read_texts(texts: Mapping[str, str], part: str, named: set[NamedReading]) -> dict[str, str]:
     return {each.name: texts[each.name] for each in named if each.part == part and each.name in texts}
 
 
-def _ref(name: str, setting: Setting) -> MetricRef:
+def _build_metric_ref(name: str, setting: RuleContext) -> MetricRef:
     return MetricRef(name, setting.source, setting.dataset)
 
 
-def _measured(version: VersionEvidence, ref: MetricRef, whom: str) -> float | Lack:
+def _find_finite_value(version: VersionEvidence, ref: MetricRef, whom: str) -> float | MissingValue:
     if ref.source == "run" and version.run is None:
-        return Lack(Verdict.ERROR, f"the run of {whom} to be readable")
-    if trouble := unreadable(version, ref, whom):
-        return Lack(Verdict.ERROR, trouble)
-    measured = version.measured(ref)
+        return MissingValue(Verdict.ERROR, f"the run of {whom} to be readable")
+    if trouble := find_unreadable_metric(version, ref, whom):
+        return MissingValue(Verdict.ERROR, trouble)
+    measured = version.find_measurement(ref)
     if measured is None:
-        return Lack(Verdict.PENDING, f"{ref} of {whom}")
+        return MissingValue(Verdict.PENDING, f"{ref} of {whom}")
     if not math.isfinite(measured.value):
-        return Lack(Verdict.ERROR, f"{ref} of {whom} to be finite, not {measured.value}")
+        return MissingValue(Verdict.ERROR, f"{ref} of {whom} to be finite, not {measured.value}")
     return float(measured.value)
 
 
-def _comparable(ours: VersionEvidence, holder: VersionEvidence, ref: MetricRef, whom: str) -> float | Lack:
+def _find_comparable_value(ours: VersionEvidence, holder: VersionEvidence, ref: MetricRef, whom: str) -> float | MissingValue:
     """The holder's metric. The candidate's must have been measured on the same data, as far as MLflow was told."""
-    value = _measured(holder, ref, whom)
-    other = other_data(ours.measured(ref), holder.measured(ref), whom)
-    return Lack(Verdict.ERROR, f"{ref} {other}") if other and isinstance(value, float) else value
+    value = _find_finite_value(holder, ref, whom)
+    other = describe_other_data(ours.find_measurement(ref), holder.find_measurement(ref), whom)
+    return MissingValue(Verdict.ERROR, f"{ref} {other}") if other and isinstance(value, float) else value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from promoter.domain.document import Yes
+from promoter.domain.document import LiteralTrue
 from promoter.domain.evidence import Evidence, Need
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
-_EXPECTED = "an artifact that loads"
+_EXPECTED_LOADING = "an artifact that loads"
 _VERDICTS = {"loaded": Verdict.PASS, "failed": Verdict.FAIL, "untried": Verdict.ERROR}
 
 
@@ -21,21 +21,21 @@ class LoadsRule(BaseRule):
 
     kind: ClassVar[str] = "loads"
 
-    loads: Yes
+    loads: LiteralTrue
 
     def __str__(self) -> str:
         """As it is written."""
         return "loads"
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The loading."""
         del setting
         return Need(loading=True)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Pending until it is tried. What cannot be tried here (no library, no storage, no time) is an error."""
         del setting
         loading = evidence.candidate.loading
         if loading is None:
-            return self.found(Verdict.PENDING, "not tried: it is, once everything else passes", _EXPECTED)
-        return self.found(_VERDICTS[loading.outcome], loading.detail, _EXPECTED)
+            return self.build_finding(Verdict.PENDING, "not tried: it is, once everything else passes", _EXPECTED_LOADING)
+        return self.build_finding(_VERDICTS[loading.outcome], loading.detail, _EXPECTED_LOADING)

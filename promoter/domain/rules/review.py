@@ -9,16 +9,16 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from promoter.domain.document import Document
-from promoter.domain.evidence import NOT_READ, Evidence, Need
-from promoter.domain.observed import Unread
-from promoter.domain.review import Origin, Review
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need
+from promoter.domain.observed import Unreadable
+from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
-_ACCOUNT = re.compile(r"[A-Za-z0-9][\w.\[\]-]{0,99}", re.ASCII)
-_TEAM = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99})*/?", re.ASCII)
+_ACCOUNT_PATTERN = re.compile(r"[A-Za-z0-9][\w.\[\]-]{0,99}", re.ASCII)
+_TEAM_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99})*/?", re.ASCII)
 _SHOWN = 20
-_EXPECTED = "an approval that counts"
+_EXPECTED_REVIEW = "an approval that counts"
 
 
 class ReviewTerms(Document):
@@ -30,14 +30,14 @@ class ReviewTerms(Document):
 
     @field_validator("from_")
     @classmethod
-    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if not (_TEAM if "/" in name else _ACCOUNT).fullmatch(name):
+            if not (_TEAM_PATTERN if "/" in name else _ACCOUNT_PATTERN).fullmatch(name):
                 raise ValueError(f"`{name:.60}` is neither an account nor a team (`org/team`, or `group/` at the top level)")
         return names
 
     @property
-    def teams(self) -> frozenset[str]:
+    def named_teams(self) -> frozenset[str]:
         """The names with a slash."""
         return frozenset(name for name in self.from_ if "/" in name)
 
@@ -56,71 +56,73 @@ class ReviewRule(BaseRule):
     def __str__(self) -> str:
         """As it is written."""
         terms = self.review
-        told = f"review at_least {terms.at_least}"
-        told += f" from [{', '.join(terms.from_)}]" if terms.from_ else ""
-        return told + ("" if terms.not_author else " not_author false")
+        text = f"review at_least {terms.at_least}"
+        text += f" from [{', '.join(terms.from_)}]" if terms.from_ else ""
+        return text + ("" if terms.not_author else " not_author false")
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The pull request, and who is in the teams."""
         del setting
-        return Need(review=True, teams=self.review.teams)
+        return Need(review=True, teams=self.review.named_teams)
 
-    def faults(self, setting: Setting) -> list[str]:
+    def find_faults(self, setting: RuleContext) -> list[str]:
         """More accounts than there are to ask can never approve."""
         del setting
         asked = len({name.casefold() for name in self.review.from_})
-        if self.review.from_ and not self.review.teams and asked < self.review.at_least:
+        if self.review.from_ and not self.review.named_teams and asked < self.review.at_least:
             return [f"`at_least: {self.review.at_least}` can never be: `from` names {asked} accounts, and no team"]
         return []
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Too few is pending while people can still approve, and a failure once they cannot."""
         del setting
-        origin, expected = evidence.origin, self._expected()
-        if origin is NOT_READ:
-            return self.found(Verdict.PENDING, "no pull request yet", expected)
-        if isinstance(origin, Unread):
-            return self.found(Verdict.ERROR, None, f"{expected}, and its pull request to be readable: {origin.reason}")
+        origin, expected = evidence.origin, self._describe_expectation()
+        if origin is NOT_REQUESTED:
+            return self.build_finding(Verdict.PENDING, "no pull request yet", expected)
+        if isinstance(origin, Unreadable):
+            return self.build_finding(Verdict.ERROR, None, f"{expected}, and its pull request to be readable: {origin.reason}")
         if origin is None:
-            return self.found(Verdict.FAIL, "pushed without a pull request", expected)
-        children = tuple(self._weighed(origin))
+            return self.build_finding(Verdict.FAIL, "pushed without a pull request", expected)
+        children = tuple(self._weigh_reviews(origin))
         count = sum(each.verdict is Verdict.PASS for each in children)
         short = Verdict.FAIL if origin.merged else Verdict.PENDING
-        unknown = sorted(self.review.teams - origin.teams.keys())
+        unknown = sorted(self.review.named_teams - origin.teams.keys())
         if unknown:
             short, expected = Verdict.ERROR, f"{expected}, and to know who is in {', '.join(unknown)}"
         verdict = Verdict.PASS if count >= self.review.at_least else short
-        return Finding(str(self), verdict, f"{count} of {self.review.at_least} approve #{origin.number}", expected, children)
+        return RuleFinding(
+            str(self), verdict, f"{count} of {self.review.at_least} approve #{origin.number}", expected, children
+        )
 
-    def _expected(self) -> str:
+    def _describe_expectation(self) -> str:
         terms = self.review
         who = f"of [{', '.join(terms.from_)}] " if terms.from_ else ""
         own = ", none of them an author" if terms.not_author else ""
         return f"{terms.at_least} {who}to approve the pull request{own}"
 
-    def _weighed(self, origin: Origin) -> Iterator[Finding]:
+    def _weigh_reviews(self, origin: ChangeOrigin) -> Iterator[RuleFinding]:
         """Each account that approves, once, by name; what counts comes first, so that no crowd hides it."""
-        by_name: dict[str, Review] = {}
+        by_name: dict[str, PullRequestReview] = {}
         for review in origin.reviews:
             known = by_name.get(review.by.casefold())
             if known is None or known.stale:
                 by_name[review.by.casefold()] = review
-        weighed = [(self._objection(review, origin), review) for _, review in sorted(by_name.items())]
+        weighed = [(self._find_review_objection(review, origin), review) for _, review in sorted(by_name.items())]
         for objection, review in sorted(weighed, key=lambda each: each[0] is not None)[: self.review.at_least + _SHOWN]:
             verdict = Verdict.PASS if objection is None else Verdict.PENDING
-            yield Finding(review.by, verdict, objection or "approves", _EXPECTED)
+            yield RuleFinding(review.by, verdict, objection or "approves", _EXPECTED_REVIEW)
 
-    def _objection(self, review: Review, origin: Origin) -> str | None:
+    def _find_review_objection(self, review: PullRequestReview, origin: ChangeOrigin) -> str | None:
         """Why the approval does not count; None: it does."""
         who = review.by.casefold()
         if review.stale:
             return "approved an earlier commit"
         if self.review.not_author and who in {name.casefold() for name in {*origin.authors, origin.author}}:
             return "an author"
-        if self.review.from_ and who not in self._asked(origin):
+        if self.review.from_ and who not in self._list_allowed_reviewers(origin):
             return f"not among [{', '.join(self.review.from_)}]"
         return None
 
-    def _asked(self, origin: Origin) -> set[str]:
-        members = (member for team in self.review.teams for member in origin.teams.get(team, ()))
+    def _list_allowed_reviewers(self, origin: ChangeOrigin) -> set[str]:
+        members = (member for team in self.review.named_teams for member in origin.teams.get(team, ()))
         return {name.casefold() for name in (*self.review.from_, *members) if "/" not in name}

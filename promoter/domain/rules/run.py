@@ -7,16 +7,16 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from promoter.domain.alternatives import at_least_one
+from promoter.domain.alternatives import require_at_least_one
 from promoter.domain.document import Document
 from promoter.domain.evidence import Evidence, Need
-from promoter.domain.observed import Run
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict, all_of
+from promoter.domain.observed import TrainingRun
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict, combine_all_of
 
 RunStatus = Literal["FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]
-_MAY_CHANGE = ("RUNNING", "SCHEDULED")
-SHOWN = 200
+_UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
+SHOWN_CHARACTERS = 200
 
 
 class DatasetTerms(Document):
@@ -33,7 +33,7 @@ class DatasetTerms(Document):
 class RunTerms(Document):
     """What the run must be: at least one of these. Parameters are text, as MLflow keeps them."""
 
-    model_config = ConfigDict(json_schema_extra=at_least_one("status", "experiment", "user", "params", "dataset"))
+    model_config = ConfigDict(json_schema_extra=require_at_least_one("status", "experiment", "user", "params", "dataset"))
 
     status: RunStatus | None = None
     experiment: str | None = Field(default=None, min_length=1, max_length=500)
@@ -42,7 +42,7 @@ class RunTerms(Document):
     dataset: DatasetTerms | None = None
 
     @model_validator(mode="after")
-    def _some_term(self) -> RunTerms:
+    def _check_terms(self) -> RunTerms:
         if not (self.status or self.experiment or self.user or self.params or self.dataset):
             raise ValueError("`run` says at least one of `status`, `experiment`, `user`, `params` and `dataset`")
         return self
@@ -60,9 +60,9 @@ class RunRule(BaseRule):
 
     def __str__(self) -> str:
         """As it is written."""
-        return "run " + ", ".join(f"{name} {expected}" for name, expected in self._terms())
+        return "run " + ", ".join(f"{name} {expected}" for name, expected in self._list_terms())
 
-    def _terms(self) -> Iterator[tuple[str, str]]:
+    def _list_terms(self) -> Iterator[tuple[str, str]]:
         terms = self.run
         for name, expected in (("status", terms.status), ("experiment", terms.experiment), ("user", terms.user)):
             if expected:
@@ -72,46 +72,46 @@ class RunRule(BaseRule):
         if terms.dataset:
             yield "dataset", str(terms.dataset)
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The run, and the name of its experiment where that is asked for."""
         del setting
         return Need(run=True, experiment=self.run.experiment is not None)
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Unfinished is pending, also for what it may yet log; a version without a run that can be read is an error."""
         del setting
         run = evidence.candidate.run
         if run is None:
-            expected = ", ".join(f"{name} {value}" for name, value in self._terms())
-            return self.found(Verdict.ERROR, None, f"{expected} (the version has no run that can be read)")
-        found = [self._term(run, name, expected) for name, expected in self._terms()]
+            expected = ", ".join(f"{name} {value}" for name, value in self._list_terms())
+            return self.build_finding(Verdict.ERROR, None, f"{expected} (the version has no run that can be read)")
+        found = [self._evaluate_term(run, name, expected) for name, expected in self._list_terms()]
         if len(found) == 1:
             return found[0]
         passed = sum(each.verdict is Verdict.PASS for each in found)
-        verdict = all_of(each.verdict for each in found)
-        return Finding(str(self), verdict, f"{passed} of {len(found)} pass", "all pass", tuple(found))
+        verdict = combine_all_of(each.verdict for each in found)
+        return RuleFinding(str(self), verdict, f"{passed} of {len(found)} pass", "all pass", tuple(found))
 
-    def _term(self, run: Run, name: str, expected: str) -> Finding:
-        seen = self._seen(run, name)
+    def _evaluate_term(self, run: TrainingRun, name: str, expected: str) -> RuleFinding:
+        seen = self._find_seen_value(run, name)
         rule = f"run {name} {expected}"
-        if self._holds(run, name, expected):
-            return Finding(rule, Verdict.PASS, seen, expected)
-        open_ = run.status in _MAY_CHANGE and (name == "status" or seen is None or name == "dataset")
-        return Finding(rule, Verdict.PENDING if open_ else Verdict.FAIL, seen, expected)
+        if self._is_term_met(run, name, expected):
+            return RuleFinding(rule, Verdict.PASS, seen, expected)
+        open_ = run.status in _UNFINISHED_STATUSES and (name == "status" or seen is None or name == "dataset")
+        return RuleFinding(rule, Verdict.PENDING if open_ else Verdict.FAIL, seen, expected)
 
-    def _holds(self, run: Run, name: str, expected: str) -> bool:
+    def _is_term_met(self, run: TrainingRun, name: str, expected: str) -> bool:
         if name != "dataset":
-            return self._seen(run, name, whole=True) == expected
+            return self._find_seen_value(run, name, whole=True) == expected
         wanted = self.run.dataset
         return wanted is not None and any(
             each.digest == wanted.digest and wanted.name in (None, each.name) for each in run.datasets
         )
 
-    def _seen(self, run: Run, name: str, *, whole: bool = False) -> str | None:
+    def _find_seen_value(self, run: TrainingRun, name: str, *, whole: bool = False) -> str | None:
         if name == "dataset":
-            return ", ".join(f"{each.name} {each.digest}" for each in run.datasets)[:SHOWN] or None
+            return ", ".join(f"{each.name} {each.digest}" for each in run.datasets)[:SHOWN_CHARACTERS] or None
         if name.startswith("param "):
             value = run.params.get(name.removeprefix("param "))
         else:
             value = {"status": run.status, "experiment": run.experiment, "user": run.user}[name]
-        return value if whole or value is None else value[:SHOWN]
+        return value if whole or value is None else value[:SHOWN_CHARACTERS]

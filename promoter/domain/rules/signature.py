@@ -6,27 +6,27 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, model_validator
 
-from promoter.domain.alternatives import exactly_one
-from promoter.domain.document import Document, Yes
+from promoter.domain.alternatives import require_exactly_one
+from promoter.domain.document import Document, LiteralTrue
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.names import AliasName
-from promoter.domain.observed import Signature, Unread
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.observed import VersionSignature, Unreadable
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
-SHOWN = 5
+SHOWN_DIFFERENCES = 5
 
 
 class SignatureTerms(Document):
     """Either that there is one, or that it equals that of an alias's holder."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("present", "equals"))
+    model_config = ConfigDict(json_schema_extra=require_exactly_one("present", "equals"))
 
-    present: Yes | None = None
+    present: LiteralTrue | None = None
     equals: AliasName | None = None
 
     @model_validator(mode="after")
-    def _one_term(self) -> SignatureTerms:
+    def _check_one_term(self) -> SignatureTerms:
         if (self.present is None) == (self.equals is None):
             raise ValueError("`signature` says exactly one of `present: true` and `equals: ALIAS`")
         return self
@@ -43,41 +43,47 @@ class SignatureRule(BaseRule):
         """As it is written."""
         return f"signature equals {self.signature.equals}" if self.signature.equals else "signature present"
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """The signature, and the holder's."""
         del setting
         return Need(signature=True, holders=frozenset({self.signature.equals} if self.signature.equals else ()))
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """An artifact without a signature fails for good; one that cannot be read is an error, also the holder's."""
         del setting
         alias, ours = self.signature.equals, evidence.candidate.signature
-        if isinstance(ours, Unread):
-            return self.found(Verdict.ERROR, None, f"a signature that can be read: {ours.reason}")
+        if isinstance(ours, Unreadable):
+            return self.build_finding(Verdict.ERROR, None, f"a signature that can be read: {ours.reason}")
         if alias is None:
-            seen = _told(ours)
-            return self.found(Verdict.PASS if ours else Verdict.FAIL, seen, "a signature in the artifact")
+            seen = _summarize_signature(ours)
+            return self.build_finding(Verdict.PASS if ours else Verdict.FAIL, seen, "a signature in the artifact")
         if alias not in evidence.holders:
-            return self.found(Verdict.ERROR, None, f"who holds {alias} to be known")
+            return self.build_finding(Verdict.ERROR, None, f"who holds {alias} to be known")
         holder = evidence.holders[alias]
         if ours is None:
-            return self.found(Verdict.FAIL, None, f"the signature of {alias}")
+            return self.build_finding(Verdict.FAIL, None, f"the signature of {alias}")
         if holder is None:
-            return self.found(Verdict.PASS, _told(ours), f"the signature of {alias} (nobody else holds it)")
-        return self._compared(ours, holder.signature, f"{alias} v{holder.version}")
+            return self.build_finding(
+                Verdict.PASS, _summarize_signature(ours), f"the signature of {alias} (nobody else holds it)"
+            )
+        return self._compare_signatures(ours, holder.signature, f"{alias} v{holder.version}")
 
-    def _compared(self, ours: Signature, theirs: Signature | Unread | None, whom: str) -> Finding:
-        if not isinstance(theirs, Signature):
+    def _compare_signatures(
+        self, ours: VersionSignature, theirs: VersionSignature | Unreadable | None, whom: str
+    ) -> RuleFinding:
+        if not isinstance(theirs, VersionSignature):
             reason = theirs.reason if theirs else "it has none"
-            return self.found(Verdict.ERROR, _told(ours), f"the signature of {whom}, which cannot be compared: {reason}")
-        differences = ours.differences(theirs)
+            return self.build_finding(
+                Verdict.ERROR, _summarize_signature(ours), f"the signature of {whom}, which cannot be compared: {reason}"
+            )
+        differences = ours.describe_differences(theirs)
         if not differences:
-            return self.found(Verdict.PASS, _told(ours), f"the signature of {whom}")
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        return self.found(Verdict.FAIL, "; ".join(differences[:SHOWN]) + more, f"the signature of {whom}")
+            return self.build_finding(Verdict.PASS, _summarize_signature(ours), f"the signature of {whom}")
+        more = f"; and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
+        return self.build_finding(Verdict.FAIL, "; ".join(differences[:SHOWN_DIFFERENCES]) + more, f"the signature of {whom}")
 
 
-def _told(signature: Signature | None) -> str | None:
+def _summarize_signature(signature: VersionSignature | None) -> str | None:
     if signature is None:
         return None
     counts: dict[str, int] = {}

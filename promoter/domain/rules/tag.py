@@ -8,18 +8,18 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
-from promoter.domain.alternatives import exactly_one, never, said
-from promoter.domain.document import Yes
+from promoter.domain.alternatives import require_exactly_one, forbid_together, require_key
+from promoter.domain.document import LiteralTrue
 from promoter.domain.evidence import Evidence, Need
-from promoter.domain.rules.base import BaseRule, Setting
-from promoter.domain.verdict import Finding, Verdict
+from promoter.domain.rules.base import BaseRule, RuleContext
+from promoter.domain.verdict import RuleFinding, Verdict
 
 PATTERN_LIMIT = 500
-SHOWN = 200
+SHOWN_CHARACTERS = 200
 
 
 @lru_cache(maxsize=256)
-def _whole(pattern: str) -> SchemaValidator:
+def _compile_full_match(pattern: str) -> SchemaValidator:
     # The regular expressions of pydantic-core are Rust's: linear in the text whatever the pattern, so that nobody's
     # policy can hang the daemon. `$` without the multi-line flag is the very end, never before a trailing newline.
     return SchemaValidator(core_schema.str_schema(pattern=f"^(?:{pattern})$", regex_engine="rust-regex"))
@@ -36,13 +36,13 @@ class TagRule(BaseRule):
     """
 
     model_config = ConfigDict(
-        json_schema_extra=exactly_one("present", "equals", "one_of", "matches")
-        | never(said("bound", {"const": True}), said("copied", {"const": "accept"}))
+        json_schema_extra=require_exactly_one("present", "equals", "one_of", "matches")
+        | forbid_together(require_key("bound", {"const": True}), require_key("copied", {"const": "accept"}))
     )
     kind: ClassVar[str] = "tag"
 
     tag: str = Field(min_length=1, max_length=250)
-    present: Yes | None = None
+    present: LiteralTrue | None = None
     equals: str | None = None
     one_of: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1_000, strict=False)
     matches: str | None = Field(default=None, min_length=1, max_length=PATTERN_LIMIT)
@@ -51,18 +51,20 @@ class TagRule(BaseRule):
 
     @field_validator("matches")
     @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
+    def _check_pattern(cls, pattern: str | None) -> str | None:
         if pattern is not None:
             try:
-                _whole(pattern)
+                _compile_full_match(pattern)
             except SchemaError as error:
-                raise ValueError(f"not a regular expression that can be bounded in time: {_reason(error)}") from None
+                raise ValueError(
+                    f"not a regular expression that can be bounded in time: {_extract_pattern_error(error)}"
+                ) from None
         return pattern
 
     @model_validator(mode="after")
-    def _one_test(self) -> TagRule:
-        said = [key for key in ("present", "equals", "one_of", "matches") if getattr(self, key) is not None]
-        if len(said) != 1:
+    def _check_one_test(self) -> TagRule:
+        tests = [key for key in ("present", "equals", "one_of", "matches") if getattr(self, key) is not None]
+        if len(tests) != 1:
             raise ValueError("a tag rule has exactly one of `present`, `equals`, `one_of` and `matches`")
         if self.bound and self.copied == "accept":
             raise ValueError("`bound: true` counts no tag that came with a copy: leave `copied: accept` out")
@@ -71,55 +73,59 @@ class TagRule(BaseRule):
     def __str__(self) -> str:
         """As it is written."""
         bound = ", bound" if self.bound else ", copied accept" if self.copied == "accept" else ""
-        return f"tag {self.tag} {self._test}{bound}"
+        return f"tag {self.tag} {self._test_text}{bound}"
 
     @property
-    def _test(self) -> str:
+    def _test_text(self) -> str:
         if self.equals is not None:
             return f"equals {self.equals}"
         if self.one_of is not None:
             return f"one_of [{', '.join(self.one_of)}]"
         return f"matches {self.matches}" if self.matches is not None else "present"
 
-    def need(self, setting: Setting) -> Need:
+    def needed_evidence(self, setting: RuleContext) -> Need:
         """When the tag was set: of every version with `bound`, else of copies."""
         del setting
         if self.bound:
             return Need(watched=frozenset({self.tag}))
         return Need() if self.copied == "accept" else Need(tags=frozenset({self.tag}))
 
-    def evaluate(self, evidence: Evidence, setting: Setting) -> Finding:
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Absent is pending: somebody may yet set it. So is one that does not count: somebody may set it anew."""
         del setting
         candidate = evidence.candidate
         value = candidate.tags.get(self.tag)
-        expected = self._test.replace("_", " ", 1)
+        expected = self._test_text.replace("_", " ", 1)
         if value is None:
-            return self.found(Verdict.PENDING, None, expected)
-        if not self._holds(value):
-            return self.found(Verdict.FAIL, value[:SHOWN], expected)
+            return self.build_finding(Verdict.PENDING, None, expected)
+        if not self._is_test_met(value):
+            return self.build_finding(Verdict.FAIL, value[:SHOWN_CHARACTERS], expected)
         if self.tag not in candidate.witnessed:
             if candidate.copied and self.copied == "refuse":
                 why = "set on this version: it came with the copy"
-                return self.found(Verdict.PENDING, value[:SHOWN], f"{expected}, {why} (delete it and set it anew)")
+                return self.build_finding(
+                    Verdict.PENDING, value[:SHOWN_CHARACTERS], f"{expected}, {why} (delete it and set it anew)"
+                )
             if self.bound:
                 why = "set after the version was registered, as the ledger saw it"
-                return self.found(Verdict.PENDING, value[:SHOWN], f"{expected}, {why} (delete it and set it anew)")
-        return self.found(Verdict.PASS, value[:SHOWN], expected)
+                return self.build_finding(
+                    Verdict.PENDING, value[:SHOWN_CHARACTERS], f"{expected}, {why} (delete it and set it anew)"
+                )
+        return self.build_finding(Verdict.PASS, value[:SHOWN_CHARACTERS], expected)
 
-    def _holds(self, value: str) -> bool:
+    def _is_test_met(self, value: str) -> bool:
         if self.equals is not None:
             return value == self.equals
         if self.one_of is not None:
             return value in self.one_of
         if self.matches is not None:
             try:
-                _whole(self.matches).validate_python(value)
+                _compile_full_match(self.matches).validate_python(value)
             except ValidationError:
                 return False
         return True
 
 
-def _reason(error: SchemaError) -> str:
+def _extract_pattern_error(error: SchemaError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith("error:")]
     return lines[0].removeprefix("error:").strip() if lines else "it does not parse"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from promoter import __version__
-from promoter.domain.ledger.chain import Head, after, digest_of, seal
+from promoter.domain.ledger.chain import LedgerHead, advance_head, digest_bytes, seal_entry
 
 revision = "0004"
 down_revision = "0003"
@@ -113,7 +113,7 @@ class _Move:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._head = Head()
+        self._head = LedgerHead()
         self._numbers: dict[tuple[str, int], int] = {}
 
     def __call__(self) -> None:
@@ -147,7 +147,7 @@ class _Move:
         return {**row, "delivery": row["id"]}
 
     def _keep(self, kind: str, body: str) -> str:
-        digest = digest_of(body.encode())
+        digest = digest_bytes(body.encode())
         there = sa.text("SELECT 1 FROM contents WHERE digest = :digest")
         if self._connection.scalar(there, {"digest": digest}) is None:
             into = sa.text("INSERT INTO contents (digest, kind, body) VALUES (:digest, :kind, :body)")
@@ -155,8 +155,8 @@ class _Move:
         return digest
 
     def _append(self, table: str, facts: Mapping[str, Any]) -> int:
-        entry = seal(self._head, table, {name: fact for name, fact in facts.items() if fact is not None})
-        self._head = after(self._head, entry)
+        entry = seal_entry(self._head, table, {name: fact for name, fact in facts.items() if fact is not None})
+        self._head = advance_head(self._head, entry)
         into = sa.text(f"INSERT INTO new_{table} (id, body, hash) VALUES (:id, :body, :hash)")  # noqa: S608  # constants
         self._connection.execute(into, {"id": entry.id, "body": entry.body.decode(), "hash": entry.hash})
         return entry.id
