@@ -88,12 +88,12 @@ class Programs:
 
 def side(place: Path, clone: Clone, agreed: str, changes: int, programs: Programs, *, keep: bool) -> Side:
     """Ask for the commit behind so many changes."""
-    from promoter.adapters.clock import SystemClock
-    from promoter.adapters.documents import YamlDocuments
     from promoter.adapters.git.repository import GitRepository
+    from promoter.adapters.system import SystemClock
+    from promoter.adapters.yaml import YamlDocuments
     from promoter.application.ports import Ledger
     from promoter.application.provenance import GitProvenance
-    from promoter.domain.plan import ChangeCause, AliasDifference
+    from promoter.domain.plan import AliasDifference, ChangeCause
 
     def started() -> tuple[GitRepository, GitProvenance]:
         repository = GitRepository(str(clone.folder), "main", place)

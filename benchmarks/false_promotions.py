@@ -35,12 +35,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from promoter.domain.evaluate import evaluate_policy
+from promoter.domain.decision import Verdict
 from promoter.domain.evidence import Evidence, VersionEvidence
-from promoter.domain.metrics import MetricRef, MetricSeries
-from promoter.domain.observed import TrainingRun
-from promoter.domain.policy import Policy, PolicyDocument
-from promoter.domain.verdict import Verdict
+from promoter.domain.observed import MetricRef, MetricSeries, TrainingRun
+from promoter.domain.policy.document import Policy, PolicyDocument
+from promoter.domain.policy.evaluate import evaluate_policy
 
 QUALITY, DIFFICULTY, NOISE = 0.85, 0.02, 0.01
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -25,15 +25,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["promoter", "yaml"]):
-    from promoter.adapters.documents import YamlDocuments, render_starter_registry, render_starter_policies
-    from promoter.adapters.documents.reading import (
-        UNFORESEEN_MESSAGE,
-        read_approvers_file,
-        read_policy_file,
-        read_registry_file,
-    )
+    from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
+    from promoter.adapters.yaml.load import UNFORESEEN_MESSAGE, read_approvers_file, read_policy_file, read_registry_file
     from promoter.domain.desired import Hold
-    from promoter.domain.faults import Fault, Faults
+    from promoter.domain.errors import Fault, Faults
     from promoter.domain.proposal import RegistryEdit
 
 ROOT = Path(__file__).parent.parent

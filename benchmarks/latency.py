@@ -58,9 +58,8 @@ class Bench:
 
     def __init__(self, folder: Path, stack: ExitStack, workers: int) -> None:
         """Starts everything."""
-        from promoter.demo.servers.git import GitHttpServer
+        from promoter.demo.servers.git import GitHttpServer, PushNotification
         from promoter.demo.servers.mlflow import MlflowServer, find_free_port
-        from promoter.demo.servers.push import PushNotification
 
         port = find_free_port()
         self.daemon_url = f"http://127.0.0.1:{port}"

@@ -107,7 +107,7 @@ def _bodies(url: str, tables: list[str]) -> Iterator[bytes]:
 def verify(url: str) -> dict[str, Any]:
     """What `promoter audit verify` does, in this process."""
     from promoter.adapters.ledger import SqlLedger
-    from promoter.application.ledger.verify import verify_ledger
+    from promoter.application.audit_verify import verify_ledger
 
     ledger = SqlLedger.open(url, read_only=True)
     began = time.perf_counter()
@@ -121,7 +121,7 @@ def verify(url: str) -> dict[str, Any]:
 def queries(url: str, size: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of single questions, warm: the median and the 95th percentile."""
     from promoter.adapters.ledger import SqlLedger
-    from promoter.application.past import find_alias_at, find_registry_at
+    from promoter.application.history import find_alias_at, find_registry_at
     from promoter.domain.audit import ChangeOutcome, RecordFilter
 
     ledger = SqlLedger.open(url, read_only=True)

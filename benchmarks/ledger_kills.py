@@ -35,7 +35,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'promoter.db'}"
         return
-    from tests.fixtures_postgres import PostgresServer, new_database
+    from tests.support.fixtures_postgres import PostgresServer, new_database
 
     server = PostgresServer()
     try:
@@ -47,13 +47,13 @@ def database(kind: str, folder: Path) -> Iterator[str]:
 
 def main() -> int:
     """Kill, and print what came of it."""
-    from promoter.adapters.mlflow.transport import create_mlflow_client
+    from promoter.adapters.mlflow.client import create_mlflow_client
     from promoter.demo.servers.git import GitHttpServer
     from promoter.demo.servers.mlflow import MlflowServer
     from tests.e2e.killing import KillStage, Terms
     from tests.e2e.kills import kills
     from tests.e2e.stage import Stage
-    from tests.warm import Warm
+    from tests.support.warm import Warm
 
     parser = argparse.ArgumentParser(description="kill -9 of a daemon at work, and what its ledger says afterwards.")
     parser.add_argument("--kills", type=int, default=300)

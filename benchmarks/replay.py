@@ -97,9 +97,9 @@ def seed_mlflow(database: Path, models: int, each: int) -> None:
 
 def seed_ledger(ledger: Any, registry: Any, policy: Any) -> None:
     """For every version the decision of a look two minutes after the wait that the policy asks for; and each move."""
-    from promoter.domain.audit import RecordKind, NewAuditRecord
-    from promoter.domain.evaluate import evaluate_policy
+    from promoter.domain.audit import NewAuditRecord, RecordKind
     from promoter.domain.evidence import Evidence, VersionEvidence
+    from promoter.domain.policy.evaluate import evaluate_policy
 
     observed = registry.observe()
     runs = registry.runs([each.run_id for model in observed.values() for each in model.versions.values()])
@@ -125,10 +125,10 @@ class Bench:
 
     def __init__(self, folder: Path, stack: ExitStack, models: int, each: int) -> None:
         """Starts and seeds."""
-        from promoter.adapters.clock import SystemClock
-        from promoter.adapters.documents import YamlDocuments
         from promoter.adapters.ledger import SqlLedger
         from promoter.adapters.mlflow.registry import MlflowRegistry
+        from promoter.adapters.system import SystemClock
+        from promoter.adapters.yaml import YamlDocuments
         from promoter.demo.servers.mlflow import MlflowServer
 
         server = stack.enter_context(MlflowServer(folder / "mlflow", workers=4))
@@ -181,10 +181,10 @@ def tell(report: Any) -> None:
     """As text, as JSON, and as a picture."""
     from rich.console import Console
 
-    from promoter.delivery.cli import replay_report
-    from promoter.domain.replay.picture import render_replay_chart
+    from promoter.cli import replay
+    from promoter.domain.replay.chart import render_replay_chart
 
-    replay_report.render_replay_text(Console(file=io.StringIO(), width=160), report)
+    replay.render_replay_text(Console(file=io.StringIO(), width=160), report)
     json.dumps(report.as_json())
     render_replay_chart(report)
 

@@ -23,11 +23,11 @@ os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_DISABLE
 
 def main() -> int:
     """Race, and print what came of it."""
-    from promoter.adapters.forges.choice import ForgeKind
-    from promoter.adapters.mlflow.transport import create_mlflow_client
+    from promoter.adapters.forges.detect import ForgeKind
+    from promoter.adapters.mlflow.client import create_mlflow_client
     from promoter.demo.servers.mlflow import MlflowServer
     from tests.e2e.races import Terms, race
-    from tests.forges.scene import KINDS
+    from tests.support.forges.scene import KINDS
 
     parser = argparse.ArgumentParser(description="Two Promoters and a person at work at once.")
     parser.add_argument("--rounds", type=int, default=200)

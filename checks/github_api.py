@@ -37,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from promoter.adapters.forges.github import GitHub
 from promoter.application.ports.forge import CommitStatus, CommitStatusState
-from promoter.domain.faults import ExternalError, Conflict, PermanentError
-from tests.forges.scene import TOKEN, Scene, hosted
+from promoter.domain.errors import Conflict, ExternalError, PermanentError
+from tests.support.forges.scene import TOKEN, Scene, hosted
 
 PACKAGES = ("@octokit/openapi@^23", "@stoplight/prism-cli@~5.14")
 DESCRIPTION = Path("node_modules/@octokit/openapi/generated/api.github.com.json")

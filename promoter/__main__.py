@@ -7,8 +7,8 @@ import sys
 
 def main() -> None:
     """Run the command line. Exit code 1 for any fault, told on standard error without a traceback."""
-    from promoter.delivery.cli import app
-    from promoter.delivery.cli.errors import run_command_line
+    from promoter.cli import app
+    from promoter.cli.common import run_command_line
 
     sys.exit(run_command_line(app))
 

@@ -29,7 +29,7 @@ from pydantic_settings import (
 )
 from yaml import YAMLError
 
-from promoter.domain.faults import Fault, Faults
+from promoter.domain.errors import Fault, Faults
 
 SETTINGS_FILE = "promoter.yaml"
 _STANDARD_PREFIX = "whsec_"

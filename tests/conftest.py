@@ -8,11 +8,11 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 pytest_plugins = [
-    "tests.fixtures_postgres",
-    "tests.fixtures_mlflow",
-    "tests.fixtures_git",
-    "tests.fixtures_ledger",
-    "tests.fixtures_forging",
-    "tests.fixtures_signing",
-    "tests.fixtures_warm",
+    "tests.support.fixtures_postgres",
+    "tests.support.fixtures_mlflow",
+    "tests.support.fixtures_git",
+    "tests.support.fixtures_ledger",
+    "tests.support.fixtures_forging",
+    "tests.support.fixtures_signing",
+    "tests.support.fixtures_warm",
 ]

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from promoter.application.look import ModelReconciler
+from promoter.application.planner import Planner, RegistrySnapshot
 from promoter.application.ports import Clock, Ledger
-from promoter.application.reconcile import ReconcileRequest
-from promoter.application.survey import Planner, RegistrySnapshot
+from promoter.application.reconciler import ModelReconciler, ReconcileRequest
 from promoter.domain.audit import RevisionState
-from promoter.domain.declaration import Declaration
-from promoter.domain.faults import ExternalError
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import ExternalError
 from promoter.domain.plan import Change
 
 MAX_PARALLEL_MODELS = 8

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from promoter.application.ports import Clock, Registry
-from promoter.domain.approvals import ABSENT_METRIC, SigningKey, ApprovalSubject, build_approval_tag_key
-from promoter.domain.approvers import Approver
-from promoter.domain.declaration import Declaration
-from promoter.domain.faults import PermanentError
+from promoter.domain.approvals import ABSENT_METRIC, ApprovalSubject, Approver, SigningKey, build_approval_tag_key
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import PermanentError
 from promoter.domain.observed import Unreadable
-from promoter.domain.policy import Policy
-from promoter.domain.rules.approval import ApprovalRule, WeighedApproval
-from promoter.domain.verdict import Decision
+from promoter.domain.policy.document import Policy
+from promoter.domain.policy.rules.approval import ApprovalRule, WeighedApproval
 
 JudgeVersion = Callable[[str, int, str], Decision]
 """The decision, with its evidence, on a version of a model under the policy of that name. Raises `PermanentError`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
-from promoter.application.ports import PullRequestComment, Forge
+from promoter.application.ports import Clock, Forge, PullRequestComment
 
 
 def find_marked_comments(forge: Forge, number: int, mark: str) -> Sequence[PullRequestComment]:
@@ -32,3 +33,44 @@ def update_comment(
 def _normalize_body(body: str) -> str:
     """Forges keep line ends, and what is around a text, as they like."""
     return body.replace("\r\n", "\n").strip()
+
+
+NOTE = "<!-- promoter:note -->"
+"""What the comment begins with: it tells it from others of the same account."""
+LEFT_ALONE = (
+    "There is a commit on this branch that is not Promoter's: from now on, it and what is said here are left as they are. "
+    "Once this is merged, or closed and its branch deleted, Promoter goes on."
+)
+
+
+def update_note(forge: Forge, number: int, text: str | None) -> None:
+    """Make that the one note on the pull request; None: there is to be none."""
+    update_comment(forge, number, NOTE, None if text is None else f"{NOTE}\n{text}")
+
+
+VERIFIED_LIFETIME = timedelta(minutes=10)
+"""So long a comment or a status that somebody else takes away may be missing; forges count the calls of an hour."""
+
+
+class VerifiedStates:
+    """What was last found, or made, as it is to be on each pull request, by number, and when."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Nothing is known after a start."""
+        self._clock = clock
+        self._known: dict[int, tuple[datetime, object]] = {}
+
+    def is_verified(self, number: int, what: object) -> bool:
+        """Whether exactly that was so within the last ten minutes."""
+        at, known = self._known.get(number, (None, None))
+        return at is not None and known == what and self._clock.now() - at < VERIFIED_LIFETIME
+
+    def record_verified(self, number: int, what: object) -> None:
+        """It is so now."""
+        self._known[number] = self._clock.now(), what
+
+    def retain_pull_requests(self, numbers: Collection[int]) -> None:
+        """Forget all others."""
+        for number in list(self._known):  # looks at other pull requests may add to it meanwhile
+            if number not in numbers:
+                self._known.pop(number, None)

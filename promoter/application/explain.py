@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promoter.application.evidence import PolicyQuestion
-from promoter.application.judge import QuestionJudge
+from promoter.application.decisions import QuestionJudge
+from promoter.application.evidence import PolicyQuestion, TagObserver
+from promoter.application.planner import ModelSnapshot, Planner
 from promoter.application.ports import Clock, Ledger, Registry
-from promoter.application.query import render_declared_version
-from promoter.application.sight import TagObserver
-from promoter.application.survey import ModelSnapshot, Planner
-from promoter.domain.declaration import Declaration
-from promoter.domain.faults import PermanentError
+from promoter.application.status import render_declared_version
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
-from promoter.domain.policy import Policy
+from promoter.domain.policy.document import Policy
 from promoter.domain.rotation import RotationStatus, list_rotation_obstacles
-from promoter.domain.verdict import Decision
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from promoter.domain.case_runs import CaseRun, VerdictMismatch, VerdictTarget, run_policy_case, list_verdict_targets
-from promoter.domain.cases import CaseFile
-from promoter.domain.policy import Policy
-from promoter.domain.verdict import RuleFinding, Verdict
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.policy.document import Policy
+from promoter.domain.policy.test_cases import CaseFile
+from promoter.domain.policy.test_runner import CaseRun, VerdictMismatch, VerdictTarget, list_verdict_targets, run_policy_case
 
 
 @dataclass(frozen=True)

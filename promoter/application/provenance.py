@@ -12,17 +12,18 @@ from typing import Protocol
 
 import structlog
 
-from promoter.application.ports import Clock, GitCommit, DeclarationDocuments, Forge, Ledger, Sources
-from promoter.domain.declaration import Declaration
+from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCommit, Ledger, Sources
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import ExternalError, Faults, TransientError
 from promoter.domain.evidence import NOT_REQUESTED
-from promoter.domain.faults import Faults, ExternalError, TransientError
-from promoter.domain.limits import FREEZE_OVERRIDE_TRAILER
 from promoter.domain.observed import Unreadable
-from promoter.domain.plan import ChangeCause, AliasDifference
+from promoter.domain.plan import AliasDifference, ChangeCause
+from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER
 from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.review import ChangeOrigin
 
 log = structlog.get_logger(__name__)
+
 
 WALK_LIMIT = 50
 """Commits that are read to find the one that brought a change; what is older has none that can be named."""

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from promoter.application.ports import Clock, EvidenceTarget, VersionKey, Ledger, Registry
+from promoter.application.ports import Clock, EvidenceTarget, Ledger, Registry, VersionKey
 from promoter.domain.audit import AuditRecord
-from promoter.domain.declaration import Declaration
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import NOT_REQUESTED, Need, VersionEvidence
-from promoter.domain.faults import PermanentError
-from promoter.domain.ledger.retention import find_last_retention
-from promoter.domain.names import CHAMPION
+from promoter.domain.fields import CHAMPION
+from promoter.domain.ledger.checkpoints import find_last_retention
 from promoter.domain.observed import ObservedModel
-from promoter.domain.replay.history import ReplayHistory
-from promoter.domain.replay.holding import AliasTimeline
-from promoter.domain.replay.memory import EvidenceLog
-from promoter.domain.replay.promotions import judge_past_promotions
+from promoter.domain.replay.as_of import AliasTimeline, EvidenceLog, ReplayHistory, ReplayPolicy
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport
-from promoter.domain.replay.simulate import simulate_rotation
-from promoter.domain.replay.supposing import ReplayPolicy
+from promoter.domain.replay.simulate import judge_past_promotions, simulate_rotation
 
 ShowProgress = Callable[[str], None]
 _PATTERN = "*?["

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
 
+from promoter.application.planner import Planner
 from promoter.application.ports import Clock, DeclarationDocuments, Ledger, Locks, Repository
-from promoter.application.survey import Planner
 from promoter.domain.audit import RevisionState
-from promoter.domain.declaration import Declaration
-from promoter.domain.faults import Faults, ExternalError
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import ExternalError, Faults
 from promoter.domain.plan import MASS_CHANGE_FLOOR
 
 

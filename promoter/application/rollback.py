@@ -7,30 +7,30 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.look import ModelReconciler
 from promoter.application.ports import Clock, Ledger, Locks, Registry
-from promoter.application.proposals.into_git import MAX_ATTEMPTS, ProposalCommitter, Opener
+from promoter.application.proposals.commits import MAX_ATTEMPTS, Opener, ProposalCommitter
+from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import RevisionTracker
-from promoter.domain.audit import RecordKind, NewAuditRecord
-from promoter.domain.declaration import Declaration
-from promoter.domain.desired import AliasIntent
-from promoter.domain.faults import ExternalError, Conflict, BranchProtected, PermanentError, TransientError
+from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.desired import AliasIntent, Declaration, Override
+from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
-from promoter.domain.override import Override
 from promoter.domain.plan import ChangeCause
+from promoter.domain.policy.evaluate import check_readiness
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
-from promoter.domain.readiness import check_readiness
 from promoter.domain.rollback import (
     RollbackRequest,
     RollbackResult,
     RollbackTarget,
-    validate_rollback_request,
-    find_latest_good_version,
     check_named_version,
+    find_latest_good_version,
+    propose_release,
     propose_rollback,
+    validate_rollback_request,
 )
 
 log = structlog.get_logger(__name__)
+
 
 TRIGGER = "rollback"
 
@@ -328,3 +328,87 @@ def _render_end_time(override: Override) -> str:
 
 def _describe_release(asked: RollbackRequest) -> str:
     return f"Rotation leaves {asked.alias_name} alone until `promoter release {asked.alias_name}`; the quarantine stays after that, too."
+
+
+WHAT = "release"
+
+
+class HoldRelease:
+    """One person's release of one alias."""
+
+    def __init__(self, deps: RollbackDeps) -> None:
+        """Takes what it works with."""
+        self._ledger: Ledger = deps.ledger
+        self._clock: Clock = deps.clock
+        self._revisions: RevisionTracker = deps.revisions
+        self._committer: ProposalCommitter = deps.committer
+        self._open_branch: Opener = deps.open_proposal
+
+    def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> RollbackResult:
+        """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""
+        by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
+        if not by:
+            raise PermanentError(WHAT, "it needs the name of who asks for it", "--as NAME")
+        for _ in range(MAX_ATTEMPTS):
+            declaration = self._refresh_declaration()
+            declared = find_declared_intent(declaration, model, alias)
+            self._require_releasable(declaration, declared)
+            proposal = propose_release(declared, reason, by)
+            result = RollbackResult(model, alias, declared.version, declared.version, released=True)
+            hold = f"v{declared.version or '?'} was held" if declared.version else "It was held"
+            result.messages.append(
+                f"{model}@{alias}: {hold} by {declared.hold.by}: {declared.hold.reason}." if declared.hold else ""
+            )
+            try:
+                after = self._committer.commit_proposal(proposal, declaration)
+            except Conflict:
+                continue
+            except BranchProtected:
+                return self._open_proposal(proposal, declared, result)
+            result.path, result.revision = "commit", after.revision
+            result.messages.append(f"Committed as {(after.revision or '')[:10]}.")
+            result.messages += _describe_next_steps(declared)
+            return result
+        raise TransientError("git", "others kept pushing to the branch", "run it again")
+
+    def _refresh_declaration(self) -> Declaration:
+        self._revisions.refresh_head()
+        if self._revisions.refusal_reason:
+            raise PermanentError(
+                REGISTRY_FILE, f"the branch's head cannot be used: {self._revisions.refusal_reason}", "mend it first"
+            )
+        if self._revisions.declaration_in_force is None:
+            raise PermanentError("git", "no revision is in force")
+        return self._revisions.declaration_in_force
+
+    def _require_releasable(self, declaration: Declaration, declared: AliasIntent) -> None:
+        name = f"{declared.model}@{declared.alias}"
+        if standing := find_active_override(self._ledger, self._clock, declared):
+            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            raise PermanentError(WHAT, f"an override stands in for git: {standing.description}", fix)
+        if declared.hold is None:
+            raise PermanentError(WHAT, f"nothing to release: git holds nothing of {name}")
+        waiting = self._committer.find_waiting_intent(declaration, declared.model, declared.alias)
+        if waiting and waiting.hold and waiting.hold != declared.hold:
+            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            raise PermanentError(WHAT, f"another hold of {name} waits for a decision: {waiting.hold.reason}", fix)
+
+    def _open_proposal(self, proposal: Proposal, declared: AliasIntent, result: RollbackResult) -> RollbackResult:
+        opened = self._open_branch(proposal)
+        result.path, result.revision, result.pull_request = "pull-request", opened.revision, opened.url
+        if opened.revision is None:
+            result.messages.append("Git says so by now: there is nothing to propose.")
+        elif opened.url:
+            result.messages.append(f"The branch takes no pushes. Merge {opened.url}.")
+        if opened.next_step:
+            result.messages.append(f"The watched branch takes no pushes. {proposal.branch_name} is pushed: {opened.next_step}.")
+        result.messages += _describe_next_steps(declared)
+        result.done = opened.done
+        return result
+
+
+def _describe_next_steps(declared: AliasIntent) -> list[str]:
+    moves = "It does not rotate (`rotation: off`): a commit moves it."
+    notes = [moves if declared.rotation == "off" else "From then on, rotation may move it again."]
+    bad = ", ".join(f"v{each}" for each in sorted(declared.quarantine))
+    return notes + ([f"{bad} stays in quarantine, until a person takes it out of registry.yaml."] if bad else [])

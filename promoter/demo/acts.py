@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from promoter.demo import training
-from promoter.demo.observing import ObservedEffect, ModelObserver
-from promoter.demo.remote_edits import WorkingClone, CommitAuthor, insert_alias_line
+from promoter.demo.git_edits import CommitAuthor, WorkingClone, insert_alias_line
+from promoter.demo.narrator import StoryNarrator, render_rule_lines
+from promoter.demo.observer import ModelObserver, ObservedEffect
 from promoter.demo.system import DemoSystem
-from promoter.demo.telling import StoryNarrator, render_rule_lines
 from promoter.demo.training import FittedModel, LoggedTraining, ModelRecipe
-from promoter.domain.faults import PermanentError
+from promoter.domain.errors import PermanentError
 
 MODEL = "tumour-classifier"
 CAROL = CommitAuthor("Carol")

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from promoter.demo import training
 from promoter.demo.acts import MODEL, DemoActs
+from promoter.demo.narrator import StoryNarrator
+from promoter.demo.observer import run_final_checks
 from promoter.demo.system import DemoSystem, allow_interrupts, clean_environment, ignore_interrupts
-from promoter.demo.telling import StoryNarrator
-from promoter.demo.verdict import run_final_checks
-from promoter.domain.faults import Faults, ExternalError
+from promoter.domain.errors import ExternalError, Faults
 
 STOPPED = 130
 _POLL_SECONDS = 0.5

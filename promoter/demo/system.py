@@ -20,10 +20,9 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from promoter.demo.servers.git import GitHttpServer
+from promoter.demo.servers.git import GitHttpServer, PushNotification
 from promoter.demo.servers.mlflow import HOST, MlflowServer, find_free_port
-from promoter.demo.servers.push import PushNotification
-from promoter.domain.faults import PermanentError
+from promoter.domain.errors import PermanentError
 
 PROJECT = Path(__file__).parents[2]
 """The checkout: its `registry.yaml` and `policies/` are the demo's, with their tests and schemas."""
@@ -70,7 +69,7 @@ class DemoSystem:
     @cached_property
     def mlflow_client(self) -> Any:
         """MLflow's own client, as people use it."""
-        from promoter.adapters.mlflow.transport import create_mlflow_client
+        from promoter.adapters.mlflow.client import create_mlflow_client
 
         return create_mlflow_client(self.mlflow.uri)
 

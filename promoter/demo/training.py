@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from promoter.domain.faults import PermanentError
+from promoter.domain.errors import PermanentError
 
 SEED = 11
 FOLDS = 5

@@ -5,18 +5,57 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from promoter.domain.document import Document, FormatVersion
-from promoter.domain.faults import DocumentPath
-from promoter.domain.moment import Moment
-from promoter.domain.names import AliasName, ModelName, PolicyName, VersionNumber
-from promoter.domain.override import Override
+from promoter.domain.errors import DocumentPath
+from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
+from promoter.domain.policy.document import Policy
+
+DEFAULT_OVERRIDE_DURATION = timedelta(hours=24)
+"""How long an override stands unless told otherwise; the longest is a week."""
+LONGEST_OVERRIDE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Override:
+    """In the place of what git says of one alias. `id` is its audit record's, `replaces` the version that it took away."""
+
+    id: int
+    at: datetime
+    model: str
+    alias: str
+    version: int
+    replaces: int | None
+    reason: str
+    by: str
+    until: datetime
+
+    @property
+    def description(self) -> str:
+        """For people: what stands, until when, by whom, and why."""
+        return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For the API: `id`, `version`, `replaces`, `since`, `until`, `by`, `reason`."""
+        return {
+            "id": self.id,
+            "version": self.version,
+            "replaces": self.replaces,
+            "since": self.at.isoformat(),
+            "until": self.until.isoformat(),
+            "by": self.by,
+            "reason": self.reason,
+        }
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Whether it has not expired."""
+        return now < self.until
+
 
 ABSENT = "absent"
 _SHARE = re.compile(r"(100|\d{1,2})%")
@@ -295,3 +334,32 @@ def _build_alias_intent(model: str, alias: str, settings: dict[str, Any]) -> Ali
         "rotation": settings.get("rotation") or "off",
     }
     return AliasIntent(model=model, alias=alias, **settings)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """`revision` is None for a working tree that differs from every commit."""
+
+    revision: str | None
+    desired: DesiredState
+    policies: Mapping[str, Policy]
+
+    def find_missing_policies(self) -> list[tuple[DocumentPath, str]]:
+        """Where `registry.yaml` names a policy that there is no file for, and the name."""
+        return [(path, name) for path, name in self.desired.list_policy_uses() if name not in self.policies]
+
+    def find_changed_models(self, other: Declaration) -> frozenset[str]:
+        """The listed models whose effective settings differ between the two."""
+        names = self.desired.listed.keys() | other.desired.listed.keys()
+        return frozenset(
+            name for name in names if self.desired.find_model_intent(name) != other.desired.find_model_intent(name)
+        )
+
+    def count_changed_statements(self, other: Declaration) -> int:
+        """How many aliases the two place differently: the most changes that going from one to the other can plan."""
+
+        def stated(declaration: Declaration) -> dict[tuple[str, str], int | None]:
+            return {(intent.model, intent.alias): intent.version for intent in declaration.desired.stated_aliases}
+
+        mine, theirs = stated(self), stated(other)
+        return sum(mine.get(key, 0) != theirs.get(key, 0) for key in mine.keys() | theirs.keys())

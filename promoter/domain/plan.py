@@ -10,10 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, ModelIntent, Safety
-from promoter.domain.names import CHAMPION
+from promoter.domain.fields import CHAMPION
 from promoter.domain.observed import ObservedModel
-from promoter.domain.verdict import Decision, Verdict
 
 MASS_CHANGE_FLOOR = 10
 """A share limits a plan only once it changes more aliases than this."""

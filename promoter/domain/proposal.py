@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from promoter.domain.desired import Hold
-from promoter.domain.verdict import Decision, RuleFinding, Verdict
+from promoter.domain.decision import Decision, RuleFinding, Verdict
+from promoter.domain.desired import Hold, ModelIntent
+from promoter.domain.plan import ModelComparison
 
 REGISTRY_FILE = "registry.yaml"
 
@@ -156,3 +157,18 @@ def _render_finding_lines(finding: RuleFinding, depth: int) -> list[str]:
     notes = "".join(f"; {note}" for note in finding.extra_notes)
     line = f"{'  ' * depth}- {finding.verdict}: {finding.rule}{seen}, expected {finding.expected}{notes}"
     return [line.replace("\n", " "), *(line for child in finding.children for line in _render_finding_lines(child, depth + 1))]
+
+
+def build_adoption_proposals(intent: ModelIntent, compared: ModelComparison) -> tuple[Proposal, ...]:
+    """A proposal for each drift that `on_drift: adopt` asks about. `replaces` is what git says.
+
+    An alias that somebody deleted is only reported: git has no way to say "nobody" of an alias that goes on rotating, and
+    `absent` would be far more than what happened.
+    """
+    if intent.on_drift != "adopt":
+        return ()
+    return tuple(
+        Proposal(RegistryEdit(each.model, each.alias, each.from_version), each.to_version, None, ProposalReason.ADOPT)
+        for each in compared.reported
+        if each.from_version is not None
+    )

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from promoter.domain.audit import AuditRecord
-from promoter.domain.desired import AliasIntent, Hold
-from promoter.domain.faults import PermanentError
-from promoter.domain.guards import list_good_versions
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.desired import DEFAULT_OVERRIDE_DURATION, LONGEST_OVERRIDE, AliasIntent, Hold, Override
+from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel
-from promoter.domain.override import DEFAULT_OVERRIDE_DURATION, LONGEST_OVERRIDE, Override
-from promoter.domain.proposal import ProposalReason, RegistryEdit, Proposal
-from promoter.domain.verdict import RuleFinding, Verdict
+from promoter.domain.policy.guards import list_good_versions
+from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 
 ROLLBACK_PART = "rollback"
 NAME_VERSION_FIX = "name the version that is to return: --to N"

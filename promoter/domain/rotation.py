@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from promoter.domain.copy_source import SourceAlias, SourceVersion, select_source_version
+from promoter.domain.decision import Decision, RuleFinding, Verdict, combine_all_of
 from promoter.domain.desired import AliasIntent
-from promoter.domain.evaluate import hinges_on_review, compute_rank_value
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import ObservedModel
-from promoter.domain.policy import ANY_NEWER, Policy
-from promoter.domain.proposal import RegistryEdit, Proposal
-from promoter.domain.sources import SourceAlias, SourceVersion, select_source_version
-from promoter.domain.verdict import Decision, RuleFinding, Verdict, combine_all_of
+from promoter.domain.policy.document import ANY_NEWER, Policy
+from promoter.domain.policy.evaluate import compute_rank_value, hinges_on_review
+from promoter.domain.proposal import Proposal, RegistryEdit
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.hosted_stage import HostedStage
 from tests.e2e.proxy import Proxy
 from tests.e2e.stage import Stage
-from tests.forges.scene import KINDS, hosted
-from tests.warm import Warm
+from tests.support.forges.scene import KINDS, hosted
+from tests.support.warm import Warm
 
 MakeStage = Callable[..., Stage]
 

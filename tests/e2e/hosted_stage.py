@@ -9,13 +9,13 @@ from typing import Any
 
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.ports import CommitStatus
-from promoter.bootstrap import Container
+from promoter.container import Container
 from promoter.settings import Settings
 from tests.e2e.stage import Daemon, Stage, converge, registry_yaml, until
-from tests.forges.scene import TOKEN, Scene
-from tests.forges.things import Pull
-from tests.seeding import make_version
-from tests.warm import Warm
+from tests.support.forges.scene import TOKEN, Scene
+from tests.support.forges.things import Pull
+from tests.support.seeding import make_version
+from tests.support.warm import Warm
 
 HOOK_SECRET = "what the forge and Promoter share"
 BOT = "promoter-bot"

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import yaml
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import AuditRecord, RecordKind, RecordFilter, is_alias_move
+from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind, is_alias_move
 from promoter.domain.ledger.chain import GENESIS_HASH, digest_bytes, parse_entry_facts
-from promoter.domain.notices.events import EventBuilder, SourceEntry
+from promoter.domain.notifications import EventBuilder, SourceEntry
 from tests.e2e.kill_stream import Stream, best
 from tests.e2e.postboxes import Letter
 from tests.e2e.stage import Stage, assert_one_outcome_each, assert_unbroken

@@ -17,7 +17,7 @@ from uuid import uuid4
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.audit import AuditRecord
 from tests.e2e.stage import Stage
-from tests.fixtures_git import Colleague, git
+from tests.support.fixtures_git import Colleague, git
 
 MODELS = ("one", "two", "three")
 BY_HAND = "aliases moved by hand"

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from promoter.bootstrap import Container
+from promoter.container import Container
 from promoter.settings import load_settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from promoter.bootstrap import Container
+from promoter.container import Container
 from promoter.settings import load_settings
 from tests.e2e.killed import Boundary, Deadly
 

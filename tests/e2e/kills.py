@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from promoter.adapters.git.vouching import read_ledger_trailers
-from promoter.application.ledger.verify import VerificationReport, verify_ledger
-from promoter.domain.audit import RecordKind, ChangeOutcome
+from promoter.adapters.git.history import read_ledger_trailers
+from promoter.application.audit_verify import VerificationReport, verify_ledger
+from promoter.domain.audit import ChangeOutcome, RecordKind
 from tests.e2e.kill_checks import broken_links, differences, events_of, kept_by, outcomes, records_of, strangers, told_by_mlflow
 from tests.e2e.kill_stream import BY_HAND
 from tests.e2e.killing import CHANNEL, Killing, Surroundings, Terms, told_by

@@ -17,8 +17,8 @@ import psycopg
 from sqlalchemy import make_url
 
 from tests.e2e.stage import Daemon
-from tests.fixtures_ledger import locked
-from tests.fixtures_postgres import PostgresServer
+from tests.support.fixtures_ledger import locked
+from tests.support.fixtures_postgres import PostgresServer
 
 DISK = 4 * 2**20
 _BLOCK = 4096

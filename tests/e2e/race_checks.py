@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from promoter.application.markdown.marker import parse_marker
+from promoter.application.markdown.proposal import parse_marker
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
-from promoter.bootstrap import Container
+from promoter.container import Container
 from promoter.domain.audit import RecordFilter, is_alias_move
 from promoter.domain.proposal import BRANCH_PREFIX
 from tests.e2e.race_person import Person
 from tests.e2e.stage import assert_one_outcome_each, assert_unbroken
-from tests.forges.scene import Scene
+from tests.support.forges.scene import Scene
 
 EXPECTED = ("has commits that are not Promoter's, and no pull request",)
 """Errors that tell a person what to do, where that is so."""

@@ -15,8 +15,8 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from promoter.domain.proposal import BRANCH_PREFIX
-from tests.forges.scene import TOKEN, Scene
-from tests.forges.things import ForgeRefusal, Pull
+from tests.support.forges.scene import TOKEN, Scene
+from tests.support.forges.things import ForgeRefusal, Pull
 
 PERSON = "bob"
 _TRIES = 100

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
-from promoter.adapters.queue import KeyedWorkQueue
-from promoter.application.watch import GIT, MODEL, PROPOSALS, PULLS, REGISTRY
-from promoter.bootstrap import Container
-from promoter.domain.faults import Conflict
+from promoter.adapters.work_queue import KeyedWorkQueue
+from promoter.application.controller import GIT, MODEL, PROPOSALS, PULLS, REGISTRY
+from promoter.container import Container
+from promoter.domain.errors import Conflict
 from promoter.settings import Settings
 from tests.e2e.stage import until
-from tests.seeding import make_version
+from tests.support.seeding import make_version
 
 WORKERS = 4
 """As many as the daemon has."""

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import structlog
 
-from promoter.adapters.forges.choice import ForgeKind
-from promoter.domain.audit import RecordKind as Recorded
+from promoter.adapters.forges.detect import ForgeKind
 from promoter.domain.audit import ChangeOutcome, RecordFilter
+from promoter.domain.audit import RecordKind as Recorded
 from promoter.settings import Settings
 from tests.e2e.race_checks import EXPECTED, apart, branches_left, comments, complaints, duplicates, ledgers, lost_edits
 from tests.e2e.race_person import Person
 from tests.e2e.racers import Racer, Trainer, until_idle
-from tests.forges.scene import TOKEN, Scene, hosted
+from tests.support.forges.scene import TOKEN, Scene, hosted
 
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}

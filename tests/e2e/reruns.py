@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from promoter.adapters.documents import YamlDocuments
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.ledger.rerun import DecisionRerunner
-from promoter.domain.rerun import RerunOutcome
+from promoter.adapters.yaml import YamlDocuments
+from promoter.application.audit_rerun import DecisionRerunner
+from promoter.domain.ledger.rerun import RerunOutcome
 
 
 def made_again(database_url: str) -> Counter[str]:

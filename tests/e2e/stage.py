@@ -19,14 +19,14 @@ from urllib.request import Request, urlopen
 from mlflow.exceptions import MlflowException
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.watch import GIT, PULLS, REGISTRY, Controller
-from promoter.bootstrap import Container
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.container import Container
 from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, is_alias_move
 from promoter.settings import Settings
-from tests.seeding import make_version
-from tests.warm import Copy, Warm
+from tests.support.seeding import make_version
+from tests.support.warm import Copy, Warm
 
 SECRET = "a secret of the end-to-end tests"  # shared with the webhooks
 DEADLINE = 60.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from promoter.bootstrap import Container
-from promoter.delivery.web.app import AppDependencies, create_app
-from promoter.delivery.web.health import check_readiness
+from promoter.container import Container
+from promoter.web.app import AppDependencies, create_app
+from promoter.web.health import check_readiness
 from tests.e2e.stage import POLICY, Daemon, Stage, assert_one_outcome_each, converge, until
 
 GOOD = "{model}: {{aliases: {{champion: {number}}}}}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import SigningKey
-from promoter.domain.ledger.milestones import LifecycleEventType
+from promoter.domain.ledger.checkpoints import LifecycleEventType
 from tests.e2e.stage import Stage, until
 from tests.e2e.test_rotation_races import HIGHEST
 

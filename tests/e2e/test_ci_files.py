@@ -17,7 +17,7 @@ import yaml
 
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.stage import POLICY, registry_yaml
-from tests.seeding import make_version
+from tests.support.seeding import make_version
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())

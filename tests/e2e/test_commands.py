@@ -17,7 +17,7 @@ from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from promoter.demo.servers.mlflow import find_free_port
 from tests.e2e.proxy import Proxy, Wrong, alias_writes
 from tests.e2e.stage import POLICY, SECRET, Stage, registry_yaml
-from tests.fixtures_git import Colleague
+from tests.support.fixtures_git import Colleague
 
 GATED = "{model}: {{aliases: {{champion: {{version: {number}, policy: champion}}, shadow: 1}}}}"
 

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from promoter.bootstrap import Container
-from promoter.domain.audit import RecordKind, ChangeOutcome, is_alias_move
+from promoter.container import Container
+from promoter.domain.audit import ChangeOutcome, RecordKind, is_alias_move
 from tests.e2e.killed import BOUNDARIES
 from tests.e2e.proxy import AliasWrite, Proxy
 from tests.e2e.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge

@@ -14,10 +14,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-from promoter.demo.servers.push import PushNotification
+from promoter.demo.servers.git import PushNotification
 from tests.e2e.conftest import MakeStage
 from tests.e2e.stage import SECRET, Daemon, Move, Stage, assert_one_outcome_each, assert_unbroken
-from tests.fixtures_git import Colleague
+from tests.support.fixtures_git import Colleague
 
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}

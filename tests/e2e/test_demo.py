@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.documents import YamlDocuments
-from promoter.adapters.git.worktree import WorkTree
+from promoter.adapters.git.checkout import WorkTree
+from promoter.adapters.yaml import YamlDocuments
 from promoter.demo import training
-from promoter.demo.remote_edits import insert_alias_line
+from promoter.demo.git_edits import insert_alias_line
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.desired import AliasIntent, Hold
-from promoter.domain.faults import PermanentError
+from promoter.domain.errors import PermanentError
 from promoter.domain.proposal import RegistryEdit
 
 PROJECT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.reruns import made_again
 from tests.e2e.stage import Stage, until
-from tests.seeding import make_version
+from tests.support.seeding import make_version
 
 GATE = b"""version: 1
 rules:

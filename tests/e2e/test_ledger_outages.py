@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import RecordKind, ChangeOutcome, RevisionState, is_alias_move
+from promoter.domain.audit import ChangeOutcome, RecordKind, RevisionState, is_alias_move
 from tests.e2e.conftest import MakeStage
 from tests.e2e.kill_checks import broken_links
 from tests.e2e.killing import KillStage
 from tests.e2e.outages import Outage, Patient, held, moved_away, no_room, small_disk, stopped, tables_held
 from tests.e2e.proxy import AliasWrite, Proxy, Wrong, alias_writes
 from tests.e2e.stage import assert_one_outcome_each, assert_unbroken, until
-from tests.fixtures_postgres import PostgresServer, new_database
+from tests.support.fixtures_postgres import PostgresServer, new_database
 
 MODEL = "{model}: {{aliases: {{champion: {number}}}}}"
 LOCKED = "stayed locked by another program for 10 s"

@@ -13,10 +13,10 @@ from urllib.request import urlopen
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import RecordKind, NewAuditRecord
-from tests.adapters.receiving import Server, plain, serving
+from promoter.domain.audit import NewAuditRecord, RecordKind
 from tests.e2e.stage import Daemon, Stage, until
-from tests.warm import Warm
+from tests.integration.adapters.receiving import Server, plain, serving
+from tests.support.warm import Warm
 
 MOVE = NewAuditRecord(
     datetime(2026, 11, 23, tzinfo=UTC), RecordKind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from promoter.bootstrap import Container
+from promoter.container import Container
 from tests.e2e.reruns import made_again
 from tests.e2e.stage import Stage, converge
-from tests.seeding import make_version
+from tests.support.seeding import make_version
 
 ALWAYS_FROZEN = b"""version: 1
 rules: [{metric: auc, at_least: 0.5}]

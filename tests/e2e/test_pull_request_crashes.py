@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from promoter.application.watch import PROPOSALS, PULLS
-from promoter.bootstrap import Container
+from promoter.application.controller import PROPOSALS, PULLS
+from promoter.container import Container
 from promoter.settings import Settings
-from tests.application.fakes import FakeRegistry
 from tests.e2e.hosted_stage import BOT, HostedStage
 from tests.e2e.stage import POLICY
-from tests.forges.faults import Call
-from tests.forges.scene import KINDS, hosted
-from tests.warm import Warm
+from tests.support.forges.faults import Call
+from tests.support.forges.scene import KINDS, hosted
+from tests.support.warm import Warm
+from tests.unit.application.fakes import FakeRegistry
 
 SETTINGS = "proposals: {labels: [ml], reviewers: [bob]}, "
 CHAMPION = "m: {{{settings}aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request{more}}}}}}}"

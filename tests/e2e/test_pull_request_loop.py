@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.proposals.notes import NOTE
+from promoter.application.comments import NOTE
 from promoter.domain.audit import ChangeOutcome
 from tests.e2e.hosted_stage import BOT, REVIEWED, HostedStage
 from tests.e2e.stage import POLICY, until

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from promoter.bootstrap import Container
+from promoter.container import Container
 from tests.e2e.stage import POLICY, Stage, converge, registry_yaml
 
 ROTATING = "{model}: {{aliases: {{champion: {{policy: champion, rotation: commit}}}}}}"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from promoter.application.watch import Controller
+from promoter.application.controller import Controller
 from promoter.domain.audit import RecordKind
 from tests.e2e.hosted_stage import BOT, HostedStage
 from tests.e2e.stage import converge, until
-from tests.forges.scene import KINDS
+from tests.support.forges.scene import KINDS
 
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from promoter.application.query import build_alias_rows
-from promoter.bootstrap import Container
+from promoter.application.status import build_alias_rows
+from promoter.container import Container
 from tests.e2e.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge, registry_yaml
 
 HIGHEST = b"""version: 1

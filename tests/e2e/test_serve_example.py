@@ -18,7 +18,7 @@ import pytest
 
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.serving import EXAMPLE, SECRET, Example, Stream, save_line, save_odd, signed
-from tests.seeding import make_logged_version, make_version
+from tests.support.seeding import make_logged_version, make_version
 
 LINES = {1: 2.0, 2: -3.0}
 Champion = Callable[[int], None]

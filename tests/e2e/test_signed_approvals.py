@@ -15,8 +15,8 @@ from promoter.__main__ import main
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.approvals import TAG_VALUE_LIMIT, build_approval_tag_key
 from tests.e2e.terminal import at_a_terminal
-from tests.fixtures_git import git
-from tests.seeding import make_version
+from tests.support.fixtures_git import git
+from tests.support.seeding import make_version
 
 POLICY = """version: 1
 candidates: {{from: any, rank: {{metric: val_auc, order: highest}}}}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.forges.choice import ForgeKind
+from promoter.adapters.forges.detect import ForgeKind
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.races import Terms, race
 

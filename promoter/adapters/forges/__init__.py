@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from promoter.adapters.forges.choice import ForgeAddress, ForgeKind, parse_forge_address, connect_forge
+from promoter.adapters.forges.detect import ForgeAddress, ForgeKind, connect_forge, parse_forge_address
 
-__all__ = ["ForgeAddress", "ForgeKind", "parse_forge_address", "connect_forge"]
+__all__ = ["ForgeAddress", "ForgeKind", "connect_forge", "parse_forge_address"]

@@ -11,15 +11,16 @@ import requests
 import structlog
 from pydantic import SecretStr
 
-from promoter.adapters.forges.answers import ForgeProject
-from promoter.adapters.forges.web import TokenHeader, BoundedSession
+from promoter.adapters.forges.http import BoundedSession, ForgeProject, TokenHeader
+
+log = structlog.get_logger(__name__)
+
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
 PAGE_SIZE = 50
 """Items of a page: what instances allow at most, unless configured otherwise."""
 _API_PATH = "/api/v1"
-log = structlog.get_logger(__name__)
 
 
 class GiteaStatusError(Exception):

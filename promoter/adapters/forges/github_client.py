@@ -16,9 +16,11 @@ from github.Requester import Requester
 from pydantic import SecretStr
 from requests.utils import parse_header_links
 
-from promoter.adapters.forges.answers import ForgeProject
-from promoter.adapters.forges.web import TokenHeader, BoundedSession
-from promoter.domain.faults import TransientError
+from promoter.adapters.forges.http import BoundedSession, ForgeProject, TokenHeader
+from promoter.domain.errors import TransientError
+
+log = structlog.get_logger(__name__)
+
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
@@ -34,7 +36,6 @@ _UNKNOWN_FORM_ERRORS = (
     BadAttributeException,
     IncompletableObject,
 )
-log = structlog.get_logger(__name__)
 
 
 class RedirectedError(Exception):

@@ -2,32 +2,218 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from gitlab.exceptions import GitlabError
 
-from promoter.adapters.forges import gitlab_forms as forms
-from promoter.adapters.forges.base import ForgeBase
-from promoter.adapters.forges.gitlab_client import translate_errors, collect_bounded, get_status_code, create_gitlab_client
-from promoter.adapters.forges.gitlab_people import GitLabAccounts
+from promoter.adapters.forges.gitlab_client import (
+    GitLabClient,
+    collect_bounded,
+    create_gitlab_client,
+    get_status_code,
+    translate_errors,
+)
+from promoter.adapters.forges.http import ForgeBase, ForgeProject
 from promoter.application.ports.forge import (
-    PullRequestComment,
-    PullRequestDraft,
-    PullRequest,
-    PullRequestState,
     CommitStatus,
     CommitStatusState,
+    PullRequest,
+    PullRequestComment,
+    PullRequestDraft,
+    PullRequestState,
 )
-from promoter.domain.faults import Conflict, PermanentError, TransientError
-from promoter.domain.review import ChangeOrigin
+from promoter.domain.errors import Conflict, PermanentError, TransientError
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 log = structlog.get_logger(__name__)
+
+
+STATUS_NAME = "promoter/plan"
+_STATES = {
+    "opened": PullRequestState.OPEN,
+    "locked": PullRequestState.OPEN,
+    "closed": PullRequestState.CLOSED,
+    "merged": PullRequestState.MERGED,
+}
+_STATUSES = {
+    "pending": CommitStatusState.PENDING,
+    "running": CommitStatusState.PENDING,
+    "success": CommitStatusState.SUCCESS,
+    "failed": CommitStatusState.FAILURE,
+}
+_APPROVED = "approved this merge request"
+_UNAPPROVED = "unapproved this merge request"
+
+# A line that begins with a slash and a word may be a quick action: GitLab would approve, merge or close, and drop the line.
+# Lines that have backslashes there get one more, so that taking one off gives back what was written.
+_QUICK_ACTION = re.compile(r"^(?=\\*/[A-Za-z])", re.MULTILINE)
+_ESCAPED_ACTION = re.compile(r"^\\(?=\\*/[A-Za-z])", re.MULTILINE)
+
+
+def escape_quick_actions(text: str) -> str:
+    """The Markdown with no quick action in it; it reads the same."""
+    return _QUICK_ACTION.sub(r"\\", text)
+
+
+def unescape_quick_actions(text: str) -> str:
+    """What was given to `shielded`."""
+    return _ESCAPED_ACTION.sub("", text)
+
+
+def parse_merge_request(row: Mapping[str, Any]) -> PullRequest:
+    """A merge request. What a squash or a merge made is its merge commit; a fast-forward lands the head itself."""
+    state = _STATES[row["state"]]
+    merged = state is PullRequestState.MERGED
+    landed = row.get("merge_commit_sha") or row.get("squash_commit_sha") or row.get("sha")
+    merger = row.get("merge_user") or row.get("merged_by") or {}
+    return PullRequest(
+        number=int(row["iid"]),
+        url=str(row["web_url"]),
+        title=str(row["title"]),
+        body=unescape_quick_actions(row.get("description") or ""),
+        author=str(row["author"]["username"]),
+        branch=str(row["source_branch"]),
+        head=row.get("sha") or "",
+        ref=f"refs/merge-requests/{int(row['iid'])}/head",
+        base=str(row["target_branch"]),
+        fork=row.get("source_project_id") != row["target_project_id"],
+        state=state,
+        merge_commit=landed if merged else None,
+        merged_by=merger.get("username") if merged else None,
+        closed_at=parse_timestamp(row.get("merged_at") if merged else row.get("closed_at")),
+    )
+
+
+def is_merge_commit(row: Mapping[str, Any], revision: str) -> bool:
+    """Whether the commit is the one that merging made."""
+    return revision in (row.get("merge_commit_sha"), row.get("squash_commit_sha"))
+
+
+def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
+    """A commit status; None where it is cancelled or skipped, which says nothing."""
+    state = _STATUSES.get(row["parse_commit_status"])
+    return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
+
+
+def select_newest_status(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The last one of our name: a commit may have several pipelines, each with its own."""
+    ours = [row for row in rows if row["name"] == STATUS_NAME]
+    return max(ours, key=lambda row: int(row["id"]), default=None)
+
+
+def parse_active_approvals(
+    approvals: Sequence[Mapping[str, Any]],
+    versions: Sequence[Mapping[str, Any]],
+    notes: Sequence[Mapping[str, Any]],
+    merged_at: datetime | None,
+) -> tuple[PullRequestReview, ...]:
+    """The approvals in force. One that was given before the newest version was pushed is stale.
+
+    Instances without `approved_at` tell the time in a system note. Where there is none either, an approval is stale once
+    there is more than one version: which of them it was for is not known.
+    """
+    newest = max((at for row in versions if (at := parse_timestamp(row["created_at"]))), default=None)
+    found = []
+    for row in approvals:
+        by = str(row["user"]["username"])
+        at = parse_timestamp(row.get("approved_at")) or _find_approval_time(by, notes)
+        if at and merged_at and at > merged_at:
+            continue
+        stale = newest is not None and at < newest if at else len(versions) > 1
+        found.append(PullRequestReview(by, at, stale))
+    return tuple(sorted(found, key=lambda review: review.by))
+
+
+def needs_approval_notes(approvals: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the time of an approval has to be looked for in the notes."""
+    return any(not row.get("approved_at") for row in approvals)
+
+
+def parse_timestamp(text: str | None) -> datetime | None:
+    """A time of GitLab's, such as `2026-11-24T01:02:03.456Z`."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def _find_approval_time(by: str, notes: Iterable[Mapping[str, Any]]) -> datetime | None:
+    events = [
+        (at, row["body"])
+        for row in notes
+        if row.get("system") and row["author"]["username"] == by and row["body"] in (_APPROVED, _UNAPPROVED)
+        if (at := parse_timestamp(row["created_at"]))
+    ]
+    at, body = max(events, default=(None, ""))
+    return at if body == _APPROVED else None
+
+
+_PRIVATE_MAIL = re.compile(r"\d+-(?P<account>[A-Za-z0-9_.-]+)@users\.noreply\.(?P<host>[A-Za-z0-9.-]+)")
+_MAX_MAIL_LOOKUPS = 20
+"""Mail addresses that are asked for, for one merge request."""
+_HIDDEN_STATUSES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+class GitLabAccounts:
+    """What an instance tells about its accounts. Runs inside `asking`: errors of the client are for there."""
+
+    def __init__(self, client: GitLabClient, place: ForgeProject) -> None:
+        """Asks nothing yet."""
+        self._client = client
+        self._host = (urlsplit(place.url).hostname or "").lower()
+
+    def find_account_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """The ids of these accounts; logged are those that GitLab does not know, and groups, which cannot review."""
+        found = {}
+        for name in names:
+            rows = [] if "/" in name else self._search_users(username=name)
+            if rows:
+                found[name] = int(rows[0]["id"])
+            else:
+                log.warning("GitLab has no such account to ask for a review", reviewer=name)
+        return found
+
+    def list_group_members(self, teams: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """The active members of these groups, those of the groups above among them. A group that is not shown is left out."""
+        found = {}
+        for team in sorted(teams):
+            try:
+                listed = self._client.groups.get(team.strip("/"), lazy=True).members_all.list(iterator=True)
+                rows = collect_bounded(listed, "members of a group")
+            except GitlabError as error:
+                if get_status_code(error) not in _HIDDEN_STATUSES:
+                    raise
+                log.warning("GitLab shows no such group to this account", team=team)
+                continue
+            found[team] = frozenset(str(row["username"]) for row in rows if row["state"] == "active")
+        return found
+
+    def find_accounts_by_mail(self, mails: Iterable[str]) -> frozenset[str]:
+        """The accounts behind mail addresses, as far as GitLab tells them."""
+        found, lookups = set(), 0
+        for mail in dict.fromkeys(mails):
+            private = _PRIVATE_MAIL.fullmatch(mail)
+            if private and private["host"].lower() == self._host:
+                found.add(private["account"])
+            elif "@" in mail and lookups < _MAX_MAIL_LOOKUPS:
+                lookups += 1
+                found.update(str(row["username"]) for row in self._search_users(search=mail))
+        return frozenset(found)
+
+    def _search_users(self, **filters: str) -> list[dict[str, Any]]:
+        try:
+            return collect_bounded(self._client.users.list(iterator=True, **filters), "accounts")
+        except GitlabError as error:
+            if get_status_code(error) not in _HIDDEN_STATUSES:
+                raise
+            return []
+
 
 _TITLE_LIMIT = 255
 _URL_LIMIT = 255
@@ -63,19 +249,19 @@ class GitLab(ForgeBase):
         """All open ones into the watched branch, by number."""
         with translate_errors(self._place, "list the open merge requests"):
             rows = self._list_merge_requests(state="opened")
-            return sorted(map(forms.parse_merge_request, rows), key=lambda pull: pull.number)
+            return sorted(map(parse_merge_request, rows), key=lambda pull: pull.number)
 
     def read_pull_request(self, number: int) -> PullRequest:
         """That one. Raises `PermanentError` where there is none."""
         with translate_errors(self._place, f"read merge request !{number}"):
-            return forms.parse_merge_request(self._fetch_merge_request(number))
+            return parse_merge_request(self._fetch_merge_request(number))
 
     def find_latest_pull_request(self, branch: str) -> PullRequest | None:
         """The newest from that branch of this project: the open one, where one is open."""
         with translate_errors(self._place, "look for a merge request"):
             for state in ("opened", "all"):
                 rows = self._list_merge_requests(state=state, source_branch=branch, order_by="created_at", sort="desc")
-                own = [pull for pull in map(forms.parse_merge_request, rows) if not pull.fork]
+                own = [pull for pull in map(parse_merge_request, rows) if not pull.fork]
                 if own:
                     return max(own, key=lambda pull: pull.number)
         return None
@@ -88,7 +274,7 @@ class GitLab(ForgeBase):
                 "source_branch": draft.branch,
                 "target_branch": self._branch,
                 "title": draft.title[:_TITLE_LIMIT],
-                "description": forms.escape_quick_actions(draft.body),
+                "description": escape_quick_actions(draft.body),
                 **({"labels": list(draft.labels)} if draft.labels else {}),
                 **({"reviewer_ids": sorted(reviewers.values())} if reviewers else {}),
             }
@@ -100,7 +286,7 @@ class GitLab(ForgeBase):
                 detail = self._place.format_one_line(error.error_message)
                 raise Conflict(self.name, f"a merge request from {draft.branch} is open already: {detail}") from None
             self._log_missing_reviewers(reviewers, row)
-            made = forms.parse_merge_request(row)
+            made = parse_merge_request(row)
         if draft.auto_merge:
             self._enable_auto_merge(made.number, row)
         return made
@@ -116,7 +302,7 @@ class GitLab(ForgeBase):
                 number,
                 {
                     "title": draft.title[:_TITLE_LIMIT],
-                    "description": forms.escape_quick_actions(draft.body),
+                    "description": escape_quick_actions(draft.body),
                     **({"add_labels": ",".join(labels)} if labels else {}),
                     **({"reviewer_ids": sorted(there.union(reviewers.values()))} if set(reviewers.values()) - there else {}),
                 },
@@ -128,7 +314,7 @@ class GitLab(ForgeBase):
     def close_pull_request(self, number: int) -> None:
         """Close it without merging; one that is not open is no error."""
         with translate_errors(self._place, f"close merge request !{number}"):
-            if forms.parse_merge_request(self._fetch_merge_request(number)).state is PullRequestState.OPEN:
+            if parse_merge_request(self._fetch_merge_request(number)).state is PullRequestState.OPEN:
                 self._project.mergerequests.update(number, {"state_event": "close"})
 
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
@@ -136,17 +322,17 @@ class GitLab(ForgeBase):
         with translate_errors(self._place, f"read the notes of merge request !{number}"):
             rows = [row for row in self._list_notes(number, "only_comments") if not row["system"]]
             own = [row for row in rows if row["author"]["username"] == self._own_account]
-            return [PullRequestComment(int(row["id"]), forms.unescape_quick_actions(row["body"])) for row in own]
+            return [PullRequestComment(int(row["id"]), unescape_quick_actions(row["body"])) for row in own]
 
     def add_comment(self, number: int, body: str) -> None:
         """Add a note."""
         with translate_errors(self._place, f"write a note on merge request !{number}"):
-            self._lazy_merge_request(number).notes.create({"body": forms.escape_quick_actions(body)})
+            self._lazy_merge_request(number).notes.create({"body": escape_quick_actions(body)})
 
     def edit_comment(self, number: int, comment: int, body: str) -> None:
         """Replace its text."""
         with translate_errors(self._place, f"edit a note on merge request !{number}"):
-            self._lazy_merge_request(number).notes.update(comment, {"body": forms.escape_quick_actions(body)})
+            self._lazy_merge_request(number).notes.update(comment, {"body": escape_quick_actions(body)})
 
     def delete_comment(self, number: int, comment: int) -> None:
         """Remove it; one that is gone is no error."""
@@ -160,8 +346,8 @@ class GitLab(ForgeBase):
     def read_commit_status(self, revision: str) -> CommitStatus | None:
         """The status `promoter/plan` that the commit has now."""
         with translate_errors(self._place, f"read the status of commit {revision[:12]}"):
-            row = forms.select_newest_status(self._list_statuses(revision))
-            return forms.parse_commit_status(row) if row else None
+            row = select_newest_status(self._list_statuses(revision))
+            return parse_commit_status(row) if row else None
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
         """Give the commit that status.
@@ -172,8 +358,8 @@ class GitLab(ForgeBase):
         """
         desired = replace(status, url=_drop_long_url(status.url))
         with translate_errors(self._place, f"set the status of commit {revision[:12]}"):
-            row = forms.select_newest_status(self._list_statuses(revision))
-            now = forms.parse_commit_status(row) if row else None
+            row = select_newest_status(self._list_statuses(revision))
+            now = parse_commit_status(row) if row else None
             if now == desired:
                 return
             if now and now.state is desired.state is CommitStatusState.PENDING:
@@ -184,8 +370,8 @@ class GitLab(ForgeBase):
             except GitlabError as error:
                 if get_status_code(error) != HTTPStatus.BAD_REQUEST or "Cannot transition" not in str(error.error_message):
                     raise
-                row = forms.select_newest_status(self._list_statuses(revision))
-                if row is None or forms.parse_commit_status(row) != desired:
+                row = select_newest_status(self._list_statuses(revision))
+                if row is None or parse_commit_status(row) != desired:
                     raise TransientError(self.name, f"the status of commit {revision[:12]} changes at the same time") from None
 
     def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
@@ -193,10 +379,10 @@ class GitLab(ForgeBase):
         with translate_errors(self._place, f"read the approvals of merge request !{number}"):
             row = self._fetch_merge_request(number)
             lazy = self._lazy_merge_request(number)
-            pull = forms.parse_merge_request(row)
+            pull = parse_merge_request(row)
             approvals = lazy.approvals.get().asdict()["approved_by"]
             versions = collect_bounded(lazy.diffs.list(iterator=True), "versions of a merge request") if approvals else []
-            notes = self._list_notes(number, "only_activity") if forms.needs_approval_notes(approvals) else []
+            notes = self._list_notes(number, "only_activity") if needs_approval_notes(approvals) else []
             commits = collect_bounded(lazy.commits(), "commits of a merge request")
             merged_at = pull.closed_at if pull.state is PullRequestState.MERGED else None
             return ChangeOrigin(
@@ -205,7 +391,7 @@ class GitLab(ForgeBase):
                 author=pull.author,
                 authors=frozenset({pull.author})
                 | self._accounts.find_accounts_by_mail(str(each["author_email"]) for each in commits),
-                reviews=forms.parse_active_approvals(approvals, versions, notes, merged_at),
+                reviews=parse_active_approvals(approvals, versions, notes, merged_at),
                 merged=pull.state is PullRequestState.MERGED,
                 merge_commit=pull.merge_commit,
                 merged_by=pull.merged_by,
@@ -217,7 +403,7 @@ class GitLab(ForgeBase):
         with translate_errors(self._place, f"look for what brought commit {revision[:12]}"):
             found = self._project.commits.get(revision, lazy=True).merge_requests(iterator=True)
             rows = [row for row in collect_bounded(found, "merge requests of a commit") if self._is_merged_here(row)]
-            rows.sort(key=lambda row: (not forms.is_merge_commit(row, revision), row.get("merged_at") or ""))
+            rows.sort(key=lambda row: (not is_merge_commit(row, revision), row.get("merged_at") or ""))
         return self.read_pull_request_origin(int(rows[0]["iid"]), teams) if rows else None
 
     def _is_merged_here(self, row: dict[str, Any]) -> bool:
@@ -246,10 +432,10 @@ class GitLab(ForgeBase):
 
     def _list_statuses(self, revision: str) -> list[dict[str, Any]]:
         statuses = self._project.commits.get(revision, lazy=True).statuses
-        return collect_bounded(statuses.list(iterator=True, name=forms.STATUS_NAME), "statuses of a commit")
+        return collect_bounded(statuses.list(iterator=True, name=STATUS_NAME), "statuses of a commit")
 
     def _create_status(self, revision: str, fields: dict[str, str]) -> None:
-        self._project.commits.get(revision, lazy=True).statuses.create({"name": forms.STATUS_NAME, **fields})
+        self._project.commits.get(revision, lazy=True).statuses.create({"name": STATUS_NAME, **fields})
 
     def _log_missing_reviewers(self, reviewers: dict[str, int], row: dict[str, Any]) -> None:
         there = {int(each["id"]) for each in row.get("reviewers") or ()}

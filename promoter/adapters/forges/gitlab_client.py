@@ -12,14 +12,15 @@ import structlog
 from gitlab.exceptions import GitlabAuthenticationError, GitlabError, GitlabParsingError
 from pydantic import SecretStr
 
-from promoter.adapters.forges.answers import ForgeProject
-from promoter.adapters.forges.web import BoundedSession
+from promoter.adapters.forges.http import BoundedSession, ForgeProject
+
+log = structlog.get_logger(__name__)
+
 
 LIST_LIMIT = 1_000
 """Items of one list that are read; a warning tells where there are more."""
 PAGE_SIZE = 100
 _UNAUTHORIZED = 401
-log = structlog.get_logger(__name__)
 
 
 class GitLabClient(gitlab.Gitlab):

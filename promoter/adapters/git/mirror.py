@@ -10,27 +10,40 @@ import fcntl
 import glob
 import itertools
 import os
+import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from promoter.adapters.git.command import NO_CONFIGURATION, GitCommand, GitReply
-from promoter.adapters.git.errors import convert_command_failure, convert_known_failure, convert_missing_ref, redact_to_one_line
-from promoter.adapters.git.names import require_full_revision, is_revision
-from promoter.adapters.git.remote import RemoteAddress
-from promoter.adapters.git.sources import (
+from cachetools import LRUCache
+
+from promoter.adapters.git.command import (
+    NO_CONFIGURATION,
+    GitCommand,
+    GitReply,
+    convert_command_failure,
+    convert_known_failure,
+    convert_missing_ref,
+    redact_to_one_line,
+)
+from promoter.adapters.git.files import (
     BLOB_LIMIT,
     POLICIES_FOLDER,
+    REGISTRY_PATH,
     TOP_LEVEL_FILES,
+    WATCHED_PATHS,
     TreeEntry,
-    parse_batch_output,
     is_source_file,
+    parse_batch_output,
     parse_regular_files,
     require_within_bounds,
 )
-from promoter.domain.faults import PermanentError, TransientError
+from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
+from promoter.application.ports import GitCommit, MergePreview
+from promoter.domain.errors import PermanentError, TransientError
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
@@ -290,3 +303,84 @@ class BareMirror:
         self._is_damaged = True
         message = redact_to_one_line(reply.err, self._remote) or "an object is missing"
         return TransientError("git", f"the mirror is damaged, and is made anew with the next fetch: {message}")
+
+
+Answer = TypeVar("Answer")
+
+CACHE_BYTES = 64 * 2**20
+_ANSWER_OVERHEAD_BYTES = 1_000
+"""Bytes that any answer takes besides what is counted, roughly."""
+
+
+class GitAnswerCache:
+    """Answers by question. A question names whole object ids, never a ref; what is no answer (a fault, None) is asked again.
+
+    Whether a commit is in the mirror is no such question: it may come, and be dropped once nothing leads to it.
+
+    Not safe to use from several threads at once: its user holds a lock anyway.
+    """
+
+    def __init__(self, bound: int = CACHE_BYTES) -> None:
+        """`bound` in bytes; an answer that alone is larger is not kept."""
+        self._answers: LRUCache[tuple[str, ...], Any] = LRUCache(bound, getsizeof=_estimate_memory)
+
+    def get_or_compute(self, question: tuple[str, ...], compute: Callable[[], Answer]) -> Answer:
+        """The answer, which is worked out where it is not known."""
+        if question in self._answers:
+            return cast("Answer", self._answers[question])
+        answer = compute()
+        if answer is not None and _estimate_memory(answer) <= self._answers.maxsize:
+            self._answers[question] = answer
+        return answer
+
+
+def _estimate_memory(answer: object) -> int:
+    """Bytes that it takes in memory, roughly."""
+    if isinstance(answer, list):
+        return _ANSWER_OVERHEAD_BYTES + sum(map(_estimate_memory, answer))
+    if isinstance(answer, MergePreview):
+        answer = answer.sources
+    elif isinstance(answer, GitCommit):
+        answer = {answer.subject: answer.author, **answer.trailers}
+    sizes = (len(key) + len(value) for key, value in answer.items()) if isinstance(answer, Mapping) else ()
+    return _ANSWER_OVERHEAD_BYTES + sum(sizes)
+
+
+_CONFLICT_STATUS = 1
+_MERGE_BASE_LIMIT = 100
+_MERGE_SETTINGS = (
+    *("-c", f"core.attributesFile={os.devnull}"),
+    *("-c", "merge.directoryRenames=false"),  # else what conflicts is told under a name that it has nowhere
+    *("-c", "merge.renameLimit=1000"),
+)
+_AMONG_WATCHED = re.compile(rf"(?:{'|'.join(map(re.escape, WATCHED_PATHS))})(?:~[^/]*)?(?:/|$)")
+"""A file that gets into the way of a folder is told with `~` and a revision behind its name."""
+
+
+def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: str) -> MergePreview:
+    """What the watched files say once `head` is merged into `base`. Objects of the merge stay in the mirror for a while.
+
+    Two histories that have nothing in common conflict in `registry.yaml`.
+    """
+    for revision in (base, head):
+        mirror.require_commit(require_full_revision(revision))
+    forks = mirror.run_git("merge-base", "--all", base, head).output_text.split()[:_MERGE_BASE_LIMIT]
+    if not forks:
+        changed = _list_differing_files(mirror, remote, base, head)
+        return MergePreview(mirror.read_sources(head), changed, (REGISTRY_PATH,))
+    changed = frozenset[str]().union(*(_list_differing_files(mirror, remote, fork, head) for fork in forks))
+    options = ("--write-tree", "-z", "--name-only", "--no-messages")
+    reply = mirror.run_git(*_MERGE_SETTINGS, "merge-tree", *options, base, head)
+    tree, *paths = reply.out.decode("utf-8", "replace").split("\0")
+    if reply.status not in (0, _CONFLICT_STATUS):
+        raise convert_command_failure("merge-tree", reply, remote)
+    conflicts = tuple(sorted({path for path in paths if _AMONG_WATCHED.match(path)}))
+    return MergePreview(mirror.read_sources(head if conflicts else require_full_revision(tree)), changed, conflicts)
+
+
+def _list_differing_files(mirror: BareMirror, remote: RemoteAddress, one: str, two: str) -> frozenset[str]:
+    """The watched files that are not the same in both revisions."""
+    reply = mirror.run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, two, "--", *WATCHED_PATHS)
+    if reply.status != 0:
+        raise convert_command_failure("diff-tree", reply, remote)
+    return frozenset(path for path in reply.out.decode("utf-8", "replace").split("\0") if path)

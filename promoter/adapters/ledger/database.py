@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, event, inspect, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from promoter.adapters.ledger.chain import ChainWriter
-from promoter.adapters.ledger.schema import VERSION_TABLE
+from promoter.adapters.ledger.engines import LEDGER, DatabaseBackend
+from promoter.adapters.ledger.schema import SCHEMA_REVISION, VERSION_TABLE
 from promoter.adapters.ledger.sqlite import create_empty_engine
-from promoter.adapters.ledger.store import LEDGER, DatabaseBackend
-from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.ledger.chain import NotCanonical
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 
 _WRITE_OPTION = "ledger_write"
 
@@ -103,3 +109,112 @@ class LedgerDatabase:
         if isinstance(error, PoolTimeoutError):
             return TransientError(LEDGER, f"{self.location}: too many connections are in use")
         return PermanentError(LEDGER, f"{self.location}: {error}")
+
+
+class OpenLedger:
+    """Takes over a database whose schema is up to date."""
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        """Opens no connection yet."""
+        self._database = database
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people, without secrets."""
+        return self._database.location
+
+    def require_initialized(self) -> None:
+        """Raises `PermanentError` where nobody has written a ledger yet, or it is somewhere else."""
+        if not self._database.is_initialized:
+            message = f"there is none at {self.location}"
+            raise PermanentError(LEDGER, message, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
+
+    def check_readable(self) -> None:
+        """Returns where the ledger can be read now."""
+        with self._database.read_transaction() as connection:
+            connection.execute(text("SELECT id FROM records LIMIT 1"))
+
+    def close_connections(self) -> None:
+        """Close every connection."""
+        self._database.close_connections()
+
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_for_writing(backend: DatabaseBackend) -> LedgerDatabase:
+    """Create what is not there, and migrate. Programs that start at once take turns; the first one does the work."""
+    backend.prepare_database()
+    database = LedgerDatabase(backend, read_only=False)
+    try:
+        with database.read_transaction() as connection:
+            found = database.find_schema_version(connection)
+        if found != SCHEMA_REVISION:
+            _migrate_schema(database)
+    except BaseException:
+        database.close_connections()
+        raise
+    return database
+
+
+def open_for_reading(backend: DatabaseBackend) -> LedgerDatabase:
+    """Change nothing; a ledger that nobody has written yet is an empty one."""
+    database = LedgerDatabase(backend, read_only=True)
+    try:
+        with database.read_transaction() as connection:
+            found = database.find_schema_version(connection)
+    except BaseException:
+        database.close_connections()
+        raise
+    if found in (None, SCHEMA_REVISION):
+        return database if found else database.replace_with_empty()
+    database.close_connections()
+    older = found in _list_known_revisions()
+    fix = "let a command that writes, such as `promoter apply`, migrate it" if older else "upgrade Promoter"
+    raise PermanentError(LEDGER, f"{database.location} has schema {found}, this program reads {SCHEMA_REVISION}", fix)
+
+
+def _migrate_schema(database: LedgerDatabase, to: str = "head") -> None:
+    from alembic import command
+
+    config = _build_alembic_config()
+    with database.write_transaction() as connection:
+        found = database.find_schema_version(connection)
+        if found is not None and found not in _list_known_revisions():
+            newer = f"{database.location} has schema {found}, which is newer than this program ({SCHEMA_REVISION})"
+            raise PermanentError(LEDGER, newer, "upgrade Promoter")
+        config.attributes["connection"] = connection
+        command.upgrade(config, to)
+
+
+def _build_alembic_config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _list_known_revisions() -> frozenset[str]:
+    """The revisions that this program has a step for."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(step.revision for step in ScriptDirectory.from_config(_build_alembic_config()).walk_revisions())
+
+
+def select_backend(url: str, busy_timeout: float) -> DatabaseBackend:
+    """The store that a database URL names. Raises `PermanentError`, without the URL, which may hold a password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise PermanentError(LEDGER, "PROMOTER_DATABASE_URL is not a database URL", "write sqlite:///promoter.db") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        from promoter.adapters.ledger.sqlite import SqliteBackend
+
+        return SqliteBackend(parsed, busy_timeout)
+    if backend == "postgresql":
+        from promoter.adapters.ledger.postgres import PostgresBackend
+
+        return PostgresBackend(parsed, busy_timeout)
+    raise PermanentError(LEDGER, f"no ledger is kept in `{backend}`", "use sqlite:///promoter.db or postgresql://HOST/DATABASE")

@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, func, select
 
 from promoter import __version__
-from promoter.adapters.ledger.chain import ChainWriter
-from promoter.adapters.ledger.contents import TextBlob, find_blobs, insert_missing_blobs
-from promoter.adapters.ledger.schema import contents, decisions, records, build_equality_condition
+from promoter.adapters.ledger import chain
+from promoter.adapters.ledger.chain import ChainWriter, TextBlob, find_blobs, insert_missing_blobs
+from promoter.adapters.ledger.database import OpenLedger
+from promoter.adapters.ledger.schema import build_equality_condition, contents, decisions, records
 from promoter.domain.audit import RecordedDecision
+from promoter.domain.decision import Decision
 from promoter.domain.evidence import Evidence
-from promoter.domain.verdict import Decision
 
 DecisionKey = tuple[str, str | None, int]
 DigestedDecision = tuple[Decision, str]
@@ -181,3 +182,43 @@ def _build_decision_facts(decision: Decision, digest: str, revision: str | None,
 
 def _serialize_evidence(evidence: Evidence) -> str:
     return json.dumps(evidence.to_json(), sort_keys=True, separators=(",", ":"))
+
+
+class SqlDecisionLog(OpenLedger):
+    """Decisions."""
+
+    def iterate_decisions_with_evidence(self, models: Collection[str] | None = None) -> Iterator[RecordedDecision]:
+        """Every recorded decision that has evidence, oldest first, streamed in a transaction that ends with it."""
+        with self._database.read_transaction() as connection:
+            yield from stream_decisions_with_evidence(connection, models)
+
+    def iterate_decisions(self) -> Iterator[RecordedDecision]:
+        """Every recorded decision, oldest first, streamed in a transaction that ends with it."""
+        with self._database.read_transaction() as connection:
+            yield from stream_all_decisions(connection)
+
+    def record_decisions(self, news: Iterable[Decision], revision: str | None, trigger: str | None = None) -> None:
+        """Record decisions with their evidence; one that says what the last of its model, alias and version said is skipped."""
+        with self._database.read_transaction() as connection:
+            fresh = select_changed_decisions(connection, compute_decision_digests(news))
+        if not fresh:
+            return
+        with self._database.append_transaction() as chain:
+            insert_decisions(chain, select_changed_decisions(chain.connection, fresh), revision, trigger)
+
+    def find_decision(self, number: int) -> RecordedDecision | None:
+        """The decision of that number, or the one behind the audit record of that number; None where there is neither."""
+        with self._database.read_transaction() as connection:
+            return find_decision(connection, number)
+
+    def list_recent_decisions(
+        self, model: str | None = None, alias: str | None = None, limit: int = 100
+    ) -> Sequence[RecordedDecision]:
+        """The newest decisions first."""
+        with self._database.read_transaction() as connection:
+            return find_decisions(connection, model, alias, limit)
+
+    def find_blob_text(self, digest: str) -> str | None:
+        """A text by its SHA-256; None where it is not there (any more)."""
+        with self._database.read_transaction() as connection:
+            return chain.find_blobs(connection, [digest]).get(digest)

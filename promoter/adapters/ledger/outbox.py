@@ -16,8 +16,7 @@ from promoter.adapters.ledger.schema import MOVED, decisions, dispatches
 from promoter.adapters.ledger.schema import records as record_table
 from promoter.application.ports.outbox import SourceEntryPage
 from promoter.domain.audit import RecordedDecision
-from promoter.domain.notices.dispatches import OPEN_STATES, DeliveryAttempt, ChannelCursor, DeliveryState
-from promoter.domain.notices.events import SourceEntry
+from promoter.domain.notifications import OPEN_STATES, ChannelCursor, DeliveryAttempt, DeliveryState, SourceEntry
 
 _PAGE_SIZE = 500
 _DISPATCH_FIELDS = tuple(each.name for each in fields(DeliveryAttempt))

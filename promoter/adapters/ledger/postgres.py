@@ -6,10 +6,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from promoter.adapters.ledger.store import LEDGER
-from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.adapters.ledger.engines import LEDGER
+from promoter.adapters.ledger.schema import VERSION_TABLE, contents, metadata
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
 _WRITERS_LOCK_KEY = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"
 _POOL_SIZE = 8
@@ -120,3 +122,21 @@ class PostgresBackend:
     def _redact_message(self, text: str) -> str:
         line = " ".join(text.split())
         return line.replace(self.secret, "***") if self.secret else line
+
+
+_quote_identifier = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+
+def render_grants_sql(role: str, *, retention: bool = False) -> str:
+    """SQL for the owner to run in the ledger's database, after each migration: `role` may read and append, and no more.
+
+    `retention`: it may drop old evidence too, which no daemon does. Tables are named one by one, since the database may have
+    others, MLflow's for one.
+    """
+    to = f"TO {_quote_identifier(role)};"
+    statements = [
+        f"GRANT SELECT, INSERT ON {', '.join(sorted(metadata.tables))} {to}",
+        f"GRANT SELECT ON {VERSION_TABLE} {to}",
+        *([f"GRANT DELETE ON {contents.name} {to}"] if retention else []),
+    ]
+    return "\n".join(statements)

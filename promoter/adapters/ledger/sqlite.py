@@ -14,9 +14,9 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
+from promoter.adapters.ledger.engines import LEDGER
 from promoter.adapters.ledger.schema import metadata
-from promoter.adapters.ledger.store import LEDGER
-from promoter.domain.faults import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
 _POOL_SIZE = 8
 _POOL_OVERFLOW = 24

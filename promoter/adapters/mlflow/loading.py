@@ -17,19 +17,105 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
-from promoter.adapters.mlflow import child
-from promoter.adapters.mlflow.artifact import MLMODEL_FILE, ArtifactError, read_bounded_file, list_flavors, parse_mlmodel
-from promoter.adapters.mlflow.errors import find_refusal_message, redact_secrets
-from promoter.adapters.mlflow.fetching import fetch_artifact, describe_size_limit
-from promoter.adapters.mlflow.memory import ExpiringCache
+from promoter.adapters.mlflow import subprocesses
+from promoter.adapters.mlflow.artifacts import (
+    MLMODEL_FILE,
+    ArtifactError,
+    ExpiringCache,
+    list_flavors,
+    parse_mlmodel,
+    read_bounded_file,
+)
+from promoter.adapters.mlflow.client import find_refusal_message, redact_secrets
 from promoter.domain.observed import LoadingResult, ModelVersion
+
+_FETCH_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.fetch_subprocess")
+_UPLOAD_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.put_subprocess")
+
+
+def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: int, limit: int) -> Path:
+    """Fetch what is at that location into a new folder; where it is in there. Raises `ArtifactError`, and nothing else."""
+    folder.mkdir()
+    request = {
+        "location": location,
+        "tracking_uri": tracking_uri,
+        "folder": str(folder),
+        "bytes": limit,
+        "seconds": seconds,
+    }
+    ended = subprocesses.run_child(
+        _FETCH_COMMAND,
+        request,
+        seconds=seconds,
+        folder=folder,
+        environment=_build_client_environment(tracking_uri),
+        overgrown=lambda: measure_folder_size(folder) > limit,
+    )
+    if measure_folder_size(folder) > limit:
+        raise ArtifactError(describe_size_limit(limit))
+    if ended.status is None:
+        raise ArtifactError(f"its artifact did not arrive within {seconds} s")
+    answer = ended.answer or {}
+    path = Path(str(answer.get("path") or folder.parent))
+    if "fault" in answer or not path.is_relative_to(folder):
+        raise ArtifactError(
+            f"its artifact cannot be fetched: {answer.get('fault', subprocesses.describe_exit_status(ended.status))}"
+        )
+    return path
+
+
+def upload_artifact(
+    folder: Path, tracking_uri: str, *, run_id: str | None, model_id: str | None, path: str | None, seconds: int
+) -> None:
+    """Put what is in the folder among the artifacts of a run or, if given, of a logged model. Raises `ArtifactError`."""
+    request = {
+        "tracking_uri": tracking_uri,
+        "run_id": run_id,
+        "model_id": model_id,
+        "path": path,
+        "folder": str(folder),
+        "seconds": seconds,
+    }
+    ended = subprocesses.run_child(
+        _UPLOAD_COMMAND, request, seconds=seconds, folder=folder.parent, environment=_build_client_environment(tracking_uri)
+    )
+    if ended.status is None:
+        raise ArtifactError(f"its artifact could not be put within {seconds} s")
+    if not (ended.answer or {}).get("done"):
+        raise ArtifactError(
+            f"its artifact cannot be put: {(ended.answer or {}).get('fault', subprocesses.describe_exit_status(ended.status))}"
+        )
+
+
+def describe_size_limit(limit: int) -> str:
+    """The words for it."""
+    return f"its artifact has more than {limit} bytes"
+
+
+def _build_client_environment(tracking_uri: str) -> Mapping[str, str]:
+    """Some of MLflow's storage clients ask the environment which server is meant, whatever they were told."""
+    rest = {name: value for name, value in os.environ.items() if name != "MLFLOW_REGISTRY_URI"}
+    return {**rest, "MLFLOW_TRACKING_URI": tracking_uri}
+
+
+def measure_folder_size(folder: Path) -> int:
+    """The bytes of all files in a folder that may be changing."""
+    sizes = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            try:
+                sizes += Path(place, file).lstat().st_size
+            except OSError:
+                continue  # renamed or gone meanwhile
+    return sizes
+
 
 SWITCHED_OFF = LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
 
 _MAX_PARALLEL_LOADS = 2
 _CACHE_SIZE = 4_096
 _RETRY_AFTER_SECONDS = 600.0  # seconds: what did not load may load once a library is installed, but not at every look
-_LOAD_COMMAND = ("-I", str(Path(__file__).with_name("child_load.py")))
+_LOAD_COMMAND = ("-I", str(Path(__file__).with_name("load_subprocess.py")))
 _FORBID_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
 
@@ -103,7 +189,7 @@ class ModelLoader:
             "bytes": bounds.artifact,
             "seconds": bounds.load_seconds,
         }
-        ended = child.run_child(
+        ended = subprocesses.run_child(
             _LOAD_COMMAND, request, seconds=bounds.load_seconds, folder=home, environment=_build_model_environment(home)
         )
         if ended.status is None:
@@ -116,7 +202,7 @@ class ModelLoader:
         )
         if outcome in ("loaded", "failed", "untried"):
             return LoadingResult(outcome, detail)
-        return LoadingResult("untried", child.describe_exit_status(ended.status))
+        return LoadingResult("untried", subprocesses.describe_exit_status(ended.status))
 
 
 def _read_flavors(artifact: Path) -> list[str]:

@@ -2,22 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import product
-from math import nan
+from math import isnan, nan
 from typing import Any
 
-from promoter.adapters.mlflow.convert import split_into_chunks, restore_infinity, iterate_pages
-from promoter.adapters.mlflow.errors import is_not_found, find_refusal_message
-from promoter.adapters.mlflow.experiments import ExperimentCatalog
-from promoter.adapters.mlflow.histories import MetricHistoryReader, MetricPoint
-from promoter.adapters.mlflow.lineage import select_model_ids, find_version_origins
-from promoter.adapters.mlflow.memory import ExpiringCache
+from promoter.adapters.mlflow.artifacts import ExpiringCache
+from promoter.adapters.mlflow.client import (
+    build_name_filter,
+    find_refusal_message,
+    is_not_found,
+    iterate_pages,
+    parse_model_version,
+    redact_secrets,
+    restore_infinity,
+    split_into_chunks,
+)
+from promoter.adapters.mlflow.runs import MAX_HISTORY_POINTS, ExperimentCatalog, MetricHistoryReader, MetricPoint, RunReader
 from promoter.application.ports import EvidenceTarget, VersionKey
-from promoter.domain.metrics import MetricValue
-from promoter.domain.observed import LoggedModel, Unreadable
+from promoter.domain.observed import LoggedModel, MetricRef, MetricSeries, MetricValue, ModelVersion, Unreadable
+
+_MAX_COPY_DEPTH = 20  # copies of copies of copies; MLflow itself knows no bound
+_MAX_SINGLE_VERSION_READS = 8  # up to here, single reads on as many threads cost less than a search
+_VERSION_THREADS = 8
+_VERSIONS_PER_PAGE = 25_000
+_MODEL_SCHEME = "models:/"
+_MODEL_ID = re.compile(r"m-[A-Za-z0-9_-]{1,64}", re.ASCII)  # needs no quoting in a filter
+_VERSION_NUMBER = re.compile(r"[0-9]{1,9}")  # a larger one breaks the server's database, not only the answer
+_MAX_CLOCK_SKEW = timedelta(seconds=1)  # between the clocks of two replicas of the server
+
+KnownVersions = dict[VersionKey, ModelVersion | Unreadable]
+ModelOrigin = str | Unreadable | None
+"""The id of a logged model; why it cannot be told; None where there is none."""
+
+
+def find_version_origins(client: Any, versions: Collection[EvidenceTarget]) -> dict[VersionKey, ModelOrigin]:
+    """The origin of each version, following copies. Asks once for each version on the way that is not among them."""
+    known: KnownVersions = {each.version_key: each.version for each in versions}
+    resolved = {each.version_key: _follow_sources(each.version_key, known) for each in versions}
+    for _ in range(_MAX_COPY_DEPTH):
+        unknown = {found for found in resolved.values() if isinstance(found, tuple)}
+        if not unknown:
+            break
+        known |= _read_source_versions(client, unknown)
+        resolved = {key: _follow_sources(key, known) for key in resolved}
+    return {key: _report_long_lineage() if isinstance(found, tuple) else found for key, found in resolved.items()}
+
+
+def _follow_sources(start: VersionKey, known: KnownVersions) -> ModelOrigin | VersionKey:
+    """As far as what is known leads: the origin, or the version to ask for next."""
+    key, passed = start, [start]
+    while True:
+        version = known.get(key)
+        if version is None:
+            return key
+        if isinstance(version, Unreadable):
+            return version
+        further = _parse_source(version.source)
+        if not isinstance(further, tuple):
+            return further
+        if further in passed:
+            return Unreadable(f"its source leads in a circle, by version {further[1]} of model {further[0]}")
+        if len(passed) > _MAX_COPY_DEPTH:
+            return _report_long_lineage()
+        link = known.get(further)
+        if isinstance(link, ModelVersion) and link.created_at > version.created_at + _MAX_CLOCK_SKEW:
+            # A model that was deleted and registered anew has the same numbers: what was copied is not there any more.
+            return Unreadable(f"version {further[1]} of model {further[0]}, its source, was registered after it was copied")
+        key = further
+        passed.append(key)
+
+
+def _parse_source(source: str | None) -> ModelOrigin | VersionKey:
+    """The logged model or the version that a source names."""
+    if not source or not source.startswith(_MODEL_SCHEME):
+        return None
+    name, _, last = source.removeprefix(_MODEL_SCHEME).rpartition("/")
+    if name and _VERSION_NUMBER.fullmatch(last):
+        return name, int(last)
+    if not name and _MODEL_ID.fullmatch(last):
+        return last
+    return Unreadable(f"its source {redact_secrets(source)} names neither a logged model nor a version")
+
+
+def _read_source_versions(client: Any, unknown: Collection[VersionKey]) -> KnownVersions:
+    """What is known of these versions now: those of one model together, once they are more than a few."""
+    counts = Counter(name for name, _ in unknown)
+    searched = [name for name, count in counts.items() if count > _MAX_SINGLE_VERSION_READS]
+    single = [key for key in unknown if counts[key[0]] <= _MAX_SINGLE_VERSION_READS]
+    with ThreadPoolExecutor(_VERSION_THREADS) as pool:
+        found: KnownVersions = dict(zip(single, pool.map(lambda key: _fetch_version(client, key), single), strict=True))
+        for versions in pool.map(lambda name: _search_versions(client, name), searched):
+            found |= versions
+    return {key: found.get(key) or _report_missing_source(key) for key in unknown}
+
+
+def _search_versions(client: Any, name: str) -> KnownVersions:
+    order = ["name ASC", "version_number ASC"]
+    rows = iterate_pages(
+        lambda token: client.search_model_versions(
+            build_name_filter(name), max_results=_VERSIONS_PER_PAGE, order_by=order, page_token=token
+        )
+    )
+    return {(row.name, int(row.version)): parse_model_version(row) for row in rows}
+
+
+def _fetch_version(client: Any, key: VersionKey) -> ModelVersion | Unreadable:
+    name, number = key
+    try:
+        return parse_model_version(client.get_model_version(name, str(number)))
+    except Exception as error:
+        if is_not_found(error):
+            return _report_missing_source(key)
+        refused = find_refusal_message(error)
+        if refused is None:
+            raise
+        return Unreadable(f"version {number} of model {name}, its source, cannot be read: {refused}")
+
+
+def select_model_ids(found: Iterable[ModelOrigin]) -> list[str]:
+    """The logged models among them, each once."""
+    return list(dict.fromkeys(origin for origin in found if isinstance(origin, str)))
+
+
+def _report_missing_source(key: VersionKey) -> Unreadable:
+    return Unreadable(f"version {key[1]} of model {key[0]}, its source, does not exist")
+
+
+def _report_long_lineage() -> Unreadable:
+    return Unreadable(f"its source is a copy of a copy, more than {_MAX_COPY_DEPTH} deep")
+
 
 _MAX_SINGLE_MODEL_READS = 4  # up to here, single reads on as many threads cost less than a search
 _MODELS_PER_SEARCH = 100
@@ -169,3 +288,80 @@ def _confirm_zero(zero: LoggedValue, history: Iterable[MetricPoint]) -> float:
 
 def _build_measurement(logged: LoggedValue) -> MetricValue:
     return MetricValue(logged.name, logged.point.value, logged.dataset, logged.digest)
+
+
+class SeriesReader:
+    """Series by version. One that has more than 100,000 points is left out. Raises what MLflow raises."""
+
+    def __init__(self, runs: RunReader, logged_models: LoggedModelReader, histories: MetricHistoryReader) -> None:
+        """Reads with these."""
+        self._runs = runs
+        self._logged_models = logged_models
+        self._histories = histories
+
+    def read_series(
+        self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
+        """By version, in order of the metrics; those that it does not have are left out."""
+        requested = sorted(set(metrics), key=lambda metric: (metric.source, metric.name, metric.dataset or ""))
+        of_runs = self._read_run_series(versions, [metric for metric in requested if metric.source == "run"])
+        of_models = self._read_model_series(versions, [metric for metric in requested if metric.source == "logged_model"])
+        return {
+            each.version_key: (*of_models.get(each.version_key, ()), *of_runs.get(each.version_key, ())) for each in versions
+        }
+
+    def _read_run_series(
+        self, versions: Collection[EvidenceTarget], metrics: list[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
+        if not metrics:
+            return {}
+        runs = self._runs.read_runs({each.version.run_id for each in versions if each.version.run_id})
+        histories = self._histories.read_histories(
+            [(run_id, metric.name) for run_id, run in runs.items() for metric in metrics if metric.name in run.metrics]
+        )
+        by_run = {
+            run_id: tuple(
+                MetricSeries(metric, _reduce_to_steps(points))
+                for metric in metrics
+                if (points := histories.get((run_id, metric.name)))
+            )
+            for run_id in runs
+        }
+        return {each.version_key: by_run.get(each.version.run_id or "", ()) for each in versions}
+
+    def _read_model_series(
+        self, versions: Collection[EvidenceTarget], metrics: list[MetricRef]
+    ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
+        if not metrics:
+            return {}
+        found = {
+            key: _group_by_metric(each, metrics) for key, each in self._logged_models.read_measured_models(versions).items()
+        }
+        true = self._logged_models.confirm_values(each for rows in found.values() for row in rows.values() for each in row)
+        return {
+            key: tuple(
+                MetricSeries(metric, _reduce_to_steps(true[each].point for each in rows[metric]))
+                for metric in metrics
+                if metric in rows
+            )
+            for key, rows in found.items()
+        }
+
+
+def _group_by_metric(found: MeasuredModel | object, metrics: Iterable[MetricRef]) -> Mapping[MetricRef, list[LoggedValue]]:
+    if not isinstance(found, MeasuredModel):
+        return {}
+    requested = {(metric.name, metric.dataset): metric for metric in metrics}
+    rows: dict[MetricRef, list[LoggedValue]] = {}
+    for each in found.logged:
+        if metric := requested.get((each.name, each.dataset)):
+            rows.setdefault(metric, []).append(each)
+    return {metric: row for metric, row in rows.items() if len(row) <= MAX_HISTORY_POINTS}
+
+
+def _reduce_to_steps(points: Iterable[MetricPoint]) -> tuple[tuple[int, float], ...]:
+    """The last point of each step. Of two at the same moment the larger value, as MLflow has it; but NaN before all."""
+    found: dict[int, float] = {}
+    for point in sorted(points, key=lambda point: (point.timestamp, isnan(point.value), point.value)):
+        found[point.step] = point.value
+    return tuple(sorted(found.items()))

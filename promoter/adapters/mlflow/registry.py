@@ -8,31 +8,80 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow.artifact import read_mlmodel_file, read_requirements_file
-from promoter.adapters.mlflow.convert import parse_model_aliases, build_name_filter, iterate_pages, parse_model_version
-from promoter.adapters.mlflow.errors import redact_server_address, is_not_found, translate_mlflow_errors
-from promoter.adapters.mlflow.experiments import ExperimentCatalog
-from promoter.adapters.mlflow.histories import MetricHistoryReader
+from promoter.adapters.mlflow.artifacts import (
+    ArtifactError,
+    ArtifactReader,
+    list_flavors,
+    parse_signature,
+    read_mlmodel_file,
+    read_requirements_file,
+)
+from promoter.adapters.mlflow.client import (
+    build_name_filter,
+    create_mlflow_client,
+    is_not_found,
+    iterate_pages,
+    parse_model_aliases,
+    parse_model_version,
+    redact_server_address,
+    translate_mlflow_errors,
+)
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
-from promoter.adapters.mlflow.logged_models import LoggedModelReader
-from promoter.adapters.mlflow.readiness import ReadinessChecker
-from promoter.adapters.mlflow.reading import ArtifactReader
-from promoter.adapters.mlflow.runs import RunReader
-from promoter.adapters.mlflow.series import SeriesReader
-from promoter.adapters.mlflow.signatures import parse_signature
-from promoter.adapters.mlflow.transport import create_mlflow_client
+from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
+from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
 from promoter.application.ports import EvidenceTarget, VersionKey
-from promoter.domain.metrics import MetricRef, MetricSeries
 from promoter.domain.observed import (
-    ReadinessCheck,
     LoadingResult,
     LoggedModel,
+    MetricRef,
+    MetricSeries,
     ModelVersion,
     ObservedModel,
+    ReadinessCheck,
     TrainingRun,
-    VersionSignature,
     Unreadable,
+    VersionSignature,
 )
+from promoter.domain.policy.evaluate import READY_STATUS
+
+
+class ReadinessChecker:
+    """Checks versions. Raises what MLflow raises for the registry's own answers."""
+
+    def __init__(self, client: Any, tracking_uri: str, server: str, loader: ModelLoader | None) -> None:
+        """`client` is an `MlflowClient`; without a loader nothing is loaded."""
+        self._client = client
+        self._tracking_uri = tracking_uri
+        self._server = server
+        self._loader = loader
+
+    def check_version(self, model: str, version: int) -> ReadinessCheck:
+        """Its status, the flavors of its `MLmodel` file, and whether it loads; no further than to what it fails by."""
+        entity = self._fetch_version(model, version)
+        if entity is None:
+            return ReadinessCheck(None)
+        status = str(entity.status)
+        if status != READY_STATUS:
+            return ReadinessCheck(status)
+        location = self._client.get_model_version_download_uri(model, str(version))
+        try:
+            named = tuple(list_flavors(read_mlmodel_file(location, self._tracking_uri, self._server)))
+        except ArtifactError as flawed:
+            return ReadinessCheck(status, flaw=flawed.reason, certain=flawed.certain)
+        return ReadinessCheck(
+            status,
+            named,
+            loading=self._loader.load_version(model, parse_model_version(entity)) if self._loader else SWITCHED_OFF,
+        )
+
+    def _fetch_version(self, model: str, version: int) -> Any:
+        try:
+            return self._client.get_model_version(model, str(version))
+        except Exception as error:
+            if is_not_found(error):
+                return None
+            raise
+
 
 _MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
 _MAX_THREADS = 8

@@ -1,18 +1,73 @@
-"""Reads runs in bulk, across experiments."""
+"""The experiments of the server. MLflow searches runs and logged models only within experiments that it is told."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
-from promoter.adapters.mlflow.convert import split_into_chunks, iterate_pages, parse_run_entity
-from promoter.adapters.mlflow.errors import is_not_found
-from promoter.adapters.mlflow.experiments import ExperimentCatalog
+from promoter.adapters.mlflow.client import (
+    find_refusal_message,
+    is_not_found,
+    iterate_pages,
+    parse_run_entity,
+    restore_infinity,
+    split_into_chunks,
+)
 from promoter.domain.observed import TrainingRun
+
+_EXPERIMENTS_PER_PAGE = 10_000
+_EXPERIMENTS_PER_SEARCH = 1_000
+_EXPERIMENT_THREADS = 8
+
+
+class ExperimentCatalog:
+    """The active experiments, as far as they were looked at. Raises what MLflow raises."""
+
+    def __init__(self, client: Any) -> None:
+        """`client` is an `MlflowClient`."""
+        self._client = client
+        self._known: frozenset[str] = frozenset()
+
+    def list_known_ids(self) -> frozenset[str]:
+        """The ids of those that the last look found."""
+        return self._known
+
+    def find_other_ids(self, searched: frozenset[str]) -> frozenset[str]:
+        """Look again: the ids of all but those, whatever another thread has found meanwhile."""
+        found = iterate_pages(
+            lambda token: self._client.search_experiments(max_results=_EXPERIMENTS_PER_PAGE, page_token=token)
+        )
+        self._known = now = frozenset(experiment.experiment_id for experiment in found)
+        return now - searched
+
+    def fetch_experiment_names(self, experiment_ids: Collection[str]) -> dict[str, str]:
+        """Id to name, read now (an experiment can be renamed): one request an id. Those that do not exist are left out."""
+        with ThreadPoolExecutor(_EXPERIMENT_THREADS) as pool:
+            requested: Sequence[str] = list(dict.fromkeys(experiment_ids))
+            return {
+                each: name
+                for each, name in zip(requested, pool.map(self._fetch_experiment_name, requested), strict=True)
+                if name is not None
+            }
+
+    @staticmethod
+    def split_into_searches(experiment_ids: Collection[str]) -> list[list[str]]:
+        """The ids in lists that one search can take."""
+        return split_into_chunks(sorted(experiment_ids), _EXPERIMENTS_PER_SEARCH)
+
+    def _fetch_experiment_name(self, experiment_id: str) -> str | None:
+        try:
+            return str(self._client.get_experiment(experiment_id).name)
+        except Exception as error:
+            if is_not_found(error):
+                return None
+            raise
+
 
 _MAX_SINGLE_READS = 4  # up to here, single reads on as many threads cost less than a search
 _RUNS_PER_SEARCH = 500  # MLflow fails above 4,996 ids
@@ -93,3 +148,60 @@ def _parse_found_run(entity: Any) -> RunWithExperiment | None:
 
 def _index_by_run_id(rows: Iterable[RunWithExperiment | None]) -> dict[str, RunWithExperiment]:
     return {row[0].run_id: row for row in rows if row is not None}
+
+
+MAX_HISTORY_POINTS = 100_000
+"""How many points a history may have; a longer one is not read."""
+
+_POINTS_PER_PAGE = 25_000
+_HISTORY_THREADS = 8
+
+RunMetric = tuple[str, str]
+"""A run, and the name of a metric."""
+
+
+@dataclass(frozen=True, order=True)
+class MetricPoint:
+    """One logged value. Its time is in milliseconds."""
+
+    timestamp: int
+    step: int
+    value: float
+
+
+class MetricHistoryReader:
+    """Reads them in parallel. MLflow has no public call that reads those of several runs at once."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Asks nothing yet."""
+        self._tracking_uri = tracking_uri
+
+    def read_histories(self, requested: Collection[RunMetric]) -> dict[RunMetric, list[MetricPoint]]:
+        """By run and metric; empty where there is no such metric, left out where it cannot be read or is too long."""
+        unique = list(dict.fromkeys(requested))
+        with ThreadPoolExecutor(_HISTORY_THREADS) as pool:
+            read = zip(unique, pool.map(lambda each: self._read_history(*each), unique), strict=True)
+            return {each: points for each, points in read if points is not None}
+
+    @cached_property
+    def _tracking_store(self) -> Any:
+        # The client's own method reads all pages, however many. What it asks has a bound, and is the same in all versions.
+        from mlflow.tracking._tracking_service.client import TrackingServiceClient
+
+        return TrackingServiceClient(self._tracking_uri).store
+
+    def _read_history(self, run_id: str, name: str) -> list[MetricPoint] | None:
+        points: list[MetricPoint] = []
+        token = None
+        while len(points) <= MAX_HISTORY_POINTS:
+            try:
+                page = self._tracking_store.get_metric_history(run_id, name, max_results=_POINTS_PER_PAGE, page_token=token)
+            except Exception as error:
+                if find_refusal_message(error) is None:
+                    raise
+                return None
+            points += [MetricPoint(each.timestamp, each.step, restore_infinity(each.value)) for each in page]
+            token = page.token or None
+            if token is None:
+                break
+        return points if len(points) <= MAX_HISTORY_POINTS else None

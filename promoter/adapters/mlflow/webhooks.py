@@ -9,18 +9,18 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from promoter.adapters.mlflow.convert import iterate_pages
-from promoter.adapters.mlflow.errors import (
+from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
-    redact_server_address,
-    get_error_code,
-    explain_error_text,
-    redact_secrets,
     convert_mlflow_error,
+    create_mlflow_client,
+    explain_error_text,
+    get_error_code,
+    iterate_pages,
+    redact_secrets,
+    redact_server_address,
     translate_mlflow_errors,
 )
-from promoter.adapters.mlflow.transport import create_mlflow_client
-from promoter.domain.faults import ExternalError, PermanentError
+from promoter.domain.errors import ExternalError, PermanentError
 
 WEBHOOK_NAME = "promoter"
 WEBHOOK_EVENTS = (

@@ -1,11 +1,88 @@
-"""A plan: a table of changes, what is blocked, and the decisions."""
+"""Words from outside in Markdown: visible, and nothing but words on the page that a forge makes of them."""
 
 from __future__ import annotations
 
-from promoter.application.markdown.decision import render_decision_markdown
-from promoter.application.markdown.text import table_cell, code_span, inline_text, render_table, version_label
+import re
+from collections.abc import Iterable, Sequence
+
+from promoter.domain.decision import Decision, RuleFinding, Verdict, escape_invisible
 from promoter.domain.plan import Change, Plan
-from promoter.domain.verdict import Verdict
+
+APART = "&#8203;"
+"""A space without width: between `@` and a name, it keeps a forge from telling anybody."""
+_CODE = re.compile(r"(`[^`]+`)")
+_MARKUP = re.compile(r"([\\`*~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))")
+_REFERENCE = re.compile(r"@|#|!(?=\d)|\b[A-Z][A-Z0-9]+-(?=\d)|\b(?:issues|pulls?|merge_requests|work_items|discussions)/(?=\d)")
+"""What forges take for a person, a team, an issue or another pull request, and would tell, link or close."""
+
+
+def inline_text(text: str) -> str:
+    """In running text. What stands between backticks is code, and stays it; all else is neither markup nor a reference."""
+    parts = _CODE.split(escape_invisible(text))
+    return "".join(part if index % 2 else _escape_markup(part) for index, part in enumerate(parts))
+
+
+def table_cell(text: str) -> str:
+    """In a cell of a table."""
+    return inline_text(text.replace("\n", " ")).replace("|", "\\|")
+
+
+def code_span(text: str) -> str:
+    """As code, whatever is in it."""
+    shown = escape_invisible(text) or " "
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", shown)), default=0) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def version_label(number: int | None) -> str:
+    """`v7`, or a dash."""
+    return "-" if number is None else f"v{number}"
+
+
+def render_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table. The cells are Markdown already."""
+    return [_render_table_row(columns), _render_table_row("---" for _ in columns), *(_render_table_row(row) for row in rows)]
+
+
+def _escape_markup(text: str) -> str:
+    text = _MARKUP.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return _REFERENCE.sub(lambda match: match[0] + APART, text)
+
+
+def _render_table_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdict.ERROR: "!"}
+
+
+def render_decision_markdown(decision: Decision, *, guards: bool = False) -> list[str]:
+    """What was decided of what, and below it each rule. `guards`: it is what the guards say of a holder."""
+    watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
+    return [
+        f"{_render_subject(decision, guards=guards)}: **{decision.verdict.value}**{watched}",
+        "",
+        *render_findings_markdown(decision),
+    ]
+
+
+def render_findings_markdown(decision: Decision) -> list[str]:
+    """The rules alone: the verdict, what was seen, and what was expected."""
+    return [line for finding in decision.findings for line in _render_finding(finding, 0)]
+
+
+def _render_subject(decision: Decision, *, guards: bool) -> str:
+    name = code_span(f"{decision.model}@{decision.alias}" if decision.alias else decision.model)
+    under = f"policy {code_span(decision.policy)}" if decision.policy else "readiness"
+    return f"{name} v{decision.version} under {'the guards of ' if guards and decision.policy else ''}{under}"
+
+
+def _render_finding(finding: RuleFinding, depth: int) -> list[str]:
+    seen = "nothing" if finding.value is None else finding.value
+    text = f"{MARK[finding.verdict]} {finding.verdict.value}: {code_span(finding.rule)}, "
+    text += inline_text("; ".join([f"saw {seen}, expected {finding.expected}", *finding.extra_notes]))
+    return [f"{'  ' * depth}- {text}", *(more for child in finding.children for more in _render_finding(child, depth + 1))]
 
 
 def render_plan_markdown(plan: Plan) -> str:

@@ -2,16 +2,90 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
-from promoter.application.markdown.chart import render_metric_chart, render_figure, render_points_text
-from promoter.application.markdown.decision import render_decision_markdown
-from promoter.application.markdown.text import table_cell, code_span, inline_text, render_table, version_label
-from promoter.application.proposals.evidence import VersionComparison, Differences, MetricRow
+from promoter.application.markdown.plan import (
+    code_span,
+    inline_text,
+    render_decision_markdown,
+    render_table,
+    table_cell,
+    version_label,
+)
+from promoter.application.proposals.comparison import Differences, MetricRow, VersionComparison
+from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
-from promoter.domain.proposal import ProposalReason, Proposal
-from promoter.domain.verdict import Verdict
+from promoter.domain.proposal import Proposal, ProposalReason
+
+MIN_POINTS = 2
+"""So many points make a picture."""
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_MARGIN = 0.1
+_SMALLEST, _LARGEST = 1e-9, 1e12
+"""Beyond these, figures get too long for an axis: charts know no exponents."""
+_CHART_STYLE = (
+    '%%{init: {"xyChart": {"width": 900, "height": 300}, "themeVariables": {"xyChart": {"plotColorPalette": "#4c78d8"}}}}%%'
+)
+"""Wide enough for the names of all versions; its own line is nearly white, on white."""
+_TITLE = re.compile(r"[^\w .:/%()@+-]")
+
+Points = Sequence[tuple[int, float]]
+"""Version and value, ascending by version."""
+
+
+def render_figure(value: float | None) -> str:
+    """Six digits; a dash where there is none."""
+    return "-" if value is None else "NaN" if math.isnan(value) else f"{value:.6g}"
+
+
+def render_metric_chart(metric: str, points: Points) -> list[str]:
+    """A fenced chart; nothing where there is too little to draw, or figures that it cannot draw."""
+    values = [value for _, value in points]
+    if len(values) < MIN_POINTS or not all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values):
+        return []
+    low, high = min(values), max(values)
+    margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
+    versions = ", ".join(f'"v{version}"' for version, _ in points)
+    title = _TITLE.sub(" ", metric)[:100]
+    return [
+        "```mermaid",
+        _CHART_STYLE,
+        "xychart-beta",
+        f'    title "{title}"',
+        f"    x-axis [{versions}]",
+        f"    y-axis {_render_decimal(low - margin)} --> {_render_decimal(high + margin)}",
+        f"    line [{', '.join(map(_render_decimal, values))}]",
+        "```",
+    ]
+
+
+def render_points_text(metric: str, points: Points, named: Mapping[int, str]) -> str:
+    """The figures in a line, with blocks whose height says the same; `named`: what to say of some versions."""
+    parts = []
+    for version, value in points:
+        text = f"v{version} {render_figure(value)}"
+        parts.append(f"**{text}** ({named[version]})" if version in named else text)
+    return f"{inline_text(metric)}: {render_sparkline([value for _, value in points])} " + ", ".join(parts)
+
+
+def render_sparkline(values: Sequence[float]) -> str:
+    """A block for each value, between the lowest and the highest."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    reach = (high - low) if math.isfinite(high - low) else 0.0
+    steps = [round((value - low) / reach * (len(_BLOCKS) - 1)) if reach else 0 for value in values]
+    return "".join(_BLOCKS[step] for step in steps)
+
+
+def _render_decimal(value: float) -> str:
+    """Without an exponent."""
+    return f"{Decimal(f'{value:.6g}'):f}"
+
 
 MAX_BODY_LENGTH = 60_000
 """Characters: GitHub takes 65,536, and the marker needs some."""
@@ -175,3 +249,124 @@ def _cut_block(block: Block, room: int) -> Block:
 
 def _measure_block(block: Block) -> int:
     return sum(len(line) + 1 for line in block) + 1
+
+
+_MARKER = re.compile(r"<!-- promoter:proposal (\{[^<>]*?\}) -->")
+_MAX_MARKER_LENGTH = 20_000
+_MAX_DECLINED = 100
+"""So many answers of "no" are kept: the newest."""
+
+
+@dataclass(frozen=True)
+class PullRequestMarker:
+    """What is proposed; `head` is the commit, of a person's proposal; `digest` is of title and body.
+
+    `settings` is a digest of labels, reviewers and auto-merge, once all of them were asked for.
+
+    `withdrawn`: Promoter closes it, and why. `declined`: what persons said no to on this branch, as `answer` has it.
+    """
+
+    aim: ProposalReason
+    model: str
+    alias: str
+    version: int | None = None
+    replaces: int | None = None
+    head: str | None = None
+    digest: str = ""
+    settings: str = ""
+    withdrawn: str | None = None
+    declined: tuple[str, ...] = ()
+
+    @property
+    def answer_key(self) -> str:
+        """What a person says no to who closes it: a version; of a guard's rollback, for this one that broke."""
+        return build_answer_key(self.aim, self.version, self.replaces)
+
+    @property
+    def declined_answers(self) -> tuple[str, ...]:
+        """What was declined, once it is closed."""
+        more = () if self.withdrawn or self.answer_key in self.declined else (self.answer_key,)
+        return (*self.declined, *more)[-_MAX_DECLINED:]
+
+    def __str__(self) -> str:
+        """As it stands in a body. Nothing in it can end the comment."""
+        fields = {
+            "aim": self.aim.value,
+            "model": self.model,
+            "alias": self.alias,
+            "version": self.version,
+            "replaces": self.replaces,
+            "head": self.head,
+            "digest": self.digest,
+            "settings": self.settings,
+            "withdrawn": self.withdrawn,
+            "declined": list(self.declined),
+        }
+        text = json.dumps({key: value for key, value in fields.items() if value not in (None, [], "")})
+        return f"<!-- promoter:proposal {_escape_comment(text)} -->"
+
+
+def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
+    """A proposal, for the memory of what was declined."""
+    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
+
+
+def find_answer_key(proposal: Proposal) -> str:
+    """The same of a proposal."""
+    return build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
+
+
+def parse_marker(body: str) -> PullRequestMarker | None:
+    """The first one in a body; None where there is none that makes sense."""
+    found = _MARKER.search(body)
+    if found is None or len(found[1]) > _MAX_MARKER_LENGTH:
+        return None
+    try:
+        fields = json.loads(found[1])
+        return _parse_marker_fields(fields) if isinstance(fields, Mapping) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def insert_marker(body: str, marker: PullRequestMarker) -> str:
+    """The body with this marker in the place of the one that it has; at its beginning where it has none."""
+    if _MARKER.search(body):
+        return _MARKER.sub(lambda _: str(marker), body, count=1)
+    return f"{marker}\n{body}"
+
+
+def remove_marker(body: str) -> str:
+    """The rest."""
+    return _MARKER.sub("", body, count=1)
+
+
+def _parse_marker_fields(fields: Mapping[str, Any]) -> PullRequestMarker:
+    return PullRequestMarker(
+        ProposalReason(fields["aim"]),
+        _require_text(fields["model"]) or "",
+        _require_text(fields["alias"]) or "",
+        _require_number(fields.get("version")),
+        _require_number(fields.get("replaces")),
+        _require_text(fields.get("head")),
+        _require_text(fields.get("digest")) or "",
+        _require_text(fields.get("settings")) or "",
+        _require_text(fields.get("withdrawn")),
+        tuple(each for each in fields.get("declined", ()) if isinstance(each, str)),
+    )
+
+
+def _require_text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _require_number(value: object) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise TypeError(value)
+    return value
+
+
+def _escape_comment(text: str) -> str:
+    """JSON in which no two hyphens meet, and no bracket of a tag is left."""
+    return text.replace("--", "-\\u002d").replace("<", "\\u003c").replace(">", "\\u003e")

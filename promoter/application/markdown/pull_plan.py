@@ -5,13 +5,21 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
-from promoter.application.markdown.decision import render_decision_markdown, render_findings_markdown
-from promoter.application.markdown.plan import describe_change_state
-from promoter.application.markdown.text import APART, table_cell, code_span, inline_text, render_table, version_label
+from promoter.application.markdown.plan import (
+    APART,
+    code_span,
+    describe_change_state,
+    inline_text,
+    render_decision_markdown,
+    render_findings_markdown,
+    render_table,
+    table_cell,
+    version_label,
+)
+from promoter.domain.decision import escape_invisible
 from promoter.domain.plan import Change, Plan
-from promoter.domain.pulls.plan import PullPlan, PullState
-from promoter.domain.pulls.policies import PolicyStep
-from promoter.domain.verdict import escape_invisible
+from promoter.domain.policy_diff import PolicyStep
+from promoter.domain.pull_plan import PullPlan, PullState
 
 COMMENT_MARKER = "<!-- promoter:plan -->"
 """What the comment begins with: it tells it from others of the same account."""

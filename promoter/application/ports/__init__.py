@@ -1,46 +1,67 @@
 """What the use cases need of the world. Each port is implemented in one room of `adapters`."""
 
-from promoter.application.ports.copies import VersionCopies
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
 from promoter.application.ports.forge import (
-    PullRequestComment,
-    PullRequestDraft,
-    Forge,
-    PullRequest,
-    PullRequestState,
     CommitStatus,
     CommitStatusState,
+    Forge,
+    PullRequest,
+    PullRequestComment,
+    PullRequestDraft,
+    PullRequestState,
 )
 from promoter.application.ports.ledger import Ledger
-from promoter.application.ports.machine import Clock, Locks
-from promoter.application.ports.registry import EvidenceTarget, VersionKey, Registry
+from promoter.application.ports.registry import EvidenceTarget, Registry, VersionCopies, VersionKey
 from promoter.application.ports.repository import (
-    GitCommit,
     DeclarationDocuments,
+    GitCommit,
     MergePreview,
     Repository,
     Sources,
     UnsignedCommit,
 )
 
+
+class Clock(Protocol):
+    """The one place that time comes from."""
+
+    def now(self) -> datetime:
+        """Now, aware, in UTC."""
+        ...
+
+
+class Locks(Protocol):
+    """Mutual exclusion by key, across threads and processes; released by the system when the holder dies."""
+
+    def hold(self, key: str) -> AbstractContextManager[None]:
+        """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
+        ...
+
+
 __all__ = [
     "Clock",
-    "PullRequestComment",
-    "GitCommit",
-    "VersionCopies",
+    "CommitStatus",
+    "CommitStatusState",
     "DeclarationDocuments",
-    "PullRequestDraft",
     "EvidenceTarget",
     "Forge",
-    "VersionKey",
+    "GitCommit",
     "Ledger",
     "Locks",
     "MergePreview",
     "PullRequest",
+    "PullRequestComment",
+    "PullRequestDraft",
+    "PullRequestState",
     "Registry",
     "Repository",
     "Sources",
-    "PullRequestState",
-    "CommitStatus",
-    "CommitStatusState",
     "UnsignedCommit",
+    "VersionCopies",
+    "VersionKey",
 ]

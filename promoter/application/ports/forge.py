@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from promoter.domain.pulls.plan import STATUS_LENGTH_LIMIT
+from promoter.domain.pull_plan import STATUS_LENGTH_LIMIT
 from promoter.domain.review import ChangeOrigin
 
 

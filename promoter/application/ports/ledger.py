@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.audit import AuditRecord, WebhookDelivery, NewAuditRecord, RecordedDecision, RecordFilter, RevisionState
-from promoter.domain.guards import GuardCheck
+from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordedDecision, RecordFilter, RevisionState, WebhookDelivery
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Override
+from promoter.domain.evidence import TagObservation
 from promoter.domain.ledger.chain import LedgerEntry, LedgerHead
-from promoter.domain.ledger.entries import EntryRow
+from promoter.domain.ledger.checkpoints import LifecycleEvent
 from promoter.domain.ledger.export import ExportedText
-from promoter.domain.ledger.milestones import LifecycleEvent
-from promoter.domain.ledger.references import TextReference
-from promoter.domain.override import Override
-from promoter.domain.sightings import TagObservation
-from promoter.domain.verdict import Decision
+from promoter.domain.ledger.problems import EntryRow
+from promoter.domain.ledger.witnesses import TextReference
+from promoter.domain.policy.guards import GuardCheck
 
 
 class Ledger(Protocol):

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.notices.dispatches import DeliveryAttempt, ChannelCursor
-from promoter.domain.notices.events import NotificationEvent, SourceEntry, EventType
+from promoter.domain.notifications import ChannelCursor, DeliveryAttempt, EventType, NotificationEvent, SourceEntry
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from promoter.domain.metrics import MetricRef, MetricSeries
+from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion
 from promoter.domain.observed import (
-    ReadinessCheck,
     LoadingResult,
     LoggedModel,
+    MetricRef,
+    MetricSeries,
     ModelVersion,
     ObservedModel,
+    ReadinessCheck,
     TrainingRun,
-    VersionSignature,
     Unreadable,
+    VersionSignature,
 )
 
 
@@ -94,4 +96,23 @@ class Registry(Protocol):
 
     def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """What says whether the version's artifact is there and can be read as a model: for one that returns under a hold."""
+        ...
+
+
+class VersionCopies(Protocol):
+    """What `promote_from` needs of the world."""
+
+    def read_source_aliases(self, places: Collection[AliasRef]) -> Mapping[AliasRef, SourceAlias]:
+        """Who holds each of these now: one read in bulk a registry. Never raises: a holding tells its own trouble.
+
+        Bounded in time, whatever another registry does.
+        """
+        ...
+
+    def copy_version(self, source: SourceVersion, model: str) -> int:
+        """See that this registry has a complete copy of that version, as a version of that model; the copy's number.
+
+        One that is there is not made again, and what an earlier attempt left half done is finished. The model is registered
+        where it is not yet; no alias moves. The caller holds the model's lock. Raises `TransientError` or `PermanentError`.
+        """
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.declaration import Declaration
+from promoter.domain.desired import Declaration
 from promoter.domain.proposal import RegistryEdit
 
 Sources = Mapping[str, bytes]

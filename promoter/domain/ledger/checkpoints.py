@@ -7,18 +7,21 @@ begins with (Ed25519, RFC 8032). Whoever rewrites what was written before cannot
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
-from promoter.domain.approvers import PUBLIC_KEY_PREFIX
+from promoter.domain.approvals import PUBLIC_KEY_PREFIX
+from promoter.domain.fields import format_utc
 from promoter.domain.ledger.chain import LedgerHead
 
 if TYPE_CHECKING:
     from promoter.domain.approvals import SigningKey
+
 
 CHECKPOINT_INTERVAL = timedelta(hours=1)
 """How long the daemon lets a checkpoint stand before it makes the next one."""
@@ -80,3 +83,64 @@ def decode_public_key(text: str) -> bytes:
     if len(found) != _KEY_BYTES:
         raise ValueError(f"a public key has {_KEY_BYTES} bytes")
     return found
+
+
+HEARTBEAT_INTERVAL = timedelta(hours=1)
+"""How often a daemon that watches says so: what it says is worth one entry, and never more than an hour is in doubt."""
+
+
+class LifecycleEventType(StrEnum):
+    """OPENED: the ledger began. STARTED, WATCHING, STOPPED: a daemon began to watch, still does, and does no more.
+
+    RETENTION: evidence was dropped. CHECKPOINT: a key vouches for the chain up to an entry.
+    """
+
+    OPENED = "opened"
+    STARTED = "started"
+    WATCHING = "watching"
+    STOPPED = "stopped"
+    RETENTION = "retention"
+    CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class LifecycleEvent:
+    """One of them. `told` depends on the event; `id` is its entry's number, 0 before it has one.
+
+    OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
+    8601 moment: what moved before it is recorded). RETENTION: `before`, `dropped` (how many texts), `actor`.
+    CHECKPOINT: `entry`, `hash`, `key`, `signature`.
+    """
+
+    at: datetime
+    event: LifecycleEventType
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0
+
+
+YOUNGEST_DROPPABLE = timedelta(days=1)
+"""What is younger is never dropped: a slip of the finger must not empty a ledger."""
+
+
+@dataclass(frozen=True)
+class EvidenceRetention:
+    """Evidence of decisions before that moment was dropped; by whom, when, and in which entry of the ledger."""
+
+    before: datetime
+    actor: str
+    at: datetime
+    entry: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.actor} on {format_utc(self.at)} (all from before {format_utc(self.before)}; entry {self.entry})"
+
+
+def find_last_retention(milestones: Iterable[LifecycleEvent]) -> EvidenceRetention | None:
+    """The one that reaches furthest; None where nothing was ever dropped."""
+    found = [
+        EvidenceRetention(datetime.fromisoformat(str(each.facts["before"])), str(each.facts.get("actor")), each.at, each.id)
+        for each in milestones
+        if each.event is LifecycleEventType.RETENTION
+    ]
+    return max(found, key=lambda each: each.before, default=None)

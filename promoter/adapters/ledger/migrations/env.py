@@ -1,5 +1,7 @@
 """Runs the migrations on the connection that `promoter.adapters.ledger.upgrade` holds, inside its transaction."""
 
+from __future__ import annotations
+
 from alembic import context
 
 from promoter.adapters.ledger.schema import VERSION_TABLE, metadata

@@ -1,5 +1,7 @@
 """The first schema of the ledger, and the triggers that keep it append-only."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

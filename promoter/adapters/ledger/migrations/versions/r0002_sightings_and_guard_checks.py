@@ -1,5 +1,7 @@
 """When tags of versions were seen, and what guards found; append-only like all the rest."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

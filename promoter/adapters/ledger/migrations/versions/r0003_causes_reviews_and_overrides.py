@@ -1,5 +1,7 @@
 """Why an alias moved, whose review brought it, and overrides, which are records too."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

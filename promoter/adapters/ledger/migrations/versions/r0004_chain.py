@@ -3,6 +3,8 @@
 What was there is numbered anew, table by table; the columns to search by are computed from each row by the database itself.
 """
 
+from __future__ import annotations
+
 import json
 import uuid
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """Dispatches: what became of each event on each channel. Rows are only ever added here, too."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

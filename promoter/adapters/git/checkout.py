@@ -1,0 +1,219 @@
+"""The clone that one stands in, for reading: any of its commits, and what a merge of two would give. No network, no checkout.
+
+What git writes to compute a merge goes to a folder of its own that is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from promoter.adapters.git.command import GitCommand, GitReply, redact_to_one_line
+from promoter.adapters.git.files import (
+    BLOB_LIMIT,
+    POLICIES_FOLDER,
+    REGISTRY_PATH,
+    TOP_LEVEL_FILES,
+    is_source_file,
+    parse_regular_files,
+    require_within_bounds,
+)
+from promoter.adapters.git.history import CommitHistory
+from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge
+from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision
+from promoter.adapters.git.signatures import SignatureVerifier
+from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
+from promoter.domain.decision import escape_invisible
+from promoter.domain.errors import ExternalError, PermanentError
+
+_CLONE_TIMEOUT_SECONDS = 60.0
+_SHOWN_LENGTH = 80
+_DEPTH_FIX = (
+    "fetch all of history: `git fetch --unshallow`, `fetch-depth: 0` of actions/checkout, or `GIT_DEPTH: 0` in GitLab CI"
+)
+
+
+class _CloneMirror(BareMirror):
+    """The clone's own objects, with a place beside them for what is written."""
+
+    def __init__(self, folder: Path, objects: str) -> None:
+        super().__init__(folder, RemoteAddress(str(folder), GitTransport.LOCAL), "-", _CLONE_TIMEOUT_SECONDS)
+        self._objects = objects
+        self.scratch: str | None = None
+
+    def run_git(self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None) -> GitReply:
+        apart = {}
+        if self.scratch:
+            apart = {"GIT_OBJECT_DIRECTORY": self.scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quote_path(self._objects)}
+        return super().run_git(*arguments, stdin=stdin, variables={**apart, **(variables or {})})
+
+    def is_shallow(self) -> bool:
+        """Whether its history was cut."""
+        return self.run_git("rev-parse", "--is-shallow-repository").output_text == "true"
+
+    def _mark_damaged(self, reply: GitReply) -> PermanentError:  # type: ignore[override]  # there is nothing that would be made anew
+        message = redact_to_one_line(reply.err, RemoteAddress("", GitTransport.LOCAL)) or "an object is missing"
+        return PermanentError("git", f"this clone lacks what it should have: {message}", _DEPTH_FIX)
+
+
+class LocalClone:
+    """Implements the reading part of `Repository` for a clone on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: a folder in it. Raises `PermanentError` where there is no repository."""
+        git = GitCommand(path, timeout=_CLONE_TIMEOUT_SECONDS, config=None)
+        found = git.run_command("rev-parse", "--path-format=absolute", "--git-dir", "--git-path", "objects")
+        folder, _, objects = found.output_text.partition("\n")
+        if found.status != 0 or not objects:
+            message = redact_to_one_line(found.err, RemoteAddress("", GitTransport.LOCAL))
+            raise PermanentError("git", f"here is no repository to read: {message}", "go to a clone of the GitOps repository")
+        self._mirror = _CloneMirror(Path(folder), objects)
+        self._remote = RemoteAddress(folder, GitTransport.LOCAL)
+        self._history = CommitHistory(self._mirror, self._remote, GitAnswerCache())
+
+    def resolve_commit(self, ref: str) -> str:
+        """The commit that git takes it for: a branch, a tag, a commit id, `origin/main`. Raises `PermanentError` for none."""
+        reply = self._mirror.run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        if reply.status != 0 or not is_revision(reply.output_text):
+            fix = (
+                _DEPTH_FIX
+                if self._mirror.is_shallow()
+                else "name a branch, a tag or a commit that is fetched, such as origin/main"
+            )
+            raise PermanentError("git", f"`{escape_invisible(ref[:_SHOWN_LENGTH])}` is no commit of this clone", fix)
+        return reply.output_text
+
+    def read_sources(self, revision: str) -> Sources:
+        """The files of that revision that Promoter reads."""
+        return self._mirror.read_sources(revision)
+
+    def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
+        """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
+        return self._history.find_commits(base, head, path, last)
+
+    def has_merged(self, branch: str, revision: str) -> bool:
+        """Whether the branch of a remote, as it was last fetched, has that commit. Raises `PermanentError` in a shallow clone."""
+        if self._mirror.is_shallow():
+            raise PermanentError("git", "this clone is too shallow: it does not show who brought what", _DEPTH_FIX)
+        refs = ("for-each-ref", "--count=1", "--format=x", f"--contains={revision}", f"refs/remotes/*/{branch}")
+        return bool(self._mirror.run_git(*refs).output_text)
+
+    def preview_merge(self, base: str, head: str) -> MergePreview:
+        """What merging `head` into `base` would give. Raises `PermanentError` where the clone is too shallow to tell."""
+        common = self._mirror.run_git("merge-base", "--end-of-options", base, head)
+        if common.status != 0 and self._mirror.is_shallow():
+            raise PermanentError("git", "this clone is too shallow: it does not show where base and head part", _DEPTH_FIX)
+        with tempfile.TemporaryDirectory(prefix="promoter-") as scratch:
+            self._mirror.scratch = scratch
+            try:
+                return compute_merge(self._mirror, self._remote, base, head)
+            finally:
+                self._mirror.scratch = None
+
+    def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
+        """The commits after `base` up to `head` that change the watched files without a signature that holds."""
+        return SignatureVerifier(self._mirror, self._remote).find_unsigned_commits(base, head)
+
+
+def _quote_path(path: str) -> str:
+    """As git reads it in a list that colons part."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_WORK_TREE_TIMEOUT_SECONDS = 30.0
+
+
+class WorkTree:
+    """A folder with `registry.yaml` in it, or one inside such a folder. Reading files needs no git."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: where to start looking; it need not exist yet."""
+        self._path = path
+
+    @cached_property
+    def root_folder(self) -> Path:
+        """The nearest folder, from the path upwards and within its repository, that has `registry.yaml`; else the path."""
+        start = Path(os.path.abspath(self._path))  # noqa: PTH100  # Path.resolve would follow symlinks
+        for folder in (start, *start.parents):
+            if (folder / REGISTRY_PATH).exists():
+                return folder
+            if (folder / ".git").exists():
+                break
+        return start
+
+    def read_sources(self) -> Sources:
+        """The files that Promoter reads, as bytes: regular files only; what is not there is not in the mapping."""
+        sizes = self._find_file_sizes()
+        require_within_bounds(sizes)
+        return {path: self._read_content(path) for path in sorted(sizes)}
+
+    def find_revision(self) -> str | None:
+        """The commit that the files are at; None where one is changed or not committed, and outside a repository."""
+        from promoter.adapters.git.command import GitCommand
+
+        git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
+        try:
+            head = git.run_command("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            if head.status != 0:
+                return None
+            listing = git.run_command(
+                "ls-tree", "-z", "-l", "--end-of-options", head.output_text, *TOP_LEVEL_FILES, f"{POLICIES_FOLDER}/"
+            )
+            status = git.run_command(
+                "status", "--porcelain", "--untracked-files=all", "--", *TOP_LEVEL_FILES, f":(glob){POLICIES_FOLDER}/*.yaml"
+            )
+        except ExternalError:
+            return None
+        committed = {entry.path for entry in parse_regular_files(listing.out) if is_source_file(entry.path)}
+        clean = listing.status == 0 and status.status == 0 and not status.out
+        return head.output_text if clean and committed == self._find_file_sizes().keys() else None
+
+    def find_user_name(self) -> str | None:
+        """The name that git signs commits with here (`user.name`); None where it has none, or where there is no git."""
+        from promoter.adapters.git.command import GitCommand
+
+        try:
+            reply = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None).run_command(
+                "config", "--get", "user.name"
+            )
+        except ExternalError:
+            return None
+        return reply.output_text.strip() or None if reply.status == 0 else None
+
+    def _find_file_sizes(self) -> dict[str, int]:
+        return {path: size for path in self._list_candidates() if (size := self._read_file_size(path)) is not None}
+
+    def _list_candidates(self) -> list[str]:
+        folder = self.root_folder / POLICIES_FOLDER
+        try:
+            names = [] if folder.is_symlink() else [entry.name for entry in os.scandir(folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError as error:
+            raise _build_unreadable_error(folder, error) from None
+        return [path for path in (*TOP_LEVEL_FILES, *(f"{POLICIES_FOLDER}/{name}" for name in names)) if is_source_file(path)]
+
+    def _read_file_size(self, path: str) -> int | None:
+        """Bytes of a regular file; None for anything else."""
+        try:
+            found = (self.root_folder / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _build_unreadable_error(self.root_folder / path, error) from None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def _read_content(self, path: str) -> bytes:
+        try:
+            with (self.root_folder / path).open("rb") as file:
+                return file.read(BLOB_LIMIT + 1)
+        except OSError as error:
+            raise _build_unreadable_error(self.root_folder / path, error) from None
+
+
+def _build_unreadable_error(path: Path, error: OSError) -> PermanentError:
+    return PermanentError("files", f"{path}: cannot be read: {error.strerror or 'no reason given'}", "see to its permissions")

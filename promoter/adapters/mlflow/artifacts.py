@@ -1,0 +1,316 @@
+"""Reads small files of an artifact, bounded in time, size and depth: they come from whoever trained the model."""
+
+from __future__ import annotations
+
+import json
+import queue
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_message, redact_secrets
+from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.domain.observed import Unreadable, VersionSignature
+
+READ_SECONDS = 60.0
+MLMODEL_FILE = "MLmodel"
+REQUIREMENTS_FILE = "requirements.txt"
+_MAX_LINES, _MAX_LINE_LENGTH = 5_000, 500
+_MAX_FILE_BYTES = 1024 * 1024
+_MAX_YAML_DEPTH = 100
+
+ResultT = TypeVar("ResultT")
+
+
+class ArtifactError(Exception):  # what a read found out, not an error of the program
+    """What is wrong with an artifact. `certain`: it will not get better by waiting, or by mending the storage."""
+
+    def __init__(self, reason: str, *, certain: bool = False) -> None:
+        """`reason` is for people."""
+        self.reason = reason
+        self.certain = certain
+        super().__init__(reason)
+
+
+def read_mlmodel_file(location: str, tracking_uri: str, server: str, seconds: float | None = None) -> Mapping[str, Any]:
+    """The `MLmodel` file of the artifact at that location, parsed; after 60 s at most. Raises `ArtifactError`, and nothing else."""
+    content = run_with_deadline(
+        READ_SECONDS if seconds is None else seconds, lambda: _fetch_artifact_file(location, tracking_uri, server, MLMODEL_FILE)
+    )
+    if content is None:
+        raise ArtifactError("no MLmodel file", certain=True)
+    return parse_mlmodel(content)
+
+
+def read_requirements_file(location: str, tracking_uri: str, server: str, seconds: float) -> tuple[str, ...] | None:
+    """The lines of the artifact's `requirements.txt`, without empty ones and comments; None where it has none.
+
+    Raises `ArtifactError`, and nothing else.
+    """
+    content = run_with_deadline(
+        seconds, lambda: _fetch_artifact_file(location, tracking_uri, server, REQUIREMENTS_FILE), REQUIREMENTS_FILE
+    )
+    if content is None:
+        return None
+    if len(content) > _MAX_FILE_BYTES:
+        raise ArtifactError(_describe_oversize(len(content), REQUIREMENTS_FILE))
+    lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    requirements = [line for line in lines if line and not line.startswith("#")]
+    if len(requirements) > _MAX_LINES or any(len(line) > _MAX_LINE_LENGTH for line in requirements):
+        raise ArtifactError(
+            f"{REQUIREMENTS_FILE} has more than {_MAX_LINES} lines, or one of more than {_MAX_LINE_LENGTH} characters"
+        )
+    return tuple(requirements)
+
+
+def parse_mlmodel(content: bytes) -> Mapping[str, Any]:
+    """What the file says. Raises `ArtifactError`."""
+    if len(content) > _MAX_FILE_BYTES:
+        raise ArtifactError(_describe_oversize(len(content)))
+    try:
+        _check_yaml_depth(content)
+        document = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError):
+        raise ArtifactError("MLmodel is not YAML") from None
+    return document if isinstance(document, dict) else {}
+
+
+def read_bounded_file(file: Path) -> bytes:
+    """The content of a file, and no more of it than shows that it is too large. Raises OSError."""
+    with file.open("rb") as opened:
+        return opened.read(_MAX_FILE_BYTES + 1)
+
+
+def list_flavors(description: Mapping[str, Any]) -> list[str]:
+    """The names of its flavors, in order. Raises `ArtifactError` where it has none."""
+    named = description.get("flavors")
+    if not isinstance(named, dict) or not named:
+        raise ArtifactError("MLmodel names no flavor", certain=True)
+    return sorted(str(name) for name in named)
+
+
+def run_with_deadline(seconds: float, work: Callable[[], ResultT], what: str = MLMODEL_FILE) -> ResultT:
+    """Run it on a thread that is given up after that time: storage clients bound a read, not a download."""
+    outcome: queue.SimpleQueue[tuple[ResultT | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            outcome.put((None, error))
+
+    threading.Thread(target=run, name="artifact", daemon=True).start()
+    try:
+        value, error = outcome.get(timeout=max(0.0, seconds))
+    except queue.Empty:
+        raise ArtifactError(f"{what} did not arrive within {max(0.0, seconds):.0f} s") from None
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]  # there is a value where there is no error
+
+
+def _fetch_artifact_file(location: str, tracking_uri: str, server: str, name: str) -> bytes | None:
+    try:
+        return _download_file(location.rstrip("/"), tracking_uri, name)
+    except ArtifactError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a storage client's library, and what it raises, is not ours to know
+        raise ArtifactError(describe_fetch_error(error, f"fetch the {name} file", server)) from None
+
+
+def describe_fetch_error(error: Exception, doing: str, server: str) -> str:
+    """Why an artifact does not come, in words."""
+    if isinstance(error, ImportError):
+        return f"a library for its storage is not installed: {redact_secrets(str(error))}"
+    fault = convert_mlflow_error(error, doing, server)
+    return fault.message if fault else f"cannot be fetched ({type(error).__name__})"
+
+
+def _download_file(location: str, tracking_uri: str, name: str) -> bytes | None:
+    """Listed first: that tells absent from unreadable, and its size before it travels."""
+    from mlflow.artifacts import download_artifacts, list_artifacts
+
+    listed = list_artifacts(artifact_uri=location, tracking_uri=tracking_uri)
+    found = next((file for file in listed if PurePosixPath(file.path).name == name and not file.is_dir), None)
+    if found is None:
+        return None
+    if (found.file_size or 0) > _MAX_FILE_BYTES:
+        raise ArtifactError(_describe_oversize(found.file_size, name))
+    with tempfile.TemporaryDirectory(prefix="promoter-") as folder:
+        uri = f"{location}/{name}"
+        return read_bounded_file(Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri)))
+
+
+def _describe_oversize(size: int, name: str = MLMODEL_FILE) -> str:
+    return f"{name} has {size} bytes, more than {_MAX_FILE_BYTES}"
+
+
+def _check_yaml_depth(content: bytes) -> None:
+    """Looks at the events before anything is built: the time to build nested collections grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(content, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_YAML_DEPTH:
+            raise ArtifactError(f"MLmodel is nested more than {_MAX_YAML_DEPTH} deep")
+
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class ExpiringCache(Generic[K, V]):
+    """Key to value; what was not used for longest is dropped. Safe to share between threads."""
+
+    def __init__(self, size: int) -> None:
+        """Holds at most `size` values."""
+        self._size = size
+        self._kept: OrderedDict[K, tuple[V, float]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: K) -> V | None:
+        """The value; None where there is none, or none any more."""
+        with self._lock:
+            value, until = self._kept.get(key, (None, inf))
+            if value is None or time.monotonic() >= until:
+                return None
+            self._kept.move_to_end(key)
+            return value
+
+    def put(self, key: K, value: V, seconds: float = inf) -> None:
+        """Keep the value, for that long."""
+        with self._lock:
+            self._kept[key] = value, time.monotonic() + seconds
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+
+_MAX_THREADS = 8
+_TOTAL_SECONDS = 180.0  # seconds for one call, however many versions: storage that hangs must not hold up a look
+_CACHE_SIZE = 4_096
+
+ContentT = TypeVar("ContentT")
+
+
+class ArtifactReader(Generic[ContentT]):
+    """By version. Artifacts do not change: what was read once is remembered, what failed is tried again."""
+
+    def __init__(self, client: Any, fetch: Callable[[str, float], ContentT | None]) -> None:
+        """`client` is an `MlflowClient`; `fetch` reads from a location within so many seconds, and raises `ArtifactError`."""
+        self._client = client
+        self._fetch = fetch
+        self._read: ExpiringCache[tuple[object, ...], tuple[ContentT | None]] = ExpiringCache(_CACHE_SIZE)
+
+    def read_artifacts(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, ContentT | Unreadable | None]:
+        """By version; None where it has none. Raises what MLflow raises, but for what concerns a single one of them."""
+        deadline = time.monotonic() + _TOTAL_SECONDS
+        with ThreadPoolExecutor(_MAX_THREADS) as pool:
+            found = pool.map(lambda each: self._read_artifact(each, deadline), versions)
+            return {each.version_key: read for each, read in zip(versions, found, strict=True)}
+
+    def _read_artifact(self, requested: EvidenceTarget, deadline: float) -> ContentT | Unreadable | None:
+        identity = (requested.model, requested.version.number, requested.version.created_at, requested.version.source)
+        remembered = self._read.get(identity)
+        if remembered is None:
+            try:
+                remembered = (self._fetch(self._find_location(requested), min(READ_SECONDS, deadline - time.monotonic())),)
+            except ArtifactError as flawed:
+                return Unreadable(flawed.reason)
+            self._read.put(identity, remembered)
+        return remembered[0]
+
+    def _find_location(self, requested: EvidenceTarget) -> str:
+        try:
+            return str(self._client.get_model_version_download_uri(requested.model, str(requested.version.number)))
+        except Exception as error:
+            refused = find_refusal_message(error)
+            if refused is None:
+                raise
+            raise ArtifactError(f"where its artifact is cannot be read: {refused}") from None
+
+
+_MAX_SIGNATURE_DEPTH = 30
+_NOT_UNDERSTOOD = "its signature is not one that Promoter understands"
+_SPECIAL_CHARACTERS = frozenset('.[]{}"')
+
+
+def parse_signature(description: Mapping[str, Any]) -> VersionSignature | None:
+    """The signature in an `MLmodel` file; None where it has none. Raises `ArtifactError`.
+
+    MLflow writes each part as JSON in a string: columns (`{"name", "type", "required"}`, types nested in `items`,
+    `properties` and `values`), tensors (`{"type": "tensor", "tensor-spec": {"dtype", "shape"}}`), and parameters
+    (`{"name", "type", "default", "shape"}`).
+    """
+    declared = description.get("signature")
+    if declared is None:
+        return None
+    if not isinstance(declared, dict):
+        raise ArtifactError(_NOT_UNDERSTOOD)
+    fields: dict[str, str] = {}
+    try:
+        for name, field_type in _iterate_fields(declared):
+            if name in fields:
+                raise ArtifactError(f"its signature names {name} twice")
+            fields[name] = field_type
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise ArtifactError(_NOT_UNDERSTOOD) from None
+    return VersionSignature(fields) if fields else None
+
+
+def _iterate_fields(declared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for part, word in (("inputs", "input"), ("outputs", "output")):
+        for place, spec in enumerate(_parse_spec_list(declared.get(part))):
+            name = spec.get("name")
+            yield from _describe_column(f"{word} {place if name is None else name}", spec, 0)
+    for spec in _parse_spec_list(declared.get("params")):
+        yield from _describe_parameter(spec)
+
+
+def _parse_spec_list(text: str | None) -> list[Any]:
+    if text is None:
+        return []
+    rows: list[Any] = json.loads(text)
+    if not isinstance(rows, list):
+        raise TypeError(text)
+    return rows
+
+
+def _describe_column(name: str, spec: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
+    """The column, and what is nested in it: `input x` an `array`, `input x[]` an `object`, `input x[].age` a `long`."""
+    if depth > _MAX_SIGNATURE_DEPTH:
+        raise ArtifactError(f"its signature is nested more than {_MAX_SIGNATURE_DEPTH} deep")
+    yield name, _describe_type(spec) + ("" if spec.get("required", True) else ", optional")
+    if "items" in spec:
+        yield from _describe_column(f"{name}[]", spec["items"], depth + 1)
+    if "values" in spec:
+        yield from _describe_column(f"{name}{{}}", spec["values"], depth + 1)
+    for inner, inner_spec in spec.get("properties", {}).items():
+        key = json.dumps(inner) if _SPECIAL_CHARACTERS & set(inner) else inner
+        yield from _describe_column(f"{name}.{key}", inner_spec, depth + 1)
+
+
+def _describe_type(spec: Mapping[str, Any]) -> str:
+    if spec["type"] != "tensor":
+        return str(spec["type"])
+    tensor = spec["tensor-spec"]
+    return f"tensor {tensor['dtype']} {_format_shape(tensor['shape'])}"
+
+
+def _describe_parameter(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    (name, field_type), *nested = _describe_column(f"param {spec['name']}", {"type": spec.get("dtype"), **spec}, 0)
+    shape = f" {_format_shape(spec['shape'])}" if spec.get("shape") else ""
+    yield name, f"{field_type}{shape}, default {json.dumps(spec.get('default'), sort_keys=True)}"
+    yield from nested
+
+
+def _format_shape(shape: list[Any]) -> str:
+    return f"({', '.join(str(int(size)) for size in shape)}{',' if len(shape) == 1 else ''})"

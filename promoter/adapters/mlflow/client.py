@@ -1,0 +1,308 @@
+"""How calls travel to MLflow: bounded waits and retries, no telemetry, little noise, and no wait for a delayed ACK.
+
+MLflow itself imports this module (it names an entry point), in every process of the environment: so it imports nothing
+heavy, and does nothing until `prepare` is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.observed import ModelVersion, RunDataset, TrainingRun
+
+SERVICE_NAME = "MLflow"
+NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
+_MESSAGE_LIMIT = 300
+_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+_FIXES = {
+    NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
+    "PERMISSION_DENIED": "give Promoter's MLflow user EDIT to set aliases, MANAGE to delete them, admin for webhooks",
+    "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "CUSTOMER_UNAUTHORIZED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    "INVALID_PARAMETER_VALUE": "MLflow does not accept that name or value",
+    "BAD_REQUEST": "MLflow does not accept that name or value",
+    "RESOURCE_ALREADY_EXISTS": "choose another name, or delete the one that exists",
+    "INVALID_STATE": "bring it into a state that allows this, in MLflow",
+    "FEATURE_DISABLED": "enable it on the MLflow server",
+    "NOT_IMPLEMENTED": "the server's store does not support this: use a SQL database as its backend store",
+    "ENDPOINT_NOT_FOUND": "check that MLFLOW_TRACKING_URI names an MLflow server, 3.3 or newer",
+}
+
+_WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
+"""MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
+
+_SERVER_FIX = "check that the server runs, and that MLFLOW_TRACKING_URI names it"
+_CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
+_ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https://mlflow.example.com"
+
+# What the layers below say, in the order in which it is looked for. Their text is matched, never repeated: it may hold
+# the address with its password.
+_NETWORK_MESSAGES = (
+    (re.compile(r"certificate|SSLError", re.IGNORECASE), "its certificate is not trusted"),
+    (re.compile(r"too many (\d{3}) error responses"), "it keeps answering with status {}"),
+    (re.compile(r"Connection refused"), "the connection is refused"),
+    (re.compile(r"Failed to resolve|Name or service not known|nodename nor servname"), "its name cannot be resolved"),
+    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer in time"),
+)
+
+
+def redact_server_address(tracking_uri: str) -> str:
+    """The tracking URI for people: without user, password, query."""
+    try:
+        parts = urlsplit(tracking_uri)
+    except ValueError:
+        return "an address that is none"
+    if not parts.netloc:
+        return parts.scheme or "the local store"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+
+def redact_secrets(text: str) -> str:
+    """The text on one line, at most 300 characters, without what may be secret: URLs lose user info and query."""
+    for name in _SECRET_VARIABLES:
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "***")
+    text = re.sub(r"(://)[^/\s'\"]*@", r"\1", text)
+    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
+    text = " ".join(text.split())
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+
+
+def require_server_address(tracking_uri: str) -> None:
+    """Raises `PermanentError` where it is empty, or names no host: MLflow would take it for a folder, or for a host named ''."""
+    try:
+        parts = urlsplit(tracking_uri)
+        usable = bool(parts.hostname) if parts.scheme in ("http", "https") else bool(tracking_uri.strip())
+    except ValueError:
+        usable = False
+    if not usable:
+        raise PermanentError(SERVICE_NAME, "the tracking URI names no server", _ADDRESS_FIX)
+
+
+@contextmanager
+def translate_mlflow_errors(doing: str, server: str) -> Iterator[None]:
+    """Whatever MLflow or the network raises inside becomes a fault in words. `doing`: "read model x". Bugs pass through."""
+    try:
+        yield
+    except Exception as error:
+        fault = convert_mlflow_error(error, doing, server)
+        if fault is None:
+            raise
+        raise fault from None  # the original's text may hold the address with its password
+
+
+def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalError | None:
+    """The fault that says what the error says; None where it is neither MLflow's nor the network's."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    network = next((link for link in _iterate_causes(error) if isinstance(link, RequestException)), None)
+    if network is not None:
+        return _convert_network_error(network, doing, server)
+    if not isinstance(error, MlflowException):
+        return None
+    code = error.error_code
+    message = redact_secrets(error.message.removeprefix(f"{code}: "))
+    if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
+        return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
+    if code in _FIXES:
+        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", _FIXES[code])
+    return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
+
+
+def explain_error_text(text: str) -> str:
+    """What the network's own words mean, where they are known; else the text, scrubbed."""
+    return _explain_network_text(text) or redact_secrets(text)
+
+
+def get_error_code(error: Exception) -> str | None:
+    """MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's."""
+    return getattr(error, "error_code", None)
+
+
+def is_not_found(error: Exception) -> bool:
+    """Whether MLflow says that the thing does not exist."""
+    return get_error_code(error) == NOT_FOUND_CODE
+
+
+def find_refusal_message(error: Exception) -> str | None:
+    """What MLflow says where it refuses for certain to give this one thing; None where another try may help."""
+    code = get_error_code(error)
+    return redact_secrets(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
+
+
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _convert_network_error(error: BaseException, doing: str, server: str) -> ExternalError:
+    from requests import exceptions as web
+
+    if isinstance(error, web.InvalidURL):
+        return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", _ADDRESS_FIX)
+    words = _explain_network_text(f"{type(error).__name__} {error}") or f"it cannot be reached ({type(error).__name__})"
+    message = f"cannot {doing} at {server}: {words}"
+    if isinstance(error, web.SSLError):
+        return PermanentError(SERVICE_NAME, message, _CERTIFICATE_FIX)
+    return TransientError(SERVICE_NAME, message, _SERVER_FIX)
+
+
+def _explain_network_text(text: str) -> str | None:
+    found = ((pattern.search(text), words) for pattern, words in _NETWORK_MESSAGES)
+    return next((words.format(*match.groups()) for match, words in found if match), None)
+
+
+# MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.
+# With these a call fails after about 3 s where nobody listens, and after 90 s where somebody listens and says nothing.
+_ENVIRONMENT_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_HTTP_POOL_CONNECTIONS": "8",
+    "MLFLOW_HTTP_POOL_MAXSIZE": "32",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Left to itself, MLflow takes over its own loggers and those of two libraries that the ledger uses as well.
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    # A control-plane daemon talks to the servers that it was given, and to nobody else: no usage data to MLflow's makers.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+class _ConnectionSwitch:
+    fresh_connections = False
+
+
+def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
+    """Set what MLflow reads from the environment (what the user has set stays), before MLflow is imported.
+
+    `elsewhere`: it is not Promoter's own server, which alone decides how connections are kept.
+    """
+    for name, value in _ENVIRONMENT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # Each retry is a warning there; the failure that comes of them is reported once, by whoever asked.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    if not elsewhere:
+        _ConnectionSwitch.fresh_connections = tracking_uri.lower().startswith("http://")
+
+
+def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False) -> Any:
+    """An `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` says it.
+
+    `elsewhere`: it is not Promoter's own server, and what that variable says is not for it.
+    Raises `PermanentError` for an address that is none. Asks the server nothing yet.
+    """
+    require_server_address(tracking_uri)
+    prepare_environment(tracking_uri, elsewhere=elsewhere)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri, tracking_uri if elsewhere else None)
+
+
+class FreshConnection:
+    """MLflow's plugin interface for request headers: asks plain-http servers to close the connection after each answer.
+
+    An MLflow server with several workers (its default) sends an answer in two segments and holds the second back until the
+    first is acknowledged, which a kept-alive connection delays by 40 ms. A new connection is acknowledged at once. Over TLS
+    a new connection costs more than it saves, so nothing changes there. Other processes are left alone: it answers only
+    where `prepare` was called. (It does not derive from MLflow's abstract class, which would import MLflow.)
+    """
+
+    def in_context(self) -> bool:
+        """Whether this process's registry adapter asked for it."""
+        return _ConnectionSwitch.fresh_connections
+
+    def request_headers(self) -> dict[str, Any]:
+        """The header to add to each request."""
+        return {"Connection": "close"}
+
+
+_READY = "READY"
+_ACTIVE = "active"
+_USER_TAG = "mlflow.user"
+_UNNAMED_USERS = ("", "unknown")  # what MLflow keeps where a client names no user
+_STORED_INFINITY = 1.7976931348623157e308  # what MLflow's database keeps in the place of an infinity
+
+
+def parse_model_aliases(model: Any) -> dict[str, int]:
+    """Alias to version number of a registered model."""
+    return {alias: int(version) for alias, version in model.aliases.items()}
+
+
+def parse_model_version(entity: Any) -> ModelVersion:
+    """A model version. MLflow says the version as text, and times in milliseconds."""
+    return ModelVersion(
+        number=int(entity.version),
+        created_at=datetime.fromtimestamp(entity.creation_timestamp / 1_000, UTC),
+        run_id=entity.run_id or None,
+        source=entity.source or None,
+        ready=entity.status == _READY,
+        tags=dict(entity.tags),
+    )
+
+
+def parse_run_entity(entity: Any) -> TrainingRun | None:
+    """A run, without its experiment's name; None for one that was deleted. A metric may be NaN or infinite.
+
+    The user is the one that the run was created with, which nobody can change later; else the tag that MLflow shows.
+    """
+    if entity.info.lifecycle_stage != _ACTIVE:
+        return None
+    user = entity.info.user_id or ""
+    inputs = entity.inputs.dataset_inputs if entity.inputs else ()
+    return TrainingRun(
+        run_id=entity.info.run_id,
+        status=entity.info.status,
+        metrics={key: restore_infinity(value) for key, value in entity.data.metrics.items()},
+        user=user if user not in _UNNAMED_USERS else entity.data.tags.get(_USER_TAG) or None,
+        params=dict(entity.data.params),
+        datasets=tuple(sorted({RunDataset(each.dataset.name, each.dataset.digest) for each in inputs}, key=str)),
+    )
+
+
+def restore_infinity(value: float) -> float:
+    """The value that was logged: MLflow's SQL store keeps an infinity as the largest number that it has."""
+    return math.copysign(math.inf, value) if abs(value) == _STORED_INFINITY else float(value)
+
+
+def build_name_filter(name: str) -> str:
+    """A filter for that name. It may find other names too (see below): compare the name of what comes back.
+
+    MLflow's filters know no escapes, and a name may hold either kind of quote. `LIKE` with its wildcard `_` in the place
+    of each character that would end the string, or escape, finds every such name.
+    """
+    plain = name.translate({ord("'"): "_", ord("\\"): "_"})
+    return f"name = '{name}'" if plain == name else f"name LIKE '{plain}'"
+
+
+def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """The rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile."""
+    token = None
+    while True:
+        page = fetch(token)
+        yield from page
+        token = page.token or None
+        if token is None:
+            return
+
+
+def split_into_chunks(rows: Iterable[str], size: int) -> list[list[str]]:
+    """The rows in lists of at most `size`."""
+    ordered = list(rows)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]

@@ -1,0 +1,283 @@
+"""The port `VersionCopies` on MLflow servers: who holds an alias elsewhere, and copies within a server or between two."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any
+
+from promoter.adapters.mlflow.artifacts import ArtifactError, ExpiringCache, run_with_deadline
+from promoter.adapters.mlflow.client import (
+    SERVICE_NAME,
+    create_mlflow_client,
+    get_error_code,
+    parse_model_version,
+    redact_server_address,
+    translate_mlflow_errors,
+)
+from promoter.adapters.mlflow.copy_runs import RunCopyWriter, SourceSnapshot, read_source
+from promoter.adapters.mlflow.loading import describe_size_limit, fetch_artifact, upload_artifact
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.observed import SOURCE_TAG_PREFIX, ObservedModel
+
+EXPERIMENT_PREFIX = "promoter/"
+_ARTIFACT_PATH = "model"
+_ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
+_ACTIVE = "active"
+
+
+@dataclass(frozen=True)
+class CopyBounds:
+    """What a copy may take: seconds for each way, bytes of the artifact, and values of metrics over the steps in all."""
+
+    seconds: int = 900
+    artifact: int = 10 * 1024**3
+    points: int = 100_000
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """A tracking URI, with its secrets, and an `MlflowClient` for it."""
+
+    uri: str
+    client: Any
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return f"Server({self.address!r})"
+
+    @property
+    def address(self) -> str:
+        """For people."""
+        return redact_server_address(self.uri)
+
+
+class ArtifactTooLarge(PermanentError):  # noqa: N818  # it says what is wrong
+    """Another try would fetch it all again, to find out the same."""
+
+
+class VersionTransfer:
+    """Copies versions from one server to the other. Raises `TransientError` or `PermanentError`."""
+
+    def __init__(self, source: TrackingServer, target: TrackingServer, bounds: CopyBounds) -> None:
+        """Asks nothing yet."""
+        self._source = source
+        self._target = target
+        self._bounds = bounds
+
+    def __call__(self, source: SourceVersion, model: str) -> int:
+        """The number of the copy. Its source is read as it is now: what is measured there later stays there."""
+        with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
+            with translate_mlflow_errors(f"read {source}", self._source.address):
+                snapshot = read_source(self._source.client, self._source.uri, source, self._bounds.points)
+                location = self._source.client.get_model_version_download_uri(source.model, str(source.version.number))
+            with translate_mlflow_errors(f"copy {source} to model {model}", self._target.address):
+                return self._write_copy(
+                    snapshot, model, lambda: self._fetch_artifact(location, source, Path(folder, "artifact"))
+                )
+
+    def _fetch_artifact(self, location: str, source: SourceVersion, folder: Path) -> Path:
+        try:
+            return fetch_artifact(location, self._source.uri, folder, seconds=self._bounds.seconds, limit=self._bounds.artifact)
+        except ArtifactError as flawed:
+            kind = ArtifactTooLarge if flawed.reason == describe_size_limit(self._bounds.artifact) else TransientError
+            raise kind(SERVICE_NAME, f"{source} cannot be copied: {flawed.reason}") from None
+
+    def _write_copy(self, snapshot: SourceSnapshot, model: str, fetch_folder: Callable[[], Path]) -> int:
+        """The artifact comes late: who may write nothing here learns so before anything large has travelled."""
+        experiment = self._ensure_experiment(model)
+        run = RunCopyWriter(self._target.client, experiment)
+        run_id = run.write_run(snapshot) if snapshot.run else None
+        model_id = None
+        if snapshot.by_logged_model:
+            model_id = run.ensure_logged_model(snapshot, model, run_id)
+        self._upload_artifact(snapshot, fetch_folder(), run_id, model_id)
+        if model_id:
+            self._target.client.finalize_logged_model(model_id, "READY")
+            run.write_measurements(snapshot, model_id, run_id)
+        if run_id:
+            run.finish_run(snapshot, run_id)
+        return self._register_version(snapshot, model, run_id, model_id)
+
+    def _ensure_experiment(self, model: str) -> str:
+        name = EXPERIMENT_PREFIX + model
+        client = self._target.client
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name))
+            except Exception as error:
+                if get_error_code(error) != _ALREADY_EXISTS:
+                    raise
+                found = client.get_experiment_by_name(name)
+        if found.lifecycle_stage != _ACTIVE:
+            raise PermanentError(
+                SERVICE_NAME,
+                f"experiment {name} at {self._target.address} is deleted",
+                "restore it: copies keep their runs there",
+            )
+        return str(found.experiment_id)
+
+    def _upload_artifact(self, snapshot: SourceSnapshot, artifact: Path, run_id: str | None, model_id: str | None) -> None:
+        try:
+            upload_artifact(
+                artifact,
+                self._target.uri,
+                run_id=run_id,
+                model_id=model_id,
+                path=_ARTIFACT_PATH,
+                seconds=self._bounds.seconds,
+            )
+        except ArtifactError as flawed:
+            raise TransientError(
+                SERVICE_NAME, f"{snapshot.source} cannot be copied to {self._target.address}: {flawed.reason}"
+            ) from None
+
+    def _register_version(self, snapshot: SourceSnapshot, model: str, run_id: str | None, model_id: str | None) -> int:
+        """Last of all, with all its tags in one request: from then on it is a copy, and a complete one."""
+        client = self._target.client
+        try:
+            client.create_registered_model(model)
+        except Exception as error:
+            if get_error_code(error) != _ALREADY_EXISTS:
+                raise
+        location = f"models:/{model_id}" if model_id else f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACT_PATH}"
+        kept = {key: value for key, value in snapshot.source.version.tags.items() if not key.startswith(SOURCE_TAG_PREFIX)}
+        version = client.create_model_version(
+            model,
+            location,
+            run_id,
+            tags={**kept, **snapshot.source.copy_tags},
+            description=snapshot.description,
+            await_creation_for=0,
+            model_id=model_id,
+        )
+        return int(version.version)
+
+
+_READ_SECONDS = 30.0  # for one read of another registry: it must not keep this one's aliases waiting
+_RETRY_AFTER_SECONDS = 60.0  # seconds: until a registry that did not answer is asked again
+_TURN_SECONDS = 60.0  # seconds to wait for another copy to be done: each takes room on the disk
+_TOO_LARGE_SECONDS = 3_600.0  # seconds: what is too large is not fetched at every look to find that out
+_CACHE_SIZE = 1_000
+_MAX_THREADS = 8
+
+
+class MlflowCopies:
+    """The port `VersionCopies`. Safe to share between threads. Connects on first use, and makes one copy at a time."""
+
+    def __init__(self, tracking_uri: str, registries: Mapping[str, str], bounds: CopyBounds | None = None) -> None:
+        """`registries`: name to tracking URI of the others. Any URI may hold user and password: neither is ever shown."""
+        self._uri = tracking_uri
+        self._uris = dict(registries)
+        self._bounds = bounds or CopyBounds()
+        self._own = MlflowRegistry(tracking_uri)
+        self._others = {name: MlflowRegistry(uri, elsewhere=True) for name, uri in registries.items()}
+        self._silent: ExpiringCache[str, ExternalError] = ExpiringCache(_CACHE_SIZE)
+        self._too_large: ExpiringCache[str, ArtifactTooLarge] = ExpiringCache(_CACHE_SIZE)
+        self._turn = BoundedSemaphore(1)
+
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return f"MlflowCopies({self._own.address!r}, {sorted(self._others)!r})"
+
+    def read_source_aliases(self, places: Collection[AliasRef]) -> Mapping[AliasRef, SourceAlias]:
+        """Who holds each; the registries are read at the same time, each in bulk."""
+        by_registry: dict[str, list[AliasRef]] = {}
+        for place in places:
+            by_registry.setdefault(place.registry, []).append(place)
+        with ThreadPoolExecutor(_MAX_THREADS) as pool:
+            found = pool.map(lambda each: self._find_in_registry(*each), by_registry.items())
+            return {holding.place: holding for holdings in found for holding in holdings}
+
+    def copy_version(self, source: SourceVersion, model: str) -> int:
+        """Within a server MLflow copies by itself, and needs no room; between two, everything travels through this machine."""
+        found = self._find_ready_copy(source, model)
+        if found is not None:
+            return found
+        if not source.registry:
+            return self._copy_within_server(source, model)
+        known = self._too_large.get(source.short_digest)
+        if known is not None:
+            raise known.with_traceback(None)
+        if not self._turn.acquire(timeout=_TURN_SECONDS):
+            raise TransientError("MLflow", f"{source} waits to be copied: another copy is still under way")
+        try:
+            return self._build_transfer(source)(source, model)
+        except ArtifactTooLarge as fault:
+            self._too_large.put(source.short_digest, fault, _TOO_LARGE_SECONDS)
+            raise
+        finally:
+            self._turn.release()
+
+    def _find_in_registry(self, name: str, places: Iterable[AliasRef]) -> list[SourceAlias]:
+        try:
+            models = self._observe_registry(name, {place.model for place in places})
+        except ExternalError as error:
+            return [SourceAlias(place, trouble=error) for place in places]
+        return [SourceAlias(place, _find_alias_holder(place, models.get(place.model))) for place in places]
+
+    def _observe_registry(self, name: str, models: Collection[str]) -> Mapping[str, ObservedModel]:
+        registry = self._own if not name else self._require_other_registry(name)
+        silent = self._silent.get(name)
+        if silent is not None:
+            raise silent.with_traceback(None)
+        try:
+            return run_with_deadline(_READ_SECONDS, lambda: registry.observe_models(models))
+        except ArtifactError:
+            message = f"{registry.address} does not answer within {_READ_SECONDS:.0f} s"
+            error: ExternalError = TransientError(name or "MLflow", message)
+        except ExternalError as fault:
+            error = type(fault)(name or fault.what, fault.message, fault.fix)
+        if isinstance(error, TransientError):
+            self._silent.put(name, error, _RETRY_AFTER_SECONDS)
+        raise error
+
+    def _require_other_registry(self, name: str) -> MlflowRegistry:
+        if name not in self._others:
+            raise build_unknown_registry_error(name)
+        if redact_server_address(self._uris[name]) == redact_server_address(self._uri):
+            raise PermanentError(
+                name, "it is this registry itself", "leave `registry` out of `promote_from`, and name the `model`"
+            )
+        return self._others[name]
+
+    def _find_ready_copy(self, source: SourceVersion, model: str) -> int | None:
+        observed = self._own.observe_models({model}).get(model)
+        copies = source.find_copies(observed) if observed else ()
+        if observed is None or not copies:
+            return None
+        ready = [number for number in copies if observed.versions[number].ready]
+        if not ready:
+            raise TransientError(
+                "MLflow", f"v{copies[-1]} of {model}, the copy of {source}, is still being registered, or failed"
+            )
+        return ready[-1]
+
+    def _copy_within_server(self, source: SourceVersion, model: str) -> int:
+        with translate_mlflow_errors(f"copy {source} to model {model}", self._own.address):
+            client, number = create_mlflow_client(self._uri), str(source.version.number)
+            if parse_model_version(client.get_model_version(source.model, number)).created_at != source.version.created_at:
+                raise TransientError("MLflow", f"{source} was registered anew; the next look goes on from there")
+            return int(client.copy_model_version(f"models:/{source.model}/{number}", model).version)
+
+    def _build_transfer(self, source: SourceVersion) -> VersionTransfer:
+        self._require_other_registry(source.registry)
+        there, here = self._uris[source.registry], self._uri
+        return VersionTransfer(
+            TrackingServer(there, create_mlflow_client(there, elsewhere=True)),
+            TrackingServer(here, create_mlflow_client(here)),
+            self._bounds,
+        )
+
+
+def _find_alias_holder(place: AliasRef, model: ObservedModel | None) -> SourceVersion | None:
+    number = model.aliases.get(place.alias) if model else None
+    version = model.versions.get(number) if model and number is not None else None
+    return SourceVersion(place.registry, place.model, version) if version else None

@@ -1,0 +1,50 @@
+"""The system's clock."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+from promoter.domain.approvals import SigningKey, WrongPassphrase
+from promoter.domain.errors import PermanentError
+
+
+class SystemClock:
+    """Now, aware, in UTC."""
+
+    def now(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC)
+
+
+_KEY_FILE_SIZE_LIMIT = 65_536
+_SHARED_MODE_BITS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_unattended_key(path: Path) -> SigningKey:
+    """The key in a file for a program that nobody can ask for a passphrase. Raises `PermanentError`."""
+    try:
+        return SigningKey.from_key_file(read_key_file(path))
+    except WrongPassphrase:
+        fix = "give a key without one: its file's mode protects it"
+        raise PermanentError("key", f"{path}: it has a passphrase, and there is nobody to ask for it", fix) from None
+    except ValueError as error:
+        raise PermanentError("key", f"{path}: {error}") from None
+
+
+def read_key_file(path: Path) -> bytes:
+    """What is in the file, where nobody but its owner can read it. Raises `PermanentError`."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise PermanentError("key", f"{path} is not a file")
+            if found.st_mode & _SHARED_MODE_BITS:
+                mode = stat.S_IMODE(found.st_mode)
+                raise PermanentError("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
+            return file.read(_KEY_FILE_SIZE_LIMIT)
+    except OSError as error:
+        fix = "`promoter approve --new-key FILE --as NAME` makes one"
+        raise PermanentError("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None

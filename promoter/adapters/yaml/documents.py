@@ -1,0 +1,223 @@
+"""The port: a revision's files in, a declaration or every fault out; `registry.yaml` edited by bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+
+from promoter.adapters.yaml.edit import edit_registry
+from promoter.adapters.yaml.load import (
+    APPROVERS_FILE,
+    EMPTY_FILE_FIX,
+    ApproversReading,
+    NameReference,
+    PolicyReading,
+    RegistryReading,
+    read_approvers_file,
+    read_policy_file,
+    read_registry_file,
+    reread_policy_references,
+)
+from promoter.adapters.yaml.messages import suggest_known_name
+from promoter.adapters.yaml.tree import FAULT_LIMIT, render_scalar
+from promoter.application.ports import Sources
+from promoter.domain.approvals import ApproverDirectory
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import Fault, Faults
+from promoter.domain.fields import validate_policy_name
+from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
+
+POLICIES_PREFIX = "policies/"
+_NO_REGISTRY = RegistryReading(None, (Fault("the file is missing", REGISTRY_FILE, fix=EMPTY_FILE_FIX),))
+COMPARISON_LIMIT = 10_000
+_TOP_LEVEL_STEMS = ("registry", "approvers")
+_NO_APPROVERS = ApproversReading(ApproverDirectory(), words=frozenset())
+
+
+class YamlDocuments:
+    """Implements `DeclarationDocuments`. Remembers the last few files by their bytes: the daemon reads the same ones again and again."""
+
+    def __init__(self) -> None:
+        """Nothing is remembered yet. Safe to share between threads."""
+        self._registry = lru_cache(maxsize=2)(read_registry_file)
+        self._approvers = lru_cache(maxsize=2)(read_approvers_file)
+        self._policy = lru_cache(maxsize=256)(read_policy_file)
+
+    def parse_declaration(self, sources: Sources, revision: str | None) -> Declaration:
+        """The desired state and the policies, each with the approvers. Raises `Faults` with every fault of every file.
+
+        No `approvers.yaml` means that nobody may approve.
+        """
+        faults = list(_find_misnamed_files(sources))
+        content, people = sources.get(REGISTRY_FILE), sources.get(APPROVERS_FILE)
+        registry = self._registry(content) if content is not None else _NO_REGISTRY
+        approving = self._approvers(people) if people is not None else _NO_APPROVERS
+        readings = {name: self._policy(file, name, sources[file]) for file, name in _list_policy_files(sources)}
+        faults += [*registry.faults, *approving.faults]
+        faults += [fault for reading in readings.values() for fault in reading.faults]
+        faults += _find_missing_policies(registry, content or b"", readings)
+        faults += _find_missing_approvers(readings, approving.words)
+        if faults or registry.desired is None or approving.approvers is None:
+            raise Faults(faults)
+        approvers, text = approving.approvers, None if people is None else people.decode()
+        found = {name: reading.policy for name, reading in readings.items() if reading.policy}
+        policies = {name: replace(each, approvers=approvers, approvers_source=text) for name, each in found.items()}
+        return Declaration(revision, registry.desired, policies)
+
+    def edit_registry_file(self, content: bytes, edit: RegistryEdit) -> bytes:
+        """`registry.yaml` with what the edit asks for, and every other byte as it was. Raises `Faults`."""
+        return edit_registry(content, edit)
+
+
+def _list_policy_files(sources: Sources) -> Iterator[tuple[str, str]]:
+    """The policy files with a name that can be used, in order, and these names."""
+    for file in sorted(sources):
+        stem = file.removeprefix(POLICIES_PREFIX).removesuffix(".yaml")
+        if file == f"{POLICIES_PREFIX}{stem}.yaml" and "/" not in stem and not _check_policy_name(stem):
+            yield file, stem
+
+
+def _find_misnamed_files(sources: Sources) -> Iterator[Fault]:
+    """Files that somebody may think are in force and are not, or that not every file system can tell apart."""
+    seen: dict[str, str] = {}
+    for file in sorted(sources):
+        stem, _, ending = file.rpartition(".")
+        if ending.lower() not in ("yaml", "yml") or (
+            file.rpartition("/")[0] + "/" != POLICIES_PREFIX and stem not in _TOP_LEVEL_STEMS
+        ):
+            continue
+        if ending != "yaml":
+            yield Fault("not read because of its ending", file, fix=f"rename it to {stem}.yaml")
+        elif stem.startswith(POLICIES_PREFIX) and (fault := _check_policy_name(stem.removeprefix(POLICIES_PREFIX))):
+            yield Fault(fault, file, fix="rename the file")
+        if other := seen.get(stem.casefold()):
+            yield Fault(f"its name differs from {other} only by case or ending", file, fix="rename or remove one of them")
+        seen[stem.casefold()] = file
+
+
+def _check_policy_name(name: str) -> str | None:
+    try:
+        validate_policy_name(name)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _find_missing_policies(registry: RegistryReading, content: bytes, known: Collection[str]) -> Iterator[Fault]:
+    uses: Iterable[NameReference] = registry.uses
+    if registry.desired and any(name not in known for _, name in registry.desired.list_policy_uses()):
+        uses = reread_policy_references(content)
+    return _find_missing_names(REGISTRY_FILE, "policy", uses, known, f"add {POLICIES_PREFIX}{{}}.yaml")
+
+
+def _find_missing_approvers(readings: Mapping[str, PolicyReading], known: Collection[str] | None) -> Iterator[Fault]:
+    for name, reading in readings.items() if known is not None else ():
+        file = f"{POLICIES_PREFIX}{name}.yaml"
+        yield from _find_missing_names(file, "approver or group", reading.approvers, known or (), f"add it to {APPROVERS_FILE}")
+
+
+def _find_missing_names(
+    file: str, what: str, uses: Iterable[NameReference], known: Collection[str], otherwise: str
+) -> Iterator[Fault]:
+    """Up to a limit. To look for what was meant takes time: that has a limit of its own."""
+    compared = 0
+    for use in islice((use for use in uses if use.name not in known), FAULT_LIMIT):
+        compared += len(known)
+        fix = suggest_known_name(use.name, known) if compared <= COMPARISON_LIMIT else None
+        yield Fault(f"there is no {what} `{use.name}`", file, use.path, use.line, use.column, fix or otherwise.format(use.name))
+
+
+_REGISTRY_HEADER = """\
+# yaml-language-server: $schema=schemas/registry.schema.json
+# The desired state of the model registry: which version each alias of each model points at.
+#
+# This file is the only statement of intent. Promoter makes the registry match the committed file, and records every
+# change. To promote, roll back or retire, commit a change of this file. `promoter validate` checks it offline, and
+# `promoter plan` shows what it would do.
+version: 1
+
+# Settings of every model that does not say otherwise.
+defaults:
+  on_drift: revert       # what happens when somebody moves an alias by hand: revert | report | adopt
+
+# A plan that would change more than this share of the aliases is refused, once it changes more than 10 of them.
+safety:
+  max_changes: 30%
+
+# What an alias may say, from the short form to the long one:
+#
+#   shadow: 8                        short for {version: 8}
+#   legacy: absent                   must not exist
+#   champion:
+#     version: 7                     left out: rotation decides, and until then the registry is left as it is
+#     policy: champion               what a version must show first: policies/champion.yaml
+#     rotation: pull-request         off (default) | commit | pull-request
+#     quarantine: [9]                versions that rotation never proposes
+#     hold: {reason: "bad recall", by: alice, until: 2026-12-01T00:00:00Z}
+#
+# Aliases that are in the registry and not listed here are left alone, unless their model says `prune: true`.
+"""
+
+_CHAMPION_POLICY = """\
+# yaml-language-server: $schema=../schemas/policy.schema.json
+# What a version must show before `champion`, the alias that production loads, may point at it.
+# A rule is pass, fail, pending (not known yet) or error; only a version that passes every rule gets through.
+version: 1
+description: What a version must show before it serves production traffic.
+
+# Where rotation looks for a better version, and which of two is the better one.
+candidates:
+  from: challenger
+  rank: {metric: val_auc, order: highest}
+
+rules:
+  - {run: {status: FINISHED}}                          # its training run came to its end
+  - {metric: val_auc, at_least: 0.90}                  # good enough by itself
+  - {metric: val_auc, beats: champion, by: 0.005}      # and better than what serves now, by a margin
+  - {tag: approved_by, one_of: [data-science, risk]}   # and somebody has approved it, by a tag of the version
+  # - {soak: {alias: challenger, at_least: 24h}}       # and it was the challenger for a day
+
+# What must go on holding while a version has the alias. After three failures in a row Promoter proposes the version before
+# it, with a hold, and the failed one in quarantine.
+# guards:
+#   - {metric: live_auc, at_least: 0.85, for: 3}
+"""
+
+_CHALLENGER_POLICY = """\
+# yaml-language-server: $schema=../schemas/policy.schema.json
+# What a version must show before `challenger`, the alias that the next champion comes from, may point at it.
+version: 1
+description: What a version must show before it is tried beside the champion.
+
+# Every version that is newer than the alias's own.
+candidates:
+  from: any
+  rank: {metric: val_auc, order: highest}
+
+rules:
+  - {run: {status: FINISHED}}
+  - {metric: val_auc, at_least: 0.80}
+"""
+
+
+def render_starter_registry(models: Mapping[str, Mapping[str, int]]) -> str:
+    """`registry.yaml` for a registry whose models have these aliases at these versions. Changes nothing when applied."""
+    return _REGISTRY_HEADER + "\n".join(_render_models(models)) + "\n"
+
+
+def render_starter_policies() -> dict[str, str]:
+    """The policies to begin with, by the path of their file. The metric's name and the bounds are for the user to change."""
+    return {"policies/champion.yaml": _CHAMPION_POLICY, "policies/challenger.yaml": _CHALLENGER_POLICY}
+
+
+def _render_models(models: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    yield "models:" if models else "models: {}"
+    for name, aliases in sorted(models.items()):
+        if not aliases:
+            yield f"  {render_scalar(name)}: {{}}"
+            continue
+        yield f"  {render_scalar(name)}:"
+        yield "    aliases:"
+        yield from (f"      {render_scalar(alias)}: {version}" for alias, version in sorted(aliases.items()))

@@ -1,0 +1,180 @@
+"""The use cases of auditors: verify, export, list, decide again, vouch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from promoter import __version__
+from promoter.application.ports import Clock, Ledger
+from promoter.application.ports.outbox import EventOutbox
+from promoter.domain.approvals import SigningKey
+from promoter.domain.audit import AuditRecord, RecordFilter
+from promoter.domain.errors import ExternalError, PermanentError
+from promoter.domain.ledger.chain import LedgerEntry, LedgerHead, advance_head, parse_entry_facts
+from promoter.domain.ledger.checkpoints import CHECKPOINT_INTERVAL, LedgerCheckpoint, LifecycleEvent, LifecycleEventType
+from promoter.domain.ledger.export import EXPORTED_TABLES, ExportEnding, ExportManifest
+from promoter.domain.notifications import EventBuilder
+
+log = structlog.get_logger(__name__)
+
+
+_PAGE_SIZE = 500
+_COLUMNS = (
+    "id", "at", "kind", "model", "alias", "from", "to", "outcome", "actor", "reason", "cause", "trigger", "revision", "review",
+    "policy", "verdict", "hold", "until", "not_before", "intent", "decision", "hash",
+)  # fmt: skip
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
+    """The entries behind that number and their texts as lines: see `promoter.domain.ledger.export`. Raises `PermanentError`."""
+    head = ledger.read_chain_head()
+    if not head.entry:
+        raise PermanentError("ledger", "nothing has been written to it yet: there is nothing to export")
+    if behind > head.entry:
+        raise PermanentError("ledger", f"it ends with entry {head.entry}: there is nothing behind {behind}")
+    yield ExportManifest(head.ledger, behind + 1, made, __version__, EXPORTED_TABLES).to_line
+    entries = texts = 0
+    for each in ledger.iterate_entries_and_texts(behind):
+        if isinstance(each, LedgerEntry):
+            head = advance_head(head, each)
+            entries += 1
+            yield each.body + b"\n"
+        else:
+            texts += 1
+            yield each.to_line
+    yield ExportEnding(head, entries, texts).to_line
+
+
+def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
+    """The audit records behind that number as CSV (RFC 4180), the names of the columns first."""
+    yield _render_csv_row(_COLUMNS)
+    for record in _iterate_records(ledger, behind):
+        values = record.to_json()
+        review = values["review"]
+        values["review"] = None if review is None else json.dumps(review, ensure_ascii=False, sort_keys=True)
+        yield _render_csv_row(tuple(_escape_formula(values[column]) for column in _COLUMNS))
+
+
+def export_cloud_events(outbox: EventOutbox, behind: int, url: str | None) -> Iterator[bytes]:
+    """The events of the entries behind that number, as channels are told of them: a JSON object a line."""
+    event_builder, last = EventBuilder(outbox.read_ledger_name(), url), behind
+    while True:
+        page = outbox.read_source_entries(last, _PAGE_SIZE)
+        for entry in page.entries:
+            for event in event_builder.build_events(entry):
+                yield json.dumps(event.to_json(), ensure_ascii=False).encode() + b"\n"
+        if len(page.entries) < _PAGE_SIZE:
+            return
+        last = page.upto
+
+
+def _iterate_records(ledger: Ledger, behind: int) -> Iterator[AuditRecord]:
+    while page := ledger.find_audit_records(RecordFilter(after=behind, limit=_PAGE_SIZE)):
+        yield from page
+        behind = page[-1].id
+
+
+def _escape_formula(value: object) -> str:
+    """Text that no spreadsheet takes for a formula: whoever writes a reason must not run anything where it is read."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
+
+
+def _render_csv_row(cells: tuple[str, ...]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()
+
+
+@dataclass(frozen=True)
+class RecordPage:
+    """Records, oldest first. `older`: what to give as `before` for those that come before, `newer`: as `after` for the others.
+
+    None: there are none. Of the newest page `newer` is None although more may come: these have greater ids than its last.
+    """
+
+    records: Sequence[AuditRecord]
+    older: int | None
+    newer: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `audit list --format json`."""
+        return {"records": [each.to_json() for each in self.records], "next": {"before": self.older, "after": self.newer}}
+
+
+def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
+    """At most `limit` records: the first behind `after`, or with `newest` the last before `before`."""
+    found = list(ledger.find_audit_records(replace(where, limit=where.limit + 1)))
+    if len(found) <= where.limit:
+        records, more = found, False
+    else:
+        records, more = found[1:] if where.newest else found[: where.limit], True
+    if not records:
+        return RecordPage(records, None, None)
+    first, last = records[0].id, records[-1].id
+    if where.newest:
+        return RecordPage(records, first if more else None, last if _has_records(ledger, where, after=last) else None)
+    return RecordPage(records, first if _has_records(ledger, where, before=first) else None, last if more else None)
+
+
+def _has_records(ledger: Ledger, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
+    """Whether there are others, of those that the cursors left out."""
+    return bool(ledger.find_audit_records(replace(where, after=after, before=before, limit=1)))
+
+
+class CheckpointSigner:
+    """Makes them with one key. Several replicas may: a checkpoint too many does no harm."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, signer: SigningKey) -> None:
+        """Makes none yet."""
+        self._ledger = ledger
+        self._clock = clock
+        self._signer = signer
+
+    def sign_checkpoint(self) -> tuple[int, LedgerCheckpoint]:
+        """One of the head as it is now: its number, and what it says. Raises `PermanentError` where there is nothing to vouch for."""
+        head = self._ledger.read_chain_head()
+        if not head.ledger:
+            raise PermanentError("ledger", "it does not say what it is called: its first entry is missing, or was changed")
+        return self._sign_and_record(head)
+
+    def sign_when_due(self) -> None:
+        """One, where the head has moved since the last and that is old enough. What keeps it from that is told in the log."""
+        try:
+            head = self._ledger.read_chain_head()
+            if head.ledger and self._is_checkpoint_due(head):
+                self._sign_and_record(head)
+        except ExternalError as error:
+            log.warning("no checkpoint can be made", error=str(error))
+
+    def _sign_and_record(self, head: LedgerHead) -> tuple[int, LedgerCheckpoint]:
+        made = LedgerCheckpoint.sign_head(head, self._signer)
+        number = self._ledger.record_lifecycle_event(
+            LifecycleEvent(self._clock.now(), LifecycleEventType.CHECKPOINT, made.event_facts)
+        )
+        log.info("checkpoint", entry=number, head=head.trailer_value)
+        return number, made
+
+    def _is_checkpoint_due(self, head: LedgerHead) -> bool:
+        recent = self._ledger.find_lifecycle_events(since=self._clock.now() - CHECKPOINT_INTERVAL)
+        if any(each.event is LifecycleEventType.CHECKPOINT for each in recent):
+            return False
+        return not any(
+            _is_checkpoint_entry(entry) for entry in self._ledger.iterate_entries(head.entry - 1) if entry.id == head.entry
+        )
+
+
+def _is_checkpoint_entry(entry: LedgerEntry) -> bool:
+    try:
+        return parse_entry_facts(entry).get("event") == LifecycleEventType.CHECKPOINT
+    except ValueError:
+        return False

@@ -1,0 +1,196 @@
+"""The past, asked of the ledger: an alias at a moment or in a time, and the whole registry at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from promoter.application.ports import Ledger
+from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
+from promoter.domain.evidence import HeldStretch
+from promoter.domain.history import (
+    AliasPeriod,
+    AliasStateAt,
+    Certainty,
+    WatchGap,
+    build_alias_period,
+    build_alias_state_at,
+    find_watch_gaps,
+    find_watched_stretches,
+)
+from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
+
+_NO_LIMIT = 1_000_000
+_LONGEST_WRITE = timedelta(hours=1)
+"""No write takes longer than that, unless a crash is in it."""
+_FIRST_REACH = 3 * HEARTBEAT_INTERVAL
+_REACH_FACTOR = 6
+_LAST_REACH = timedelta(days=200)
+_SHORTEST_TIME = timedelta(microseconds=1)
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+
+AliasKey = tuple[str, str]
+"""Model and alias."""
+
+
+@dataclass(frozen=True)
+class AliasAt:
+    """One alias at a moment. `decision` is the one behind the record that put the version there; `gap`: nobody watched then."""
+
+    model: str
+    alias: str
+    state: AliasStateAt
+    decision: RecordedDecision | None = None
+    gap: WatchGap | None = None
+
+    @property
+    def placing_record(self) -> AuditRecord | None:
+        """The one that put the version there."""
+        return self.state.span.record if self.state.span else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known, in words."""
+        return (*self.state.uncertainty_notes, *([self.gap.description] if self.gap else ()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `history --at TIME --format json`."""
+        decision = self.decision
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "at": self.state.at.isoformat(),
+            **self.state.to_json(),
+            "record": self.placing_record.to_json() if self.placing_record else None,
+            "decision": {"id": decision.id, "revision": decision.revision, **decision.tree} if decision else None,
+            "gap": self.gap.to_json() if self.gap else None,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class AliasBetween:
+    """One alias in a time. `gaps`: nobody watched then."""
+
+    model: str
+    alias: str
+    period: AliasPeriod
+    gaps: tuple[WatchGap, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known, in words."""
+        return (*self.period.uncertainty_notes, *(gap.description for gap in self.gaps))
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `history --between FROM TO --format json`. Spans are whole."""
+        period = self.period
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "from": period.begin.isoformat(),
+            "to": period.end.isoformat(),
+            "known_from": period.first.fact.at.isoformat() if period.first else None,
+            "spans": [span.to_json() for span in period.spans],
+            "doubts": [doubt.to_json() for doubt in period.doubts],
+            "gaps": [gap.to_json() for gap in self.gaps],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class RegistryAt:
+    """Every alias that there was at a moment, or may have been."""
+
+    at: datetime
+    aliases: tuple[AliasAt, ...]
+    gap: WatchGap | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known of the whole, in words."""
+        return (self.gap.description,) if self.gap else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `state --format json`."""
+        aliases = [
+            {"model": each.model, "alias": each.alias, **each.state.to_json(), "notes": list(each.notes)}
+            for each in self.aliases
+        ]
+        gap = self.gap.to_json() if self.gap else None
+        return {"at": self.at.isoformat(), "aliases": aliases, "gap": gap, "notes": list(self.notes)}
+
+
+def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now: datetime) -> AliasAt:
+    """Where the alias stood at the moment, what put it there, and what was decided."""
+    last, then = ledger.moves_around(model, alias, moment)
+    found = build_alias_state_at(moment, last, then, _find_intent_times(ledger, [each for each in (last, then) if each]))
+    decision = ledger.find_decision(last.decision) if last and last.decision else None
+    gap = None if found.known is Certainty.NO else _find_gap_at(ledger, moment, now)
+    return AliasAt(model, alias, found, decision, gap)
+
+
+def find_alias_between(ledger: Ledger, model: str, alias: str, begin: datetime, end: datetime, now: datetime) -> AliasBetween:
+    """Who held the alias from `begin` up to `end`. What is yet to come is left out."""
+    end = min(end, now)
+    inside = ledger.find_audit_records(RecordFilter(model, alias, since=begin, until=end, limit=_NO_LIMIT))
+    last, _ = ledger.moves_around(model, alias, begin)
+    _, then = ledger.moves_around(model, alias, end - _SHORTEST_TIME)
+    around = {each.id: each for each in (last, *inside, then) if each}
+    records = [around[number] for number in sorted(around)]
+    period = build_alias_period(records, begin, end, _find_intent_times(ledger, records))
+    open_ones = find_watch_gaps(_find_watched_periods(ledger, begin, end, now), begin, end) if period.spans else []
+    return AliasBetween(model, alias, period, tuple(open_ones))
+
+
+def find_registry_at(ledger: Ledger, moment: datetime, now: datetime, models: Collection[str] | None = None) -> RegistryAt:
+    """Every alias at the moment, by model, champion first; those that were certainly absent are left out."""
+    lasts, nexts = ledger.last_moves_at(moment, models), ledger.first_moves_after(moment, models)
+    thens = {place: _find_next_move(ledger, place, lasts.get(place), then) for place, then in nexts.items()}
+    intents = _find_intent_times(ledger, [each for each in thens.values() if each and _may_be_under_way(each, moment)])
+    found = []
+    for model, alias in sorted({*lasts, *thens}, key=lambda place: (place[0], place[1] != "champion", place[1])):
+        there = build_alias_state_at(moment, lasts.get((model, alias)), thens.get((model, alias)), intents)
+        if not there.is_certainly_absent:
+            found.append(AliasAt(model, alias, there))
+    known = any(each.state.known is not Certainty.NO for each in found)
+    return RegistryAt(moment, tuple(found), _find_gap_at(ledger, moment, now) if known else None)
+
+
+def _find_next_move(ledger: Ledger, place: AliasKey, last: AuditRecord | None, then: AuditRecord | None) -> AuditRecord | None:
+    """The first behind `last`. By the clock alone it may be one before it, where a replica's clock was ahead."""
+    while last and then and then.id < last.id:
+        then = ledger.first_moves_after(then.fact.at, [place[0]]).get(place)
+    return then
+
+
+def _may_be_under_way(record: AuditRecord, moment: datetime) -> bool:
+    """Whether what the record tells may have been under way at that moment before it."""
+    return record.fact.outcome is ChangeOutcome.RECOVERED or record.fact.at - moment <= _LONGEST_WRITE
+
+
+def _find_intent_times(ledger: Ledger, records: Iterable[AuditRecord]) -> dict[int, datetime]:
+    """When the intents of these records were recorded, as far as they are not among them."""
+    known = list(records)
+    asked = {each.intent for each in known if each.intent and is_alias_move(each)} - {each.id for each in known}
+    found = (ledger.find_audit_record(number) for number in sorted(asked))
+    return {record.id: record.fact.at for record in found if record}
+
+
+def _find_gap_at(ledger: Ledger, moment: datetime, now: datetime) -> WatchGap | None:
+    return next(iter(find_watch_gaps(_find_watched_periods(ledger, moment, moment, now), moment, moment)), None)
+
+
+def _find_watched_periods(ledger: Ledger, begin: datetime, end: datetime, now: datetime) -> list[HeldStretch]:
+    """When somebody watched, at least as far around as it takes to see where the gaps at both ends begin and end."""
+    reach = _FIRST_REACH
+    while reach < _LAST_REACH:
+        seen = find_watched_stretches(ledger.find_lifecycle_events(begin - min(reach, begin - _FIRST_MOMENT), end + reach), now)
+        if any(each.since <= begin for each in seen) and (
+            end + reach >= now or any(each.until is None or each.until >= end for each in seen)
+        ):
+            return seen
+        reach *= _REACH_FACTOR
+    return find_watched_stretches(ledger.find_lifecycle_events(), now)

@@ -1,1 +1,0 @@
-"""The use cases of auditors: verify, export, list, decide again, vouch."""

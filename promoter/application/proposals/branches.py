@@ -1,0 +1,300 @@
+"""Where proposals stand: the branches of one model, each with its pull request, as remote and forge have them now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from promoter.application.markdown.proposal import PullRequestMarker, parse_marker
+from promoter.application.planner import ModelSnapshot, RegistrySnapshot
+from promoter.application.ports import (
+    DeclarationDocuments,
+    Forge,
+    GitCommit,
+    PullRequest,
+    PullRequestState,
+    Repository,
+    Sources,
+)
+from promoter.domain.desired import AliasIntent, Hold, Override, ProposalSettings
+from promoter.domain.errors import Faults, PermanentError
+from promoter.domain.observed import ObservedModel
+from promoter.domain.policy.document import Policy
+from promoter.domain.proposal import (
+    BRANCH_PREFIX,
+    REGISTRY_FILE,
+    Proposal,
+    ProposalReason,
+    RegistryEdit,
+    build_branch_name,
+    build_branch_prefix,
+)
+
+_MODEL, _ALIAS, _AIM, _VERSION = (f"Promoter-{part}" for part in ("Model", "Alias", "Aim", "Version"))
+
+
+@dataclass(frozen=True)
+class ProposalBranch:
+    """One branch, for one alias. `tip`: its newest commit, None where there is no such branch; `pull`: the open pull request.
+
+    `ours`: nobody but Promoter committed to it.
+    """
+
+    model: str
+    alias: str
+    branch: str
+    tip: GitCommit | None = None
+    pull: PullRequest | None = None
+    ours: bool = True
+
+    @property
+    def current_marker(self) -> PullRequestMarker | None:
+        """What the pull request says of itself; where it says nothing, what the branch does."""
+        marker = parse_marker(self.pull.body) if self.pull else None
+        return marker or (parse_commit_marker(self.tip) if self.tip and self.ours else None)
+
+    @property
+    def head_revision(self) -> str | None:
+        """The branch's newest revision."""
+        return self.tip.revision if self.tip else None
+
+    @property
+    def requested_reason(self) -> ProposalReason | None:
+        """What a person asks for on the branch; None: nothing, or what was found by looking."""
+        marker = parse_commit_marker(self.tip) if self.tip and self.ours else None
+        return marker.aim if marker and marker.aim.is_requested else None
+
+
+class ProposalBranches:
+    """Finds them. Reads only."""
+
+    def __init__(self, forge: Forge, repository: Repository) -> None:
+        """Takes the ports that it reads."""
+        self._forge = forge
+        self._repository = repository
+
+    def read_remote_state(
+        self, model: str, listed: Sequence[PullRequest] | None = None
+    ) -> tuple[Sequence[PullRequest], Mapping[str, str]]:
+        """Open pull requests from Promoter's branches (`listed`: all open ones, as just read), and the model's branches' heads.
+
+        In this order, and before the watched branch is fetched: whatever is not open any more, git shows by then.
+        """
+        opened = self._forge.list_open_pull_requests() if listed is None else listed
+        return [each for each in opened if is_own_pull_request(each)], self._repository.list_branches(
+            build_branch_prefix(model)
+        )
+
+    def build_branches(
+        self, model: str, aliases: Collection[str], base: str, found: tuple[Sequence[PullRequest], Mapping[str, str]]
+    ) -> list[ProposalBranch]:
+        """A site for each of these aliases, and for each other alias of the model that something is left of."""
+        opened, heads = found
+        tips = {branch: self._repository.read_commit(head) for branch, head in heads.items()}
+        pulls = {pull.branch: pull for pull in opened}
+        named = {build_branch_name(model, alias): alias for alias in aliases}
+        for branch, tip in tips.items():
+            if branch not in named and tip.trailers.get(_MODEL) == model and _ALIAS in tip.trailers:
+                named[branch] = tip.trailers[_ALIAS]
+        for branch, pull in pulls.items():
+            marker = parse_marker(pull.body)
+            if branch not in named and marker and marker.model == model:
+                named[branch] = marker.alias
+        return [
+            ProposalBranch(
+                model=model,
+                alias=alias,
+                branch=branch,
+                tip=tips.get(branch),
+                pull=pulls.get(branch),
+                ours=branch not in heads or self._repository.has_only_own_commits(base, heads[branch]),
+            )
+            for branch, alias in sorted(named.items())
+        ]
+
+    def find_models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
+        """The models that have something open, or a branch."""
+        tips = {
+            branch: self._repository.read_commit(head) for branch, head in self._repository.list_branches(BRANCH_PREFIX).items()
+        }
+        found = {tip.trailers[_MODEL] for tip in tips.values() if tip.trailers.get(_MODEL)}
+        for pull in opened:
+            marker = parse_marker(pull.body) if is_own_pull_request(pull) else None
+            if marker:
+                found.add(marker.model)
+            elif is_own_pull_request(pull) and pull.branch not in tips:
+                found.add(pull.branch.removeprefix(BRANCH_PREFIX).partition("/")[0])
+        return frozenset(found)
+
+
+def is_own_pull_request(pull: PullRequest) -> bool:
+    """Whether it comes from one of Promoter's branches."""
+    return pull.branch.startswith(BRANCH_PREFIX) and not pull.fork
+
+
+def parse_commit_marker(tip: GitCommit) -> PullRequestMarker | None:
+    """What a commit of Promoter's says it is for; None where it does not say."""
+    trailers = tip.trailers
+    try:
+        aim, version = ProposalReason(trailers.get(_AIM, "")), trailers.get(_VERSION)
+        number = int(version) if version else None
+    except ValueError:
+        return None
+    return PullRequestMarker(
+        aim, trailers.get(_MODEL, ""), trailers.get(_ALIAS, ""), number, head=tip.revision if aim.is_requested else None
+    )
+
+
+def is_same_proposal(tip: GitCommit, proposal: Proposal) -> bool:
+    """Whether the commit was made for that very proposal."""
+    marker = parse_commit_marker(tip)
+    edit = proposal.edit
+    wanted = (proposal.aim, edit.model, edit.alias, edit.version)
+    return marker is not None and (marker.aim, marker.model, marker.alias, marker.version) == wanted
+
+
+def is_up_to_date(repository: Repository, base: str, tip: GitCommit, proposal: Proposal, content: bytes) -> bool:
+    """Whether the branch asks for that proposal, and merging it into `base` gives exactly that `registry.yaml`, no more."""
+    if not is_same_proposal(tip, proposal):
+        return False
+    merged = repository.preview_merge(base, tip.revision)
+    return not merged.conflicts and dict(merged.sources) == {**repository.read_sources(base), REGISTRY_FILE: content}
+
+
+def is_refused(last: PullRequest | None, subject: str, answer: str) -> bool:
+    """Whether a person closed the last pull request of a branch, or one before it, to say no to that.
+
+    Where somebody has taken the marker out of the body, its title tells.
+    """
+    if last is None or last.state is PullRequestState.OPEN:
+        return False
+    marker = parse_marker(last.body)
+    if last.state is PullRequestState.CLOSED:
+        return last.title == subject if marker is None else answer in marker.declined_answers
+    return marker is not None and answer in marker.declined
+
+
+def list_refusals(last: PullRequest | None) -> tuple[str, ...]:
+    """What was said no to on the branch so far."""
+    marker = parse_marker(last.body) if last else None
+    if marker is None or last is None:
+        return ()
+    return marker.declined_answers if last.state is PullRequestState.CLOSED else marker.declined
+
+
+_FIX = "delete the branch, and ask again"
+
+
+class ProposalRequestReader:
+    """Reads proposals back. Reads only."""
+
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
+        """Takes the ports that it reads."""
+        self._repository = repository
+        self._documents = documents
+
+    def __call__(self, site: ProposalBranch, declared: AliasIntent | None) -> Proposal | None:
+        """What the branch asks for; None where no person asks. `said` is git's word. Raises `PermanentError` where that cannot be."""
+        if site.tip is None or site.requested_reason is None:
+            return None
+        by, reason = site.tip.trailers.get("Promoter-By"), site.tip.trailers.get("Promoter-Reason")
+        if site.requested_reason is ProposalReason.RELEASE:
+            return Proposal(
+                RegistryEdit(site.model, site.alias, None, release=True), None, None, site.requested_reason, by, reason
+            )
+        alias = self._read_alias_intent(site, site.tip.revision)
+        if alias is None or alias.version is None:
+            raise PermanentError(site.branch, "does not say what its commit says", _FIX)
+        bad = sorted(alias.quarantine - (declared.quarantine if declared else frozenset()))
+        edit = RegistryEdit(site.model, site.alias, alias.version, alias.hold, tuple(bad))
+        replaces = bad[-1] if bad else declared.version if declared else None
+        return Proposal(edit, replaces, None, site.requested_reason, by, alias.hold.reason if alias.hold else reason)
+
+    def _read_alias_intent(self, site: ProposalBranch, tip: str) -> AliasIntent | None:
+        try:
+            intent = self._documents.parse_declaration(self._repository.read_sources(tip), tip).desired.find_model_intent(
+                site.model
+            )
+        except Faults as faults:
+            raise PermanentError(site.branch, f"cannot be read: {faults}", _FIX) from None
+        return intent.aliases.get(site.alias) if intent else None
+
+
+def build_override_proposal(override: Override, declared: AliasIntent | None) -> Proposal:
+    """What a person asked for who could not wait for git."""
+    hold = Hold(reason=override.reason, by=override.by)
+    bad = (override.replaces,) if override.replaces and override.replaces != override.version else ()
+    edit = RegistryEdit(override.model, override.alias, override.version, hold, bad)
+    replaces = override.replaces or (declared.version if declared else None)
+    return Proposal(edit, replaces, None, ProposalReason.ROLL_BACK, override.by, override.reason)
+
+
+def is_request_answered(site: ProposalBranch, last: PullRequest | None) -> bool:
+    """Whether what the branch asks for was answered: with that very commit, its pull request is not open any more."""
+    if last is None or last.state is PullRequestState.OPEN:
+        return False
+    marker = parse_marker(last.body)
+    return (last.head if marker is None else marker.head) == site.head_revision
+
+
+def find_override_answer(override: Override, last: PullRequest | None) -> str | None:
+    """How a person decided on what the override is for, since it began; None: nobody did.
+
+    Merged with what it asked for, git says so, and the override is spent.
+    """
+    if last is None or last.state is PullRequestState.OPEN or (last.closed_at is not None and last.closed_at < override.at):
+        return None
+    marker = parse_marker(last.body)
+    if marker is None or marker.withdrawn or (marker.aim, marker.version) != (ProposalReason.ROLL_BACK, override.version):
+        return None
+    return (
+        f"{last.url} was closed unmerged"
+        if last.state is PullRequestState.CLOSED
+        else f"{last.url} was merged, and says otherwise"
+    )
+
+
+@dataclass(frozen=True)
+class ProposalContext:
+    """The head of the watched branch, its files, and a survey of the model against it. `seen` None: git does not manage it."""
+
+    model: str
+    base: str
+    sources: Sources
+    view: RegistrySnapshot
+    snapshot: ModelSnapshot | None
+
+    def find_declared_intent(self, alias: str) -> AliasIntent | None:
+        """Git's own word on the alias, without overrides."""
+        intent = self.view.declaration.desired.find_model_intent(self.model)
+        return intent.aliases.get(alias) if intent else None
+
+    def find_override(self, alias: str) -> Override | None:
+        """The one that stands in for git's word."""
+        intent = self.snapshot.intent.aliases.get(alias) if self.snapshot else None
+        return intent.override if intent else None
+
+    def find_policy(self, alias: str) -> Policy | None:
+        """The one that gates the alias."""
+        declared = self.find_declared_intent(alias)
+        return self.view.declaration.policies.get(declared.policy) if declared and declared.policy else None
+
+    @property
+    def observed_model(self) -> ObservedModel:
+        """The model in the registry; without versions where it is not there."""
+        return (self.snapshot.observed if self.snapshot else None) or ObservedModel(self.model)
+
+    @property
+    def proposal_settings(self) -> ProposalSettings:
+        """What pull requests carry."""
+        return self.snapshot.intent.proposals if self.snapshot else ProposalSettings()
+
+
+@dataclass(frozen=True)
+class DesiredPullRequest:
+    """What is to be open, and the `registry.yaml` that it asks for. `last`: the newest pull request, where none is open."""
+
+    site: ProposalBranch
+    proposal: Proposal
+    content: bytes
+    last: PullRequest | None = None

@@ -1,0 +1,211 @@
+"""Into git: a person's proposal as a commit where the branch takes one, else as Promoter's branch and a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from promoter.application.planner import RegistrySnapshot
+from promoter.application.ports import DeclarationDocuments, Repository
+from promoter.application.proposals.branches import is_up_to_date
+from promoter.application.revisions import RevisionTracker, requires_signed_commits
+from promoter.domain.desired import AliasIntent, Declaration
+from promoter.domain.errors import BranchProtected, Conflict, Faults, PermanentError, TransientError
+from promoter.domain.fields import CHAMPION
+from promoter.domain.proposal import REGISTRY_FILE, Proposal, ProposalReason, build_branch_name
+
+log = structlog.get_logger(__name__)
+
+
+class RotationProposer:
+    """Turns a standing's proposal into a commit on the watched branch."""
+
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
+        """Takes the ports that it works with."""
+        self._repository = repository
+        self._documents = documents
+
+    def commit_next_proposal(self, view: RegistrySnapshot) -> Declaration | None:
+        """Commit the first proposal whose alias rotates by commit; the declaration that results, or None.
+
+        One at a time: the next is judged against the registry that this one makes. Raises `Conflict` where somebody else
+        pushed first: fetch, and judge again; `PermanentError` where the file cannot be edited safely, and a person has to.
+        """
+        declaration = view.declaration
+        proposal = next(iter(_find_commit_proposals(view)), None)
+        if proposal is None or declaration.revision is None:
+            return None
+        require_signing_key(self._repository, declaration)
+        sources = dict(self._repository.read_sources(declaration.revision))
+        try:
+            edited = self._documents.edit_registry_file(sources[REGISTRY_FILE], proposal.edit)
+        except Faults as faults:
+            raise PermanentError(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
+        if edited == sources[REGISTRY_FILE]:
+            return None
+        # Parsed before it is pushed: an edit that could not be read back must never reach the branch.
+        after = self._documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
+        try:
+            revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, edited, proposal.commit_message)
+        except BranchProtected as protected:
+            name = f"{proposal.edit.model}@{proposal.edit.alias}"
+            message = f"{protected.message}: `rotation: commit` cannot write there, and {proposal.subject_line!r} waits"
+            raise BranchProtected(
+                "git", message, f"write `rotation: pull-request` for {name}, or let Promoter's account push"
+            ) from None
+        if revision == declaration.revision:
+            raise Conflict("git", "the branch already says what was proposed")
+        edit = proposal.edit
+        log.info("proposed by commit", model=edit.model, alias=edit.alias, version=edit.version, revision=revision)
+        return replace(after, revision=revision)
+
+
+def require_signing_key(repository: Repository, declaration: Declaration) -> None:
+    """Raises `PermanentError` where commits have to be signed and Promoter cannot: the branch would be stuck on its commit."""
+    if requires_signed_commits(declaration) and not repository.signs_commits:
+        fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
+        raise PermanentError("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
+
+
+def _find_commit_proposals(view: RegistrySnapshot) -> list[Proposal]:
+    """Guards before rotations, and supports before champion, like every plan: sorted by model, champion last."""
+    found = [
+        proposal
+        for model in view.models.values()
+        for proposal in model.proposals
+        if model.intent.aliases[proposal.edit.alias].rotation == "commit"
+    ]
+    return sorted(
+        found,
+        key=lambda each: (each.aim is not ProposalReason.GUARD, each.edit.model, each.edit.alias == CHAMPION, each.edit.alias),
+    )
+
+
+MAX_ATTEMPTS = 5
+"""How often a branch that others push to is read again."""
+
+
+@dataclass(frozen=True)
+class OpenedProposal:
+    """A proposal on its branch. `revision` is the branch's head (None: git says all of it already).
+
+    `url` is its pull request; without one, `told` says how there will be one. `done` False: something failed.
+    """
+
+    revision: str | None
+    url: str | None = None
+    next_step: str = ""
+    done: bool = True
+
+
+Opener = Callable[[Proposal], OpenedProposal]
+"""Puts a proposal on its branch, and opens or revises its pull request. Raises `TransientError` or `PermanentError` where git fails.
+
+A forge that fails is told, not raised: the branch is there then, and whoever looks next opens the pull request.
+"""
+
+
+class ProposalCommitter:
+    """Writes a person's proposal. To do it again changes nothing."""
+
+    def __init__(self, repository: Repository, documents: DeclarationDocuments, revisions: RevisionTracker) -> None:
+        """Takes the ports that it works with."""
+        self._repository = repository
+        self._documents = documents
+        self._revisions = revisions
+
+    def commit_proposal(self, proposal: Proposal, declaration: Declaration) -> Declaration:
+        """Commit it on top of the declaration's revision, and put the result in force.
+
+        The declaration itself where git says so already. Raises `Conflict` where somebody pushed first: refresh and decide
+        again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot be edited.
+        """
+        if declaration.revision is None:
+            raise PermanentError("git", "what git says is not committed")
+        wanted = build_proposed_content(self._repository, self._documents, declaration.revision, proposal)
+        if wanted is None:
+            return declaration
+        require_signing_key(self._repository, declaration)
+        content, after = wanted
+        revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, content, proposal.commit_message)
+        after = replace(after, revision=revision)
+        edit = proposal.edit
+        log.info("committed", aim=proposal.aim.value, model=edit.model, alias=edit.alias, revision=revision)
+        self._revisions.adopt_own_commit(after, declaration)
+        return after
+
+    def find_waiting_intent(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
+        """What git will say of the alias once the proposal on its branch is merged; None where there is none."""
+        branch = build_branch_name(model, alias)
+        tip = self._repository.list_branches(branch).get(branch)
+        if tip is None or declaration.revision is None:
+            return None
+        merged = self._repository.preview_merge(declaration.revision, tip)
+        try:
+            intent = (
+                None
+                if merged.conflicts
+                else self._documents.parse_declaration(merged.sources, None).desired.find_model_intent(model)
+            )
+        except Faults:
+            return None
+        return intent.aliases.get(alias) if intent else None
+
+
+def build_proposed_content(
+    repository: Repository, documents: DeclarationDocuments, revision: str, proposal: Proposal
+) -> tuple[bytes, Declaration] | None:
+    """`registry.yaml` as the proposal wants it on top of that revision, and what it then says; None where it says so already.
+
+    Raises `PermanentError`, with every fault, where that cannot be written.
+    """
+    sources = dict(repository.read_sources(revision))
+    try:
+        edited = documents.edit_registry_file(sources.get(REGISTRY_FILE, b""), proposal.edit)
+        if edited == sources.get(REGISTRY_FILE):
+            return None
+        # Parsed before it is pushed: an edit that could not be read back must never reach a branch.
+        return edited, documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
+    except Faults as faults:
+        raise PermanentError(REGISTRY_FILE, f"cannot be edited: {faults}") from None
+
+
+class BranchOpener:
+    """An `Opener` that knows no forge: the branch is pushed, and a person opens the pull request."""
+
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
+        """Takes the ports that it works with."""
+        self._repository = repository
+        self._documents = documents
+
+    def __call__(self, proposal: Proposal) -> OpenedProposal:
+        """Put the proposal on its branch; kept as it is where it says just that on top of what git says now."""
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                revision = self._push_branch(proposal)
+            except Conflict:
+                continue
+            if revision is None:
+                return OpenedProposal(None)
+            return OpenedProposal(
+                revision, None, f"open a pull request from the branch {proposal.branch_name}: no forge is configured"
+            )
+        raise TransientError("git", f"others kept pushing to {proposal.branch_name} or to the watched branch", "run it again")
+
+    def _push_branch(self, proposal: Proposal) -> str | None:
+        repository = self._repository
+        head = repository.fetch_branch()
+        wanted = build_proposed_content(repository, self._documents, head, proposal)
+        if wanted is None:
+            return None
+        content, _ = wanted
+        tip = repository.list_branches(proposal.branch_name).get(proposal.branch_name)
+        if tip is not None:
+            if is_up_to_date(repository, head, repository.read_commit(tip), proposal, content):
+                return tip
+            if not repository.has_only_own_commits(head, tip):
+                fix = "merge or delete that branch, then run this again"
+                raise PermanentError("git", f"somebody else's commits are on {proposal.branch_name}, and would be lost", fix)
+        return repository.push_proposal(proposal.branch_name, tip, head, content, proposal.commit_message)

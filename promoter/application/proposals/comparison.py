@@ -1,0 +1,249 @@
+"""What a proposal's pull request shows beside its decision: the version against the one that it replaces, read in bulk."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from promoter.application.ports import EvidenceTarget, Registry, VersionKey
+from promoter.domain.evidence import VersionEvidence
+from promoter.domain.observed import LoggedModel, MetricRef, ObservedModel, TrainingRun, Unreadable, VersionSignature
+from promoter.domain.policy.document import Policy
+from promoter.domain.proposal import Proposal
+
+_REQUIREMENT_LINE = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)")
+_NAME_SEPARATORS = re.compile(r"[-_.]+")
+
+
+def describe_requirement_changes(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """What changed from `theirs` to `ours`, in words, in order of the names.
+
+    Lines without the name of a package (options, addresses) count as a whole.
+    """
+    now, was = _index_by_package(ours), _index_by_package(theirs)
+    sentences = []
+    for name in sorted(now.keys() | was.keys()):
+        mine, other = now.get(name), was.get(name)
+        if mine == other:
+            continue
+        sentences.append(
+            f"{name} is new{_format_constraint(mine)}"
+            if other is None
+            else f"{name} is gone{_format_constraint(other, 'it was ')}"
+            if mine is None
+            else f"{name} is {mine or 'any'}, was {other or 'any'}"
+        )
+    return sentences
+
+
+def _index_by_package(lines: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        text = re.sub(r"(?:^|\s)#.*", "", line).strip()
+        match = _REQUIREMENT_LINE.fullmatch(text)
+        if match and not text.startswith("-") and "://" not in match[3].partition("@")[0]:
+            found[_NAME_SEPARATORS.sub("-", match[1]).lower() + (match[2] or "")] = match[3].strip()
+        elif text:
+            found[text] = ""
+    return found
+
+
+def _format_constraint(constraint: str | None, words: str = "") -> str:
+    return f" ({words}{constraint})" if constraint else ""
+
+
+MAX_METRIC_ROWS = 40
+"""So many metrics are compared: those of the policy first."""
+MAX_CHART_VERSIONS = 20
+"""So many versions are in the picture: the newest, up to the ones that are compared."""
+
+Differences = tuple[str, ...] | Unreadable
+"""In words; none: the same."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of both. None: there is no such value."""
+
+    metric: str
+    value: float | None
+    was: float | None
+
+
+@dataclass(frozen=True)
+class MetricHistory:
+    """A metric over the versions, ascending; those without a finite value are left out."""
+
+    metric: MetricRef
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class VersionComparison:
+    """A version against the one that it replaces. `replaces` None: there is none; then nothing has changed either.
+
+    `more`: how many metrics are left out.
+    """
+
+    version: int
+    replaces: int | None = None
+    metrics: tuple[MetricRow, ...] = ()
+    more: int = 0
+    signature: Differences | None = None
+    requirements: Differences | None = None
+    past: MetricHistory | None = None
+
+
+@dataclass(frozen=True)
+class ComparisonSubject:
+    """A proposal for a version, the policy of its alias (None: it has none), and its model as it was observed."""
+
+    proposal: Proposal
+    policy: Policy | None
+    observed: ObservedModel
+
+    @property
+    def compared_versions(self) -> tuple[EvidenceTarget, ...]:
+        """The version, and the one that it replaces, as far as they are there."""
+        return self.find_targets(each for each in (self.proposal.edit.version, self.proposal.replaces) if each is not None)
+
+    @property
+    def charted_versions(self) -> tuple[EvidenceTarget, ...]:
+        """The versions in the picture."""
+        if self.policy is None or self.policy.rank_metric is None:
+            return ()
+        last = max((each.version.number for each in self.compared_versions), default=0)
+        return self.find_targets(sorted(each for each in self.observed.versions if each <= last)[-MAX_CHART_VERSIONS:])
+
+    def find_targets(self, numbers: Iterable[int]) -> tuple[EvidenceTarget, ...]:
+        """The versions of those numbers."""
+        versions = self.observed.versions
+        return tuple(EvidenceTarget(self.observed.name, versions[number]) for number in numbers if number in versions)
+
+
+@dataclass
+class _ComparisonRequest:
+    """What all subjects together ask for."""
+
+    run_ids: set[str] = field(default_factory=set)
+    logged_models: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
+    pairs: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
+
+    def add_subject(self, subject: ComparisonSubject) -> None:
+        rank = subject.policy.rank_metric if subject.policy else None
+        used = subject.policy.rule_context.used if subject.policy else ()
+        self.run_ids |= {
+            each.version.run_id for each in (*subject.compared_versions, *subject.charted_versions) if each.version.run_id
+        }
+        if rank is not None and rank.source == "logged_model":
+            self.logged_models |= {each.version_key: each for each in subject.charted_versions}
+        if any(metric.source == "logged_model" for metric in used):
+            self.logged_models |= {each.version_key: each for each in subject.compared_versions}
+        if subject.proposal.replaces is not None:
+            self.pairs |= {each.version_key: each for each in subject.compared_versions}
+
+
+@dataclass(frozen=True)
+class _ComparisonReads:
+    runs: Mapping[str, TrainingRun]
+    logged_models: Mapping[VersionKey, LoggedModel | Unreadable | None]
+    signatures: Mapping[VersionKey, VersionSignature | Unreadable | None]
+    requirements: Mapping[VersionKey, tuple[str, ...] | Unreadable | None]
+
+    def build_evidence(self, each: EvidenceTarget) -> VersionEvidence:
+        run = self.runs.get(each.version.run_id) if each.version.run_id else None
+        return VersionEvidence(each.version.number, run=run, logged_model=self.logged_models.get(each.version_key))
+
+
+class VersionComparer:
+    """Makes comparisons. Reads only."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Takes the port that it reads."""
+        self._registry = registry
+
+    def __call__(self, subjects: Iterable[ComparisonSubject]) -> list[VersionComparison | None]:
+        """One for each, each kind of evidence in one read; None for a proposal without a version."""
+        asked, wanted, registry = list(subjects), _ComparisonRequest(), self._registry
+        for subject in asked:
+            wanted.add_subject(subject)
+        pairs = list(wanted.pairs.values())
+        read = _ComparisonReads(
+            registry.read_runs(sorted(wanted.run_ids)) if wanted.run_ids else {},
+            registry.read_logged_models(list(wanted.logged_models.values())) if wanted.logged_models else {},
+            registry.read_signatures(pairs) if pairs else {},
+            registry.read_requirements(pairs) if pairs else {},
+        )
+        return [_build_comparison(subject, read) for subject in asked]
+
+
+def _build_comparison(subject: ComparisonSubject, read: _ComparisonReads) -> VersionComparison | None:
+    edit, replaces = subject.proposal.edit, subject.proposal.replaces
+    if edit.version is None:
+        return None
+    rows = _build_metric_rows(subject, read)
+    keys = (edit.model, edit.version), (edit.model, replaces or 0)
+    both = replaces is not None
+    return VersionComparison(
+        version=edit.version,
+        replaces=replaces,
+        metrics=tuple(rows[:MAX_METRIC_ROWS]),
+        more=max(len(rows) - MAX_METRIC_ROWS, 0),
+        signature=_compare_signatures(*(read.signatures.get(key) for key in keys)) if both else None,
+        requirements=_compare_requirements(*(read.requirements.get(key) for key in keys)) if both else None,
+        past=_build_metric_history(subject, read),
+    )
+
+
+def _build_metric_rows(subject: ComparisonSubject, read: _ComparisonReads) -> list[MetricRow]:
+    """The policy's metrics first, then what else the run of the version has."""
+    found = {each.version.number: read.build_evidence(each) for each in subject.compared_versions}
+    ours = found.get(subject.proposal.edit.version or 0)
+    theirs = found.get(subject.proposal.replaces or 0)
+    used = subject.policy.rule_context.used if subject.policy else ()
+    logged = sorted(ours.run.metrics) if ours and ours.run else []
+    wanted = dict.fromkeys([*used, *(MetricRef(name) for name in logged)])
+    return [MetricRow(str(metric), _find_metric_value(ours, metric), _find_metric_value(theirs, metric)) for metric in wanted]
+
+
+def _find_metric_value(evidence: VersionEvidence | None, metric: MetricRef) -> float | None:
+    measured = evidence.find_measurement(metric) if evidence else None
+    return measured.value if measured else None
+
+
+def _build_metric_history(subject: ComparisonSubject, read: _ComparisonReads) -> MetricHistory | None:
+    metric = subject.policy.rank_metric if subject.policy else None
+    if metric is None:
+        return None
+    found = [(each.version.number, _find_metric_value(read.build_evidence(each), metric)) for each in subject.charted_versions]
+    return MetricHistory(
+        metric, tuple((number, value) for number, value in found if value is not None and math.isfinite(value))
+    )
+
+
+def _compare_signatures(
+    ours: VersionSignature | Unreadable | None, theirs: VersionSignature | Unreadable | None
+) -> Differences:
+    for each in (ours, theirs):
+        if isinstance(each, Unreadable):
+            return each
+    mine = ours if isinstance(ours, VersionSignature) else None
+    other = theirs if isinstance(theirs, VersionSignature) else None
+    if mine is None or other is None:
+        return () if mine is other else ("it has no signature any more" if mine is None else "it has a signature now",)
+    return tuple(mine.describe_differences(other))
+
+
+def _compare_requirements(
+    ours: tuple[str, ...] | Unreadable | None, theirs: tuple[str, ...] | Unreadable | None
+) -> Differences:
+    for each in (ours, theirs):
+        if isinstance(each, Unreadable):
+            return each
+    mine = ours if isinstance(ours, tuple) else None
+    other = theirs if isinstance(theirs, tuple) else None
+    if mine is None or other is None:
+        return () if mine is other else ("it lists none any more" if mine is None else "it lists some now",)
+    return tuple(describe_requirement_changes(mine, other))

@@ -1,0 +1,368 @@
+"""Keep Promoter's own pull requests: at most one open one a model and alias, and it says what is wanted now.
+
+A look works out what is wanted, reads branch and pull request as they are, and takes the steps that are missing. Nothing is
+remembered: after a stop anywhere in between, the next look finds what there is, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from promoter.application.comments import LEFT_ALONE, VerifiedStates, update_note
+from promoter.application.markdown.plan import inline_text
+from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker, parse_marker
+from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
+from promoter.application.ports import (
+    Clock,
+    DeclarationDocuments,
+    Forge,
+    Ledger,
+    Locks,
+    PullRequest,
+    PullRequestDraft,
+    PullRequestState,
+    Repository,
+)
+from promoter.application.proposals.branches import (
+    DesiredPullRequest,
+    ProposalBranch,
+    ProposalBranches,
+    ProposalContext,
+    ProposalRequestReader,
+    build_override_proposal,
+    find_override_answer,
+    is_refused,
+    is_request_answered,
+)
+from promoter.application.proposals.commits import BranchOpener, OpenedProposal, build_proposed_content
+from promoter.application.proposals.comparison import VersionComparer
+from promoter.application.proposals.pull_requests import PullRequestWriter
+from promoter.application.revisions import RevisionTracker
+from promoter.domain.copy_source import AliasRef
+from promoter.domain.decision import Verdict
+from promoter.domain.desired import AliasIntent, Override
+from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.observed import ObservedModel
+from promoter.domain.policy.document import ANY_NEWER
+from promoter.domain.proposal import Proposal, ProposalReason, build_adoption_proposals
+
+log = structlog.get_logger(__name__)
+
+
+def find_pull_request_proposals(model: ModelSnapshot | None) -> dict[str, Proposal]:
+    """What goes through a pull request, by alias: broken guards, rotations, and drift that is to be adopted."""
+    if model is None:
+        return {}
+    aliases = model.intent.aliases
+    through = [each for each in model.proposals if aliases[each.edit.alias].rotation == "pull-request"]
+    return {each.edit.alias: each for each in (*build_adoption_proposals(model.intent, model.compared), *through)}
+
+
+def find_obsolete_reason(
+    view: RegistrySnapshot, model: ModelSnapshot | None, marker: PullRequestMarker, declared: AliasIntent | None
+) -> str | None:
+    """Why what is open is not wanted any more; None: nothing is wanted just now, and it stays open.
+
+    `said` is git's word on the alias. What is pending, or cannot be known, is no reason: it may pass again.
+    """
+    alias = model.intent.aliases.get(marker.alias) if model else None
+    if model is None or alias is None or declared is None:
+        return "git does not manage the alias any more"
+    if marker.aim is ProposalReason.RELEASE:
+        return "there is no hold any more"
+    if marker.version is not None and declared.version == marker.version:
+        return f"git says v{marker.version} already"
+    if marker.aim is ProposalReason.ADOPT:
+        stays = model.intent.on_drift == "adopt"
+        return f"the alias is not at v{marker.version} any more" if stays else "`on_drift` is not `adopt` any more"
+    if marker.aim is ProposalReason.ROLL_BACK:
+        return "nobody asks for it any more"
+    return _check_settings(view, alias, marker) or _check_evidence(view, model, alias, marker)
+
+
+def _check_settings(view: RegistrySnapshot, alias: AliasIntent, marker: PullRequestMarker) -> str | None:
+    """What git says that speaks against it."""
+    if alias.rotation != "pull-request":
+        return f"the alias has `rotation: {alias.rotation}` now"
+    if alias.hold and alias.hold.is_in_force(view.at):
+        return f"held by {alias.hold.by}: {alias.hold.reason}"
+    if marker.version in alias.quarantine:
+        return f"v{marker.version} is in quarantine"
+    return None
+
+
+def _check_evidence(view: RegistrySnapshot, model: ModelSnapshot, alias: AliasIntent, marker: PullRequestMarker) -> str | None:
+    observed = model.observed or ObservedModel(model.intent.name)
+    if _is_out_of_sync(view, alias, observed) or _is_source_unreadable(view, alias):
+        return None  # what is wanted shows once git and the registry agree, and everything can be read
+    return _check_guard(model, marker) if marker.aim is ProposalReason.GUARD else _check_candidate(model, marker)
+
+
+def _check_guard(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
+    guards = next((each for each in model.guards if each.alias == marker.alias), None)
+    if guards is not None and guards.broken_guards:
+        return guards.reason or None
+    return "no guard is broken any more"
+
+
+def _check_candidate(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
+    standing = next((each for each in model.rotation_statuses if each.alias == marker.alias), None)
+    if standing is None:
+        return "the alias does not rotate any more"
+    if standing.missing is not None:
+        return None  # what is to be copied first may be judged no better
+    decision = next((each for each in standing.decisions if each.version == marker.version), None)
+    if decision is not None:
+        return f"v{marker.version}: {decision.summary_line}" if decision.verdict is Verdict.FAIL else None
+    others = ", ".join(f"v{each.version}" for each in standing.decisions)
+    return f"v{marker.version} is no candidate any more" + (f", {others} is" if others else f": {standing.reason}")
+
+
+def _is_source_unreadable(view: RegistrySnapshot, alias: AliasIntent) -> bool:
+    """Whether versions come from where nobody answers just now."""
+    place = AliasRef.from_intent(alias)
+    holding = view.source_aliases.get(place) if place else None
+    return place is not None and (holding is None or holding.trouble is not None)
+
+
+def _is_out_of_sync(view: RegistrySnapshot, alias: AliasIntent, observed: ObservedModel) -> bool:
+    """Whether the alias, or the one that its candidates come from, is not where git says."""
+    held = observed.aliases.get(alias.alias)
+    if alias.version is not None and held != alias.version:
+        return True
+    policy = view.declaration.policies.get(alias.policy or "")
+    candidates = policy.document.candidates if policy else None
+    if candidates is None or candidates.from_ == ANY_NEWER or alias.promote_from:
+        return False
+    intent = view.models[alias.model].intent
+    source = intent.aliases.get(candidates.from_)
+    return bool(source and source.has_declared_target and source.version != observed.aliases.get(candidates.from_))
+
+
+MAX_ROUNDS = 5
+"""How often one look begins again when somebody writes first, before it leaves the rest to the next."""
+
+
+@dataclass(frozen=True)
+class ProposalDeps:
+    """The ports and use cases that it works with."""
+
+    forge: Forge
+    repository: Repository
+    documents: DeclarationDocuments
+    ledger: Ledger
+    locks: Locks
+    clock: Clock
+    planner: Planner
+    revisions: RevisionTracker
+    compare: VersionComparer
+
+
+class ProposalReconciler:
+    """Looks at the proposals for one model at a time."""
+
+    def __init__(self, deps: ProposalDeps) -> None:
+        """Takes the ports and use cases."""
+        self._deps = deps
+        self._branches = ProposalBranches(deps.forge, deps.repository)
+        self._read_request = ProposalRequestReader(deps.repository, deps.documents)
+        self._write_pull_requests = PullRequestWriter(deps.forge, deps.repository, deps.compare)
+        self._verified = VerifiedStates(deps.clock)
+        self._listed: dict[str, Sequence[PullRequest]] = {}
+
+    def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
+        """The models that have something open, or a branch that waits to be opened or cleared away; and `also`.
+
+        The next look at each goes by this list of all that is open, which may be another by then: what is written is read
+        again before, and where it is another, the look begins again with a list of its own.
+        """
+        found = self._branches.find_models(opened) | frozenset(also)
+        self._verified.retain_pull_requests({pull.number for pull in opened})
+        self._listed = dict.fromkeys(found, opened)
+        return found
+
+    def open_pull_request(self, proposal: Proposal) -> PullRequest:
+        """The open pull request for what a person asks for, whose branch is pushed: looks once, and opens it where it is not.
+
+        Raises `TransientError` where it is not open yet: the next look opens it.
+        """
+        self.reconcile_model(proposal.edit.model)
+        found = self._deps.forge.find_latest_pull_request(proposal.branch_name)
+        if found is None or found.state is not PullRequestState.OPEN:
+            raise TransientError(self._deps.forge.name, f"there is no open pull request from {proposal.branch_name} yet")
+        return found
+
+    def reconcile_model(self, model: str) -> bool:
+        """Look at the proposals for a model; whether the model itself has to be looked at after that.
+
+        Raises `PermanentError` where a person has to act, once everything else is done.
+        """
+        with self._deps.locks.hold(f"proposals/{model}"):
+            listed = self._listed.pop(model, None)
+            for _ in range(MAX_ROUNDS):
+                try:
+                    return self._reconcile_once(model, listed)
+                except Conflict as error:
+                    log.info("somebody wrote first, looking again", model=model, why=error.message)
+                    listed = None
+        raise TransientError("git", f"the proposals for {model} kept changing while they were looked at; the next look goes on")
+
+    def _reconcile_once(self, model: str, listed: Sequence[PullRequest] | None) -> bool:
+        deps = self._deps
+        found = self._branches.read_remote_state(model, listed)
+        declaration = deps.revisions.refresh_head().declaration
+        if declaration is None or declaration.revision is None or not deps.revisions.is_head_in_force:
+            return False
+        view = deps.planner(declaration, {model})
+        base, seen = declaration.revision, view.models.get(model)
+        context = ProposalContext(model, base, deps.repository.read_sources(base), view, seen)
+        found_proposals = find_pull_request_proposals(seen)
+        desired: list[DesiredPullRequest] = []
+        trouble: list[PermanentError] = []
+        again = False
+        for site in self._branches.build_branches(model, seen.intent.aliases if seen else {}, base, found):
+            try:
+                again |= self._reconcile_branch(site, context, found_proposals.get(site.alias), desired)
+            except PermanentError as error:
+                trouble.append(error)
+        trouble += self._write_pull_requests(context, desired)
+        if trouble:
+            raise trouble[0]
+        return again
+
+    def _reconcile_branch(
+        self, site: ProposalBranch, context: ProposalContext, found: Proposal | None, desired: list[DesiredPullRequest]
+    ) -> bool:
+        """Add what is to be open; where nothing is, leave the site in order. Whether an override ended."""
+        declared, override = context.find_declared_intent(site.alias), context.find_override(site.alias)
+        requested = self._read_request(site, declared)
+        last = None
+        if site.pull is None and (requested or override or found):
+            last = self._find_last_pull_request(site, context)
+        ended = override is not None and self._end_declined_override(override, last)
+        urgent = None if override is None or ended else build_override_proposal(override, declared)
+        if not site.ours:
+            self._leave_branch_alone(site, urgent or found)
+            return ended
+        in_order = [
+            None if is_request_answered(site, last) else requested,
+            urgent,
+            None if found is None or _is_declined(site, last, found) else found,
+        ]
+        for proposal in in_order:
+            content = self._build_content(context, proposal) if proposal else None
+            if proposal and content is not None:
+                desired.append(DesiredPullRequest(site, proposal, content, last))
+                return ended
+        self._clear_branch(site, context)
+        return ended
+
+    def _find_last_pull_request(self, site: ProposalBranch, context: ProposalContext) -> PullRequest | None:
+        """The branch's last pull request. It is not open, and git has it where it was merged; or this look began too early."""
+        last = self._deps.forge.find_latest_pull_request(site.branch)
+        if last is not None and last.state is PullRequestState.OPEN:
+            raise Conflict(self._deps.forge.name, f"{last.url} was opened during this look")
+        if last is not None and last.state is PullRequestState.MERGED:
+            declaration = self._deps.revisions.refresh_head().declaration
+            if declaration is None or declaration.revision != context.base:
+                raise Conflict("git", f"{last.url} may have been merged during this look")
+        return last
+
+    def _end_declined_override(self, override: Override, last: PullRequest | None) -> bool:
+        """Where a person decided otherwise, git's word counts again."""
+        answer = find_override_answer(override, last)
+        if answer is None:
+            return False
+        self._deps.ledger.end_override(override.id, self._deps.clock.now(), f"declined: {answer}")
+        log.info("override declined", model=override.model, alias=override.alias, why=answer)
+        return True
+
+    def _leave_branch_alone(self, site: ProposalBranch, found: Proposal | None) -> None:
+        """A person committed to the branch: nothing of it is touched."""
+        if site.pull is not None:
+            log.info("somebody committed to the branch, left alone", branch=site.branch, pull_request=site.pull.url)
+            if not self._verified.is_verified(site.pull.number, LEFT_ALONE):
+                self._require_open(site.pull)
+                update_note(self._deps.forge, site.pull.number, LEFT_ALONE)
+                self._verified.record_verified(site.pull.number, LEFT_ALONE)
+        elif found is not None:
+            raise PermanentError(
+                "git",
+                f"{site.branch} has commits that are not Promoter's, and no pull request: {found.subject_line!r} is not proposed",
+                "open a pull request from the branch, or delete it",
+            )
+
+    def _build_content(self, context: ProposalContext, proposal: Proposal) -> bytes | None:
+        """`registry.yaml` as it asks for; None where git says so already."""
+        wanted = build_proposed_content(self._deps.repository, self._deps.documents, context.base, proposal)
+        return wanted[0] if wanted else None
+
+    def _clear_branch(self, site: ProposalBranch, context: ProposalContext) -> None:
+        """Nothing is to be open. What is, and is overtaken, is closed; the branch goes, where nobody has it open."""
+        if site.pull is not None:
+            marker = site.current_marker
+            why = (
+                find_obsolete_reason(context.view, context.snapshot, marker, context.find_declared_intent(site.alias))
+                if marker
+                else None
+            )
+            why = why or (marker.withdrawn if marker else None)  # what has begun finishes
+            if marker is None or why is None:
+                return
+            self._withdraw_pull_request(site.pull, marker, why)
+        elif site.head_revision is not None:
+            last = self._deps.forge.find_latest_pull_request(site.branch)
+            if (
+                last is not None and last.state is PullRequestState.OPEN
+            ):  # a forge would close it with its branch, as if a person said no
+                raise Conflict(self._deps.forge.name, f"{last.url} is open by now")
+        if site.head_revision is not None:
+            self._deps.repository.delete_branch(site.branch, site.head_revision)
+            log.info("branch removed", branch=site.branch)
+
+    def _withdraw_pull_request(self, pull: PullRequest, marker: PullRequestMarker, why: str) -> None:
+        """Says so first, so that nobody takes it for a person's no."""
+        forge = self._deps.forge
+        self._require_open(pull)
+        if marker.withdrawn != why:
+            forge.update_pull_request(
+                pull.number, PullRequestDraft(pull.branch, pull.title, insert_marker(pull.body, replace(marker, withdrawn=why)))
+            )
+        update_note(forge, pull.number, f"Overtaken: {inline_text(why)}.")
+        forge.close_pull_request(pull.number)
+        log.info("proposal closed", pull_request=pull.url, why=why)
+
+    def _require_open(self, pull: PullRequest) -> None:
+        forge = self._deps.forge
+        if forge.read_pull_request(pull.number).state is not PullRequestState.OPEN:
+            raise Conflict(forge.name, f"{pull.url} is not open any more")
+
+
+def _is_declined(site: ProposalBranch, last: PullRequest | None, found: Proposal) -> bool:
+    """Whether a person said no to it: to the last pull request of the branch, or to one before what is open now."""
+    if site.pull is None:
+        return is_refused(last, found.subject_line, find_answer_key(found))
+    marker = parse_marker(site.pull.body)
+    return marker is not None and find_answer_key(found) in marker.declined
+
+
+class ProposalOpener:
+    """Pushes the branch, then looks at it as the daemon does. To do it again is harmless."""
+
+    def __init__(self, branch: BranchOpener, proposals: ProposalReconciler) -> None:
+        """Takes what pushes the branch, and what opens the pull request."""
+        self._branch = branch
+        self._proposals = proposals
+
+    def __call__(self, proposal: Proposal) -> OpenedProposal:
+        """Raises `TransientError` or `PermanentError` where git fails. What fails after that is told: the next look goes on with it."""
+        pushed = self._branch(proposal)
+        if pushed.revision is None:
+            return pushed
+        try:
+            return OpenedProposal(pushed.revision, self._proposals.open_pull_request(proposal).url)
+        except ExternalError as error:
+            return OpenedProposal(pushed.revision, None, f"the daemon opens its pull request later: {error}", done=False)

@@ -1,0 +1,431 @@
+"""Everybody's pull requests: what merging one would do, said on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from promoter.application.comments import VerifiedStates, find_marked_comments, update_comment
+from promoter.application.markdown.pull_plan import COMMENT_MARKER, render_pull_plan_markdown, render_withdrawn_markdown
+from promoter.application.planner import Planner, RegistrySnapshot
+from promoter.application.ports import (
+    Clock,
+    CommitStatus,
+    CommitStatusState,
+    DeclarationDocuments,
+    Forge,
+    Ledger,
+    Locks,
+    MergePreview,
+    PullRequest,
+    PullRequestState,
+    Registry,
+    Repository,
+    Sources,
+    UnsignedCommit,
+)
+from promoter.application.provenance import ChangeProvenance, NoProvenance, OpenProvenance
+from promoter.application.replay import PolicyReplayer, ReplayRequest
+from promoter.application.revisions import RevisionTracker, find_restated_models
+from promoter.domain.approvals import ApproverDirectory
+from promoter.domain.decision import Decision, Verdict
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import ExternalError, Faults
+from promoter.domain.fields import format_utc
+from promoter.domain.observed import Unreadable
+from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, compare_model
+from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER, Policy
+from promoter.domain.policy_diff import (
+    AliasEffect,
+    PolicyStep,
+    PolicyStepKind,
+    build_alias_effects,
+    build_replay_declaration,
+    compare_policies,
+    describe_approver_changes,
+)
+from promoter.domain.proposal import BRANCH_PREFIX, REGISTRY_FILE
+from promoter.domain.pull_plan import (
+    AliasKey,
+    MergeEffects,
+    PullPlan,
+    build_gated_declaration,
+    describe_gate_changes,
+    describe_setting_changes,
+    select_new_blocks,
+    select_new_changes,
+)
+from promoter.domain.review import ChangeOrigin
+
+log = structlog.get_logger(__name__)
+
+
+REPLAY_PERIOD = timedelta(days=30)
+"""How far back a changed policy is replayed."""
+REPLAY_LIFETIME = timedelta(minutes=10)
+"""How long what came of it is told again: of all that moves meanwhile, it judges nothing."""
+
+_ReplayKey = tuple[str, str | None, str, str | None]
+"""The policy and the one before it, by name, and their digests."""
+
+
+@dataclass(frozen=True)
+class _ReplayContext:
+    """What else a replay goes by: whose aliases the policy gates, and who may approve. Compared, never shown."""
+
+    shared: object
+    gated: frozenset[tuple[str, str]]
+    approvers: tuple[ApproverDirectory, ApproverDirectory | None]
+
+
+@dataclass(frozen=True)
+class _CachedReplay:
+    at: datetime
+    about: _ReplayContext
+    effects: tuple[AliasEffect, ...]
+
+
+class PolicyReplays:
+    """Replays the policies that a pull request changes. What cannot be replayed is told, is no failure, and is not kept."""
+
+    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock) -> None:
+        """Takes the ports that it reads; nothing is kept yet."""
+        self._replay = PolicyReplayer(registry, ledger, clock)
+        self._clock = clock
+        self._kept: Mapping[_ReplayKey, _CachedReplay] = {}
+
+    def __call__(self, step: PolicyStep, base: Declaration, merged: Declaration) -> PolicyStep:
+        """The step with what came of it, where there is something to replay."""
+        if step.step in (PolicyStepKind.REMOVED, PolicyStepKind.RENAMED):
+            return step
+        key, about, now = _build_replay_key(step, base, merged), _build_replay_context(step, base, merged), self._clock.now()
+        kept = self._kept.get(key)
+        if kept is None or kept.about != about or now - kept.at >= REPLAY_LIFETIME:
+            declaration, other = build_replay_declaration(step, base, merged)
+            try:
+                report = self._replay(declaration, ReplayRequest(step.name, now - REPLAY_PERIOD, other))
+            except ExternalError as error:
+                return replace(step, replay_error=error.message)
+            kept = _CachedReplay(now, about, build_alias_effects(report))
+            fresh = {each: its for each, its in self._kept.items() if now - its.at < REPLAY_LIFETIME}
+            self._kept = {**fresh, key: kept}
+        return replace(step, replayed=kept.effects)
+
+
+def _build_replay_key(step: PolicyStep, base: Declaration, merged: Declaration) -> _ReplayKey:
+    before = base.policies[step.before].digest if step.before else None
+    return step.name, step.before, merged.policies[step.name].digest, before
+
+
+def _build_replay_context(step: PolicyStep, base: Declaration, merged: Declaration) -> _ReplayContext:
+    document = merged.desired.document
+    aliases = (alias for intent in merged.desired.listed.values() for alias in intent.aliases.values())
+    return _ReplayContext(
+        shared=(document.defaults, document.families),
+        gated=frozenset((alias.model, alias.alias) for alias in aliases if alias.policy == step.name),
+        approvers=(merged.policies[step.name].approvers, base.policies[step.before].approvers if step.before else None),
+    )
+
+
+_EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
+_SIGNERS_FOLDER = "signers/"
+
+
+OriginReader = Callable[[frozenset[str]], ChangeOrigin]
+"""Asks the forge of the pull request, and of the members of these teams."""
+
+
+class PullRequestFiles(Protocol):
+    """The part of a repository that a plan reads."""
+
+    def read_sources(self, revision: str) -> Sources:
+        """The files of that revision that Promoter reads."""
+        ...
+
+    def preview_merge(self, base: str, head: str) -> MergePreview:
+        """What merging `head` into `base` would give."""
+        ...
+
+    def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
+        """The commits that change the watched files without a signature that holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class _JudgedSides:
+    """What judges, and what is judged: `base` with its policies, `merged` as its files say."""
+
+    base: Declaration
+    merged: Declaration
+    changed: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+
+class _SplitProvenance(OpenProvenance):
+    """What the pull request says anew of an alias, it brings; what the base says as well was brought before."""
+
+    def __init__(self, read_origin: OriginReader, base: Declaration, before: ChangeProvenance) -> None:
+        super().__init__(read_origin)
+        self._base = base
+        self._before = before
+
+    def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
+        if self._is_already_declared(difference):
+            return self._before.find_freeze_override(difference, self._base)
+        return super().find_freeze_override(difference, declaration)
+
+    def find_change_origin(
+        self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
+    ) -> ChangeOrigin | Unreadable | None:
+        if self._is_already_declared(difference):
+            return self._before.find_change_origin(difference, self._base, teams)
+        return super().find_change_origin(difference, declaration, teams)
+
+    def _is_already_declared(self, difference: AliasDifference) -> bool:
+        intent = self._base.desired.find_model_intent(difference.model)
+        declared = intent.aliases.get(difference.alias) if intent else None
+        return declared is not None and declared.has_declared_target and declared.version == difference.to_version
+
+
+class PullPlanner:
+    """Makes plans of pull requests."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        files: PullRequestFiles,
+        documents: DeclarationDocuments,
+        clock: Clock,
+        provenance: ChangeProvenance | None = None,
+    ) -> None:
+        """Takes the ports that it reads; `provenance` tells where that comes from which is due anyway.
+
+        What a pull request brings goes past no freeze by a trailer before it is merged.
+        """
+        self._registry = registry
+        self._ledger = ledger
+        self._files = files
+        self._documents = documents
+        self._clock = clock
+        self._provenance = provenance or NoProvenance()
+        self._replay_step = PolicyReplays(registry, ledger, clock)
+
+    @property
+    def clock(self) -> Clock:
+        """What its plans are of."""
+        return self._clock
+
+    def __call__(
+        self, base: str, head: str, read_origin: OriginReader | None = None, instead: Declaration | None = None
+    ) -> PullPlan:
+        """The plan of merging `head` into `base`. `asked` is called where a rule asks for reviews; None: no pull request yet.
+
+        `instead` judges in the place of a base that is refused. Raises `TransientError` or `PermanentError` where git, the registry or
+        the ledger does not answer; a replay that cannot be made is told, and no failure.
+        """
+        merge = self._files.preview_merge(base, head)
+        if not merge.changed:
+            return PullPlan(base, head, plan=Plan(head))
+        try:
+            merged = self._documents.parse_declaration(merge.sources, head)
+        except Faults as faults:
+            return PullPlan(base, head, merge.changed, faults.faults, merge.conflicts)
+        if merge.conflicts:
+            return PullPlan(base, head, merge.changed, conflicts=merge.conflicts)
+        try:
+            judge = instead or self._parse_base(base)
+        except Faults as faults:
+            return PullPlan(base, head, merge.changed, unjudged=f"the base cannot judge, it has faults: {faults.faults[0]}")
+        notes = (f"the base is refused: revision {instead.revision} judges, which is in force",) if instead else ()
+        return self._build_plan(base, head, _JudgedSides(judge, merged, merge.changed, notes), read_origin)
+
+    def _parse_base(self, revision: str) -> Declaration:
+        """A base without `registry.yaml` is one that nothing is declared at yet. Raises `Faults`."""
+        return self._documents.parse_declaration(
+            {REGISTRY_FILE: _EMPTY_REGISTRY, **self._files.read_sources(revision)}, revision
+        )
+
+    def _build_plan(self, base: str, head: str, sides: _JudgedSides, read_origin: OriginReader | None) -> PullPlan:
+        # What the merge leaves as it is, it brings nothing to: other models are not even read.
+        names = find_restated_models(sides.base, sides.merged)
+        view = self._plan_registry(build_gated_declaration(sides.merged, sides.base, head), names, sides.base, read_origin)
+        compared = self._compare_base(sides.base, view, names)
+        changes = select_new_changes(view.plan.changes, compared)
+        moved = {_find_change_key(change) for change in changes}
+        brought = MergeEffects(
+            changes=changes,
+            lacking=select_new_blocks((each.compared for each in view.models.values()), compared),
+            settings=(*describe_setting_changes(sides.base, sides.merged, moved), *_describe_other_files(sides)),
+            gates=describe_gate_changes(sides.base, sides.merged),
+            notes=(
+                *sides.notes,
+                *_note_overrides(view, sides),
+                *_note_freezes(changes),
+                *self._note_unsigned_commits(base, head, sides),
+            ),
+            policies=tuple(
+                self._replay_step(step, sides.base, sides.merged) for step in compare_policies(sides.base, sides.merged)
+            ),
+            later=self._decide_after_merge(changes, sides, read_origin),
+        )
+        return PullPlan(base, head, sides.changed, plan=view.plan, brought=brought)
+
+    def _plan_registry(
+        self, declaration: Declaration, names: Collection[str] | None, base: Declaration, read_origin: OriginReader | None
+    ) -> RegistrySnapshot:
+        provenance = _SplitProvenance(read_origin, base, self._provenance) if read_origin else None
+        return Planner(self._registry, self._ledger, self._clock, provenance)(declaration, names)
+
+    def _compare_base(self, base: Declaration, view: RegistrySnapshot, names: Collection[str] | None) -> list[ModelComparison]:
+        """The same models under what the base says, with the overrides that stand there too."""
+        settled = self._ledger.read_last_applied(names)
+        overrides = [each for each in self._ledger.find_open_overrides(names) if each.is_in_force(view.at)]
+        found = []
+        for name, model in view.models.items():
+            intent = base.desired.find_model_intent(name)
+            if intent is not None:
+                overridden = intent.apply_overrides(each for each in overrides if each.model == name)
+                found.append(compare_model(overridden, model.observed, settled.get(name, {})))
+        return found
+
+    def _decide_after_merge(
+        self, changes: Collection[Change], sides: _JudgedSides, read_origin: OriginReader | None
+    ) -> Mapping[AliasKey, Decision]:
+        """What the merged files' own policy says of each change whose gate is another there."""
+        regated = {_find_change_key(change) for change in changes if _is_gate_changed(change, sides)}
+        if not regated:
+            return {}
+        view = self._plan_registry(sides.merged, {model for model, _ in regated}, sides.base, read_origin)
+        found = {_find_change_key(change): change.decision for change in view.plan.changes}
+        return {place: decision for place in sorted(regated) if (decision := found.get(place))}
+
+    def _note_unsigned_commits(self, base: str, head: str, sides: _JudgedSides) -> Iterator[str]:
+        """No failure: where it is squashed, the commits of the pull request are not those that are signed."""
+        if sides.base.desired.document.safety.require_signed_commits:
+            for each in self._files.find_unsigned_commits(base, head):
+                yield f"commit {each.revision[:10]} by {each.author} is refused if it is merged as it is: {each.why}"
+
+
+def _find_change_key(change: Change) -> AliasKey:
+    return change.difference.model, change.difference.alias
+
+
+def _is_gate_changed(change: Change, sides: _JudgedSides) -> bool:
+    what = change.difference
+    merged = sides.merged.desired.find_model_intent(what.model)
+    declared = merged.aliases.get(what.alias) if merged else None
+    after = sides.merged.policies.get(declared.policy or "") if declared else None
+    before = sides.base.policies.get(what.intent.policy or "") if what.intent else None
+    return after is not None and (before is None or _identify_policy(before) != _identify_policy(after))
+
+
+def _identify_policy(policy: Policy) -> tuple[object, ...]:
+    return policy.name, policy.digest, policy.approvers
+
+
+def _describe_other_files(sides: _JudgedSides) -> Iterator[str]:
+    """What else changes among the watched files."""
+    yield from describe_approver_changes(sides.base, sides.merged)
+    for path in sorted(sides.changed):
+        if path.startswith(_SIGNERS_FOLDER):
+            yield f"{path} changes; commits are checked by the base's keys until the merge"
+
+
+def _note_overrides(view: RegistrySnapshot, sides: _JudgedSides) -> Iterator[str]:
+    """Where it says something new of an alias that an override holds: that is not judged before git's word counts again."""
+    for name, model in view.models.items():
+        before, after = sides.base.desired.find_model_intent(name), sides.merged.desired.find_model_intent(name)
+        for override in model.active_overrides:
+            was = before.aliases.get(override.alias) if before else None
+            if after is not None and after.aliases.get(override.alias) != was:
+                stands = f"v{override.version} until {format_utc(override.until)}, by {override.by}"
+                yield f"{name}@{override.alias}: an override stands in for git's word ({stands}); it is judged after that"
+
+
+def _note_freezes(changes: Collection[Change]) -> Iterator[str]:
+    for change in changes:
+        findings = change.decision.findings if change.decision else ()
+        if any(each.verdict is Verdict.PENDING and each.rule.startswith("freeze ") for each in findings):
+            name = "@".join(_find_change_key(change))
+            yield f"{name}: `{FREEZE_OVERRIDE_TRAILER}: REASON`, in the message of the commit that merges it, ends the freeze for it then"
+
+
+class PullPlanUpdater:
+    """Looks at one pull request at a time. Each write follows a look, so that the next one finishes what a crash left."""
+
+    def __init__(
+        self,
+        forge: Forge,
+        repository: Repository,
+        planner: PullPlanner,
+        revisions: RevisionTracker,
+        locks: Locks,
+        branch: str,
+        url: str | None = None,
+    ) -> None:
+        """`branch` is the watched one; `url`: where the status leads."""
+        self._forge = forge
+        self._repository = repository
+        self._planner = planner
+        self._revisions = revisions
+        self._locks = locks
+        self._branch = branch
+        self._url = url
+        self._verified = VerifiedStates(planner.clock)
+        self._listed: dict[int, PullRequest] = {}
+
+    def find_relevant_numbers(self, opened: Iterable[PullRequest]) -> Sequence[int]:
+        """The numbers of those that are to be looked at; which files they touch, only a look can tell.
+
+        The next look at each goes by what is told here, so that a poll that finds nothing new costs no more calls.
+        """
+        ours = {pull.number: pull for pull in opened if self._is_watched(pull)}
+        self._verified.retain_pull_requests(ours)
+        self._listed = dict(ours)
+        return list(ours)
+
+    def update_plan(self, number: int) -> None:
+        """Plan one, and say so on it. Raises `TransientError` or `PermanentError` with whatever was said before left as it is."""
+        with self._locks.hold(f"pull/{number}"):
+            listed = self._listed.pop(number, None)
+            pull = listed or self._forge.read_pull_request(number)
+            if self._is_watched(pull):
+                self._update_pull_request(pull, polled=listed is not None)
+
+    def _is_watched(self, pull: PullRequest) -> bool:
+        return pull.state is PullRequestState.OPEN and not pull.fork and pull.base == self._branch
+
+    def _update_pull_request(self, pull: PullRequest, *, polled: bool) -> None:
+        """`polled`: the pull request is as it was listed, and may be another by now: before a write it is read again."""
+        base = self._repository.fetch_branch()
+        head = self._repository.fetch_ref(pull.ref)  # may be newer than what the forge just said: it is what is planned
+        # What a refused head says of policies is not in force, and judges nobody.
+        instead = self._revisions.declaration_in_force if self._revisions.refusal_reason else None
+        plan = self._planner(base, head, lambda teams: self._forge.read_pull_request_origin(pull.number, teams), instead)
+        text = render_pull_plan_markdown(plan) if plan.touched else render_withdrawn_markdown()
+        status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._url)
+        if polled and self._verified.is_verified(pull.number, (head, text, status)):
+            return
+        if polled and not self._is_watched(self._forge.read_pull_request(pull.number)):
+            return
+        own = find_marked_comments(self._forge, pull.number, COMMENT_MARKER)
+        # The body of a proposal has the decision already, as long as nobody else has put a commit on it.
+        if own or (plan.touched and not self._is_own_proposal(pull, base, head)):
+            update_comment(self._forge, pull.number, COMMENT_MARKER, text, own)
+        # Also where nothing of ours is touched: a check that is required and never comes would hold up the merge for ever.
+        self._update_status(head, status)
+        self._verified.record_verified(pull.number, (head, text, status))
+
+    def _is_own_proposal(self, pull: PullRequest, base: str, head: str) -> bool:
+        return pull.branch.startswith(BRANCH_PREFIX) and self._repository.has_only_own_commits(base, head)
+
+    def _update_status(self, head: str, wanted: CommitStatus) -> None:
+        has = self._forge.read_commit_status(head)
+        if has is None or (has.state, has.description) != (wanted.state, wanted.description):
+            self._forge.set_commit_status(head, wanted)
+            log.info("status of a pull request", revision=head, state=wanted.state.value, description=wanted.description)

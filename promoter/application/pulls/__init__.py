@@ -1,1 +1,0 @@
-"""Everybody's pull requests: what merging one would do, said on it."""

@@ -1,0 +1,419 @@
+"""Reconcile: one model's aliases toward the revision in force. The only code that writes an alias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from promoter.application.planner import Planner, RegistrySnapshot
+from promoter.application.ports import Clock, GitCommit, Ledger, Locks, Registry, VersionCopies
+from promoter.application.proposals.commits import RotationProposer
+from promoter.application.provenance import GitProvenance
+from promoter.application.revisions import RevisionTracker
+from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Declaration, Override
+from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.plan import Change, ChangeCause
+from promoter.domain.review import ChangeOrigin
+
+log = structlog.get_logger(__name__)
+
+
+PROMOTER = "Promoter"
+
+
+class ApplyResult(StrEnum):
+    """How carrying out a plan ended: DONE, or OVERTAKEN by a registry that changed underneath: plan again."""
+
+    DONE = "done"
+    STALE = "overtaken"
+
+
+@dataclass(frozen=True)
+class ReconcileRequest:
+    """The revision that is worked toward, and what caused the look.
+
+    `begun` is when the first of the changes began that the look makes.
+    """
+
+    declaration: Declaration
+    trigger: str
+    started_at: datetime | None = None
+
+
+class PlanExecutor:
+    """Carries out a view's plan: intent row, re-read, write, read back, outcome row. The caller holds the model's lock."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        provenance: GitProvenance,
+        ledger: Ledger,
+        survey: Planner,
+        clock: Clock,
+    ) -> None:
+        """Takes the ports that it works with."""
+        self._registry = registry
+        self._provenance = provenance
+        self._ledger = ledger
+        self._planner = survey
+        self._clock = clock
+
+    def recover_intents(self, model: str) -> datetime | None:
+        """Close what a crash left open, by what the registry shows now; when the first of it began (None: nothing was)."""
+        left = self._ledger.find_open_intents({model})
+        if not left:
+            return None
+        held = self._registry.read_aliases(model) or {}
+        for intent in left:
+            reached = held.get(intent.fact.alias) == intent.fact.to_version
+            outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
+            detail = "found written after a stop" if reached else "found not written after a stop"
+            self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
+            log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
+        return min(intent.fact.at for intent in left)
+
+    def record_snapshot(self, view: RegistrySnapshot, trigger: str | None = None) -> None:
+        """Tell the ledger what the view saw that nobody had told it: moves of others, agreements, decisions."""
+        revision = view.declaration.revision
+        moves = [move for model in view.models.values() for move in model.moves]
+        if moves:
+            self._ledger.record_observed_moves(moves, only_next=True)  # whoever looks at all models holds no lock
+        agreed = {name: model.agreed for name, model in view.models.items() if model.agreed}
+        if agreed:
+            self._ledger.record_last_applied(agreed, revision, view.at)
+        if view.undeclared:
+            self._ledger.forget_last_applied(view.undeclared, revision, view.at)
+        if view.tag_observations:
+            self._ledger.record_tag_observations(view.tag_observations)
+        checks = [check for model in view.models.values() for standing in model.guards for check in standing.checks]
+        if checks:
+            self._ledger.record_guard_checks(checks)
+        for override in view.ended_overrides:
+            self._end_override(override, view)
+        if view.decisions:
+            self._ledger.record_decisions(view.decisions, revision, trigger)
+
+    def _end_override(self, override: Override, view: RegistrySnapshot) -> None:
+        """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
+
+        Where git says so and the registry never came to it, what git says is a decision like any other.
+        """
+        model = view.models.get(override.model)
+        intent = model.intent.aliases.get(override.alias) if model else None
+        there = model is not None and model.observed is not None and model.observed.aliases.get(override.alias)
+        if intent is not None and intent.override is not None:
+            self._ledger.end_override(override.id, view.at, f"replaced by the override of record {intent.override.id}")
+        elif intent is not None and intent.version == override.version:
+            revision = view.declaration.revision if there == override.version else None
+            self._ledger.end_override(override.id, view.at, "decided: git says the same", revision=revision)
+        elif not override.is_in_force(view.at):
+            self._ledger.end_override(override.id, view.at, "expired: nobody decided in time, and git's word counts again")
+        else:
+            self._ledger.end_override(override.id, view.at, "void: git says nothing of the alias any more")
+        log.info("override is over", model=override.model, alias=override.alias)
+
+    def execute_plan(self, view: RegistrySnapshot, request: ReconcileRequest) -> ApplyResult:
+        """Each allowed change in order. Stops at the first that the registry or the evidence has moved away from."""
+        for change in view.plan.allowed_changes:
+            if self._execute_change(change, request) is ApplyResult.STALE:
+                return ApplyResult.STALE
+        return ApplyResult.DONE
+
+    def _execute_change(self, change: Change, request: ReconcileRequest) -> ApplyResult:
+        intent = self._ledger.record_intent(self._build_intent_record(change, request), change.decision)
+        try:
+            stale = self._find_stale_reason(change, request)
+        except ExternalError as error:
+            # Nothing has been written yet, so the outcome is known whatever the world is doing.
+            self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")
+            raise
+        if stale:
+            self._record_outcome(intent, ChangeOutcome.FAILED, stale)
+            return ApplyResult.STALE
+        answered = self._write_alias(intent, change)
+        self._confirm_write(intent, change, answered=answered)
+        return ApplyResult.DONE
+
+    def _find_stale_reason(self, change: Change, request: ReconcileRequest) -> str | None:
+        """Read state and evidence again, right before the write. Why the change no longer holds, or None.
+
+        It does not either where it would begin at a place that the ledger has not been told of: somebody else told it of
+        another one between this look and its record.
+        """
+        what = change.difference
+        again = self._planner(request.declaration, {what.model}, request.started_at)
+        unrecorded = any(move.alias == what.alias for move in again.models[what.model].moves)
+        if not unrecorded and any(each.difference.identity_key == what.identity_key for each in again.plan.allowed_changes):
+            return None
+        blocked = next((each.reason for each in again.plan.blocked if each.alias in (None, what.alias)), None)
+        return f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
+
+    def _write_alias(self, intent: int, change: Change) -> bool:
+        """Whether MLflow answered: without an answer, the write may have arrived, or may yet."""
+        what = change.difference
+        try:
+            if what.to_version is None:
+                self._registry.delete_alias(what.model, what.alias)
+            else:
+                self._registry.set_alias(what.model, what.alias, what.to_version)
+        except PermanentError as error:
+            self._record_outcome(intent, ChangeOutcome.FAILED, f"MLflow refused: {error.message}")
+            raise
+        except TransientError:
+            log.warning("write unanswered, reading back", model=what.model, alias=what.alias)
+            return False
+        return True
+
+    def _confirm_write(self, intent: int, change: Change, *, answered: bool) -> None:
+        """Raises `TransientError` with the intent left open where the outcome cannot be known: the next run closes it."""
+        what = change.difference
+        held = (self._registry.read_aliases(what.model) or {}).get(what.alias)
+        if held != what.to_version:
+            if answered:
+                self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {_version_label(held)}")
+            raise TransientError("MLflow", f"{what.model}@{what.alias} reads {_version_label(held)} after the write")
+        self._record_outcome(intent, ChangeOutcome.APPLIED, None)
+        log.info(
+            "alias moved",
+            model=what.model,
+            alias=what.alias,
+            source=_version_label(what.from_version),
+            target=_version_label(held),
+            cause=what.cause.value,
+        )
+
+    def _record_outcome(self, intent: int, outcome: ChangeOutcome, detail: str | None) -> None:
+        self._ledger.record_outcome(intent, outcome, self._clock.now(), detail)
+
+    def _build_intent_record(self, change: Change, request: ReconcileRequest) -> NewAuditRecord:
+        what, decision = change.difference, change.decision
+        override = what.intent.override if what.intent else None
+        commit = self._provenance.find_change_commit(what, request.declaration)
+        return NewAuditRecord(
+            at=self._clock.now(),
+            kind=RecordKind.CHANGE,
+            model=what.model,
+            alias=what.alias,
+            from_version=what.from_version,
+            to_version=what.to_version,
+            revision=commit.revision if commit else (None if override else request.declaration.revision),
+            actor=override.by
+            if override
+            else PROMOTER
+            if what.cause is ChangeCause.DRIFT
+            else (commit.author if commit else None),
+            trigger=request.trigger,
+            policy=decision.policy if decision else None,
+            verdict=decision.verdict.value if decision else None,
+            outcome=ChangeOutcome.INTENDED,
+            reason=_render_reason(change, commit.subject if commit else None) + _render_exceptions(decision),
+            cause=what.cause.value,
+            review=self._find_review(commit, decision),
+            hold=_find_hold_reason(change, self._clock.now()),
+        )
+
+    def _find_review(self, commit: GitCommit | None, decision: Decision | None) -> Mapping[str, Any] | None:
+        """The pull request that brought the commit. It is worth a question, and no change waits for the answer."""
+        known = decision.evidence.origin if decision and decision.evidence else None
+        if isinstance(known, ChangeOrigin):
+            return known.to_json()
+        found = self._provenance.find_commit_origin(commit) if commit else None
+        return found.to_json() if isinstance(found, ChangeOrigin) else None
+
+
+def _render_reason(change: Change, subject: str | None) -> str:
+    match change.difference.cause:
+        case ChangeCause.DRIFT:
+            return "drift put back: git still says so"
+        case ChangeCause.PRUNE:
+            return "pruned: registry.yaml does not list it"
+        case ChangeCause.OVERRIDE:
+            override = change.difference.intent.override if change.difference.intent else None
+            return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
+        case _:
+            return subject or "stated in registry.yaml"
+
+
+def _find_hold_reason(change: Change, now: datetime) -> str | None:
+    hold = change.difference.intent.hold if change.difference.intent else None
+    return hold.reason if hold and hold.is_in_force(now) else None
+
+
+def _render_exceptions(decision: Decision | None) -> str:
+    """What was in the way, and did not stop it: a freeze that the commit overrides, waivers, a policy that only watches."""
+    if decision is None:
+        return ""
+    past = decision.evidence.past if decision.evidence else None
+    notes = f"; freeze overridden: {past.override}" if past and past.override else ""
+    notes += "".join(f"; {finding.rule} {finding.waived.waiver}" for finding in decision.waived_findings if finding.waived)
+    return notes + ("; would be blocked, but the policy only watches" if decision.would_block else "")
+
+
+def _version_label(number: int | None) -> str:
+    return "nothing" if number is None else f"v{number}"
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """How many copies were made, and what stood in the way of the first that was not."""
+
+    made: int = 0
+    trouble: ExternalError | None = None
+
+
+class VersionCopier:
+    """Makes the copies that a view's standings miss. No alias moves by it. The caller holds the model's lock."""
+
+    def __init__(self, copies: VersionCopies) -> None:
+        """Takes the port that it works with."""
+        self._copies = copies
+
+    def __call__(self, view: RegistrySnapshot) -> CopyResult:
+        """One after the other; each only once, however many aliases wait for it. What fails keeps nothing else waiting."""
+        wanted = {
+            (standing.model, standing.missing.short_digest): standing.missing
+            for model in view.models.values()
+            for standing in model.rotation_statuses
+            if standing.missing
+        }
+        made, trouble = 0, None
+        for (model, _), source in wanted.items():
+            try:
+                number = self._copies.copy_version(source, model)
+            except ExternalError as error:
+                log.warning("not copied", model=model, source=str(source), error=str(error))
+                trouble = trouble or error
+                continue
+            made += 1
+            log.info("copied", model=model, version=number, source=str(source))
+        return CopyResult(made, trouble)
+
+
+MAX_ROUNDS = 8
+"""How often one look plans again, after its own proposals or a registry that moves, before it leaves the rest to the next."""
+
+
+@dataclass(frozen=True)
+class ReconcilerDeps:
+    """The use cases that a look walks through."""
+
+    planner: Planner
+    executor: PlanExecutor
+    copy: VersionCopier
+    propose: RotationProposer
+    revisions: RevisionTracker
+    ledger: Ledger
+    locks: Locks
+
+
+class ModelReconciler:
+    """Looks at one model, or at all. Every trigger ends here; none of them carries state."""
+
+    def __init__(self, deps: ReconcilerDeps) -> None:
+        """Takes the use cases."""
+        self._deps = deps
+
+    def plan_all(self, trigger: str | None = None) -> RegistrySnapshot | None:
+        """Survey everything that is managed; record what was seen for the first time. None: no revision is in force."""
+        declaration = self._deps.revisions.declaration_in_force
+        return None if declaration is None else self.plan_declaration(declaration, trigger)
+
+    def plan_declaration(self, declaration: Declaration, trigger: str | None = None) -> RegistrySnapshot:
+        """Survey everything against that declaration; record what was seen for the first time."""
+        view = self._deps.planner(declaration)
+        self._record_first_observation(view, trigger)
+        return view
+
+    def reconcile(self, model: str, trigger: str, *, rotate: bool = True) -> RegistrySnapshot | None:
+        """Bring one model to where git wants it, and propose what rotation finds. The last view, for those who watch."""
+        with self._deps.locks.hold(model):
+            started_at: datetime | None = None
+            for _ in range(MAX_ROUNDS):
+                self._deps.revisions.follow_replicas()
+                declaration = self._deps.revisions.declaration_in_force
+                if declaration is None or not declaration.desired.manages_model(model):
+                    return None
+                request = ReconcileRequest(declaration, trigger, started_at)
+                view, started_at = self._reconcile_once(model, request, rotate=rotate)
+                if started_at is None:
+                    return view
+        raise TransientError("registry", f"{model} kept changing while it was looked at; the next look goes on")
+
+    def apply_declaration(self, model: str, request: ReconcileRequest) -> RegistrySnapshot:
+        """Bring one model to that declaration, without rotation: `promoter apply`."""
+        with self._deps.locks.hold(model):
+            for _ in range(MAX_ROUNDS):
+                view, started_at = self._reconcile_once(model, request, rotate=False)
+                if started_at is None:
+                    return view
+                request = replace(request, started_at=started_at)
+        raise TransientError("registry", f"{model} kept changing while it was looked at")
+
+    def find_unfinished_models(self) -> frozenset[str]:
+        """The models with an intent that no outcome closes."""
+        return frozenset(intent.fact.model for intent in self._deps.ledger.find_open_intents())
+
+    def _reconcile_once(
+        self, model: str, request: ReconcileRequest, *, rotate: bool
+    ) -> tuple[RegistrySnapshot, datetime | None]:
+        """One pass. Where another is needed: when the first of all that was done in this look began; else None."""
+        deps = self._deps
+        left = deps.executor.recover_intents(model)
+        started_at = request.started_at or left
+        view = deps.planner(request.declaration, {model}, started_at)
+        deps.executor.record_snapshot(view, request.trigger)
+        if view.plan.refused:
+            raise PermanentError("plan", view.plan.refused)
+        started_at = started_at or view.at
+        if view.plan.allowed_changes:
+            deps.executor.execute_plan(view, replace(request, started_at=started_at))
+            return view, started_at
+        if rotate and deps.revisions.is_head_in_force and self._copy_or_propose(view):
+            return view, started_at
+        return view, None
+
+    def _copy_or_propose(self, view: RegistrySnapshot) -> bool:
+        """Whether something was done, so that another pass is needed. A copy that fails keeps no proposal waiting."""
+        copied = self._deps.copy(view)
+        if copied.made or self._commit_proposal(view):
+            return True
+        if copied.trouble:
+            raise copied.trouble
+        return False
+
+    def _commit_proposal(self, view: RegistrySnapshot) -> bool:
+        deps = self._deps
+        try:
+            after = deps.propose.commit_next_proposal(view)
+        except Conflict:
+            log.info("somebody pushed first, judging again")
+            deps.revisions.refresh_head()
+            return True
+        if after is None:
+            return False
+        deps.revisions.adopt_own_commit(after, view.declaration)
+        return True
+
+    def _record_first_observation(self, view: RegistrySnapshot, trigger: str | None) -> None:
+        """In bulk, and only where the ledger knows nothing yet: a look under the model's lock records everything else."""
+        ledger, models = self._deps.ledger, view.models.items()
+        revision = view.declaration.revision
+        first = [move for _, model in models for move in model.moves if move.from_version is None]
+        if first:
+            ledger.record_observed_moves(first, only_first=True)
+        agreed = {name: model.agreed for name, model in models if model.agreed}
+        if agreed:
+            ledger.record_last_applied(agreed, revision, view.at, only_first=True)
+        if view.undeclared:
+            ledger.forget_last_applied(view.undeclared, revision, view.at)
+        if view.tag_observations:
+            ledger.record_tag_observations(view.tag_observations)
+        if view.decisions:
+            ledger.record_decisions(view.decisions, revision, trigger)

@@ -1,0 +1,222 @@
+"""Queries: what the page, the API and the command line tell of models, from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from promoter.application.planner import ModelSnapshot
+from promoter.application.ports import Ledger
+from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, RecordKind, is_alias_move
+from promoter.domain.decision import Decision, RuleFinding, Verdict
+from promoter.domain.desired import AliasIntent, Override
+from promoter.domain.history import AliasSpan, build_alias_spans
+from promoter.domain.plan import Change
+from promoter.domain.policy.guards import GuardStatus
+
+IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
+GUARD = "guard broken"
+OVERRIDE = "override"
+CANDIDATE = "candidate"
+_RECENT = 50
+
+
+@dataclass(frozen=True)
+class AliasRow:
+    """One alias of one model: where it is, where git says it is to be, and what stands in between."""
+
+    model: str
+    alias: str
+    held: int | None
+    stated: int | None
+    status: str
+    detail: str
+    last: AuditRecord | None = None
+    absent: bool = False
+    """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
+    failing: str = ""
+    """Guards that failed when they were last asked, with their counts."""
+    override: Override | None = None
+    """What stands in for git's word; `stated` is that word all the same."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the API."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "version": self.held,
+            "stated": self.stated,
+            "absent": self.absent,
+            "status": self.status,
+            "detail": self.detail,
+            "failing": self.failing,
+            "override": self.override.to_json() if self.override else None,
+            "last_change": self.last.to_json() if self.last else None,
+        }
+
+
+def build_alias_rows(view: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:
+    """The rows of one model, champion first. `last` is the last move of each alias."""
+    names = {*view.intent.aliases, *(view.observed.aliases if view.observed else {})}
+    return [
+        _build_alias_row(view, alias, last.get(alias), now)
+        for alias in sorted(names, key=lambda each: (each != "champion", each))
+    ]
+
+
+def find_last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
+    """The last record of each alias that says that it moved, of one model's records in ascending order."""
+    return {record.fact.alias: record for record in records if is_alias_move(record)}
+
+
+def load_latest_moves(ledger: Ledger, view: ModelSnapshot) -> dict[str, AuditRecord]:
+    """The last move of each alias of the model, however long ago it was."""
+    model = view.intent.name
+    found = find_last_moves(ledger.find_audit_records(RecordFilter(model=model, limit=_RECENT, newest=True)))
+    for alias in {*view.intent.aliases, *(view.observed.aliases if view.observed else {})} - found.keys():
+        moves = [
+            *ledger.find_audit_records(RecordFilter(model, alias, kind=RecordKind.OBSERVED, limit=1, newest=True)),
+            *ledger.find_audit_records(RecordFilter(model, alias, outcome=ChangeOutcome.APPLIED, limit=1, newest=True)),
+            *ledger.find_audit_records(RecordFilter(model, alias, outcome=ChangeOutcome.RECOVERED, limit=1, newest=True)),
+        ]
+        if moves:
+            found[alias] = max(moves, key=lambda record: record.id)
+    return found
+
+
+@dataclass(frozen=True)
+class WaitingItem:
+    """Something that is not yet as it should be. `alias` None: the whole model. `unmet` are the rules it waits for."""
+
+    model: str
+    alias: str | None
+    held: int | None
+    target: int | None
+    status: str
+    reason: str
+    unmet: tuple[RuleFinding, ...] = ()
+
+
+def find_waiting_items(view: ModelSnapshot, now: datetime) -> list[WaitingItem]:
+    """What of the model is due, blocked or adrift, and candidates of which a rule cannot say yet (a plain no is no wait)."""
+    whole = next((each for each in view.compared.blocked if each.alias is None), None)
+    if whole:
+        return [WaitingItem(whole.model, None, None, None, BLOCKED, whole.reason)]
+    found = []
+    for row in build_alias_rows(view, {}, now):
+        if row.status == GUARD:
+            broken = tuple(guard.finding for each in _find_guard_statuses(view, row.alias) for guard in each.broken_guards)
+            found.append(
+                WaitingItem(row.model, row.alias, row.held, _find_return_version(view, row.alias), GUARD, row.detail, broken)
+            )
+        elif row.status in (BLOCKED, DUE, DRIFT):
+            decision = _find_change_decision(view, row.alias)
+            target = row.override.version if row.override else row.stated
+            found.append(_build_waiting_item(row, target, row.status, row.detail, decision))
+        elif (candidate := _find_open_candidate(view, row.alias)) and row.status not in (HOLD, OVERRIDE):
+            found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
+    return found
+
+
+def _build_waiting_item(row: AliasRow, target: int | None, status: str, reason: str, decision: Decision | None) -> WaitingItem:
+    unmet = decision.unmet_findings if decision else ()
+    return WaitingItem(row.model, row.alias, row.held, target, status, reason, unmet)
+
+
+def _find_change_decision(view: ModelSnapshot, alias: str) -> Decision | None:
+    return next((each.decision for each in view.changes if each.difference.alias == alias), None)
+
+
+def _find_open_candidate(view: ModelSnapshot, alias: str) -> Decision | None:
+    """The newest candidate that is neither taken nor turned down."""
+    standing = next((each for each in view.rotation_statuses if each.alias == alias), None)
+    if standing is None or standing.proposal:
+        return None
+    open_ones = (each for each in reversed(standing.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
+    return next(open_ones, None)
+
+
+def load_alias_history(ledger: Ledger, model: str, alias: str) -> list[AliasSpan]:
+    """Who held the alias when, oldest first."""
+    return build_alias_spans(list(ledger.find_audit_records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
+
+
+def _build_alias_row(view: ModelSnapshot, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
+    intent = view.intent.aliases.get(alias)
+    held = _find_held_version(view, alias)
+    status, detail = _find_alias_status(view, alias, intent, now)
+    declared = (intent.declared or intent) if intent else None
+    stated, absent = (declared.version, declared.absent) if declared else (None, False)
+    failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(view, alias) for row in each.rows if row.failed)
+    override = intent.override if intent else None
+    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
+
+
+def _find_alias_status(view: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
+    blocked = next((each for each in view.compared.blocked if each.alias in (None, alias)), None)
+    if blocked:
+        return BLOCKED, blocked.reason
+    change = next((each for each in view.changes if each.difference.alias == alias), None)
+    if change:
+        return _describe_change(change)
+    reported = next((each for each in view.compared.reported if each.alias == alias), None)
+    if reported:
+        adopts = view.intent.on_drift == "adopt" and reported.from_version is not None
+        ending = "a pull request asks whether to adopt it" if adopts else "only reported"
+        return DRIFT, f"git says {_version_label(reported.to_version)}; {ending}"
+    if intent is None:
+        return OPEN, "not in registry.yaml"
+    if view.compared.blocked and intent.has_declared_target and _find_held_version(view, alias) != intent.version:
+        return (
+            BLOCKED,
+            f"{_version_label(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it",
+        )
+    return _describe_unchanged_alias(view, intent, now)
+
+
+def _describe_change(change: Change) -> tuple[str, str]:
+    target = _version_label(change.difference.to_version)
+    if change.decision is None or change.is_allowed:
+        return DUE, f"to be {target}"
+    return BLOCKED, f"{target}: {change.decision.summary_line}"
+
+
+def _describe_unchanged_alias(view: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:
+    if any(each.broken_guards for each in _find_guard_statuses(view, intent.alias)):
+        return GUARD, _describe_broken_guard(view, intent.alias)
+    if intent.override and intent.declared:
+        return OVERRIDE, f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
+    if intent.hold and intent.hold.is_in_force(now):
+        return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
+    standing = next((each for each in view.rotation_statuses if each.alias == intent.alias), None)
+    return IN_STEP if intent.has_declared_target else OPEN, standing.reason if standing else ""
+
+
+def _find_guard_statuses(view: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:
+    return tuple(each for each in view.guards if each.alias == alias)
+
+
+def _find_return_version(view: ModelSnapshot, alias: str) -> int | None:
+    return next((each.proposal.edit.version for each in _find_guard_statuses(view, alias) if each.proposal), None)
+
+
+def _describe_broken_guard(view: ModelSnapshot, alias: str) -> str:
+    """What follows from a broken guard, in words."""
+    target = _find_return_version(view, alias)
+    reasons = [each.reason for each in _find_guard_statuses(view, alias) if each.reason]
+    return f"back to v{target}" if target else f"nothing is proposed: {'; '.join(reasons)}"
+
+
+def _find_held_version(view: ModelSnapshot, alias: str) -> int | None:
+    return view.observed.aliases.get(alias) if view.observed else None
+
+
+def render_declared_version(declared: AliasIntent) -> str:
+    """What git says of an alias."""
+    return "absent" if declared.absent else f"v{declared.version}" if declared.version else "nothing"
+
+
+def _version_label(number: int | None) -> str:
+    return "absent" if number is None else f"v{number}"

@@ -1,0 +1,57 @@
+"""The command line: one module a command, each importing what it needs only when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from promoter.cli import (
+    approve,
+    audit,
+    audit_rerun,
+    audit_verify,
+    doctor,
+    explain,
+    files,
+    history,
+    notifications,
+    plan,
+    policy,
+    replay,
+    rollback,
+    serve,
+    webhooks,
+)
+
+app = typer.Typer(
+    name="promoter",
+    help="GitOps for the MLflow model registry: aliases move by reviewed commits, gated by policy, recorded in a ledger.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(serve.demo)
+app.command("init")(files.init)
+app.command("validate")(files.validate)
+app.command("schema")(files.schema)
+app.command("plan")(plan.plan)
+app.command("apply")(plan.apply)
+app.command("explain")(explain.explain)
+app.command("rollback")(rollback.rollback)
+app.command("release")(rollback.release)
+app.command("approve")(approve.approve)
+app.command("history")(history.history)
+app.command("state")(history.state)
+audit.app.command("rerun")(audit_rerun.rerun)
+audit.app.command("prune")(audit.prune)
+audit.app.command("verify")(audit_verify.verify)
+audit.app.command("export")(audit.export)
+audit.app.command("checkpoint")(audit.checkpoint)
+app.add_typer(
+    audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
+)
+app.add_typer(policy.app, name="policy", help="The policies: unit tests of what they let through.")
+app.command("replay")(replay.replay)
+app.command("serve")(serve.serve)
+app.add_typer(webhooks.app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions.")
+app.add_typer(notifications.app, name="notifications", help="What the daemon tells others: what has not arrived, and a test.")
+app.command("doctor")(doctor.doctor)

@@ -1,0 +1,264 @@
+"""`promoter audit list`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.cli.rollback import RequesterOption, find_requester_name
+from promoter.domain.errors import PermanentError
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from promoter.application.audit import RecordPage
+
+
+app = typer.Typer(no_args_is_help=True)
+
+_TIME_HELP = "ISO 8601 with its zone, a day, `30d` or `3 days ago`."
+Word = TypeVar("Word", bound=StrEnum)
+
+
+@app.command("list")
+def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this person did, such as 'Alice <alice@example.org>'.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this moment on: {_TIME_HELP}")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this moment.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: change, observed or override.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only this one: intended, applied, failed or recovered.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only this one: pass, fail, pending or error.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many: the newest, or the first behind --after.")] = 100,
+    after: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is newer.")] = None,
+    before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is older.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """List audit records, oldest first: the last 100, unless told otherwise.
+
+    Examples: promoter audit list --model fraud-detector --format json; promoter audit list --since 7d --outcome failed
+    """
+    from promoter.application.audit import read_record_page
+    from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
+    from promoter.domain.decision import Verdict
+
+    container = build_container()
+    now = container.clock.now()
+    begin, end = _parse_moment_option(since, now, "--since"), _parse_moment_option(until, now, "--until")
+    if begin and end and end <= begin:
+        raise typer.BadParameter("it is not after --since", param_hint="--until")
+    where = RecordFilter(
+        model=model, alias=alias, actor=actor, since=begin, until=end, after=after, before=before, limit=limit,
+        kind=_parse_enum_option(kind, RecordKind, "--kind"), outcome=_parse_enum_option(outcome, ChangeOutcome, "--outcome"),
+        verdict=_parse_enum_option(verdict, Verdict, "--verdict"), newest=after is None,
+    )  # fmt: skip
+    found = read_record_page(container.existing_ledger, where)
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        _print_records_markdown(found)
+    else:
+        _render_record_page(found)
+
+
+def _render_record_page(found: RecordPage) -> None:
+    from promoter.cli import render
+
+    if not found.records:
+        sys.stdout.write("The ledger has no such record.\n")
+        return
+    screen = create_console()
+    screen.print(render.build_records_table(found.records, screen.width))
+    more = [f"older: --before {found.older}"] if found.older else []
+    more += [f"newer: --after {found.newer}"] if found.newer else []
+    if more:
+        screen.print(f"There are more; {', '.join(more)}", style="dim")
+
+
+def _print_records_markdown(found: RecordPage) -> None:
+    from promoter.application.markdown.plan import render_table, table_cell
+
+    columns = ["id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision", "review"]
+    records = (
+        {**record.to_json(), "outcome": record.status_label, "review": record.review_summary or None}
+        for record in found.records
+    )
+    rows = [[table_cell(str(row[column])) for column in columns] for row in records]
+    sys.stdout.write("\n".join(render_table(columns, rows)) + "\n")
+
+
+def _parse_moment_option(text: str | None, now: datetime, option: str) -> datetime | None:
+    from promoter.domain.fields import parse_moment
+
+    try:
+        return None if text is None else parse_moment(text, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _parse_enum_option(text: str | None, choices: type[Word], option: str) -> Word | None:
+    try:
+        return None if text is None else choices(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}", param_hint=option) from None
+
+
+class ExportFormat(StrEnum):
+    """As what the ledger is told."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    CLOUDEVENTS = "cloudevents"
+
+
+def export(
+    form: Annotated[ExportFormat, typer.Option("--format", "-f", help="See below.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into this file, which only you can read.")
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Only what is behind this entry.")] = 0,
+) -> None:
+    """Export the ledger, a line at a time.
+
+    jsonl: everything, so that `promoter audit verify --export FILE` can check it anywhere: a manifest, each entry as it was
+    hashed, each text that decisions stand on, and the head. csv: the audit records, for spreadsheets. cloudevents: the events
+    that channels are told of, whether any was or not.
+
+    A file appears only once it is whole, and replaces one of the same name.
+
+    Examples: promoter audit export --output ledger.jsonl; promoter audit export --format csv --after 1200 > records.csv
+    """
+    from promoter.application.audit import export_cloud_events, export_ledger, export_spreadsheet
+
+    container = build_container()
+    if form is ExportFormat.JSONL:
+        lines = export_ledger(container.existing_ledger, after, container.clock.now())
+    elif form is ExportFormat.CSV:
+        lines = export_spreadsheet(container.existing_ledger, after)
+    else:
+        lines = export_cloud_events(container.existing_ledger.outbox, after, container.settings.url)
+    if output is None:
+        _write_lines(lines, sys.stdout.buffer)
+        return
+    count = _write_file_atomically(output, lines)
+    sys.stdout.write(f"{output}: {count} line{'' if count == 1 else 's'}.\n")
+
+
+def _write_file_atomically(path: Path, lines: Iterable[bytes]) -> int:
+    """Write beside the file, then put it in its place; how many lines. Raises `PermanentError`."""
+    try:
+        with _open_temporary_file(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+            count = _write_lines(lines, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PermanentError("export", f"{path}: cannot be written: {error.strerror or 'no reason given'}") from None
+    return count
+
+
+@contextlib.contextmanager
+def _open_temporary_file(path: Path) -> Iterator[int]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
+    try:
+        yield descriptor
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write_lines(lines: Iterable[bytes], to: BinaryIO) -> int:
+    count = 0
+    for line in lines:
+        to.write(line)
+        count += 1
+    return count
+
+
+def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
+    """Sign the ledger as it is now with the key that PROMOTER_CHECKPOINT_KEY names, and record that in the ledger.
+
+    A daemon with that setting does it by itself, an hour apart. Keep what is printed outside of the ledger's reach: the public
+    key for `promoter audit verify --key`, the head for `--head`.
+
+    Example: PROMOTER_CHECKPOINT_KEY=checkpoint.pem promoter audit checkpoint
+    """
+    from promoter.application.markdown.plan import inline_text
+
+    container = build_container()
+    container.require_settings("checkpoint_key")
+    if container.checkpoint_signer is None:
+        return
+    number, made = container.checkpoint_signer.sign_checkpoint()
+    head = {"ledger": made.head.ledger, "entry": made.head.entry, "hash": made.head.hash}
+    if output is OutputFormat.JSON:
+        print_json({"checkpoint": number, "head": head, "key": made.key, "signature": made.signature})
+        return
+    rows = [("entry", str(number)), ("head", made.head.trailer_value), ("key", made.key)]
+    if output is OutputFormat.MARKDOWN:
+        lines = [f"- {name}: {inline_text(value)}" for name, value in rows]
+    else:
+        lines = [f"{name:<6}{value}" for name, value in rows]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def prune(
+    older_than: Annotated[str, typer.Option(metavar="TIME", help="Such as 400d: what is younger is kept. A day at least.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only tell what would go.")] = False,
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Drop the evidence behind old decisions. Every entry of the ledger stays, and so do the digests: the chain still verifies.
+
+    Policies' and approvers' texts stay. What is dropped cannot be had back: `audit rerun` says so of these decisions, and
+    `replay` judges with what is left. The ledger records that it was done, when and by whom.
+
+    On PostgreSQL this takes a role that may delete from `contents`, which the daemon's need not and should not.
+
+    Exit code 0: done, or told; 1: refused.
+
+    Example: promoter audit prune --older-than 400d --yes
+    """
+    from promoter.domain.fields import format_utc
+
+    container = build_container()
+    at = container.clock.now()
+    before = at - _parse_minimum_age(older_than)
+    count = (
+        container.ledger.drop_evidence_before(before, by or find_requester_name(), at)
+        if yes
+        else container.existing_ledger.count_evidence_before(before)
+    )
+    fields: dict[str, Any] = {"before": before.isoformat(), "pieces": count, "dropped": yes}
+    if output is OutputFormat.JSON:
+        print_json(fields)
+        return
+    pieces = f"{count} piece{'' if count == 1 else 's'} of evidence from before {format_utc(before)}"
+    if yes:
+        sys.stdout.write(f"Dropped {pieces}. Their digests stay.\n")
+    else:
+        sys.stdout.write(f"Would drop {pieces}; nothing is changed. Say --yes to do it.\n")
+
+
+def _parse_minimum_age(text: str) -> timedelta:
+    from promoter.domain.fields import format_duration, parse_duration
+    from promoter.domain.ledger.checkpoints import YOUNGEST_DROPPABLE
+
+    try:
+        age = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from None
+    if age < YOUNGEST_DROPPABLE:
+        raise typer.BadParameter(
+            f"what is younger than {format_duration(YOUNGEST_DROPPABLE)} is always kept", param_hint="--older-than"
+        )
+    return age

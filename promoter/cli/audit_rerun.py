@@ -1,0 +1,184 @@
+"""`promoter audit rerun`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+
+if TYPE_CHECKING:
+    from promoter.application.audit_rerun import DecisionRerunner
+    from promoter.domain.ledger.rerun import DecisionRerun, RerunDifference
+
+
+NOT_SAME = 1
+_MAX_LISTED = 50
+_PROGRESS_STEP = 100
+ColumnNames = tuple[str, ...]
+
+
+def rerun(
+    number: Annotated[
+        int | None, typer.Argument(metavar="ID", min=1, help="A decision, or an audit record: the decision behind it.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every decision that the ledger has.")] = False,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Make a recorded decision again, from what the ledger kept of it: its policy, its evidence, its moment.
+
+    The tree must be the same in every field. Asks nobody but the ledger, and changes nothing.
+
+    Exit code 0: the same, 1: not, or it cannot be made again, which is told. With --all, decisions whose evidence retention has
+    dropped, and those from before Promoter kept what a rerun takes, are counted and are no fault.
+
+    Example: promoter audit rerun 57; promoter audit rerun --all --format json
+    """
+    from promoter.application.audit_rerun import DecisionRerunner
+
+    if (number is None) == (not every):
+        raise typer.BadParameter("give the ID of a decision or of an audit record, or --all")
+    container = build_container()
+    rerunner = DecisionRerunner(container.existing_ledger, container.documents)
+    good = (
+        _print_rerun(rerunner.rerun_decision(number), output) if number is not None else _rerun_every_decision(rerunner, output)
+    )
+    if not good:
+        raise typer.Exit(NOT_SAME)
+
+
+def _print_rerun(found: DecisionRerun, output: OutputFormat) -> bool:
+    from promoter.application.markdown.plan import inline_text
+    from promoter.domain.ledger.rerun import RerunOutcome
+
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        lines = [f"**{inline_text(_format_rerun_subject(found))}**", "", inline_text(_summarize_rerun(found))]
+        _print_markdown_table(lines, ("field", "recorded", "now"), _build_difference_rows(found.differences))
+    else:
+        _render_rerun_text(found)
+    return found.ending is RerunOutcome.SAME
+
+
+def _render_rerun_text(found: DecisionRerun) -> None:
+    from promoter.cli import render
+    from promoter.domain.decision import DecisionPurpose
+
+    screen = create_console()
+    screen.print(_format_rerun_subject(found), style="bold", markup=False)
+    screen.print(render.build_facts_grid(_list_decision_inputs(found)))
+    if found.decision:
+        screen.print(render.build_decision_tree(found.decision, guards=found.recorded.purpose == DecisionPurpose.GUARD))
+    if found.differences:
+        screen.print(render.build_plain_table(["FIELD", "RECORDED", "NOW"], _build_difference_rows(found.differences)))
+    screen.print(_summarize_rerun(found), markup=False)
+
+
+def _format_rerun_subject(found: DecisionRerun) -> str:
+    from promoter.domain.fields import format_utc
+
+    tree, recorded = found.recorded.tree, found.recorded
+    name = f"{tree['model']}@{tree['alias']}" if tree.get("alias") else str(tree["model"])
+    kind = recorded.purpose or "of an unknown kind"
+    return f"decision {recorded.id}: {name} v{tree['version']}, {kind}, {format_utc(recorded.at)}"
+
+
+def _list_decision_inputs(found: DecisionRerun) -> list[tuple[str, str]]:
+    """What it was, in lines of a name and a value."""
+    recorded, tree = found.recorded, found.recorded.tree
+    inputs = [("policy", tree.get("policy")), ("its file", tree.get("policy_digest")), ("approvers", recorded.approvers),
+            ("evidence", recorded.evidence_digest), ("by", f"Promoter {recorded.tool or '(an earlier one)'}"),
+            ("trigger", recorded.trigger)]  # fmt: skip
+    return [(what, value) for what, value in inputs if value]
+
+
+def _summarize_rerun(found: DecisionRerun) -> str:
+    from promoter import __version__
+    from promoter.domain.ledger.rerun import RerunOutcome
+
+    if found.ending is RerunOutcome.SAME:
+        return "The same: every field of the tree is as it was recorded."
+    if found.ending is not RerunOutcome.DIFFERENT:
+        return f"Not made again: {found.why}."
+    fields = f"{len(found.differences)} field{'' if len(found.differences) == 1 else 's'}"
+    tool = f" This is Promoter {__version__}." if found.recorded.tool != __version__ else ""
+    return f"Not the same: {fields} of the tree {'is' if fields.startswith('1 ') else 'are'} not as recorded.{tool}"
+
+
+def _build_difference_rows(differences: tuple[RerunDifference, ...]) -> list[list[str]]:
+    return [[each.field, _format_field_value(each.recorded), _format_field_value(each.now)] for each in differences]
+
+
+def _format_field_value(value: str | None) -> str:
+    return "nothing" if value is None else value
+
+
+def _rerun_every_decision(rerunner: DecisionRerunner, output: OutputFormat) -> bool:
+    """Streamed: no more than the counts, and those that are not the same, are kept."""
+    from promoter.domain.ledger.rerun import RerunOutcome
+
+    counts = dict.fromkeys(RerunOutcome, 0)
+    alarming: list[DecisionRerun] = []
+    with create_console(stderr=True).status("Making every decision again") as status:
+        for done, found in enumerate(rerunner.rerun_all_decisions(), 1):
+            counts[found.ending] += 1
+            alarming += [found] if found.ending.is_alarming and len(alarming) < _MAX_LISTED else []
+            if done % _PROGRESS_STEP == 0:
+                status.update(f"Made {done} decisions again")
+    _print_rerun_totals(counts, alarming, output)
+    return not any(count for ending, count in counts.items() if ending.is_alarming)
+
+
+def _print_rerun_totals(counts: dict[Any, int], alarming: list[DecisionRerun], output: OutputFormat) -> None:
+    from promoter.cli import render
+
+    totals = {ending.value: count for ending, count in counts.items()}
+    rows = [
+        [str(each.recorded.id), _format_decision_name(each), each.ending.value, _explain_difference(each)] for each in alarming
+    ]
+    summary = _summarize_totals(totals)
+    if output is OutputFormat.JSON:
+        print_json({"decisions": sum(totals.values()), **totals, "alarming": [each.to_json() for each in alarming]})
+    elif output is OutputFormat.MARKDOWN:
+        _print_markdown_table([summary], ("id", "decision", "ending", "why"), rows)
+    else:
+        screen = create_console()
+        screen.print(render.build_plain_table([each.upper() for each in totals], [[str(count) for count in totals.values()]]))
+        if rows:
+            screen.print()
+            screen.print(render.build_plain_table(["ID", "DECISION", "ENDING", "WHY"], rows))
+        screen.print(summary, markup=False)
+
+
+def _summarize_totals(totals: dict[str, int]) -> str:
+    wrong, count = totals["different"] + totals["broken"], sum(totals.values())
+    if not count:
+        return "The ledger has no decision."
+    if wrong:
+        shown = f" (the first {_MAX_LISTED} are shown)" if wrong > _MAX_LISTED else ""
+        return f"{wrong} of {count} decisions could not be made again as they were recorded{shown}."
+    rest = [f"the evidence of {totals['dropped']} was dropped"] if totals["dropped"] else []
+    rest += [f"{totals['older']} are older than what a rerun takes"] if totals["older"] else []
+    return f"{totals['same']} of {count} decisions come out the same{''.join(f'; {each}' for each in rest)}."
+
+
+def _format_decision_name(found: DecisionRerun) -> str:
+    tree = found.recorded.tree
+    return f"{tree['model']}@{tree['alias']} v{tree['version']}" if tree.get("alias") else f"{tree['model']} v{tree['version']}"
+
+
+def _explain_difference(found: DecisionRerun) -> str:
+    if found.why:
+        return found.why
+    first = found.differences[0]
+    return f"{first.field} was {_format_field_value(first.recorded)}, is {_format_field_value(first.now)}"
+
+
+def _print_markdown_table(lines: list[str], columns: ColumnNames, rows: list[list[str]]) -> None:
+    from promoter.application.markdown.plan import render_table, table_cell
+
+    output = [*lines, "", *render_table(list(columns), [[table_cell(each) for each in row] for row in rows])] if rows else lines
+    sys.stdout.write("\n".join(output) + "\n")

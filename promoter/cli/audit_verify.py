@@ -1,0 +1,255 @@
+"""`promoter audit verify`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+
+if TYPE_CHECKING:
+    from promoter.adapters.git.history import LedgerTrailers
+    from promoter.application.audit_verify import VerificationReport
+    from promoter.domain.ledger.witnesses import Witness
+
+
+NOT_SOUND = 1
+_MAX_LINE_BYTES = 64 * 2**20
+"""Bytes of a line of an export: more than any text that Promoter keeps, and less than memory."""
+
+
+def verify(
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Verify this export (`-`: standard input), not the database."),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", metavar="'LEDGER ENTRY HASH'", help="A head that you know of; may be given several times."),
+    ] = None,
+    repo: Annotated[
+        Path | None, typer.Option("--repo", metavar="PATH", help="A clone whose commits vouch; default: where you stand.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="PUBLICKEY", help="A key whose checkpoints you trust; may be given several times."),
+    ] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Verify that nobody edited, dropped, inserted or reordered anything in the ledger since it was written.
+
+    Offline, and reads only. Commits of Promoter name the ledger's head in a trailer: those of all branches of the clone that
+    you stand in are held against it, too. Each problem is named with its entry.
+
+    Exit code 0: nothing is wrong, 1: something is.
+
+    Example: promoter audit verify --key ed25519:…; promoter audit verify --export ledger.jsonl --repo ../models.git
+    """
+    trailers = _read_ledger_trailers(repo)
+    witnesses = [*_parse_head_options(head or []), *(trailers.witnesses if trailers else ())]
+    trusted = _parse_key_options(key or [])
+    with create_console(stderr=True).status("Verifying the ledger") as status:
+
+        def progress(count: int) -> None:
+            status.update(f"Verified {count:,} entries")
+
+        found = (
+            _verify_export_file(export, witnesses, trusted, progress)
+            if export
+            else _verify_database(witnesses, trusted, progress)
+        )
+    _print_verification(found, _list_unchecked_parts(found, trailers), output)
+    if not found.is_sound:
+        raise typer.Exit(NOT_SOUND)
+
+
+def _verify_database(
+    witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]
+) -> VerificationReport:
+    from promoter.application.audit_verify import verify_ledger
+
+    return verify_ledger(build_container().existing_ledger, witnesses, trusted, progress)
+
+
+def _verify_export_file(
+    path: Path, witnesses: Sequence[Witness], trusted: frozenset[str], progress: Callable[[int], None]
+) -> VerificationReport:
+    from promoter.adapters.ledger.verification import temporary_reference_index
+    from promoter.application.audit_verify import verify_export
+
+    with _open_export_file(path) as file, temporary_reference_index() as names:
+        return verify_export(_read_export_lines(file), names, witnesses, trusted, progress)
+
+
+@contextlib.contextmanager
+def _open_export_file(path: Path) -> Iterator[BinaryIO]:
+    from promoter.domain.errors import PermanentError
+
+    if path == Path("-"):
+        yield sys.stdin.buffer
+        return
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise PermanentError("export", f"{path}: cannot be read: {error.strerror or 'no reason given'}") from None
+
+
+def _read_export_lines(file: BinaryIO) -> Iterator[bytes]:
+    from promoter.domain.errors import PermanentError
+
+    number = 0
+    while line := file.readline(_MAX_LINE_BYTES):
+        number += 1
+        if len(line) == _MAX_LINE_BYTES:
+            raise PermanentError(
+                "export", f"line {number} is longer than {_MAX_LINE_BYTES // 2**20} MiB: this is no export of a ledger"
+            )
+        yield line
+
+
+def _read_ledger_trailers(repo: Path | None) -> LedgerTrailers | None:
+    """None: there is no clone here, and none was named."""
+    from promoter.adapters.git.history import read_ledger_trailers
+    from promoter.domain.errors import PermanentError
+
+    try:
+        return read_ledger_trailers(repo or Path())
+    except PermanentError:
+        if repo is not None:
+            raise
+        return None
+
+
+def _parse_head_options(values: Sequence[str]) -> list[Witness]:
+    from promoter.domain.ledger.chain import LedgerHead
+    from promoter.domain.ledger.witnesses import Witness
+
+    heads = [LedgerHead.parse_trailer(each) for each in values]
+    wrong = next((text for text, each in zip(values, heads, strict=True) if each is None), None)
+    if wrong is not None:
+        raise typer.BadParameter(
+            f"`{wrong}` is no head: it has three words, LEDGER ENTRY HASH, as `promoter audit verify` tells it",
+            param_hint="--head",
+        )
+    return [Witness(each, "the head that was given") for each in heads if each]
+
+
+def _parse_key_options(values: Sequence[str]) -> frozenset[str]:
+    from promoter.domain.ledger.checkpoints import decode_public_key
+
+    for each in values:
+        try:
+            decode_public_key(each)
+        except ValueError as error:
+            raise typer.BadParameter(f"`{each}`: {error}", param_hint="--key") from None
+    return frozenset(values)
+
+
+def _list_unchecked_parts(found: VerificationReport, trailers: LedgerTrailers | None) -> list[str]:
+    """What was not checked, and why."""
+    remarks: list[str] = []
+    if trailers is None:
+        remarks.append("commits: this is no clone of the GitOps repository (--repo PATH names one)")
+    else:
+        if not found.vouching["commit"]:
+            remarks.append("commits: no commit of this clone names this ledger's head")
+        if trailers.shallow:
+            remarks.append("older commits: this clone was fetched without them (git fetch --unshallow)")
+        if trailers.unreadable:
+            remarks.append(f"commits whose trailer names no head: {trailers.unreadable}")
+        if found.foreign["commit"]:
+            remarks.append(f"commits that vouch for other ledgers: {found.foreign['commit']}")
+    if found.earlier:
+        remarks.append(f"what vouches for entries before {found.start + 1}: {found.earlier}")
+    if found.keys and not found.trusted:
+        remarks.append("whose the keys of the checkpoints are: --key PUBLICKEY names those that you trust")
+    if not any(found.vouching.values()):
+        remarks.append("whether the end was cut off or rewritten as a whole: nobody outside of the ledger vouches for it")
+    return remarks
+
+
+def _print_verification(found: VerificationReport, remarks: list[str], output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json({**found.to_json(), "not_checked": remarks})
+    elif output is OutputFormat.MARKDOWN:
+        _print_verification_markdown(found, remarks)
+    else:
+        _render_verification_text(found, remarks)
+
+
+def _summarize_verification(found: VerificationReport) -> str:
+    if found.is_sound:
+        return f"The ledger is sound: {_format_entry_count(found)}, none edited, dropped, inserted or reordered."
+    count = len(found.problems) + found.more
+    return f"The ledger is not sound: {count:,} problem{'' if count == 1 else 's'} in {_format_entry_count(found)}."
+
+
+def _format_entry_count(found: VerificationReport) -> str:
+    of = f" ({found.start + 1:,} to {found.head.entry:,})" if found.start else ""
+    return f"{found.entries:,} entr{'y' if found.entries == 1 else 'ies'}{of}"
+
+
+def _list_verified_facts(found: VerificationReport) -> list[tuple[str, str]]:
+    facts = [("ledger", found.head.ledger or "it does not say its name"), ("head", f"{found.head.entry} {found.head.hash}")]
+    attestations = found.vouching
+    facts += (
+        [("commits", f"{attestations['commit']} vouch{'es' if attestations['commit'] == 1 else ''} for it")]
+        if attestations["commit"]
+        else []
+    )
+    facts += [("heads", f"{attestations['given']} that you gave")] if attestations["given"] else []
+    trusted = "which you trust" if found.trusted else "which nobody vouched for"
+    facts += [
+        ("key", f"{count} checkpoint{'' if count == 1 else 's'} of {key}, {trusted}") for key, count in found.keys.items()
+    ]
+    facts += (
+        [("dropped", f"the evidence of {found.dropped} decision{'' if found.dropped == 1 else 's'}, by retention")]
+        if found.dropped
+        else []
+    )
+    return facts
+
+
+def _build_problem_rows(found: VerificationReport) -> list[list[str]]:
+    rows = [[each.entry_range_text, each.wrong.value, each.about or "-", each.message] for each in found.problems]
+    return rows + ([["-", "text", "-", f"{found.more:,} more"]] if found.more else [])
+
+
+def _render_verification_text(found: VerificationReport, remarks: list[str]) -> None:
+    from promoter.cli import render
+
+    screen = create_console()
+    screen.print(_summarize_verification(found), style="bold", markup=False)
+    for name, value in _list_verified_facts(found):
+        screen.print(f"  {name:<8} {value}", markup=False, soft_wrap=True)
+    if found.problems:
+        screen.print(render.build_plain_table(["ENTRY", "PROBLEM", "OF", "WHAT"], _build_problem_rows(found)))
+    if remarks:
+        screen.print("Not checked:", markup=False)
+    for each in remarks:
+        screen.print(f"  {each}", markup=False)
+
+
+def _print_verification_markdown(found: VerificationReport, remarks: list[str]) -> None:
+    from promoter.application.markdown.plan import inline_text, render_table, table_cell
+
+    lines = [
+        f"**{inline_text(_summarize_verification(found))}**",
+        "",
+        *(f"- {name}: {inline_text(value)}" for name, value in _list_verified_facts(found)),
+    ]
+    if found.problems:
+        lines += [
+            "",
+            *render_table(
+                ["entry", "problem", "of", "what"], [[table_cell(each) for each in row] for row in _build_problem_rows(found)]
+            ),
+        ]
+    lines += ["", *(f"- not checked: {inline_text(each)}" for each in remarks)] if remarks else []
+    sys.stdout.write("\n".join(lines) + "\n")

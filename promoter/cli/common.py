@@ -1,0 +1,122 @@
+"""What commands share: the output format, the console, the files of the working tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from promoter.container import Container
+    from promoter.domain.desired import Declaration
+
+
+SCHEMA = 1
+"""The version of every JSON output."""
+PIPE_WIDTH = 160
+
+
+class OutputFormat(StrEnum):
+    """How output is told."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to tell it.")]
+
+
+def create_console(*, stderr: bool = False) -> Console:
+    """Colours and the terminal's width on a terminal; plain and wide into a pipe. NO_COLOR and COLUMNS are respected."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(fields: dict[str, Any]) -> None:
+    """One JSON object with its version."""
+    sys.stdout.write(json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False) + "\n")
+
+
+def build_container() -> Container:
+    """The adapters, by the settings in force. Logs go to standard error, and only warnings."""
+    from promoter.container import Container
+    from promoter.logs import configure_logging
+    from promoter.settings import load_settings
+
+    configure_logging("text", level="warning")
+    return Container(load_settings())
+
+
+def load_declaration(container: Container, path: Path = Path()) -> Declaration:
+    """The files of the working tree that one stands in. Raises `Faults`."""
+    from promoter.adapters.git.checkout import WorkTree
+
+    tree = WorkTree(path)
+    return container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
+
+
+def parse_alias_argument(name: str) -> tuple[str, str]:
+    """`MODEL@ALIAS` in two. Raises a usage error."""
+    model, found, alias = name.rpartition("@")
+    if not found or not model or not alias:
+        raise typer.BadParameter(f"`{name}` is not MODEL@ALIAS, such as fraud-detector@champion")
+    return model, alias
+
+
+def parse_version_argument(name: str) -> tuple[str, int]:
+    """`MODEL/VERSION` in two. Raises a usage error."""
+    model, _, number = name.rpartition("/")
+    if not model or not number.isascii() or not number.isdigit():
+        raise typer.BadParameter(f"`{name}` is neither MODEL@ALIAS nor MODEL/VERSION, such as fraud-detector/9")
+    return model, int(number)
+
+
+# Newer versions of typer bring a click of their own, and do not export the base of what it raises.
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def run_command_line(app: typer.Typer) -> int:
+    """Run the app; its exit code. Faults of files and of the world become lines; only what nobody foresaw has a traceback."""
+    from promoter.domain.errors import ExternalError, Faults
+
+    try:
+        code = app(standalone_mode=False)
+    except Faults as faults:
+        print_faults(faults)
+        return 1
+    except ExternalError as error:
+        print(f"promoter: {error}", file=sys.stderr)  # noqa: T201  # the command line's own voice
+        return 1
+    except typer.Abort:
+        print("promoter: stopped", file=sys.stderr)  # noqa: T201
+        return 130
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]  # every ClickException has it
+        return 1  # and not click's 2, which `plan` says when there is something to do
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def print_faults(faults: Exception) -> None:
+    """Every fault on a line of its own, and how many there are."""
+    from promoter.domain.errors import Faults
+
+    if not isinstance(faults, Faults):
+        return
+    for fault in faults.faults:
+        print(fault, file=sys.stderr)  # noqa: T201
+    count = len(faults.faults)
+    print(f"{count} fault{'s' if count != 1 else ''}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,200 @@
+"""`promoter doctor`: checks each part that Promoter stands on, and says how to mend it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+
+if TYPE_CHECKING:
+    from promoter.container import Container
+    from promoter.domain.desired import DesiredState
+
+
+MIN_SECRET_LENGTH = 16
+"""Characters of a secret below which it can be guessed."""
+SHARED_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""What MLflow's client gives to every server whose URL has no user of its own."""
+MAX_ALIASES_NAMED = 3
+REACHABILITY_FIX = "see that it runs, that its address is right, and that this host reaches it"
+
+
+@dataclass(frozen=True)
+class DoctorCheck:
+    """What one check found. `good` None: not set up, which may be meant."""
+
+    name: str
+    good: bool | None
+    message: str
+    fix: str | None = None
+
+
+def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
+    """Check MLflow, git, forge, database, secrets, webhook delivery, and say how to mend each. Exit code 1: not all well.
+
+    Example: promoter doctor
+    """
+    container = build_container()
+    checks: list[tuple[str, Callable[[Container], DoctorCheck]]] = [
+        ("MLflow", _check_mlflow),
+        ("git", _check_git_repository),
+        ("forge", _check_forge_access),
+        ("ledger", _check_ledger),
+        ("secrets", _check_webhook_secrets),
+        ("webhook", _check_webhook_delivery),
+    ]
+    checks += [(f"registry {name}", partial(_check_registry, name)) for name in _find_registry_names(container)]
+    found = [_run_check(name, check, container) for name, check in checks]
+    if output is OutputFormat.JSON:
+        print_json({"checks": [{"name": c.name, "good": c.good, "said": c.message, "fix": c.fix} for c in found]})
+    else:
+        _print_checks(found)
+    if any(check.good is False for check in found):
+        raise typer.Exit(1)
+
+
+def _print_checks(found: list[DoctorCheck]) -> None:
+    from rich.text import Text
+
+    from promoter.cli import render
+
+    words = {True: Text("good", "green"), False: Text("bad", "red"), None: Text("not set", "yellow")}
+    rows = [(each.name, words[each.good], each.message, each.fix or "") for each in found]
+    create_console().print(render.build_plain_table(["CHECK", "STATE", "FOUND", "TO MEND IT"], rows))
+
+
+def _run_check(name: str, check: Callable[[Container], DoctorCheck], container: Container) -> DoctorCheck:
+    from promoter.domain.errors import ExternalError, Faults
+
+    try:
+        return check(container)
+    except ExternalError as error:
+        return DoctorCheck(name, good=False, message=error.message, fix=error.fix or REACHABILITY_FIX)
+    except Faults as faults:
+        first = faults.faults[0]
+        more = f" (and {len(faults.faults) - 1} more)" if len(faults.faults) > 1 else ""
+        message = f"{first.location}: {first.message}" if first.location else first.message
+        return DoctorCheck(name, good=False, message=message + more, fix=first.fix)
+
+
+def _check_mlflow(container: Container) -> DoctorCheck:
+    models = container.registry.observe_models()
+    aliases = sum(len(model.aliases) for model in models.values())
+    return DoctorCheck("MLflow", good=True, message=f"answers: {len(models)} models, {aliases} aliases")
+
+
+def _check_git_repository(container: Container) -> DoctorCheck:
+    head = container.repository.fetch_branch()
+    desired: DesiredState = container.documents.parse_declaration(container.repository.read_sources(head), head).desired
+    message = f"{container.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models"
+    if (
+        desired.document.safety.require_signed_commits
+        and not container.repository.signs_commits
+        and (names := _find_committing_aliases(desired))
+    ):
+        message += f"; it asks for signed commits, and there is no key for those of {', '.join(names)}"
+        fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
+        return DoctorCheck("git", good=False, message=message, fix=fix)
+    return DoctorCheck("git", good=True, message=message)
+
+
+def _find_committing_aliases(desired: DesiredState) -> list[str]:
+    """The first aliases that rotate by a commit of Promoter's own; families by their pattern."""
+    listed = [f"{alias.model}@{alias.alias}" for each in desired.listed.values() for alias in each.aliases.values()
+              if alias.rotation == "commit"]  # fmt: skip
+    families = [f"{family.match}@{alias}" for family in desired.document.families for alias, declared in family.aliases.items()
+                if declared.rotation == "commit"]  # fmt: skip
+    return sorted({*listed, *families})[:MAX_ALIASES_NAMED]
+
+
+def _check_forge_access(container: Container) -> DoctorCheck:
+    forge = container.forge
+    if forge is None:
+        message = "none is configured: pull requests are neither opened nor planned"
+        return DoctorCheck("forge", None, message, "set PROMOTER_FORGE and PROMOTER_FORGE_TOKEN")
+    opened = forge.list_open_pull_requests()
+    return DoctorCheck("forge", good=True, message=f"{forge.name} answers: {len(opened)} pull requests are open")
+
+
+def _find_registry_names(container: Container) -> list[str]:
+    """Other registries: those that the settings name, and those that `registry.yaml` uses, as far as it can be read."""
+    from promoter.domain.errors import ExternalError, Faults
+
+    with suppress(ExternalError, Faults):
+        return sorted({*container.settings.registries, *_find_registry_uses(container)})
+    return sorted(container.settings.registries)
+
+
+def _find_registry_uses(container: Container) -> Mapping[str, list[str]]:
+    from promoter.domain.copy_source import list_used_registries
+
+    head = container.repository.fetch_branch()
+    return list_used_registries(
+        container.documents.parse_declaration(container.repository.read_sources(head), head).desired.document
+    )
+
+
+def _check_registry(name: str, container: Container) -> DoctorCheck:
+    from promoter.domain.copy_source import build_unknown_registry_error
+    from promoter.domain.errors import ExternalError
+
+    if name not in container.settings.registries:
+        missing = build_unknown_registry_error(name)
+        used = ", ".join(_find_registry_uses(container).get(name, ()))
+        return DoctorCheck(f"registry {name}", good=False, message=f"{missing.message}: {used} gets nothing", fix=missing.fix)
+    try:
+        models = container.source_registries[name].observe_models()
+    except ExternalError as error:
+        fix = f"see that `registries: {name}` has its address, and a user who may read: https://USER:PASSWORD@HOST"
+        return DoctorCheck(f"registry {name}", good=False, message=error.message, fix=fix)
+    message = f"answers: {len(models)} models can be read"
+    if any(os.environ.get(each) for each in SHARED_CREDENTIALS) and "@" not in container.settings.registries[name]:
+        message += "; the credentials in MLFLOW_TRACKING_* are sent there too"
+    return DoctorCheck(f"registry {name}", good=True, message=message)
+
+
+def _check_ledger(container: Container) -> DoctorCheck:
+    count = len(container.ledger.find_open_intents())
+    message = f"can be written; {count} intents open" if count else "can be written"
+    return DoctorCheck("ledger", good=True, message=message)
+
+
+def _check_webhook_secrets(container: Container) -> DoctorCheck:
+    settings = container.settings
+    secrets = {
+        "PROMOTER_MLFLOW_WEBHOOK_SECRET": settings.mlflow_webhook_secret,
+        "PROMOTER_GITHUB_WEBHOOK_SECRET": settings.github_webhook_secret,
+        "PROMOTER_GITLAB_WEBHOOK_SECRET": settings.gitlab_webhook_secret,
+        "PROMOTER_GITEA_WEBHOOK_SECRET": settings.gitea_webhook_secret,
+    }
+    given = {name: len(secret.get_secret_value()) for name, secret in secrets.items() if secret}
+    short = [name for name, length in given.items() if length < MIN_SECRET_LENGTH]
+    if short:
+        fix = "use the output of `openssl rand -hex 32`"
+        return DoctorCheck(
+            "secrets", good=False, message=f"shorter than {MIN_SECRET_LENGTH} characters: {', '.join(short)}", fix=fix
+        )
+    if not given:
+        message = "no webhook secret is set: webhooks are refused, polling works"
+        return DoctorCheck("secrets", None, message, "set PROMOTER_MLFLOW_WEBHOOK_SECRET, and that of your forge")
+    return DoctorCheck("secrets", good=True, message=f"set: {', '.join(given)}")
+
+
+def _check_webhook_delivery(container: Container) -> DoctorCheck:
+    mine = [each for each in container.mlflow_webhooks.list_webhooks() if each.name == "promoter"]
+    if not mine:
+        return DoctorCheck(
+            "webhook", None, "not installed: new versions are found by polling", "promoter webhooks install --url URL"
+        )
+    done = container.mlflow_webhooks.send_test_event()
+    if done.ok:
+        return DoctorCheck("webhook", good=True, message=f"{mine[0].url} accepts what MLflow sends")
+    fix = "see that the daemon runs, that MLflow's host reaches it, and that both know the same secret"
+    return DoctorCheck("webhook", good=False, message=f"{mine[0].url}: {done.error or 'no answer'}", fix=fix)

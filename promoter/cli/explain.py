@@ -1,0 +1,87 @@
+"""`promoter explain`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promoter.cli.common import (
+    FormatOption,
+    OutputFormat,
+    build_container,
+    create_console,
+    load_declaration,
+    parse_alias_argument,
+    parse_version_argument,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from promoter.application.explain import DecisionExplanation
+
+
+NOT_PASSED = 3
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS | MODEL/VERSION")],
+    policy: Annotated[str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.")] = None,
+    alias: Annotated[str | None, typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show a decision as a tree: each rule, the value seen against what was expected. Exit code 0: pass, 3: not.
+
+    Examples: promoter explain fraud-detector@champion; promoter explain fraud-detector/9 --policy champion;
+    promoter explain fraud-detector/8 --alias champion
+    """
+    from promoter.application.explain import DecisionExplainer
+
+    container = build_container()
+    declaration = load_declaration(container)
+    explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
+    if "@" in what:
+        if policy or alias:
+            raise typer.BadParameter("--policy and --alias go with MODEL/VERSION")
+        found = explainer.explain_alias(declaration, *parse_alias_argument(what))
+    else:
+        model, version = parse_version_argument(what)
+        if (policy is None) == (alias is None):
+            raise typer.BadParameter("MODEL/VERSION goes with either --policy NAME or --alias ALIAS")
+        ask = explainer.explain_version if policy else explainer.explain_absence
+        found = ask(declaration, model, version, policy or alias or "")
+    _print_explanation(found, output)
+    if found.decision is not None and found.decision.verdict.value != "pass":
+        raise typer.Exit(NOT_PASSED)
+
+
+def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None:
+    from promoter.application.markdown.plan import render_decision_markdown
+    from promoter.cli import render
+
+    if output is OutputFormat.JSON:
+        empty: dict[str, Any] = {"model": None, "alias": None, "version": None, "policy": None, "verdict": None, "rules": []}
+        others = [
+            {"version": each.version, "verdict": each.verdict.value, "summary": each.summary_line} for each in found.others
+        ]
+        decision = found.decision.to_json() if found.decision else empty
+        guards = [each.to_json() for each in found.guards]
+        print_json({**decision, "subject": found.subject, "notes": list(found.notes), "others": others, "guards": guards})
+    elif output is OutputFormat.MARKDOWN:
+        lines = render_decision_markdown(found.decision) if found.decision else []
+        lines = [f"**{found.subject}**", "", *(f"- {note}" for note in found.notes), "", *lines]
+        for guarding in found.guards:
+            lines += ["", *render_decision_markdown(guarding, guards=True)]
+        sys.stdout.write("\n".join(lines) + "\n")
+    else:
+        screen = create_console()
+        screen.print(found.subject, style="bold", markup=False)
+        for note in found.notes:
+            screen.print(f"  {note}", markup=False)
+        if found.decision:
+            screen.print(render.build_decision_tree(found.decision))
+        for guarding in found.guards:
+            screen.print(render.build_decision_tree(guarding, guards=True))
+        for other in found.others[:20]:
+            screen.print(f"also v{other.version}: {other.verdict.value}: {other.summary_line}", markup=False)

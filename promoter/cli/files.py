@@ -1,0 +1,156 @@
+"""Checks of the working tree's files, offline: policies and their tests together, so that no fault hides another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+
+if TYPE_CHECKING:
+    from promoter.domain.desired import Declaration
+    from promoter.domain.errors import Fault
+    from promoter.domain.policy.test_cases import CaseFile
+
+
+FolderArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder inside the GitOps repository.")]
+
+
+def check_working_tree(path: Path) -> tuple[Declaration, list[CaseFile]]:
+    """What the files say, and the tests of the policies. Raises `Faults` with those of every file."""
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.adapters.yaml import YamlDocuments
+    from promoter.adapters.yaml.policy_tests import read_test_files
+    from promoter.domain.errors import Faults
+
+    tree = WorkTree(path)
+    try:
+        declaration = YamlDocuments().parse_declaration(tree.read_sources(), None)
+    except Faults as faults:
+        try:
+            read_test_files(tree.root_folder, None)
+        except Faults as more:
+            raise Faults([*faults.faults, *more.faults]) from None
+        raise
+    return declaration, read_test_files(tree.root_folder, declaration.policies)
+
+
+def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: Any) -> None:
+    """As JSON (after what `head` says), or as a Markdown list."""
+    found = list(faults)
+    if output is OutputFormat.JSON:
+        keys = ("file", "line", "column", "message", "fix")
+        print_json({**head, "faults": [{key: getattr(fault, key) for key in keys} for fault in found]})
+        return
+    lines = ["**valid**"] if not found else [f"**{len(found)} faults**", "", *(f"- {fault}" for fault in found)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
+) -> None:
+    """Write registry.yaml from the aliases of the live registry, starter policies, and schemas for editors. Overwrites nothing.
+
+    Example: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry"
+    """
+    from promoter.adapters.yaml import render_starter_policies, render_starter_registry
+    from promoter.adapters.yaml.json_schema import SCHEMAS_FOLDER, render_schema_files
+    from promoter.domain.errors import Fault, Faults
+
+    schemas = {f"{SCHEMAS_FOLDER}/{name}": text for name, text in render_schema_files().items()}
+    files = render_starter_policies() | {
+        name: text for name, text in schemas.items() if not _has_same_content(path / name, text)
+    }
+    taken = [name for name in ("registry.yaml", *files) if (path / name).exists()]
+    if taken:
+        fix = "init writes new files only: move it away first, or edit it by hand"
+        raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])
+    models = build_container().registry.observe_models()
+    files["registry.yaml"] = render_starter_registry(
+        {name: dict(model.aliases) for name, model in models.items() if model.aliases}
+    )
+    for name, text in sorted(files.items()):
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+        sys.stdout.write(f"wrote {target}\n")
+    aliases = sum(len(model.aliases) for model in models.values())
+    sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
+
+
+def _has_same_content(target: Path, text: str) -> bool:
+    return target.is_file() and target.read_bytes() == text.encode()
+
+
+def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.TEXT) -> None:
+    """Check registry.yaml, policies and their tests, offline: every fault at once, with file, line and column.
+
+    Example: promoter validate && git push
+    """
+    from promoter.domain.errors import Faults
+
+    try:
+        declaration, cases = check_working_tree(path)
+    except Faults as faults:
+        if output is OutputFormat.TEXT:
+            raise
+        print_fault_report(output, faults.faults, valid=False)
+        raise typer.Exit(1) from None
+    if output is not OutputFormat.TEXT:
+        print_fault_report(output, (), valid=True)
+        return
+    models, policies = len(declaration.desired.listed), len(declaration.policies)
+    aliases = sum(len(intent.aliases) for intent in declaration.desired.listed.values())
+    counts = [
+        _format_count(models, "model"),
+        _format_count(aliases, "alias", "aliases"),
+        _format_count(policies, "policy", "policies"),
+    ]
+    counts += [_format_count(sum(len(file.cases) for file in cases), "case")] if cases else []
+    sys.stdout.write(f"valid: {', '.join(counts)}\n")
+
+
+def _format_count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def schema(
+    document: Annotated[str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests.")] = None,
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="DIR", file_okay=False, help="Write all of them to this folder instead.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a file, or write all of them: editors that know them complete and check while one types.
+
+    Example: promoter schema --write schemas
+    """
+    from promoter.adapters.yaml.json_schema import DOCUMENTS, render_schema_files, render_schema_text
+
+    if (document is None) == (write is None):
+        raise typer.BadParameter("give either the name of a document, or --write DIR")
+    if document is not None:
+        if document not in DOCUMENTS:
+            raise typer.BadParameter(f"there is no schema of `{document}`: there are {', '.join(DOCUMENTS)}")
+        sys.stdout.write(render_schema_text(document))
+        return
+    for name, text in render_schema_files().items():
+        _write_schema_file(Path(write or ".") / name, text)
+
+
+def _write_schema_file(target: Path, text: str) -> None:
+    """Writes the file where it is not so already, and says what it did. Raises `PermanentError` where it cannot."""
+    from promoter.domain.errors import PermanentError
+
+    try:
+        if target.is_file() and target.read_bytes() == text.encode():
+            sys.stdout.write(f"unchanged {target}\n")
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise PermanentError("files", f"{target} cannot be written: {error.strerror}") from None
+    sys.stdout.write(f"wrote {target}\n")

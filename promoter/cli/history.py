@@ -1,0 +1,311 @@
+"""`promoter history` and `promoter state`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from promoter.application.history import AliasAt, AliasBetween, RegistryAt
+from promoter.application.markdown.plan import inline_text, render_decision_markdown, table_cell, version_label
+from promoter.application.markdown.plan import render_table as markdown_table
+from promoter.cli import render
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
+from promoter.domain.audit import AuditRecord, RecordKind
+from promoter.domain.decision import decision_from_json
+from promoter.domain.fields import format_utc, format_utc_window
+from promoter.domain.history import AliasSpan, Certainty
+from promoter.domain.review import describe_origin
+
+if TYPE_CHECKING:
+    from promoter.container import Container
+
+
+def history(
+    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS")],
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Who held it then, and what put it there.")] = None,
+    between: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="FROM TO", help="Who held it from the one time up to the other.")
+    ] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show who held the alias when, and why, as the ledger knows it.
+
+    A TIME is any ISO 8601 with its zone, a day (its beginning in UTC), `30d` or `3 days ago`.
+
+    Examples: promoter history fraud-detector@champion; promoter history fraud-detector@champion --at 2026-10-03T14:05Z;
+    promoter history fraud-detector@champion --between 2026-10-01 2026-11-01
+    """
+    model, alias = parse_alias_argument(what)
+    if at is not None and between is not None:
+        raise typer.BadParameter("--at goes without --between", param_hint="--at")
+    container = build_container()
+    if at is not None:
+        _print_alias_at(container, model, alias, _parse_time_option(at, container.clock.now(), "--at"), output)
+    elif between is not None:
+        _print_alias_between(container, model, alias, between, output)
+    else:
+        _print_alias_history(container, model, alias, output)
+
+
+def state(
+    at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601 with its zone, a day, `30d` or `3 days ago`.")],
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show where every alias of the registry stood at a time, as the ledger knows it.
+
+    Example: promoter state --at 2026-10-03T14:05Z
+    """
+    from promoter.application.history import find_registry_at
+
+    container = build_container()
+    now = container.clock.now()
+    found = find_registry_at(
+        container.existing_ledger, _parse_time_option(at, now, "--at"), now, None if model is None else [model]
+    )
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write("\n".join(render_registry_at_markdown(found)) + "\n")
+    else:
+        render_registry_at_text(create_console(), found)
+
+
+def _print_alias_at(container: Container, model: str, alias: str, at: datetime, output: OutputFormat) -> None:
+    from promoter.application.history import find_alias_at
+
+    found = find_alias_at(container.existing_ledger, model, alias, at, container.clock.now())
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write("\n".join(render_alias_at_markdown(found)) + "\n")
+    else:
+        render_alias_at_text(create_console(), found)
+
+
+def _print_alias_between(container: Container, model: str, alias: str, between: tuple[str, str], output: OutputFormat) -> None:
+    from promoter.application.history import find_alias_between
+    from promoter.domain.fields import parse_time_window
+
+    now = container.clock.now()
+    try:
+        begin, end = parse_time_window(*between, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--between") from None
+    found = find_alias_between(container.existing_ledger, model, alias, begin, end, now)
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write("\n".join(render_alias_between_markdown(found)) + "\n")
+    else:
+        render_alias_between_text(create_console(), found)
+
+
+def _print_alias_history(container: Container, model: str, alias: str, output: OutputFormat) -> None:
+    from promoter.application import status
+    from promoter.cli import render
+
+    spans = status.load_alias_history(container.existing_ledger, model, alias)
+    if output is OutputFormat.JSON:
+        print_json({"model": model, "alias": alias, "spans": [span.to_json() for span in spans]})
+    elif not spans:
+        sys.stdout.write(f"The ledger knows nothing of {model}@{alias}.\n")
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write("\n".join(render_spans_markdown(spans)) + "\n")
+    else:
+        screen = create_console()
+        screen.print(render.build_spans_table(spans, screen.width))
+
+
+def _parse_time_option(text: str, now: datetime, option: str) -> datetime:
+    from promoter.domain.fields import parse_past_moment
+
+    try:
+        return parse_past_moment(text, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+_COLUMNS = ("MODEL@ALIAS", "VERSION", "SINCE", "BY", "COMMIT", "RECORD")
+_NARROW_COLUMN_COUNT = 5
+"""As many columns as fit into 80 characters."""
+
+
+def render_alias_at_text(console: Console, found: AliasAt) -> None:
+    """Who held the alias, what put it there, and the decision behind that as a tree."""
+    state_at = found.state
+    name = f"{found.model}@{found.alias} at {format_utc(state_at.at)}: "
+    console.print(Text.assemble((name, "bold"), (state_at.version_text, f"bold {_certainty_style(state_at.known)}")))
+    _render_notes(console, found.notes)
+    if found.placing_record is None:
+        return
+    console.print()
+    console.print(render.build_facts_grid(_list_record_facts(found, found.placing_record)))
+    console.print()
+    if found.decision:
+        console.print(render.build_decision_tree(decision_from_json(found.decision.tree)))
+    else:
+        console.print(_explain_missing_decision(found.placing_record), markup=False)
+
+
+def render_alias_at_markdown(found: AliasAt) -> list[str]:
+    """The same."""
+    state_at = found.state
+    lines = [f"**{inline_text(f'{found.model}@{found.alias}')} at {format_utc(state_at.at)}: {state_at.version_text}**", ""]
+    lines += [f"- {inline_text(note)}" for note in found.notes]
+    if found.placing_record:
+        lines += [f"- {label}: {inline_text(content)}" for label, content in _list_record_facts(found, found.placing_record)]
+        content = (
+            render_decision_markdown(decision_from_json(found.decision.tree))
+            if found.decision
+            else [_explain_missing_decision(found.placing_record)]
+        )
+        lines += ["", *content]
+    return lines
+
+
+def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[str, str]]:
+    """What the record says that put the version there (where it is not certain: the version that may have been left)."""
+    fact, span = record.fact, found.state.span
+    yield "version", f"{_format_version_name(fact.to_version)}, after {_format_version_name(fact.from_version)}"
+    yield "since", _describe_record_time(record)
+    yield "until", format_utc(span.until) if span and span.until else "now"
+    if found.state.doubt:
+        ending = found.state.doubt.record
+        yield "next", f"{_format_version_name(ending.fact.to_version)}: record {ending.id}, {ending.status_label}"
+    yield "by", fact.actor or "unknown"
+    yield "why", fact.reason or "no reason given"
+    yield "commit", fact.revision or "none is known"
+    yield "review", describe_origin(fact.review) or "none is known"
+    if fact.policy:
+        digest = found.decision.tree["policy_digest"] if found.decision else None
+        file = f" (file {digest[:12]})" if digest else ""
+        yield "policy", f"{fact.policy}{file}: {fact.verdict}"
+    decided = f", decision {record.decision}" if record.decision else ""
+    yield "record", f"{record.id}, {record.status_label}{decided}"
+    if record.hash:
+        yield "hash", record.hash
+
+
+def _describe_record_time(record: AuditRecord) -> str:
+    """The moment, and of an observed move how exactly it is known."""
+    fact = record.fact
+    if fact.kind is not RecordKind.OBSERVED:
+        return format_utc(fact.at)
+    if fact.not_before:
+        earliest, latest = format_utc_window(fact.not_before, fact.at)
+        return f"{latest} at the latest, {earliest} at the earliest"
+    return f"{format_utc(fact.at)}, when it was seen: since when it was there is not recorded"
+
+
+def _explain_missing_decision(record: AuditRecord) -> str:
+    if record.fact.kind is RecordKind.OBSERVED:
+        return "No decision is behind it: nobody asked Promoter."
+    return "No decision is behind it: no policy gates the alias, or git had said so before."
+
+
+def render_alias_between_text(console: Console, found: AliasBetween) -> None:
+    """The spans of the time, whole, and what is not known."""
+    console.print(Text(_alias_between_title(found), style="bold"))
+    _render_notes(console, found.notes)
+    if found.period.spans:
+        console.print()
+        console.print(render.build_spans_table(found.period.spans, console.width))
+
+
+def render_alias_between_markdown(found: AliasBetween) -> list[str]:
+    """The same."""
+    lines = [f"**{inline_text(_alias_between_title(found))}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
+    return [*lines, "", *render_spans_markdown(found.period.spans)] if found.period.spans else lines
+
+
+def _alias_between_title(found: AliasBetween) -> str:
+    return f"{found.model}@{found.alias} from {format_utc(found.period.begin)} to {format_utc(found.period.end)}"
+
+
+def render_spans_markdown(spans: Iterable[AliasSpan]) -> list[str]:
+    """Who held an alias when, oldest first."""
+    rows = [
+        [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), table_cell(s.actor or "unknown"), s.revision or "-",
+         table_cell(describe_origin(s.review) or "-")]
+        for s in spans
+    ]  # fmt: skip
+    return markdown_table(["version", "since", "until", "actor", "revision", "review"], rows)
+
+
+def render_registry_at_text(console: Console, found: RegistryAt) -> None:
+    """A line for each alias, and below them what is not known."""
+    console.print(Text(_registry_at_title(found), style="bold"))
+    _render_notes(console, found.notes)
+    if not found.aliases:
+        return
+    console.print()
+    count = len(_COLUMNS) if console.width >= render.WIDE_TERMINAL_COLUMNS else _NARROW_COLUMN_COUNT
+    rows: list[list[str | Text]] = [
+        [
+            f"{each.model}@{each.alias}",
+            Text(each.state.version_text, style=_certainty_style(each.state.known)),
+            *_build_alias_cells(each),
+        ]
+        for each in found.aliases
+    ]
+    console.print(render.build_plain_table(_COLUMNS[:count], [row[:count] for row in rows]))
+    doubts = _list_uncertain_aliases(found)
+    if doubts:
+        console.print()
+        _render_notes(console, doubts)
+
+
+def render_registry_at_markdown(found: RegistryAt) -> list[str]:
+    """The same."""
+    lines = [f"**{_registry_at_title(found)}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
+    if not found.aliases:
+        return lines
+    rows = [
+        [table_cell(content) for content in (f"{each.model}@{each.alias}", each.state.version_text, *_build_alias_cells(each))]
+        for each in found.aliases
+    ]
+    notes = [f"- {inline_text(note)}" for note in _list_uncertain_aliases(found)]
+    return [*lines, "", *markdown_table([name.lower() for name in _COLUMNS], rows), "", *notes]
+
+
+def _registry_at_title(found: RegistryAt) -> str:
+    count = len(found.aliases)
+    known = f"{count} alias{'es' if count != 1 else ''}" if count else "the ledger knows of no alias"
+    return f"The registry at {format_utc(found.at)}: {known}"
+
+
+def _build_alias_cells(found: AliasAt) -> tuple[str, ...]:
+    """Since when, by whom, which commit, which record: of the version that the records put there."""
+    if found.placing_record is None:
+        return ("-", "-", "-", "-")
+    fact = found.placing_record.fact
+    actor = (fact.actor or "unknown").partition(" <")[0]
+    return f"{fact.at:%Y-%m-%d %H:%M}", actor, (fact.revision or "-")[:10], str(found.placing_record.id)
+
+
+def _list_uncertain_aliases(found: RegistryAt) -> list[str]:
+    """Of each alias that may have had several versions, which; of those that are unknown, only how many."""
+    lines = [f"{each.model}@{each.alias}: {note}" for each in found.aliases if each.state.doubt for note in each.notes]
+    unknown = sum(each.state.known is Certainty.NO for each in found.aliases)
+    ending = ["unknown: before the first record of the alias; `promoter history MODEL@ALIAS` says when that was"]
+    return lines + (ending if unknown else [])
+
+
+def _render_notes(console: Console, notes: Iterable[str]) -> None:
+    for note in notes:
+        console.print(Text(note, style="yellow"))
+
+
+def _format_version_name(number: int | None) -> str:
+    return "absent" if number is None else f"v{number}"
+
+
+def _certainty_style(known: Certainty) -> str:
+    return "green" if known is Certainty.YES else "yellow"

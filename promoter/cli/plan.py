@@ -1,0 +1,258 @@
+"""`promoter plan` and `promoter apply`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from promoter.application.apply import AppliedPlan
+    from promoter.container import Container
+    from promoter.domain.desired import Declaration
+    from promoter.domain.plan import Plan
+    from promoter.domain.pull_plan import PullPlan
+
+
+CHANGES, BLOCKED = 2, 3
+
+
+def plan(
+    base: Annotated[
+        str | None, typer.Option(metavar="REF", help="Plan what merging --head into this would change, judged by its policies.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="REF", help="With --base: what is to be merged; HEAD unless named.")
+    ] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show what apply would do with the working tree's files, and each decision behind it. Changes nothing.
+
+    With --base it is the plan of a pull request, from the commits of the clone that one stands in: only what the merge itself
+    would change counts. Exit code 0: nothing to do, 2: changes, all allowed, 3: some blocked, 1: error.
+
+    Examples: promoter plan --format markdown; promoter plan --base origin/main --head HEAD
+    """
+    if base is not None:
+        code = plan_between(build_container(), base, head or "HEAD", output)
+    elif head is not None:
+        raise typer.BadParameter("--head goes with --base", param_hint="--head")
+    else:
+        code = _plan_working_tree(build_container(), output)
+    if code:
+        raise typer.Exit(code)
+
+
+def _plan_working_tree(container: Container, output: OutputFormat) -> int:
+    found = container.reading_planner(load_declaration(container)).plan
+    _print_plan(found, output)
+    if found.blocked or found.refused:
+        return BLOCKED
+    return CHANGES if found.changes else 0
+
+
+def _print_plan(found: Plan, output: OutputFormat) -> None:
+    from promoter.application.markdown.plan import render_plan_markdown
+    from promoter.cli import render
+
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_plan_markdown(found))
+    else:
+        render.render_plan_text(create_console(), found)
+
+
+def apply(
+    output: FormatOption = OutputFormat.TEXT,
+    revision: Annotated[
+        str | None, typer.Option(help="Carry out this revision of PROMOTER_REPO's branch instead of its head.")
+    ] = None,
+) -> None:
+    """Carry the committed plan out, with an audit record for each change.
+
+    The revision is the head of PROMOTER_BRANCH in PROMOTER_REPO, or, without PROMOTER_REPO, the commit that one stands on.
+    Exit code 0: done, 3: some blocked, 1: error.
+
+    Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
+    """
+    from promoter.application.apply import PlanApplier
+
+    container = build_container()
+    declaration = _load_committed_declaration(container, revision)
+    run = PlanApplier(container.planner, container.model_reconciler, container.ledger, container.clock)
+    with create_console(stderr=True).status("Applying") as status:
+        result = run(declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models"))
+    _print_apply_result(result, output)
+    if result.failed or result.view.plan.refused:
+        raise typer.Exit(1)
+    if result.view.plan.blocked:
+        raise typer.Exit(BLOCKED)
+
+
+def _load_committed_declaration(container: Container, revision: str | None) -> Declaration:
+    from pathlib import Path
+
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.container import Container
+    from promoter.domain.errors import ExternalError, PermanentError
+
+    if container.settings.repo:
+        head = container.repository.fetch_branch()
+        found = revision or head
+        return _require_signed_commits(
+            container, container.documents.parse_declaration(container.repository.read_sources(found), found)
+        )
+    tree = WorkTree(Path())
+    declaration = container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
+    if declaration.revision is None:
+        fix = "commit them, or set PROMOTER_REPO to apply what its branch says"
+        raise PermanentError(
+            "git", "registry.yaml or policies/ differ from the last commit, and apply carries out commits only", fix
+        )
+    if revision and revision != declaration.revision:
+        raise PermanentError("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
+    # Attribution reads history: that of the repository which one stands in.
+    container.repository = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)})).repository
+    try:
+        container.repository.fetch_branch()  # what was in force before may ask for signatures, where this revision asks for none any more
+    except ExternalError:
+        if declaration.desired.document.safety.require_signed_commits:
+            raise
+    return _require_signed_commits(container, declaration)
+
+
+def _require_signed_commits(container: Container, declaration: Declaration) -> Declaration:
+    """The declaration. Raises `PermanentError` where commits have to be signed, and one on the way to it is not."""
+    from promoter.domain.errors import PermanentError
+
+    refused = container.revisions.find_signing_refusal(declaration)
+    if refused:
+        raise PermanentError("git", refused)
+    return declaration
+
+
+def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
+    from promoter.application.markdown.plan import render_plan_markdown
+    from promoter.cli import render
+
+    found = result.view.plan
+    if output is OutputFormat.JSON:
+        applied = [change.to_json() for change in result.changes]
+        print_json({**found.to_json(), "applied": applied, "failed": result.failed})
+        return
+    if output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_plan_markdown(found))
+    else:
+        render.render_plan_text(create_console(), found)
+    lines = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]
+    lines.append(f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+_ERROR, _CHANGES, _BLOCKED = 1, 2, 3
+_STATE_STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
+
+
+def plan_between(container: Container, base: str, head: str, output: OutputFormat) -> int:
+    """Tell it; the exit code. Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part."""
+    from promoter.adapters.git.checkout import LocalClone
+    from promoter.application.pull_plans import PullPlanner
+
+    clone = LocalClone(Path())
+    planner = PullPlanner(container.registry, container.reading_ledger, clone, container.documents, container.clock)
+    with create_console(stderr=True).status("Planning"):
+        found = planner(clone.resolve_commit(base), clone.resolve_commit(head))
+    _print_pull_plan(found, output)
+    return _choose_exit_code(found)
+
+
+def _choose_exit_code(found: PullPlan) -> int:
+    if found.is_unusable:
+        return _ERROR
+    if found.status_state.value != "success":
+        return _BLOCKED
+    return _CHANGES if found.brought.changes else 0
+
+
+def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
+    from promoter.application.markdown.pull_plan import render_pull_plan_markdown
+
+    if output is OutputFormat.JSON:
+        print_json(found.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_pull_plan_markdown(found))
+    else:
+        render_pull_plan_text(create_console(), found)
+
+
+def render_pull_plan_text(screen: Console, found: PullPlan) -> None:
+    """What it changes as a table, each decision that blocks as a tree, then everything else in lines."""
+    from rich.text import Text
+
+    from promoter.cli import render
+
+    brought, plan = found.brought, found.plan
+    if plan and brought.changes:
+        screen.print(render.build_changes_table(plan, brought.changes))
+        render.render_decision_trees(screen, brought.changes)
+        screen.print()
+    later = [(f"{model}@{alias}", decision) for (model, alias), decision in brought.later.items()]
+    _render_section(screen, "Faults", map(str, found.faults))
+    _render_section(screen, "Conflicts", found.conflicts)
+    _render_section(
+        screen, "The registry lacks", (f"{each.model}@{each.alias or '*'}: {each.reason}" for each in brought.lacking)
+    )
+    _render_section(screen, "To know", (*brought.gates, *brought.notes))
+    _render_section(
+        screen,
+        "Judged by its own policies, once merged",
+        (f"{name}: {each.verdict}: {each.summary_line}" for name, each in later),
+    )
+    _render_section(screen, "What it says besides", brought.settings)
+    _render_section(screen, "Policies, replayed over the last 30 days", _describe_policy_changes(found))
+    if plan and found.already_due_changes:
+        screen.print(Text("Due anyway, with or without it", style="bold"))
+        screen.print(render.build_changes_table(plan, found.already_due_changes))
+        screen.print()
+    prefix = f"{found.head[:10]} merged into {found.base[:10]}: "
+    screen.print(
+        Text.assemble(
+            prefix,
+            (found.status_state.value, f"bold {_STATE_STYLE[found.status_state.value]}"),
+            f", {found.status_description}",
+        )
+    )
+
+
+def _describe_policy_changes(found: PullPlan) -> Iterable[str]:
+    for step in found.brought.policies:
+        replay_error = f"; its effect is not known: {step.replay_error}" if step.replay_error else ""
+        yield f"{step.name}: {step.description}{replay_error}"
+        for effect in step.replayed or ():
+            yield f"  {effect.model}@{effect.alias}: {'; '.join(effect.description_parts)}"
+
+
+def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None:
+    """A line that begins with spaces is that much further in."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from promoter.domain.decision import escape_invisible
+
+    found = list(lines)
+    if not found:
+        return
+    screen.print(Text(heading, style="bold"))
+    for line in found:
+        content = line.lstrip(" ")
+        screen.print(Padding(Text(escape_invisible(content)), (0, 0, 0, 2 + len(line) - len(content))))
+    screen.print()

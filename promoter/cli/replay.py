@@ -1,0 +1,248 @@
+"""`promoter replay`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from promoter.application.markdown.plan import render_table as markdown_table
+from promoter.application.markdown.plan import table_cell, version_label
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
+from promoter.cli.render import WIDE_TERMINAL_COLUMNS, build_plain_table
+from promoter.domain.decision import escape_invisible
+from promoter.domain.replay.as_of import EvidenceBasis, EvidenceSource
+from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources, list_replay_notes
+from promoter.domain.replay.simulate import JudgedPromotion, SimulatedSpan
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def replay(
+    policy: Annotated[str, typer.Option(help="The policy to replay: a file of the working tree, committed or not.")],
+    since: Annotated[str, typer.Option(help="From when on: 2026-11-01, 2026-11-01T08:00:00Z, 30d, or `3 days ago`.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Registered models by name, instead of those that the policy gates.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option(help="The alias, instead of the one that names the policy, or champion.")] = None,
+    compare: Annotated[str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", dir_okay=False, help="Also draw who held the alias when.")
+    ] = None,
+) -> None:
+    """Replay the registry's past under a policy: who would have held the alias when, and what would have been blocked.
+
+    Versions are judged on what the ledger knew of them at the time, else on what MLflow says now; the output says which.
+    Changes nothing. Exit code 0, 1: error.
+
+    Example: promoter replay --policy champion --since 30d --compare stricter --picture replay.svg
+    """
+    from promoter.application.replay import PolicyReplayer, ReplayRequest
+
+    container = build_container()
+    request = ReplayRequest(policy, _parse_since_option(since, container.clock.now()), compare, model, alias)
+    declaration = load_declaration(container)
+    if picture is not None and not picture.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {picture.parent}", param_hint="--picture")
+    with create_console(stderr=True).status("Reading") as status:
+        report = PolicyReplayer(container.registry, container.reading_ledger, container.clock, status.update)(
+            declaration, request
+        )
+    if picture is not None:
+        _write_chart_file(report, picture)
+    _print_replay_report(report, output)
+
+
+def _parse_since_option(text: str, now: datetime) -> datetime:
+    from promoter.domain.fields import parse_past_moment
+
+    try:
+        return parse_past_moment(text, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+
+
+def _write_chart_file(report: ReplayReport, file: Path) -> None:
+    from promoter.domain.errors import PermanentError
+    from promoter.domain.replay.chart import render_replay_chart
+
+    try:
+        file.write_text(render_replay_chart(report), encoding="utf-8")
+    except OSError as error:
+        raise PermanentError("files", f"{file}: cannot be written: {error.strerror or 'no reason given'}") from None
+
+
+def _print_replay_report(report: ReplayReport, output: OutputFormat) -> None:
+    from promoter.domain.replay.report import list_replay_notes
+
+    if output is OutputFormat.JSON:
+        print_json({**report.to_json(), "notes": list_replay_notes(report)})
+    elif output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_replay_markdown(report))
+    else:
+        render_replay_text(create_console(), report)
+
+
+MAX_ROWS = 200
+"""So many spans are shown, and so many blocked promotions: the newest. JSON has all."""
+_MIN_SPAN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A table under a heading, and what it leaves out, in words."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    more: str = ""
+
+
+def render_replay_text(console: Console, report: ReplayReport) -> None:
+    """The whole report, in two lines a span where the terminal is narrow."""
+    console.print(Text(_summarize_replay(report), style="bold"))
+    console.print(Text(describe_evidence_sources(report)))
+    for section in _build_sections(report, narrow=console.width < WIDE_TERMINAL_COLUMNS):
+        console.print()
+        console.print(Text(section.heading, style="bold"))
+        if section.rows:
+            console.print(
+                build_plain_table(section.columns, [[Text(_make_text_visible(each)) for each in row] for row in section.rows])
+            )
+        if section.more:
+            console.print(Text(section.more, style="dim"))
+    console.print()
+    for note in list_replay_notes(report):
+        console.print(Text(f"Note: {_make_text_visible(note)}", style="dim"))
+
+
+def render_replay_markdown(report: ReplayReport) -> str:
+    """The same for a pull request."""
+    lines = [f"**{_summarize_replay(report)}**", "", describe_evidence_sources(report)]
+    for section in _build_sections(report, narrow=False):
+        lines += ["", f"### {table_cell(section.heading)}", ""]
+        if section.rows:
+            lines += markdown_table(section.columns, [[*map(table_cell, row)] for row in section.rows])
+        lines += ["", section.more] if section.more else []
+    lines += ["", *(f"- {table_cell(note)}" for note in list_replay_notes(report))]
+    return "\n".join(lines) + "\n"
+
+
+def _summarize_replay(report: ReplayReport) -> str:
+    names = " and ".join(lens.policy.name for lens in report.lenses)
+    judged = {
+        (model.model, each.version) for model, replayed in report.list_all_replays() for each in replayed.simulation.judged
+    }
+    counts = f"{len(report.models)} alias{'es' if len(report.models) != 1 else ''}, {len(judged)} versions judged"
+    return f"{names} replayed from {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC: {counts}."
+
+
+def _build_sections(report: ReplayReport, *, narrow: bool) -> Iterator[ReportSection]:
+    yield _build_summary_section(report)
+    shown = max(MAX_ROWS // max(sum(1 for _ in report.list_all_replays()), 1), _MIN_SPAN_ROWS)
+    for model, replayed in report.list_all_replays():
+        if replayed.simulation.spans:
+            yield _build_spans_section(model, replayed, shown, narrow=narrow)
+    yield _build_blocked_section(report, narrow=narrow)
+    yield _build_rules_section(report)
+
+
+def _build_summary_section(report: ReplayReport) -> ReportSection:
+    rows = [
+        (f"{model.model}@{model.alias}", version_label(model.held_now), each.policy_name, version_label(each.final_holder), str(each.move_count),
+         str(len(each.rejected_versions)), _count_blocked_promotions(model, each))
+        for model, each in report.list_all_replays()
+    ]  # fmt: skip
+    columns = ["MODEL@ALIAS", "NOW", "UNDER", "WOULD BE", "MOVES", "TURNED DOWN", "WOULD HAVE BLOCKED"]
+    return ReportSection("Who would hold the alias now", columns, rows)
+
+
+def _count_blocked_promotions(model: ModelReplay, replayed: PolicyReplay) -> str:
+    if model.began is None:
+        return "not known"
+    return f"{len(replayed.blocked_promotions)} of {len(replayed.past.promotions)} promotions"
+
+
+def _build_spans_section(model: ModelReplay, replayed: PolicyReplay, shown: int, *, narrow: bool) -> ReportSection:
+    heading = f"{model.model}@{model.alias} under {replayed.policy_name}"
+    spans = replayed.simulation.spans
+    left = len(spans) - shown
+    more = f"{left} earlier span{'s are' if left > 1 else ' is'} left out: --format json has them all." if left > 0 else ""
+    if narrow:
+        return ReportSection(
+            heading, ["VERSION", "SPAN"], [(version_label(s.version), _render_span_lines(s)) for s in spans[-shown:]], more
+        )
+    rows = [
+        (version_label(s.version), f"{s.since:%Y-%m-%d %H:%M}", f"{s.until:%Y-%m-%d %H:%M}" if s.until else "now",
+         version_label(s.replaced_by), _describe_span_evidence(s), s.why)
+        for s in spans[-shown:]
+    ]  # fmt: skip
+    return ReportSection(heading, ["VERSION", "SINCE", "UNTIL", "REPLACED BY", "EVIDENCE", "WHY"], rows, more)
+
+
+def _render_span_lines(span: SimulatedSpan) -> str:
+    until = f"{span.until:%Y-%m-%d %H:%M}, then {version_label(span.replaced_by)}" if span.until else "now"
+    evidence = f"\nevidence: {_describe_span_evidence(span)}" if span.judged else ""
+    return f"{span.since:%Y-%m-%d %H:%M} to {until}\n{span.why}{evidence}"
+
+
+def _describe_span_evidence(span: SimulatedSpan) -> str:
+    return _describe_evidence_source(span.judged.source) if span.judged else "-"
+
+
+def _describe_evidence_source(source: EvidenceSource) -> str:
+    if source.basis is EvidenceBasis.LATER and source.as_of:
+        return f"as of {source.as_of:%Y-%m-%d %H:%M}"
+    return f"as of {source.basis.value}"
+
+
+def _build_blocked_section(report: ReplayReport, *, narrow: bool) -> ReportSection:
+    heading = "Past promotions that it would have blocked"
+    found = [(model, replayed, each) for model, replayed in report.list_all_replays() for each in replayed.blocked_promotions]
+    if all(model.began is None for model in report.models):
+        return ReportSection(heading, [], [], "Not known: the ledger knows no move of these aliases.")
+    if not found:
+        count = sum(len(model.replays[0].past.promotions) for model in report.models)
+        return ReportSection(heading, [], [], f"None of {count}." if count else "There were no promotions in that time.")
+    found.sort(key=lambda row: row[2].at)
+    more = f"The last {MAX_ROWS} of {len(found)} are shown: --format json has all." if len(found) > MAX_ROWS else ""
+    rows = [_build_blocked_row(*row, narrow=narrow) for row in found[-MAX_ROWS:]]
+    if narrow:
+        return ReportSection(heading, ["AT", "PROMOTION"], rows, more)
+    return ReportSection(
+        heading, ["AT", "MODEL@ALIAS", "FROM", "TO", "BY", "UNDER", "EVIDENCE", "RULES THAT DID NOT PASS"], rows, more
+    )
+
+
+def _build_blocked_row(
+    model: ModelReplay, replayed: PolicyReplay, promotion: JudgedPromotion, *, narrow: bool
+) -> tuple[str, ...]:
+    at, name = f"{promotion.at:%Y-%m-%d %H:%M}", f"{model.model}@{model.alias}"
+    actor = "unknown" if promotion.actor is None else promotion.actor.partition(" <")[0]
+    move = (version_label(promotion.from_version), version_label(promotion.to_version))
+    summary, evidence = promotion.decision.summary_line, _describe_evidence_source(promotion.source)
+    if narrow:
+        description = f"{name} {' -> '.join(move)} by {actor}, under {replayed.policy_name}:\n{summary}\nevidence: {evidence}"
+        return at, description
+    return at, name, *move, actor, replayed.policy_name, evidence, summary
+
+
+def _build_rules_section(report: ReplayReport) -> ReportSection:
+    rows = [(row.policy, row.rule, *map(str, row.found)) for row in report.count_rejecting_rules()]
+    heading = "Versions turned down, by rule"
+    if not rows:
+        return ReportSection(heading, [], [], "None.")
+    return ReportSection(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
+
+
+def _make_text_visible(text: str) -> str:
+    """Line by line, without what would steer a terminal: tags and names come from outside."""
+    return "\n".join(map(escape_invisible, text.split("\n")))

@@ -1,0 +1,177 @@
+"""`promoter rollback` and `promoter release`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from promoter.application.proposals.commits import OpenedProposal
+    from promoter.application.rollback import RollbackDeps
+    from promoter.container import Container
+    from promoter.domain.proposal import Proposal
+    from promoter.domain.rollback import RollbackResult
+
+
+NOT_DONE = 1
+AliasArgument = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
+RequesterOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Who asks for it: git's user.name, unless told otherwise.")
+]
+
+
+def rollback(
+    what: AliasArgument,
+    reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
+    to: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The version that returns: the last good one, unless told otherwise.")
+    ] = None,
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Move the alias at once; where git cannot be had, under a recorded, expiring override."),
+    ] = False,
+    lasts: Annotated[str, typer.Option("--for", metavar="TIME", help="How long such an override lasts: up to 7d.")] = "24h",
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Put an earlier version back: with a hold, and with what it replaces in quarantine.
+
+    A commit to PROMOTER_BRANCH of PROMOTER_REPO; a pull request where the branch takes no pushes. With --now the alias moves
+    before anybody reviews that. To run it again is safe.
+
+    PROMOTER_DATABASE_URL must be the daemon's: the ledger knows who held the alias, and the records of this go into it.
+
+    Exit code 0: done, 1: refused, or something is left to do, which is told.
+
+    Example: promoter rollback fraud-detector@champion --reason "bad recall on card-not-present" --now
+    """
+    from promoter.application.rollback import AliasRollback
+    from promoter.domain.rollback import RollbackRequest
+
+    model, alias = parse_alias_argument(what)
+    lasting = _parse_override_duration(lasts)
+    container = _build_git_container()
+    _print_rollback_result(
+        AliasRollback(_build_rollback_dependencies(container))(
+            RollbackRequest(model, alias, reason, by or find_requester_name(), to, now, lasting)
+        ),
+        output,
+    )
+
+
+def release(
+    what: AliasArgument,
+    by: RequesterOption = None,
+    reason: Annotated[str | None, typer.Option(help="Why: it stands in the commit.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Lift the hold of an alias, so that rotation may move it again. What is in quarantine stays there.
+
+    A commit to PROMOTER_BRANCH of PROMOTER_REPO; a pull request where the branch takes no pushes.
+
+    Exit code 0: done, 1: refused (nothing holds it, or an override is not decided yet), or something is left to do.
+
+    Example: promoter release fraud-detector@champion --reason "v9 is fixed by v10"
+    """
+    from promoter.application.rollback import HoldRelease
+
+    model, alias = parse_alias_argument(what)
+    container = _build_git_container()
+    _print_rollback_result(
+        HoldRelease(_build_rollback_dependencies(container))(model, alias, by or find_requester_name(), reason), output
+    )
+
+
+def _build_git_container() -> Container:
+    container = build_container()
+    container.require_settings("mlflow_tracking_uri", "repo")
+    return container
+
+
+def _parse_override_duration(text: str) -> timedelta:
+    from promoter.domain.fields import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--for: {error}") from None
+
+
+def find_requester_name() -> str:
+    """Who runs this: git's `user.name`, else the name of the login."""
+    import getpass
+    from pathlib import Path
+
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.domain.errors import PermanentError
+
+    try:
+        return WorkTree(Path()).find_user_name() or getpass.getuser()
+    except (OSError, KeyError):  # a login without a name
+        raise PermanentError("rollback", "nobody knows who asks for it", "give --as NAME") from None
+
+
+def _build_rollback_dependencies(container: Container) -> RollbackDeps:
+    from dataclasses import replace
+
+    from promoter.application.proposals.commits import BranchOpener, ProposalCommitter
+    from promoter.application.rollback import RollbackDeps
+
+    push = BranchOpener(container.repository, container.documents)
+
+    def opened(proposal: Proposal) -> OpenedProposal:
+        """The forge is asked for when it is needed: settings of it that are wrong must not keep an alias from moving."""
+        from promoter.application.proposals.reconciler import ProposalOpener
+        from promoter.domain.errors import ExternalError, Faults
+
+        try:
+            proposals = container.proposal_reconciler
+        except (Faults, ExternalError) as error:
+            return replace(push(proposal), next_step=f"the forge cannot be used: {error}", done=False)
+        return (ProposalOpener(push, proposals) if proposals else push)(proposal)
+
+    into_git = ProposalCommitter(container.repository, container.documents, container.revisions)
+    return RollbackDeps(
+        container.registry,
+        container.ledger,
+        container.clock,
+        container.locks,
+        container.revisions,
+        container.model_reconciler,
+        into_git,
+        opened,
+    )
+
+
+def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json(done.to_json())
+    elif output is OutputFormat.MARKDOWN:
+        from promoter.application.markdown.plan import inline_text
+
+        lines = [f"**{inline_text(done.title_line)}**", "", *(f"- {inline_text(each)}" for each in done.messages)]
+        sys.stdout.write("\n".join(lines) + "\n")
+    else:
+        _render_rollback_text(done)
+    if not done.done:
+        raise typer.Exit(NOT_DONE)
+
+
+def _render_rollback_text(done: RollbackResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from promoter.domain.decision import escape_invisible
+
+    screen = create_console()
+    screen.print(Text(done.title_line, style="bold" if done.done else "bold red"))
+    steps = Table.grid(padding=(0, 1))
+    for each in done.messages:
+        steps.add_row(" -", Text(escape_invisible(each), overflow="fold"))
+    screen.print(steps)

@@ -1,0 +1,138 @@
+"""The daemon: polls and webhooks put keys on the queue, workers look, the web tells. Stops cleanly on SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from promoter.adapters.work_queue import KeyedWorkQueue, compute_backoff_delay
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.container import Container
+from promoter.domain.errors import TransientError
+from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
+from promoter.logs import configure_logging
+from promoter.settings import Settings
+from promoter.web.app import AppDependencies, create_app
+from promoter.web.server import WebServer
+
+log = structlog.get_logger(__name__)
+
+
+WORKERS = 4
+WAKE_SECONDS = 0.5
+CHECKPOINT_SECONDS = 300.0
+"""How often it is asked whether a checkpoint is due."""
+JITTER_SHARE = 0.1
+"""Replicas that start together drift apart, so that MLflow is not asked by all at once."""
+
+
+class PromoterDaemon:
+    """Everything that runs in `promoter serve`."""
+
+    def __init__(self, container: Container) -> None:
+        """Opens the ledger, takes the address; looks at nothing yet. Raises `PermanentError` or `Faults` where that fails."""
+        settings = container.settings
+        container.require_settings("mlflow_tracking_uri", "repo")
+        self._interval = settings.poll_interval
+        self.controller: Controller = container.build_controller(compute_backoff_delay)
+        self.queue = KeyedWorkQueue(self.controller.run_work_item, workers=WORKERS)
+        self.controller.enqueue = self.queue.enqueue
+        self.notifier = container.notifier
+        self._notification_queue = KeyedWorkQueue(self.notifier.run_channel, workers=len(self.notifier.channel_names))
+        self.notifier.enqueue = self._notification_queue.enqueue
+        parts = AppDependencies(
+            settings=settings,
+            controller=self.controller,
+            ledger=container.ledger,
+            clock=container.clock,
+            enqueue=self.queue.enqueue,
+            depth=lambda: self.queue.queue_depth,
+            undelivered=lambda: self.notifier.event_counts,
+        )
+        self.web = WebServer(create_app(parts), *settings.listen_host_and_port)
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._heartbeat = container.heartbeat
+        self._checkpoints = container.checkpoint_signer
+
+    def start(self) -> None:
+        """Answer, look at everything once, then poll."""
+        self._heartbeat.record_start()
+        self._start_notifications()
+        self.web.start()
+        self.queue.start_workers()
+        self.queue.enqueue(GIT, "start")
+        self.queue.enqueue(REGISTRY, "start")
+        if self.controller.pull_request_work:
+            self.queue.enqueue(PULLS, "start")
+        polled = [
+            (GIT, 0.0),
+            (REGISTRY, self._interval / 2),
+            *([(PULLS, self._interval / 4)] if self.controller.pull_request_work else []),
+        ]
+        for key, offset in polled:
+            self._scheduler.add_job(
+                self.queue.enqueue,
+                "interval",
+                args=(key, "poll"),
+                seconds=self._interval,
+                jitter=max(self._interval * JITTER_SHARE, 0.001),
+                next_run_time=datetime.now(UTC) + timedelta(seconds=self._interval / 2 + offset),
+                coalesce=True,
+                max_instances=1,
+            )
+        self._scheduler.add_job(
+            self._heartbeat.record_heartbeat,
+            "interval",
+            seconds=HEARTBEAT_INTERVAL.total_seconds(),
+            coalesce=True,
+            max_instances=1,
+        )
+        self._schedule_checkpoints()
+        self._scheduler.start()
+
+    def _schedule_checkpoints(self) -> None:
+        if self._checkpoints:
+            tick, now = self._checkpoints.sign_when_due, datetime.now(UTC)
+            self._scheduler.add_job(tick, "interval", seconds=CHECKPOINT_SECONDS, next_run_time=now, coalesce=True)
+
+    def _start_notifications(self) -> None:
+        """Before anything is looked at, so that channels which start now are told of whatever the first look finds."""
+        try:
+            self.notifier.start_channels()
+        except TransientError as error:
+            log.warning("notifications begin later", error=str(error))
+        self._notification_queue.start_workers()
+        for name in self.notifier.channel_names:
+            self._notification_queue.enqueue(name, "start")
+
+    def stop(self) -> None:
+        """No more polls, no more requests; what is being written or sent finishes."""
+        self.notifier.stop_sending()
+        self._scheduler.shutdown(wait=False)
+        self.web.stop()
+        if not self.queue.stop_workers():
+            log.warning("a look was still running, and is closed at the next start")
+        self._heartbeat.record_stop()
+        if not self._notification_queue.stop_workers():
+            log.warning("a notification was still being sent, and is sent again at the next start")
+
+
+def run_daemon(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    configure_logging(settings.log_format)
+    daemon = PromoterDaemon(Container(settings))
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    daemon.start()
+    host, _ = settings.listen_host_and_port
+    log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch)
+    while not stopping.wait(WAKE_SECONDS):
+        pass  # a signal that the system hands to another thread is noticed only when this one wakes
+    log.info("stopping")
+    daemon.stop()
+    log.info("stopped")

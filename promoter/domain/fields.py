@@ -1,0 +1,226 @@
+"""The names that MLflow accepts, checked before they travel (MLflow itself lets a trailing newline through)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+CHAMPION = "champion"
+"""The alias that production loads: moved after its supports, and never left empty on the way."""
+
+_ALIAS_PATTERN = re.compile(r"[\w-]{1,255}")
+_RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
+_POLICY_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_APPROVER_PATTERN = re.compile(r"[A-Za-z0-9][\w.@-]{0,99}", re.ASCII)
+_MODEL_FORBIDDEN = re.compile(r"[/:\x00-\x1f\x7f]")
+_MODEL_LIMIT = 256
+
+
+def validate_alias_name(name: str) -> str:
+    """The name itself. Raises ValueError, in words, where MLflow would refuse or reinterpret it."""
+    if _RESERVED_ALIAS.fullmatch(name):
+        raise ValueError(f"`{name}` is reserved by MLflow and cannot be an alias")
+    if not _ALIAS_PATTERN.fullmatch(name):
+        raise ValueError(f"`{name!s:.60}` is not an alias name: use letters, digits, `_` and `-`, at most 255")
+    return name
+
+
+def validate_model_name(name: str) -> str:
+    """The name itself. Raises ValueError, in words, where MLflow could not have registered it."""
+    if not name.strip() or len(name) > _MODEL_LIMIT or _MODEL_FORBIDDEN.search(name):
+        raise ValueError(f"{name!r:.60} is not a model name: not empty, no `/`, no `:`, at most {_MODEL_LIMIT} characters")
+    return name
+
+
+def validate_policy_name(name: str) -> str:
+    """The name itself. Raises ValueError where it could not be the stem of a file in `policies/`."""
+    if not _POLICY_PATTERN.fullmatch(name):
+        raise ValueError(f"{name!r:.60} is not a policy name: use letters, digits, `_`, `.` and `-`")
+    return name
+
+
+def validate_approver_name(name: str) -> str:
+    """The name itself. Raises ValueError where it could not be part of a tag's key."""
+    if not _APPROVER_PATTERN.fullmatch(name):
+        raise ValueError(f"{name!r:.60} is not an approver's or a group's name: use letters, digits, `_`, `.`, `@` and `-`")
+    return name
+
+
+AliasName = Annotated[str, AfterValidator(validate_alias_name)]
+ApproverName = Annotated[str, AfterValidator(validate_approver_name)]
+ModelName = Annotated[str, AfterValidator(validate_model_name)]
+PolicyName = Annotated[str, AfterValidator(validate_policy_name)]
+VersionNumber = Annotated[int, Field(strict=True, gt=0, le=2**31 - 1)]
+
+
+_DURATION_PART = re.compile(r"(\d{1,9})(w|d|h|m|s)")
+_DURATION_TEXT = re.compile(r"(?:\d{1,9}[wdhms])+")
+_UNIT_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_SHOWN_UNITS = tuple((unit, seconds) for unit, seconds in _UNIT_SECONDS.items() if unit != "w")
+_LARGEST_AMOUNT = 1_000
+_LONGEST_SECONDS = 3_660 * 86_400
+_TEXT_LIMIT = 50
+
+
+def parse_duration(value: object) -> timedelta:
+    """The duration. Raises ValueError, in words, for anything else, and for nothing and for more than ten years."""
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT or not _DURATION_TEXT.fullmatch(value):
+        raise ValueError("a duration is written like `90s`, `30m`, `24h`, `7d` or `1d12h`")
+    seconds = sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise ValueError("a duration is longer than nothing, and at most ten years")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """In the largest unit that comes out even (`62h`, `7d`); in several where that would be a long number (`1d12h30m`)."""
+    left = int(duration.total_seconds())
+    for unit, seconds in _SHOWN_UNITS:
+        if left and left % seconds == 0 and left // seconds < _LARGEST_AMOUNT:
+            return f"{left // seconds}{unit}"
+    text = ""
+    for unit, seconds in _SHOWN_UNITS:
+        amount, left = divmod(left, seconds)
+        text += f"{amount}{unit}" if amount else ""
+    return text or "0s"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^([0-9]{1,9}[wdhms])+$")]),
+    PlainSerializer(format_duration),
+]
+
+
+_AGO_PATTERN = re.compile(r"(\d{1,6}) (second|minute|hour|day|week)s? ago")
+_SHOWN_CHARACTERS = 60
+
+
+def _require_time_zone(value: object) -> object:
+    if isinstance(value, date) and not (isinstance(value, datetime) and value.tzinfo):
+        raise ValueError("give a full time with its zone, such as 2026-12-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_require_time_zone)]
+
+
+def format_utc(moment: datetime) -> str:
+    """For people: to the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def format_utc_window(begin: datetime, end: datetime) -> tuple[str, str]:
+    """The ends of a window, for people: to the millisecond where they would else look the same."""
+    window = format_utc(begin), format_utc(end)
+    return window if window[0] != window[1] else (_format_utc_milliseconds(begin), _format_utc_milliseconds(end))
+
+
+def _format_utc_milliseconds(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'milliseconds')} UTC"
+
+
+def parse_past_moment(text: str, now: datetime) -> datetime:
+    """As `parse_moment`. Raises ValueError, in words, also for what is yet to come."""
+    found = parse_moment(text, now)
+    if found >= now:
+        raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is yet to come")
+    return found
+
+
+def parse_time_window(begin: str, end: str, now: datetime) -> tuple[datetime, datetime]:
+    """From the one moment, which is past, up to the other. Raises ValueError, in words, where that is no time."""
+    since, until = parse_past_moment(begin, now), parse_moment(end, now)
+    if until <= since:
+        raise ValueError(f"`{begin:.{_SHOWN_CHARACTERS}}` is not before `{end:.{_SHOWN_CHARACTERS}}`")
+    return since, until
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Any ISO 8601 that names its zone; a day, by its beginning in UTC; `30d`, `3 days ago`. In UTC.
+
+    Raises ValueError, in words, for anything else.
+    """
+    text = text.strip()
+    if ago := _AGO_PATTERN.fullmatch(text):
+        return now - parse_duration(f"{int(ago[1])}{ago[2][0]}")
+    if text[-1:] in "wdhms" and text[:1].isdigit() and not text.startswith("0") and "-" not in text:
+        return now - parse_duration(text)
+    found = _parse_iso_day(text) or _parse_iso_time(text)
+    if found is None:
+        raise ValueError(
+            f"`{text:.{_SHOWN_CHARACTERS}}` is no moment: write one like `2026-11-01`, `2026-11-01T08:00:00Z`, `30d` or `3 days ago`"
+        )
+    return found
+
+
+def _parse_iso_day(text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        return None
+
+
+def _parse_iso_time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if found.tzinfo is None:
+        raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` has no time zone: write `{text:.{_SHOWN_CHARACTERS}}Z` for UTC")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+class Document(BaseModel):
+    """A mapping in a file. An unknown key is a fault; a value of another type is never bent into shape."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def _check_format_version(value: object) -> object:
+    if value == 1 and type(value) is not int:  # to Python, and to pydantic's Literal, true and 1.0 are 1
+        raise ValueError("must be the whole number `1`")
+    return value
+
+
+def _check_literal_true(value: object) -> object:
+    if value == 1 and value is not True:
+        raise ValueError("must be `true`")
+    return value
+
+
+FormatVersion = Annotated[Literal[1], BeforeValidator(_check_format_version)]
+"""The version of a document's format."""
+LiteralTrue = Annotated[Literal[True], BeforeValidator(_check_literal_true)]
+"""What is said by being there."""
+
+
+SchemaKeywords = dict[str, Any]
+
+
+def require_key(key: str, value: SchemaKeywords | None = None) -> SchemaKeywords:
+    """The key is there and is not null; or with `value`, is that."""
+    return {"required": [key], "properties": {key: value or {"not": {"type": "null"}}}}
+
+
+def require_exactly_one(*keys: str) -> SchemaKeywords:
+    """One of the keys is said, and no other."""
+    return {"oneOf": [require_key(key) for key in keys]}
+
+
+def require_at_least_one(*keys: str) -> SchemaKeywords:
+    """One of the keys is said, or several."""
+    return {"anyOf": [require_key(key) for key in keys]}
+
+
+def forbid_together(*conditions: SchemaKeywords) -> SchemaKeywords:
+    """These do not go together."""
+    return {"not": {"allOf": list(conditions)}}

@@ -1,0 +1,146 @@
+"""Confidence: whether one version is better than another beyond the noise of its metric, step by step.
+
+The test is Student's t on the differences of the pairs, one pair a step, one-sided. Pairing takes out what both versions
+share: a hard fold or a bad day lowers both. What the steps are decides how sure the mean of the differences is:
+
+`folds`        Folds of one cross-validation share their training data. A model that was lucky in its training is lucky on
+               every fold, which the spread between folds does not show; the plain test takes noise for a gain far too often
+               (Dietterich 1998). Nadeau and Bengio (2003) correct for it: the variance of the mean is s^2 (1/n + q), where q
+               is test size over training size, which is 1/(n - 1) for n folds. The rule's default. It supposes that a
+               model's luck correlates its folds by 1/n; where it does more, even this test is too sure.
+`independent`  Batches or days, each measured once, on data of its own: the plain paired test, s^2/n.
+
+It assumes that equal step numbers are the same fold, batch or day for both; that the steps are the n folds of one
+cross-validation (repeated ones are to be averaged by fold first) or really independent; and differences that are roughly
+normal, or many. It corrects for one comparison: who tries twenty equal versions in a row gets twenty chances.
+
+T. G. Dietterich, "Approximate statistical tests for comparing supervised classification learning algorithms", Neural
+Computation 10(7), 1998. C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
+from typing import Literal
+
+from promoter.domain.decision import ConfidenceInterval, Verdict
+
+Steps = Literal["folds", "independent"]
+
+LEAST_STEPS = 5
+"""The fewest pairs that are compared: below, one odd step decides."""
+
+_ROUNDING = Decimal("1e-14")  # of the largest value: differences that vary by less vary by the rounding of doubles only
+_STEPS_SHOWN = 3  # so many steps are named in a message
+
+
+@dataclass(frozen=True)
+class GainComparison:
+    """What came of it: the mean gain (None: none could be had), the expectation in words, and the interval of the gain."""
+
+    verdict: Verdict
+    value: float | None
+    expected: str
+    interval: ConfidenceInterval | None = None
+
+
+def compare_step_values(
+    ours: Mapping[int, float],
+    theirs: Mapping[int, float],
+    *,
+    order: Literal["highest", "lowest"],
+    margin: Callable[[Decimal], Decimal],
+    confidence: float,
+    steps: Steps,
+    whom: str = "the holder",
+) -> GainComparison:
+    """Whether the mean gain of `ours` over `theirs` (step to value each) is above the margin, at that confidence.
+
+    `margin` tells it from the mean of `theirs`. `whom` is the other side in words. A gain is positive where `ours` is better
+    in the direction of `order`. The interval is two-sided at level `2 * confidence - 1`, so that its lower end is the
+    one-sided bound: the verdict is a pass exactly where that end is above the margin.
+
+    Fewer than 5 steps, or none on a side, are pending. Steps that only one side has, NaN and infinities, and figures beyond
+    the range of a double are errors. Equal values are a difference of 0 and count. Gains that do not vary at all say nothing
+    of the noise: an error, unless the gain is not above the margin anyway, which is a fail.
+    """
+    sought = f"with confidence {confidence!r} against {whom} over"
+    if unfit := _find_comparison_obstacle(ours, theirs, steps, whom):
+        verdict, instead = unfit
+        return GainComparison(verdict, None, f"a gain {sought} {instead}")
+    with localcontext(Context()):  # 28 digits, whatever the caller has; a double has 17
+        pairs = [(_to_shown_decimal(ours[step]), _to_shown_decimal(theirs[step])) for step in ours]
+        # Sorted, so that not even the last digit hangs on which gain came at which step.
+        gains = sorted((mine - other) if order == "highest" else (other - mine) for mine, other in pairs)
+        mean, reach = _mean_value(gains), margin(_mean_value(sorted(other for _, other in pairs)))
+        expected = f"a gain above {float(reach):.6g} {sought} {len(gains)} steps ({steps})"
+        if gains[-1] - gains[0] <= _ROUNDING * max(max(map(abs, pair)) for pair in pairs):
+            verdict = Verdict.FAIL if mean <= reach else Verdict.ERROR
+            lacking = "" if mean <= reach else f" whose gains vary: each is {float(mean):.6g}"
+            return GainComparison(verdict, float(mean), expected + lacking)
+        wide = _student_t_quantile(confidence, len(gains) - 1) * _standard_error(gains, mean, steps)
+        return _judge_interval(mean, wide, reach, confidence, expected)
+
+
+def _judge_interval(mean: Decimal, wide: Decimal, reach: Decimal, confidence: float, expected: str) -> GainComparison:
+    """By the lower end of the interval. The very number that is shown decides, as it is shown."""
+    low, high = float(mean - wide), float(mean + wide)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return GainComparison(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
+    verdict = Verdict.PASS if _to_shown_decimal(low) > reach else Verdict.FAIL
+    return GainComparison(
+        verdict, float(mean), expected, ConfidenceInterval(low, high, float(2 * _to_shown_decimal(confidence) - 1))
+    )
+
+
+def _find_comparison_obstacle(
+    ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps, whom: str
+) -> tuple[Verdict, str] | None:
+    """Why the two cannot be compared, and what it takes; None where they can."""
+    sides = (("this version", ours), (whom, theirs))
+    for who, points in sides:
+        if not all(map(math.isfinite, points.values())):
+            step = min(step for step, value in points.items() if not math.isfinite(value))
+            return Verdict.ERROR, f"finite values: {who} has {points[step]} at step {step}"
+    if bare := [who for who, points in sides if not points]:
+        return Verdict.PENDING, f"values at steps: {' and '.join(bare)} {'has' if len(bare) == 1 else 'have'} none"
+    if lone := [
+        (who, sorted(left)) for who, left in (("this version", ours.keys() - theirs), (whom, theirs.keys() - ours)) if left
+    ]:
+        return Verdict.ERROR, "the same steps: " + "; ".join(f"only {who} has {_list_first_steps(left)}" for who, left in lone)
+    if len(ours) < LEAST_STEPS:
+        return Verdict.PENDING, f"at least {LEAST_STEPS} steps ({steps}): there {'is' if len(ours) == 1 else 'are'} {len(ours)}"
+    return None
+
+
+def _list_first_steps(steps: Sequence[int]) -> str:
+    more = len(steps) - _STEPS_SHOWN
+    return ", ".join(map(str, steps[:_STEPS_SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
+def _to_shown_decimal(value: float) -> Decimal:
+    """As MLflow shows it: 0.3 - 0.2 is 0.1, at every step."""
+    return Decimal(repr(float(value)))
+
+
+def _mean_value(values: Sequence[Decimal]) -> Decimal:
+    return sum(values, Decimal(0)) / len(values)
+
+
+def _standard_error(gains: Sequence[Decimal], mean: Decimal, steps: Steps) -> Decimal:
+    """Of the mean gain: the root of s^2 (1/n + 1/(n - 1)) for folds, of s^2/n for independent steps."""
+    count = len(gains)
+    variance = sum(((gain - mean) ** 2 for gain in gains), Decimal(0)) / (count - 1)
+    share = 1 / Decimal(count) + (1 / Decimal(count - 1) if steps == "folds" else 0)
+    return (variance * share).sqrt()
+
+
+def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
+    """Student's t at that many degrees of freedom."""
+    # `scipy.stats.t.ppf` calls this very function, but takes a second and 50 MB more to import.
+    from scipy.special import stdtrit
+
+    return Decimal(float(stdtrit(freedom, confidence)))

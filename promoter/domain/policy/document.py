@@ -1,0 +1,282 @@
+"""A policy: what a version must show before an alias may point at it. `policies/NAME.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, model_validator
+
+from promoter.domain.approvals import NO_APPROVERS, ApproverDirectory
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.errors import DocumentPath
+from promoter.domain.evidence import AliasPast, Need
+from promoter.domain.fields import (
+    AliasName,
+    Document,
+    Duration,
+    FormatVersion,
+    ModelName,
+    Moment,
+    VersionNumber,
+    format_duration,
+    format_utc,
+)
+from promoter.domain.observed import MetricRef, SourceName
+from promoter.domain.policy.rules import BaseRule, Rule
+from promoter.domain.policy.rules.base import RankOrder, RuleContext
+
+
+class Waiver(Document):
+    """One version of one model need not meet one rule. `rule` is the rule's name, or its text as `explain` shows it."""
+
+    model: ModelName
+    version: VersionNumber
+    rule: str = Field(min_length=1, max_length=1_000)
+    reason: str = Field(min_length=1, max_length=1_000)
+    by: str | None = Field(default=None, min_length=1, max_length=200)
+    until: Moment
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Whether it still holds."""
+        return now < self.until
+
+    def __str__(self) -> str:
+        """For whoever reads a decision."""
+        who = f" by {self.by}" if self.by else ""
+        return f"waived{who} until {self.until:%Y-%m-%d %H:%M %Z}: {self.reason}"
+
+
+ONE_DAY = timedelta(days=1)
+FREEZE_OVERRIDE_TRAILER = "Promoter-Override-Freeze"
+"""The trailer of a commit that takes its changes past a freeze; its value is the reason."""
+
+_CRON_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _validate_cron(expression: str) -> str:
+    if len(expression.split()) != 5:  # noqa: PLR2004  # minute, hour, day, month, day of the week
+        raise ValueError("a cron expression has five fields: minute, hour, day of the month, month, day of the week")
+    try:
+        next(CronSim(expression, _CRON_EPOCH))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"not a cron expression that ever begins: {error}") from None
+    return expression
+
+
+def _validate_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"`{name:.60}` is no time zone: write one such as `Europe/Berlin`, or `UTC`") from None
+    return name
+
+
+class Limits(Document):
+    """How often an alias may move: not before `cooldown` is over, and not more than `max_per_day` times in 24 hours."""
+
+    cooldown: Duration | None = None
+    max_per_day: int | None = Field(default=None, ge=1, le=1_000)
+
+    @property
+    def has_any_limit(self) -> bool:
+        """Whether any limit is set."""
+        return self.cooldown is not None or self.max_per_day is not None
+
+    def evaluate_limits(self, past: AliasPast, at: datetime) -> list[RuleFinding]:
+        """One for each limit that is set."""
+        found = []
+        last = max(past.moves, default=None)
+        if self.cooldown:
+            due = last + self.cooldown if last else None
+            expected = f"the last move to be {format_duration(self.cooldown)} ago" + (f": at {format_utc(due)}" if due else "")
+            verdict = Verdict.PASS if due is None or at >= due else Verdict.PENDING
+            found.append(
+                RuleFinding(f"cooldown {format_duration(self.cooldown)}", verdict, format_utc(last) if last else None, expected)
+            )
+        if self.max_per_day:
+            recent = sorted(move for move in past.moves if at - ONE_DAY < move <= at)
+            open_again = recent[-self.max_per_day] + ONE_DAY if len(recent) >= self.max_per_day else None
+            expected = f"fewer than {self.max_per_day} moves in 24 hours" + (
+                f": at {format_utc(open_again)}" if open_again else ""
+            )
+            verdict = Verdict.PENDING if open_again else Verdict.PASS
+            found.append(RuleFinding(f"max_per_day {self.max_per_day}", verdict, len(recent), expected))
+        return found
+
+
+class Freeze(Document):
+    """A time in which nothing moves: it begins when the cron expression says, in that time zone, and lasts for `duration`."""
+
+    cron: Annotated[str, Field(max_length=200), AfterValidator(_validate_cron)]
+    duration: Duration
+    timezone: Annotated[str, Field(max_length=100), AfterValidator(_validate_timezone)] = "UTC"
+    reason: str | None = Field(default=None, min_length=1, max_length=1_000)
+
+    def find_freeze_end(self, at: datetime) -> datetime | None:
+        """When the freeze that is in force at that moment ends; None where none is."""
+        local = at.astimezone(ZoneInfo(self.timezone)) + timedelta(minutes=1)
+        begun = next(CronSim(self.cron, local.replace(second=0, microsecond=0), reverse=True), None)
+        end = begun.astimezone(UTC) + self.duration if begun else None
+        return end if end and begun and begun <= at < end else None
+
+    def evaluate_freeze(self, past: AliasPast, at: datetime) -> RuleFinding:
+        """Pending while it is in force, unless the change had begun before, or its commit overrides the freeze."""
+        rule = f"freeze {self.cron} for {format_duration(self.duration)} {self.timezone}"
+        end = self.find_freeze_end(past.begun or at)
+        if end is None:
+            begun = " when the change began" if past.begun and self.find_freeze_end(at) else ""
+            return RuleFinding(rule, Verdict.PASS, "no freeze" + begun, "no freeze")
+        frozen = f"frozen until {format_utc(end)}" + (f": {self.reason}" if self.reason else "")
+        if past.override:
+            return RuleFinding(
+                rule, Verdict.PASS, f"{frozen}; overridden by the commit: {past.override}", "no freeze, or an override"
+            )
+        return RuleFinding(
+            rule, Verdict.PENDING, frozen, f"no freeze, or a commit with the trailer `{FREEZE_OVERRIDE_TRAILER}: REASON`"
+        )
+
+
+ANY_NEWER = "any"
+
+Enforcement = Literal["enforce", "audit"]
+
+
+class Rank(Document):
+    """Which candidate is the best: by this metric, in this order."""
+
+    metric: str = Field(min_length=1, max_length=250)
+    order: RankOrder
+
+
+class Candidates(Document):
+    """Where rotation looks: at the holder of another alias, or at `any` version newer than the alias's own."""
+
+    from_: AliasName = Field(alias="from")
+    rank: Rank | None = None
+
+
+class MetricSource(Document):
+    """Where metrics are read: the training run, or the logged model, of which on one dataset."""
+
+    source: SourceName = "run"
+    dataset: str | None = Field(default=None, min_length=1, max_length=500)
+
+    @model_validator(mode="after")
+    def _check_dataset_source(self) -> MetricSource:
+        if self.dataset is not None and self.source == "run":
+            raise ValueError("`dataset` goes with `source: logged_model`: MLflow keeps one value of a metric for a run")
+        return self
+
+
+class PolicyDocument(Document):
+    """`policies/NAME.yaml` as it is written."""
+
+    version: FormatVersion
+    description: str = ""
+    enforcement: Enforcement = "enforce"
+    candidates: Candidates | None = None
+    metrics: MetricSource = MetricSource()
+    rules: tuple[Rule, ...] = Field(min_length=1, max_length=200, strict=False)
+    guards: tuple[Rule, ...] = Field(default=(), max_length=50, strict=False)
+    limits: Limits = Limits()
+    freeze: tuple[Freeze, ...] = Field(default=(), max_length=20, strict=False)
+    waivers: tuple[Waiver, ...] = Field(default=(), max_length=1_000, strict=False)
+
+    @property
+    def candidate_rank(self) -> Rank | None:
+        """How candidates compare; None: the newest is the best."""
+        return self.candidates.rank if self.candidates else None
+
+    @property
+    def rule_context(self) -> RuleContext:
+        """What the rules may know of their policy, as far as the document says it."""
+        order = self.candidate_rank.order if self.candidate_rank else None
+        return RuleContext(order=order, source=self.metrics.source, dataset=self.metrics.dataset)
+
+    def find_faults(self) -> list[tuple[DocumentPath, str]]:
+        """What no single field shows: where in the document, and what is wrong."""
+        setting = self.rule_context
+        found: list[tuple[DocumentPath, str]] = []
+        for part, rules in (("rules", self.rules), ("guards", self.guards)):
+            found += [((part, index), message) for index, rule in enumerate(rules) for message in rule.find_faults(setting)]
+        return [*found, *self._find_guard_faults(), *self._find_waiver_faults()]
+
+    def _find_guard_faults(self) -> Iterator[tuple[DocumentPath, str]]:
+        for index, rule in enumerate(self.rules):
+            if any(each.has_guard_terms for each in rule.walk_rules()):
+                yield ("rules", index), "`for` and `every` belong to a guard: a rule is asked once for each decision"
+        for index, rule in enumerate(self.guards):
+            if any(each.has_guard_terms for each in list(rule.walk_rules())[1:]):
+                yield ("guards", index), "`for` and `every` belong to the guard as a whole, not to a rule inside"
+            if any(each.kind == "approval" for each in rule.walk_rules()):
+                message = "an approval cannot guard: it does not fail, and says nothing of how a version serves"
+                yield ("guards", index), message
+            if any(each.kind == "review" for each in rule.walk_rules()):
+                message = "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
+                yield ("guards", index), message
+
+    def _find_waiver_faults(self) -> Iterator[tuple[DocumentPath, str]]:
+        for index, waiver in enumerate(self.waivers):
+            count = sum(is_rule_called(rule, waiver.rule) for rule in self.rules)
+            if count != 1:
+                matches = "no rule of this policy" if not count else f"{count} rules: give the one that is meant a `name`"
+                yield ("waivers", index, "rule"), f"`{waiver.rule:.80}` names {matches} (a rule's text is what `explain` shows)"
+
+
+def is_rule_called(rule: BaseRule, called: str) -> bool:
+    """Whether a rule goes by that name or text."""
+    return called in (rule.name, str(rule))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy at a revision: its name is its file's, its digest the SHA-256 of the file's bytes.
+
+    `approvers` are those of the same revision. `source` and `approvers_source` are the two files' texts, for the ledger: None
+    where there is no such file, or nobody read one.
+    """
+
+    name: str
+    digest: str
+    document: PolicyDocument
+    approvers: ApproverDirectory = NO_APPROVERS
+    source: str | None = field(default=None, compare=False, repr=False)
+    approvers_source: str | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def rule_context(self) -> RuleContext:
+        """What its rules may know."""
+        bare = self.document.rule_context
+        used = {metric for rule in self.document.rules for metric in rule.used_metrics(bare)}
+        used |= {self.rank_metric} if self.rank_metric else set()
+        return replace(bare, policy=self.name, digest=self.digest, approvers=self.approvers, used=tuple(sorted(used, key=str)))
+
+    @property
+    def rank_metric(self) -> MetricRef | None:
+        """The metric that candidates are ranked by; None: by number."""
+        rank, metrics = self.document.candidate_rank, self.document.metrics
+        return MetricRef(rank.metric, metrics.source, metrics.dataset) if rank else None
+
+    @cached_property
+    def needed_evidence(self) -> Need:
+        """The evidence that its rules and its rank look at."""
+        metric = self.rank_metric
+        need = Need(run=metric is not None, logged_model=metric is not None and metric.source == "logged_model")
+        for rule in self.document.rules:
+            need |= rule.needed_evidence(self.rule_context)
+        return need
+
+    @cached_property
+    def guard_policy(self) -> Policy | None:
+        """The guards, as a policy that a holder is judged by; None where there are none."""
+        document = self.document
+        if not document.guards:
+            return None
+        bare = {"rules": document.guards, "guards": (), "limits": Limits(), "freeze": (), "waivers": ()}
+        return replace(self, document=document.model_copy(update=bare))

@@ -1,0 +1,170 @@
+"""One evaluation: a policy's rules on one version's evidence, and the limits of the alias."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from promoter.domain.decision import (
+    AppliedWaiver,
+    Decision,
+    DecisionBasis,
+    DecisionPurpose,
+    RuleFinding,
+    Verdict,
+    combine_all_of,
+)
+from promoter.domain.evidence import Evidence
+from promoter.domain.observed import LoadingResult, ReadinessCheck
+from promoter.domain.policy.document import Policy, is_rule_called
+from promoter.domain.policy.rules import ReviewRule
+from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.review import ChangeOrigin, PullRequestReview
+
+READY_STATUS = "READY"
+PENDING_STATUS = "PENDING_REGISTRATION"
+_READINESS_RULE = "ready"
+_READINESS_EXPECTED = "a READY version whose MLmodel file can be fetched and names a flavor, and whose artifact loads"
+
+
+def check_readiness(checked: ReadinessCheck) -> RuleFinding:
+    """FAIL is certain (no such version, registration failed, no such file, no flavor, it does not load).
+
+    PENDING is a registration under way, ERROR an `MLmodel` file that cannot be read now. Where the model cannot be tried (a
+    library that is not installed, no time, no memory), the file is enough, and the value says why.
+    """
+    if checked.status == PENDING_STATUS:
+        return _build_readiness_finding(Verdict.PENDING, "registration under way")
+    if checked.status != READY_STATUS:
+        return _build_readiness_finding(
+            Verdict.FAIL, "no such version" if checked.status is None else f"status {checked.status}"
+        )
+    if checked.flaw is not None:
+        return _build_readiness_finding(Verdict.FAIL if checked.certain else Verdict.ERROR, checked.flaw)
+    return _judge_loading(checked)
+
+
+def _judge_loading(checked: ReadinessCheck) -> RuleFinding:
+    named, loading = ", ".join(checked.flavors), checked.loading
+    if loading is None:
+        return _build_readiness_finding(Verdict.ERROR, f"{named}; nobody tried whether it loads")
+    if loading.outcome == "failed":
+        return _build_readiness_finding(Verdict.FAIL, f"{named}; does not load: {loading.detail}")
+    loading_note = "loads" if loading.outcome == "loaded" else f"not loaded here: {loading.detail}"
+    return _build_readiness_finding(Verdict.PASS, f"{named}; {loading_note}")
+
+
+def _build_readiness_finding(verdict: Verdict, value: str) -> RuleFinding:
+    return RuleFinding(_READINESS_RULE, verdict, value, _READINESS_EXPECTED)
+
+
+def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
+    """Every rule is evaluated, so that a decision tells all that is missing, not the first."""
+    document, past = policy.document, evidence.past
+    findings = [
+        _apply_waiver(policy, model, evidence, rule, _evaluate_rule(rule, evidence, policy.rule_context))
+        for rule in document.rules
+    ]
+    if past is not None:
+        findings += document.limits.evaluate_limits(past, evidence.at)
+        findings += [freeze.evaluate_freeze(past, evidence.at) for freeze in document.freeze]
+    return Decision(
+        model=model,
+        alias=alias,
+        version=evidence.candidate.version,
+        policy=policy.name,
+        policy_digest=policy.digest,
+        verdict=combine_all_of(finding.verdict for finding in findings),
+        findings=tuple(findings),
+        at=evidence.at,
+        evidence=evidence,
+        enforcement=document.enforcement,
+        basis=None if policy.source is None else DecisionBasis(policy.source, policy.approvers_source),
+    )
+
+
+def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Decision:
+    """Whether a version may return under a hold: no policy is asked, only whether it could serve."""
+    finding = check_readiness(evidence.candidate.checked or ReadinessCheck(None))
+    return Decision(
+        model=model,
+        alias=alias,
+        version=evidence.candidate.version,
+        policy=None,
+        policy_digest=None,
+        verdict=finding.verdict,
+        findings=(finding,),
+        at=evidence.at,
+        evidence=evidence,
+        gate=True,
+        purpose=DecisionPurpose.READINESS,
+    )
+
+
+def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
+    """Whether it is for the artifact to say: everything else is known, and it is not tried yet whether it loads."""
+    evidence = decision.evidence
+    if (
+        decision.verdict is not Verdict.PENDING
+        or not policy.needed_evidence.loading
+        or evidence is None
+        or evidence.candidate.loading
+    ):
+        return False
+    for outcome in ("loaded", "failed"):
+        supposed = replace(evidence, candidate=replace(evidence.candidate, loading=LoadingResult(outcome, "supposed")))
+        decided = evaluate_policy(policy, decision.model, decision.alias, supposed)
+        if decided.verdict is Verdict.PASS or hinges_on_review(policy, decided):
+            return True
+    return False
+
+
+def hinges_on_review(policy: Policy, decision: Decision) -> bool:
+    """Whether only people are waited for: it is pending, and would pass if every review that its rules ask for were there."""
+    evidence = decision.evidence
+    if decision.verdict is not Verdict.PENDING or not policy.needed_evidence.review or evidence is None:
+        return False
+    supposed = replace(evidence, origin=_assume_all_reviews(policy))
+    # A rank that is missing is a finding of rotation's own, and none of the policy's: it is not supposed away.
+    own = evaluate_policy(policy, decision.model, decision.alias, evidence).findings
+    others = decision.findings[len(own) :]
+    found = (*evaluate_policy(policy, decision.model, decision.alias, supposed).findings, *others)
+    return combine_all_of(finding.verdict for finding in found) is Verdict.PASS
+
+
+def _assume_all_reviews(policy: Policy) -> ChangeOrigin:
+    """A pull request that satisfies every review rule there is: enough accounts, each in every team and under every name."""
+    rules = [each for rule in policy.document.rules for each in rule.walk_rules() if isinstance(each, ReviewRule)]
+    names = {name for rule in rules for name in rule.review.from_ if "/" not in name}
+    names |= {f"reviewer-{number}" for number in range(max((rule.review.at_least for rule in rules), default=0))}
+    teams = {team: frozenset(names) for team in policy.needed_evidence.teams}
+    return ChangeOrigin(1, "", "", reviews=tuple(PullRequestReview(name) for name in sorted(names)), teams=teams)
+
+
+def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
+    """The candidate's place in the rank, higher is better; None where it cannot be ranked."""
+    rank, metric = policy.document.candidate_rank, policy.rank_metric
+    if rank is None or metric is None:
+        return float(evidence.candidate.version)
+    measured = evidence.candidate.find_measurement(metric)
+    if measured is None or not math.isfinite(measured.value):
+        return None
+    return measured.value if rank.order == "highest" else -measured.value
+
+
+def _evaluate_rule(rule: BaseRule, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    try:
+        return rule.evaluate(evidence, setting)
+    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        # Fail closed: whatever evidence a rule was not written for is an error of that rule, never of the daemon.
+        return RuleFinding(str(rule), Verdict.ERROR, None, f"evidence that can be judged ({type(error).__name__})")
+
+
+def _apply_waiver(policy: Policy, model: str, evidence: Evidence, rule: BaseRule, finding: RuleFinding) -> RuleFinding:
+    if finding.verdict is Verdict.PASS:
+        return finding
+    for waiver in policy.document.waivers:
+        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and is_rule_called(rule, waiver.rule)
+        if meant and waiver.is_in_force(evidence.at):
+            return replace(finding, verdict=Verdict.PASS, waived=AppliedWaiver(finding.verdict, str(waiver)))
+    return finding

@@ -1,0 +1,134 @@
+"""Guards: what must go on holding while a version has the alias; and where to return to when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from promoter.domain.audit import AuditRecord, RecordKind
+from promoter.domain.decision import Decision, RuleFinding, Verdict
+from promoter.domain.desired import AliasIntent, Hold
+from promoter.domain.observed import ObservedModel
+from promoter.domain.policy.rules.base import DEFAULT_CHECK_INTERVAL, BaseRule
+from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
+
+
+@dataclass(frozen=True)
+class GuardCheck:
+    """What a guard found at one moment. Kept while it fails, and when it passes again after that."""
+
+    model: str
+    alias: str
+    version: int
+    rule: str
+    verdict: Verdict
+    at: datetime
+
+
+@dataclass(frozen=True)
+class GuardCount:
+    """A guard, and how many checks in a row have failed, of how many that it takes."""
+
+    finding: RuleFinding
+    failed: int
+    needed: int
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it takes no more."""
+        return self.failed >= self.needed
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.finding.rule}: {self.finding.verdict}, {self.failed} of {self.needed} in a row failed"
+
+
+@dataclass(frozen=True)
+class GuardStatus:
+    """Where the guards of one alias stand: each with its count, the checks to record, and what is proposed, or why nothing."""
+
+    model: str
+    alias: str
+    version: int
+    decision: Decision
+    rows: tuple[GuardCount, ...]
+    checks: tuple[GuardCheck, ...] = ()
+    proposal: Proposal | None = None
+    reason: str = ""
+
+    @property
+    def broken_guards(self) -> tuple[GuardCount, ...]:
+        """The guards that are broken."""
+        return tuple(row for row in self.rows if row.is_broken)
+
+
+def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCheck]) -> GuardStatus:
+    """Count. `decision` is what the guards find now, one finding a rule; `known` are the checks before, oldest first.
+
+    Only a failure counts, and only a pass ends a row of failures: what is not known says neither that a version is bad nor
+    that it is good. Checks that lie closer together than the guard's `every` (events come in bursts) count once.
+    """
+    alias = decision.alias or ""
+    rows, checks = [], []
+    past = [each for each in known if each.version == decision.version]
+    for rule, finding in zip(rules, decision.findings, strict=True):
+        row = _failures_since_pass(each for each in past if each.rule == finding.rule)
+        count, last = len(row), row[-1].at if row else None
+        check = GuardCheck(decision.model, alias, decision.version, finding.rule, finding.verdict, decision.at)
+        needed = rule.for_ or 1
+        if finding.verdict is Verdict.PASS:
+            checks += [check] if row else []
+            count = 0
+        elif (
+            finding.verdict is Verdict.FAIL
+            and count < needed
+            and (last is None or decision.at - last >= (rule.every or DEFAULT_CHECK_INTERVAL))
+        ):
+            checks.append(check)
+            count += 1
+        rows.append(GuardCount(finding, count, needed))
+    return GuardStatus(decision.model, alias, decision.version, decision, tuple(rows), tuple(checks))
+
+
+def _failures_since_pass(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
+    """The failures since the last pass."""
+    row: list[GuardCheck] = []
+    for check in checks:
+        row = [*row, check] if check.verdict is Verdict.FAIL else []
+    return row
+
+
+def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
+    """The versions that held the alias in good standing before `bad`, the latest first: there, ready, not in quarantine.
+
+    In good standing: Promoter put it there, toward git; or it was there when the ledger began. Not what somebody else put
+    there past git.
+    """
+    usable = (each for each in list_good_versions(moves) if each in observed.versions and observed.versions[each].ready)
+    return [each for each in usable if each != bad and each not in intent.quarantine]
+
+
+def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
+    """Every version that held the alias in good standing, as `earlier` understands it, the latest first."""
+    held = [each.fact.to_version for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None]
+    return list(dict.fromkeys(each for each in reversed(held) if each is not None))
+
+
+def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
+    """Why a broken guard of this alias proposes nothing; None where it may."""
+    if intent.hold and intent.hold.is_in_force(now):
+        return f"held by {intent.hold.by}: a person decides"
+    if intent.version is not None and observed.aliases.get(intent.alias) != intent.version:
+        return "git and the registry are out of step: that comes first"
+    if intent.rotation == "off":
+        return "`rotation: off`: a person decides"
+    return None
+
+
+def add_rollback_proposal(standing: GuardStatus, target: int) -> GuardStatus:
+    """The standing with the proposal: the earlier version, a hold, and the bad one in quarantine."""
+    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken_guards)
+    hold = Hold(reason=reason[:1_000], by="Promoter")
+    edit = RegistryEdit(standing.model, standing.alias, target, hold, (standing.version,))
+    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision, ProposalReason.GUARD), reason=reason)

@@ -1,0 +1,41 @@
+"""`loads`: the version's artifact is there, and its flavor loads it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.evidence import Evidence, Need
+from promoter.domain.fields import LiteralTrue
+from promoter.domain.policy.rules.base import BaseRule, RuleContext
+
+_EXPECTED_LOADING = "an artifact that loads"
+_VERDICTS = {"loaded": Verdict.PASS, "failed": Verdict.FAIL, "untried": Verdict.ERROR}
+
+
+class LoadsRule(BaseRule):
+    """`{loads: true}`. Tried once everything else passes, in a process of its own, within a time limit.
+
+    To load a model is to run code that came with it: the process gets none of Promoter's secrets.
+    """
+
+    kind: ClassVar[str] = "loads"
+
+    loads: LiteralTrue
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return "loads"
+
+    def needed_evidence(self, setting: RuleContext) -> Need:
+        """The loading."""
+        del setting
+        return Need(loading=True)
+
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+        """Pending until it is tried. What cannot be tried here (no library, no storage, no time) is an error."""
+        del setting
+        loading = evidence.candidate.loading
+        if loading is None:
+            return self.build_finding(Verdict.PENDING, "not tried: it is, once everything else passes", _EXPECTED_LOADING)
+        return self.build_finding(_VERDICTS[loading.outcome], loading.detail, _EXPECTED_LOADING)

@@ -1,0 +1,128 @@
+"""`review`: people who approve the pull request that brings the change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need
+from promoter.domain.fields import Document
+from promoter.domain.observed import Unreadable
+from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.review import ChangeOrigin, PullRequestReview
+
+_ACCOUNT_PATTERN = re.compile(r"[A-Za-z0-9][\w.\[\]-]{0,99}", re.ASCII)
+_TEAM_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99})*/?", re.ASCII)
+_SHOWN = 20
+_EXPECTED_REVIEW = "an approval that counts"
+
+
+class ReviewTerms(Document):
+    """How many accounts, and whose word counts: accounts, and teams as `org/team`. Left out: anybody's."""
+
+    at_least: int = Field(default=1, ge=1, le=100)
+    from_: tuple[str, ...] = Field(default=(), alias="from", max_length=100, strict=False)
+    not_author: bool = True
+
+    @field_validator("from_")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not (_TEAM_PATTERN if "/" in name else _ACCOUNT_PATTERN).fullmatch(name):
+                raise ValueError(f"`{name:.60}` is neither an account nor a team (`org/team`, or `group/` at the top level)")
+        return names
+
+    @property
+    def named_teams(self) -> frozenset[str]:
+        """The names with a slash."""
+        return frozenset(name for name in self.from_ if "/" in name)
+
+
+class ReviewRule(BaseRule):
+    """`{review: {at_least: 2, from: [alice, acme/risk], not_author: true}}`.
+
+    Reads the pull request that brings the change: while it is open, its approvals as they are; once it is merged, those that
+    it had then. Counts accounts. What was approved before the last commit counts for nothing.
+    """
+
+    kind: ClassVar[str] = "review"
+
+    review: ReviewTerms
+
+    def __str__(self) -> str:
+        """As it is written."""
+        terms = self.review
+        text = f"review at_least {terms.at_least}"
+        text += f" from [{', '.join(terms.from_)}]" if terms.from_ else ""
+        return text + ("" if terms.not_author else " not_author false")
+
+    def needed_evidence(self, setting: RuleContext) -> Need:
+        """The pull request, and who is in the teams."""
+        del setting
+        return Need(review=True, teams=self.review.named_teams)
+
+    def find_faults(self, setting: RuleContext) -> list[str]:
+        """More accounts than there are to ask can never approve."""
+        del setting
+        asked = len({name.casefold() for name in self.review.from_})
+        if self.review.from_ and not self.review.named_teams and asked < self.review.at_least:
+            return [f"`at_least: {self.review.at_least}` can never be: `from` names {asked} accounts, and no team"]
+        return []
+
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+        """Too few is pending while people can still approve, and a failure once they cannot."""
+        del setting
+        origin, expected = evidence.origin, self._describe_expectation()
+        if origin is NOT_REQUESTED:
+            return self.build_finding(Verdict.PENDING, "no pull request yet", expected)
+        if isinstance(origin, Unreadable):
+            return self.build_finding(Verdict.ERROR, None, f"{expected}, and its pull request to be readable: {origin.reason}")
+        if origin is None:
+            return self.build_finding(Verdict.FAIL, "pushed without a pull request", expected)
+        children = tuple(self._weigh_reviews(origin))
+        count = sum(each.verdict is Verdict.PASS for each in children)
+        short = Verdict.FAIL if origin.merged else Verdict.PENDING
+        unknown = sorted(self.review.named_teams - origin.teams.keys())
+        if unknown:
+            short, expected = Verdict.ERROR, f"{expected}, and to know who is in {', '.join(unknown)}"
+        verdict = Verdict.PASS if count >= self.review.at_least else short
+        return RuleFinding(
+            str(self), verdict, f"{count} of {self.review.at_least} approve #{origin.number}", expected, children
+        )
+
+    def _describe_expectation(self) -> str:
+        terms = self.review
+        who = f"of [{', '.join(terms.from_)}] " if terms.from_ else ""
+        own = ", none of them an author" if terms.not_author else ""
+        return f"{terms.at_least} {who}to approve the pull request{own}"
+
+    def _weigh_reviews(self, origin: ChangeOrigin) -> Iterator[RuleFinding]:
+        """Each account that approves, once, by name; what counts comes first, so that no crowd hides it."""
+        by_name: dict[str, PullRequestReview] = {}
+        for review in origin.reviews:
+            known = by_name.get(review.by.casefold())
+            if known is None or known.stale:
+                by_name[review.by.casefold()] = review
+        weighed = [(self._find_review_objection(review, origin), review) for _, review in sorted(by_name.items())]
+        for objection, review in sorted(weighed, key=lambda each: each[0] is not None)[: self.review.at_least + _SHOWN]:
+            verdict = Verdict.PASS if objection is None else Verdict.PENDING
+            yield RuleFinding(review.by, verdict, objection or "approves", _EXPECTED_REVIEW)
+
+    def _find_review_objection(self, review: PullRequestReview, origin: ChangeOrigin) -> str | None:
+        """Why the approval does not count; None: it does."""
+        who = review.by.casefold()
+        if review.stale:
+            return "approved an earlier commit"
+        if self.review.not_author and who in {name.casefold() for name in {*origin.authors, origin.author}}:
+            return "an author"
+        if self.review.from_ and who not in self._list_allowed_reviewers(origin):
+            return f"not among [{', '.join(self.review.from_)}]"
+        return None
+
+    def _list_allowed_reviewers(self, origin: ChangeOrigin) -> set[str]:
+        members = (member for team in self.review.named_teams for member in origin.teams.get(team, ()))
+        return {name.casefold() for name in (*self.review.from_, *members) if "/" not in name}

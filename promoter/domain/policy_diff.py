@@ -1,0 +1,224 @@
+"""What a pull request does to policies: which it adds, removes or changes, and what a replay says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from promoter.domain.desired import Declaration
+from promoter.domain.policy.document import Policy
+from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport
+
+_SHOWN = 5
+
+
+class PolicyStepKind(StrEnum):
+    """What happens to a policy."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    RENAMED = "renamed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True)
+class DivergentVersion:
+    """A version of which the two policies say different things; `why` is what the one that blocks it says."""
+
+    version: int
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """`version`, `why`."""
+        return {"version": self.version, "why": self.why}
+
+
+@dataclass(frozen=True)
+class AliasEffect:
+    """What a policy would have changed on one alias, against the one before it (without one: against none).
+
+    `promotions` counts the real ones that were judged; None: the ledger knows no move. `blocks` and `lets` are those that only
+    the new policy blocks, and that only the old one does; `turns_down` and `takes` the same of candidates. `before` and
+    `after`: who would hold the alias now under each.
+    """
+
+    model: str
+    alias: str
+    promotions: int | None
+    blocks: tuple[DivergentVersion, ...] = ()
+    lets: tuple[DivergentVersion, ...] = ()
+    turns_down: tuple[DivergentVersion, ...] = ()
+    takes: tuple[DivergentVersion, ...] = ()
+    before: int | None = None
+    after: int | None = None
+
+    @property
+    def has_differences(self) -> bool:
+        """Whether anything would have been another way."""
+        return bool(self.blocks or self.lets or self.turns_down or self.takes) or self.before != self.after
+
+    @property
+    def description_parts(self) -> tuple[str, ...]:
+        """In words, of which each is a part."""
+        parts = ["the ledger knows no past promotion"] if self.promotions is None else []
+        parts += [f"would have blocked the promotion of {_join_divergent_versions(self.blocks)}"] if self.blocks else []
+        parts += [f"would have let through the promotion of {_join_divergent_versions(self.lets)}"] if self.lets else []
+        parts += [f"turns down the candidate {_join_divergent_versions(self.turns_down)}"] if self.turns_down else []
+        parts += [f"no longer turns down the candidate {_join_divergent_versions(self.takes)}"] if self.takes else []
+        if not self.has_differences:
+            parts.append("nothing would have been otherwise")
+        if self.before != self.after:
+            parts.append(f"{_format_holder(self.after)} would hold the alias now instead of {_format_holder(self.before)}")
+        return tuple(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """`model`, `alias`, `promotions`, `blocks`, `lets_through`, `turns_down`, `takes`, `holder_before`, `holder_after`."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "promotions": self.promotions,
+            "blocks": [each.to_json() for each in self.blocks],
+            "lets_through": [each.to_json() for each in self.lets],
+            "turns_down": [each.to_json() for each in self.turns_down],
+            "takes": [each.to_json() for each in self.takes],
+            "holder_before": self.before,
+            "holder_after": self.after,
+        }
+
+
+@dataclass(frozen=True)
+class PolicyStep:
+    """One policy that is another after the merge. `before` is the name of the one that it is held against.
+
+    `replayed` None: it was not; `untold` says why.
+    """
+
+    name: str
+    step: PolicyStepKind
+    before: str | None = None
+    replayed: tuple[AliasEffect, ...] | None = None
+    replay_error: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What happens, in words."""
+        match self.step:
+            case PolicyStepKind.RENAMED:
+                return f"renamed, from {self.before}"
+            case PolicyStepKind.ADDED if self.before:
+                return f"added, in the place of {self.before}"
+            case _:
+                return self.step.value
+
+    def to_json(self) -> dict[str, Any]:
+        """`policy`, `step`, `before`, `replay` (null: not made), `count_assumed_rules` (why)."""
+        effects = None if self.replayed is None else [each.to_json() for each in self.replayed]
+        return {
+            "policy": self.name,
+            "step": self.step.value,
+            "before": self.before,
+            "replay": effects,
+            "not_replayed": self.replay_error,
+        }
+
+
+def compare_policies(base: Declaration, merged: Declaration) -> tuple[PolicyStep, ...]:
+    """Every policy that differs, by name.
+
+    One with the very bytes of one that goes is renamed; one that is added takes the place of the one which gated its aliases,
+    where that is one.
+    """
+    gone = {name: policy.digest for name, policy in base.policies.items() if name not in merged.policies}
+    found = []
+    for name, policy in merged.policies.items():
+        was = base.policies.get(name)
+        source = next((other for other, digest in gone.items() if digest == policy.digest), None)
+        if was is None and source is not None:
+            found.append(PolicyStep(name, PolicyStepKind.RENAMED, source))
+        elif was is None:
+            found.append(PolicyStep(name, PolicyStepKind.ADDED, _find_replaced_policy(base, merged, name)))
+        elif was.digest != policy.digest:
+            found.append(PolicyStep(name, PolicyStepKind.CHANGED, name))
+    taken = {each.before for each in found if each.step is PolicyStepKind.RENAMED}
+    found += [PolicyStep(name, PolicyStepKind.REMOVED) for name in gone if name not in taken]
+    return tuple(sorted(found, key=lambda each: each.name))
+
+
+def describe_approver_changes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
+    """What becomes of `approvers.yaml`, as far as policies exist that carry it."""
+    before, after = _find_known_approvers(base), _find_known_approvers(merged)
+    changes = [f"approver {name} comes" for name in sorted(after.keys() - before.keys())]
+    changes += [f"approver {name} goes" for name in sorted(before.keys() - after.keys())]
+    changes += [f"approver {name} changes" for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
+    return tuple(f"{each}; signatures are judged by the base's approvers until the merge" for each in changes)
+
+
+def _find_known_approvers(declaration: Declaration) -> Mapping[str, Any]:
+    return next((policy.approvers.known for policy in declaration.policies.values()), {})
+
+
+def _find_replaced_policy(base: Declaration, merged: Declaration, name: str) -> str | None:
+    before: set[str | None] = set()
+    for model, intent in merged.desired.listed.items():
+        was = base.desired.find_model_intent(model)
+        for alias, declared in intent.aliases.items():
+            if declared.policy == name:
+                own = was.aliases.get(alias) if was else None
+                before.add(own.policy if own else None)
+    return before.pop() if len(before) == 1 else None
+
+
+def build_replay_declaration(step: PolicyStep, base: Declaration, merged: Declaration) -> tuple[Declaration, str | None]:
+    """The declaration under which a replay finds both policies, and by which name the old one (None: there is none)."""
+    policies: dict[str, Policy] = {step.name: merged.policies[step.name]}
+    other = None
+    if step.before is not None:
+        other = f"{step.before} of the base"
+        policies[other] = base.policies[step.before]
+    return replace(merged, policies=policies), other
+
+
+def build_alias_effects(report: ReplayReport) -> tuple[AliasEffect, ...]:
+    """Of a report of one policy, or of a new one and the one before it, in that order."""
+    return tuple(_build_alias_effect(model) for model in report.models)
+
+
+def _build_alias_effect(model: ModelReplay) -> AliasEffect:
+    new, *others = model.replays
+    old = others[0] if others else None
+    blocked, turned = dict(_list_blocked_versions(new)), dict(_list_rejected_versions(new))
+    was_blocked, was_turned = (dict(_list_blocked_versions(old)), dict(_list_rejected_versions(old))) if old else ({}, {})
+    return AliasEffect(
+        model=model.model,
+        alias=model.alias,
+        promotions=None if model.began is None else len(new.past.promotions),
+        blocks=_select_only_in_first(blocked, was_blocked),
+        lets=_select_only_in_first(was_blocked, blocked),
+        turns_down=_select_only_in_first({key: why for key, why in turned.items() if key not in blocked}, was_turned),
+        takes=_select_only_in_first({key: why for key, why in was_turned.items() if key not in was_blocked}, turned),
+        before=old.final_holder if old else model.held_now,
+        after=new.final_holder,
+    )
+
+
+def _join_divergent_versions(found: tuple[DivergentVersion, ...]) -> str:
+    more = len(found) - _SHOWN
+    return ", ".join(f"v{each.version} ({each.why})" for each in found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _format_holder(version: int | None) -> str:
+    return f"v{version}" if version else "nobody"
+
+
+def _select_only_in_first(these: Mapping[int, str], others: Mapping[int, str]) -> tuple[DivergentVersion, ...]:
+    return tuple(DivergentVersion(version, these[version]) for version in sorted(these) if version not in others)
+
+
+def _list_blocked_versions(replayed: PolicyReplay) -> Iterator[tuple[int, str]]:
+    return ((each.to_version, each.decision.summary_line) for each in replayed.blocked_promotions)
+
+
+def _list_rejected_versions(replayed: PolicyReplay) -> Iterator[tuple[int, str]]:
+    return ((each.version, each.decision.summary_line) for each in replayed.rejected_versions)

@@ -1,0 +1,373 @@
+"""The plan of a pull request: pure, from two declarations and a survey to words and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from promoter.domain.decision import Decision, Verdict, escape_invisible
+from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
+from promoter.domain.errors import Fault
+from promoter.domain.fields import format_utc
+from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan
+from promoter.domain.policy_diff import PolicyStep
+
+STATUS_LENGTH_LIMIT = 140
+"""Characters of a status's description: GitHub takes no more."""
+_SHOWN_FILES = 2
+
+AliasKey = tuple[str, str]
+"""Model and alias."""
+
+
+class PullState(StrEnum):
+    """What a pull request's status says."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class MergeEffects:
+    """What the merge changes, against the base by itself.
+
+    `changes` are told by their keys, `lacking` are models and versions that the registry does not have, `settings`, `gates`
+    and `notes` are sentences, and `later` is what the merged files' own policy says of a change, where that is another policy.
+    """
+
+    changes: tuple[Change, ...] = ()
+    lacking: tuple[BlockedTarget, ...] = ()
+    settings: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    policies: tuple[PolicyStep, ...] = ()
+    later: Mapping[AliasKey, Decision] = field(default_factory=dict)
+
+    @property
+    def stopped_changes(self) -> tuple[Change, ...]:
+        """The changes that fail, or cannot be judged."""
+        return tuple(each for each in self.changes if not each.is_allowed and each.gate_verdict is not Verdict.PENDING)
+
+    @property
+    def waiting_changes(self) -> tuple[Change, ...]:
+        """The changes that nobody can judge yet."""
+        return tuple(each for each in self.changes if not each.is_allowed and each.gate_verdict is Verdict.PENDING)
+
+    @property
+    def audit_only_changes(self) -> tuple[Change, ...]:
+        """The changes that only `enforcement: audit` lets through."""
+        return tuple(each for each in self.changes if each.decision and each.decision.would_block)
+
+
+@dataclass(frozen=True)
+class PullPlan:
+    """`base` and `head` are revisions, `touched` the watched files that the head changes.
+
+    With `faults`, with `conflicts` or with `unjudged` there is no plan. `faults` are those of the files as merged (where they
+    conflict: of the head), `unjudged` says why the base cannot judge. `plan` is that of the models of which the merge says
+    something else (of all, where settings that they share differ), with what is due of them whether it is merged or not.
+    """
+
+    base: str
+    head: str
+    touched: frozenset[str] = frozenset()
+    faults: tuple[Fault, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    unjudged: str | None = None
+    plan: Plan | None = None
+    brought: MergeEffects = MergeEffects()
+
+    @property
+    def already_due_changes(self) -> tuple[Change, ...]:
+        """The changes that do not come with the pull request. They decide nothing here."""
+        mine = {each.difference.identity_key for each in self.brought.changes}
+        return tuple(each for each in self.plan.changes if each.difference.identity_key not in mine) if self.plan else ()
+
+    @property
+    def refusal_reason(self) -> str | None:
+        """Why nothing would be carried out once merged, if that is for what the pull request brings."""
+        return self.plan.refused if self.plan and self.brought.changes else None
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether there is no plan to show."""
+        return self.plan is None
+
+    @property
+    def status_state(self) -> PullState:
+        """What decides is what the pull request brings: `enforcement: audit` blocks nothing, and what is due anyway neither."""
+        brought = self.brought
+        if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
+            return PullState.FAILURE
+        return PullState.PENDING if brought.waiting_changes else PullState.SUCCESS
+
+    @property
+    def status_description(self) -> str:
+        """One line of at most 140 characters."""
+        return shorten_to_line(self._describe_status())
+
+    def _describe_status(self) -> str:
+        if self.is_unusable:
+            return self._explain_missing_plan()
+        brought = self.brought
+        if self.refusal_reason:
+            return self.refusal_reason
+        if brought.lacking:
+            first = brought.lacking[0]
+            return f"{_format_blocked_name(first)}: {first.reason}" + _describe_more_blocks(brought.lacking)
+        if brought.stopped_changes or brought.waiting_changes:
+            return self._describe_not_allowed(brought)
+        return self._describe_allowed(brought)
+
+    def _explain_missing_plan(self) -> str:
+        if self.conflicts:
+            return f"conflicts with the base in {_join_file_names(self.conflicts)}: merge the base into it"
+        if self.faults:
+            return f"{format_count(len(self.faults), 'fault')}: {self.faults[0]}"
+        return self.unjudged or "it cannot be planned"
+
+    def _describe_allowed(self, brought: MergeEffects) -> str:
+        if not brought.changes:
+            return "it moves no alias" if self.touched else "it changes no file that Promoter reads"
+        watched = f", {len(brought.audit_only_changes)} only as their policy just watches" if brought.audit_only_changes else ""
+        return f"{format_count(len(brought.changes), 'change')}, all allowed{watched}"
+
+    @staticmethod
+    def _describe_not_allowed(brought: MergeEffects) -> str:
+        which = brought.stopped_changes or brought.waiting_changes
+        word = "blocked" if brought.stopped_changes else "waiting"
+        first = which[0]
+        why = first.decision.summary_line if first.decision else "no decision"
+        head = f"{len(which)} of {format_count(len(brought.changes), 'change')} {word}: "
+        return f"{head}{_format_alias_name(first)} v{first.difference.to_version}: {why}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `plan --base --head --format json`, without its `schema`: the plan's own fields, and then the rest."""
+        plan = self.plan or Plan(self.head)
+        own = plan.to_json() if self.plan else plan.to_json() | {"digest": None}
+        brought = self.brought
+        return own | {
+            "base": self.base,
+            "head": self.head,
+            "state": self.status_state.value,
+            "description": self.status_description,
+            "brought": [self._change_to_json(each) for each in brought.changes],
+            "lacking": [each.to_json() for each in brought.lacking],
+            "settings": list(brought.settings),
+            "gates": list(brought.gates),
+            "notes": list(brought.notes),
+            "policies": [each.to_json() for each in brought.policies],
+            "faults": [_fault_to_json(each) for each in self.faults],
+            "conflicts": list(self.conflicts),
+            "unjudged": self.unjudged,
+        }
+
+    def _change_to_json(self, change: Change) -> dict[str, Any]:
+        tree = change.to_json()
+        later = self.brought.later.get((change.difference.model, change.difference.alias))
+        return tree | {"later": later.to_json() if later else None}
+
+
+def select_new_changes(changes: Iterable[Change], base: Iterable[ModelComparison]) -> tuple[Change, ...]:
+    """The changes that the base by itself would not bring."""
+    due = {each.identity_key for part in base for each in part.differences}
+    return tuple(each for each in changes if each.difference.identity_key not in due)
+
+
+def select_new_blocks(merged: Iterable[ModelComparison], base: Iterable[ModelComparison]) -> tuple[BlockedTarget, ...]:
+    """What the registry lacks, or what blocks a model otherwise, that nothing of the base does."""
+    known: Collection[BlockedTarget] = {each for part in base for each in part.blocked}
+    return tuple(each for part in merged for each in part.blocked if each not in known)
+
+
+def shorten_to_line(text: str) -> str:
+    """On one line, visible, of at most 140 characters."""
+    line = escape_invisible(" ".join(text.split()))
+    return line if len(line) <= STATUS_LENGTH_LIMIT else line[: STATUS_LENGTH_LIMIT - 1] + "…"
+
+
+def format_count(number: int, what: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _format_alias_name(change: Change) -> str:
+    return f"{change.difference.model}@{change.difference.alias}"
+
+
+def _format_blocked_name(blocked: BlockedTarget) -> str:
+    return f"{blocked.model}@{blocked.alias}" if blocked.alias else blocked.model
+
+
+def _join_file_names(paths: tuple[str, ...]) -> str:
+    rest = len(paths) - _SHOWN_FILES
+    return ", ".join(paths[:_SHOWN_FILES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _describe_more_blocks(found: tuple[BlockedTarget, ...]) -> str:
+    return f"; and {len(found) - 1} more" if len(found) > 1 else ""
+
+
+def _fault_to_json(fault: Fault) -> dict[str, Any]:
+    return {key: getattr(fault, key) for key in ("file", "line", "column", "message", "fix")}
+
+
+@dataclass(frozen=True)
+class BaseGatedState(DesiredState):
+    """Desired state of the merged result, in which the base says which policy gates an alias.
+
+    Where the base names none, a policy that the pull request names counts if the base has it: a stricter gate weakens nothing.
+    """
+
+    base: DesiredState
+    known: frozenset[str]
+
+    @classmethod
+    def from_merge(cls, merged: DesiredState, base: Declaration) -> BaseGatedState:
+        """Both as parsed."""
+        known = frozenset(base.policies)
+        listed = {name: _apply_base_gates(intent, base.desired, known) for name, intent in merged.listed.items()}
+        return cls(merged.document, listed, base.desired, known)
+
+    def find_model_intent(self, name: str) -> ModelIntent | None:
+        """As the merged files say it, but for its policies."""
+        found = super().find_model_intent(name)
+        return _apply_base_gates(found, self.base, self.known) if found and name not in self.listed else found
+
+
+def build_gated_declaration(merged: Declaration, base: Declaration, revision: str) -> Declaration:
+    """What a pull request is judged by: the desired state of the merged result, policies and approvers of the base."""
+    return Declaration(revision, BaseGatedState.from_merge(merged.desired, base), base.policies)
+
+
+def _apply_base_gates(intent: ModelIntent, base: DesiredState, known: Collection[str]) -> ModelIntent:
+    was = base.find_model_intent(intent.name)
+    aliases = {}
+    for name, alias in intent.aliases.items():
+        policy = _find_alias_policy(was, name) or (alias.policy if alias.policy in known else None)
+        aliases[name] = alias if policy == alias.policy else replace(alias, policy=policy)
+    return replace(intent, aliases=aliases)
+
+
+def _find_alias_policy(intent: ModelIntent | None, alias: str) -> str | None:
+    declared = intent.aliases.get(alias) if intent else None
+    return declared.policy if declared else None
+
+
+def describe_gate_changes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
+    """Where the gate of an alias is another after the merge: by what it is judged until then."""
+    found = []
+    for name in sorted(merged.desired.listed):
+        was = base.desired.find_model_intent(name)
+        for alias, declared in sorted(merged.desired.listed[name].aliases.items()):
+            before, after = _find_alias_policy(was, alias), declared.policy
+            if before != after and not declared.absent:
+                found.append(f"{name}@{alias}: {_describe_gate_change(before, after, base)}")
+    return tuple(found)
+
+
+def _describe_gate_change(before: str | None, after: str | None, base: Declaration) -> str:
+    if before and after:
+        return f"policy {after} takes the place of {before} from the next change on; this one is judged by {before}"
+    if before:
+        return f"no policy gates it from the next change on; this one is judged by {before}"
+    if after in base.policies:
+        return f"policy {after} gates it, from this change on"
+    return f"policy {after} comes with this pull request: it judges from the next change on, and no policy gates this one"
+
+
+def describe_setting_changes(base: Declaration, merged: Declaration, moved: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """Everything else that the merged `registry.yaml` says otherwise, a sentence each, by model and alias.
+
+    `moved`: the model and alias of the changes that are told elsewhere.
+    """
+    found = list(_describe_shared_changes(base.desired, merged.desired))
+    for name in sorted(base.desired.listed.keys() | merged.desired.listed.keys()):
+        before, after = base.desired.find_model_intent(name), merged.desired.find_model_intent(name)
+        if before == after:
+            continue
+        if after is None:
+            found.append(f"{name}: no longer managed; its aliases stay as they are")
+        else:
+            found += _describe_model_changes(before or ModelIntent(name), after, moved, new=before is None)
+    return tuple(found)
+
+
+def _describe_shared_changes(base: DesiredState, merged: DesiredState) -> Iterator[str]:
+    before, after = base.document, merged.document
+    if before.defaults != after.defaults:
+        yield "`defaults` change"
+    if before.families != after.families:
+        yield "`families` change"
+    if before.safety.max_changes != after.safety.max_changes:
+        yield f"`safety.max_changes` is {after.safety.max_changes} instead of {before.safety.max_changes}"
+    if before.safety.require_signed_commits != after.safety.require_signed_commits:
+        wanted = "required from now on" if after.safety.require_signed_commits else "no longer required"
+        yield f"signed commits are {wanted}"
+
+
+def _describe_model_changes(
+    before: ModelIntent, after: ModelIntent, moved: Collection[tuple[str, str]], *, new: bool
+) -> Iterator[str]:
+    name = after.name
+    if new:
+        yield f"{name}: managed from now on"
+    if before.owners != after.owners:
+        yield f"{name}: owned by {', '.join(after.owners) or 'nobody'} instead of {', '.join(before.owners) or 'nobody'}"
+    if before.prune != after.prune:
+        yield f"{name}: aliases that are not listed are {'deleted' if after.prune else 'left alone'} (`prune`)"
+    if before.on_drift != after.on_drift:
+        yield f"{name}: `on_drift` is {after.on_drift} instead of {before.on_drift}"
+    if before.proposals != after.proposals:
+        yield f"{name}: labels, reviewers or auto-merge of proposals change"
+    for alias in sorted(before.aliases.keys() | after.aliases.keys()):
+        was, declared = before.aliases.get(alias), after.aliases.get(alias)
+        if declared is None:
+            yield f"{name}@{alias}: git says nothing of it any more"
+        elif was != declared:
+            sentences = _describe_alias_changes(was or AliasIntent(name, alias), declared, silent=(name, alias) in moved)
+            yield from (f"{name}@{alias}: {each}" for each in sentences)
+
+
+def _describe_alias_changes(was: AliasIntent, declared: AliasIntent, *, silent: bool) -> Iterator[str]:
+    """`silent`: its move is told elsewhere."""
+    if not silent and (was.version, was.absent) != (declared.version, declared.absent):
+        yield f"git says {_describe_stated_version(declared)} instead of {_describe_stated_version(was)}"
+    yield from _describe_hold_change(was.hold, declared.hold)
+    if added := declared.quarantine - was.quarantine:
+        yield f"{_join_version_numbers(added)} in quarantine"
+    if left := was.quarantine - declared.quarantine:
+        yield f"{_join_version_numbers(left)} out of quarantine"
+    if was.rotation != declared.rotation:
+        yield f"rotation is {declared.rotation} instead of {was.rotation}"
+    if was.promote_from != declared.promote_from:
+        yield f"versions come from {_describe_source(declared)} instead of {_describe_source(was)}"
+
+
+def _describe_hold_change(was: Hold | None, declared: Hold | None) -> Iterator[str]:
+    if declared is None and was is not None:
+        yield f"the hold by {was.by} is lifted: {was.reason}"
+    elif declared is not None and was != declared:
+        until = f" until {format_utc(declared.until)}" if declared.until else ""
+        yield f"held by {declared.by}{until}: {declared.reason}"
+
+
+def _describe_stated_version(intent: AliasIntent) -> str:
+    if intent.absent:
+        return "absent"
+    return f"v{intent.version}" if intent.version else "nothing"
+
+
+def _join_version_numbers(versions: Collection[int]) -> str:
+    return ", ".join(f"v{each}" for each in sorted(versions))
+
+
+def _describe_source(intent: AliasIntent) -> str:
+    source = intent.promote_from
+    if source is None:
+        return "this model's own"
+    where = f" in registry {source.registry}" if source.registry else ""
+    return f"{source.model or intent.model}@{source.alias}{where}"

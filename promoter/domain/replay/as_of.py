@@ -1,0 +1,584 @@
+"""Memory: what the ledger recorded of versions, part by part, so that one can ask what was known at a moment."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from promoter.domain.audit import AuditRecord, RecordedDecision, RecordKind
+from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.evidence import (
+    AliasPast,
+    Evidence,
+    HeldStretch,
+    Need,
+    TagObservation,
+    VersionEvidence,
+    find_witnessed_tags,
+)
+from promoter.domain.history import AliasSpan, build_alias_spans
+from promoter.domain.observed import MetricRef, ModelVersion, Unreadable
+from promoter.domain.policy.document import ANY_NEWER, Policy
+from promoter.domain.policy.rules import (
+    AgeRule,
+    AllOf,
+    AnyOf,
+    ApprovalRule,
+    ExpressionRule,
+    LoadsRule,
+    Not,
+    ReviewRule,
+    SoakRule,
+    TagRule,
+)
+from promoter.domain.policy.rules.base import BaseRule, RuleContext
+
+
+class EvidenceBasis(StrEnum):
+    """Where evidence comes from: the ledger as of THEN, the ledger's first record LATER than that, or MLflow as of NOW."""
+
+    THEN = "then"
+    LATER = "later"
+    NOW = "now"
+
+
+WEAKEST_LAST = (EvidenceBasis.THEN, EvidenceBasis.LATER, EvidenceBasis.NOW)
+
+
+@dataclass(frozen=True)
+class EvidenceSource:
+    """The basis of a whole judgement: that of its weakest part. `as_of` is the time of the latest record that is LATER."""
+
+    basis: EvidenceBasis = EvidenceBasis.THEN
+    as_of: datetime | None = None
+
+    def __or__(self, other: EvidenceSource) -> EvidenceSource:
+        """Of both together."""
+        basis = max(self.basis, other.basis, key=WEAKEST_LAST.index)
+        times = [each.as_of for each in (self, other) if each.as_of]
+        return EvidenceSource(basis, max(times, default=None) if basis is EvidenceBasis.LATER else None)
+
+    def to_json(self) -> dict[str, Any]:
+        """`basis` and `as_of`."""
+        return {"basis": self.basis.value, "as_of": self.as_of.isoformat() if self.as_of else None}
+
+
+SOURCE_THEN, SOURCE_NOW = EvidenceSource(EvidenceBasis.THEN), EvidenceSource(EvidenceBasis.NOW)
+
+
+@dataclass
+class PartTrack:
+    """One part of one version over time: only its changes."""
+
+    times: list[datetime] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add_value(self, at: datetime, value: Any) -> None:
+        """What it was at that time, which is none before the last."""
+        if not self.values or self.values[-1] != value:
+            self.times.append(max([at, *self.times[-1:]]))
+            self.values.append(value)
+
+    def recall_value(self, at: datetime) -> tuple[Any, EvidenceSource]:
+        """The last value at or before that time; else the first one after it."""
+        index = bisect_right(self.times, at)
+        return (
+            (self.values[index - 1], SOURCE_THEN)
+            if index
+            else (self.values[0], EvidenceSource(EvidenceBasis.LATER, self.times[0]))
+        )
+
+
+EvidencePart = str | MetricRef
+"""`tags`, `run`, `ensure_logged_model`, `signature` or `loading`; a metric stands for its values over the steps."""
+
+
+@dataclass
+class VersionTrack:
+    """What the ledger recorded of one version.
+
+    `seen_tags` are sightings by tag, `sightings` the same in their order, `digests` those of the policies that judged it.
+    """
+
+    parts: dict[EvidencePart, PartTrack] = field(default_factory=dict)
+    seen_tags: dict[str, PartTrack] = field(default_factory=dict)
+    sightings: list[TagObservation] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+
+    def list_change_times(self, *, first: bool) -> Iterator[datetime]:
+        """When something new of it was recorded. The `first` record of a part is no news: it is what was recalled before."""
+        for track in self.parts.values():
+            yield from track.times if first else track.times[1:]
+        for track in self.seen_tags.values():
+            yield from track.times
+
+    def add_evidence(self, evidence: VersionEvidence, at: datetime) -> None:
+        """What a decision saw of it. What no rule of that decision asked for is not there, and teaches nothing."""
+        values: dict[EvidencePart, Any] = {"tags": evidence.tags}
+        if evidence.run is not None:
+            values["run"] = evidence.run
+        if evidence.loading is not None:
+            values["loading"] = evidence.loading
+        for part in ("logged_model", "signature"):
+            value = getattr(evidence, part)
+            if not isinstance(value, Unreadable):
+                values[part] = value
+        values |= {series.metric: series for series in evidence.series}
+        for key, value in values.items():
+            self.parts.setdefault(key, PartTrack()).add_value(at, value)
+
+    def add_observation(self, sighting: TagObservation) -> None:
+        """A tag that was seen, or seen missing."""
+        self.sightings.append(sighting)
+        self.seen_tags.setdefault(sighting.tag, PartTrack()).add_value(sighting.at, sighting.value)
+
+
+EMPTY_TRACK = VersionTrack()
+VersionKey = tuple[str, int]
+
+
+class EvidenceLog:
+    """By model, number and time of creation, since a model that is registered anew may use its numbers again."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._known: dict[VersionKey, dict[datetime, VersionTrack]] = {}
+        self.pasts: dict[int, AliasPast] = {}
+        """What a recorded decision, by its id, knew of its alias."""
+        self.unreadable = 0
+        """How many records of evidence are in a form that is not known any more."""
+
+    def add_decision(self, recorded: RecordedDecision) -> None:
+        """A decision of the ledger; in their order."""
+        try:
+            evidence = Evidence.from_json(recorded.evidence or {})
+        except ValueError:
+            self.unreadable += 1
+            return
+        model = str(recorded.tree.get("model"))
+        for version in (evidence.candidate, *evidence.holders.values()):
+            if version is not None and version.created_at is not None:
+                self._ensure_version_track(model, version.version, version.created_at).add_evidence(version, recorded.at)
+        candidate = evidence.candidate
+        if candidate.created_at is not None:
+            self._ensure_version_track(model, candidate.version, candidate.created_at).digests.add(
+                str(recorded.tree.get("policy_digest"))
+            )
+        if evidence.past is not None:
+            self.pasts[recorded.id] = evidence.past
+
+    def add_observation(self, sighting: TagObservation) -> None:
+        """A sighting of the ledger; in their order."""
+        self._ensure_version_track(sighting.model, sighting.version, sighting.created_at).add_observation(sighting)
+
+    def find_version_track(self, model: str, number: int, created_at: datetime | None) -> VersionTrack:
+        """What is known of that version; `created_at` None, for one that is gone: of the last one of that number."""
+        found: Mapping[datetime, VersionTrack] = self._known.get((model, number), {})
+        if created_at is None:
+            return found[max(found)] if found else EMPTY_TRACK
+        return found.get(created_at, EMPTY_TRACK)
+
+    def _ensure_version_track(self, model: str, number: int, created_at: datetime) -> VersionTrack:
+        return self._known.setdefault((model, number), {}).setdefault(created_at, VersionTrack())
+
+
+@dataclass(frozen=True)
+class AliasHolder:
+    """Who held it. `basis` NOW: concluded from who holds it today; None: not known, and taken for nobody."""
+
+    version: int | None
+    basis: EvidenceBasis | None
+
+
+class AliasTimeline:
+    """The past of one alias of one model."""
+
+    def __init__(self, moves: Sequence[AuditRecord], held_now: int | None, versions: Mapping[int, ModelVersion]) -> None:
+        """`moves`: the alias's, oldest first. `held_now`: who holds it in the registry."""
+        self.moves = moves
+        self.spans: tuple[AliasSpan, ...] = tuple(build_alias_spans(list(moves)))
+        self._gated = [each.fact.at for each in moves if each.fact.kind is RecordKind.CHANGE and each.fact.verdict is not None]
+        self._known = [span for span in self.spans if span.since is not None]
+        self._starts = [span.since for span in self._known if span.since]
+        self._stretches: dict[int, list[AliasSpan]] = {}
+        for span in self._known:
+            if span.version is not None:
+                self._stretches.setdefault(span.version, []).append(span)
+        first = moves[0].fact if moves else None
+        self._seen_only = first is None or (first.kind is RecordKind.OBSERVED and first.from_version is None)
+        self._before = first.from_version if first else None
+        self._guess = first.to_version if first else held_now
+        self._versions = versions
+
+    @property
+    def recorded_since(self) -> datetime | None:
+        """Since when the ledger knows of it; None: it does not."""
+        return self.moves[0].fact.at if self.moves else None
+
+    @property
+    def first_observation(self) -> AuditRecord | None:
+        """The record by which the ledger came to know of an alias that was there before: no move."""
+        return self.moves[0] if self.moves and self._seen_only else None
+
+    def list_gated_moves(self, before: datetime) -> tuple[datetime, ...]:
+        """When a policy let it move before that moment, which is what limits count."""
+        return tuple(self._gated[: bisect_left(self._gated, before)])
+
+    def find_holder_at(self, moment: datetime) -> AliasHolder:
+        """Who held it then. Where the ledger cannot know: who was seen first, or is seen now, if that version was there."""
+        index = bisect_right(self._starts, moment)
+        if index:
+            return AliasHolder(self._known[index - 1].version, EvidenceBasis.THEN)
+        if not self._seen_only and (self._before not in self._versions or self._was_registered(self._before, moment)):
+            return AliasHolder(self._before, EvidenceBasis.THEN)
+        if self._guess is not None and self._was_registered(self._guess, moment):
+            return AliasHolder(self._guess, EvidenceBasis.NOW)
+        return AliasHolder(None, None)
+
+    def knows_version(self, version: ModelVersion) -> bool:
+        """Whether the ledger can tell if that version held it: it watched since before the version, or saw it hold it."""
+        return self.recorded_since is not None and (
+            self.recorded_since <= version.created_at or version.number in self._stretches
+        )
+
+    def list_spans_of(self, number: int) -> list[AliasSpan]:
+        """When the version held it, as the ledger knows."""
+        return self._stretches.get(number, [])
+
+    def find_longest_stretch(self, number: int, moment: datetime) -> HeldStretch | None:
+        """The longest time without a break in which it had held it by then, as it would have been told then."""
+        found = [
+            HeldStretch(span.since, span.until if span.until and span.until <= moment else None)
+            for span in self.list_spans_of(number)
+            if span.since is not None and span.since <= moment
+        ]
+        return max(found, key=lambda each: (each.until or moment) - each.since, default=None)
+
+    def _was_registered(self, number: int | None, moment: datetime) -> bool:
+        version = self._versions.get(number or 0)
+        return version is not None and version.created_at <= moment
+
+
+LOADS_KIND, APPROVAL_KIND, BOUND_KIND, REVIEW_KIND = "loads", "approval", "bound", "review"
+UNKNOWN_FACTS = {
+    LOADS_KIND: "whether its artifact loaded then",
+    APPROVAL_KIND: "whether this very policy was approved for it then",
+    BOUND_KIND: "when its tags were set",
+    REVIEW_KIND: "who would have approved its pull request",
+}
+NOT_REPLAYED = "not replayed"
+
+
+class AssumedRule(BaseRule):
+    """A rule that cannot be asked: it passes, and says so; inside a `not`, where that would be a fail, it is an error."""
+
+    kind: ClassVar[str] = "supposed"
+
+    inner: BaseRule
+    why: str
+    negated: bool
+
+    def __str__(self) -> str:
+        """That of the rule."""
+        return str(self.inner)
+
+    def needed_evidence(self, setting: RuleContext) -> Need:
+        """That of the rule."""
+        return self.inner.needed_evidence(setting)
+
+    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+        """Those of the rule."""
+        return self.inner.used_metrics(setting)
+
+    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+        """Of a `bound` tag only the time cannot be asked: its value can."""
+        unknown = f"the ledger to know {self.why}"
+        if self.negated:
+            return self.build_finding(Verdict.ERROR, NOT_REPLAYED, f"{unknown}: inside `not` nothing is taken for granted")
+        if isinstance(self.inner, TagRule):
+            eased = self.inner.model_copy(update={"bound": False}).evaluate(evidence, setting)
+            expected = f"{eased.expected} ({NOT_REPLAYED}: {unknown})" if eased.verdict is Verdict.PASS else eased.expected
+            return self.build_finding(eased.verdict, eased.value, expected)
+        return self.build_finding(Verdict.PASS, NOT_REPLAYED, unknown)
+
+
+def _assume_unknown_rules(rule: BaseRule, unknown: frozenset[str], *, negated: bool = False) -> BaseRule:
+    if isinstance(rule, AnyOf):
+        return rule.model_copy(
+            update={"any_of": tuple(_assume_unknown_rules(each, unknown, negated=negated) for each in rule.any_of)}
+        )
+    if isinstance(rule, AllOf):
+        return rule.model_copy(
+            update={"all_of": tuple(_assume_unknown_rules(each, unknown, negated=negated) for each in rule.all_of)}
+        )
+    if isinstance(rule, Not):
+        return rule.model_copy(update={"not_": _assume_unknown_rules(rule.not_, unknown, negated=True)})
+    kind = _find_unknown_kind(rule)
+    return AssumedRule(inner=rule, why=UNKNOWN_FACTS[kind], negated=negated, name=rule.name) if kind in unknown else rule
+
+
+def _find_unknown_kind(rule: BaseRule) -> str:
+    """Which of the kinds that may not be replayed it is; empty: none."""
+    if isinstance(rule, LoadsRule):
+        return LOADS_KIND
+    if isinstance(rule, ApprovalRule):
+        return APPROVAL_KIND
+    if isinstance(rule, ReviewRule):
+        return REVIEW_KIND
+    return BOUND_KIND if isinstance(rule, TagRule) and rule.bound else ""
+
+
+@dataclass(frozen=True)
+class ReplayPolicy:
+    """What a replay has to know of a policy: which parts of a version it looks at, and its variants.
+
+    `tags` are the tags that it reads, None: it may read any.
+    """
+
+    policy: Policy
+    parts: frozenset[EvidencePart]
+    tags: frozenset[str] | None
+    kinds: frozenset[str]
+    rules: tuple[BaseRule, ...]
+    _variants: dict[frozenset[str], Policy] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def from_policy(cls, policy: Policy) -> ReplayPolicy:
+        """Reads the policy."""
+        rules = tuple(each for rule in policy.document.rules for each in rule.walk_rules())
+        need = policy.needed_evidence
+        any_tag = any(isinstance(each, ApprovalRule | ExpressionRule) for each in rules)
+        tags = frozenset(each.tag for each in rules if isinstance(each, TagRule))
+        named = (("run", need.run), ("logged_model", need.logged_model), ("signature", need.signature))
+        parts: set[EvidencePart] = {part for part, asked in named if asked}
+        parts |= {"tags"} if tags or any_tag else set()
+        return cls(
+            policy, frozenset(parts | need.series), None if any_tag else tags, frozenset(_list_unknown_kinds(rules)), rules
+        )
+
+    @property
+    def candidate_alias(self) -> str | None:
+        """The alias that candidates come from; None: any newer version is one."""
+        candidates = self.policy.document.candidates
+        return None if candidates is None or candidates.from_ == ANY_NEWER else candidates.from_
+
+    @property
+    def soak_aliases(self) -> frozenset[str]:
+        """The aliases that a version has to have held."""
+        return frozenset(each.soak.alias for each in self.rules if isinstance(each, SoakRule))
+
+    def assume_unknown(self, unknown: frozenset[str]) -> Policy:
+        """The policy for a version of which the ledger cannot say these kinds."""
+        if not unknown:
+            return self.policy
+        if unknown not in self._variants:
+            rules = tuple(_assume_unknown_rules(rule, unknown) for rule in self.policy.document.rules)
+            document = self.policy.document.model_copy(update={"rules": rules})
+            self._variants[unknown] = replace(self.policy, document=document)
+        return self._variants[unknown]
+
+    def name_rules_of_kinds(self, unknown: frozenset[str]) -> list[str]:
+        """The rules of these kinds, as they are written."""
+        return list(dict.fromkeys(str(each) for each in self.rules if _find_unknown_kind(each) in unknown))
+
+
+def _list_unknown_kinds(rules: tuple[BaseRule, ...]) -> Iterator[str]:
+    return (kind for rule in rules if (kind := _find_unknown_kind(rule)))
+
+
+_ALWAYS_RECALLED = ("tags", "loading")
+
+
+@dataclass(frozen=True)
+class VersionAsOf:
+    """A version as of a moment. `unknown` are the kinds of rules that nobody can answer for it."""
+
+    evidence: VersionEvidence
+    source: EvidenceSource
+    unknown: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ReplayHistory:
+    """One model, and the alias that is replayed.
+
+    `now` is what MLflow says of its versions now, `memory` what the ledger recorded, `holdings` the past of every alias that
+    matters, the replayed one among them.
+    """
+
+    model: str
+    alias: str
+    versions: Mapping[int, ModelVersion]
+    now: Mapping[int, VersionEvidence]
+    memory: EvidenceLog
+    holdings: Mapping[str, AliasTimeline]
+
+    @property
+    def replayed_timeline(self) -> AliasTimeline:
+        """The past of the replayed alias."""
+        return self.holdings[self.alias]
+
+    def build_version_as_of(self, lens: ReplayPolicy, number: int, at: datetime) -> VersionAsOf:
+        """The version as of that moment: the ledger's last word by then, else its first after that, else MLflow's now."""
+        version, now = self.versions.get(number), self.now.get(number) or VersionEvidence(number)
+        known = self.memory.find_version_track(self.model, number, version.created_at if version else None)
+        held = self._build_held_stretches(lens, version, number, at)
+        unknown = _find_unknown_kinds(lens, known)
+        if known is EMPTY_TRACK:
+            source = SOURCE_NOW if lens.parts else SOURCE_THEN
+            return VersionAsOf(replace(now, held=held) if held else now, source, unknown)
+        recalled = {
+            part: known.parts[part].recall_value(at) for part in (*lens.parts, *_ALWAYS_RECALLED) if part in known.parts
+        }
+        tags, of_tags = _recall_tags(lens, known, now, recalled, at)
+        sources = {part: recalled[part][1] if part in recalled else SOURCE_NOW for part in lens.parts} | {"tags": of_tags}
+        source = SOURCE_THEN
+        for part, each in sources.items():
+            fixed = part == "run" and now.run_id is None  # nothing that could have been otherwise then
+            source |= each if part in lens.parts and not fixed else SOURCE_THEN
+        fields: dict[str, Any] = {str(part): value for part, (value, _) in recalled.items() if isinstance(part, str)}
+        series = {each.metric: each for each in now.series}
+        series |= {part: value for part, (value, _) in recalled.items() if isinstance(part, MetricRef)}
+        fields |= {"tags": tags, "held": held, "series": tuple(series.values())}
+        if version is not None and known.sightings:
+            until = None if of_tags.basis is EvidenceBasis.NOW else of_tags.as_of or at
+            by_then = [each for each in known.sightings if until is None or each.at <= until]
+            fields["find_witnessed_tags"] = find_witnessed_tags(replace(version, tags=tags), by_then)
+        return VersionAsOf(replace(now, **fields), source, unknown)
+
+    def build_evidence_as_of(
+        self, lens: ReplayPolicy, number: int, at: datetime, held: int | None, past: AliasPast | None = None
+    ) -> tuple[Evidence, VersionAsOf]:
+        """Whether that version may take the alias from `held` at that moment: the evidence, and what it rests on."""
+        candidate = self.build_version_as_of(lens, number, at)
+        source = candidate.source
+        holders: dict[str, VersionEvidence | None] = {}
+        for alias in lens.policy.needed_evidence.holders:
+            holder = held
+            if alias != self.alias:
+                real = self.holdings[alias].find_holder_at(at)
+                holder, source = real.version, source | (SOURCE_THEN if real.basis is EvidenceBasis.THEN else SOURCE_NOW)
+            if holder is None:
+                holders[alias] = None
+                continue
+            theirs = self.build_version_as_of(lens, holder, at)
+            holders[alias], source = theirs.evidence, source | theirs.source
+        evidence = Evidence(at=at, candidate=candidate.evidence, holders=holders, past=past, model=self.model)
+        return evidence, replace(candidate, source=source)
+
+    def list_judgement_times(self, lens: ReplayPolicy, version: ModelVersion) -> Iterator[datetime]:
+        """When the verdict on that version may change: it becomes a candidate, a wait is over, or something new is known."""
+        yield from self.list_candidate_times(lens, version)
+        for rule in lens.rules:
+            yield from self._list_wait_ends(rule, version)
+        # An approval does not count before it was signed, also where it is only known from a later record.
+        known = self.memory.find_version_track(self.model, version.number, version.created_at)
+        yield from known.list_change_times(first=APPROVAL_KIND in lens.kinds)
+
+    def find_earliest_pass_time(self, lens: ReplayPolicy, version: ModelVersion) -> datetime:
+        """Before that moment the version cannot pass: the policy asks for a wait that was not over."""
+        document = lens.policy.document
+        if any((each.model, each.version) == (self.model, version.number) for each in document.waivers):
+            return version.created_at
+        waits = [min(self._list_wait_ends(rule, version), default=version.created_at) for rule in document.rules]
+        return max([version.created_at, *waits])
+
+    def _list_wait_ends(self, rule: BaseRule, version: ModelVersion) -> Iterator[datetime]:
+        """When a wait that the rule asks for was over."""
+        if isinstance(rule, AgeRule) and rule.age.at_least:
+            yield version.created_at + rule.age.at_least
+        elif isinstance(rule, SoakRule):
+            yield from (since + rule.soak.at_least for since in self._list_held_since_times(rule.soak.alias, version))
+
+    def list_candidate_times(self, lens: ReplayPolicy, version: ModelVersion) -> Iterator[datetime]:
+        """When the version may have become a candidate: when it was registered, or given the alias that they come from."""
+        yield version.created_at
+        if lens.candidate_alias is not None:
+            yield from (
+                span.since
+                for span in self.holdings[lens.candidate_alias].list_spans_of(version.number)
+                if span.since is not None
+            )
+
+    def is_candidate(self, lens: ReplayPolicy, version: ModelVersion, at: datetime, held: int | None) -> bool:
+        """Whether rotation would look at it. Where nobody knows who held the alias they come from: every newer version."""
+        if not version.ready or version.number == held or version.created_at > at:
+            return False
+        if lens.candidate_alias is not None:
+            real = self.holdings[lens.candidate_alias].find_holder_at(at)
+            if real.basis is EvidenceBasis.THEN:
+                return real.version == version.number
+        return version.number > (held or 0)
+
+    def list_assumed_held_aliases(self, lens: ReplayPolicy, version: ModelVersion, at: datetime) -> list[str]:
+        """The aliases that the version, judged at that moment, is taken to have held since it was registered."""
+        source = lens.candidate_alias
+        supposed = {alias for alias in lens.soak_aliases if not self.holdings[alias].knows_version(version)}
+        if source is not None and self.holdings[source].find_holder_at(at).basis is not EvidenceBasis.THEN:
+            supposed.add(source)
+        return sorted(supposed)
+
+    def _list_held_since_times(self, alias: str, version: ModelVersion) -> list[datetime]:
+        holding = self.holdings[alias]
+        if not holding.knows_version(version):
+            return [version.created_at]
+        return [span.since for span in holding.list_spans_of(version.number) if span.since is not None]
+
+    def _build_held_stretches(
+        self, lens: ReplayPolicy, version: ModelVersion | None, number: int, at: datetime
+    ) -> dict[str, HeldStretch]:
+        found: dict[str, HeldStretch] = {}
+        for alias in lens.soak_aliases:
+            supposed = version is not None and not self.holdings[alias].knows_version(version)
+            created = version.created_at if version else at
+            stretch = HeldStretch(created) if supposed else self.holdings[alias].find_longest_stretch(number, at)
+            if stretch:
+                found[alias] = stretch
+        return found
+
+
+def _recall_tags(
+    lens: ReplayPolicy,
+    known: VersionTrack,
+    now: VersionEvidence,
+    recalled: Mapping[EvidencePart, tuple[Any, EvidenceSource]],
+    at: datetime,
+) -> tuple[Mapping[str, str], EvidenceSource]:
+    """The tags as of then: those recorded with a decision, and over them what was seen of single ones by then.
+
+    Where no decision was recorded, what was first seen of a tag after that counts too, before what it is now.
+    """
+    base, source = recalled.get("tags", (now.tags, SOURCE_NOW))
+    if source.basis is EvidenceBasis.THEN or not known.seen_tags:
+        return base, source
+    recalled_tags = {tag: track.recall_value(at) for tag, track in known.seen_tags.items()}
+    sighted = {
+        tag: seen
+        for tag, seen in recalled_tags.items()
+        if source.basis is EvidenceBasis.NOW or seen[1].basis is EvidenceBasis.THEN
+    }
+    tags = {tag: value for tag, value in base.items() if tag not in sighted}
+    tags |= {tag: value for tag, (value, _) in sighted.items() if value is not None}
+    if lens.tags is None or not lens.tags <= sighted.keys():
+        return tags, source
+    of_tags = SOURCE_THEN
+    for tag in lens.tags:
+        of_tags |= sighted[tag][1]
+    return tags, of_tags
+
+
+def _find_unknown_kinds(lens: ReplayPolicy, known: VersionTrack) -> frozenset[str]:
+    """The kinds of rules that the ledger cannot answer for this version.
+
+    An approval is one of a policy as it was, so that under another one, or an edited one, nobody can have approved.
+    """
+    if not lens.kinds:
+        return lens.kinds
+    answered = {LOADS_KIND} if "loading" in known.parts else set()
+    answered |= {APPROVAL_KIND} if lens.policy.digest in known.digests else set()
+    answered |= {BOUND_KIND} if known.sightings else set()
+    return lens.kinds - answered

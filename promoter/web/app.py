@@ -1,0 +1,107 @@
+"""The Flask application, assembled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from promoter.application.controller import Controller
+from promoter.application.ports import Clock, Ledger
+from promoter.domain.errors import ExternalError
+from promoter.settings import Settings
+from promoter.web import api, dashboard, health, history_api, openapi, webhooks
+
+log = structlog.get_logger(__name__)
+
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+MACHINE_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")
+
+
+@dataclass(frozen=True)
+class AppDependencies:
+    """What the web shows and asks for. `put` asks for a look, `depth` is how many wait.
+
+    `undelivered` counts the events that have not arrived, by channel and state.
+    """
+
+    settings: Settings
+    controller: Controller
+    ledger: Ledger
+    clock: Clock
+    enqueue: Callable[[str, str], None]
+    depth: Callable[[], int]
+    undelivered: Callable[[], Mapping[tuple[str, str], int]] = dict
+
+
+def create_app(dependencies: AppDependencies) -> Flask:
+    """Every route of the interface, and what answers where none does."""
+    app = Flask("promoter.web")
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
+    receiver = webhooks.WebhookReceiver(
+        dependencies.settings, dependencies.ledger, dependencies.controller, dependencies.clock, dependencies.enqueue
+    )
+    app.register_blueprint(webhooks.build_webhooks_blueprint(receiver))
+    app.register_blueprint(health.build_health_blueprint(dependencies.controller, dependencies.depth, dependencies.undelivered))
+    app.register_blueprint(
+        api.build_api_blueprint(dependencies.controller, dependencies.ledger, dependencies.clock, dependencies.enqueue)
+    )
+    app.register_blueprint(history_api.build_history_blueprint(dependencies.ledger, dependencies.clock))
+    app.register_blueprint(openapi.build_openapi_blueprint())
+    app.register_blueprint(
+        dashboard.build_dashboard_blueprint(dependencies.controller, dependencies.ledger, dependencies.clock)
+    )
+
+    app.after_request(_set_security_headers)
+    app.register_error_handler(ExternalError, _answer_external_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_unexpected_error)
+    return app
+
+
+def _set_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _answer_external_error(error: ExternalError) -> Response:
+    log.warning("request could not be answered", path=request.path[:100], error=str(error))
+    return _build_error_answer(503, f"{error.what}: {error.message}")
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if request.path.startswith("/webhooks/"):
+        log.warning("webhook", status=status, result=error.name, path=request.path[:100])
+    answer = _build_error_answer(status, error.description or error.name)
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location"):
+            answer.headers[name] = value
+    return answer
+
+
+def _answer_unexpected_error(error: Exception) -> Response:
+    log.error("request failed in an unforeseen way", path=request.path[:100], exc_info=error)
+    return _build_error_answer(500, "internal error, see the log")
+
+
+def _build_error_answer(status: int, message: str) -> Response:
+    """JSON for programs, a page for people."""
+    if request.path.startswith(MACHINE_PATHS):
+        answer = jsonify({"schema": api.SCHEMA, "error": message})
+    else:
+        answer = Response(render_template("error.html", status=status, message=message), mimetype="text/html")
+    answer.status_code = status
+    return answer

@@ -1,0 +1,148 @@
+"""The page at `/`: what serves now, since when and why; what waits, and for what; whether Promoter is well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+from flask import Blueprint, render_template, request
+
+from promoter.application.controller import Controller
+from promoter.application.planner import ModelSnapshot
+from promoter.application.ports import Clock, Ledger
+from promoter.application.status import (
+    BLOCKED,
+    CANDIDATE,
+    DRIFT,
+    DUE,
+    GUARD,
+    AliasRow,
+    WaitingItem,
+    build_alias_rows,
+    find_waiting_items,
+    load_latest_moves,
+)
+from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
+from promoter.web.api import int_param
+from promoter.web.health import check_readiness
+
+MODELS_A_PAGE = 50
+WAITING_SHOWN = 30
+RECORDS_SHOWN = 15
+LIVE_SECONDS = 10
+_URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
+_MAX_PAGE_NUMBER = 10**9
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """One model's part of the table."""
+
+    name: str
+    owners: tuple[str, ...]
+    newest: int | None
+    rows: list[AliasRow]
+
+
+def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clock) -> Blueprint:
+    """`GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
+    routes = Blueprint("page", __name__)
+
+    @routes.get("/")
+    def index() -> str:
+        snapshots, now = controller.snapshots, clock.now()
+        search_text = request.args.get("q", "").strip()[:200]
+        found = sorted(
+            (snapshot for snapshot in snapshots.values() if _matches_search(snapshot, search_text)), key=_name_sort_key
+        )
+        pages = max(1, -(-len(found) // MODELS_A_PAGE))
+        page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
+        wait = sorted(
+            chain.from_iterable(find_waiting_items(snapshot, now) for snapshot in snapshots.values()), key=_urgency_sort_key
+        )
+        shown = wait[:WAITING_SHOWN]
+        ready, health = check_readiness(controller)
+        return render_template(
+            "index.html",
+            models=[
+                _build_model_rows(snapshot, ledger, now)
+                for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
+            ],
+            total=len(snapshots),
+            found=len(found),
+            sought=search_text,
+            page=page,
+            pages=pages,
+            waiting=shown,
+            listed={(each.model, each.alias): f"v{each.target} waits" if each.target else "waits" for each in shown},
+            more=max(0, len(wait) - WAITING_SHOWN),
+            counts={status: sum(each.status == status for each in wait) for status in _URGENCY},
+            ready=ready,
+            told=health,
+            checked=controller.health.checked,
+            now=now,
+            live="live" in request.args,
+            seconds=LIVE_SECONDS,
+            recent=_load_recent_records(ledger),
+        )
+
+    routes.add_app_template_filter(format_moment, "moment")
+    routes.add_app_template_filter(format_age, "since")
+    routes.add_app_template_filter(describe_cause, "cause")
+    return routes
+
+
+def _build_model_rows(snapshot: ModelSnapshot, ledger: Ledger, now: datetime) -> ModelRows:
+    newest = snapshot.observed.newest_version if snapshot.observed else None
+    return ModelRows(
+        snapshot.intent.name,
+        snapshot.intent.owners,
+        newest,
+        build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now),
+    )
+
+
+def format_moment(at: datetime) -> str:
+    """A time to the minute; the page says once that all are UTC."""
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def format_age(at: datetime, now: datetime) -> str:
+    """How long ago, in the largest unit that fits."""
+    seconds = int((now - at).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now" if seconds < 10 else f"{seconds} s ago"  # noqa: PLR2004  # closer than anybody reads
+
+
+def describe_cause(record: AuditRecord) -> str:
+    """Why an alias moved, and through whom."""
+    fact = record.fact
+    reason = record.description or "no reason recorded"
+    if fact.kind is RecordKind.OBSERVED:
+        return reason
+    by = fact.actor.partition(" <")[0].strip() if fact.actor else ""
+    text = f"{reason}, by {by}" if by else reason
+    return f"{text}; {record.review_summary}" if record.review_summary else text
+
+
+def _load_recent_records(ledger: Ledger) -> list[AuditRecord]:
+    """The newest first, without the intents that an outcome among them closes."""
+    records = ledger.find_audit_records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
+    closed = {record.intent for record in records}
+    return [record for record in reversed(records) if record.id not in closed][:RECORDS_SHOWN]
+
+
+def _matches_search(snapshot: ModelSnapshot, search_text: str) -> bool:
+    part = search_text.casefold()
+    return part in snapshot.intent.name.casefold() or any(part in owner.casefold() for owner in snapshot.intent.owners)
+
+
+def _name_sort_key(snapshot: ModelSnapshot) -> tuple[str, str]:
+    return snapshot.intent.name.casefold(), snapshot.intent.name
+
+
+def _urgency_sort_key(each: WaitingItem) -> tuple[int, str, str]:
+    return _URGENCY.index(each.status), each.model, each.alias or ""

@@ -1,0 +1,96 @@
+"""Health for machines: alive, ready, and figures for Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from promoter.application.controller import Controller
+from promoter.application.status import build_alias_rows
+from promoter.domain.errors import ExternalError
+
+UndeliveredCounts = Callable[[], Mapping[tuple[str, str], int]]
+
+
+def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
+    """Ready: a revision is in force, and every part of the world answered when last asked."""
+    declaration = controller.revisions.declaration_in_force
+    trouble = dict(controller.health.current_problems)
+    checked = controller.health.checked
+    status = {
+        "ready": declaration is not None and not trouble,
+        "revision": declaration.revision if declaration else None,
+        "refused": controller.revisions.refusal_reason,
+        "trouble": trouble,
+        "elsewhere": dict(controller.health.source_problems),
+        "checked": checked.isoformat() if checked else None,
+    }
+    return bool(status["ready"]), status
+
+
+class _PrometheusCollector(Collector):
+    """Read at each scrape, so that they are never stale."""
+
+    def __init__(self, controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts) -> None:
+        self._controller = controller
+        self._depth = depth
+        self._undelivered = undelivered
+
+    def collect(self) -> Iterable[Metric]:
+        snapshots = self._controller.snapshots
+        yield GaugeMetricFamily(
+            "promoter_ready", "1 where /readyz says ready", value=float(check_readiness(self._controller)[0])
+        )
+        yield GaugeMetricFamily("promoter_queue_depth", "Keys that wait or run", value=self._depth())
+        yield GaugeMetricFamily("promoter_models", "Managed models", value=len(snapshots))
+        refused = float(self._controller.revisions.refusal_reason is not None)
+        yield GaugeMetricFamily("promoter_revision_refused", "1 where the branch's head cannot be used", value=refused)
+        states = GaugeMetricFamily("promoter_aliases", "Aliases by status", labels=["status"])
+        counts: dict[str, int] = {}
+        at = self._controller.health.checked
+        for snapshot in snapshots.values():
+            for row in build_alias_rows(snapshot, {}, at) if at else ():
+                counts[row.status] = counts.get(row.status, 0) + 1
+        for status, count in sorted(counts.items()):
+            states.add_metric([status.replace(" ", "_")], count)
+        yield states
+        with contextlib.suppress(ExternalError):  # the other figures are worth having without the ledger
+            yield self._collect_notifications()
+
+    def _collect_notifications(self) -> Metric:
+        undelivered = GaugeMetricFamily(
+            "promoter_notifications", "Events that have not arrived, by channel", labels=["channel", "state"]
+        )
+        for (channel, state), count in sorted(self._undelivered().items()):
+            undelivered.add_metric([channel, state], count)
+        return undelivered
+
+
+def build_health_blueprint(
+    controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts = dict
+) -> Blueprint:
+    """`/healthz`, `/readyz`, `/metrics`."""
+    routes = Blueprint("health", __name__)
+    registry = CollectorRegistry()
+    registry.register(_PrometheusCollector(controller, depth, undelivered))
+
+    @routes.get("/healthz")
+    def healthz() -> Response:
+        return jsonify({"alive": True})
+
+    @routes.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        ready, status = check_readiness(controller)
+        return jsonify(status), 200 if ready else 503
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4")
+
+    return routes

@@ -1,0 +1,263 @@
+"""Loading models in a child: what comes of good, damaged, foreign and hostile ones, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.adapters.mlflow import loading, subprocesses
+from promoter.adapters.mlflow.load_subprocess import _describe_load_error
+from promoter.adapters.mlflow.loading import LoadBounds, ModelLoader
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.domain.decision import Verdict
+from promoter.domain.observed import LoadingResult
+from promoter.domain.policy.evaluate import check_readiness
+from tests.support.seeding import evidenced, make_logged_version, make_version
+
+CUSTOM = "flavors:\n  python_function:\n    loader_module: custom\n    code: code\n"
+PATIENT = LoadBounds(fetch_seconds=240, load_seconds=240)  # no test is about how fast this machine is
+SPY = """
+import json, os, resource, types
+def _load_pyfunc(path):
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU")}
+    seen = {"environment": dict(os.environ), "limits": limits, "session": os.getsid(0), "cwd": os.getcwd()}
+    open(os.path.join(path, "seen.json"), "w").write(json.dumps(seen))
+    return types.SimpleNamespace(predict=len)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the temporary folders of a load are made; the artifact of the test goes to `artifact`."""
+    (tmp_path / "artifact" / "code").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of temporary files, which has to be empty at the end."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    yield place
+    assert list(place.iterdir()) == []
+
+
+def loaded(folder: Path, mlmodel: str, code: str = "", bounds: LoadBounds | None = None) -> LoadingResult:
+    """What comes of an artifact that has been fetched."""
+    artifact = folder / "artifact"
+    (artifact / "MLmodel").write_text(mlmodel)
+    (artifact / "code" / "custom.py").write_text(code)
+    return ModelLoader(None, "", bounds or PATIENT)._load_in_child(artifact, folder)
+
+
+def test_a_real_model_loads_and_a_damaged_one_does_not(
+    mlflow_server: Any, mlflow_client: Any, fresh_name: str, tmp_path: Path, leftovers: Path
+) -> None:
+    """Fetched from the server's storage; readiness says both; and a success is not tried again."""
+    import mlflow.sklearn
+    from sklearn.linear_model import LinearRegression
+
+    model = tmp_path / "model"
+    mlflow.sklearn.save_model(LinearRegression().fit([[0], [1]], [0, 1]), str(model), pip_requirements=[])
+    make_logged_version(mlflow_client, fresh_name, folder=model)
+    (data,) = model.glob("model.*")
+    data.write_bytes(data.read_bytes()[:100])
+    make_logged_version(mlflow_client, fresh_name, folder=model)
+    registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
+    good, damaged = evidenced(registry, fresh_name)
+
+    assert registry.check_loading(fresh_name, good.version) == LoadingResult("loaded", "python_function")
+    broken = registry.check_loading(fresh_name, damaged.version)
+
+    assert broken.outcome == "failed"
+    assert check_readiness(registry.check_readiness(fresh_name, 1)).value == "python_function, sklearn; loads"
+    finding = check_readiness(registry.check_readiness(fresh_name, 2))
+    assert finding.verdict is Verdict.FAIL
+    assert finding.value == f"python_function, sklearn; does not load: {broken.detail}"
+    assert not any(leftovers.iterdir())
+
+
+def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is a list of names; its home is temporary; it leads a session of its own."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    monkeypatch.setenv("PROMOTER_MLFLOW_WEBHOOK_SECRET", "hunter2")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+
+    assert loaded(folder, CUSTOM, SPY) == LoadingResult("loaded", "python_function")
+
+    told = (folder / "artifact" / "seen.json").read_text()
+    seen = json.loads(told)
+    assert "hunter2" not in told
+    known = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_NUM_THREADS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
+    set_by_python_and_mlflow = {"LC_CTYPE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
+    assert known <= set(seen["environment"]) <= known | set_by_python_and_mlflow
+    assert seen["environment"]["HOME"] == seen["environment"]["TMPDIR"] == seen["cwd"] == str(folder / "home")
+    assert seen["session"] != os.getsid(0)
+    cpu = PATIENT.load_seconds * (os.cpu_count() or 1)
+    assert seen["limits"] == {"RLIMIT_AS": PATIENT.memory, "RLIMIT_CORE": 0, "RLIMIT_CPU": cpu}
+
+
+@pytest.mark.parametrize(
+    ("mlmodel", "code", "expected"),
+    [
+        (
+            CUSTOM,
+            "def _load_pyfunc(path): raise ValueError(f'no weights in {path} for {object()!r}')",
+            LoadingResult("failed", "ValueError: no weights in artifact for <object object at 0x…>"),
+        ),
+        (CUSTOM, "import os; os._exit(3)", LoadingResult("untried", "it ended with status 3 before it was done")),
+        ("flavors: {crystal: {}}", "", LoadingResult("untried", "no library is installed that loads crystal")),
+    ],
+)
+def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, code: str, expected: LoadingResult) -> None:
+    """What is missing here, or was not enough here, says nothing of the model. Nothing told changes from time to time."""
+    assert loaded(folder, mlmodel, code) == expected
+
+
+def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(folder: Path) -> None:
+    """Not every flavor has a generic form."""
+    told = loaded(folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
+
+    assert told.outcome == "failed"
+    assert "none.pkl" in told.detail
+
+
+def test_a_model_that_hangs_is_given_up(folder: Path) -> None:
+    """However long its loader would take."""
+    told = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
+
+    assert told == LoadingResult("untried", "it did not load within 1 s")
+
+
+def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    """Its own children would outlive it otherwise."""
+    script = "import subprocess, sys, time; subprocess.Popen(['sleep', '1000']); open('started', 'w'); time.sleep(1_000)"
+    started = tmp_path / "started"
+
+    ended = subprocesses.run_child(("-c", script), {}, seconds=60, folder=tmp_path, overgrown=started.exists)
+
+    assert ended == subprocesses.ChildResult(None, None)
+    assert _left_in(tmp_path) == []
+
+
+def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
+    """Also where it ended by itself, and answered; what is no answer is none."""
+    script = (
+        "import json, os, subprocess, sys; subprocess.Popen(['sleep', '1000']); os.write(json.load(sys.stdin)['answer_to'], {})"
+    )
+
+    answers = [
+        subprocesses.run_child(("-c", script.format(repr(told))), {}, seconds=60, folder=tmp_path).answer
+        for told in (b'{"outcome": "loaded"}', b"[]", b"{", b"")
+    ]
+
+    assert answers == [{"outcome": "loaded"}, None, None, None]
+    assert _left_in(tmp_path) == []
+
+
+def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where only MLflow's small client is installed: its generic loader cannot even be imported."""
+    script = (
+        f"import runpy, sys; sys.modules['numpy'] = None; runpy.run_path({loading._LOAD_COMMAND[1]!r}, run_name='__main__')"
+    )
+    monkeypatch.setattr(loading, "_LOAD_COMMAND", ("-I", "-c", script))
+
+    told = loaded(folder, CUSTOM, SPY)
+
+    assert told.outcome == "untried"
+    assert "numpy" in told.detail
+
+
+def test_an_artifact_that_does_not_come_is_not_tried(
+    mlflow_server: Any, mlflow_client: Any, fresh_name: str, leftovers: Path
+) -> None:
+    """Too large, too slow, from storage that cannot be read here; and one without a flavor certainly does not load."""
+    make_version(mlflow_client, fresh_name)
+    make_version(mlflow_client, fresh_name, mlmodel="flavors: {}")
+    mlflow_client.create_model_version(fresh_name, "unknown-store://bucket/model", await_creation_for=0)
+    registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
+    first, second, foreign = (each.version for each in evidenced(registry, fresh_name))
+
+    small = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(artifact=10))
+    hasty = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=0))
+    off = MlflowRegistry(mlflow_server.uri, load_models=False)
+
+    assert small.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact has more than 10 bytes")
+    assert hasty.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact did not arrive within 0 s")
+    assert off.check_loading(fresh_name, first) == LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
+    assert registry.check_loading(fresh_name, second) == LoadingResult("failed", "MLmodel names no flavor")
+    told = registry.check_loading(fresh_name, foreign)
+    assert told.outcome == "untried"
+    assert "unknown-store" in told.detail
+    assert not any(leftovers.iterdir())
+
+
+def test_what_did_not_load_is_tried_again_only_later(
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load takes seconds, and a look comes every minute; a success stays."""
+    make_version(mlflow_client, fresh_name)
+    (asked,) = evidenced(registry, fresh_name)
+    outcomes = iter(
+        [LoadingResult("untried", "no time"), LoadingResult("failed", "ValueError"), LoadingResult("loaded", "python_function")]
+    )
+    monkeypatch.setattr(ModelLoader, "_try_loading", lambda *_: next(outcomes))
+    now = time.monotonic()
+    told = []
+    for minutes in (0, 9, 11, 20, 22, 10_000):
+        monkeypatch.setattr(time, "monotonic", lambda minutes=minutes: now + 60 * minutes)
+        told.append(registry.check_loading(fresh_name, asked.version).outcome)
+
+    assert told == ["untried", "untried", "failed", "failed", "loaded", "loaded"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KeyError("weights"), "failed"),
+        (SystemExit(1), "failed"),
+        (ModuleNotFoundError("No module named 'xgboost'"), "untried"),
+        (ImportError("cannot import name 'x'"), "untried"),
+        (MemoryError(), "untried"),
+        (OSError(errno.ENOSPC, "No space left on device"), "untried"),
+        (OSError(errno.ENOENT, "No such file"), "failed"),
+        (RuntimeError("std::bad_alloc"), "untried"),
+    ],
+)
+def test_what_is_certain_is_told_from_what_is_not(error: BaseException, outcome: str) -> None:
+    """Also where the loader wraps the cause."""
+    wrapped = RuntimeError("cannot load")
+    wrapped.__cause__ = error
+
+    assert _describe_load_error(error)["outcome"] == outcome
+    assert _describe_load_error(wrapped)["outcome"] == ("untried" if isinstance(error, ImportError) else "failed")
+
+
+def _left_in(folder: Path) -> list[str]:
+    """The processes that have that working directory. One that was killed takes a moment to go."""
+    deadline = time.monotonic() + 10
+    while (there := _working_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return there
+
+
+def _working_in(folder: Path) -> list[str]:
+    """The processes that have that working directory."""
+    there = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").readlink() == folder and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                there.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return there

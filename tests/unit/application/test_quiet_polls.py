@@ -1,0 +1,203 @@
+"""What a poll costs of the forge's calls: about one, however much is open; and that what is written is read again before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from promoter.application.comments import LEFT_ALONE
+from promoter.application.controller import GIT, PROPOSALS, PULL, PULLS, REGISTRY, Controller
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
+from promoter.application.ports import CommitStatus, CommitStatusState, PullRequestState
+from promoter.domain.audit import NewAuditRecord, RecordKind
+from tests.unit.application.conftest import Office
+from tests.unit.application.proposing import BRANCH, RULES, aliases, only, propose, told
+
+MANY = 5
+ROW = "{name}: {{aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request}}}}}}"
+
+
+class Poller:
+    """A daemon that stays: it polls, and does all that follows."""
+
+    def __init__(self, office: Office) -> None:
+        """Started, and at rest."""
+        self.office = office
+        self.waiting: deque[str] = deque()
+        self.watch: Controller = office.build_controller(float)
+        self.watch.enqueue = lambda key, _trigger: None if key in self.waiting else self.waiting.append(key)
+
+    def poll(self, *keys: str) -> list[tuple[object, ...]]:
+        """The calls to the forge that polling once makes."""
+        calls = self.office.hub.calls
+        calls.clear()
+        self.waiting.extend(keys or (GIT, REGISTRY, PULLS))
+        for _ in range(200):
+            if not self.waiting:
+                assert self.watch.health.current_problems == {}
+                return list(calls)
+            self.watch.run_work_item(self.waiting.popleft(), "poll")
+        raise AssertionError(f"goes on for ever: {self.waiting}")
+
+
+@pytest.fixture
+def poller(office: Office) -> Iterator[Poller]:
+    """Five proposals of Promoter's, one that a person committed to, five changes of people's; all is said on them."""
+    names = [f"m{number}" for number in range(MANY)]
+    for name in names:
+        for auc in (0.8, 0.9):
+            office.mlflow.version(name, auc=auc, p99=30.0, live=0.9)
+        office.mlflow.place(name, "champion", 1)
+    office.commit("\n".join(ROW.format(name=name) for name in names), champion=RULES)
+    made = Poller(office)
+    made.poll()
+    office.git.push({"notes.md": b"wait"}, branch="promoter/m0/champion")
+    for number in range(MANY):
+        office.git.push({f"{number}.md": b"x", "policies/champion.yaml": RULES + b"# %d\n" % number}, branch=f"change-{number}")
+        office.hub.opened(f"change-{number}")
+    made.poll()
+    yield made
+    office.close()
+
+
+def test_a_quiet_poll(poller: Poller) -> None:
+    """One list of what is open serves all of it: nobody's proposals and nobody's plans are read again."""
+    assert len(poller.office.hub.open) == 2 * MANY
+    for _ in range(3):
+        poller.office.time.pass_time(minutes=1)
+        assert poller.poll() == [("open_pull_requests",)]
+
+
+def test_after_ten_minutes(poller: Poller) -> None:
+    """What somebody else took away is put back; and then it is quiet again."""
+    hub = poller.office.hub
+    number = next(each.number for each in hub.open if each.branch == "change-1")
+    hub.statuses[hub.pulls[number].head] = CommitStatus(CommitStatusState.FAILURE, "no")
+    hub.threads[number].remarks.clear()
+    poller.office.time.pass_time(minutes=9, seconds=59)
+    assert poller.poll() == [("open_pull_requests",)]
+    poller.office.time.pass_time(seconds=1)
+    poller.poll()
+    assert hub.statuses[hub.pulls[number].head].state is CommitStatusState.SUCCESS
+    assert hub.bodies(number)[0].startswith(COMMENT_MARKER)
+    assert poller.poll() == [("open_pull_requests",)]
+
+
+def test_an_event_reads_all(poller: Poller) -> None:
+    """What a webhook asks for is not a poll: whatever is missing there is put back at once."""
+    hub = poller.office.hub
+    number = next(each.number for each in hub.open if each.branch == "change-1")
+    hub.threads[number].remarks.clear()
+    poller.poll(f"{PULL}{number}")
+    assert hub.bodies(number)[0].startswith(COMMENT_MARKER)
+
+
+def test_news_are_said_at_once(poller: Poller) -> None:
+    """A push to one branch, and a better candidate of one model: each is told by the same poll; the others stay quiet."""
+    office = poller.office
+    office.git.push({"policies/champion.yaml": b"version: 2\n"}, branch="change-1")
+    office.mlflow.version("m1", auc=0.95, p99=30.0, live=0.9)
+    calls = poller.poll()
+    number = next(each.number for each in office.hub.open if each.branch == "change-1")
+    assert office.hub.statuses[office.hub.pulls[number].head].state is CommitStatusState.FAILURE
+    assert next(told(each).version for each in office.hub.open if each.branch == "promoter/m1/champion") == 3
+    touched = {call[1] for call in calls if call[0] in ("comment", "edit_comment", "revise", "pull_request")}
+    proposal = next(each.number for each in office.hub.open if each.branch == "promoter/m1/champion")
+    assert touched == {number, proposal}
+    poller.poll()
+    assert poller.poll() == [("open_pull_requests",)]
+
+
+def test_closed_since_it_was_listed(poller: Poller) -> None:
+    """Its state is read again before anything is said on it."""
+    hub = poller.office.hub
+    pull = next(each for each in hub.open if each.branch == "change-1")
+    poller.office.git.push({"policies/champion.yaml": b"version: 2\n"}, branch="change-1")
+    poller.watch.run_work_item(PULLS, "poll")
+    hub.decline(pull.number)
+    before = list(hub.writes)
+    poller.watch.run_work_item(f"{PULL}{pull.number}", "poll")
+    assert hub.writes == before
+
+
+def test_a_note_on_what_was_closed_since(office: Office) -> None:
+    """Where a person committed to the branch and closed its pull request, no note is written there any more."""
+    propose(office, 0.8, 0.9)
+    number = only(office).number
+    watch = office.build_controller(float)
+    office.git.push({"notes.md": b"wait"}, branch=BRANCH)
+    watch.run_work_item(PULLS, "poll")
+    office.hub.decline(number)
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    assert not [body for body in office.hub.bodies(number) if LEFT_ALONE in body]
+
+
+def test_a_branch_that_was_opened_since(office: Office) -> None:
+    """It is not cleared away as one without a pull request: the forge would close that with it, as if a person said no."""
+    propose(office, 0.8, 0.9)
+    thread = office.hub.threads[1]
+    office.hub.threads.clear()
+    watch = office.build_controller(float)
+    watch.run_work_item(PULLS, "poll")  # the list has nothing, the remote has a branch
+    office.hub.threads[1] = replace(thread)
+    office.commit(aliases(2))
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    assert office.hub.pulls[1].state is PullRequestState.CLOSED
+    assert told(office.hub.pulls[1]).withdrawn == "git says v2 already"
+    assert [*office.git.heads] == ["main"]
+
+
+def test_only_the_first_look_goes_by_the_list(office: Office) -> None:
+    """What comes after it, by a webhook or as it has to begin again, lists anew."""
+    propose(office, 0.8, 0.9)
+    watch = office.build_controller(float)
+    watch.run_work_item(PULLS, "poll")
+    office.hub.calls.clear()
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    assert office.hub.calls == []
+    watch.run_work_item(f"{PROPOSALS}m", "webhook")
+    assert office.hub.calls == [("open_pull_requests",)]
+
+
+def test_the_same_news_are_put_once(office: Office) -> None:
+    """A survey asks for a look at what it finds anew; what it found before is left to the poll of pull requests."""
+    propose(office, 0.8, 0.9)
+    asked: list[str] = []
+    watch = office.build_controller(float)
+    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.run_work_item(REGISTRY, "poll")
+    watch.run_work_item(REGISTRY, "poll")
+    assert asked.count(f"{PROPOSALS}m") == 1
+    office.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
+    watch.run_work_item(REGISTRY, "poll")
+    assert asked.count(f"{PROPOSALS}m") == 2
+    at = office.time.at
+    until = at + timedelta(hours=24)
+    for count, version in enumerate((2, 3), 3):
+        office.ledger.record_override(
+            NewAuditRecord(at, RecordKind.OVERRIDE, "m", "champion", 1, version, actor="ada", reason="bad", until=until)
+        )
+        watch.run_work_item(REGISTRY, "poll")
+        assert asked.count(f"{PROPOSALS}m") == count
+
+
+def test_what_was_found_before_is_not_forgotten(office: Office) -> None:
+    """A candidate that is not open yet, as the look at it was refused: each poll of pull requests looks again."""
+    for auc in (0.8, 0.9):
+        office.mlflow.version("m", auc=auc, p99=30.0, live=0.9)
+    office.commit(aliases(), champion=RULES)
+    office.look()
+    asked: list[str] = []
+    watch = office.build_controller(float)
+    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.run_work_item(REGISTRY, "poll")
+    for _ in range(2):
+        watch.run_work_item(PULLS, "poll")
+    assert asked == [f"{PROPOSALS}m"] * 3
+    office.hub.calls.clear()
+    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    assert [call[0] for call in office.hub.calls] == ["latest_from", "latest_from", "propose"]

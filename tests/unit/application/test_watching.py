@@ -1,0 +1,105 @@
+"""What the daemon does with a key: faults of the world become pauses and words, and one model's never stop another's."""
+
+from __future__ import annotations
+
+from promoter.application.controller import GIT, REGISTRY
+from promoter.domain.errors import PermanentError, TransientError
+from tests.unit.application.conftest import Office
+
+
+def test_pauses_grow_and_end(office: Office) -> None:
+    """Each failure in a row counts for the next pause; a success ends the count, and the trouble."""
+    office.mlflow.version("m")
+    office.commit("m: {aliases: {champion: 1}}")
+    office.git.trouble = TransientError("git", "gone")
+    watch = office.build_controller(lambda failures: 10.0 * failures)
+    assert [watch.run_work_item(GIT, "poll") for _ in range(3)] == [10.0, 20.0, 30.0]
+    assert watch.health.current_problems == {"git": "gone"}
+    office.git.trouble = None
+    assert watch.run_work_item(GIT, "poll") is None
+    assert watch.health.current_problems == {}
+    office.git.trouble = TransientError("git", "gone")
+    assert watch.run_work_item(GIT, "poll") == 10.0
+
+
+def test_one_model_in_trouble(office: Office) -> None:
+    """Its write is refused; the other model is brought to where git wants it, and the trouble is told until it is over."""
+    for model in "mn":
+        office.mlflow.version(model)
+    office.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+
+    def no_permission(call: str) -> None:
+        if call == "set_alias" and office.mlflow.calls[-1][1] == "m":
+            raise PermanentError("MLflow", "no permission")
+
+    office.mlflow.on = no_permission
+    watch = office.converge()
+    assert (office.aliases("m"), office.aliases("n")) == ({}, {"champion": 1})
+    assert watch.health.current_problems == {"MLflow": "no permission"}
+    office.mlflow.on = lambda _call: None
+    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.health.current_problems == {}
+
+
+def test_registry_that_never_rests(office: Office) -> None:
+    """A model that changes under each look is left for the next one, in words, and the trouble ends with it."""
+    for _ in range(2):
+        office.mlflow.version("m")
+    office.commit("m: {aliases: {champion: 1}}")
+    office.converge()
+    watch = office.build_controller(lambda _: 1.0)
+
+    def restless(call: str) -> None:
+        if call == "aliases":
+            office.mlflow.place("m", "champion", 1)
+        elif call == "observe":
+            office.mlflow.place("m", "champion", 2)
+
+    office.mlflow.on = restless
+    assert watch.run_work_item("model:m", "webhook") == 1.0
+    assert "kept changing" in str(watch.health.current_problems)
+    office.mlflow.on = lambda _call: None
+    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.health.current_problems == {}
+
+
+def test_views_and_what_is_asked_for(office: Office) -> None:
+    """A survey keeps what it saw, and asks for a look only at models where something is to be done."""
+    for model in "mno":
+        office.mlflow.version(model)
+    office.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+    watch = office.converge()
+    asked: list[str] = []
+    watch.enqueue = lambda key, _trigger: asked.append(key)
+    office.mlflow.place("n", "champion", None)
+    watch.run_work_item(REGISTRY, "poll")
+    assert asked == ["model:n"]
+    assert watch.snapshots.keys() == {"m", "n"}
+    assert watch.snapshots["n"].observed == office.mlflow.models["n"]
+
+
+def test_nothing_in_force(office: Office) -> None:
+    """Before the first good revision, a survey and a look do nothing and are no trouble."""
+    watch = office.build_controller(lambda _: 1.0)
+    assert watch.run_work_item(REGISTRY, "start") is None
+    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.health.current_problems == {}
+    assert office.mlflow.calls == []
+
+
+def test_a_delivery_is_told_all_the_way(office: Office) -> None:
+    """Of a push, by way of the revision that it brought, to the records and the decision behind them; a poll tells of git."""
+    office.mlflow.version("m", auc=0.9)
+    office.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
+    watch = office.build_controller(float)
+    waiting: list[tuple[str, str]] = [(GIT, "webhook:github:g-7")]
+    watch.enqueue = lambda key, trigger: waiting.append((key, trigger)) if key.startswith(("model:", REGISTRY)) else None
+    while waiting:
+        watch.run_work_item(*waiting.pop(0))
+    assert [each.fact.trigger for each in office.records() if each.fact.outcome] == ["webhook:github:g-7"] * 2
+    assert [each.trigger for each in office.ledger.list_recent_decisions()] == ["webhook:github:g-7"]
+    office.commit("m: {aliases: {champion: absent}}")
+    waiting.append((GIT, "poll"))
+    while waiting:
+        watch.run_work_item(*waiting.pop(0))
+    assert office.records()[-1].fact.trigger == "git"
