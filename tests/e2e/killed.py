@@ -23,17 +23,17 @@ class Boundary:
 
 
 BOUNDARIES = {
-    "before-intent": Boundary("ledger", "intend", after=False),
-    "after-intent": Boundary("ledger", "intend", after=True),
-    "after-second-intent": Boundary("ledger", "intend", after=True, nth=2),
+    "before-intent": Boundary("ledger", "record_intent", after=False),
+    "after-intent": Boundary("ledger", "record_intent", after=True),
+    "after-second-intent": Boundary("ledger", "record_intent", after=True, nth=2),
     "before-write": Boundary("registry", "set_alias", after=False, nth=2),
     "after-write": Boundary("registry", "set_alias", after=True),
     "after-second-write": Boundary("registry", "set_alias", after=True, nth=2),
     "after-delete": Boundary("registry", "delete_alias", after=True),
-    "after-read-back": Boundary("ledger", "close", after=False),
-    "after-outcome": Boundary("ledger", "close", after=True, nth=2),
-    "before-push": Boundary("repository", "commit", after=False),
-    "after-push": Boundary("repository", "commit", after=True),
+    "after-read-back": Boundary("ledger", "record_outcome", after=False),
+    "after-outcome": Boundary("ledger", "record_outcome", after=True, nth=2),
+    "before-push": Boundary("repository", "commit_file", after=False),
+    "after-push": Boundary("repository", "commit_file", after=True),
 }
 
 

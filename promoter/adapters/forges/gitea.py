@@ -67,7 +67,7 @@ def parse_account_name(row: Mapping[str, Any]) -> str:
 
 def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
     """A commit status; None where it says nothing of the commit, such as `skipped`."""
-    state = _STATUSES.get(row["parse_commit_status"])
+    state = _STATUSES.get(row["status"])
     return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
 
 

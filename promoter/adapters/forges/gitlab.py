@@ -100,7 +100,7 @@ def is_merge_commit(row: Mapping[str, Any], revision: str) -> bool:
 
 def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
     """A commit status; None where it is cancelled or skipped, which says nothing."""
-    state = _STATUSES.get(row["parse_commit_status"])
+    state = _STATUSES.get(row["status"])
     return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
 
 

@@ -447,7 +447,7 @@ class ReplayHistory:
         if version is not None and known.sightings:
             until = None if of_tags.basis is EvidenceBasis.NOW else of_tags.as_of or at
             by_then = [each for each in known.sightings if until is None or each.at <= until]
-            fields["find_witnessed_tags"] = find_witnessed_tags(replace(version, tags=tags), by_then)
+            fields["witnessed"] = find_witnessed_tags(replace(version, tags=tags), by_then)
         return VersionAsOf(replace(now, **fields), source, unknown)
 
     def build_evidence_as_of(

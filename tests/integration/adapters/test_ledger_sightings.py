@@ -165,8 +165,8 @@ def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
 @pytest.mark.parametrize(
     ("query", "index", "table"),
     [
-        ("moves", "records_(moved|stood)", "records"),
-        ("checks", "guard_checks_of", "guard_checks"),
+        ("find_alias_moves", "records_(moved|stood)", "records"),
+        ("find_guard_checks", "guard_checks_of", "guard_checks"),
         ("sight", "sightings_of", "sightings"),
     ],
 )

@@ -500,7 +500,7 @@ def _stop_once(part: Any, name: str, when: str) -> None:
     setattr(part, name, written)
 
 
-@pytest.mark.parametrize("step", ["override", "intend", "close", "end_override"])
+@pytest.mark.parametrize("step", ["record_override", "record_intent", "record_outcome", "end_override"])
 def test_a_ledger_that_fails_between_the_steps_is_caught_up_with(served: Office, step: str) -> None:
     """Whichever record could not be written: the same command again ends well."""
     served.git.protected = True

@@ -42,7 +42,7 @@ def test_evidence_as_of_then(at: float, auc: float, basis: EvidenceBasis, as_of:
     memory = EvidenceLog()
     for hour, value in ((2, 0.5), (4, 0.5), (6, 0.6)):
         memory.add_decision(record(hour, evidence(1, (0, value))))
-    found = history({1: (0, 0.9)}, memory=memory).seen(lens(), 1, hours(at))
+    found = history({1: (0, 0.9)}, memory=memory).build_version_as_of(lens(), 1, hours(at))
     assert found.evidence.run is not None
     assert found.evidence.run.metrics == {"auc": auc}
     assert (found.source.basis, found.source.as_of) == (basis, hours(as_of) if as_of else None)
@@ -61,7 +61,7 @@ def test_evidence_as_of_now(recorded: VersionEvidence) -> None:
     """What the ledger does not know is what MLflow says now, and is told so."""
     memory = EvidenceLog()
     memory.add_decision(record(2, recorded))
-    found = history({1: (0, 0.9), 2: (0, 0.9)}, memory=memory).seen(lens(), 1, hours(5))
+    found = history({1: (0, 0.9), 2: (0, 0.9)}, memory=memory).build_version_as_of(lens(), 1, hours(5))
     assert found.evidence.run is not None
     assert (found.evidence.run.metrics, found.source.basis) == ({"auc": 0.9}, EvidenceBasis.NOW)
 
@@ -71,12 +71,12 @@ def test_a_judgement_is_as_good_as_its_weakest_part() -> None:
     memory = EvidenceLog()
     memory.add_decision(record(1, evidence(2, (0, 0.5))))
     seen = history({1: (0, 0.4), 2: (0, 0.5)}, memory=memory)
-    assert seen.question(lens(), 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
-    assert seen.question(lens(), 2, hours(3), 1)[1].source.basis is EvidenceBasis.NOW
+    assert seen.build_evidence_as_of(lens(), 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
+    assert seen.build_evidence_as_of(lens(), 2, hours(3), 1)[1].source.basis is EvidenceBasis.NOW
     other = lens({"metric": "auc", "beats": "challenger", "order": "highest"})
-    assert seen.question(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.NOW
+    assert seen.build_evidence_as_of(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.NOW
     watched = history({1: (0, 0.4), 2: (0, 0.5)}, memory=memory, challenger=[(1, None, 1), (2, 1, None)])
-    assert watched.question(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
+    assert watched.build_evidence_as_of(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
 
 
 def test_evidence_in_an_unknown_form() -> None:
@@ -84,7 +84,7 @@ def test_evidence_in_an_unknown_form() -> None:
     memory = EvidenceLog()
     memory.add_decision(RecordedDecision(1, NOW, None, {"model": "m"}, {"at": "never"}))
     assert memory.unreadable == 1
-    assert history({1: (0, 0.9)}, memory=memory).seen(lens(), 1, NOW).source.basis is EvidenceBasis.NOW
+    assert history({1: (0, 0.9)}, memory=memory).build_version_as_of(lens(), 1, NOW).source.basis is EvidenceBasis.NOW
 
 
 NEWEST = lens({"age": {"at_least": "1h"}}, candidates={"from": "any"})
@@ -92,7 +92,7 @@ NEWEST = lens({"age": {"at_least": "1h"}}, candidates={"from": "any"})
 
 def test_a_policy_that_looks_at_nothing_that_changes() -> None:
     """Its evidence is as of then, whoever tells it."""
-    assert history({1: (0, 0.9)}).seen(NEWEST, 1, hours(5)).source.basis is EvidenceBasis.THEN
+    assert history({1: (0, 0.9)}).build_version_as_of(NEWEST, 1, hours(5)).source.basis is EvidenceBasis.THEN
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_sightings_tell_when_a_tag_was_there(at: float, tags: dict[str, str], ba
     seen = history({1: (0, 0.9)}, memory=memory)
     seen = replace(seen, now={1: evidence(1, (0, 0.9), {"ok": "yes"})})
     policy = lens({"tag": "ok", "present": True, "bound": True}, candidates={"from": "any"})
-    found = seen.seen(policy, 1, hours(at))
+    found = seen.build_version_as_of(policy, 1, hours(at))
     assert (found.evidence.tags, found.source.basis) == (tags, basis)
     assert (found.evidence.witnessed, found.unknown) == (frozenset(tags), frozenset())
     assert [span.since for span in simulate_rotation(seen, policy, NOW, END).spans] == [hours(2)]
@@ -135,7 +135,7 @@ def test_what_cannot_be_replayed_is_taken_as_passing(rule: dict[str, Any], tags:
     seen = replace(history({1: (0, 0.9)}), now={1: evidence(1, (0, 0.9), tags)})
     found = simulate_rotation(seen, policy, NOW, END).judged[0]
     assert found.decision.verdict is verdict
-    assert policy.named(found.supposed)
+    assert policy.name_rules_of_kinds(found.supposed)
     assert found.decision.findings[0].rule == str(policy.policy.document.rules[0])
 
 

@@ -171,8 +171,8 @@ Rule = Annotated[
     | Annotated[ExpressionRule, Tag("expression")]
     | Annotated[ApprovalRule, Tag("approval")]
     | Annotated[ReviewRule, Tag("review")]
-    | Annotated[AnyOf, Tag("combine_any_of")]
-    | Annotated[AllOf, Tag("combine_all_of")]
+    | Annotated[AnyOf, Tag("any_of")]
+    | Annotated[AllOf, Tag("all_of")]
     | Annotated[Not, Tag("not")],
     Discriminator(
         _find_rule_kind,
