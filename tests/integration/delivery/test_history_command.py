@@ -45,7 +45,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         world.clock = clock
         return world
 
-    monkeypatch.setattr(history, "world", built)
+    monkeypatch.setattr(history, "build_container", built)
 
     def ran(*words: str, columns: int = 80) -> tuple[int, str, str]:
         monkeypatch.setenv("COLUMNS", str(columns))

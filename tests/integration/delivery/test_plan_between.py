@@ -93,7 +93,7 @@ class Bench:
         with self._patched.context() as patched:
             patched.chdir(folder or self.folder)
             patched.setenv("COLUMNS", str(width))
-            patched.setattr(plan, "world", lambda: self.world)
+            patched.setattr(plan, "build_container", lambda: self.world)
             patched.setattr(sys, "argv", ["promoter", "plan", *arguments])
             self._capsys.readouterr()
             with pytest.raises(SystemExit) as ended:

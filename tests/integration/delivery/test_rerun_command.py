@@ -52,7 +52,7 @@ def run(office: Office, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return world
 
     for command in (audit_rerun, audit):
-        monkeypatch.setattr(command, "world", built)
+        monkeypatch.setattr(command, "build_container", built)
 
     def ran(*words: str) -> tuple[int, str, str]:
         monkeypatch.setenv("COLUMNS", "80")

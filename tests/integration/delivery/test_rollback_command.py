@@ -82,7 +82,7 @@ def run(
     def promoter(*arguments: str, **changed: Any) -> tuple[int, str, str]:
         with monkeypatch.context() as patched:
             configure_logging("text", level="warning")  # as `world` does, in whose place this is
-            patched.setattr(rollback, "world", lambda: site.world(**changed))
+            patched.setattr(rollback, "build_container", lambda: site.world(**changed))
             patched.setattr(sys, "argv", ["promoter", *arguments])
             patched.setenv("COLUMNS", "80")
             patched.chdir(tmp_path)
