@@ -11,7 +11,9 @@ from tests.e2e.killed import Boundary, Deadly
 if __name__ == "__main__":
     world = Container(load_settings())
     if len(sys.argv) > 1:
-        world.event_outbox = Deadly(world.event_outbox, Boundary("outbox", "record_delivery_attempts", after=sys.argv[1] == "after"))
+        world.event_outbox = Deadly(
+            world.event_outbox, Boundary("outbox", "record_delivery_attempts", after=sys.argv[1] == "after")
+        )
     world.notifier.start_channels()
     for name in world.notifier.channel_names:
         world.notifier.run_channel(name, "test")

@@ -60,7 +60,10 @@ class Mortal:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("nth", range(1, 4))
-@pytest.mark.parametrize("call", ["start_channel", "read_channel_cursor", "read_delivery_attempts", "read_source_entries", "record_delivery_attempts"])
+@pytest.mark.parametrize(
+    "call",
+    ["start_channel", "read_channel_cursor", "read_delivery_attempts", "read_source_entries", "record_delivery_attempts"],
+)
 def test_a_crash_at_any_call_loses_nothing(desk: Desk, box: Mailbox, call: str, nth: int, *, after: bool) -> None:
     """Each event arrives; at most what was under way arrives twice, with the same id."""
     box.wanted_event_types = frozenset(ALIAS_EVENT_TYPES)
