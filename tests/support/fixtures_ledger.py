@@ -105,8 +105,8 @@ class _Joined:
     """A database whose every transaction is the one that is open already."""
 
     def __init__(self, connection: Connection) -> None:
-        self.read = self.write = lambda: nullcontext(connection)
-        self.append = lambda: nullcontext(ChainWriter(connection))
+        self.read_transaction = self.write_transaction = lambda: nullcontext(connection)
+        self.append_transaction = lambda: nullcontext(ChainWriter(connection))
 
 
 def inside(connection: Connection) -> SqlLedger:

@@ -55,7 +55,7 @@ class LedgerProblem:
 
     def __post_init__(self) -> None:
         """What is told of a ledger that may be forged is visible: it must not paint over a terminal."""
-        object.__setattr__(self, "told", escape_invisible(self.message))
+        object.__setattr__(self, "message", escape_invisible(self.message))
         object.__setattr__(self, "about", escape_invisible(self.about))
 
     @property

@@ -32,20 +32,21 @@ CHILD = """
 import os, pathlib, signal, sys, time
 from datetime import UTC, datetime
 from promoter.adapters.ledger import SqlLedger
-from promoter.domain.audit import Kind, NewRecord
+from promoter.domain.audit import NewAuditRecord, RecordKind
 url, start, deed = sys.argv[1:]
 print("ready", flush=True)
 while not pathlib.Path(start).exists():
     time.sleep(0.001)
 ledger = SqlLedger.open(url)
-record = NewRecord(datetime.now(UTC), Kind.CHANGE, "fraud", "champion", 1, 2)
+record = NewAuditRecord(datetime.now(UTC), RecordKind.CHANGE, "fraud", "champion", 1, 2)
 if deed == "die":
-    print(ledger.intend(record, None), flush=True)
+    print(ledger.record_intent(record, None), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-ledger.intend(record, None)
+ledger.record_intent(record, None)
 names = [f"m{i}" for i in range(2000)]
-ledger.observe([NewRecord(record.at, Kind.OBSERVED, name, "champion", None, os.getpid()) for name in names], only_first=True)
-ledger.settle({name: {"champion": os.getpid()} for name in names}, None, record.at, only_first=True)
+moves = [NewAuditRecord(record.at, RecordKind.OBSERVED, name, "champion", None, os.getpid()) for name in names]
+ledger.record_observed_moves(moves, only_first=True)
+ledger.record_last_applied({name: {"champion": os.getpid()} for name in names}, None, record.at, only_first=True)
 """
 
 
@@ -81,7 +82,7 @@ def test_nothing_reads_as_an_empty_ledger_and_stays_nothing(database_url: str) -
     assert not list(ledger.iterate_decisions_with_evidence())
     with pytest.raises(PermanentError, match="for reading only"):
         ledger.record_intent(change(), None)
-    ledger.dispose()  # type: ignore[attr-defined]
+    ledger.close_connections()  # type: ignore[attr-defined]
     if database_url.startswith("sqlite"):
         assert not Path(database_url.removeprefix("sqlite:///")).exists()
     else:
@@ -276,7 +277,7 @@ def test_opening_at_head_needs_no_migration_tool(database_url: str) -> None:
     opened(database_url).close_connections()
     script = (
         "import sys; from promoter.adapters.ledger import SqlLedger\n"
-        f"SqlLedger.open({database_url!r}).ping(); sys.exit('alembic' in sys.modules)"
+        f"SqlLedger.open({database_url!r}).check_readable(); sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
