@@ -51,9 +51,16 @@ def _validate_public_key(text: str) -> str:
 class Approver(Document):
     """One person: a public key, the groups that they speak for, and until when."""
 
-    key: Annotated[str, AfterValidator(_validate_public_key)]
-    groups: tuple[ApproverName, ...] = Field(default=(), max_length=100, strict=False)
-    until: Moment | None = None
+    key: Annotated[str, AfterValidator(_validate_public_key)] = Field(
+        json_schema_extra={"pattern": "^ed25519:[A-Za-z0-9+/]{43}=$"},
+        description="The public key, as `promoter approve --new-key FILE` prints it.",
+    )
+    groups: tuple[ApproverName, ...] = Field(
+        default=(), max_length=100, strict=False, description="The groups that this person speaks for."
+    )
+    until: Moment | None = Field(
+        default=None, description="Until when their word counts: a time with its zone, `2026-12-01T00:00:00Z`."
+    )
 
     @property
     def raw_key(self) -> bytes:
@@ -69,7 +76,9 @@ class ApproversDocument(Document):
     """`approvers.yaml` as it is written."""
 
     version: FormatVersion
-    approvers: dict[ApproverName, Approver]
+    approvers: dict[ApproverName, Approver] = Field(
+        description="Whose signature counts, by name: `{alice: {key: ed25519:..., groups: [risk]}}`."
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from promoter.domain.errors import DocumentPath
 from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
@@ -59,6 +59,7 @@ class Override:
 
 ABSENT = "absent"
 _SHARE = re.compile(r"(100|\d{1,2})%")
+_ShareText = Annotated[str, Field(json_schema_extra={"pattern": "^(100|[0-9]{1,2})%$"})]
 
 OnDrift = Literal["revert", "report", "adopt"]
 
@@ -67,15 +68,21 @@ def _parse_rotation(value: object) -> object:
     return "off" if value is False else value  # YAML 1.1 reads a bare `off` as false
 
 
-Rotation = Annotated[Literal["off", "commit", "pull-request"], BeforeValidator(_parse_rotation)]
+Rotation = Annotated[
+    Literal["off", "commit", "pull-request"],
+    BeforeValidator(_parse_rotation),
+    WithJsonSchema({"enum": ["off", "commit", "pull-request", False], "type": ["string", "boolean"]}),
+]
 
 
 class Hold(Document):
     """Rotation leaves the alias alone until `until` (for good, where it is left out)."""
 
-    reason: str = Field(min_length=1, max_length=1_000)
-    by: str = Field(min_length=1, max_length=200)
-    until: Moment | None = None
+    reason: str = Field(min_length=1, max_length=1_000, description="Why.")
+    by: str = Field(min_length=1, max_length=200, description="Who says so.")
+    until: Moment | None = Field(
+        default=None, description="Until when: a time with its zone, `2026-12-01T00:00:00Z`. Left out: for good."
+    )
 
     def is_in_force(self, now: datetime) -> bool:
         """Whether it still holds."""
@@ -88,9 +95,11 @@ class PromoteFrom(Document):
     `registry` is a name in the settings (left out: this one), `model` a name there (left out: the same).
     """
 
-    registry: str | None = Field(default=None, min_length=1, max_length=100)
-    model: ModelName | None = None
-    alias: AliasName
+    registry: str | None = Field(
+        default=None, min_length=1, max_length=100, description="A registry's name in Promoter's settings. Left out: this one."
+    )
+    model: ModelName | None = Field(default=None, description="The model's name there. Left out: the same.")
+    alias: AliasName = Field(description="The alias there, whose holder is copied.")
 
     @model_validator(mode="after")
     def _check_other_model(self) -> PromoteFrom:
@@ -102,25 +111,45 @@ class PromoteFrom(Document):
 class ProposalSettings(Document):
     """What proposals by pull request carry: labels, reviewers (accounts, or teams as `org/team`), and auto-merge."""
 
-    labels: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
-    reviewers: tuple[str, ...] = Field(default=(), max_length=20, strict=False)
-    auto_merge: bool = False
+    labels: tuple[str, ...] = Field(
+        default=(),
+        max_length=20,
+        strict=False,
+        description="Labels of the pull request; those that the repository lacks are made.",
+    )
+    reviewers: tuple[str, ...] = Field(
+        default=(), max_length=20, strict=False, description="Who is asked for a review: accounts, or teams as `org/team`."
+    )
+    auto_merge: bool = Field(default=False, description="true: the forge merges it by itself once it may.")
 
 
 class SharedAlias(Document):
     """What `defaults` and `families` may say of an alias: nothing that belongs to one model's versions."""
 
-    policy: PolicyName | None = None
-    rotation: Rotation | None = None
-    hold: Hold | None = None
-    promote_from: PromoteFrom | None = None
+    policy: PolicyName | None = Field(
+        default=None, description="What a version must show first: the policy of `policies/NAME.yaml`."
+    )
+    rotation: Rotation | None = Field(
+        default=None, description="How the best candidate that passes gets here: off (default), commit, or pull-request."
+    )
+    hold: Hold | None = Field(
+        default=None,
+        description='Rotation leaves the alias alone: `{reason: "bad recall", by: alice, until: 2026-12-01T00:00:00Z}`.',
+    )
+    promote_from: PromoteFrom | None = Field(
+        default=None, description="Where its versions are copied from: `{registry: staging, alias: champion}`."
+    )
 
 
 class AliasEntry(SharedAlias):
     """An alias of one model. `8` is short for `{version: 8}`; `absent` says that it must not exist."""
 
-    version: VersionNumber | None = None
-    quarantine: tuple[VersionNumber, ...] = Field(default=(), max_length=10_000, strict=False)
+    version: VersionNumber | None = Field(
+        default=None, description="The version that the alias points at. Left out: rotation decides."
+    )
+    quarantine: tuple[VersionNumber, ...] = Field(
+        default=(), max_length=10_000, strict=False, description="Versions that rotation never proposes: `[9]`."
+    )
     absent: bool = Field(default=False, exclude=True)
 
 
@@ -136,33 +165,60 @@ def _parse_alias_entry(value: object) -> object:
     return value
 
 
+_AliasShortForm = (
+    Annotated[int, Field(ge=1, le=2**31 - 1, description="The version that the alias points at: short for `{version: 8}`.")]
+    | Annotated[str, WithJsonSchema({"const": ABSENT, "description": "The alias must not exist."})]
+)
+
+
 class SharedModel(Document):
     """Settings that many models share."""
 
-    owners: tuple[str, ...] = Field(default=(), max_length=100, strict=False)
-    prune: bool = False
-    on_drift: OnDrift = "revert"
-    proposals: ProposalSettings = ProposalSettings()
-    aliases: dict[AliasName, SharedAlias] = Field(default_factory=dict)
+    owners: tuple[str, ...] = Field(
+        default=(), max_length=100, strict=False, description="Who answers for the model: `[risk-team]`."
+    )
+    prune: bool = Field(default=False, description="true: aliases in the registry that are not listed here are deleted.")
+    on_drift: OnDrift = Field(
+        default="revert",
+        description="Somebody moved an alias by hand: revert (put it back), report, or adopt (propose it to git).",
+    )
+    proposals: ProposalSettings = Field(
+        default=ProposalSettings(),
+        description="What pull requests carry: `{labels: [promoter], reviewers: [acme/risk], auto_merge: false}`.",
+    )
+    aliases: dict[AliasName, SharedAlias] = Field(
+        default_factory=dict,
+        description="What every such model says of an alias: `{champion: {policy: champion, rotation: commit}}`.",
+    )
 
 
 class Family(SharedModel):
     """Settings for every registered model whose name matches; the first match wins."""
 
-    match: str = Field(min_length=1, max_length=256)
+    match: str = Field(min_length=1, max_length=256, description='The names that are meant: `"demand-*"`.')
 
 
 class ModelEntry(SharedModel):
     """One model."""
 
-    aliases: dict[AliasName, Annotated[AliasEntry, BeforeValidator(_parse_alias_entry)]] = Field(default_factory=dict)  # type: ignore[assignment]
+    aliases: dict[
+        AliasName,
+        Annotated[AliasEntry, BeforeValidator(_parse_alias_entry, json_schema_input_type=_AliasShortForm | AliasEntry)],
+    ] = Field(
+        default_factory=dict,
+        description="Where each alias points: a version, `absent`, or such as `{version: 7, policy: champion}`.",
+    )  # type: ignore[assignment]
 
 
 class Safety(Document):
     """The mass-change limit: a share of the managed aliases, or a number of changes; and whether commits must be signed."""
 
-    max_changes: str | Annotated[int, Field(ge=0)] = "30%"
-    require_signed_commits: bool = False
+    max_changes: _ShareText | Annotated[int, Field(ge=0)] = Field(
+        default="30%", description="A share of the managed aliases (`30%`), or a number of changes."
+    )
+    require_signed_commits: bool = Field(
+        default=False, description="true: commits that change these files must be signed by a key in `signers/`."
+    )
 
     @field_validator("max_changes")
     @classmethod
@@ -176,10 +232,19 @@ class RegistryDocument(Document):
     """`registry.yaml` as it is written."""
 
     version: FormatVersion
-    defaults: SharedModel = SharedModel()
-    safety: Safety = Safety()
-    families: tuple[Family, ...] = Field(default=(), max_length=1_000, strict=False)
-    models: dict[ModelName, ModelEntry]
+    defaults: SharedModel = Field(default=SharedModel(), description="Settings of every model that does not say otherwise.")
+    safety: Safety = Field(
+        default=Safety(), description="A plan that changes more than this is refused, once it changes more than 10 aliases."
+    )
+    families: tuple[Family, ...] = Field(
+        default=(),
+        max_length=1_000,
+        strict=False,
+        description='Settings by name: `{match: "demand-*", aliases: {champion: {policy: champion}}}`.',
+    )
+    models: dict[ModelName, ModelEntry] = Field(
+        description="Each registered model, and where its aliases are to point: `{aliases: {champion: 7}}`."
+    )
 
 
 @dataclass(frozen=True)

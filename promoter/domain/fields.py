@@ -49,10 +49,16 @@ def validate_approver_name(name: str) -> str:
     return name
 
 
-AliasName = Annotated[str, AfterValidator(validate_alias_name)]
-ApproverName = Annotated[str, AfterValidator(validate_approver_name)]
-ModelName = Annotated[str, AfterValidator(validate_model_name)]
-PolicyName = Annotated[str, AfterValidator(validate_policy_name)]
+# In the patterns of schemas every character beyond ASCII passes: which of them are letters is for Python to say.
+_ALIAS_SCHEMA = r"^(?!([Ll][Aa][Tt][Ee][Ss][Tt]|[Vv][0-9]+)$)[^\x00-,./:-@\[-^`{-\x7f]{1,255}$"
+_MODEL_SCHEMA = r"^(?=.*\S)[^/:\x00-\x1f\x7f]{1,256}$"
+_POLICY_SCHEMA = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+_APPROVER_SCHEMA = "^[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}$"
+
+AliasName = Annotated[str, AfterValidator(validate_alias_name), Field(json_schema_extra={"pattern": _ALIAS_SCHEMA})]
+ApproverName = Annotated[str, AfterValidator(validate_approver_name), Field(json_schema_extra={"pattern": _APPROVER_SCHEMA})]
+ModelName = Annotated[str, AfterValidator(validate_model_name), Field(json_schema_extra={"pattern": _MODEL_SCHEMA})]
+PolicyName = Annotated[str, AfterValidator(validate_policy_name), Field(json_schema_extra={"pattern": _POLICY_SCHEMA})]
 VersionNumber = Annotated[int, Field(strict=True, gt=0, le=2**31 - 1)]
 
 
@@ -107,7 +113,14 @@ def _require_time_zone(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_require_time_zone)]
+_MOMENT_SCHEMA = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?[ \t]*(Z|[-+][0-9]{1,2}(:?[0-9]{2})?)$"
+)
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_require_time_zone),
+    Field(json_schema_extra={"pattern": _MOMENT_SCHEMA, "examples": ["2026-12-01T00:00:00Z"]}),
+]
 
 
 def format_utc(moment: datetime) -> str:
@@ -197,7 +210,9 @@ def _check_literal_true(value: object) -> object:
     return value
 
 
-FormatVersion = Annotated[Literal[1], BeforeValidator(_check_format_version)]
+FormatVersion = Annotated[
+    Literal[1], BeforeValidator(_check_format_version), Field(description="The version of this format: 1.")
+]
 """The version of a document's format."""
 LiteralTrue = Annotated[Literal[True], BeforeValidator(_check_literal_true)]
 """What is said by being there."""

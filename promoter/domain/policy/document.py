@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from promoter.domain.approvals import NO_APPROVERS, ApproverDirectory
 from promoter.domain.decision import RuleFinding, Verdict
@@ -37,10 +37,12 @@ class Waiver(Document):
 
     model: ModelName
     version: VersionNumber
-    rule: str = Field(min_length=1, max_length=1_000)
+    rule: str = Field(
+        min_length=1, max_length=1_000, description="The rule's `name`, or its text as `promoter explain` shows it."
+    )
     reason: str = Field(min_length=1, max_length=1_000)
     by: str | None = Field(default=None, min_length=1, max_length=200)
-    until: Moment
+    until: Moment = Field(description="Until when: a time with its zone, `2026-12-01T00:00:00Z`.")
 
     def is_in_force(self, now: datetime) -> bool:
         """Whether it still holds."""
@@ -75,6 +77,18 @@ def _validate_timezone(name: str) -> str:
     except (KeyError, ValueError, OSError):
         raise ValueError(f"`{name:.60}` is no time zone: write one such as `Europe/Berlin`, or `UTC`") from None
     return name
+
+
+_CronExpression = Annotated[
+    str,
+    Field(max_length=200, json_schema_extra={"pattern": r"^\s*\S+(\s+\S+){4}\s*$", "examples": ["0 18 * * FRI"]}),
+    AfterValidator(_validate_cron),
+]
+_TimeZoneName = Annotated[
+    str,
+    Field(max_length=100, json_schema_extra={"minLength": 1, "examples": ["Europe/Berlin", "UTC"]}),
+    AfterValidator(_validate_timezone),
+]
 
 
 class Limits(Document):
@@ -113,9 +127,9 @@ class Limits(Document):
 class Freeze(Document):
     """A time in which nothing moves: it begins when the cron expression says, in that time zone, and lasts for `duration`."""
 
-    cron: Annotated[str, Field(max_length=200), AfterValidator(_validate_cron)]
-    duration: Duration
-    timezone: Annotated[str, Field(max_length=100), AfterValidator(_validate_timezone)] = "UTC"
+    cron: _CronExpression = Field(description="When it begins: minute, hour, day of the month, month, day of the week.")
+    duration: Duration = Field(description="How long it lasts: `62h`.")
+    timezone: _TimeZoneName = Field(default="UTC", description="The zone of the times in `cron`: `Europe/Berlin`.")
     reason: str | None = Field(default=None, min_length=1, max_length=1_000)
 
     def find_freeze_end(self, at: datetime) -> datetime | None:
@@ -150,22 +164,35 @@ Enforcement = Literal["enforce", "audit"]
 class Rank(Document):
     """Which candidate is the best: by this metric, in this order."""
 
-    metric: str = Field(min_length=1, max_length=250)
-    order: RankOrder
+    metric: str = Field(min_length=1, max_length=250, description="The metric that candidates are compared by.")
+    order: RankOrder = Field(description="Which values are better: highest or lowest.")
 
 
 class Candidates(Document):
     """Where rotation looks: at the holder of another alias, or at `any` version newer than the alias's own."""
 
-    from_: AliasName = Field(alias="from")
-    rank: Rank | None = None
+    from_: AliasName = Field(
+        alias="from", description="An alias, whose holder is the candidate; or `any`: every version newer than the alias's own."
+    )
+    rank: Rank | None = Field(
+        default=None, description="Which candidate is the best: `{metric: val_auc, order: highest}`. Left out: the newest."
+    )
 
 
 class MetricSource(Document):
     """Where metrics are read: the training run, or the logged model, of which on one dataset."""
 
-    source: SourceName = "run"
-    dataset: str | None = Field(default=None, min_length=1, max_length=500)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["dataset"], "properties": {"dataset": {"type": "string"}}},
+            "then": {"required": ["source"], "properties": {"source": {"const": "logged_model"}}},
+        }
+    )
+
+    source: SourceName = Field(default="run", description="run, or logged_model.")
+    dataset: str | None = Field(
+        default=None, min_length=1, max_length=500, description="The dataset that the logged model was measured on."
+    )
 
     @model_validator(mode="after")
     def _check_dataset_source(self) -> MetricSource:
@@ -178,15 +205,40 @@ class PolicyDocument(Document):
     """`policies/NAME.yaml` as it is written."""
 
     version: FormatVersion
-    description: str = ""
-    enforcement: Enforcement = "enforce"
-    candidates: Candidates | None = None
-    metrics: MetricSource = MetricSource()
-    rules: tuple[Rule, ...] = Field(min_length=1, max_length=200, strict=False)
-    guards: tuple[Rule, ...] = Field(default=(), max_length=50, strict=False)
-    limits: Limits = Limits()
-    freeze: tuple[Freeze, ...] = Field(default=(), max_length=20, strict=False)
-    waivers: tuple[Waiver, ...] = Field(default=(), max_length=1_000, strict=False)
+    description: str = Field(default="", description="What the policy is for, in a sentence.")
+    enforcement: Enforcement = Field(default="enforce", description="enforce, or audit: decide and record, never block.")
+    candidates: Candidates | None = Field(
+        default=None, description="Where rotation looks: `{from: challenger, rank: {metric: val_auc, order: highest}}`."
+    )
+    metrics: MetricSource = Field(
+        default=MetricSource(),
+        description="Where metrics are read: `{source: run}`, or `{source: logged_model, dataset: holdout}`.",
+    )
+    rules: tuple[Rule, ...] = Field(
+        min_length=1,
+        max_length=200,
+        strict=False,
+        description="What a version must show: each `pass`, `fail`, `pending` or `error`; all must pass.",
+    )
+    guards: tuple[Rule, ...] = Field(
+        default=(),
+        max_length=50,
+        strict=False,
+        description="What must go on holding while the alias is held: `{metric: live_auc, at_least: 0.85, for: 3}`.",
+    )
+    limits: Limits = Field(default=Limits(), description="How often the alias may move: `{cooldown: 6h, max_per_day: 3}`.")
+    freeze: tuple[Freeze, ...] = Field(
+        default=(),
+        max_length=20,
+        strict=False,
+        description='When nothing moves: `{cron: "0 18 * * FRI", duration: 62h, timezone: Europe/Berlin}`.',
+    )
+    waivers: tuple[Waiver, ...] = Field(
+        default=(),
+        max_length=1_000,
+        strict=False,
+        description="What a version need not meet: `{model: M, version: 9, rule: NAME, reason: TEXT, until: TIME}`.",
+    )
 
     @property
     def candidate_rank(self) -> Rank | None:

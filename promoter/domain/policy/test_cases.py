@@ -65,8 +65,14 @@ def _validate_loads(value: object) -> object:
 class MeasuredMetrics(Document):
     """Metrics: the last value of each, or in `series` one value a step (null: none at that step), of which the last counts."""
 
-    metrics: dict[CaseName, float] = Field(default_factory=dict, max_length=1_000)
-    series: dict[CaseName, _Steps] = Field(default_factory=dict, max_length=100)
+    metrics: dict[CaseName, float] = Field(
+        default_factory=dict, max_length=1_000, description="The last value of each metric: `{val_auc: 0.96}`; `.nan` is one."
+    )
+    series: dict[CaseName, _Steps] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="One value a step: `{fold_auc: [0.91, 0.93, null]}`; the last one counts as the metric's value.",
+    )
 
     def last_values(self) -> dict[str, float]:
         """The last value of each metric."""
@@ -83,30 +89,38 @@ class MeasuredMetrics(Document):
 class DatasetCase(Document):
     """A dataset that the run says it read."""
 
-    name: CaseName
-    digest: CaseText
+    name: CaseName = Field(description="The dataset's name.")
+    digest: CaseText = Field(description="The dataset's digest.")
 
 
 class RunCase(Document):
     """The training run. A finished one, where the case says nothing else."""
 
-    status: RunStatus = "FINISHED"
-    experiment: CaseText | None = None
-    user: CaseText | None = None
-    params: dict[CaseName, str] = Field(default_factory=dict, max_length=1_000)
-    datasets: tuple[DatasetCase, ...] = Field(default=(), max_length=100, strict=False)
+    status: RunStatus = Field(default="FINISHED", description="The run's status. Left out: FINISHED.")
+    experiment: CaseText | None = Field(default=None, description="The name of its experiment.")
+    user: CaseText | None = Field(default=None, description="The user that it names.")
+    params: dict[CaseName, str] = Field(
+        default_factory=dict, max_length=1_000, description='Its parameters, as text: `{learning_rate: "0.1"}`.'
+    )
+    datasets: tuple[DatasetCase, ...] = Field(
+        default=(), max_length=100, strict=False, description="What it says it read: `[{name: train, digest: 1a2b}]`."
+    )
 
 
 class OnDataset(MeasuredMetrics):
     """What was measured on one dataset."""
 
-    digest: CaseText | None = None
+    digest: CaseText | None = Field(
+        default=None, description="The dataset's digest: what `beats` compares must have been measured on the same."
+    )
 
 
 class LoggedModelCase(MeasuredMetrics):
     """What was measured on the logged model: on no dataset, and on named ones. Or the word `unreadable`."""
 
-    datasets: dict[CaseName, OnDataset] = Field(default_factory=dict, max_length=100)
+    datasets: dict[CaseName, OnDataset] = Field(
+        default_factory=dict, max_length=100, description="By dataset: `{holdout: {digest: 1a2b, metrics: {val_auc: 0.95}}}`."
+    )
     unreadable: bool = Field(default=False, exclude=True)
 
     def to_logged_model(self) -> LoggedModel | Unreadable:
@@ -128,9 +142,15 @@ class LoggedModelCase(MeasuredMetrics):
 class SignatureCase(Document):
     """What the model takes and gives: each name with its type. Or the word `unreadable`."""
 
-    inputs: dict[CaseName, CaseText] = Field(default_factory=dict, max_length=1_000)
-    outputs: dict[CaseName, CaseText] = Field(default_factory=dict, max_length=1_000)
-    params: dict[CaseName, CaseText] = Field(default_factory=dict, max_length=1_000)
+    inputs: dict[CaseName, CaseText] = Field(
+        default_factory=dict, max_length=1_000, description="Each input with its type: `{age: long}`."
+    )
+    outputs: dict[CaseName, CaseText] = Field(
+        default_factory=dict, max_length=1_000, description="Each output with its type: `{label: string}`."
+    )
+    params: dict[CaseName, CaseText] = Field(
+        default_factory=dict, max_length=1_000, description="Each parameter with its type: `{threshold: double}`."
+    )
     unreadable: bool = Field(default=False, exclude=True)
 
     def to_model_signature(self) -> VersionSignature | Unreadable:
@@ -144,8 +164,8 @@ class SignatureCase(Document):
 class HeldCase(Document):
     """How long the version has held an alias: since so long ago, and until so long ago where it is over."""
 
-    since: Duration
-    until: Duration | None = None
+    since: Duration = Field(description="How long ago it began: `50h`.")
+    until: Duration | None = Field(default=None, description="How long ago it ended: `20h`. Left out: it has not.")
 
     @model_validator(mode="after")
     def _check_time_order(self) -> HeldCase:
@@ -175,16 +195,35 @@ _Held = Annotated[
 class VersionCase(MeasuredMetrics):
     """One version. What is left out is not there, but for its number, its finished run, and its registration: just now."""
 
-    number: VersionNumber | None = None
-    age: Duration | None = None
-    tags: dict[CaseName, str] = Field(default_factory=dict, max_length=1_000)
-    witnessed: tuple[CaseName, ...] = Field(default=(), max_length=1_000, strict=False)
-    copied: bool = False
-    run: RunCase | None = RunCase()
-    logged_model: _LoggedModel | None = None
-    signature: _Signature | None = None
-    loads: Annotated[bool | Literal["untried"] | None, BeforeValidator(_validate_loads)] = None
-    held: dict[AliasName, _Held] = Field(default_factory=dict, max_length=100)
+    number: VersionNumber | None = Field(default=None, description="The version's number. Left out: 2, and 1 for a holder.")
+    age: Duration | None = Field(default=None, description="How long ago it was registered: `3d`. Left out: just now.")
+    tags: dict[CaseName, str] = Field(
+        default_factory=dict, max_length=1_000, description="The version's tags, as text: `{approved_by: risk}`."
+    )
+    witnessed: tuple[CaseName, ...] = Field(
+        default=(),
+        max_length=1_000,
+        strict=False,
+        description="Those of the tags that the ledger saw being set after the version was there: `[approved_by]`.",
+    )
+    copied: bool = Field(default=False, description="true: it is a copy of another version.")
+    run: RunCase | None = Field(
+        default=RunCase(), description="Its training run. Left out: a finished one; null: none that can be read."
+    )
+    logged_model: _LoggedModel | None = Field(
+        default=None, description="What was measured on the logged model that it came from; or `unreadable`."
+    )
+    signature: _Signature | None = Field(
+        default=None, description="What it takes and gives: `{inputs: {age: long}, outputs: {label: string}}`; or `unreadable`."
+    )
+    loads: Annotated[bool | Literal["untried"] | None, BeforeValidator(_validate_loads)] = Field(
+        default=None, description="What comes of loading its artifact, once everything else passes: true, false, or `untried`."
+    )
+    held: dict[AliasName, _Held] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="How long it has held an alias: `{challenger: 30h}`, or `{challenger: {since: 50h, until: 20h}}`.",
+    )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> VersionCase:
@@ -228,12 +267,14 @@ _Names = Annotated[tuple[CaseName, ...], Field(max_length=100, strict=False)]
 class ReviewCase(Document):
     """Who wrote it, and who approves it. Or the word `none` (pushed without one), or `unreadable` (the forge is down)."""
 
-    author: CaseName = "author"
-    authors: _Names = ()
-    reviewers: _Names = ()
-    stale: _Names = ()
-    teams: dict[CaseName, _Names] = Field(default_factory=dict, max_length=100)
-    merged: bool = False
+    author: CaseName = Field(default="author", description="The account that opened it.")
+    authors: _Names = Field(default=(), description="Further accounts that have commits in it.")
+    reviewers: _Names = Field(default=(), description="Accounts that approve it as it is: `[alice, bob]`.")
+    stale: _Names = Field(default=(), description="Accounts that approved an earlier state of it.")
+    teams: dict[CaseName, _Names] = Field(
+        default_factory=dict, max_length=100, description="Who is in the teams that a rule names: `{acme/risk: [alice]}`."
+    )
+    merged: bool = Field(default=False, description="true: it is merged, and nobody can approve it any more.")
     word: str | None = Field(default=None, exclude=True)
 
     @property
@@ -279,20 +320,47 @@ ExpectedVerdicts = Annotated[dict[CaseText, VerdictWord], Field(max_length=500)]
 class Case(Document):
     """One case: a version, who holds the aliases that it is compared with, and the verdicts that are expected."""
 
-    name: str = Field(min_length=1, max_length=200)
-    at: Moment = DEFAULT_CASE_TIME
-    model: ModelName = "model"
-    alias: AliasName | None = None
-    moves: tuple[Duration, ...] = Field(default=(), max_length=1_000, strict=False)
-    begun: Duration | None = None
-    override: CaseText | None = None
+    name: str = Field(min_length=1, max_length=200, description="What the case is called, once in a file.")
+    at: Moment = Field(
+        default=DEFAULT_CASE_TIME, description="The moment of the decision, which waivers, ages and freezes look at."
+    )
+    model: ModelName = Field(default="model", description="The model's name: matters for waivers.")
+    alias: AliasName | None = Field(
+        default=None, description="The alias that would move to the version: then limits and freezes are judged too."
+    )
+    moves: tuple[Duration, ...] = Field(
+        default=(), max_length=1_000, strict=False, description="With `alias`: how long ago it moved before: `[2h, 1d]`."
+    )
+    begun: Duration | None = Field(
+        default=None, description="With `alias`: how long ago the change under way began, such as `3h`."
+    )
+    override: CaseText | None = Field(
+        default=None, description="With `alias`: the reason that the commit gives for going past a freeze."
+    )
     version: VersionCase
-    holders: dict[AliasName, VersionCase | None] = Field(default_factory=dict, max_length=100)
-    review: StatedReview | None = None
-    approvals: tuple[ApproverName, ...] = Field(default=(), max_length=100, strict=False)
-    expect: VerdictWord | None = None
-    rules: ExpectedVerdicts = Field(default_factory=dict)
-    guards: ExpectedVerdicts = Field(default_factory=dict)
+    holders: dict[AliasName, VersionCase | None] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Who holds the aliases that are compared with: `{champion: {metrics: {val_auc: 0.95}}}`; null: nobody.",
+    )
+    review: StatedReview | None = Field(
+        default=None,
+        description="The pull request that brings it; `none`: pushed without one, or `unreadable`. Left out: not there yet.",
+    )
+    approvals: tuple[ApproverName, ...] = Field(
+        default=(),
+        max_length=100,
+        strict=False,
+        description="People of approvers.yaml whose signed approval the version has: `[alice, bob]`.",
+    )
+    expect: VerdictWord | None = Field(default=None, description="The verdict of the whole: pass, fail, pending or error.")
+    rules: ExpectedVerdicts = Field(
+        default_factory=dict,
+        description="Rules by `name`, or by their text as `promoter explain` shows it, each with the verdict that is expected.",
+    )
+    guards: ExpectedVerdicts = Field(
+        default_factory=dict, description="Guards by `name` or text, each with the verdict that is expected of one check."
+    )
 
     @field_validator("name")
     @classmethod
@@ -355,8 +423,15 @@ class CasesDocument(Document):
     """`policies/tests/NAME.yaml` as it is written. `policy` is the one that is tested; else the one of the file's name."""
 
     version: FormatVersion
-    policy: PolicyName | None = None
-    cases: tuple[Case, ...] = Field(min_length=1, max_length=1_000, strict=False)
+    policy: PolicyName | None = Field(
+        default=None, description="The policy that is tested. Left out: the one of the file's own name."
+    )
+    cases: tuple[Case, ...] = Field(
+        min_length=1,
+        max_length=1_000,
+        strict=False,
+        description="The cases: `{name: TEXT, version: {metrics: {val_auc: 0.96}}, expect: pass}`.",
+    )
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ NAMES_TOLD = [
     "names.yaml:6:31: nothing in policy `champion` compares with the holder of `shadow`",
     "names.yaml:7:17: `alice` is not in approvers.yaml",
     "names.yaml:8:13: `bettr` names no rule of policy `champion` (did you mean `better`?)",
-    "names.yaml:8:26: `any_off` names no rule of policy `champion` (did you mean `combine_any_of`?)",
+    "names.yaml:8:26: `any_off` names no rule of policy `champion` (did you mean `any_of`?)",
     f"names.yaml:8:43: `nonsense` names no rule of policy `champion` ({SAID})",
     f"names.yaml:8:73: `cooldown 6h` names no rule of policy `champion` ({SAID})",
     f"names.yaml:9:14: `metric val_auc at_least 0.95` names no guard of policy `champion` ({SAID})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,8 @@ from jsonschema import Draft202012Validator
 from promoter.__main__ import main
 from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
 from promoter.adapters.yaml.json_schema import (
-    BY_TYPE,
-    BY_VALIDATOR,
     DOCUMENTS,
-    HINTS,
     SCHEMAS_FOLDER,
-    SHORT_FORMS,
     build_json_schema,
     render_schema_files,
     render_schema_text,
@@ -52,18 +47,6 @@ def test_a_schema_by_the_book(document: str) -> None:
             assert each.get("description") or told["$defs"][each["$ref"].rpartition("/")[2]]["description"], key
     for part in render_schema_text(document).split('"$ref": "#/$defs/')[1:]:
         assert part.partition('"')[0] in told["$defs"]
-
-
-def test_nothing_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands beside the types is about a type, a key or a validator that there is: without it some schema differs."""
-    whole = render_schema_files()
-    for table in (BY_VALIDATOR, BY_TYPE, SHORT_FORMS):
-        for name in list(table):
-            with monkeypatch.context() as patched:
-                patched.delitem(table, name)
-                assert render_schema_files() != whole, name
-    texts = "".join(whole.values())
-    assert [name for name, hint in HINTS.items() if json.dumps(hint, ensure_ascii=False) not in texts] == []
 
 
 def files() -> list[tuple[str, Path]]:

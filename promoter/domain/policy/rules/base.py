@@ -48,9 +48,16 @@ class BaseRule(Document):
 
     kind: ClassVar[str]
 
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    for_: int | None = Field(default=None, alias="for", ge=1, le=1_000)
-    every: Duration | None = None
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="What a waiver or a test calls the rule, where its text is not enough.",
+    )
+    for_: int | None = Field(
+        default=None, alias="for", ge=1, le=1_000, description="Of a guard: how many checks in a row must fail."
+    )
+    every: Duration | None = Field(default=None, description="Of a guard: how far apart two checks are at least, such as `1h`.")
 
     @property
     def has_guard_terms(self) -> bool:

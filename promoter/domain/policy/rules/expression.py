@@ -70,9 +70,21 @@ class ExpressionRule(BaseRule):
 
     kind: ClassVar[str] = "expression"
 
-    metrics_: tuple[MetricName, ...] = Field(default=(), alias="metrics", max_length=50, strict=False)
-    holders: tuple[AliasName, ...] = Field(default=(), max_length=10, strict=False)
-    expression: str = Field(min_length=1, max_length=EXPRESSION_LIMIT)
+    metrics_: tuple[MetricName, ...] = Field(
+        default=(),
+        alias="metrics",
+        max_length=50,
+        strict=False,
+        description="The metrics that the expression sees: `[val_auc]`.",
+    )
+    holders: tuple[AliasName, ...] = Field(
+        default=(), max_length=10, strict=False, description="The aliases whose holders the expression sees: `[champion]`."
+    )
+    expression: str = Field(
+        min_length=1,
+        max_length=EXPRESSION_LIMIT,
+        description="A condition in CEL: `metrics.val_auc > holders.champion.metrics.val_auc * 1.01`.",
+    )
 
     @field_validator("expression")
     @classmethod

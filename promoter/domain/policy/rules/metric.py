@@ -8,7 +8,7 @@ import sys
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, WithJsonSchema, model_validator
 
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
@@ -31,7 +31,16 @@ def _validate_margin(value: object) -> object:
     return value
 
 
-Margin = Annotated[int | float | str, BeforeValidator(_validate_margin)]
+Margin = Annotated[
+    int | float | str,
+    BeforeValidator(_validate_margin),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})?%$"}],
+            "examples": [0.005, "1%"],
+        }
+    ),
+]
 Number = Annotated[FiniteFloat, Field(strict=False)]
 
 
@@ -61,16 +70,31 @@ class MetricRule(BaseRule):
     )
     kind: ClassVar[str] = "metric"
 
-    metric: str = Field(min_length=1, max_length=250)
-    at_least: Bound | None = None
-    at_most: Bound | None = None
-    beats: AliasName | None = None
-    by: Margin = 0
-    order: RankOrder | None = None
-    confidence: Confidence | None = None
-    steps: Literal["folds", "independent"] = "folds"
-    source: SourceName | None = None
-    dataset: str | None = Field(default=None, min_length=1, max_length=500)
+    metric: str = Field(min_length=1, max_length=250, description="The metric's name: `{metric: val_auc, at_least: 0.9}`.")
+    at_least: Bound | None = Field(default=None, description="The least value that passes.")
+    at_most: Bound | None = Field(default=None, description="The greatest value that passes.")
+    beats: AliasName | None = Field(
+        default=None, description="The alias whose holder must be beaten, in the direction of `order`."
+    )
+    by: Margin = Field(default=0, description="By how much it must be beaten: `0.005`, or a share of the holder's value, `1%`.")
+    order: RankOrder | None = Field(
+        default=None, description="Which values are better: highest or lowest. Left out: as the policy's rank says."
+    )
+    confidence: Confidence | None = Field(
+        default=None, description="Compare the values of every step in pairs, at that confidence: `0.95`."
+    )
+    steps: Literal["folds", "independent"] = Field(
+        default="folds", description="What the steps are: folds (of the same data), or independent."
+    )
+    source: SourceName | None = Field(
+        default=None, description="run, or logged_model: where the metric is read. Left out: as the policy says."
+    )
+    dataset: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="The dataset of the logged model that the metric was measured on.",
+    )
 
     @model_validator(mode="after")
     def _check_one_comparison(self) -> MetricRule:

@@ -24,9 +24,15 @@ _EXPECTED_REVIEW = "an approval that counts"
 class ReviewTerms(Document):
     """How many accounts, and whose word counts: accounts, and teams as `org/team`. Left out: anybody's."""
 
-    at_least: int = Field(default=1, ge=1, le=100)
-    from_: tuple[str, ...] = Field(default=(), alias="from", max_length=100, strict=False)
-    not_author: bool = True
+    at_least: int = Field(default=1, ge=1, le=100, description="How many accounts must approve the pull request.")
+    from_: tuple[str, ...] = Field(
+        default=(),
+        alias="from",
+        max_length=100,
+        strict=False,
+        description="Whose approvals count: accounts, or teams as `org/team`. Left out: anybody's.",
+    )
+    not_author: bool = Field(default=True, description="false: whoever wrote it may approve it too.")
 
     @field_validator("from_")
     @classmethod

@@ -37,8 +37,12 @@ class RunTerms(Document):
     status: RunStatus | None = None
     experiment: str | None = Field(default=None, min_length=1, max_length=500)
     user: str | None = Field(default=None, min_length=1, max_length=500)
-    params: dict[str, str] = Field(default_factory=dict, max_length=100)
-    dataset: DatasetTerms | None = None
+    params: dict[str, str] = Field(
+        default_factory=dict, max_length=100, description='Parameters and their values, which are text: `{depth: "3"}`.'
+    )
+    dataset: DatasetTerms | None = Field(
+        default=None, description="A dataset that the run logged as an input: `{name: train, digest: 4f2a9c01}`."
+    )
 
     @model_validator(mode="after")
     def _check_terms(self) -> RunTerms:

@@ -41,12 +41,24 @@ class TagRule(BaseRule):
     kind: ClassVar[str] = "tag"
 
     tag: str = Field(min_length=1, max_length=250)
-    present: LiteralTrue | None = None
-    equals: str | None = None
-    one_of: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=1_000, strict=False)
-    matches: str | None = Field(default=None, min_length=1, max_length=PATTERN_LIMIT)
-    copied: Literal["accept", "refuse"] = "refuse"
-    bound: bool = False
+    present: LiteralTrue | None = Field(default=None, description="The tag is there, with any value.")
+    equals: str | None = Field(default=None, description="The value that passes.")
+    one_of: tuple[str, ...] | None = Field(
+        default=None, min_length=1, max_length=1_000, strict=False, description="The values that pass: `[data-science, risk]`."
+    )
+    matches: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=PATTERN_LIMIT,
+        description="A regular expression that the whole value matches, without look-around and back references.",
+    )
+    copied: Literal["accept", "refuse"] = Field(
+        default="refuse", description="accept: a tag that came along when the version was copied counts too."
+    )
+    bound: bool = Field(
+        default=False,
+        description="true: only a tag that was set after the version was registered counts, as the ledger saw it.",
+    )
 
     @field_validator("matches")
     @classmethod
