@@ -10,7 +10,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from promoter.adapters.work_queue import KeyedWorkQueue, compute_backoff_delay
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
 from promoter.container import Container
 from promoter.domain.errors import TransientError
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
@@ -39,10 +39,10 @@ class PromoterDaemon:
         container.require_settings("mlflow_tracking_uri", "repo")
         self._interval = settings.poll_interval
         self.controller: Controller = container.build_controller(compute_backoff_delay)
-        self.queue = KeyedWorkQueue(self.controller.run_work_item, workers=WORKERS)
+        self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
         self.controller.enqueue = self.queue.enqueue
         self.notifier = container.notifier
-        self._notification_queue = KeyedWorkQueue(self.notifier.run_channel, workers=len(self.notifier.channel_names))
+        self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
         self.notifier.enqueue = self._notification_queue.enqueue
         parts = AppDependencies(
             settings=settings,
@@ -63,7 +63,7 @@ class PromoterDaemon:
         self._heartbeat.record_start()
         self._start_notifications()
         self.web.start()
-        self.queue.start_workers()
+        self.queue.start_workers(self.controller.run_work_item, WORKERS)
         self.queue.enqueue(GIT, "start")
         self.queue.enqueue(REGISTRY, "start")
         if self.controller.pull_request_work:
@@ -73,11 +73,11 @@ class PromoterDaemon:
             (REGISTRY, self._interval / 2),
             *([(PULLS, self._interval / 4)] if self.controller.pull_request_work else []),
         ]
-        for key, offset in polled:
+        for item, offset in polled:
             self._scheduler.add_job(
                 self.queue.enqueue,
                 "interval",
-                args=(key, "poll"),
+                args=(item, "poll"),
                 seconds=self._interval,
                 jitter=max(self._interval * JITTER_SHARE, 0.001),
                 next_run_time=datetime.now(UTC) + timedelta(seconds=self._interval / 2 + offset),
@@ -105,7 +105,7 @@ class PromoterDaemon:
             self.notifier.start_channels()
         except TransientError as error:
             log.warning("notifications begin later", error=str(error))
-        self._notification_queue.start_workers()
+        self._notification_queue.start_workers(self.notifier.run_channel, len(self.notifier.channel_names))
         for name in self.notifier.channel_names:
             self._notification_queue.enqueue(name, "start")
 

@@ -1,4 +1,4 @@
-"""Watch: what the daemon does with a key. `git`, `registry`, `model:NAME`, `pulls`, ...: each only says "look"."""
+"""The controller: carries out work items, keeps the latest snapshots and the health, and asks for the work that follows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from threading import Lock, local
 from typing import Protocol
 
@@ -23,15 +24,54 @@ from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventTyp
 log = structlog.get_logger(__name__)
 
 
-GIT, REGISTRY, MODEL = "git", "registry", "model:"
-WEBHOOK = "webhook:"
-"""What triggers begin with that name a delivery: `webhook:SOURCE:ID`."""
-PULLS, PULL, PROPOSALS = "pulls", "pull:", "proposals:"
-"""All open pull requests; the plan of one, by number; Promoter's own proposals for a model."""
+class WorkKind(StrEnum):
+    """What a work item is about."""
+
+    GIT = "git"
+    """The watched branch."""
+    REGISTRY = "registry"
+    """Every managed model, in one survey that writes no alias."""
+    MODEL = "model"
+    """One model, by name."""
+    PULLS = "pulls"
+    """The list of open pull requests."""
+    PULL = "pull"
+    """The plan of one pull request, by number."""
+    PROPOSALS = "proposals"
+    """Promoter's own pull requests for one model, by the model's name."""
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One piece of work for the controller. It carries no state: whatever it is about is read again."""
+
+    kind: WorkKind
+    name: str = ""
+    """Which model or pull request, where the kind has several."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind.value
+
+
+GIT, REGISTRY, PULLS = WorkItem(WorkKind.GIT), WorkItem(WorkKind.REGISTRY), WorkItem(WorkKind.PULLS)
+
+Trigger = str
+"""What caused a piece of work, as the ledger records it: `poll`, `start`, `api`, `git`, or `webhook:SOURCE:DELIVERY`."""
+GIT_TRIGGER: Trigger = "git"
+_WEBHOOK_TRIGGER = "webhook:"
+
+
+def build_webhook_trigger(source: str, delivery: str) -> Trigger:
+    """Return the trigger that names a webhook's delivery; without an id it names the source only."""
+    return _WEBHOOK_TRIGGER + source + (f":{delivery}" if delivery else "")
+
+
+EnqueueWork = Callable[[WorkItem, Trigger], None]
+"""Asks for a piece of work, soon. Work that waits already is not added twice."""
 
 
 class ControllerHealth:
-    """What did not answer when last asked. Kept by key, so that one model's success hides no other's failure."""
+    """The work that failed when it was last tried. Kept by work item, so that one model's success hides no other's failure."""
 
     def __init__(self) -> None:
         """All is well as long as nobody says otherwise."""
@@ -39,7 +79,7 @@ class ControllerHealth:
         """When the registry was last looked at."""
         self.source_problems: Mapping[str, str] = {}
         """Other registries that versions come from, and that cannot be read: nothing here waits for them."""
-        self._failed: dict[str, ExternalError] = {}
+        self._failed: dict[WorkItem, ExternalError] = {}
         self._lock = Lock()
 
     @property
@@ -48,25 +88,23 @@ class ControllerHealth:
         with self._lock:
             return {error.what: error.message for error in self._failed.values()}
 
-    def record_success(self, key: str, at: datetime) -> None:
-        """A look at the key went through."""
+    def record_success(self, item: WorkItem, at: datetime) -> None:
+        """Forget the item's failure; the registry counts as checked where the item read it."""
         with self._lock:
-            if key == REGISTRY or key.startswith(MODEL):
+            if item.kind in (WorkKind.REGISTRY, WorkKind.MODEL):
                 self.checked = at
-            self._failed.pop(key, None)
+            self._failed.pop(item, None)
 
-    def record_failure(self, key: str, error: ExternalError) -> None:
-        """A look at the key did not."""
+    def record_failure(self, item: WorkItem, error: ExternalError) -> None:
+        """Remember why the item failed, as the newest of all failures."""
         with self._lock:
-            self._failed.pop(key, None)
-            self._failed[key] = error
+            self._failed.pop(item, None)
+            self._failed[item] = error
 
-    def retain(self, kind: str, names: Collection[str]) -> None:
-        """Only these of a kind of keys still have to be looked at: what was wrong with others is over."""
+    def retain(self, kind: WorkKind, names: Collection[str]) -> None:
+        """Forget the failures of that kind except for these names: nothing is due for the others any more."""
         with self._lock:
-            over = [key for key in self._failed if key.startswith(kind) and key.removeprefix(kind) not in names]
-            for key in over:
-                del self._failed[key]
+            self._failed = {item: error for item, error in self._failed.items() if item.kind is not kind or item.name in names}
 
 
 class ProposalWork(Protocol):
@@ -115,7 +153,7 @@ class Controller:
     ) -> None:
         """`backoff` gives the seconds before another try, from the number of failures in a row. No `pulls`: no forge."""
         self.health = ControllerHealth()
-        self.enqueue: Callable[[str, str], None] = lambda _key, _trigger: None
+        self.enqueue: EnqueueWork = lambda _item, _trigger: None
         """Where further looks are asked for."""
         self.pull_request_work = pulls
         self._model_reconciler = looker
@@ -125,7 +163,7 @@ class Controller:
         self._lock = Lock()
         self._cause = local()
         self._snapshots: dict[str, tuple[datetime, ModelSnapshot]] = {}
-        self._failures: dict[str, int] = {}
+        self._failures: dict[WorkItem, int] = {}
         revisions.announce = self._enqueue_affected_models
 
     @property
@@ -138,40 +176,41 @@ class Controller:
         """Which revision is in force."""
         return self._revisions
 
-    def run_work_item(self, key: str, trigger: str) -> float | None:
-        """Look once. None, or after how many seconds to look again; faults of the world are told, never raised."""
+    def run_work_item(self, item: WorkItem, trigger: Trigger) -> float | None:
+        """Carry the item out. Return None, or the seconds until it is due again; external errors are logged, never raised."""
         try:
-            self._dispatch_work_item(key, trigger)
+            self._dispatch_work_item(item, trigger)
         except TransientError as error:
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            failures = self._failures[item] = self._failures.get(item, 0) + 1
             delay = self._backoff(failures)
-            self.health.record_failure(key, error)
-            log.warning("not now, looking again", key=key, error=str(error), seconds=round(delay, 1))
+            self.health.record_failure(item, error)
+            log.warning("not now, looking again", key=str(item), error=str(error), seconds=round(delay, 1))
             return delay
         except PermanentError as error:
-            self.health.record_failure(key, error)
-            log.error("a person has to act", key=key, error=str(error))
+            self.health.record_failure(item, error)
+            log.error("a person has to act", key=str(item), error=str(error))
             return None
-        self._failures.pop(key, None)
-        self.health.record_success(key, self._clock.now())
+        self._failures.pop(item, None)
+        self.health.record_success(item, self._clock.now())
         return None
 
-    def _dispatch_work_item(self, key: str, trigger: str) -> None:
-        if key == GIT:
-            with self._caused_by(trigger):
-                refreshed = self._revisions.refresh_head()
-            if refreshed.refused:
-                log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
-        elif key == REGISTRY:
-            self._plan_all_models(trigger)
-        elif key.startswith(MODEL):
-            view = self._model_reconciler.reconcile(key.removeprefix(MODEL), trigger)
-            self._store_snapshots(view)
-            self._enqueue_proposals(view, trigger)
-        elif self.pull_request_work:
-            self._run_pull_request_item(self.pull_request_work, key, trigger)
+    def _dispatch_work_item(self, item: WorkItem, trigger: Trigger) -> None:
+        match item.kind:
+            case WorkKind.GIT:
+                with self._caused_by(trigger):
+                    refreshed = self._revisions.refresh_head()
+                if refreshed.refused:
+                    log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
+            case WorkKind.REGISTRY:
+                self._plan_all_models(trigger)
+            case WorkKind.MODEL:
+                view = self._model_reconciler.reconcile(item.name, trigger)
+                self._store_snapshots(view)
+                self._enqueue_proposals(view, trigger)
+            case _ if self.pull_request_work:
+                self._run_pull_request_item(self.pull_request_work, item, trigger)
 
-    def _plan_all_models(self, trigger: str) -> None:
+    def _plan_all_models(self, trigger: Trigger) -> None:
         view = self._model_reconciler.plan_all(trigger)
         if view is None:
             return
@@ -181,15 +220,15 @@ class Controller:
             each.trouble.what: each.trouble.message for each in view.source_aliases.values() if each.trouble
         }
         due = view.needs_reconcile | self._model_reconciler.find_unfinished_models()
-        self.health.retain(MODEL, due)
+        self.health.retain(WorkKind.MODEL, due)
         for name in sorted(due):
-            self.enqueue(MODEL + name, trigger)
+            self.enqueue(WorkItem(WorkKind.MODEL, name), trigger)
         self._enqueue_proposals(view, trigger, before)
         if view.plan.refused:
             raise PermanentError("plan", view.plan.refused)
 
     def _enqueue_proposals(
-        self, view: RegistrySnapshot | None, trigger: str, before: Mapping[str, ModelSnapshot] | None = None
+        self, view: RegistrySnapshot | None, trigger: Trigger, before: Mapping[str, ModelSnapshot] | None = None
     ) -> None:
         """Ask for a look at the proposals of each model that has something for a pull request.
 
@@ -200,42 +239,42 @@ class Controller:
         for name in sorted(view.models_to_propose):
             was = before.get(name) if before else None
             if was is None or _find_pull_request_content(was) != _find_pull_request_content(view.models[name]):
-                self.enqueue(PROPOSALS + name, trigger)
+                self.enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
 
-    def _run_pull_request_item(self, pulls: PullRequestWork, key: str, trigger: str) -> None:
-        if key == PULLS:
+    def _run_pull_request_item(self, pulls: PullRequestWork, item: WorkItem, trigger: Trigger) -> None:
+        if item == PULLS:
             opened = pulls.forge.list_open_pull_requests()
             proposing = {name for name, view in self.snapshots.items() if view.needs_pull_request}
             models = pulls.proposals.find_models(opened, proposing)
             numbers = {str(number) for number in pulls.plans.find_relevant_numbers(opened)}
-            self.health.retain(PULL, numbers)
+            self.health.retain(WorkKind.PULL, numbers)
             for name in sorted(models):
-                self.enqueue(PROPOSALS + name, trigger)
+                self.enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
             for number in sorted(numbers):
-                self.enqueue(PULL + number, trigger)
-        elif key.startswith(PULL):
-            pulls.plans.update_plan(int(key.removeprefix(PULL)))
-        elif pulls.proposals.reconcile_model(key.removeprefix(PROPOSALS)):
-            self.enqueue(MODEL + key.removeprefix(PROPOSALS), trigger)
+                self.enqueue(WorkItem(WorkKind.PULL, number), trigger)
+        elif item.kind is WorkKind.PULL:
+            pulls.plans.update_plan(int(item.name))
+        elif pulls.proposals.reconcile_model(item.name):
+            self.enqueue(WorkItem(WorkKind.MODEL, item.name), trigger)
 
     @contextmanager
-    def _caused_by(self, trigger: str) -> Iterator[None]:
+    def _caused_by(self, trigger: Trigger) -> Iterator[None]:
         """A revision that is announced meanwhile, in this thread, came by that delivery; without one, git alone is told."""
-        self._cause.trigger = trigger if trigger.startswith(WEBHOOK) else GIT
+        self._cause.trigger = trigger if trigger.startswith(_WEBHOOK_TRIGGER) else GIT_TRIGGER
         try:
             yield
         finally:
             del self._cause.trigger
 
     def _enqueue_affected_models(self, models: frozenset[str] | None) -> None:
-        trigger = getattr(self._cause, "trigger", GIT)
+        trigger = getattr(self._cause, "trigger", GIT_TRIGGER)
         if self.pull_request_work:
             self.enqueue(PULLS, trigger)
         if models is None:
             self.enqueue(REGISTRY, trigger)
             return
         for name in sorted(models):
-            self.enqueue(MODEL + name, trigger)
+            self.enqueue(WorkItem(WorkKind.MODEL, name), trigger)
 
     def _store_snapshots(self, view: RegistrySnapshot | None, *, whole: bool = False) -> None:
         """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from promoter.application.audit import read_record_page
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, EnqueueWork
 from promoter.application.planner import ModelSnapshot
 from promoter.application.ports import Clock, Ledger
 from promoter.application.status import build_alias_rows, load_latest_moves
@@ -63,7 +63,7 @@ def parse_param(name: str, parse: Callable[[], Parsed]) -> Parsed:
 SCHEMA = 1
 
 
-def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, enqueue: Callable[[str, str], None]) -> Blueprint:
+def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, enqueue: EnqueueWork) -> Blueprint:
     """`/api/v1/...`. Errors are `{"schema": 1, "error": TEXT}`."""
     routes = Blueprint("api", __name__, url_prefix="/api/v1")
 

@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from promoter.application.controller import Controller
+from promoter.application.controller import Controller, EnqueueWork
 from promoter.application.ports import Clock, Ledger
 from promoter.domain.errors import ExternalError
 from promoter.settings import Settings
@@ -39,7 +39,7 @@ class AppDependencies:
     controller: Controller
     ledger: Ledger
     clock: Clock
-    enqueue: Callable[[str, str], None]
+    enqueue: EnqueueWork
     depth: Callable[[], int]
     undelivered: Callable[[], Mapping[tuple[str, str], int]] = dict
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from promoter.adapters.work_queue import KeyedWorkQueue
-from promoter.application.controller import GIT, MODEL, PROPOSALS, PULLS, REGISTRY
+from promoter.application.controller import GIT, PULLS, REGISTRY, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.domain.errors import Conflict
 from promoter.settings import Settings
@@ -65,25 +65,26 @@ class Racer:
         self.world.repository = Counted("git", self.world.repository, self.counts, lock)  # type: ignore[assignment]
         self.world.forge = Counted("forge", self.world.forge, self.counts, lock)  # type: ignore[assignment]
         self.watch = self.world.build_controller(lambda _: _RETRY)
-        self.queue = KeyedWorkQueue(self._run, WORKERS)
+        self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
         self.watch.enqueue = self.queue.enqueue
-        self._keys = [GIT, REGISTRY, PULLS, *(prefix + model for prefix in (MODEL, PROPOSALS) for model in models)]
-        self.queue.start_workers()
+        kinds = (WorkKind.MODEL, WorkKind.PROPOSALS)
+        self._items = [GIT, REGISTRY, PULLS, *(WorkItem(kind, model) for kind in kinds for model in models)]
+        self.queue.start_workers(self._run, WORKERS)
 
-    def _run(self, key: str, trigger: str) -> float | None:
+    def _run(self, item: WorkItem, trigger: str) -> float | None:
         with self._lock:
             self.counts["looks"] += 1
-        return self.watch.run_work_item(key, trigger)
+        return self.watch.run_work_item(item, trigger)
 
     def look(self, random: Random) -> None:
         """At everything, in whatever order."""
-        for key in random.sample(self._keys, len(self._keys)):
-            self.queue.enqueue(key, "race")
+        for item in random.sample(self._items, len(self._items)):
+            self.queue.enqueue(item, "race")
 
     def poll(self) -> None:
         """As the daemon does now and then."""
-        for key in (GIT, REGISTRY, PULLS):
-            self.queue.enqueue(key, "poll")
+        for item in (GIT, REGISTRY, PULLS):
+            self.queue.enqueue(item, "poll")
 
 
 class Trainer:

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 from mlflow.exceptions import MlflowException
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
 from promoter.container import Container
 from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import find_free_port
@@ -269,14 +269,14 @@ class Daemon:
 def converge(world: Container) -> Controller:
     """Do what a daemon does after its start, until nothing is left to do; what it watches with."""
     watch = world.build_controller(lambda _: 0.0)
-    waiting: deque[str] = deque([GIT, REGISTRY, *([PULLS] if watch.pull_request_work else [])])
-    watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
+    waiting: deque[WorkItem] = deque([GIT, REGISTRY, *([PULLS] if watch.pull_request_work else [])])
+    watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
     for _ in range(200):
         if not waiting:
             return watch
-        key = waiting.popleft()
-        if watch.run_work_item(key, "test") is not None:
-            waiting.append(key)
+        item = waiting.popleft()
+        if watch.run_work_item(item, "test") is not None:
+            waiting.append(item)
     raise AssertionError(f"still not converged: {waiting}, {watch.health.current_problems}")
 
 

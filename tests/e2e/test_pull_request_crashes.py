@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from promoter.application.controller import PROPOSALS, PULLS
+from promoter.application.controller import PULLS, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.settings import Settings
 from tests.e2e.hosted_stage import BOT, HostedStage
@@ -95,8 +95,8 @@ class Office(HostedStage):
         """A Promoter that has just started looks at proposals and pull requests; it ends where something is cut."""
         world = self.world()
         watch = world.build_controller(lambda _: 0.0)
-        waiting = deque([PROPOSALS + "m", PULLS])
-        watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
+        waiting = deque([WorkItem(WorkKind.PROPOSALS, "m"), PULLS])
+        watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
         while waiting and watch.run_work_item(waiting.popleft(), "test") is None:
             pass
         world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database

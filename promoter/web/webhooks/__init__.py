@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from promoter.application.controller import GIT, MODEL, WEBHOOK, Controller
+from promoter.application.controller import GIT, Controller, EnqueueWork, WorkItem, WorkKind, build_webhook_trigger
 from promoter.application.ports import Clock, Ledger
 from promoter.domain.audit import WebhookDelivery
 from promoter.domain.errors import ExternalError
@@ -71,7 +71,7 @@ class WebhookReceiver:
     ledger: Ledger
     controller: Controller
     clock: Clock
-    enqueue: Callable[[str, str], None]
+    enqueue: EnqueueWork
 
     def accept_delivery(
         self, source: str, verify_signature: Callable[[bytes], str], parse_event: Callable[[Any], WebhookEvent]
@@ -86,7 +86,7 @@ class WebhookReceiver:
             return self._answer_delivery(401, source, str(invalid))
         except MalformedPayload as malformed:
             return self._answer_delivery(400, source, str(malformed))
-        if not event.keys:
+        if not event.items:
             return self._answer_delivery(200, source, "not for us", event)
         return self._record_delivery(source, delivery, event)
 
@@ -98,8 +98,8 @@ class WebhookReceiver:
             return self._answer_delivery(503, source, error.message, event)
         if not new:
             return self._answer_delivery(200, source, "duplicate", event)
-        for key in event.keys:
-            self.enqueue(key, WEBHOOK + source + (f":{delivery}" if delivery else ""))
+        for item in event.items:
+            self.enqueue(item, build_webhook_trigger(source, delivery))
         return self._answer_delivery(202, source, "accepted", event)
 
     def parse_mlflow_event(self, payload: Any) -> WebhookEvent:
@@ -112,15 +112,15 @@ class WebhookReceiver:
         declaration = self.controller.revisions.declaration_in_force
         if declaration is not None and not declaration.desired.manages_model(name):
             return WebhookEvent((), event, name)
-        return WebhookEvent((MODEL + name,), event, name)
+        return WebhookEvent((WorkItem(WorkKind.MODEL, name),), event, name)
 
     def build_forge_parser(self, parse_event: ParseEvent, event: str) -> Callable[[Any], WebhookEvent]:
         """What a forge's payload names. Pull requests are nothing of ours where no forge is configured."""
 
         def hint(payload: Any) -> WebhookEvent:
             found = parse_event(payload, event, self.settings.branch)
-            keys = found.keys if self.controller.pull_request_work else tuple(key for key in found.keys if key == GIT)
-            return replace(found, keys=keys)
+            items = found.items if self.controller.pull_request_work else tuple(item for item in found.items if item == GIT)
+            return replace(found, items=items)
 
         return hint
 

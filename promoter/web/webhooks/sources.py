@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 from werkzeug.datastructures import Headers
 
-from promoter.application.controller import GIT, PULL, PULLS
+from promoter.application.controller import GIT, PULLS, WorkItem, WorkKind
 
 TIMESTAMP_TOLERANCE_SECONDS = 300
 """MLflow sends retries with the first try's timestamp, so that a delivery may be some seconds old, not minutes."""
@@ -112,9 +112,9 @@ class MalformedPayload(Exception):  # noqa: N818  # says what the request is
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """Where to look, and because of what. No `keys`: nothing of ours."""
+    """What a delivery asks for, and the name of its event. No `items`: nothing of ours."""
 
-    keys: tuple[str, ...]
+    items: tuple[WorkItem, ...]
     name: str
     model: str | None = None
 
@@ -180,7 +180,7 @@ def parse_gitlab_event(payload: Any, event: str, branch: str) -> WebhookEvent:
     ours = require_text(attributes, "target_branch") == branch and attributes.get("source_project_id") == attributes.get(
         "target_project_id"
     )
-    return WebhookEvent(_choose_queue_keys(action, _read_pull_request_number(attributes, "iid")) if ours else (), name)
+    return WebhookEvent(_choose_work_items(action, _read_pull_request_number(attributes, "iid")) if ours else (), name)
 
 
 def _parse_push_event(payload: dict[str, Any], branch: str, event: str, *, deleted: bool) -> WebhookEvent:
@@ -194,7 +194,7 @@ def _parse_pull_request_event(payload: dict[str, Any], branch: str, event: str) 
     head, base = require_object(pull_request, "head"), require_object(pull_request, "base")
     name = f"{event}.{action}"[:100] if isinstance(action, str) else event
     ours = require_text(base, "ref") == branch and _is_same_repository(head, base)
-    return WebhookEvent(_choose_queue_keys(action, _read_pull_request_number(pull_request, "number")) if ours else (), name)
+    return WebhookEvent(_choose_work_items(action, _read_pull_request_number(pull_request, "number")) if ours else (), name)
 
 
 def _is_same_repository(head: dict[str, Any], base: dict[str, Any]) -> bool:
@@ -203,10 +203,10 @@ def _is_same_repository(head: dict[str, Any], base: dict[str, Any]) -> bool:
     return isinstance(theirs, dict) and isinstance(ours, dict) and theirs.get("id") == ours.get("id")
 
 
-def _choose_queue_keys(action: object, number: int) -> tuple[str, ...]:
+def _choose_work_items(action: object, number: int) -> tuple[WorkItem, ...]:
     if action in CLOSE_ACTIONS:
         return (GIT, PULLS)
-    return (f"{PULL}{number}",) if action in CHANGE_ACTIONS else ()
+    return (WorkItem(WorkKind.PULL, str(number)),) if action in CHANGE_ACTIONS else ()
 
 
 def _read_pull_request_number(attributes: dict[str, Any], key: str) -> int:

@@ -45,17 +45,18 @@ class Bench:
             assert self.begun.acquire(timeout=LONG)
 
 
-Start = Callable[..., KeyedWorkQueue]
+Work = Callable[[str, str], float | None]
+Start = Callable[..., KeyedWorkQueue[str]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts queues, and stops them."""
-    queues: list[KeyedWorkQueue] = []
+    queues: list[KeyedWorkQueue[str]] = []
 
-    def started(work: work_queue.WorkFunction, workers: int = 4) -> KeyedWorkQueue:
-        queues.append(KeyedWorkQueue(work, workers))
-        queues[-1].start_workers()
+    def started(work: Work, workers: int = 4) -> KeyedWorkQueue[str]:
+        queues.append(KeyedWorkQueue())
+        queues[-1].start_workers(work, workers)
         return queues[-1]
 
     yield started
@@ -82,12 +83,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_duplicates_coalesce_while_they_wait(bench: Bench) -> None:
     """Five events before the first run are one run, with the first trigger."""
-    queue = KeyedWorkQueue(bench.work)
+    queue: KeyedWorkQueue[str] = KeyedWorkQueue()
     for trigger in ("first", "second", "third", "fourth", "fifth"):
         queue.enqueue("a", trigger)
     assert queue.queue_depth == 1
     bench.gate("a").release(10)
-    queue.start_workers()
+    queue.start_workers(bench.work, 4)
     bench.await_runs(1)
     until(queue.is_idle)
     assert bench.runs == [("a", "first")]
@@ -278,9 +279,9 @@ def test_stop_tells_when_a_run_does_not_end(start: Start, bench: Bench) -> None:
     assert not queue.stop_workers(timeout=0.01)
 
 
-def test_a_queue_that_never_started_stops(bench: Bench) -> None:
+def test_a_queue_that_never_started_stops() -> None:
     """As when the daemon fails between making it and starting it."""
-    assert KeyedWorkQueue(bench.work).stop_workers()
+    assert KeyedWorkQueue[str]().stop_workers()
 
 
 def test_backoff_doubles_up_to_its_limit() -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from promoter.application.controller import REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TransientError
 from tests.integration.delivery import scenes
 from tests.integration.delivery.conftest import ReadLines
@@ -213,11 +214,11 @@ def test_trouble_with_one_model_is_over_when_that_model_is_well(site: Site) -> N
     site.repository.push(saying("fraud: {aliases: {champion: 1}}", "churn: {aliases: {champion: 1}}"))
     site.look()
     site.registry.error = PermanentError("MLflow", "no permission")
-    site.look("model:fraud")
+    site.look("fraud")
     site.registry.error = None
-    site.watch.run_work_item("model:churn", "test")
+    site.watch.run_work_item(WorkItem(WorkKind.MODEL, "churn"), "test")
     assert site.ask("/readyz").json["trouble"] == {"MLflow": "no permission"}
-    site.watch.run_work_item("registry", "test")
+    site.watch.run_work_item(REGISTRY, "test")
     assert site.ask("/readyz").json["trouble"] == {}
 
 
@@ -277,7 +278,7 @@ def test_an_alias_that_moved_long_ago_still_shows_when(site: Site) -> None:
     site.look()
     for number in range(60):
         site.registry.set_alias("fraud", "challenger", 1 + (number + 1) % 2)
-        site.watch.run_work_item("model:fraud", "test")
+        site.watch.run_work_item(WorkItem(WorkKind.MODEL, "fraud"), "test")
     champion, challenger = site.ask("/api/v1/models/fraud").json["model"]["aliases"]
     assert champion["last_change"]["id"] < challenger["last_change"]["id"] - 50
 

@@ -38,7 +38,7 @@ def busy(site: Site) -> Site:
             cause=ChangeCause.OVERRIDE.value, until=now + timedelta(hours=24), review=review.to_json(),
         )
     )  # fmt: skip
-    site.look("model:recommender")
+    site.look("recommender")
     return site
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, REGISTRY, Controller
+from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
 from promoter.application.ports import EvidenceTarget, GitCommit, Sources, VersionKey
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
@@ -133,7 +133,7 @@ class MemoryRepository:
         self.history.append((GitCommit(revision, author, NOW, subject), dict(files)))
         return revision
 
-    def fetch(self) -> str:
+    def fetch_branch(self) -> str:
         """As in the port."""
         if self.error:
             raise self.error
@@ -151,9 +151,9 @@ class MemoryRepository:
         start = names.index(base) + 1 if base in names else max(0, names.index(head) + 1 - last)
         return known[start : names.index(head) + 1]
 
-    def commit(self, base: str, path: str, content: bytes, message: str) -> str:
+    def commit_file(self, base: str, path: str, content: bytes, message: str) -> str:
         """As in the port."""
-        if self.fetch() != base:
+        if self.fetch_branch() != base:
             raise Conflict("git", "somebody pushed")
         return self.push({**self.read_sources(base), path: content}, message, "Promoter <promoter@localhost>")
 
@@ -193,7 +193,7 @@ class Site:
         self.puts: list[tuple[str, str]] = []
         self.depth = 0
         self.parts = AppDependencies(
-            self.world.settings, self.watch, self.ledger, self.clock, lambda *put: self.puts.append(put), lambda: self.depth
+            self.world.settings, self.watch, self.ledger, self.clock, self._enqueue, lambda: self.depth
         )
         self.server = WebServer(create_app(self.parts), "127.0.0.1", 0)
         self.server.start()
@@ -204,10 +204,13 @@ class Site:
         self.server.stop()
         self.ledger.close_connections()
 
-    def look(self, *keys: str) -> None:
-        """Look at git, at the registry, and at those keys, here and now."""
-        for key in (GIT, REGISTRY, *keys):
-            self.watch.run_work_item(key, "test")
+    def _enqueue(self, item: WorkItem, trigger: str) -> None:
+        self.puts.append((str(item), trigger))
+
+    def look(self, *models: str) -> None:
+        """Look at git, at the registry, and at those models, here and now."""
+        for item in (GIT, REGISTRY, *(WorkItem(WorkKind.MODEL, model) for model in models)):
+            self.watch.run_work_item(item, "test")
 
     def ask(
         self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None,

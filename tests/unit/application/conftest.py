@@ -11,7 +11,7 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.apply import PlanApplier
-from promoter.application.controller import GIT, REGISTRY, Controller
+from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem
 from promoter.application.ports import Forge
 from promoter.container import Container
 from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
@@ -57,8 +57,8 @@ class Office(Container):
     def converge(self) -> Controller:
         """Everything that a daemon would do, until nothing is left to do."""
         watch = self.build_controller(float)
-        waiting: deque[str] = deque([GIT, REGISTRY])
-        watch.enqueue = lambda key, _trigger: None if key in waiting else waiting.append(key)
+        waiting: deque[WorkItem] = deque([GIT, REGISTRY])
+        watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
         for _ in range(200):
             if not waiting:
                 return watch

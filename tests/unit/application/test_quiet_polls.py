@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from promoter.application.comments import LEFT_ALONE
-from promoter.application.controller import GIT, PROPOSALS, PULL, PULLS, REGISTRY, Controller
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem, WorkKind
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.ports import CommitStatus, CommitStatusState, PullRequestState
 from promoter.domain.audit import NewAuditRecord, RecordKind
@@ -18,6 +18,7 @@ from tests.unit.application.conftest import Office
 from tests.unit.application.proposing import BRANCH, RULES, aliases, only, propose, told
 
 MANY = 5
+PROPOSALS = WorkItem(WorkKind.PROPOSALS, "m")
 ROW = "{name}: {{aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request}}}}}}"
 
 
@@ -27,15 +28,15 @@ class Poller:
     def __init__(self, office: Office) -> None:
         """Started, and at rest."""
         self.office = office
-        self.waiting: deque[str] = deque()
+        self.waiting: deque[WorkItem] = deque()
         self.watch: Controller = office.build_controller(float)
-        self.watch.enqueue = lambda key, _trigger: None if key in self.waiting else self.waiting.append(key)
+        self.watch.enqueue = lambda item, _trigger: None if item in self.waiting else self.waiting.append(item)
 
-    def poll(self, *keys: str) -> list[tuple[object, ...]]:
+    def poll(self, *items: WorkItem) -> list[tuple[object, ...]]:
         """The calls to the forge that polling once makes."""
         calls = self.office.hub.calls
         calls.clear()
-        self.waiting.extend(keys or (GIT, REGISTRY, PULLS))
+        self.waiting.extend(items or (GIT, REGISTRY, PULLS))
         for _ in range(200):
             if not self.waiting:
                 assert self.watch.health.current_problems == {}
@@ -92,7 +93,7 @@ def test_an_event_reads_all(poller: Poller) -> None:
     hub = poller.office.hub
     number = next(each.number for each in hub.open if each.branch == "change-1")
     hub.threads[number].remarks.clear()
-    poller.poll(f"{PULL}{number}")
+    poller.poll(WorkItem(WorkKind.PULL, str(number)))
     assert hub.bodies(number)[0].startswith(COMMENT_MARKER)
 
 
@@ -120,7 +121,7 @@ def test_closed_since_it_was_listed(poller: Poller) -> None:
     poller.watch.run_work_item(PULLS, "poll")
     hub.decline(pull.number)
     before = list(hub.writes)
-    poller.watch.run_work_item(f"{PULL}{pull.number}", "poll")
+    poller.watch.run_work_item(WorkItem(WorkKind.PULL, str(pull.number)), "poll")
     assert hub.writes == before
 
 
@@ -132,7 +133,7 @@ def test_a_note_on_what_was_closed_since(office: Office) -> None:
     office.git.push({"notes.md": b"wait"}, branch=BRANCH)
     watch.run_work_item(PULLS, "poll")
     office.hub.decline(number)
-    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(PROPOSALS, "poll")
     assert not [body for body in office.hub.bodies(number) if LEFT_ALONE in body]
 
 
@@ -145,7 +146,7 @@ def test_a_branch_that_was_opened_since(office: Office) -> None:
     watch.run_work_item(PULLS, "poll")  # the list has nothing, the remote has a branch
     office.hub.threads[1] = replace(thread)
     office.commit(aliases(2))
-    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(PROPOSALS, "poll")
     assert office.hub.pulls[1].state is PullRequestState.CLOSED
     assert told(office.hub.pulls[1]).withdrawn == "git says v2 already"
     assert [*office.git.heads] == ["main"]
@@ -157,24 +158,24 @@ def test_only_the_first_look_goes_by_the_list(office: Office) -> None:
     watch = office.build_controller(float)
     watch.run_work_item(PULLS, "poll")
     office.hub.calls.clear()
-    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(PROPOSALS, "poll")
     assert office.hub.calls == []
-    watch.run_work_item(f"{PROPOSALS}m", "webhook")
+    watch.run_work_item(PROPOSALS, "webhook")
     assert office.hub.calls == [("open_pull_requests",)]
 
 
 def test_the_same_news_are_put_once(office: Office) -> None:
     """A survey asks for a look at what it finds anew; what it found before is left to the poll of pull requests."""
     propose(office, 0.8, 0.9)
-    asked: list[str] = []
+    asked: list[WorkItem] = []
     watch = office.build_controller(float)
-    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.enqueue = lambda item, _trigger: asked.append(item)
     watch.run_work_item(REGISTRY, "poll")
     watch.run_work_item(REGISTRY, "poll")
-    assert asked.count(f"{PROPOSALS}m") == 1
+    assert asked.count(PROPOSALS) == 1
     office.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
     watch.run_work_item(REGISTRY, "poll")
-    assert asked.count(f"{PROPOSALS}m") == 2
+    assert asked.count(PROPOSALS) == 2
     at = office.time.at
     until = at + timedelta(hours=24)
     for count, version in enumerate((2, 3), 3):
@@ -182,7 +183,7 @@ def test_the_same_news_are_put_once(office: Office) -> None:
             NewAuditRecord(at, RecordKind.OVERRIDE, "m", "champion", 1, version, actor="ada", reason="bad", until=until)
         )
         watch.run_work_item(REGISTRY, "poll")
-        assert asked.count(f"{PROPOSALS}m") == count
+        assert asked.count(PROPOSALS) == count
 
 
 def test_what_was_found_before_is_not_forgotten(office: Office) -> None:
@@ -191,13 +192,13 @@ def test_what_was_found_before_is_not_forgotten(office: Office) -> None:
         office.mlflow.version("m", auc=auc, p99=30.0, live=0.9)
     office.commit(aliases(), champion=RULES)
     office.look()
-    asked: list[str] = []
+    asked: list[WorkItem] = []
     watch = office.build_controller(float)
-    watch.enqueue = lambda key, _trigger: asked.append(key)
+    watch.enqueue = lambda item, _trigger: asked.append(item)
     watch.run_work_item(REGISTRY, "poll")
     for _ in range(2):
         watch.run_work_item(PULLS, "poll")
-    assert asked == [f"{PROPOSALS}m"] * 3
+    assert asked == [PROPOSALS] * 3
     office.hub.calls.clear()
-    watch.run_work_item(f"{PROPOSALS}m", "poll")
+    watch.run_work_item(PROPOSALS, "poll")
     assert [call[0] for call in office.hub.calls] == ["latest_from", "latest_from", "propose"]

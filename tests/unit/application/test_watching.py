@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from promoter.application.controller import GIT, REGISTRY
+from promoter.application.controller import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TransientError
 from tests.unit.application.conftest import Office
+
+MODEL_M = WorkItem(WorkKind.MODEL, "m")
 
 
 def test_pauses_grow_and_end(office: Office) -> None:
@@ -37,7 +39,7 @@ def test_one_model_in_trouble(office: Office) -> None:
     assert (office.aliases("m"), office.aliases("n")) == ({}, {"champion": 1})
     assert watch.health.current_problems == {"MLflow": "no permission"}
     office.mlflow.on = lambda _call: None
-    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
     assert watch.health.current_problems == {}
 
 
@@ -56,10 +58,10 @@ def test_registry_that_never_rests(office: Office) -> None:
             office.mlflow.place("m", "champion", 2)
 
     office.mlflow.on = restless
-    assert watch.run_work_item("model:m", "webhook") == 1.0
+    assert watch.run_work_item(MODEL_M, "webhook") == 1.0
     assert "kept changing" in str(watch.health.current_problems)
     office.mlflow.on = lambda _call: None
-    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
     assert watch.health.current_problems == {}
 
 
@@ -69,11 +71,11 @@ def test_views_and_what_is_asked_for(office: Office) -> None:
         office.mlflow.version(model)
     office.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
     watch = office.converge()
-    asked: list[str] = []
-    watch.enqueue = lambda key, _trigger: asked.append(key)
+    asked: list[WorkItem] = []
+    watch.enqueue = lambda item, _trigger: asked.append(item)
     office.mlflow.place("n", "champion", None)
     watch.run_work_item(REGISTRY, "poll")
-    assert asked == ["model:n"]
+    assert asked == [WorkItem(WorkKind.MODEL, "n")]
     assert watch.snapshots.keys() == {"m", "n"}
     assert watch.snapshots["n"].observed == office.mlflow.models["n"]
 
@@ -82,7 +84,7 @@ def test_nothing_in_force(office: Office) -> None:
     """Before the first good revision, a survey and a look do nothing and are no trouble."""
     watch = office.build_controller(lambda _: 1.0)
     assert watch.run_work_item(REGISTRY, "start") is None
-    assert watch.run_work_item("model:m", "webhook") is None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
     assert watch.health.current_problems == {}
     assert office.mlflow.calls == []
 
@@ -92,8 +94,10 @@ def test_a_delivery_is_told_all_the_way(office: Office) -> None:
     office.mlflow.version("m", auc=0.9)
     office.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
     watch = office.build_controller(float)
-    waiting: list[tuple[str, str]] = [(GIT, "webhook:github:g-7")]
-    watch.enqueue = lambda key, trigger: waiting.append((key, trigger)) if key.startswith(("model:", REGISTRY)) else None
+    waiting: list[tuple[WorkItem, str]] = [(GIT, "webhook:github:g-7")]
+    watch.enqueue = lambda item, trigger: (
+        waiting.append((item, trigger)) if item.kind in (WorkKind.MODEL, WorkKind.REGISTRY) else None
+    )
     while waiting:
         watch.run_work_item(*waiting.pop(0))
     assert [each.fact.trigger for each in office.records() if each.fact.outcome] == ["webhook:github:g-7"] * 2
