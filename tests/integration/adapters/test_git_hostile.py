@@ -189,7 +189,7 @@ def test_token_stays_with_its_host(git_remote: GitHttpServer, tmp_path: Path, mo
 
 def test_errors_name_their_kind(tmp_path: Path) -> None:
     """A web server that fails is worth another try; one that forbids is not."""
-    for status, word in ((503, "Unavailable"), (429, "Unavailable"), (403, "Refused"), (404, "Refused")):
+    for status, word in ((503, "TransientError"), (429, "TransientError"), (403, "PermanentError"), (404, "PermanentError")):
         with _web(status=status) as (remote, _), pytest.raises(ExternalError) as caught:
             GitRepository(f"{remote}/x.git", "main", tmp_path / "m").fetch_branch()
         assert type(caught.value).__name__ == word

@@ -125,7 +125,7 @@ def test_files_are_bounded(folder: Path, tmp_path: Path) -> None:
 def test_sources_need_no_git(folder: Path) -> None:
     """Reading the files loads no git library: `promoter validate` starts fast, also where git is not installed."""
     program = (
-        "import sys; from pathlib import Path; from promoter.adapters.git.worktree import WorkTree\n"
-        "assert WorkTree(Path('.')).sources(); assert 'git' not in sys.modules; assert 'mlflow' not in sys.modules"
+        "import sys; from pathlib import Path; from promoter.adapters.git.checkout import WorkTree\n"
+        "assert WorkTree(Path('.')).read_sources(); assert 'git' not in sys.modules; assert 'mlflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], cwd=folder, env=os.environ | {"PATH": ""}, check=True)

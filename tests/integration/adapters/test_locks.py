@@ -17,7 +17,7 @@ from promoter.domain.errors import PermanentError, TransientError
 
 CHILD = """
 import pathlib, sys, time
-from promoter.adapters.locks import FileLocks
+from promoter.adapters.file_locks import FileLocks
 with FileLocks(pathlib.Path(sys.argv[1])).hold("fraud"):
     print("held", flush=True)
     time.sleep(60)

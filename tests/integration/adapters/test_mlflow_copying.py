@@ -296,8 +296,8 @@ def wreck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Wreck:
     """On both servers."""
-    monkeypatch.setattr(copy, "fetch", lambda _location, _uri, folder, **_: folder)
-    monkeypatch.setattr(copy, "put", lambda *_args, **_more: None)
+    monkeypatch.setattr(copy, "fetch_artifact", lambda _location, _uri, folder, **_: folder)
+    monkeypatch.setattr(copy, "upload_artifact", lambda *_args, **_more: None)
     here, there = TrackingServer(mlflow_server.uri, mlflow_client), TrackingServer(staging_server.uri, staging_client)
     return Wreck(copies, here, there, MlflowRegistry(mlflow_server.uri))
 

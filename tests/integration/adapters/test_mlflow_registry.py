@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow import runs
+from promoter.adapters.mlflow import registry as registry_module
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import RunDataset, TrainingRun
@@ -39,8 +40,8 @@ def test_reading_all_models_and_naming_many_say_what_reading_each_says(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pages are followed to the end, and the two ways of reading agree."""
-    monkeypatch.setattr(registry, "_MODELS_PER_PAGE", 2)
-    monkeypatch.setattr(registry, "_VERSIONS_PER_PAGE", 2)
+    monkeypatch.setattr(registry_module, "_MODELS_PER_PAGE", 2)
+    monkeypatch.setattr(registry_module, "_VERSIONS_PER_PAGE", 2)
     names = [f"{fresh_name}-{number}" for number in range(3)]
     for name in names:
         make_version(mlflow_client, name)

@@ -70,7 +70,7 @@ def test_a_series_that_is_too_long_is_left_out(
     """Its pages are read up to the bound, and no further; a part of a series would be no evidence."""
     monkeypatch.setattr(runs, "_POINTS_PER_PAGE", 2)
     monkeypatch.setattr(runs, "MAX_HISTORY_POINTS", longest)
-    monkeypatch.setattr(logged_models, "LONGEST", longest)
+    monkeypatch.setattr(logged_models, "MAX_HISTORY_POINTS", longest)
     rows = [("fold_auc", 0.5, step, ("holdout", "d")) for step in range(4)]
     make_logged_version(mlflow_client, fresh_name, rows)
 

@@ -33,7 +33,7 @@ class Hub:
         self.asked: list[str] = []
         self.down = False
 
-    def brought(self, revision: str, teams: frozenset[str]) -> ChangeOrigin:
+    def find_commit_origin(self, revision: str, teams: frozenset[str]) -> ChangeOrigin:
         """As the port says."""
         del teams
         self.asked.append(revision)

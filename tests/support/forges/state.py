@@ -105,12 +105,12 @@ class HostedRemote(GitHttpServer):
         """Serve."""
         super().start()
         sender: Any = self._sender
-        announce = sender.announce
+        announce = sender.announce_pushes
 
         def told(notify: Any) -> None:
             announce(notify)
             if self.forge is not None:
                 self.forge.refresh()
 
-        sender.announce = told
+        sender.announce_pushes = told
         return self
