@@ -24,7 +24,7 @@ _FETCH = """
 import sys
 from pathlib import Path
 from promoter.adapters.git.repository import GitRepository
-GitRepository(sys.argv[1], "main", Path(sys.argv[2])).fetch()
+GitRepository(sys.argv[1], "main", Path(sys.argv[2])).fetch_branch()
 """
 
 

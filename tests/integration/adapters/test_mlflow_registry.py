@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from promoter.adapters.mlflow import runs
 from promoter.adapters.mlflow import registry as registry_module
+from promoter.adapters.mlflow import runs
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import RunDataset, TrainingRun
