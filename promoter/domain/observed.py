@@ -87,6 +87,10 @@ class ObservedModel:
         return max(self.versions, default=None)
 
 
+RunStatus = Literal["FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]
+"""The statuses that MLflow gives to a run."""
+
+
 @dataclass(frozen=True)
 class RunDataset:
     """A dataset that a run says it read."""

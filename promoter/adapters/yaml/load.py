@@ -31,6 +31,7 @@ from promoter.domain.desired import DesiredState, RegistryDocument
 from promoter.domain.errors import DocumentPath, Fault
 from promoter.domain.fields import validate_approver_name, validate_policy_name
 from promoter.domain.policy.document import Policy, PolicyDocument
+from promoter.domain.policy.rules import RULES
 from promoter.domain.proposal import REGISTRY_FILE
 
 _POLICY_PATHS = (
@@ -38,7 +39,7 @@ _POLICY_PATHS = (
     ("families", "*", "aliases", "*", "policy"),
     ("models", "*", "aliases", "*", "policy"),
 )
-_APPROVER_PATH = ("approval", "from", "*")
+_APPROVER_PATHS = tuple((*kind.approver_keys, "*") for kind in RULES if kind.approver_keys)
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,13 @@ def find_policy_references(root: MappingNode, lines: LineIndex) -> Iterator[Name
 
 
 def find_approver_references(root: MappingNode, lines: LineIndex) -> Iterator[NameReference]:
-    """Where a policy names approvers or their groups: in `approval` rules, however deep, also in a policy with faults."""
+    """Where a policy names approvers or their groups: in rules of approval, however deep, also in a policy with faults."""
     for part in ("rules", "guards"):
         if part in root.pairs:
             for path, node in _walk_mappings(root.pairs[part], (part,)):
-                found = ((path + inner, child) for inner, child in find_matching_nodes(node, *_APPROVER_PATH))
-                yield from _select_valid_names(found, lines, validate_approver_name)
+                for pattern in _APPROVER_PATHS:
+                    found = ((path + inner, child) for inner, child in find_matching_nodes(node, *pattern))
+                    yield from _select_valid_names(found, lines, validate_approver_name)
 
 
 def _walk_mappings(node: YamlNode, path: DocumentPath) -> Iterator[tuple[DocumentPath, YamlNode]]:

@@ -28,8 +28,8 @@ from promoter.domain.fields import (
     format_utc,
 )
 from promoter.domain.observed import MetricRef, SourceName
-from promoter.domain.policy.rules import BaseRule, Rule
-from promoter.domain.policy.rules.base import RankOrder, RuleContext
+from promoter.domain.policy.rules import RULES, Rule
+from promoter.domain.policy.rules.base import BaseRule, RankOrder, RuleContext
 
 
 class Waiver(Document):
@@ -266,12 +266,10 @@ class PolicyDocument(Document):
         for index, rule in enumerate(self.guards):
             if any(each.has_guard_terms for each in list(rule.walk_rules())[1:]):
                 yield ("guards", index), "`for` and `every` belong to the guard as a whole, not to a rule inside"
-            if any(each.kind == "approval" for each in rule.walk_rules()):
-                message = "an approval cannot guard: it does not fail, and says nothing of how a version serves"
-                yield ("guards", index), message
-            if any(each.kind == "review" for each in rule.walk_rules()):
-                message = "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
-                yield ("guards", index), message
+            kinds = {each.kind for each in rule.walk_rules()}
+            yield from (
+                (("guards", index), each.guard_objection) for each in RULES if each.kind in kinds and each.guard_objection
+            )
 
     def _find_waiver_faults(self) -> Iterator[tuple[DocumentPath, str]]:
         for index, waiver in enumerate(self.waivers):

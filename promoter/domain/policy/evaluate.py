@@ -17,9 +17,8 @@ from promoter.domain.decision import (
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import LoadingResult, ReadinessCheck
 from promoter.domain.policy.document import Policy, is_rule_called
-from promoter.domain.policy.rules import ReviewRule
 from promoter.domain.policy.rules.base import BaseRule, RuleContext
-from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.policy.rules.review import build_approving_origin
 
 READY_STATUS = "READY"
 PENDING_STATUS = "PENDING_REGISTRATION"
@@ -124,21 +123,12 @@ def hinges_on_review(policy: Policy, decision: Decision) -> bool:
     evidence = decision.evidence
     if decision.verdict is not Verdict.PENDING or not policy.needed_evidence.review or evidence is None:
         return False
-    supposed = replace(evidence, origin=_assume_all_reviews(policy))
+    supposed = replace(evidence, origin=build_approving_origin(policy.document.rules))
     # A rank that is missing is a finding of rotation's own, and none of the policy's: it is not supposed away.
     own = evaluate_policy(policy, decision.model, decision.alias, evidence).findings
     others = decision.findings[len(own) :]
     found = (*evaluate_policy(policy, decision.model, decision.alias, supposed).findings, *others)
     return combine_all_of(finding.verdict for finding in found) is Verdict.PASS
-
-
-def _assume_all_reviews(policy: Policy) -> ChangeOrigin:
-    """A pull request that satisfies every review rule there is: enough accounts, each in every team and under every name."""
-    rules = [each for rule in policy.document.rules for each in rule.walk_rules() if isinstance(each, ReviewRule)]
-    names = {name for rule in rules for name in rule.review.from_ if "/" not in name}
-    names |= {f"reviewer-{number}" for number in range(max((rule.review.at_least for rule in rules), default=0))}
-    teams = {team: frozenset(names) for team in policy.needed_evidence.teams}
-    return ChangeOrigin(1, "", "", reviews=tuple(PullRequestReview(name) for name in sorted(names)), teams=teams)
 
 
 def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:

@@ -28,13 +28,13 @@ from promoter.domain.observed import (
     MetricSeries,
     MetricValue,
     RunDataset,
+    RunStatus,
     SourceName,
     TrainingRun,
     Unreadable,
     VersionSignature,
 )
 from promoter.domain.policy.document import Policy
-from promoter.domain.policy.rules.run import RunStatus
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 _UNREADABLE_WORD = "unreadable"

@@ -13,7 +13,7 @@ from promoter.domain.errors import DocumentPath
 from promoter.domain.evidence import AliasPast, Evidence
 from promoter.domain.policy.document import Policy
 from promoter.domain.policy.evaluate import evaluate_policy, hinges_on_loading
-from promoter.domain.policy.rules import AllOf, AnyOf, BaseRule, Not
+from promoter.domain.policy.rules.base import BaseRule
 from promoter.domain.policy.test_cases import DEFAULT_CASE_TIME, Case, CasesDocument
 
 Part = Literal["rules", "limits", "guards"]
@@ -229,9 +229,8 @@ def _walk_rule_targets(
     part: Part, place: str, rule: BaseRule, finding: RuleFinding | None
 ) -> Iterator[tuple[VerdictTarget, RuleFinding | None]]:
     """A rule, and those inside. Where a group came to no findings of its own, those inside share what it found."""
-    group = isinstance(rule, AnyOf | AllOf | Not)
-    yield VerdictTarget(part, place, escape_invisible(str(rule)), rule.name, group), finding
-    inner = rule.inner_rules if isinstance(rule, AnyOf | AllOf | Not) else ()
+    inner = rule.inner_rules
+    yield VerdictTarget(part, place, escape_invisible(str(rule)), rule.name, group=bool(inner)), finding
     shared = finding is None or len(finding.children) != len(inner)
     children = (finding,) * len(inner) if finding is None or shared else finding.children
     for index, (each, child) in enumerate(zip(inner, children, strict=True), start=1):

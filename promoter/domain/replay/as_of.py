@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar
 
 from promoter.domain.audit import AuditRecord, RecordedDecision, RecordKind
@@ -23,19 +24,7 @@ from promoter.domain.evidence import (
 from promoter.domain.history import AliasSpan, build_alias_spans
 from promoter.domain.observed import MetricRef, ModelVersion, Unreadable
 from promoter.domain.policy.document import ANY_NEWER, Policy
-from promoter.domain.policy.rules import (
-    AgeRule,
-    AllOf,
-    AnyOf,
-    ApprovalRule,
-    ExpressionRule,
-    LoadsRule,
-    Not,
-    ReviewRule,
-    SoakRule,
-    TagRule,
-)
-from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.base import BaseRule, RecordedFacts, ReplayGap, RuleContext
 
 
 class EvidenceBasis(StrEnum):
@@ -263,13 +252,6 @@ class AliasTimeline:
         return version is not None and version.created_at <= moment
 
 
-LOADS_KIND, APPROVAL_KIND, BOUND_KIND, REVIEW_KIND = "loads", "approval", "bound", "review"
-UNKNOWN_FACTS = {
-    LOADS_KIND: "whether its artifact loaded then",
-    APPROVAL_KIND: "whether this very policy was approved for it then",
-    BOUND_KIND: "when its tags were set",
-    REVIEW_KIND: "who would have approved its pull request",
-}
 NOT_REPLAYED = "not replayed"
 
 
@@ -279,57 +261,41 @@ class AssumedRule(BaseRule):
     kind: ClassVar[str] = "supposed"
 
     inner: BaseRule
-    why: str
+    gap: ReplayGap
     negated: bool
 
     def __str__(self) -> str:
-        """That of the rule."""
         return str(self.inner)
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """That of the rule."""
+        """Return what the assumed rule needs, since some of it can still be asked."""
         return self.inner.needed_evidence(setting)
 
     def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
-        """Those of the rule."""
+        """Return those of the assumed rule, since an approval of the policy covers them."""
         return self.inner.used_metrics(setting)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Of a `bound` tag only the time cannot be asked: its value can."""
-        unknown = f"the ledger to know {self.why}"
+        """Evaluate what can be asked of the rule; the rest is taken for granted."""
+        unknown = f"the ledger to know {self.gap.fact}"
         if self.negated:
             return self.build_finding(Verdict.ERROR, NOT_REPLAYED, f"{unknown}: inside `not` nothing is taken for granted")
-        if isinstance(self.inner, TagRule):
-            eased = self.inner.model_copy(update={"bound": False}).evaluate(evidence, setting)
-            expected = f"{eased.expected} ({NOT_REPLAYED}: {unknown})" if eased.verdict is Verdict.PASS else eased.expected
-            return self.build_finding(eased.verdict, eased.value, expected)
-        return self.build_finding(Verdict.PASS, NOT_REPLAYED, unknown)
+        remaining = self.inner.without_replay_gap()
+        if remaining is None:
+            return self.build_finding(Verdict.PASS, NOT_REPLAYED, unknown)
+        found = remaining.evaluate(evidence, setting)
+        expected = f"{found.expected} ({NOT_REPLAYED}: {unknown})" if found.verdict is Verdict.PASS else found.expected
+        return self.build_finding(found.verdict, found.value, expected)
 
 
 def _assume_unknown_rules(rule: BaseRule, unknown: frozenset[str], *, negated: bool = False) -> BaseRule:
-    if isinstance(rule, AnyOf):
-        return rule.model_copy(
-            update={"any_of": tuple(_assume_unknown_rules(each, unknown, negated=negated) for each in rule.any_of)}
+    if rule.inner_rules:
+        negated = negated or rule.negates_inner_rules
+        return rule.replace_inner_rules(
+            tuple(_assume_unknown_rules(each, unknown, negated=negated) for each in rule.inner_rules)
         )
-    if isinstance(rule, AllOf):
-        return rule.model_copy(
-            update={"all_of": tuple(_assume_unknown_rules(each, unknown, negated=negated) for each in rule.all_of)}
-        )
-    if isinstance(rule, Not):
-        return rule.model_copy(update={"not_": _assume_unknown_rules(rule.not_, unknown, negated=True)})
-    kind = _find_unknown_kind(rule)
-    return AssumedRule(inner=rule, why=UNKNOWN_FACTS[kind], negated=negated, name=rule.name) if kind in unknown else rule
-
-
-def _find_unknown_kind(rule: BaseRule) -> str:
-    """Which of the kinds that may not be replayed it is; empty: none."""
-    if isinstance(rule, LoadsRule):
-        return LOADS_KIND
-    if isinstance(rule, ApprovalRule):
-        return APPROVAL_KIND
-    if isinstance(rule, ReviewRule):
-        return REVIEW_KIND
-    return BOUND_KIND if isinstance(rule, TagRule) and rule.bound else ""
+    gap = rule.replay_gap
+    return AssumedRule(inner=rule, gap=gap, negated=negated, name=rule.name) if gap and gap.kind in unknown else rule
 
 
 @dataclass(frozen=True)
@@ -342,7 +308,6 @@ class ReplayPolicy:
     policy: Policy
     parts: frozenset[EvidencePart]
     tags: frozenset[str] | None
-    kinds: frozenset[str]
     rules: tuple[BaseRule, ...]
     _variants: dict[frozenset[str], Policy] = field(default_factory=dict, compare=False)
 
@@ -351,14 +316,12 @@ class ReplayPolicy:
         """Reads the policy."""
         rules = tuple(each for rule in policy.document.rules for each in rule.walk_rules())
         need = policy.needed_evidence
-        any_tag = any(isinstance(each, ApprovalRule | ExpressionRule) for each in rules)
-        tags = frozenset(each.tag for each in rules if isinstance(each, TagRule))
+        used_tags = [each.used_tags() for each in rules]
+        tags = None if None in used_tags else frozenset(tag for each in used_tags for tag in each or ())
         named = (("run", need.run), ("logged_model", need.logged_model), ("signature", need.signature))
         parts: set[EvidencePart] = {part for part, asked in named if asked}
-        parts |= {"tags"} if tags or any_tag else set()
-        return cls(
-            policy, frozenset(parts | need.series), None if any_tag else tags, frozenset(_list_unknown_kinds(rules)), rules
-        )
+        parts |= {"tags"} if tags is None or tags else set()
+        return cls(policy, frozenset(parts | need.series), tags, rules)
 
     @property
     def candidate_alias(self) -> str | None:
@@ -369,7 +332,7 @@ class ReplayPolicy:
     @property
     def soak_aliases(self) -> frozenset[str]:
         """The aliases that a version has to have held."""
-        return frozenset(each.soak.alias for each in self.rules if isinstance(each, SoakRule))
+        return self.policy.needed_evidence.held
 
     def assume_unknown(self, unknown: frozenset[str]) -> Policy:
         """The policy for a version of which the ledger cannot say these kinds."""
@@ -383,11 +346,16 @@ class ReplayPolicy:
 
     def name_rules_of_kinds(self, unknown: frozenset[str]) -> list[str]:
         """The rules of these kinds, as they are written."""
-        return list(dict.fromkeys(str(each) for each in self.rules if _find_unknown_kind(each) in unknown))
+        return list(dict.fromkeys(str(each) for each in self.rules if each.replay_gap and each.replay_gap.kind in unknown))
 
+    def find_unknown_kinds(self, known: VersionTrack) -> frozenset[str]:
+        """Return the kinds of rules that the ledger cannot answer for a version of which it knows this."""
+        facts = RecordedFacts(known.parts, self.policy.digest in known.digests, bool(known.sightings))
+        return frozenset(gap.kind for gap in self._gaps if not gap.is_closed(facts))
 
-def _list_unknown_kinds(rules: tuple[BaseRule, ...]) -> Iterator[str]:
-    return (kind for rule in rules if (kind := _find_unknown_kind(rule)))
+    @cached_property
+    def _gaps(self) -> tuple[ReplayGap, ...]:
+        return tuple(gap for each in self.rules if (gap := each.replay_gap))
 
 
 _ALWAYS_RECALLED = ("tags", "loading")
@@ -427,7 +395,7 @@ class ReplayHistory:
         version, now = self.versions.get(number), self.now.get(number) or VersionEvidence(number)
         known = self.memory.find_version_track(self.model, number, version.created_at if version else None)
         held = self._build_held_stretches(lens, version, number, at)
-        unknown = _find_unknown_kinds(lens, known)
+        unknown = lens.find_unknown_kinds(known)
         if known is EMPTY_TRACK:
             source = SOURCE_NOW if lens.parts else SOURCE_THEN
             return VersionAsOf(replace(now, held=held) if held else now, source, unknown)
@@ -477,7 +445,7 @@ class ReplayHistory:
             yield from self._list_wait_ends(rule, version)
         # An approval does not count before it was signed, also where it is only known from a later record.
         known = self.memory.find_version_track(self.model, version.number, version.created_at)
-        yield from known.list_change_times(first=APPROVAL_KIND in lens.kinds)
+        yield from known.list_change_times(first=any(rule.is_dated for rule in lens.rules))
 
     def find_earliest_pass_time(self, lens: ReplayPolicy, version: ModelVersion) -> datetime:
         """Before that moment the version cannot pass: the policy asks for a wait that was not over."""
@@ -489,10 +457,7 @@ class ReplayHistory:
 
     def _list_wait_ends(self, rule: BaseRule, version: ModelVersion) -> Iterator[datetime]:
         """When a wait that the rule asks for was over."""
-        if isinstance(rule, AgeRule) and rule.age.at_least:
-            yield version.created_at + rule.age.at_least
-        elif isinstance(rule, SoakRule):
-            yield from (since + rule.soak.at_least for since in self._list_held_since_times(rule.soak.alias, version))
+        return rule.list_wait_ends(version.created_at, lambda alias: self._list_held_since_times(alias, version))
 
     def list_candidate_times(self, lens: ReplayPolicy, version: ModelVersion) -> Iterator[datetime]:
         """When the version may have become a candidate: when it was registered, or given the alias that they come from."""
@@ -569,16 +534,3 @@ def _recall_tags(
     for tag in lens.tags:
         of_tags |= sighted[tag][1]
     return tags, of_tags
-
-
-def _find_unknown_kinds(lens: ReplayPolicy, known: VersionTrack) -> frozenset[str]:
-    """The kinds of rules that the ledger cannot answer for this version.
-
-    An approval is one of a policy as it was, so that under another one, or an edited one, nobody can have approved.
-    """
-    if not lens.kinds:
-        return lens.kinds
-    answered = {LOADS_KIND} if "loading" in known.parts else set()
-    answered |= {APPROVAL_KIND} if lens.policy.digest in known.digests else set()
-    answered |= {BOUND_KIND} if known.sightings else set()
-    return lens.kinds - answered

@@ -16,8 +16,8 @@ from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.observed import Unreadable
 from promoter.domain.plan import AliasDifference, ChangeCause
-from promoter.domain.policy.rules import ReviewRule
 from promoter.domain.policy.rules.base import RuleContext
+from promoter.domain.policy.rules.review import ReviewRule
 from tests.support.forges.faults import Answer
 from tests.support.forges.scene import BRANCH, Scene, hosted
 

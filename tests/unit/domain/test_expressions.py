@@ -18,7 +18,8 @@ from promoter.domain.evidence import Evidence, Need, VersionEvidence
 from promoter.domain.observed import LoggedModel, MetricRef, MetricValue, TrainingRun, Unreadable
 from promoter.domain.policy import cel
 from promoter.domain.policy.cel import NamedReading, compile_expression, find_named_readings
-from promoter.domain.policy.rules import ExpressionRule, RuleContext
+from promoter.domain.policy.rules.base import RuleContext
+from promoter.domain.policy.rules.expression import ExpressionRule
 from tests.unit.domain.strategies import NOW
 
 NAN, INF = float("nan"), float("inf")

@@ -13,8 +13,8 @@ from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need, VersionEvide
 from promoter.domain.observed import LoadingResult, TrainingRun, Unreadable
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.evaluate import evaluate_policy, hinges_on_loading, hinges_on_review
-from promoter.domain.policy.rules import ReviewRule
 from promoter.domain.policy.rules.base import RuleContext
+from promoter.domain.policy.rules.review import ReviewRule
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 from tests.unit.domain.strategies import NOW
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import ConfigDict, model_validator
@@ -40,6 +42,12 @@ class AgeRule(BaseRule):
         """As it is written."""
         terms = (("at_least", self.age.at_least), ("at_most", self.age.at_most))
         return "age " + " ".join(f"{key} {format_duration(value)}" for key, value in terms if value)
+
+    def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
+        """Yield when the version is old enough."""
+        del held_since
+        if self.age.at_least:
+            yield created_at + self.age.at_least
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Too young is pending, since it passes by waiting; too old is fail. No time of registration is an error."""

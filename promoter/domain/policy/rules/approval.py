@@ -14,12 +14,13 @@ from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import ApproverName, Document, format_utc
 from promoter.domain.observed import Unreadable
-from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 
 APPROVAL_CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead of Promoter's clock that of an approver may be."""
 OTHERS_SHOWN = 10
 _EXPECTED_APPROVAL = "an approval that counts"
+_APPROVAL_GAP = ReplayGap("approval", "whether this very policy was approved for it then", lambda known: known.was_judged)
 
 
 class ApprovalTerms(Document):
@@ -54,12 +55,25 @@ class ApprovalRule(BaseRule):
     """
 
     kind: ClassVar[str] = "approval"
+    guard_objection: ClassVar[str | None] = (
+        "an approval cannot guard: it does not fail, and says nothing of how a version serves"
+    )
+    approver_keys: ClassVar[tuple[str, ...]] = ("approval", "from")
+    is_dated: ClassVar[bool] = True
 
     approval: ApprovalTerms
 
     def __str__(self) -> str:
         """As it is written."""
         return f"approval at_least {self.approval.at_least} from [{', '.join(self.approval.from_)}]"
+
+    @property
+    def replay_gap(self) -> ReplayGap:
+        """Whether it was approved: an approval is one of a policy as it was, and nobody approved under another one."""
+        return _APPROVAL_GAP
+
+    def used_tags(self) -> None:
+        """Return None: approvals are tags, by the names of people."""
 
     def needed_evidence(self, setting: RuleContext) -> Need:
         """The metrics that the policy uses, for that is what is signed. Rules that look at every step ask for these."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -39,14 +39,47 @@ class RuleContext:
     used: tuple[MetricRef, ...] = ()
 
 
+@dataclass(frozen=True)
+class RecordedFacts:
+    """What the ledger recorded of a version, as far as it decides which rules can be replayed."""
+
+    parts: Collection[object]
+    """The parts of its evidence that decisions saw, such as `tags`, `run` and `loading`."""
+    was_judged: bool
+    """Whether this very policy, as it is, decided on the version."""
+    tags_observed: bool
+    """Whether its tags were observed, apart from decisions."""
+
+
+@dataclass(frozen=True)
+class ReplayGap:
+    """What a rule asks of the past that the ledger may not have recorded."""
+
+    kind: str
+    """The word for it in the report of a replay."""
+    fact: str
+    """What the ledger would have to know."""
+    is_closed: Callable[[RecordedFacts], bool]
+    """Whether the ledger knows it of a version of which it recorded these facts."""
+
+
 class BaseRule(Document):
     """One rule. `kind` is the key that it is recognised by; a new kind is one file beside this one.
 
     `name` is what a waiver calls it, where its text is not enough. `for` and `every` belong to guards: how many checks in a
     row must fail, and how far apart two of them are at least.
+
+    Whatever else needs to know of a kind asks the type: bulk gathering of evidence `needed_evidence`, the reader of policies
+    `find_faults`, `guard_objection` and `approver_keys`, a replay `used_tags`, `replay_gap`, `list_wait_ends` and `is_dated`.
     """
 
     kind: ClassVar[str]
+    guard_objection: ClassVar[str | None] = None
+    """Why a rule of this kind cannot guard; None: it can."""
+    approver_keys: ClassVar[tuple[str, ...]] = ()
+    """The keys that lead to a list of names of approvers or their groups; none: it names no approvers."""
+    is_dated: ClassVar[bool] = False
+    """Whether its evidence counts from a time that it bears itself, so that it counts before it was first recorded."""
 
     name: str | None = Field(
         default=None,
@@ -74,14 +107,49 @@ class BaseRule(Document):
         del setting
         return frozenset()
 
+    def used_tags(self) -> frozenset[str] | None:
+        """Return the tags whose values `evaluate` reads; None: it may read any."""
+        return frozenset()
+
+    @property
+    def replay_gap(self) -> ReplayGap | None:
+        """What the rule asks of the past that may not be recorded; None: a replay has all that it needs."""
+        return None
+
+    def without_replay_gap(self) -> BaseRule | None:
+        """Return the rule without what a replay cannot ask; None where nothing is left of it."""
+        return None
+
+    def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
+        """Yield when a wait that the rule asks for is over; `held_since` tells since when the version held an alias."""
+        del created_at, held_since
+        yield from ()
+
     def find_faults(self, setting: RuleContext) -> list[str]:
         """What makes this rule impossible in that policy, in words."""
         del setting
         return []
 
+    @property
+    def inner_rules(self) -> tuple[BaseRule, ...]:
+        """The rules inside; a rule that holds others has at least one."""
+        return ()
+
+    def replace_inner_rules(self, rules: tuple[BaseRule, ...]) -> BaseRule:
+        """Return the rule with these in the place of the rules inside."""
+        del rules
+        return self
+
+    @property
+    def negates_inner_rules(self) -> bool:
+        """Whether a rule inside that passes lets this one fail."""
+        return False
+
     def walk_rules(self) -> Iterator[BaseRule]:
-        """This rule, and those inside."""
+        """Yield this rule, and those inside, however deep."""
         yield self
+        for rule in self.inner_rules:
+            yield from rule.walk_rules()
 
     @abstractmethod
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:

@@ -110,6 +110,9 @@ class ExpressionRule(BaseRule):
             tags=self._tags_read,
         )
 
+    def used_tags(self) -> None:
+        """Return None: what an expression reads of the tags may depend on them."""
+
     @property
     def _tags_read(self) -> frozenset[str]:
         """The tags of the version that it reads."""

@@ -7,10 +7,11 @@ from typing import ClassVar
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import LiteralTrue
-from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 
 _EXPECTED_LOADING = "an artifact that loads"
 _VERDICTS = {"loaded": Verdict.PASS, "failed": Verdict.FAIL, "untried": Verdict.ERROR}
+_LOADING_GAP = ReplayGap("loads", "whether its artifact loaded then", lambda known: "loading" in known.parts)
 
 
 class LoadsRule(BaseRule):
@@ -26,6 +27,11 @@ class LoadsRule(BaseRule):
     def __str__(self) -> str:
         """As it is written."""
         return "loads"
+
+    @property
+    def replay_gap(self) -> ReplayGap:
+        """Whether it loaded: nobody can try an artifact of the past."""
+        return _LOADING_GAP
 
     def needed_evidence(self, setting: RuleContext) -> Need:
         """The loading."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -12,13 +12,14 @@ from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need
 from promoter.domain.fields import Document
 from promoter.domain.observed import Unreadable
-from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 _ACCOUNT_PATTERN = re.compile(r"[A-Za-z0-9][\w.\[\]-]{0,99}", re.ASCII)
 _TEAM_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99})*/?", re.ASCII)
 _SHOWN = 20
 _EXPECTED_REVIEW = "an approval that counts"
+_REVIEW_GAP = ReplayGap("review", "who would have approved its pull request", lambda _: False)
 
 
 class ReviewTerms(Document):
@@ -56,6 +57,9 @@ class ReviewRule(BaseRule):
     """
 
     kind: ClassVar[str] = "review"
+    guard_objection: ClassVar[str | None] = (
+        "a review cannot guard: it is over when the version has the alias, and says nothing of how it serves"
+    )
 
     review: ReviewTerms
 
@@ -65,6 +69,11 @@ class ReviewRule(BaseRule):
         text = f"review at_least {terms.at_least}"
         text += f" from [{', '.join(terms.from_)}]" if terms.from_ else ""
         return text + ("" if terms.not_author else " not_author false")
+
+    @property
+    def replay_gap(self) -> ReplayGap:
+        """Who would have approved: there was no pull request for a version that nobody proposed."""
+        return _REVIEW_GAP
 
     def needed_evidence(self, setting: RuleContext) -> Need:
         """The pull request, and who is in the teams."""
@@ -132,3 +141,15 @@ class ReviewRule(BaseRule):
     def _list_allowed_reviewers(self, origin: ChangeOrigin) -> set[str]:
         members = (member for team in self.review.named_teams for member in origin.teams.get(team, ()))
         return {name.casefold() for name in (*self.review.from_, *members) if "/" not in name}
+
+
+def build_approving_origin(rules: Iterable[BaseRule]) -> ChangeOrigin:
+    """Return a pull request that satisfies every review rule among these, and those inside them.
+
+    Enough accounts approve it, each of them in every team and under every name.
+    """
+    found = [each for rule in rules for each in rule.walk_rules() if isinstance(each, ReviewRule)]
+    names = {name for rule in found for name in rule.review.from_ if "/" not in name}
+    names |= {f"reviewer-{number}" for number in range(max((rule.review.at_least for rule in found), default=0))}
+    teams = {team: frozenset(names) for rule in found for team in rule.review.named_teams}
+    return ChangeOrigin(1, "", "", reviews=tuple(PullRequestReview(name) for name in sorted(names)), teams=teams)

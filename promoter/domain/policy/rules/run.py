@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from promoter.domain.decision import RuleFinding, Verdict, combine_all_of
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import Document, require_at_least_one
-from promoter.domain.observed import TrainingRun
+from promoter.domain.observed import RunStatus, TrainingRun
 from promoter.domain.policy.rules.base import BaseRule, RuleContext
 
-RunStatus = Literal["FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]
 _UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
 SHOWN_CHARACTERS = 200
 

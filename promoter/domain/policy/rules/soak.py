@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import ClassVar
 
 from promoter.domain.decision import RuleFinding, Verdict
@@ -36,6 +38,11 @@ class SoakRule(BaseRule):
         """How long the version held the alias."""
         del setting
         return Need(held=frozenset({self.soak.alias}))
+
+    def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
+        """Yield when each time that the version held the alias is long enough."""
+        del created_at
+        yield from (since + self.soak.at_least for since in held_since(self.soak.alias))
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
         """Never held it, and not long enough yet, are pending; held it too shortly, and no more, is pending as well."""

@@ -11,10 +11,11 @@ from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_sc
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import LiteralTrue, forbid_together, require_exactly_one, require_key
-from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 
 PATTERN_LIMIT = 500
 SHOWN_CHARACTERS = 200
+_BOUND_GAP = ReplayGap("bound", "when its tags were set", lambda known: known.tags_observed)
 
 
 @lru_cache(maxsize=256)
@@ -93,6 +94,19 @@ class TagRule(BaseRule):
         if self.one_of is not None:
             return f"one_of [{', '.join(self.one_of)}]"
         return f"matches {self.matches}" if self.matches is not None else "present"
+
+    def used_tags(self) -> frozenset[str]:
+        """Return the one tag."""
+        return frozenset({self.tag})
+
+    @property
+    def replay_gap(self) -> ReplayGap | None:
+        """When the tag was set, which only matters with `bound`."""
+        return _BOUND_GAP if self.bound else None
+
+    def without_replay_gap(self) -> BaseRule:
+        """Return the rule about the tag's value alone."""
+        return self.model_copy(update={"bound": False})
 
     def needed_evidence(self, setting: RuleContext) -> Need:
         """When the tag was set: of every version with `bound`, else of copies."""
