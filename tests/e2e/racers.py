@@ -20,9 +20,18 @@ WORKERS = 4
 """As many as the daemon has."""
 _RETRY = 0.2
 _WRITES = {
-    "git": ("commit", "propose", "discard"),
-    "forge": ("propose", "revise", "close", "comment", "edit_comment", "delete_comment", "set_status"),
+    "git": {"commit_file": "commit", "push_proposal": "propose", "delete_branch": "discard"},
+    "forge": {
+        "open_pull_request": "propose",
+        "update_pull_request": "revise",
+        "close_pull_request": "close",
+        "add_comment": "comment",
+        "edit_comment": "edit_comment",
+        "delete_comment": "delete_comment",
+        "set_commit_status": "set_status",
+    },
 }
+"""What each writing method is called in the counts."""
 
 
 class Counted:
@@ -35,7 +44,8 @@ class Counted:
     def __getattr__(self, name: str) -> Any:
         """The port's own."""
         found = getattr(self._port, name)
-        return self._counting(f"{self._room} {name}", found) if name in _WRITES[self._room] else found
+        label = _WRITES[self._room].get(name)
+        return found if label is None else self._counting(f"{self._room} {label}", found)
 
     def _counting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **named: Any) -> Any:

@@ -27,12 +27,12 @@ class Overtaking:
         """The repository's own."""
         return getattr(self._repository, name)
 
-    def commit(self, *args: Any) -> str:
+    def commit_file(self, *args: Any) -> str:
         """Too late, the first time."""
         if self._push:
             push, self._push = self._push, None
             push()
-        return str(self._repository.commit(*args))
+        return str(self._repository.commit_file(*args))
 
 
 def rotating(model: str, alias: str, more: str = "") -> str:
