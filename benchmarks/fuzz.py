@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["promoter", "yaml"]):
     from promoter.domain.proposal import RegistryEdit
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = ROOT / "tests" / "adapters" / "documents"
+SAMPLES = ROOT / "tests" / "integration" / "adapters" / "yaml_samples"
 EDIT = RegistryEdit("fraud", "champion", 3, Hold(reason="r: '#", by="b"), (7, 9))
 WHOLE_FILE = "larger than "
 TIMEOUT = 10

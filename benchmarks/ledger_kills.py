@@ -35,7 +35,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'promoter.db'}"
         return
-    from tests.support.fixtures_postgres import PostgresServer, new_database
+    from tests.support.fixtures.postgres import PostgresServer, new_database
 
     server = PostgresServer()
     try:
@@ -50,10 +50,10 @@ def main() -> int:
     from promoter.adapters.mlflow.client import create_mlflow_client
     from promoter.demo.servers.git import GitHttpServer
     from promoter.demo.servers.mlflow import MlflowServer
-    from tests.e2e.killing import KillStage, Terms
-    from tests.e2e.kills import kills
-    from tests.e2e.stage import Stage
-    from tests.support.warm import Warm
+    from tests.support.kills.kill_run import KillStage, KillTerms
+    from tests.support.kills.kill_runs import kills
+    from tests.support.stage.stage import Stage
+    from tests.support.stage.warm import Warm
 
     parser = argparse.ArgumentParser(description="kill -9 of a daemon at work, and what its ledger says afterwards.")
     parser.add_argument("--kills", type=int, default=300)
@@ -74,7 +74,7 @@ def main() -> int:
             folder.mkdir()
             with MlflowServer(Path(name, "mlflow")) as mlflow, GitHttpServer(Path(name, "remote")) as remote, Warm() as warm:
                 stage = KillStage(Stage(folder, remote, create_mlflow_client(mlflow.uri), mlflow.uri, warm), url)
-                figures = kills(Terms(options.kills, options.seed), stage, tell)
+                figures = kills(KillTerms(options.kills, options.seed), stage, tell)
         print(file=sys.stderr)
         print(json.dumps(figures.as_json()) if options.json else figures.table())
         failed |= bool(figures.violations)

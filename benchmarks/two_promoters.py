@@ -26,8 +26,8 @@ def main() -> int:
     from promoter.adapters.forges.detect import ForgeKind
     from promoter.adapters.mlflow.client import create_mlflow_client
     from promoter.demo.servers.mlflow import MlflowServer
-    from tests.e2e.races import Terms, race
-    from tests.support.forges.scene import KINDS
+    from tests.support.forges.under_test import KINDS
+    from tests.support.races.race import RaceTerms, race
 
     parser = argparse.ArgumentParser(description="Two Promoters and a person at work at once.")
     parser.add_argument("--rounds", type=int, default=200)
@@ -50,7 +50,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="promoter-race-") as folder, MlflowServer(Path(folder, "mlflow")) as mlflow:
             place = Path(folder, "race")
             place.mkdir()
-            terms = Terms(options.rounds, options.kind or kind, database == "shared", options.seed)
+            terms = RaceTerms(options.rounds, options.kind or kind, database == "shared", options.seed)
             figures = race(terms, place, create_mlflow_client(mlflow.uri), mlflow.uri, tell)
         print(file=sys.stderr)
         print(figures.table())

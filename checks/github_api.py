@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from promoter.adapters.forges.github import GitHub
 from promoter.application.ports.forge import CommitStatus, CommitStatusState
 from promoter.domain.errors import Conflict, ExternalError, PermanentError
-from tests.support.forges.scene import TOKEN, Scene, hosted
+from tests.support.forges.under_test import TOKEN, ForgeUnderTest, hosted
 
 PACKAGES = ("@octokit/openapi@^23", "@stoplight/prism-cli@~5.14")
 DESCRIPTION = Path("node_modules/@octokit/openapi/generated/api.github.com.json")
@@ -125,7 +125,7 @@ def main() -> int:
     return report(judge)
 
 
-def every_call(scene: Scene, port: GitHub) -> None:
+def every_call(scene: ForgeUnderTest, port: GitHub) -> None:
     """Whatever the adapter can ask: with one page and with several, and where the answer is no."""
     scene.home.protected, scene.home.approvals = frozenset({"main"}), 1
     scene.forge.team("acme/risk", "ada", "cy")
@@ -169,7 +169,7 @@ def every_call(scene: Scene, port: GitHub) -> None:
     ends(scene, port)
 
 
-def ends(scene: Scene, port: GitHub) -> None:
+def ends(scene: ForgeUnderTest, port: GitHub) -> None:
     """One that is closed, and one that is merged at once."""
     scene.push({"other.md": "y\n"}, by="promoter-bot")
     closed = port.open_pull_request(scene.draft("Other"))

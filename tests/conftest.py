@@ -8,11 +8,12 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 pytest_plugins = [
-    "tests.support.fixtures_postgres",
-    "tests.support.fixtures_mlflow",
-    "tests.support.fixtures_git",
-    "tests.support.fixtures_ledger",
-    "tests.support.fixtures_forging",
-    "tests.support.fixtures_signing",
-    "tests.support.fixtures_warm",
+    "tests.support.fixtures.postgres",
+    "tests.support.fixtures.mlflow",
+    "tests.support.fixtures.git",
+    "tests.support.fixtures.ledger",
+    "tests.support.fixtures.forged_ledger",
+    "tests.support.fixtures.signing",
+    "tests.support.fixtures.warm",
+    "tests.support.fixtures.web",
 ]

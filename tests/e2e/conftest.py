@@ -11,11 +11,11 @@ import pytest
 
 from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import MlflowServer
-from tests.e2e.hosted_stage import HostedStage
-from tests.e2e.proxy import Proxy
-from tests.e2e.stage import Stage
-from tests.support.forges.scene import KINDS, hosted
-from tests.support.warm import Warm
+from tests.support.forges.under_test import KINDS, hosted
+from tests.support.stage.hosted_stage import HostedStage
+from tests.support.stage.proxy import Proxy
+from tests.support.stage.stage import Stage
+from tests.support.stage.warm import Warm
 
 MakeStage = Callable[..., Stage]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from promoter.container import Container
 from promoter.web.app import AppDependencies, create_app
 from promoter.web.health import check_readiness
-from tests.e2e.stage import POLICY, Daemon, Stage, assert_one_outcome_each, converge, until
+from tests.support.stage.stage import POLICY, Daemon, Stage, assert_one_outcome_each, converge, until
 
 GOOD = "{model}: {{aliases: {{champion: {number}}}}}"
 BOMB = b"version: 1\na: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(

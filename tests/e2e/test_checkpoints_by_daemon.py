@@ -9,8 +9,8 @@ from pathlib import Path
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import SigningKey
 from promoter.domain.ledger.checkpoints import LifecycleEventType
-from tests.e2e.stage import Stage, until
-from tests.e2e.test_rotation_races import HIGHEST
+from tests.e2e.test_rotation_conflicts import HIGHEST
+from tests.support.stage.stage import Stage, until
 
 
 def test_daemon_and_commits_vouch(stage: Stage, fresh_name: str, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from promoter.demo.servers.mlflow import MlflowServer
-from tests.e2e.stage import POLICY, registry_yaml
-from tests.support.seeding import make_version
+from tests.support.stage.seeding import make_version
+from tests.support.stage.stage import POLICY, registry_yaml
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())

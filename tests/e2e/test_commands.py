@@ -15,15 +15,15 @@ import pytest
 from promoter.__main__ import main
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from promoter.demo.servers.mlflow import find_free_port
-from tests.e2e.proxy import Proxy, Wrong, alias_writes
-from tests.e2e.stage import POLICY, SECRET, Stage, registry_yaml
-from tests.support.fixtures_git import Colleague
+from tests.support.fixtures.git import Colleague
+from tests.support.stage.proxy import Proxy, ProxyFault, alias_writes
+from tests.support.stage.stage import POLICY, SECRET, Stage, registry_yaml
 
 GATED = "{model}: {{aliases: {{champion: {{version: {number}, policy: champion}}, shadow: 1}}}}"
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandOutput:
     """How a command ended."""
 
     code: int
@@ -38,14 +38,14 @@ class Said:
         return told
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandOutput]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command on a stage, in its clone: as the program does, but in this process. Anything unforeseen is raised."""
 
-    def promoter(stage: Stage, *arguments: str, **changed: str) -> Said:
+    def promoter(stage: Stage, *arguments: str, **changed: str) -> CommandOutput:
         with monkeypatch.context() as patched:
             patched.chdir(stage.folder / "clone")
             for name, text in stage.environment(**changed).items():
@@ -59,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
                 main()
             out, err = capsys.readouterr()
         assert "Traceback" not in out + err
-        return Said(int(str(ended.value.code or 0)), out, err)
+        return CommandOutput(int(str(ended.value.code or 0)), out, err)
 
     return promoter
 
@@ -141,7 +141,7 @@ def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None
     assert "champion does not rotate (`rotation: off`): a commit of registry.yaml moves it" in why_not.out
     assert "0.7" in run(behind, "explain", f"{fresh_name}@champion").out
 
-    with proxy.broken(Wrong.FAILS, alias_writes):
+    with proxy.broken(ProxyFault.FAILS, alias_writes):
         failed = run(behind, "apply", "--format", "json")
     assert failed.code == 1
     assert list(failed.json["failed"]) == [fresh_name]

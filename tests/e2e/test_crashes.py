@@ -8,9 +8,9 @@ import pytest
 
 from promoter.container import Container
 from promoter.domain.audit import ChangeOutcome, RecordKind, is_alias_move
-from tests.e2e.killed import BOUNDARIES
-from tests.e2e.proxy import AliasWrite, Proxy
-from tests.e2e.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge
+from tests.support.kills.killed_reconcile import BOUNDARIES
+from tests.support.stage.proxy import AliasWrite, Proxy
+from tests.support.stage.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge
 
 ALIASES = """
 {model}:
@@ -23,7 +23,7 @@ ALIASES = """
 
 def die(stage: Stage, boundary: str, model: str) -> None:
     """Run a look that dies there."""
-    done = stage.warm.run("tests.e2e.killed", [boundary, model], stage.folder, stage.environment())
+    done = stage.warm.run("tests.support.kills.killed_reconcile", [boundary, model], stage.folder, stage.environment())
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from promoter.demo.servers.mlflow import MlflowServer
-from tests.e2e.reruns import made_again
-from tests.e2e.stage import Stage, until
-from tests.support.seeding import make_version
+from tests.support.stage.reruns import made_again
+from tests.support.stage.seeding import make_version
+from tests.support.stage.stage import Stage, until
 
 GATE = b"""version: 1
 rules:

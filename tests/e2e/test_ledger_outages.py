@@ -16,12 +16,12 @@ import pytest
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import ChangeOutcome, RecordKind, RevisionState, is_alias_move
 from tests.e2e.conftest import MakeStage
-from tests.e2e.kill_checks import broken_links
-from tests.e2e.killing import KillStage
-from tests.e2e.outages import Outage, Patient, held, moved_away, no_room, small_disk, stopped, tables_held
-from tests.e2e.proxy import AliasWrite, Proxy, Wrong, alias_writes
-from tests.e2e.stage import assert_one_outcome_each, assert_unbroken, until
-from tests.support.fixtures_postgres import PostgresServer, new_database
+from tests.support.fixtures.postgres import PostgresServer, new_database
+from tests.support.kills.checks import broken_links
+from tests.support.kills.kill_run import KillStage
+from tests.support.stage.ledger_outages import Outage, Patient, held, moved_away, no_room, small_disk, stopped, tables_held
+from tests.support.stage.proxy import AliasWrite, Proxy, ProxyFault, alias_writes
+from tests.support.stage.stage import assert_one_outcome_each, assert_unbroken, until
 
 MODEL = "{model}: {{aliases: {{champion: {number}}}}}"
 LOCKED = "stayed locked by another program for 10 s"
@@ -47,7 +47,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
             yield stack.enter_context(new_database(server.url())), None, server
 
 
-class Case:
+class OutageCase:
     """A model with three versions, and a daemon that has brought its champion to the first."""
 
     def __init__(self, stage: KillStage, proxy: Proxy, model: str) -> None:
@@ -87,7 +87,7 @@ class Case:
                 ledger.close_connections()
             return found.is_set()
 
-        with self.proxy.broken(Wrong.LATE, in_force):
+        with self.proxy.broken(ProxyFault.LATE, in_force):
             self.state(number)
             until(lambda: self.proxy.hits, "the look is under way", told=self.daemon.log)
             yield
@@ -95,7 +95,7 @@ class Case:
     @contextmanager
     def write_held_up(self, number: int) -> Iterator[None]:
         """Inside, that version is stated, and the write is on its way to the registry; afterwards it arrives."""
-        with self.proxy.broken(Wrong.LATE, alias_writes):
+        with self.proxy.broken(ProxyFault.LATE, alias_writes):
             self.state(number)
             until(lambda: self.proxy.hits, "the write is on its way", told=self.daemon.log)
             yield
@@ -128,7 +128,7 @@ def test_ledger_out_of_order(
     outage, said = OUTAGES[name]
     database, disk, server = home
     stage = make_stage()
-    case = Case(KillStage(stage, database, proxy.url), proxy, fresh_name)
+    case = OutageCase(KillStage(stage, database, proxy.url), proxy, fresh_name)
     try:
         patient = Patient(case.daemon, database, disk, server)
         with contextlib.ExitStack() as stack:

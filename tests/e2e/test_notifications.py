@@ -14,9 +14,9 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import NewAuditRecord, RecordKind
-from tests.e2e.stage import Daemon, Stage, until
-from tests.integration.adapters.receiving import Server, plain, serving
-from tests.support.warm import Warm
+from tests.support.http_receiver import Server, plain, serving
+from tests.support.stage.stage import Daemon, Stage, until
+from tests.support.stage.warm import Warm
 
 MOVE = NewAuditRecord(
     datetime(2026, 11, 23, tzinfo=UTC), RecordKind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter"
@@ -33,7 +33,7 @@ def notifier(warm: Warm, folder: Path, url: str, server: Server, *words: str) ->
     """Run one round in a process of its own; its exit code."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("PROMOTER_", "MLFLOW_"))}
     environment |= {"PROMOTER_DATABASE_URL": url, "PROMOTER_NOTIFICATIONS": channels(server, "changed")}
-    return warm.run("tests.e2e.killed_notifier", words, folder, environment).returncode
+    return warm.run("tests.support.kills.killed_notifier", words, folder, environment).returncode
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

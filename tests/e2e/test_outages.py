@@ -12,8 +12,8 @@ import pytest
 
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.audit import ChangeOutcome
-from tests.e2e.proxy import AliasWrite, Proxy, Wrong, alias_writes, everything
-from tests.e2e.stage import Daemon, Stage, assert_one_outcome_each, assert_unbroken, until
+from tests.support.stage.proxy import AliasWrite, Proxy, ProxyFault, alias_writes, everything
+from tests.support.stage.stage import Daemon, Stage, assert_one_outcome_each, assert_unbroken, until
 
 MODEL = "{model}: {{aliases: {{champion: {number}}}}}"
 
@@ -53,8 +53,8 @@ def test_mlflow_stopped_and_started(stage: Stage, mlflow_server: MlflowServer, f
     assert_ended_well(stage, daemon, fresh_name)
 
 
-@pytest.mark.parametrize(("wrong", "said", "tries"), [(Wrong.FAILS, "status 500", 3), (Wrong.HANGS, "in time", 2)])
-def test_mlflow_fails_or_hangs(wrong: Wrong, said: str, tries: int, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
+@pytest.mark.parametrize(("wrong", "said", "tries"), [(ProxyFault.FAILS, "status 500", 3), (ProxyFault.HANGS, "in time", 2)])
+def test_mlflow_fails_or_hangs(wrong: ProxyFault, said: str, tries: int, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """One hint is enough: the look is tried again by itself, each time after a longer pause, until MLflow answers."""
     daemon = begin(behind, fresh_name, PROMOTER_POLL_INTERVAL="1h")
     with proxy.broken(wrong, everything):
@@ -72,8 +72,8 @@ def _pauses(daemon: Daemon, model: str) -> list[float]:
     return [float(text) for text in re.findall(rf"looking again.* key=model:{model} seconds=([\d.]+)", daemon.log())]
 
 
-@pytest.mark.parametrize("wrong", [Wrong.LOST, Wrong.SILENT])
-def test_answer_of_a_write_is_lost(wrong: Wrong, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
+@pytest.mark.parametrize("wrong", [ProxyFault.LOST, ProxyFault.SILENT])
+def test_answer_of_a_write_is_lost(wrong: ProxyFault, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """MLflow moves the alias and never says so: read back, recorded as applied, written once as far as Promoter asks."""
     daemon = begin(behind, fresh_name)
     with proxy.broken(wrong, alias_writes):
@@ -84,8 +84,8 @@ def test_answer_of_a_write_is_lost(wrong: Wrong, behind: Stage, proxy: Proxy, fr
     assert outcomes == [ChangeOutcome.INTENDED, ChangeOutcome.APPLIED] * 2
 
 
-@pytest.mark.parametrize("wrong", [Wrong.FAILS, Wrong.HANGS])
-def test_write_is_lost(wrong: Wrong, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
+@pytest.mark.parametrize("wrong", [ProxyFault.FAILS, ProxyFault.HANGS])
+def test_write_is_lost(wrong: ProxyFault, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """MLflow answers reads and no write: each attempt is an intent with a failed outcome, the last one is applied."""
     daemon = begin(behind, fresh_name)
     with proxy.broken(wrong, alias_writes):

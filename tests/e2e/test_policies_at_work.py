@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from promoter.container import Container
-from tests.e2e.reruns import made_again
-from tests.e2e.stage import Stage, converge
-from tests.support.seeding import make_version
+from tests.support.stage.reruns import made_again
+from tests.support.stage.seeding import make_version
+from tests.support.stage.stage import Stage, converge
 
 ALWAYS_FROZEN = b"""version: 1
 rules: [{metric: auc, at_least: 0.5}]

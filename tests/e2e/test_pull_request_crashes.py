@@ -16,12 +16,12 @@ import pytest
 from promoter.application.controller import PULLS, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.settings import Settings
-from tests.e2e.hosted_stage import BOT, HostedStage
-from tests.e2e.stage import POLICY
-from tests.support.forges.faults import Call
-from tests.support.forges.scene import KINDS, hosted
-from tests.support.warm import Warm
-from tests.unit.application.fakes import FakeRegistry
+from tests.support.fakes.registry import FakeRegistry
+from tests.support.forges.faults import ForgeCall
+from tests.support.forges.under_test import KINDS, hosted
+from tests.support.stage.hosted_stage import BOT, HostedStage
+from tests.support.stage.stage import POLICY
+from tests.support.stage.warm import Warm
 
 SETTINGS = "proposals: {labels: [ml], reviewers: [bob]}, "
 CHAMPION = "m: {{{settings}aliases: {{champion: {{version: 1, policy: champion, rotation: pull-request{more}}}}}}}"
@@ -53,7 +53,7 @@ class Write:
     told: str
 
 
-class Office(HostedStage):
+class ResettableStage(HostedStage):
     """A hosted stage that can be put back to its beginning, with a registry that takes no time."""
 
     mlflow: FakeRegistry
@@ -120,7 +120,7 @@ class Office(HostedStage):
             (self.home.git.path / f"cut-{when}").write_text(f"{write.nth + self.written()}\n")
             return
         seen = count(1)
-        nth: Callable[[Call], bool] = lambda call: call.writes and next(seen) == write.nth  # noqa: E731  # counts
+        nth: Callable[[ForgeCall], bool] = lambda call: call.writes and next(seen) == write.nth  # noqa: E731  # counts
         faults = self.forge.faults
         (faults.fail_before if when == "before" else faults.fail_after)(nth)
 
@@ -162,36 +162,36 @@ def _unnamed(told: Any) -> Any:
     return re.sub(r"\b[0-9a-f]{10,40}\b", "COMMIT", told) if isinstance(told, str) else told
 
 
-def opening(office: Office) -> None:
+def opening(resettable_stage: ResettableStage) -> None:
     """A first candidate; labels and reviewers are asked for."""
 
 
-def revising(office: Office) -> None:
+def revising(resettable_stage: ResettableStage) -> None:
     """A better one, while one is open."""
-    office.look()
-    office.mlflow.version("m", auc=0.95)
+    resettable_stage.look()
+    resettable_stage.mlflow.version("m", auc=0.95)
 
 
-def closing(office: Office) -> None:
+def closing(resettable_stage: ResettableStage) -> None:
     """What is open goes into quarantine."""
-    office.look()
-    office.rotate(", quarantine: [2]")
+    resettable_stage.look()
+    resettable_stage.rotate(", quarantine: [2]")
 
 
-def planning(office: Office) -> None:
+def planning(resettable_stage: ResettableStage) -> None:
     """A person's pull request gets a comment and a status."""
-    office.mlflow.place("m", "champion", 2)
-    office.commit(MOVES, champion=POLICY)
-    office.mlflow.version("m", auc=0.5)
-    office.propose("ada/three", "ada", MOVES.replace("version: 2", "version: 3"))
+    resettable_stage.mlflow.place("m", "champion", 2)
+    resettable_stage.commit(MOVES, champion=POLICY)
+    resettable_stage.mlflow.version("m", auc=0.5)
+    resettable_stage.propose("ada/three", "ada", MOVES.replace("version: 2", "version: 3"))
 
 
-def planning_again(office: Office) -> None:
+def planning_again(resettable_stage: ResettableStage) -> None:
     """And another comment once it says something else."""
-    planning(office)
-    office.look()
-    office.mlflow.version("m", auc=0.95)
-    office.push("ada/three", "ada", MOVES.replace("version: 2", "version: 4"))
+    planning(resettable_stage)
+    resettable_stage.look()
+    resettable_stage.mlflow.version("m", auc=0.95)
+    resettable_stage.push("ada/three", "ada", MOVES.replace("version: 2", "version: 4"))
 
 
 SCENES = {
@@ -202,15 +202,17 @@ SCENES = {
     planning_again: ("open", "Change ada/three", "", 1),
 }
 """How it ends without a fault: the state of the one pull request, in its title, in the rest of it, and how many comments."""
-Prepare = Callable[[Office], None]
+Prepare = Callable[[ResettableStage], None]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def office(request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def resettable_stage(
+    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ResettableStage]:
     """One of each kind, for all scenes."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     with hosted(request.param, folder) as scene:
-        made = Office(folder, scene, None, "http://127.0.0.1:9", warm)
+        made = ResettableStage(folder, scene, None, "http://127.0.0.1:9", warm)
         for name, text in HOOKS.items():
             hook = made.home.git.path / "hooks" / name
             hook.parent.mkdir(exist_ok=True)
@@ -219,36 +221,36 @@ def office(request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.
         yield made
 
 
-def clean(office: Office, prepare: Prepare) -> tuple[list[Write], dict[str, Any]]:
+def clean(resettable_stage: ResettableStage, prepare: Prepare) -> tuple[list[Write], dict[str, Any]]:
     """The writes of one look that nothing goes wrong with, and what people see after it."""
-    office.begin()
-    prepare(office)
-    pushed, written = office.written(), len(office.forge.faults.writes)
-    office.look()
-    calls = office.forge.faults.writes[written:]
+    resettable_stage.begin()
+    prepare(resettable_stage)
+    pushed, written = resettable_stage.written(), len(resettable_stage.forge.faults.writes)
+    resettable_stage.look()
+    calls = resettable_stage.forge.faults.writes[written:]
     found = [Write(push=False, nth=nth, told=f"{call.method} {call.path}") for nth, call in enumerate(calls, 1)]
-    if office.scene.kind == KINDS[0]:  # git is the same everywhere
-        found += [Write(push=True, nth=nth, told="push") for nth in range(1, office.written() - pushed + 1)]
-    office.looks()
-    return found, office.picture()
+    if resettable_stage.scene.kind == KINDS[0]:  # git is the same everywhere
+        found += [Write(push=True, nth=nth, told="push") for nth in range(1, resettable_stage.written() - pushed + 1)]
+    resettable_stage.looks()
+    return found, resettable_stage.picture()
 
 
 @pytest.mark.parametrize("prepare", SCENES, ids=[scene.__name__ for scene in SCENES])
-def test_cut_off_at_each_write(office: Office, prepare: Prepare) -> None:
+def test_cut_off_at_each_write(resettable_stage: ResettableStage, prepare: Prepare) -> None:
     """Whatever was written by then, and whether it was answered or not: the next look leaves all as if nothing had happened."""
-    writes, expected = clean(office, prepare)
+    writes, expected = clean(resettable_stage, prepare)
     assert writes
     assert_as_told(expected, *SCENES[prepare])
     for write in writes:
         for when in ("before", "after"):
-            office.begin()
-            prepare(office)
-            office.forge.faults.hit.clear()
-            office.cut(write, when)
-            office.look()
-            assert office.struck(write, when), (write, when)
-            office.look()
-            assert office.picture() == expected, (write, when)
+            resettable_stage.begin()
+            prepare(resettable_stage)
+            resettable_stage.forge.faults.hit.clear()
+            resettable_stage.cut(write, when)
+            resettable_stage.look()
+            assert resettable_stage.struck(write, when), (write, when)
+            resettable_stage.look()
+            assert resettable_stage.picture() == expected, (write, when)
 
 
 def assert_as_told(picture: dict[str, Any], state: str, title: str, rest: str, comments: int) -> None:
@@ -268,7 +270,7 @@ def test_a_daemon_that_is_killed(hosted_stage: HostedStage, fresh_name: str) -> 
     stage.serving(model, 0.8, 0.9)
     stage.commit(CHAMPION.replace("m:", f"{model}:", 1).format(settings=SETTINGS, more=""), champion=POLICY)
 
-    def kills(call: Call) -> bool:
+    def kills(call: ForgeCall) -> bool:
         opens = call.method == "POST" and call.path.endswith(("/pulls", "/merge_requests"))
         if opens:
             stage.daemons[0].process.kill()

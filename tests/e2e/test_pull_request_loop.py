@@ -6,8 +6,8 @@ import pytest
 
 from promoter.application.comments import NOTE
 from promoter.domain.audit import ChangeOutcome
-from tests.e2e.hosted_stage import BOT, REVIEWED, HostedStage
-from tests.e2e.stage import POLICY, until
+from tests.support.stage.hosted_stage import BOT, REVIEWED, HostedStage
+from tests.support.stage.stage import POLICY, until
 
 ROTATING = """
 {model}:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from promoter.container import Container
-from tests.e2e.stage import POLICY, Stage, converge, registry_yaml
+from tests.support.stage.stage import POLICY, Stage, converge, registry_yaml
 
 ROTATING = "{model}: {{aliases: {{champion: {{policy: champion, rotation: commit}}}}}}"
 STRICTER = POLICY.replace(b"by: 0.005", b"by: 0.2")

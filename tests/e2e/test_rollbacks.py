@@ -9,9 +9,9 @@ import pytest
 
 from promoter.application.controller import Controller
 from promoter.domain.audit import RecordKind
-from tests.e2e.hosted_stage import BOT, HostedStage
-from tests.e2e.stage import converge, until
-from tests.support.forges.scene import KINDS
+from tests.support.forges.under_test import KINDS
+from tests.support.stage.hosted_stage import BOT, HostedStage
+from tests.support.stage.stage import converge, until
 
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}
@@ -25,7 +25,7 @@ GITHUB, GITLAB, GITEA = (
 )
 
 
-def served(stage: HostedStage, model: str, rotation: str = "pull-request", *, protected: bool = True) -> None:
+def watched_app(stage: HostedStage, model: str, rotation: str = "pull-request", *, protected: bool = True) -> None:
     """v1 was the champion, v2 is, both by git's word."""
     for version, auc in ((1, 0.8), (2, 0.9)):
         stage.version(model, auc)
@@ -72,7 +72,7 @@ def assert_ended(stage: HostedStage, model: str, how: str) -> None:
 def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     """One commit with hold and quarantine; the daemon moves the alias; rotation waits for the release, and then goes on."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model, "commit", protected=False)
+    watched_app(stage, model, "commit", protected=False)
     stage.daemon()
     told = rollback(stage, model)
     assert (told["path"], told["revision"], told["pull_request"]) == ("commit", stage.head(), None)
@@ -97,7 +97,7 @@ def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
 def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     """A pull request, and the daemon waits: closed, all stays; asked for again and merged, the alias moves, with its review."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     stage.daemon()
     told = rollback(stage, model)
     first = stage.until_open(model, f"Roll back {model}@champion from v2 to v1")
@@ -127,7 +127,7 @@ def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
 def test_a_protected_branch_and_now(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The alias moves at once, and stays, also against a hand; merged, git holds it; the release is a pull request too."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     stage.daemon()
     told = rollback(stage, model, "--now")
     assert_overridden(stage, model, told)
@@ -158,7 +158,7 @@ def test_a_protected_branch_and_now(hosted_stage: HostedStage, fresh_name: str) 
 def test_an_override_that_is_declined(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Git's word counts again, at once and as drift."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     assert_overridden(stage, model, rollback(stage, model, "--now"))
     pull = stage.open_pull(model, "Roll back")
     assert pull is not None
@@ -173,7 +173,7 @@ def test_an_override_that_is_declined(hosted_stage: HostedStage, fresh_name: str
 def test_an_override_that_expires(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The version that was rolled back returns; the pull request is still there to be decided, and counts once it is merged."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     assert_overridden(stage, model, rollback(stage, model, "--now", "--for", "2h"))
     for _ in range(2):
         later(stage, timedelta(hours=3))
@@ -216,7 +216,7 @@ def assert_returned(stage: HostedStage, model: str) -> None:
 def test_the_forge_is_down(hosted_stage: HostedStage, fresh_name: str, *, now: bool) -> None:
     """The branch is pushed, and what is left is told; the daemon opens the pull request as soon as the forge is back."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     daemon = stage.daemon()
     daemon.until_ready()
     stage.forge.faults.down = True
@@ -245,7 +245,7 @@ def test_the_forge_is_down(hosted_stage: HostedStage, fresh_name: str, *, now: b
 def test_git_is_down(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Without --now nothing is done; with it an override moves the alias, and once git is back a pull request is opened."""
     stage, model = hosted_stage, fresh_name
-    served(stage, model)
+    watched_app(stage, model)
     stage.remote.stop()
     refused = stage.run("rollback", f"{model}@champion", "--reason", REASON, "--as", "alice")
     assert (refused.code, refused.out) == (1, "")

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from promoter.demo.servers.mlflow import MlflowServer
-from tests.e2e.serving import EXAMPLE, SECRET, Example, Stream, save_line, save_odd, signed
-from tests.support.seeding import make_logged_version, make_version
+from tests.support.stage.seeding import make_logged_version, make_version
+from tests.support.stage.serving_example import EXAMPLE, SECRET, Example, RequestStream, save_line, save_odd, signed
 
 LINES = {1: 2.0, 2: -3.0}
 Champion = Callable[[int], None]
@@ -79,7 +79,7 @@ def odd(mlflow_client: Any, model: str, tmp_path: Path) -> Odd:
 
 def test_ten_changes_under_load(example: Example, champion: Champion) -> None:
     """Not one request fails, each is answered by the version that it names, and the last version is the one that serves."""
-    with Stream(example, LINES) as stream:
+    with RequestStream(example, LINES) as stream:
         for number in range(10):
             version = 2 - number % 2
             champion(version)
@@ -96,7 +96,7 @@ def test_a_burst_of_events(example: Example, champion: Champion) -> None:
     """Twice each, late, in the wrong order: it ends on what the registry says, after a few looks."""
     body = example.event()
     late = signed(body, stamp=int(time.time()) - 200)
-    with Stream(example, LINES) as stream:
+    with RequestStream(example, LINES) as stream:
         for number in range(10):
             champion(1 + number % 2)
             for headers in (None, late, late):
@@ -156,7 +156,7 @@ def test_a_version_that_cannot_be_loaded(
 ) -> None:
     """The old one serves on, which is told in /model and in the log; the next version that can be loaded serves."""
     number = odd(**broken) if broken else make_version(mlflow_client, example.name)
-    with Stream(example, LINES) as stream:
+    with RequestStream(example, LINES) as stream:
         champion(number)
         assert example.tell() == 202
         example.until(lambda: example.model["trouble"])
@@ -173,7 +173,7 @@ def test_a_version_that_cannot_be_loaded(
 def test_the_alias_moves_on_while_a_version_loads(example: Example, champion: Champion, odd: Odd) -> None:
     """A version that has lost the alias by the time that it is loaded never serves."""
     number, checked = odd(load_seconds=2), example.model["checked"]
-    with Stream(example, LINES) as stream:
+    with RequestStream(example, LINES) as stream:
         champion(number)
         assert example.tell() == 202
         example.until(lambda: number in example.kept())

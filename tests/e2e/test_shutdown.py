@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 
 from promoter.domain.audit import ChangeOutcome
-from tests.e2e.proxy import Proxy, Wrong, alias_writes
-from tests.e2e.stage import Stage, assert_one_outcome_each, until
+from tests.support.stage.proxy import Proxy, ProxyFault, alias_writes
+from tests.support.stage.stage import Stage, assert_one_outcome_each, until
 
 
 def test_a_look_that_is_writing(behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """The write that is under way arrives, is read back and recorded; what had not begun is left for the next start."""
     behind.version(fresh_name, 0.8)
     daemon = behind.daemon(MLFLOW_HTTP_REQUEST_TIMEOUT="20")
-    with proxy.broken(Wrong.LATE, alias_writes):
+    with proxy.broken(ProxyFault.LATE, alias_writes):
         behind.commit(f"{fresh_name}: {{aliases: {{champion: 1}}}}")
         until(lambda: proxy.hits, "a write is under way", told=daemon.log)
         daemon.process.send_signal(signal.SIGTERM)

@@ -14,9 +14,9 @@ import pytest
 from promoter.__main__ import main
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.approvals import TAG_VALUE_LIMIT, build_approval_tag_key
-from tests.e2e.terminal import at_a_terminal
-from tests.support.fixtures_git import git
-from tests.support.seeding import make_version
+from tests.support.fixtures.git import git
+from tests.support.stage.seeding import make_version
+from tests.support.stage.terminal import at_a_terminal
 
 POLICY = """version: 1
 candidates: {{from: any, rank: {{metric: val_auc, order: highest}}}}
@@ -30,7 +30,7 @@ PASSPHRASE = "open sesame 4711"
 Said = tuple[int, str, str]
 
 
-class Desk:
+class ApprovalSite:
     """A folder with a repository's files, and the command in it."""
 
     def __init__(self, folder: Path, client: Any, model: str, environment: dict[str, str], run: Callable[..., Said]) -> None:
@@ -80,14 +80,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
+def approval_site(
     tmp_path: Path,
     mlflow_server: MlflowServer,
     mlflow_client: Any,
     fresh_name: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Desk:
+) -> ApprovalSite:
     """A desk with version 1 of a model, whose val_auc is 0.95 and which has the tag `approved_by`."""
     environment = {"MLFLOW_TRACKING_URI": mlflow_server.uri, "PROMOTER_DATABASE_URL": f"sqlite:///{tmp_path / 'promoter.db'}"}
     monkeypatch.chdir(tmp_path)
@@ -106,24 +106,24 @@ def desk(
         return int(str(ended.value.code or 0)), out, err
 
     make_version(mlflow_client, fresh_name, {"val_auc": 0.95}, {"approved_by": "risk"}, mlmodel=None)
-    return Desk(tmp_path, mlflow_client, fresh_name, environment, run)
+    return ApprovalSite(tmp_path, mlflow_client, fresh_name, environment, run)
 
 
-def test_two_approvals_let_a_version_pass(desk: Desk) -> None:
+def test_two_approvals_let_a_version_pass(approval_site: ApprovalSite) -> None:
     """One is not enough, the same one again is not either, two are; what was signed is shown, and what came of it is told."""
-    assert desk.explain()[0] == 3
-    code, out, err = desk.approve("alice")
+    assert approval_site.explain()[0] == 3
+    code, out, err = approval_site.approve("alice")
     assert code == 0
     assert out.splitlines() == [
-        f"alice approved {desk.model} v1 under policy champion.",
+        f"alice approved {approval_site.model} v1 under policy champion.",
         "approval at_least 2 from [risk]: 1 of 2",
         "v1 under policy champion: pending",
     ]
     for shown in ("val_auc: 0.95", "metric val_auc at_least 0.9", "source", "0 of 2 approve", "note: the files differ"):
         assert shown in err
-    assert desk.approve("alice")[0] == 0
-    assert desk.explain()[0] == 3
-    code, out, _ = desk.approve("bob", 1, "--format", "json")
+    assert approval_site.approve("alice")[0] == 0
+    assert approval_site.explain()[0] == 3
+    code, out, _ = approval_site.approve("bob", 1, "--format", "json")
     told = json.loads(out)
     assert (code, told["counts"], told["verdict"], told["approvals"][0]["count"], told["revision"]) == (
         0,
@@ -133,88 +133,92 @@ def test_two_approvals_let_a_version_pass(desk: Desk) -> None:
         None,
     )
     assert told["tag"]["key"] == build_approval_tag_key("champion", "bob")
-    assert desk.explain()[0] == 0
-    assert desk.told() == ["alice (risk): approved", "bob (risk): approved"]
+    assert approval_site.explain()[0] == 0
+    assert approval_site.told() == ["alice (risk): approved", "bob (risk): approved"]
 
 
-def test_a_metric_that_is_logged_later_voids_approvals(desk: Desk) -> None:
+def test_a_metric_that_is_logged_later_voids_approvals(approval_site: ApprovalSite) -> None:
     """Explain says which metric, and both values; signed anew, it counts again."""
-    assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
-    run_id = desk.client.get_model_version(desk.model, "1").run_id
-    desk.client.log_metric(run_id, "unused", 1.0)
-    assert desk.explain()[0] == 0
-    desk.client.log_metric(run_id, "val_auc", 0.93, step=1)
-    assert desk.explain()[0] == 3
-    assert desk.told() == ["alice (risk): void: val_auc was 0.95, is 0.93", "bob (risk): void: val_auc was 0.95, is 0.93"]
-    assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
-    assert desk.explain()[0] == 0
+    assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
+    run_id = approval_site.client.get_model_version(approval_site.model, "1").run_id
+    approval_site.client.log_metric(run_id, "unused", 1.0)
+    assert approval_site.explain()[0] == 0
+    approval_site.client.log_metric(run_id, "val_auc", 0.93, step=1)
+    assert approval_site.explain()[0] == 3
+    assert approval_site.told() == [
+        "alice (risk): void: val_auc was 0.95, is 0.93",
+        "bob (risk): void: val_auc was 0.95, is 0.93",
+    ]
+    assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
+    assert approval_site.explain()[0] == 0
 
 
-def test_a_policy_that_is_edited_voids_approvals(desk: Desk) -> None:
+def test_a_policy_that_is_edited_voids_approvals(approval_site: ApprovalSite) -> None:
     """Explain says so; the policy as it was makes them count again, since that is what was signed."""
-    assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
-    desk.write("policies/champion.yaml", POLICY.format(bound=0.8))
-    assert desk.explain()[0] == 3
-    assert desk.told() == [f"{name} (risk): void: the policy has changed since" for name in ("alice", "bob")]
-    desk.write("policies/champion.yaml", POLICY.format(bound=0.9))
-    assert desk.explain()[0] == 0
+    assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
+    approval_site.write("policies/champion.yaml", POLICY.format(bound=0.8))
+    assert approval_site.explain()[0] == 3
+    assert approval_site.told() == [f"{name} (risk): void: the policy has changed since" for name in ("alice", "bob")]
+    approval_site.write("policies/champion.yaml", POLICY.format(bound=0.9))
+    assert approval_site.explain()[0] == 0
 
 
-def test_a_copy_carries_no_approval(desk: Desk) -> None:
+def test_a_copy_carries_no_approval(approval_site: ApprovalSite) -> None:
     """MLflow copies every tag: neither signatures nor the plain tag count on the copy, unless the policy accepts that one."""
-    assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
-    assert (desk.explain()[0], desk.explain(policy="plain")[0]) == (0, 0)
-    copy = f"{desk.model}-copy"
-    desk.client.copy_model_version(f"models:/{desk.model}/1", copy)
-    tags = desk.client.get_model_version(copy, "1").tags
+    assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
+    assert (approval_site.explain()[0], approval_site.explain(policy="plain")[0]) == (0, 0)
+    copy = f"{approval_site.model}-copy"
+    approval_site.client.copy_model_version(f"models:/{approval_site.model}/1", copy)
+    tags = approval_site.client.get_model_version(copy, "1").tags
     assert {
         "approved_by",
         build_approval_tag_key("champion", "alice"),
         build_approval_tag_key("champion", "bob"),
     } <= tags.keys()
 
-    code, found = desk.explain(copy)
+    code, found = approval_site.explain(copy)
     assert (code, found["verdict"], found["value"]) == (3, "pending", "0 of 2 approve")
-    assert [child["value"] for child in found["rules"]] == [f"signed for {desk.model} v1, not for this version"] * 2
-    code, found = desk.explain(copy, "plain")
+    assert [child["value"] for child in found["rules"]] == [f"signed for {approval_site.model} v1, not for this version"] * 2
+    code, found = approval_site.explain(copy, "plain")
     assert (code, found["verdict"]) == (3, "pending")
-    desk.write("policies/plain.yaml", COPIED)
-    assert desk.explain(copy, "plain")[0] == 0
+    approval_site.write("policies/plain.yaml", COPIED)
+    assert approval_site.explain(copy, "plain")[0] == 0
 
 
-def test_tags_that_anybody_can_set_change_nothing(desk: Desk) -> None:
+def test_tags_that_anybody_can_set_change_nothing(approval_site: ApprovalSite) -> None:
     """Rubbish, strangers, and a value as long as an approval may be, which MLflow keeps whole."""
-    assert [desk.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
-    tags = desk.client.get_model_version(desk.model, "1").tags
+    assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
+    tags = approval_site.client.get_model_version(approval_site.model, "1").tags
     for name, value in (("mallory", tags[build_approval_tag_key("champion", "alice")]), ("carol", "x" * TAG_VALUE_LIMIT)):
-        desk.client.set_model_version_tag(desk.model, "1", build_approval_tag_key("champion", name), value)
-    assert desk.explain()[0] == 0
-    assert desk.told()[2:] == ["carol: not among [risk]", "mallory: not in approvers.yaml"]
+        approval_site.client.set_model_version_tag(approval_site.model, "1", build_approval_tag_key("champion", name), value)
+    assert approval_site.explain()[0] == 0
+    assert approval_site.told()[2:] == ["carol: not among [risk]", "mallory: not in approvers.yaml"]
     assert (
-        len(desk.client.get_model_version(desk.model, "1").tags[build_approval_tag_key("champion", "carol")]) == TAG_VALUE_LIMIT
+        len(approval_site.client.get_model_version(approval_site.model, "1").tags[build_approval_tag_key("champion", "carol")])
+        == TAG_VALUE_LIMIT
     )
 
 
-def test_a_committed_policy_is_taken_by_itself(desk: Desk) -> None:
+def test_a_committed_policy_is_taken_by_itself(approval_site: ApprovalSite) -> None:
     """Without --policy it is the one of the model's aliases that asks for approvals; the revision is told."""
-    git(desk.folder, "init", "--quiet")
-    git(desk.folder, "add", "registry.yaml", "approvers.yaml", "policies")
-    git(desk.folder, "commit", "--quiet", "--message", "Start")
-    code, out, err = desk.approve("alice", 1, "--format", "json")
+    git(approval_site.folder, "init", "--quiet")
+    git(approval_site.folder, "add", "registry.yaml", "approvers.yaml", "policies")
+    git(approval_site.folder, "commit", "--quiet", "--message", "Start")
+    code, out, err = approval_site.approve("alice", 1, "--format", "json")
     assert code == 0
     told = json.loads(out)
-    assert (told["policy"], told["revision"], told["notes"]) == ("champion", git(desk.folder, "rev-parse", "HEAD"), [])
+    assert (told["policy"], told["revision"], told["notes"]) == ("champion", git(approval_site.folder, "rev-parse", "HEAD"), [])
     assert "differ from the last commit" not in err
-    desk.write("policies/second.yaml", POLICY.format(bound=0.5))
+    approval_site.write("policies/second.yaml", POLICY.format(bound=0.5))
     aliases = "{champion: {policy: champion}, challenger: {policy: second}}"
-    desk.write("registry.yaml", f"version: 1\nmodels: {{{desk.model}: {{aliases: {aliases}}}}}\n")
-    code, _, err = desk.approve("alice")
+    approval_site.write("registry.yaml", f"version: 1\nmodels: {{{approval_site.model}: {{aliases: {aliases}}}}}\n")
+    code, _, err = approval_site.approve("alice")
     assert code == 1
     assert err == (
-        f"promoter: registry.yaml: several policies of the aliases of `{desk.model}` ask for approvals "
+        f"promoter: registry.yaml: several policies of the aliases of `{approval_site.model}` ask for approvals "
         "(give one of them: --policy champion, --policy second)\n"
     )
-    assert desk.approve("alice", 1, "--policy", "second")[0] == 0
+    assert approval_site.approve("alice", 1, "--policy", "second")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -235,60 +239,60 @@ def test_a_committed_policy_is_taken_by_itself(desk: Desk) -> None:
         (["--as", "alice"], "give --key FILE, or set PROMOTER_APPROVAL_KEY_FILE"),
     ],
 )
-def test_what_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
+def test_what_is_refused(approval_site: ApprovalSite, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
     """In words, with what to do, and without a tag on the version."""
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115, PTH123  # pytest's own says that it is a terminal to nobody
-    (desk.folder / "alice.pem").chmod(0o600)
+    (approval_site.folder / "alice.pem").chmod(0o600)
     for name, mode, content in (("shared", 0o640, None), ("text", 0o600, b"secret-text")):
-        (desk.folder / f"{name}.pem").write_bytes(content or (desk.folder / "alice.pem").read_bytes())
-        (desk.folder / f"{name}.pem").chmod(mode)
+        (approval_site.folder / f"{name}.pem").write_bytes(content or (approval_site.folder / "alice.pem").read_bytes())
+        (approval_site.folder / f"{name}.pem").chmod(mode)
     with monkeypatch.context() as patched:
         patched.setenv("PROMOTER_APPROVAL_KEY_PASSPHRASE", PASSPHRASE)
-        assert desk.run("approve", "--new-key", "locked.pem", "--as", "alice")[0] == 0
-    code, out, err = desk.run("approve", f"{desk.model}/1", *arguments)
+        assert approval_site.run("approve", "--new-key", "locked.pem", "--as", "alice")[0] == 0
+    code, out, err = approval_site.run("approve", f"{approval_site.model}/1", *arguments)
     assert (code, out) == (1, "")
     assert told in " ".join(err.split()).replace("│ ", "")
     assert "secret-text" not in err
-    assert desk.client.get_model_version(desk.model, "1").tags.keys() == {"approved_by"}
+    assert approval_site.client.get_model_version(approval_site.model, "1").tags.keys() == {"approved_by"}
 
 
-def test_a_new_key_is_its_owners_alone(desk: Desk) -> None:
+def test_a_new_key_is_its_owners_alone(approval_site: ApprovalSite) -> None:
     """Nobody else can read the file, what is there is not overwritten, and the line that is printed is what a reader takes."""
-    file = desk.folder / "alice.pem"
+    file = approval_site.folder / "alice.pem"
     before = file.read_bytes()
     assert file.stat().st_mode & 0o777 == 0o600
-    code, out, err = desk.run("approve", "--new-key", "alice.pem", "--as", "alice")
+    code, out, err = approval_site.run("approve", "--new-key", "alice.pem", "--as", "alice")
     assert (code, out) == (1, "")
     assert err == "promoter: key: alice.pem is there already, and is not overwritten (give another name)\n"
     assert file.read_bytes() == before
-    assert desk.run("validate")[0] == 0
+    assert approval_site.run("validate")[0] == 0
 
 
-def test_an_expired_key_approves_nothing(desk: Desk) -> None:
+def test_an_expired_key_approves_nothing(approval_site: ApprovalSite) -> None:
     """What it signed before counts no more, and it signs nothing more."""
-    assert desk.approve("alice")[0] == 0
-    text = (desk.folder / "approvers.yaml").read_text()
+    assert approval_site.approve("alice")[0] == 0
+    text = (approval_site.folder / "approvers.yaml").read_text()
     alice = text.splitlines()[2]
-    desk.write("approvers.yaml", text.replace(alice, alice.replace("}", ", until: 2026-01-01T00:00:00Z}")))
-    assert desk.told() == ["alice (risk): the key was valid until"]
-    code, _, err = desk.approve("alice")
+    approval_site.write("approvers.yaml", text.replace(alice, alice.replace("}", ", until: 2026-01-01T00:00:00Z}")))
+    assert approval_site.told() == ["alice (risk): the key was valid until"]
+    code, _, err = approval_site.approve("alice")
     assert code == 1
     assert "the key of alice was valid until 2026-01-01 00:00 UTC (commit a new one)" in err
 
 
-def test_a_person_is_asked(desk: Desk) -> None:
+def test_a_person_is_asked(approval_site: ApprovalSite) -> None:
     """For the passphrase, which is not shown, and whether to sign; `n` signs nothing, `y` signs."""
     new = ["approve", "--new-key", "locked.pem", "--as", "alice"]
     answers = {"Passphrase for the new key": PASSPHRASE, "Repeat for confirmation": PASSPHRASE}
-    code, made = desk.at_a_terminal(new, answers)
+    code, made = approval_site.at_a_terminal(new, answers)
     assert code == 0
-    assert b"ENCRYPTED" in (desk.folder / "locked.pem").read_bytes()
-    desk.approvers(made.splitlines()[-1].replace("[]", "[risk]"))
-    sign = ["approve", f"{desk.model}/1", "--as", "alice", "--key", "locked.pem", "--policy", "champion"]
-    code, refused = desk.at_a_terminal(sign, {"Passphrase of": PASSPHRASE, "Sign this as alice?": "n"})
+    assert b"ENCRYPTED" in (approval_site.folder / "locked.pem").read_bytes()
+    approval_site.approvers(made.splitlines()[-1].replace("[]", "[risk]"))
+    sign = ["approve", f"{approval_site.model}/1", "--as", "alice", "--key", "locked.pem", "--policy", "champion"]
+    code, refused = approval_site.at_a_terminal(sign, {"Passphrase of": PASSPHRASE, "Sign this as alice?": "n"})
     assert (code, refused.splitlines()[-1]) == (1, "promoter: approve: nothing was signed")
-    assert desk.told() == []
-    code, signed = desk.at_a_terminal(sign, {"Passphrase of": PASSPHRASE, "Sign this as alice?": "y"})
+    assert approval_site.told() == []
+    code, signed = approval_site.at_a_terminal(sign, {"Passphrase of": PASSPHRASE, "Sign this as alice?": "y"})
     assert code == 0
-    assert desk.told() == ["alice (risk): approved"]
+    assert approval_site.told() == ["alice (risk): approved"]
     assert PASSPHRASE not in made + refused + signed

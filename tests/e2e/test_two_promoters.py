@@ -12,7 +12,7 @@ import pytest
 
 from promoter.adapters.forges.detect import ForgeKind
 from promoter.demo.servers.mlflow import MlflowServer
-from tests.e2e.races import Terms, race
+from tests.support.races.race import RaceTerms, race
 
 ROUNDS = 8
 
@@ -22,7 +22,7 @@ def test_two_promoters_and_a_person(
     mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path, kind: ForgeKind, *, shared: bool
 ) -> None:
     """On one database as on two, everything that people did stays, and nothing is proposed twice."""
-    figures = race(Terms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)
+    figures = race(RaceTerms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)
     assert not figures.violations, figures.table()
     assert figures.counts["proposals opened"] > 0
     assert figures.counts["alias moves"] > 0

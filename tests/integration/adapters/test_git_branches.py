@@ -10,7 +10,7 @@ from promoter.adapters.git import repository
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import PermanentError, TransientError
-from tests.support.fixtures_git import FIRST_FILES, Colleague, git
+from tests.support.fixtures.git import FIRST_FILES, Colleague, git
 
 BRANCH = "promoter/fraud/champion"
 

@@ -18,7 +18,7 @@ from promoter.adapters.git.remote import parse_remote_address
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import ExternalError, PermanentError
-from tests.support.fixtures_git import FIRST_FILES, GIT_TOKEN, Colleague
+from tests.support.fixtures.git import FIRST_FILES, GIT_TOKEN, Colleague
 
 
 @pytest.mark.parametrize(

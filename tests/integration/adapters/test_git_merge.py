@@ -12,7 +12,7 @@ from promoter.adapters.git.repository import GitRepository
 from promoter.application.ports import MergePreview
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import PermanentError
-from tests.support.fixtures_git import FIRST_FILES, Colleague, git
+from tests.support.fixtures.git import FIRST_FILES, Colleague, git
 
 LINES = b"version: 1\nmodels:\n  a: {}\n  b: {}\n  c: {}\n  d: {}\n  e: {}\n"
 

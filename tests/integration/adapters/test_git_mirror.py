@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import TransientError
-from tests.support.fixtures_git import FIRST_FILES, GIT_TOKEN, Colleague, git
+from tests.support.fixtures.git import FIRST_FILES, GIT_TOKEN, Colleague, git
 
 _FETCH = """
 import sys

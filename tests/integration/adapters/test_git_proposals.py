@@ -12,8 +12,8 @@ from promoter.adapters.git import history
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import Conflict, PermanentError
-from tests.support.fixtures_git import GIT_TOKEN, Colleague, git
-from tests.support.fixtures_signing import ssh_key
+from tests.support.fixtures.git import GIT_TOKEN, Colleague, git
+from tests.support.fixtures.signing import ssh_key
 
 BRANCH = "promoter/fraud/champion"
 

@@ -12,7 +12,7 @@ from promoter.adapters.git.files import BLOB_LIMIT, POLICY_LIMIT
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import Conflict, PermanentError, TransientError
-from tests.support.fixtures_git import FIRST_FILES, GIT_TOKEN, Colleague, git
+from tests.support.fixtures.git import FIRST_FILES, GIT_TOKEN, Colleague, git
 
 
 def test_fetch_and_read(git_repository: GitRepository, colleague: Colleague) -> None:

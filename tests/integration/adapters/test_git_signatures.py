@@ -10,8 +10,8 @@ import pytest
 
 from promoter.adapters.git import signatures
 from promoter.domain.errors import PermanentError
-from tests.support.fixtures_git import git
-from tests.support.fixtures_signing import ALLOWED, STRANGER, History, processes_with
+from tests.support.fixtures.git import git
+from tests.support.fixtures.signing import ALLOWED, STRANGER, SignedHistory, processes_with
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ from tests.support.fixtures_signing import ALLOWED, STRANGER, History, processes
         ("x509", "neither SSH nor OpenPGP"),
     ],
 )
-def test_who_signed(who: str, why: str, past: History) -> None:
+def test_who_signed(who: str, why: str, past: SignedHistory) -> None:
     """A commit holds by a key of the repository, SSH or OpenPGP, and by nothing else; the reason is told in words."""
     past.registry(who)
     found = past.why()
     assert (why in found) if why else (found == "")
 
 
-def test_revoked_key(past: History, rita_revoked: bytes) -> None:
+def test_revoked_key(past: SignedHistory, rita_revoked: bytes) -> None:
     """A key counts until the repository has the word that it is revoked."""
     past.base = past.commit("nobody", past.asc("rita"))
     past.registry("rita")
@@ -57,7 +57,7 @@ def test_revoked_key(past: History, rita_revoked: bytes) -> None:
         ('namespaces="file"', "its key is not for git"),
     ],
 )
-def test_options_of_ssh_keys(options: str, why: str, past: History) -> None:
+def test_options_of_ssh_keys(options: str, why: str, past: SignedHistory) -> None:
     """What the file says of a key's times and purposes counts, now and not at a time that the commit makes up."""
     past.base = past.commit("nobody", {ALLOWED: past.allowed("ann", options=options)})
     past.registry("ann")
@@ -65,7 +65,7 @@ def test_options_of_ssh_keys(options: str, why: str, past: History) -> None:
     assert bool(past.why()) == bool(why)
 
 
-def test_expired_key_cannot_date_back(past: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_key_cannot_date_back(past: SignedHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has an expired key may write any time into a commit; it still does not hold."""
     past.base = past.commit("nobody", {ALLOWED: past.allowed("ann", options='valid-before="20200101"')})
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2019-06-01T00:00:00Z")
@@ -73,7 +73,7 @@ def test_expired_key_cannot_date_back(past: History, monkeypatch: pytest.MonkeyP
     assert "expired" in past.why()
 
 
-def test_key_that_was_not_valid_then(past: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_that_was_not_valid_then(past: SignedHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that is valid now does not hold for a commit from before its time."""
     past.base = past.commit("nobody", {ALLOWED: past.allowed("ann", options='valid-after="20200101"')})
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2019-06-01T00:00:00Z")
@@ -81,7 +81,7 @@ def test_key_that_was_not_valid_then(past: History, monkeypatch: pytest.MonkeyPa
     assert "not valid at the time" in past.why()
 
 
-def test_changed_after_signing(past: History) -> None:
+def test_changed_after_signing(past: SignedHistory) -> None:
     """A signature that was moved to another commit holds no more, SSH or OpenPGP."""
     for who in ("ann", "gina"):
         signed = past.registry(who, f"{who}\n".encode())
@@ -93,7 +93,7 @@ def test_changed_after_signing(past: History) -> None:
         git(past.folder, "reset", "--quiet", "--hard", past.base)
 
 
-def test_no_keys_at_all(past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_keys_at_all(past: SignedHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the repository has no keys nothing holds, and the keys of whoever runs Promoter do not step in."""
     gone = {ALLOWED: None, "signers/gina.asc": None, "signers/olga.asc": None}
     past.base = past.commit("nobody", gone)
@@ -114,7 +114,7 @@ def test_no_keys_at_all(past: History, tmp_path: Path, monkeypatch: pytest.Monke
         git(past.folder, "reset", "--quiet", "--hard", past.base)
 
 
-def test_files_of_keys_that_are_no_keys(past: History) -> None:
+def test_files_of_keys_that_are_no_keys(past: SignedHistory) -> None:
     """Lines and files that cannot be read do not count, and do not keep the others from counting."""
     junk = b"# a comment\n\nann\n\xff\xfe\n* namespaces= ssh-ed25519\nx ssh-ed25519 !!!\n* option ssh-ed25519 AAAA\n"
     others = {"signers/junk.asc": b"\xff junk", "signers/gina.txt": b"x", "signers/deep/eve.asc": b"x", "signers/0.asc": b""}
@@ -126,7 +126,7 @@ def test_files_of_keys_that_are_no_keys(past: History) -> None:
     assert STRANGER in past.why()
 
 
-def test_links_are_no_keys(past: History, tmp_path: Path) -> None:
+def test_links_are_no_keys(past: SignedHistory, tmp_path: Path) -> None:
     """A link in the place of the file of keys is not followed."""
     (tmp_path / "allowed").write_bytes(past.allowed("ann"))
     (past.folder / ALLOWED).unlink()
@@ -136,7 +136,7 @@ def test_links_are_no_keys(past: History, tmp_path: Path) -> None:
     assert past.why() == f"signed by {STRANGER}"
 
 
-def test_keys_are_bounded(past: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_bounded(past: SignedHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large files and many are refused with what to do."""
     past.base = past.commit("nobody", {"signers/big.asc": b"x" * (signatures._KEY_FILE_SIZE_LIMIT + 1)})
     past.registry("ann")
@@ -150,7 +150,7 @@ def test_keys_are_bounded(past: History, monkeypatch: pytest.MonkeyPatch) -> Non
         past.unsigned()
 
 
-def test_large_commits_are_not_verified(past: History) -> None:
+def test_large_commits_are_not_verified(past: SignedHistory) -> None:
     """A commit whose message alone is larger than any that is meant does not hold, and is not read."""
     message = past.folder.parent / "message"
     message.write_text("x" * (2**20 + 1))
@@ -164,7 +164,7 @@ def test_large_commits_are_not_verified(past: History) -> None:
 
 @pytest.mark.parametrize(("program", "package"), [("ssh-keygen", "openssh-client"), ("gpg", "gnupg")])
 def test_program_that_is_missing(
-    program: str, package: str, past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, package: str, past: SignedHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where what verifies is not installed, that is said with the package: nothing is taken for signed or unsigned."""
     past.registry("ann")
@@ -179,7 +179,7 @@ def test_program_that_is_missing(
     assert package in (caught.value.fix or "")
 
 
-def test_nothing_is_left_behind(past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(past: SignedHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder with the keys is its user's alone, and gone afterwards, with whatever was started in it."""
     real, record, scratch = shutil.which("gpg"), tmp_path / "record", tmp_path / "scratch"
     scratch.mkdir()
@@ -199,7 +199,7 @@ def test_nothing_is_left_behind(past: History, tmp_path: Path, monkeypatch: pyte
     assert processes_with(folder) == []
 
 
-def test_hostile_texts(past: History, tmp_path: Path) -> None:
+def test_hostile_texts(past: SignedHistory, tmp_path: Path) -> None:
     """What names, messages and headers say is no option, no configuration and no answer of git's."""
     mark = tmp_path / "mark"
     past.write({"registry.yaml": b"2\n"})
@@ -224,7 +224,7 @@ def test_hostile_texts(past: History, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_broken_signatures_of_long_commits(past: History, tmp_path: Path) -> None:
+def test_broken_signatures_of_long_commits(past: SignedHistory, tmp_path: Path) -> None:
     """A signature that ends the program before it has heard the commit is told as it is, and takes no other commit with it."""
     broken = []
     past.registry("ann", b"first\n")
@@ -243,7 +243,7 @@ def test_broken_signatures_of_long_commits(past: History, tmp_path: Path) -> Non
     assert all("does not fit" in why for _, why in found)
 
 
-def test_revisions_are_checked(past: History) -> None:
+def test_revisions_are_checked(past: SignedHistory) -> None:
     """Both are full object ids of commits that are known; an unknown base is no reason to look at the head alone."""
     head = past.repository.fetch_branch()
     for base, tip in (("HEAD", head), (None, "main"), (head[:12], head), (head, "--all")):

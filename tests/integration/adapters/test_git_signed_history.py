@@ -6,12 +6,12 @@ import pytest
 
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
-from tests.support.fixtures_git import Colleague, git
-from tests.support.fixtures_signing import ALLOWED, STRANGER, History, Keys
+from tests.support.fixtures.git import Colleague, git
+from tests.support.fixtures.signing import ALLOWED, STRANGER, PeopleKeys, SignedHistory
 
 
 @pytest.mark.parametrize("path", ["registry.yaml", "approvers.yaml", "policies/a.yaml", "policies/tests/t.yaml", ALLOWED])
-def test_watched_files(path: str, past: History) -> None:
+def test_watched_files(path: str, past: SignedHistory) -> None:
     """Whatever decides what Promoter does needs a signature: also a file's mode, its removal, a link in its place."""
     found = [past.commit("nobody", {path: b"x\n"})]
     git(past.folder, "update-index", "--chmod=+x", path)
@@ -24,7 +24,7 @@ def test_watched_files(path: str, past: History) -> None:
     assert past.unsigned() == [(revision, "not signed") for revision in found]
 
 
-def test_other_files_need_no_signature(past: History) -> None:
+def test_other_files_need_no_signature(past: SignedHistory) -> None:
     """A commit that changes nothing that is watched may be anybody's, between others too; and nothing new is nothing."""
     assert past.unsigned() == []
     past.commit("nobody", {"README": b"x", "sub/registry.yaml": b"x", "policies.yaml": b"x"})
@@ -33,7 +33,7 @@ def test_other_files_need_no_signature(past: History) -> None:
     assert past.unsigned() == []
 
 
-def test_oldest_first(past: History) -> None:
+def test_oldest_first(past: SignedHistory) -> None:
     """All that do not hold are told, from the oldest on."""
     found = [past.registry("nobody"), past.registry("eve", b"3\n")]
     past.registry("ann", b"4\n")
@@ -41,7 +41,7 @@ def test_oldest_first(past: History) -> None:
     assert [revision for revision, _ in past.unsigned()] == found
 
 
-def test_merged_commits_are_looked_at(past: History) -> None:
+def test_merged_commits_are_looked_at(past: SignedHistory) -> None:
     """Commits of a merged branch need signatures of their own, whatever merges them."""
     past.stand("side", past.base)
     bad = past.commit("nobody", {"policies/bad.yaml": b"x"})
@@ -52,7 +52,7 @@ def test_merged_commits_are_looked_at(past: History) -> None:
     assert past.unsigned() == [(bad, "not signed")]
 
 
-def test_merge_needs_a_signature(past: History) -> None:
+def test_merge_needs_a_signature(past: SignedHistory) -> None:
     """A merge that brings watched files in changes the branch, and has to be signed; one that brings others has not."""
     past.stand("side", past.base)
     past.commit("ann", {"policies/good.yaml": b"x"})
@@ -65,7 +65,7 @@ def test_merge_needs_a_signature(past: History) -> None:
     assert past.unsigned() == [(unsigned, "not signed")]
 
 
-def test_evil_merges(past: History) -> None:
+def test_evil_merges(past: SignedHistory) -> None:
     """A merge that says what neither side says, or takes one side's old files back, does not pass unsigned."""
     past.stand("side", past.base)
     past.commit("nobody", {"README": b"x"})
@@ -81,7 +81,7 @@ def test_evil_merges(past: History) -> None:
     assert past.unsigned(start) == [(past.head, "not signed")]
 
 
-def test_unrelated_history_is_looked_at(past: History) -> None:
+def test_unrelated_history_is_looked_at(past: SignedHistory) -> None:
     """A merged history that begins anew is no way around: its first commit adds all that it has."""
     git(past.folder, "checkout", "--quiet", "--orphan", "other")
     root = past.registry("nobody", b"other\n")
@@ -91,7 +91,7 @@ def test_unrelated_history_is_looked_at(past: History) -> None:
     assert past.unsigned() == [(root, "not signed")]
 
 
-def test_no_commit_vouches_for_itself(past: History) -> None:
+def test_no_commit_vouches_for_itself(past: SignedHistory) -> None:
     """A commit that brings its own key does not hold, nor does what comes after it."""
     own = past.commit("eve", {ALLOWED: past.allowed("ann", "eve"), "registry.yaml": b"2\n"})
     after = past.registry("eve", b"3\n")
@@ -101,7 +101,7 @@ def test_no_commit_vouches_for_itself(past: History) -> None:
     assert all(STRANGER in why for _, why in found)
 
 
-def test_key_added_by_one_that_counts(past: History) -> None:
+def test_key_added_by_one_that_counts(past: SignedHistory) -> None:
     """A key that a signed commit adds counts from the next commit on, in the same push too: when one looks is of no matter."""
     added = past.commit("ann", {ALLOWED: past.allowed("ann", "eve")})
     past.registry("eve")
@@ -109,7 +109,7 @@ def test_key_added_by_one_that_counts(past: History) -> None:
     assert past.unsigned(added) == []
 
 
-def test_key_removed_in_the_same_push(past: History) -> None:
+def test_key_removed_in_the_same_push(past: SignedHistory) -> None:
     """A key that was taken away does not count for what comes after, not from a branch that still has it either."""
     past.base = past.commit("nobody", {ALLOWED: past.allowed("ann", "eve")})
     past.stand("old", past.base)
@@ -123,7 +123,7 @@ def test_key_removed_in_the_same_push(past: History) -> None:
     assert merged not in dict(found)
 
 
-def test_keys_of_a_branch_that_took_the_base_in_sideways(past: History) -> None:
+def test_keys_of_a_branch_that_took_the_base_in_sideways(past: SignedHistory) -> None:
     """A branch from before a key was taken away brings that key back to nobody, though its own commits were signed once."""
     git(past.folder, "checkout", "--quiet", "main")
     fork = past.commit("nobody", {ALLOWED: past.allowed("ann", "eve")})
@@ -138,7 +138,7 @@ def test_keys_of_a_branch_that_took_the_base_in_sideways(past: History) -> None:
     assert [revision for revision, _ in past.unsigned()] == [evil, merge]
 
 
-def test_without_a_base(past: History) -> None:
+def test_without_a_base(past: SignedHistory) -> None:
     """The first revision is the head alone, by the keys that it has itself, whatever it changes."""
     past.registry("nobody")
     past.commit("ann", {"README": b"x"})
@@ -148,7 +148,7 @@ def test_without_a_base(past: History) -> None:
 
 
 def test_pull_requests_of_people(
-    git_repository: GitRepository, git_remote: GitHttpServer, colleague: Colleague, keys: Keys
+    git_repository: GitRepository, git_remote: GitHttpServer, colleague: Colleague, keys: PeopleKeys
 ) -> None:
     """Over HTTP, on the head of a pull request: what Bob signed and what he did not."""
     base = git_remote.commit_files({ALLOWED: f"bob {keys.ssh['ann']}\n".encode()})

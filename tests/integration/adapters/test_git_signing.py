@@ -14,12 +14,12 @@ from promoter.container import Container
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import PermanentError
 from promoter.settings import Settings
-from tests.support.fixtures_git import GIT_TOKEN, git
-from tests.support.fixtures_signing import ALLOWED, Keys, ssh_key
+from tests.support.fixtures.git import GIT_TOKEN, git
+from tests.support.fixtures.signing import ALLOWED, PeopleKeys, ssh_key
 
 
 @pytest.mark.parametrize("length", ["sha1", "sha256"])
-def test_own_commits_are_signed(length: str, git_remote: GitHttpServer, tmp_path: Path, keys: Keys) -> None:
+def test_own_commits_are_signed(length: str, git_remote: GitHttpServer, tmp_path: Path, keys: PeopleKeys) -> None:
     """With a key, commits and proposals of Promoter's hold by the repository's keys, and say what they say without one."""
     remote = git_remote
     if length == "sha256":
@@ -79,7 +79,7 @@ def test_signing_key_that_cannot_be_used(git_remote: GitHttpServer, tmp_path: Pa
 
 
 def test_signing_key_stays_where_it_is(
-    git_remote: GitHttpServer, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    git_remote: GitHttpServer, tmp_path: Path, keys: PeopleKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key is neither copied nor shown, and its owner's configuration has no say in the commit."""
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody else")
@@ -98,7 +98,7 @@ def test_signing_key_stays_where_it_is(
     assert not list(scratch.iterdir())
 
 
-def test_setting_of_the_key(tmp_path: Path, keys: Keys) -> None:
+def test_setting_of_the_key(tmp_path: Path, keys: PeopleKeys) -> None:
     """PROMOTER_SIGNING_KEY is what a deployment names the key with."""
     remote = GitHttpServer(tmp_path / "remote")
     remote.commit_files({ALLOWED: f"promoter {keys.ssh['ann']}\n".encode()})

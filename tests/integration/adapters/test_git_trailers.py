@@ -9,7 +9,7 @@ import pytest
 
 from promoter.adapters.git.repository import GitRepository
 from promoter.application.ports import GitCommit
-from tests.support.fixtures_git import git
+from tests.support.fixtures.git import git
 
 CASES: list[tuple[str, dict[str, str]]] = [
     ("Only a subject", {}),

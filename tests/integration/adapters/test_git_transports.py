@@ -15,7 +15,7 @@ import pytest
 from promoter.adapters.git.repository import GitRepository
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.errors import PermanentError, TransientError
-from tests.support.fixtures_git import FIRST_FILES, git
+from tests.support.fixtures.git import FIRST_FILES, git
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}", "relative"])

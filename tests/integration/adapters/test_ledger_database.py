@@ -24,7 +24,7 @@ from promoter.application.ports import Ledger
 from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind, RevisionState, WebhookDelivery
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.errors import PermanentError, TransientError
-from tests.support.fixtures_ledger import fill, inside, locked, outside, rows, second_look
+from tests.support.fixtures.ledger import fill, inside, locked, outside, rows, second_look
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 

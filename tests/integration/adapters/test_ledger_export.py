@@ -20,7 +20,7 @@ from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.ledger.chain import GENESIS_HASH, LedgerHead
 from promoter.domain.ledger.export import EXPORTED_TABLES, ExportedText, ExportEnding, ExportManifest
-from tests.support.fixtures_ledger import NOW, fill, outside
+from tests.support.fixtures.ledger import NOW, fill, outside
 
 
 def lines(ledger: SqlLedger, after: int = 0) -> list[bytes]:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from promoter.domain.ledger.chain import LedgerEntry, LedgerHead, parse_entry_facts
 from promoter.domain.ledger.problems import ProblemKind
 from promoter.domain.ledger.witnesses import Witness
-from tests.support.fixtures_forging import (
-    Filled,
+from tests.support.fixtures.forged_ledger import (
+    FilledLedger,
     delete,
     forging,
     insert,
@@ -29,7 +29,7 @@ def found(connection: Connection, *witnesses: Witness) -> list[tuple[ProblemKind
     return [(each.wrong, each.entry, each.last or each.entry) for each in problems(connection, *witnesses)]
 
 
-def test_dropped_rows(filled: Filled) -> None:
+def test_dropped_rows(filled: FilledLedger) -> None:
     """Any one, and any few; the last one only where somebody vouches for it."""
     with forging(filled) as connection:
         for entry in filled.entries[:-1]:
@@ -43,7 +43,7 @@ def test_dropped_rows(filled: Filled) -> None:
                 assert found(connection) == [(ProblemKind.DROPPED, first + 1, first + 4)]
 
 
-def test_the_end_cut_off(filled: Filled) -> None:
+def test_the_end_cut_off(filled: FilledLedger) -> None:
     """Nothing in a chain says how long it is to be: a commit, or a checkpoint kept elsewhere, does."""
     with forging(filled) as connection:
         for count in (1, 2, 5):
@@ -56,7 +56,7 @@ def test_the_end_cut_off(filled: Filled) -> None:
 
 
 @pytest.mark.parametrize("behind", [0, 3, 9])
-def test_the_end_written_anew(filled: Filled, behind: int) -> None:
+def test_the_end_written_anew(filled: FilledLedger, behind: int) -> None:
     """Each with its right hash: nothing in the chain tells. A commit behind the first does, and so does a checkpoint."""
     record = next(each for each in filled.entries if each.table == "records" and each.id < filled.signed)
     start = record.id if behind else filled.signed + 2
@@ -75,7 +75,7 @@ def test_the_end_written_anew(filled: Filled, behind: int) -> None:
         assert found(connection, Witness(LedgerHead(filled.head.ledger, before.id, before.hash), "commit")) == own
 
 
-def test_swapped_rows(filled: Filled) -> None:
+def test_swapped_rows(filled: FilledLedger) -> None:
     """Two entries under each other's number; within a table and across."""
     tables: dict[str, list[LedgerEntry]] = {}
     for entry in filled.entries:
@@ -90,7 +90,7 @@ def test_swapped_rows(filled: Filled) -> None:
                 assert named(connection) == {one.id, other.id}
 
 
-def test_a_row_in_another_table(filled: Filled) -> None:
+def test_a_row_in_another_table(filled: FilledLedger) -> None:
     """As it is: with its number, its text and its right hash."""
     with forging(filled) as connection:
         for entry in filled.entries:
@@ -100,7 +100,7 @@ def test_a_row_in_another_table(filled: Filled) -> None:
                 assert named(connection) == {entry.id}, entry
 
 
-def test_inserted_rows(filled: Filled) -> None:
+def test_inserted_rows(filled: FilledLedger) -> None:
     """A number that another table has, one beyond the end, and one that was never given."""
     last, record = filled.entries[-1], next(each for each in filled.entries if each.table == "records")
     with forging(filled) as connection:
@@ -129,7 +129,7 @@ def test_inserted_rows(filled: Filled) -> None:
             assert found(connection) == [], "a well-made entry behind the last is what an append is"
 
 
-def test_texts(filled: Filled) -> None:
+def test_texts(filled: FilledLedger) -> None:
     """What decisions stand on: changed, filed under another digest or kind, gone."""
     decision = next(each for each in filled.entries if each.table == "decisions" and "policy_digest" in parse_entry_facts(each))
     digests = {kind: parse_entry_facts(decision)[name] for kind, name in KINDS.items()}
@@ -155,7 +155,7 @@ def test_texts(filled: Filled) -> None:
 KINDS = {"evidence": "evidence", "policy": "policy_digest", "approvers": "approvers"}
 
 
-def test_evidence_that_no_retention_dropped(filled: Filled) -> None:
+def test_evidence_that_no_retention_dropped(filled: FilledLedger) -> None:
     """Only of decisions before the moment that the ledger tells; without that entry, of none."""
     dropped = filled.entries[1]
     assert dropped.table == "decisions"

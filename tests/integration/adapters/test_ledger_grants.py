@@ -16,8 +16,8 @@ from promoter.adapters.ledger.postgres import render_grants_sql
 from promoter.adapters.ledger.schema import VERSION_TABLE, metadata
 from promoter.domain.audit import RecordFilter, RevisionState
 from promoter.domain.errors import PermanentError
-from tests.support.fixtures_ledger import NOW, fill, outside, rows
-from tests.support.fixtures_postgres import PostgresServer, new_database
+from tests.support.fixtures.ledger import NOW, fill, outside, rows
+from tests.support.fixtures.postgres import PostgresServer, new_database
 
 PASSWORD = "d4e5f6"
 

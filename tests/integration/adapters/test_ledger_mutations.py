@@ -21,9 +21,9 @@ from promoter.domain.ledger.chain import LedgerEntry, digest_bytes, encode_canon
 from promoter.domain.ledger.checkpoints import LifecycleEventType
 from promoter.domain.ledger.problems import ProblemKind
 from promoter.domain.policy.guards import GuardCheck
-from tests.support.fixtures_forging import (
+from tests.support.fixtures.forged_ledger import (
     CHAIN,
-    Filled,
+    FilledLedger,
     computed,
     filled_at,
     forging,
@@ -34,7 +34,7 @@ from tests.support.fixtures_forging import (
     unguard,
     unlock_columns,
 )
-from tests.support.fixtures_ledger import outside
+from tests.support.fixtures.ledger import outside
 
 SEAL = {"id", "previous", "table"}
 
@@ -71,7 +71,7 @@ def forgeries(entry: LedgerEntry) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("fits", [False, True], ids=["text", "text-and-hash"])
 @pytest.mark.parametrize("table", CHAIN)
-def test_every_field_of_every_kind_of_entry(filled: Filled, table: str, fits: bool) -> None:
+def test_every_field_of_every_kind_of_entry(filled: FilledLedger, table: str, fits: bool) -> None:
     """Whoever changes it, takes it away, or adds one: that entry is named, and no other, also where its hash fits again."""
     missed, tried = [], 0
     with forging(filled) as connection:
@@ -87,7 +87,7 @@ def test_every_field_of_every_kind_of_entry(filled: Filled, table: str, fits: bo
     assert tried > 10
 
 
-def test_nothing_that_the_ledger_keeps_is_left_out(filled: Filled) -> None:
+def test_nothing_that_the_ledger_keeps_is_left_out(filled: FilledLedger) -> None:
     """Every kind of entry is among those that are changed, and in each of them every field that it can have."""
     said = [(entry.table, parse_entry_facts(entry)) for entry in filled.entries]
     words = {"from_version": "from", "to_version": "to"}
@@ -120,7 +120,7 @@ def test_nothing_that_the_ledger_keeps_is_left_out(filled: Filled) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "null", "{}", "[" * 9_000, '{"id":true,"previous":""}', "no JSON at all"])
-def test_a_text_that_is_no_entry(filled: Filled, body: str) -> None:
+def test_a_text_that_is_no_entry(filled: FilledLedger, body: str) -> None:
     """Wherever it stands, also in place of the first entry, which names the ledger; with the old hash, and with its own."""
     found = {}
     with forging(filled) as connection:
@@ -133,7 +133,7 @@ def test_a_text_that_is_no_entry(filled: Filled, body: str) -> None:
     assert {key: each for key, each in found.items() if each != {key[0]}} == {}
 
 
-def test_a_hash_that_was_changed(filled: Filled) -> None:
+def test_a_hash_that_was_changed(filled: FilledLedger) -> None:
     """To another one, to that of another entry, to nothing."""
     missed = []
     with forging(filled) as connection:
@@ -149,7 +149,7 @@ def test_a_hash_that_was_changed(filled: Filled) -> None:
 
 
 @pytest.mark.parametrize("table", CHAIN)
-def test_no_column_but_the_text_says_anything(filled: Filled, table: str) -> None:
+def test_no_column_but_the_text_says_anything(filled: FilledLedger, table: str) -> None:
     """What the database computes cannot be written, by whoever it is: no search shows anything else than what is hashed."""
     entry = next(each for each in filled.entries if each.table == table)
     with forging(filled) as connection:

@@ -17,7 +17,7 @@ from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
 from promoter.domain.plan import ChangeCause
-from tests.support.fixtures_ledger import make_older, outside, plans_of, rows, schema_of
+from tests.support.fixtures.ledger import make_older, outside, plans_of, rows, schema_of
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 BEGIN = NewAuditRecord(

@@ -14,8 +14,8 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from tests.support.fixtures_ledger import inside, outside
-from tests.support.fixtures_postgres import PostgresServer, new_database
+from tests.support.fixtures.ledger import inside, outside
+from tests.support.fixtures.postgres import PostgresServer, new_database
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 CHANGE = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, 2)

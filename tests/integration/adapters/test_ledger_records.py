@@ -18,7 +18,7 @@ from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.observed import TrainingRun
-from tests.support.fixtures_ledger import insert_record, rows
+from tests.support.fixtures.ledger import insert_record, rows
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 FINDING = RuleFinding("metric val_auc at least 0.9", Verdict.PASS, 0.93, "at least 0.9")

@@ -14,7 +14,7 @@ from promoter.domain.errors import TransientError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.ledger.chain import LedgerHead, advance_head, parse_entry_facts, seal_entry
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
-from tests.support.fixtures_ledger import NOW, outside, rows
+from tests.support.fixtures.ledger import NOW, outside, rows
 
 CUT = NOW + timedelta(days=10)
 LATER = NOW + timedelta(days=400)

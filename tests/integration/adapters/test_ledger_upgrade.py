@@ -16,7 +16,7 @@ from promoter.domain.audit import RecordFilter, RevisionState, WebhookDelivery
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import TagObservation
 from promoter.domain.ledger.chain import LedgerHead, advance_head, digest_bytes
-from tests.support.fixtures_ledger import make_older, outside, schema_of
+from tests.support.fixtures.ledger import make_older, outside, schema_of
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 ROWS = (

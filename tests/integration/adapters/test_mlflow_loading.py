@@ -20,7 +20,7 @@ from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import LoadingResult
 from promoter.domain.policy.evaluate import check_readiness
-from tests.support.seeding import evidenced, make_logged_version, make_version
+from tests.support.stage.seeding import evidenced, make_logged_version, make_version
 
 CUSTOM = "flavors:\n  python_function:\n    loader_module: custom\n    code: code\n"
 PATIENT = LoadBounds(fetch_seconds=240, load_seconds=240)  # no test is about how fast this machine is

@@ -13,7 +13,7 @@ from promoter.adapters.mlflow.logged_models import LoggedModelReader
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.application.ports import EvidenceTarget
 from promoter.domain.observed import LoggedModel, MetricValue, ModelVersion, Unreadable
-from tests.support.seeding import evidenced, make_logged_version, make_version
+from tests.support.stage.seeding import evidenced, make_logged_version, make_version
 
 HOLDOUT = ("holdout", "d1")
 LIVE = ("live", "d2")

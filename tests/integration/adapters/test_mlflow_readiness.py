@@ -11,7 +11,7 @@ from promoter.adapters.mlflow.loading import LoadBounds
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.decision import Verdict
 from promoter.domain.policy.evaluate import check_readiness
-from tests.support.seeding import make_version
+from tests.support.stage.seeding import make_version
 
 
 @pytest.mark.usefixtures("ambient_mlflow")

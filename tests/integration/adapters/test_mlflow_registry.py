@@ -14,7 +14,7 @@ from promoter.adapters.mlflow import runs
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import RunDataset, TrainingRun
-from tests.support.seeding import make_run, make_version, register
+from tests.support.stage.seeding import make_run, make_version, register
 
 
 def test_a_model_is_observed_with_its_versions_and_aliases(

@@ -9,7 +9,7 @@ import pytest
 from promoter.adapters.mlflow import artifacts
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.observed import Unreadable
-from tests.support.seeding import MLMODEL, evidenced, make_version
+from tests.support.stage.seeding import MLMODEL, evidenced, make_version
 
 
 def with_requirements(client: Any, model: str, text: str | None, tmp_path: Any) -> int:

@@ -10,7 +10,7 @@ import pytest
 from promoter.adapters.mlflow import logged_models, runs
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.observed import MetricRef, MetricSeries
-from tests.support.seeding import evidenced, make_logged_version, make_version
+from tests.support.stage.seeding import evidenced, make_logged_version, make_version
 
 FOLDS = MetricRef("fold_auc")
 HOLDOUT = MetricRef("fold_auc", "logged_model", "holdout")

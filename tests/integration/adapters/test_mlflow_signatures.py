@@ -12,7 +12,7 @@ from promoter.adapters.mlflow import artifacts
 from promoter.adapters.mlflow.artifacts import ArtifactError, parse_signature
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.observed import Unreadable, VersionSignature
-from tests.support.seeding import MLMODEL, evidenced, make_version
+from tests.support.stage.seeding import MLMODEL, evidenced, make_version
 
 
 def test_what_mlflow_writes_is_flattened_to_a_line_a_field() -> None:

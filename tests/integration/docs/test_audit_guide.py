@@ -14,7 +14,7 @@ from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.audit import export_ledger
 from promoter.domain.ledger.problems import ProblemKind
-from tests.support.fixtures_ledger import NOW, fill
+from tests.support.fixtures.ledger import NOW, fill
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
 _FENCE = re.compile(r"^```(?:sh)?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -20,7 +20,7 @@ from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.errors import ExternalError, PermanentError
 from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder
 from promoter.settings import load_settings
-from tests.e2e.stage import until
+from tests.support.stage.stage import until
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "notifications.md").read_text()
 _EXAMPLE = re.compile(r"^```\w+\n# (?P<path>[\w.-]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.support.forges.things import Delivery, Hook
+from tests.support.forges.model import Hook, WebhookDelivery
 
 
-class Post:
+class WebhookPost:
     """`statuses` are what the receivers answered, oldest first; None: no answer."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Post:
         self._lock = threading.Lock()
         self._pending: list[Future[None]] = []
 
-    def send(self, hooks: Iterable[tuple[Hook, Delivery]]) -> None:
+    def send(self, hooks: Iterable[tuple[Hook, WebhookDelivery]]) -> None:
         """In the background."""
         with self._lock:
             self._pending = [each for each in self._pending if not each.done()]
@@ -38,7 +38,7 @@ class Post:
         """What is under way ends."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _one(self, url: str, delivery: Delivery) -> None:
+    def _one(self, url: str, delivery: WebhookDelivery) -> None:
         request = Request(url, data=delivery.body, headers=delivery.headers, method="POST")
         try:
             with urlopen(request, timeout=10) as response:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Call:
+class ForgeCall:
     """One request. `path` as it came, with its query; `body` parsed where it is JSON; `account` by its token."""
 
     method: str
@@ -23,11 +23,11 @@ class Call:
         return self.method not in ("GET", "HEAD", "OPTIONS")
 
 
-Predicate = Callable[[Call], bool]
+Predicate = Callable[[ForgeCall], bool]
 
 
 @dataclass(frozen=True)
-class Answer:
+class FaultyAnswer:
     """A ready answer, in the place of the forge's own."""
 
     status: int
@@ -44,7 +44,7 @@ def writing(part: str = "") -> Predicate:
 class _Armed:
     predicate: Predicate
     times: int
-    answer: Answer | None = None
+    answer: FaultyAnswer | None = None
 
 
 @dataclass
@@ -56,9 +56,9 @@ class FaultPlan:
 
     down: bool = False
     latency: float = 0.0
-    calls: list[Call] = field(default_factory=list)
-    writes: list[Call] = field(default_factory=list)
-    hit: list[Call] = field(default_factory=list)
+    calls: list[ForgeCall] = field(default_factory=list)
+    writes: list[ForgeCall] = field(default_factory=list)
+    hit: list[ForgeCall] = field(default_factory=list)
     _before: list[_Armed] = field(default_factory=list)
     _after: list[_Armed] = field(default_factory=list)
     _instead: list[_Armed] = field(default_factory=list)
@@ -72,7 +72,7 @@ class FaultPlan:
         """Do the call, and cut the connection without an answer."""
         self._after.append(_Armed(predicate, times))
 
-    def answer(self, predicate: Predicate, answer: Answer, times: int = 1) -> None:
+    def answer(self, predicate: Predicate, answer: FaultyAnswer, times: int = 1) -> None:
         """Give this answer, and do nothing."""
         self._instead.append(_Armed(predicate, times, answer))
 
@@ -83,20 +83,20 @@ class FaultPlan:
             for armed in (self._before, self._after, self._instead):
                 armed.clear()
 
-    def cuts_before(self, call: Call) -> bool:
+    def cuts_before(self, call: ForgeCall) -> bool:
         """Whether it is cut now; counts as one hit."""
         return self._struck(self._before, call) is not None
 
-    def cuts_after(self, call: Call) -> bool:
+    def cuts_after(self, call: ForgeCall) -> bool:
         """Whether it is cut now; counts as one hit."""
         return self._struck(self._after, call) is not None
 
-    def instead(self, call: Call) -> Answer | None:
+    def instead(self, call: ForgeCall) -> FaultyAnswer | None:
         """The answer that was prepared for it; counts as one hit."""
         struck = self._struck(self._instead, call)
         return struck.answer if struck else None
 
-    def _struck(self, armed: list[_Armed], call: Call) -> _Armed | None:
+    def _struck(self, armed: list[_Armed], call: ForgeCall) -> _Armed | None:
         with self._lock:
             found = next((each for each in armed if each.predicate(call)), None)
             if found is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.support.forges.gitea_events import rendered
 from tests.support.forges.gitea_json import STATES, GiteaJson
+from tests.support.forges.model import ForgeRefusal, Pull, Refusal
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.routing import Asked, Pages, Reply, Routes, Told
+from tests.support.forges.routing import ForgeReply, ForgeRequest, HttpFailure, ReplyPages, Routes
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import ForgeRefusal, Pull, Refusal
 
 BASE = "http://gitea.example.org"
 """What the instance believes its own address to be: it stands in links, and need not be the one that it is asked at."""
@@ -22,7 +22,7 @@ class GiteaFace(Routes):
     def __init__(self, forge: HostedForge) -> None:
         """Words the forge's webhooks too."""
         words = lambda message: {"message": message, "url": f"{BASE}/api/swagger"}  # noqa: E731  # one line, one use
-        super().__init__("/api/v1", Pages("limit", 30, 50, BASE), words)
+        super().__init__("/api/v1", ReplyPages("limit", 30, 50, BASE), words)
         self.forge = forge
         self.settling = 0
         self.confused = False
@@ -57,63 +57,63 @@ class GiteaFace(Routes):
         ):
             self.add(method, path, endpoint)
 
-    def _repository(self, asked: Asked, level: str = "read") -> HostedRepository:
+    def _repository(self, asked: ForgeRequest, level: str = "read") -> HostedRepository:
         if asked.account is None:
-            raise Told(401, "user does not exist [uid: 0, name: ]")
+            raise HttpFailure(401, "user does not exist [uid: 0, name: ]")
         found = self.forge.repositories.get(f"{asked.parts['owner']}/{asked.parts['name']}")
         if found is None or not found.may(asked.login, "read"):
-            raise Told(404, "The target couldn't be found.")
+            raise HttpFailure(404, "The target couldn't be found.")
         if not found.may(asked.login, level):
-            raise Told(403, "token does not have at least one of required scope(s): [write:repository]")
+            raise HttpFailure(403, "token does not have at least one of required scope(s): [write:repository]")
         return found
 
-    def _pull(self, asked: Asked, level: str = "read") -> tuple[HostedRepository, Pull]:
+    def _pull(self, asked: ForgeRequest, level: str = "read") -> tuple[HostedRepository, Pull]:
         repository = self._repository(asked, level)
         try:
             return repository, repository.pull(asked.number("index"))
         except ForgeRefusal:
-            raise Told(404, "The target couldn't be found.") from None
+            raise HttpFailure(404, "The target couldn't be found.") from None
 
     # Accounts and teams.
 
-    def _user(self, asked: Asked) -> Reply:
+    def _user(self, asked: ForgeRequest) -> ForgeReply:
         if asked.account is None:
-            raise Told(401, "token is required")
-        return Reply(body=self._json.user(asked.login))
+            raise HttpFailure(401, "token is required")
+        return ForgeReply(body=self._json.user(asked.login))
 
-    def _teams(self, asked: Asked) -> Reply:
+    def _teams(self, asked: ForgeRequest) -> ForgeReply:
         org, word = asked.parts["org"], asked.query.get("q", "").lower()
         names = sorted(self.forge.teams)
         own = [each for each in names if each.startswith(f"{org}/")]
         if not own:
-            raise Told(404, "The target couldn't be found.")
+            raise HttpFailure(404, "The target couldn't be found.")
         found = [each.partition("/")[2] for each in own if word in each.partition("/")[2].lower()]
         rows = [{"id": 501 + names.index(f"{org}/{each}"), "name": each, "permission": "read"} for each in found]
-        return Reply(body={"ok": True, "data": rows})
+        return ForgeReply(body={"ok": True, "data": rows})
 
-    def _members(self, asked: Asked) -> Reply:
+    def _members(self, asked: ForgeRequest) -> ForgeReply:
         name = sorted(self.forge.teams)[asked.number("team") - 501]
-        return Reply(rows=[self._json.user(each) for each in sorted(self.forge.teams[name])])
+        return ForgeReply(rows=[self._json.user(each) for each in sorted(self.forge.teams[name])])
 
     # The repository.
 
-    def _home(self, asked: Asked) -> Reply:
-        return Reply(body=self._json.repository(self._repository(asked)) | {"default_merge_style": "merge"})
+    def _home(self, asked: ForgeRequest) -> ForgeReply:
+        return ForgeReply(body=self._json.repository(self._repository(asked)) | {"default_merge_style": "merge"})
 
-    def _labels(self, asked: Asked) -> Reply:
+    def _labels(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._repository(asked)
-        return Reply(rows=[self._json.label(repository, each) for each in sorted(repository.labels)])
+        return ForgeReply(rows=[self._json.label(repository, each) for each in sorted(repository.labels)])
 
-    def _make_label(self, asked: Asked) -> Reply:
+    def _make_label(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         if not str(body.get("color", "")).startswith("#"):
-            raise Told(422, "ColorPattern")
+            raise HttpFailure(422, "ColorPattern")
         repository.labels[body["name"]] = body["color"]
-        return Reply(201, self._json.label(repository, body["name"]))
+        return ForgeReply(201, self._json.label(repository, body["name"]))
 
     # Pull requests.
 
-    def _list(self, asked: Asked) -> Reply:
+    def _list(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._repository(asked)
         wanted = {"open": ("open",), "closed": ("closed", "merged")}.get(asked.query.get("state", "open"))
         pulls = [pull for pull in repository.pulls.values() if wanted is None or pull.state in wanted]
@@ -121,9 +121,9 @@ class GiteaFace(Routes):
             pulls.sort(key=lambda pull: (pull.updated_at, pull.number), reverse=True)
         else:
             pulls.sort(key=lambda pull: pull.number, reverse=True)
-        return Reply(rows=[self._json.pull_request(repository, pull) for pull in pulls])
+        return ForgeReply(rows=[self._json.pull_request(repository, pull) for pull in pulls])
 
-    def _create(self, asked: Asked) -> Reply:
+    def _create(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         try:
             made = repository.open(asked.login, body["head"], body["title"], body.get("body", ""), body["base"])
@@ -132,14 +132,14 @@ class GiteaFace(Routes):
                 raise
             there = repository.opened_from(body["head"], body["base"])
             number = there.number if there else 0
-            raise Told(409, f"pull request already exists for these targets [id: 890, issue_id: {number}]") from None
+            raise HttpFailure(409, f"pull request already exists for these targets [id: 890, issue_id: {number}]") from None
         made.labels = self._json.label_names(repository, body.get("labels") or ())
-        return Reply(201, self._json.pull_request(repository, made))
+        return ForgeReply(201, self._json.pull_request(repository, made))
 
-    def _get(self, asked: Asked) -> Reply:
-        return Reply(body=self._json.pull_request(*self._pull(asked)))
+    def _get(self, asked: ForgeRequest) -> ForgeReply:
+        return ForgeReply(body=self._json.pull_request(*self._pull(asked)))
 
-    def _edit(self, asked: Asked) -> Reply:
+    def _edit(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         body = asked.body
         pull.title = body.get("title") or pull.title
@@ -148,103 +148,103 @@ class GiteaFace(Routes):
             pull.labels = self._json.label_names(repository, body["labels"])
         if body.get("state") == "closed":
             if pull.state == "merged":
-                raise Told(412, "cannot change state of this pull request, it was already merged")
+                raise HttpFailure(412, "cannot change state of this pull request, it was already merged")
             repository.close(pull.number, asked.login)
-        return Reply(201, self._json.pull_request(repository, pull))
+        return ForgeReply(201, self._json.pull_request(repository, pull))
 
-    def _add_labels(self, asked: Asked) -> Reply:
+    def _add_labels(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         pull.labels += [each for each in self._json.label_names(repository, asked.body["labels"]) if each not in pull.labels]
-        return Reply(body=[self._json.label(repository, each) for each in pull.labels])
+        return ForgeReply(body=[self._json.label(repository, each) for each in pull.labels])
 
-    def _merge(self, asked: Asked) -> Reply:
+    def _merge(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         if pull.state != "open":
-            raise Told(404, "The target couldn't be found.")
+            raise HttpFailure(404, "The target couldn't be found.")
         if self.settling:
             self.settling -= 1
-            raise Told(405, "Please try again later")
+            raise HttpFailure(405, "Please try again later")
         auto = bool(asked.body.get("merge_when_checks_succeed"))
         if (auto and not repository.auto_merge_allowed) or asked.body.get("Do") not in ("merge", "squash", "rebase"):
-            raise Told(405, "User not allowed to merge PR")
+            raise HttpFailure(405, "User not allowed to merge PR")
         if not repository.blocked(pull.number):
             repository.merge(pull.number, asked.login, asked.body["Do"])
-            return Reply(200)
+            return ForgeReply(200)
         if not auto:
-            raise Told(405, "Not all required status checks successful")
+            raise HttpFailure(405, "Not all required status checks successful")
         if pull.auto_merge:
-            raise Told(409, "pull request is already scheduled to auto merge when checks succeed [pull_id: 890]")
+            raise HttpFailure(409, "pull request is already scheduled to auto merge when checks succeed [pull_id: 890]")
         pull.auto_merge, pull.auto_merge_method = asked.login, asked.body["Do"]
-        return Reply(201)
+        return ForgeReply(201)
 
-    def _commits(self, asked: Asked) -> Reply:
+    def _commits(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(rows=[self._json.commit(each) for each in reversed(repository.commits_of(pull.number))])
+        return ForgeReply(rows=[self._json.commit(each) for each in reversed(repository.commits_of(pull.number))])
 
-    def _reviews(self, asked: Asked) -> Reply:
-        return Reply(rows=self._json.reviews(*self._pull(asked)))
+    def _reviews(self, asked: ForgeRequest) -> ForgeReply:
+        return ForgeReply(rows=self._json.reviews(*self._pull(asked)))
 
-    def _request_reviews(self, asked: Asked) -> Reply:
+    def _request_reviews(self, asked: ForgeRequest) -> ForgeReply:
         """Of one who has reviewed, the request counts more than what was said."""
         repository, pull = self._pull(asked, "write")
         for login in asked.body.get("reviewers") or ():
             if login not in self.forge.accounts:
-                raise Told(404, f"User '{login}' not exist")
+                raise HttpFailure(404, f"User '{login}' not exist")
             if login == pull.author or not repository.may(login, "read"):
-                raise Told(422, "poster of pr can't be reviewer")
+                raise HttpFailure(422, "poster of pr can't be reviewer")
             pull.reviewers.append(login)
             pull.reviews = [each for each in pull.reviews if each.by != login]
         for team in asked.body.get("team_reviewers") or ():
             if f"{repository.name.partition('/')[0]}/{team}" not in self.forge.teams:
-                raise Told(404, f"Team '{team}' not exist")
+                raise HttpFailure(404, f"Team '{team}' not exist")
             pull.review_teams.append(team)
-        return Reply(201, [])
+        return ForgeReply(201, [])
 
     # Comments: one list without pages.
 
-    def _comments(self, asked: Asked) -> Reply:
+    def _comments(self, asked: ForgeRequest) -> ForgeReply:
         _, pull = self._pull(asked)
-        return Reply(rows=[self._json.comment(each) for each in pull.remarks], paged=False)
+        return ForgeReply(rows=[self._json.comment(each) for each in pull.remarks], paged=False)
 
-    def _comment(self, asked: Asked) -> Reply:
+    def _comment(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(201, self._json.comment(repository.remark(pull.number, asked.login, asked.body["body"])))
+        return ForgeReply(201, self._json.comment(repository.remark(pull.number, asked.login, asked.body["body"])))
 
-    def _edit_comment(self, asked: Asked) -> Reply:
+    def _edit_comment(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._own_comment(asked)
-        return Reply(200, self._json.comment(repository.edit_remark(asked.number("comment"), asked.body["body"])))
+        return ForgeReply(200, self._json.comment(repository.edit_remark(asked.number("comment"), asked.body["body"])))
 
-    def _delete_comment(self, asked: Asked) -> Reply:
+    def _delete_comment(self, asked: ForgeRequest) -> ForgeReply:
         self._own_comment(asked).delete_remark(asked.number("comment"))
-        return Reply(204)
+        return ForgeReply(204)
 
-    def _own_comment(self, asked: Asked) -> HostedRepository:
+    def _own_comment(self, asked: ForgeRequest) -> HostedRepository:
         repository = self._repository(asked)
         if repository.find_remark(asked.number("comment"))[1].by != asked.login:
-            raise Told(403, "user should be the poster of the comment")
+            raise HttpFailure(403, "user should be the poster of the comment")
         return repository
 
     # Commits.
 
-    def _of_commit(self, asked: Asked) -> Reply:
+    def _of_commit(self, asked: ForgeRequest) -> ForgeReply:
         repository, sha = self._repository(asked), asked.parts["sha"]
         found = [each for each in repository.pulls.values() if each.merge_commit == sha or self.confused]
         if not found or self.old:
-            raise Told(404, "pull request does not exist [id: 0, issue_id: 0]")
-        return Reply(body=self._json.pull_request(repository, found[0]))
+            raise HttpFailure(404, "pull request does not exist [id: 0, issue_id: 0]")
+        return ForgeReply(body=self._json.pull_request(repository, found[0]))
 
-    def _statuses(self, asked: Asked) -> Reply:
+    def _statuses(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._repository(asked)
         if not repository.git.exists(asked.parts["sha"]):
-            raise Told(404, "object does not exist")
+            raise HttpFailure(404, "object does not exist")
         newest_first = asked.query.get("sort") == "highestindex"
         rows = sorted(repository.statuses.get(asked.parts["sha"], []), key=lambda each: each.id, reverse=newest_first)
-        return Reply(rows=[self._json.status(each) for each in rows])
+        return ForgeReply(rows=[self._json.status(each) for each in rows])
 
-    def _set_status(self, asked: Asked) -> Reply:
+    def _set_status(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         if body.get("state") not in STATES:
-            raise Told(422, "state is not one that there is")
+            raise HttpFailure(422, "state is not one that there is")
         words = (body.get("description"), body.get("target_url"))
         made = repository.set_status(asked.parts["sha"], asked.login, body.get("context", "default"), body["state"], *words)
-        return Reply(201, self._json.status(made))
+        return ForgeReply(201, self._json.status(made))

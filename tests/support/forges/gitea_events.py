@@ -9,8 +9,8 @@ import uuid
 from typing import Any
 
 from tests.support.forges.gitea_json import GiteaJson
+from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.things import Delivery, Happening, Hook
 
 _ACTIONS = {
     "opened": "opened",
@@ -23,7 +23,7 @@ _REVIEWS = {"approved": "approved", "changes_requested": "rejected", "commented"
 _ZERO = "0" * 40
 
 
-def rendered(words: GiteaJson, happening: Happening, hook: Hook) -> Delivery | None:
+def rendered(words: GiteaJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery | None:
     """What Gitea sends. A branch that goes is a `delete`; one that comes is a `push` whose `before` is zeros.
 
     Of reviews, that one was dismissed is not told.
@@ -60,7 +60,7 @@ def rendered(words: GiteaJson, happening: Happening, hook: Hook) -> Delivery | N
         "X-GitHub-Event": event,
         "X-Hub-Signature-256": f"sha256={digest}",
     }
-    return Delivery(headers, body)
+    return WebhookDelivery(headers, body)
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -68,7 +68,7 @@ def signature(secret: str, body: bytes) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() if secret else ""
 
 
-def _push(words: GiteaJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _push(words: GiteaJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     return {
         "ref": happening.ref,
         "before": happening.before,
@@ -82,7 +82,7 @@ def _push(words: GiteaJson, repository: HostedRepository, happening: Happening) 
     }
 
 
-def _deletion(words: GiteaJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _deletion(words: GiteaJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     _, kind, name = happening.ref.split("/", 2)
     return {
         "ref": name,
@@ -93,7 +93,7 @@ def _deletion(words: GiteaJson, repository: HostedRepository, happening: Happeni
     }
 
 
-def _pull_request(words: GiteaJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _pull_request(words: GiteaJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     return {
         "action": _ACTIONS.get(happening.action),
         "number": happening.number,

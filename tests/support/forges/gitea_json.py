@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from tests.support.forges.bare import GitCommit
+from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeReview, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import CommitStatus, Pull, Remark, Review
 
 STATES = ("pending", "success", "error", "failure", "warning")
 _VERDICTS = {"approved": "APPROVED", "changes_requested": "REQUEST_CHANGES", "commented": "COMMENT", "dismissed": "APPROVED"}
@@ -132,7 +132,7 @@ class GiteaJson:
         asked = [self._asked(index, each) for index, each in enumerate(pull.reviewers)]
         return said + asked
 
-    def _review(self, repository: HostedRepository, pull: Pull, review: Review) -> dict[str, Any]:
+    def _review(self, repository: HostedRepository, pull: Pull, review: ForgeReview) -> dict[str, Any]:
         return {
             "id": review.id,
             "user": self.user(review.by),
@@ -162,7 +162,7 @@ class GiteaJson:
             "submitted_at": written(self.forge.now()),
         }
 
-    def comment(self, remark: Remark) -> dict[str, Any]:
+    def comment(self, remark: ForgeRemark) -> dict[str, Any]:
         """A comment."""
         return {
             "id": remark.id,

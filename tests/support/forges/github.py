@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.support.forges.github_events import rendered
 from tests.support.forges.github_json import GitHubJson
+from tests.support.forges.model import ForgeRefusal, Pull, Refusal
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.routing import Asked, Pages, Reply, Routes, Told
+from tests.support.forges.routing import ForgeReply, ForgeRequest, HttpFailure, ReplyPages, Routes
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import ForgeRefusal, Pull, Refusal
 
 BASE = "https://github.example.org"
 """What the instance believes its own address to be: it stands in links, and need not be the one that it is asked at."""
@@ -22,7 +22,7 @@ class GitHubFace(Routes):
 
     def __init__(self, forge: HostedForge) -> None:
         """Words the forge's webhooks too."""
-        super().__init__("/api", Pages("per_page", 30, 100, BASE, counted=False), _worded)
+        super().__init__("/api", ReplyPages("per_page", 30, 100, BASE, counted=False), _worded)
         self.forge = forge
         self._json = GitHubJson(forge, BASE, f"{BASE}/api/v3")
         forge.render = lambda happening, hook: rendered(self._json, happening, hook)
@@ -54,60 +54,60 @@ class GitHubFace(Routes):
         ):
             self.add(method, f"/v3{path}", endpoint)
 
-    def _repository(self, asked: Asked, level: str = "read") -> HostedRepository:
+    def _repository(self, asked: ForgeRequest, level: str = "read") -> HostedRepository:
         if asked.account is None:
-            raise Told(401, "Bad credentials")
+            raise HttpFailure(401, "Bad credentials")
         found = self.forge.repositories.get(f"{asked.parts['owner']}/{asked.parts['name']}")
         if found is None or not found.may(asked.login, "read"):
-            raise Told(404, "Not Found")
+            raise HttpFailure(404, "Not Found")
         if not found.may(asked.login, level):
             kind = "integration" if asked.account.installation else "personal access token"
-            raise Told(403, f"Resource not accessible by {kind}")
+            raise HttpFailure(403, f"Resource not accessible by {kind}")
         return found
 
-    def _pull(self, asked: Asked, level: str = "read") -> tuple[HostedRepository, Pull]:
+    def _pull(self, asked: ForgeRequest, level: str = "read") -> tuple[HostedRepository, Pull]:
         repository = self._repository(asked, level)
         return repository, repository.pull(asked.number("number"))
 
     # Accounts and teams.
 
-    def _user(self, asked: Asked) -> Reply:
+    def _user(self, asked: ForgeRequest) -> ForgeReply:
         if asked.account is None:
-            raise Told(401, "Requires authentication")
+            raise HttpFailure(401, "Requires authentication")
         if asked.account.installation:
-            raise Told(403, "Resource not accessible by integration")
-        return Reply(body=self._json.whole_user(asked.login))
+            raise HttpFailure(403, "Resource not accessible by integration")
+        return ForgeReply(body=self._json.whole_user(asked.login))
 
-    def _members(self, asked: Asked) -> Reply:
+    def _members(self, asked: ForgeRequest) -> ForgeReply:
         name = f"{asked.parts['org']}/{asked.parts['slug']}"
         if asked.account is None or name not in self.forge.teams:
-            raise Told(404, "Not Found")
-        return Reply(rows=[self._json.user(each) for each in sorted(self.forge.teams[name])])
+            raise HttpFailure(404, "Not Found")
+        return ForgeReply(rows=[self._json.user(each) for each in sorted(self.forge.teams[name])])
 
     # The repository.
 
-    def _home(self, asked: Asked) -> Reply:
-        return Reply(body=self._json.whole_repository(self._repository(asked)))
+    def _home(self, asked: ForgeRequest) -> ForgeReply:
+        return ForgeReply(body=self._json.whole_repository(self._repository(asked)))
 
-    def _label(self, asked: Asked) -> Reply:
+    def _label(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._repository(asked)
         name = _same(asked.parts["label"], repository.labels)
         if name is None:
-            raise Told(404, "Not Found")
-        return Reply(body=self._json.label(repository, name))
+            raise HttpFailure(404, "Not Found")
+        return ForgeReply(body=self._json.label(repository, name))
 
-    def _make_label(self, asked: Asked) -> Reply:
+    def _make_label(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         if _same(body["name"], repository.labels) is not None:
-            raise Told(422, _wrong({"resource": "Label", "code": "already_exists", "field": "name"}))
+            raise HttpFailure(422, _wrong({"resource": "Label", "code": "already_exists", "field": "name"}))
         if str(body.get("color", "")).startswith("#"):
-            raise Told(422, _wrong({"resource": "Label", "code": "invalid", "field": "color"}))
+            raise HttpFailure(422, _wrong({"resource": "Label", "code": "invalid", "field": "color"}))
         repository.labels[body["name"]] = body.get("color", "ededed")
-        return Reply(201, self._json.label(repository, body["name"]))
+        return ForgeReply(201, self._json.label(repository, body["name"]))
 
     # Pull requests.
 
-    def _list(self, asked: Asked) -> Reply:
+    def _list(self, asked: ForgeRequest) -> ForgeReply:
         repository, query = self._repository(asked), asked.query
         wanted = {"open": ("open",), "closed": ("closed", "merged")}.get(query.get("state", "open"))
         owner, _, branch = query.get("head", "").partition(":")
@@ -119,101 +119,105 @@ class GitHubFace(Routes):
             and (not branch or (pull.branch == branch and pull.head_repository.partition("/")[0] == owner))
         ]
         found.sort(key=lambda pull: pull.number, reverse=True)
-        return Reply(rows=[self._json.pull_request(repository, pull) for pull in found])
+        return ForgeReply(rows=[self._json.pull_request(repository, pull) for pull in found])
 
-    def _create(self, asked: Asked) -> Reply:
+    def _create(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         try:
             made = repository.open(asked.login, body["head"], body["title"], body.get("body") or "", body["base"])
         except ForgeRefusal as refusal:
             custom = refusal.why is Refusal.DUPLICATE or refusal.message.startswith("No commits")
             more = {"code": "custom", "message": refusal.message} if custom else {"code": "invalid", "field": "head"}
-            raise Told(422, _wrong({"resource": "PullRequest", **more})) from None
-        return Reply(201, self._json.whole_pull_request(repository, made))
+            raise HttpFailure(422, _wrong({"resource": "PullRequest", **more})) from None
+        return ForgeReply(201, self._json.whole_pull_request(repository, made))
 
-    def _get(self, asked: Asked) -> Reply:
-        return Reply(body=self._json.whole_pull_request(*self._pull(asked)))
+    def _get(self, asked: ForgeRequest) -> ForgeReply:
+        return ForgeReply(body=self._json.whole_pull_request(*self._pull(asked)))
 
-    def _edit(self, asked: Asked) -> Reply:
+    def _edit(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         pull.title = asked.body.get("title") or pull.title
         pull.body = asked.body.get("body", pull.body)
         if asked.body.get("state") == "closed":
             repository.close(pull.number, asked.login)
-        return Reply(body=self._json.whole_pull_request(repository, pull))
+        return ForgeReply(body=self._json.whole_pull_request(repository, pull))
 
-    def _add_labels(self, asked: Asked) -> Reply:
+    def _add_labels(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         for name in asked.body["labels"]:
             repository.labels.setdefault(name, "ededed")
             pull.labels += [] if name in pull.labels else [name]
-        return Reply(body=[self._json.label(repository, each) for each in pull.labels])
+        return ForgeReply(body=[self._json.label(repository, each) for each in pull.labels])
 
-    def _merge(self, asked: Asked) -> Reply:
+    def _merge(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         if pull.state != "open" or repository.blocked(pull.number):
-            raise Told(405, "Pull Request is not mergeable")
+            raise HttpFailure(405, "Pull Request is not mergeable")
         if asked.body.get("sha", pull.head) != pull.head:
-            raise Told(409, "Head branch was modified. Review and try the merge again.")
+            raise HttpFailure(409, "Head branch was modified. Review and try the merge again.")
         sha = repository.merge(pull.number, asked.login, asked.body.get("merge_method", "merge"))
-        return Reply(body={"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
+        return ForgeReply(body={"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
 
-    def _commits(self, asked: Asked) -> Reply:
+    def _commits(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(rows=[self._json.commit(repository, each) for each in repository.commits_of(pull.number)[:250]])
+        return ForgeReply(rows=[self._json.commit(repository, each) for each in repository.commits_of(pull.number)[:250]])
 
-    def _reviews(self, asked: Asked) -> Reply:
+    def _reviews(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(rows=[self._json.review(repository, pull, each) for each in pull.reviews])
+        return ForgeReply(rows=[self._json.review(repository, pull, each) for each in pull.reviews])
 
-    def _request_reviews(self, asked: Asked) -> Reply:
+    def _request_reviews(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         org = repository.name.partition("/")[0]
         logins, teams = asked.body.get("reviewers") or [], asked.body.get("team_reviewers") or []
         if pull.author in logins:
-            raise Told(422, "Review cannot be requested from pull request author.")
+            raise HttpFailure(422, "Review cannot be requested from pull request author.")
         if not all(repository.may(each, "read") for each in logins):
-            raise Told(422, "Reviews may only be requested from collaborators.")
+            raise HttpFailure(422, "Reviews may only be requested from collaborators.")
         if not all(f"{org}/{each}" in self.forge.teams for each in teams):
-            raise Told(422, "Could not resolve to a node with the global id of 'T_0'.")
+            raise HttpFailure(422, "Could not resolve to a node with the global id of 'T_0'.")
         pull.reviewers += logins
         pull.review_teams += teams
-        return Reply(201, self._json.pull_request(repository, pull))
+        return ForgeReply(201, self._json.pull_request(repository, pull))
 
     # Comments.
 
-    def _comments(self, asked: Asked) -> Reply:
+    def _comments(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(rows=[self._json.comment(repository, pull, each) for each in pull.remarks])
+        return ForgeReply(rows=[self._json.comment(repository, pull, each) for each in pull.remarks])
 
-    def _comment(self, asked: Asked) -> Reply:
+    def _comment(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(201, self._json.comment(repository, pull, repository.remark(pull.number, asked.login, asked.body["body"])))
+        return ForgeReply(
+            201, self._json.comment(repository, pull, repository.remark(pull.number, asked.login, asked.body["body"]))
+        )
 
-    def _edit_comment(self, asked: Asked) -> Reply:
+    def _edit_comment(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._own_comment(asked)
         remark = repository.edit_remark(asked.number("comment"), asked.body["body"])
-        return Reply(body=self._json.comment(repository, pull, remark))
+        return ForgeReply(body=self._json.comment(repository, pull, remark))
 
-    def _delete_comment(self, asked: Asked) -> Reply:
+    def _delete_comment(self, asked: ForgeRequest) -> ForgeReply:
         self._own_comment(asked)[0].delete_remark(asked.number("comment"))
-        return Reply(204)
+        return ForgeReply(204)
 
-    def _own_comment(self, asked: Asked) -> tuple[HostedRepository, Pull]:
+    def _own_comment(self, asked: ForgeRequest) -> tuple[HostedRepository, Pull]:
         """Who may write may edit others' comments too."""
         repository = self._repository(asked)
         pull, remark = repository.find_remark(asked.number("comment"))
         if remark.by != asked.login and not repository.may(asked.login, "write"):
-            raise Told(403, "Must have admin rights to Repository.")
+            raise HttpFailure(403, "Must have admin rights to Repository.")
         return repository, pull
 
     # Commits.
 
-    def _of_commit(self, asked: Asked) -> Reply:
+    def _of_commit(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._known(asked)
-        return Reply(rows=[self._json.pull_request(repository, each) for each in repository.pulls_with(asked.parts["sha"])])
+        return ForgeReply(
+            rows=[self._json.pull_request(repository, each) for each in repository.pulls_with(asked.parts["sha"])]
+        )
 
-    def _status(self, asked: Asked) -> Reply:
+    def _status(self, asked: ForgeRequest) -> ForgeReply:
         repository, sha = self._known(asked), asked.parts["sha"]
         newest = {each.context: each for each in repository.statuses.get(sha, [])}
         here = f"{BASE}/api/v3/repos/{repository.name}/commits/{sha}"
@@ -226,29 +230,29 @@ class GitHubFace(Routes):
             "url": f"{here}/status",
         }
         rows = [self._json.status(repository, sha, each) for each in newest.values()]
-        return Reply(rows=rows, around=lambda page: about | {"statuses": page})
+        return ForgeReply(rows=rows, around=lambda page: about | {"statuses": page})
 
-    def _set_status(self, asked: Asked) -> Reply:
+    def _set_status(self, asked: ForgeRequest) -> ForgeReply:
         repository, sha, body = self._repository(asked, "write"), asked.parts["sha"], asked.body
         if body.get("state") not in STATES:
-            raise Told(422, _wrong({"resource": "Status", "code": "custom", "field": "state"}))
+            raise HttpFailure(422, _wrong({"resource": "Status", "code": "custom", "field": "state"}))
         words = (body.get("description"), body.get("target_url"))
         made = repository.set_status(sha, asked.login, body.get("context", "default"), body["state"], *words)
-        return Reply(201, self._json.status(repository, sha, made) | {"creator": self._json.user(asked.login)})
+        return ForgeReply(201, self._json.status(repository, sha, made) | {"creator": self._json.user(asked.login)})
 
-    def _known(self, asked: Asked) -> HostedRepository:
+    def _known(self, asked: ForgeRequest) -> HostedRepository:
         repository, sha = self._repository(asked), asked.parts["sha"]
         if not repository.git.exists(sha):
-            raise Told(422, f"No commit found for SHA: {sha}")
+            raise HttpFailure(422, f"No commit found for SHA: {sha}")
         return repository
 
     # GraphQL: one mutation.
 
-    def _graphql(self, asked: Asked) -> Reply:
+    def _graphql(self, asked: ForgeRequest) -> ForgeReply:
         if asked.account is None:
-            raise Told(401, "Bad credentials")
+            raise HttpFailure(401, "Bad credentials")
         if "enablePullRequestAutoMerge" not in str(asked.body.get("query")):
-            raise Told(400, "Problems parsing JSON")
+            raise HttpFailure(400, "Problems parsing JSON")
         told = asked.body["variables"]["input"]
         every = [(home, pull) for home in self.forge.repositories.values() for pull in home.pulls.values()]
         found = next(((home, pull) for home, pull in every if f"PR_{pull.id}" == told["pullRequestId"]), None)
@@ -256,10 +260,10 @@ class GitHubFace(Routes):
         answer: dict[str, Any] = {"enablePullRequestAutoMerge": None if words else {"clientMutationId": None}}
         if words:
             path = ["enablePullRequestAutoMerge"]
-            return Reply(body={"data": answer, "errors": [{"type": "UNPROCESSABLE", "path": path, "message": words}]})
+            return ForgeReply(body={"data": answer, "errors": [{"type": "UNPROCESSABLE", "path": path, "message": words}]})
         assert found is not None
         found[1].auto_merge, found[1].auto_merge_method = asked.login, told.get("mergeMethod", "MERGE").lower()
-        return Reply(body={"data": answer})
+        return ForgeReply(body={"data": answer})
 
     def _no_auto_merge(self, repository: HostedRepository, pull: Pull, told: dict[str, Any]) -> str | None:
         """Why it is not set to merge by itself."""

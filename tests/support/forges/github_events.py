@@ -9,13 +9,13 @@ import uuid
 from typing import Any
 
 from tests.support.forges.github_json import GitHubJson
+from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.things import Delivery, Happening, Hook
 
 _ZERO = "0" * 40
 
 
-def rendered(words: GitHubJson, happening: Happening, hook: Hook) -> Delivery:
+def rendered(words: GitHubJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery:
     """What GitHub sends. A branch that comes or goes is a `push` like any other."""
     repository = words.forge.repositories[happening.repository]
     if happening.kind == "push":
@@ -35,14 +35,14 @@ def rendered(words: GitHubJson, happening: Happening, hook: Hook) -> Delivery:
     }
     if hook.secret:
         headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(hook.secret.encode(), body, hashlib.sha256).hexdigest()
-    return Delivery(headers, body)
+    return WebhookDelivery(headers, body)
 
 
-def _common(words: GitHubJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _common(words: GitHubJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     return {"repository": words.repository(repository.name), "sender": words.user(happening.by)}
 
 
-def _push(words: GitHubJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _push(words: GitHubJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     made, gone = happening.before == _ZERO, happening.after == _ZERO
     account = words.forge.accounts.get(happening.by)
     return {
@@ -60,7 +60,7 @@ def _push(words: GitHubJson, repository: HostedRepository, happening: Happening)
     }
 
 
-def _pull_request(words: GitHubJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _pull_request(words: GitHubJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     return {
         "action": "closed" if happening.action == "merged" else happening.action,
         "number": happening.number,
@@ -68,7 +68,7 @@ def _pull_request(words: GitHubJson, repository: HostedRepository, happening: Ha
     }
 
 
-def _review(words: GitHubJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _review(words: GitHubJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     """Here a review's state is written small."""
     pull = repository.pull(happening.number)
     review = repository.find_review(happening.number, happening.review)

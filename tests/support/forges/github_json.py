@@ -7,9 +7,9 @@ from typing import Any
 
 from tests.support.forges.bare import GitCommit
 from tests.support.forges.github_places import of_repository, of_user
+from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeReview, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import CommitStatus, Pull, Remark, Review
 
 WEB = "web-flow"
 _VERDICTS = {
@@ -195,7 +195,7 @@ class GitHubJson:
             "parents": [{"sha": each, "url": f"{here}/commits/{each}"} for each in commit.parents],
         }
 
-    def review(self, repository: HostedRepository, pull: Pull, review: Review) -> dict[str, Any]:
+    def review(self, repository: HostedRepository, pull: Pull, review: ForgeReview) -> dict[str, Any]:
         """What a reviewer said."""
         page, about = self._at(repository.name, pull), f"{self.api}/repos/{repository.name}/pulls/{pull.number}"
         return {
@@ -212,7 +212,7 @@ class GitHubJson:
             "commit_id": review.commit,
         }
 
-    def comment(self, repository: HostedRepository, pull: Pull, remark: Remark) -> dict[str, Any]:
+    def comment(self, repository: HostedRepository, pull: Pull, remark: ForgeRemark) -> dict[str, Any]:
         """A comment."""
         here = f"{self.api}/repos/{repository.name}/issues"
         return {

@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.support.forges.gitlab_events import rendered
 from tests.support.forges.gitlab_json import GitLabJson
+from tests.support.forges.model import CommitStatus, ForgeRefusal, Pull, Refusal
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.routing import Asked, Pages, Reply, Routes, Told
+from tests.support.forges.routing import ForgeReply, ForgeRequest, HttpFailure, ReplyPages, Routes
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import CommitStatus, ForgeRefusal, Pull, Refusal
 
 BASE = "http://gitlab.example.org"
 """What the instance believes its own address to be: it stands in links, and need not be the one that it is asked at."""
@@ -26,7 +26,7 @@ class GitLabFace(Routes):
 
     def __init__(self, forge: HostedForge) -> None:
         """Words the forge's webhooks too."""
-        super().__init__("/api/v4", Pages("per_page", 20, 100, BASE), lambda message: {"message": message})
+        super().__init__("/api/v4", ReplyPages("per_page", 20, 100, BASE), lambda message: {"message": message})
         self.forge = forge
         self.settling = 0
         self.old = False
@@ -57,45 +57,45 @@ class GitLabFace(Routes):
         ):
             self.add(method, path, endpoint)
 
-    def _repository(self, asked: Asked, level: str = "read") -> HostedRepository:
+    def _repository(self, asked: ForgeRequest, level: str = "read") -> HostedRepository:
         if asked.account is None:
-            raise Told(401, "401 Unauthorized")
+            raise HttpFailure(401, "401 Unauthorized")
         found = self.forge.repositories.get(asked.parts["project"])
         if found is None or not found.may(asked.login, "read"):
-            raise Told(404, "404 Project Not Found")
+            raise HttpFailure(404, "404 Project Not Found")
         if not found.may(asked.login, level):
-            raise Told(403, "403 Forbidden")
+            raise HttpFailure(403, "403 Forbidden")
         return found
 
-    def _pull(self, asked: Asked, level: str = "read") -> tuple[HostedRepository, Pull]:
+    def _pull(self, asked: ForgeRequest, level: str = "read") -> tuple[HostedRepository, Pull]:
         repository = self._repository(asked, level)
         try:
             return repository, repository.pull(asked.number("iid"))
         except ForgeRefusal:
-            raise Told(404, "404 Not found") from None
+            raise HttpFailure(404, "404 Not found") from None
 
     # Accounts and groups.
 
-    def _user(self, asked: Asked) -> Reply:
+    def _user(self, asked: ForgeRequest) -> ForgeReply:
         if asked.account is None:
-            raise Told(401, "401 Unauthorized")
-        return Reply(body=self._json.user(asked.login))
+            raise HttpFailure(401, "401 Unauthorized")
+        return ForgeReply(body=self._json.user(asked.login))
 
-    def _users(self, asked: Asked) -> Reply:
+    def _users(self, asked: ForgeRequest) -> ForgeReply:
         name, search = asked.query.get("username", ""), asked.query.get("search", "")
         found = [a for a in self.forge.accounts.values() if a.login.lower() == name.lower() or (search and a.email == search)]
-        return Reply(rows=[self._json.user(each.login) for each in found])
+        return ForgeReply(rows=[self._json.user(each.login) for each in found])
 
-    def _members(self, asked: Asked) -> Reply:
+    def _members(self, asked: ForgeRequest) -> ForgeReply:
         group = asked.parts["group"]
         members = self.forge.teams.get(group, self.forge.teams.get(f"{group}/"))
         if members is None:
-            raise Told(404, "404 Group Not Found")
-        return Reply(rows=[self._json.user(each) | {"access_level": 30} for each in sorted(members)])
+            raise HttpFailure(404, "404 Group Not Found")
+        return ForgeReply(rows=[self._json.user(each) | {"access_level": 30} for each in sorted(members)])
 
     # Merge requests.
 
-    def _list(self, asked: Asked) -> Reply:
+    def _list(self, asked: ForgeRequest) -> ForgeReply:
         repository, query = self._repository(asked), asked.query
         states = {"opened": ("open",), "closed": ("closed",), "merged": ("merged",)}.get(query.get("state", "all"))
         pulls = [
@@ -106,29 +106,29 @@ class GitLabFace(Routes):
             and query.get("target_branch") in (None, pull.base)
         ]
         pulls.sort(key=lambda pull: pull.number, reverse=query.get("sort", "desc") == "desc")
-        return Reply(rows=[self._json.merge_request(repository, pull) for pull in pulls])
+        return ForgeReply(rows=[self._json.merge_request(repository, pull) for pull in pulls])
 
-    def _create(self, asked: Asked) -> Reply:
+    def _create(self, asked: ForgeRequest) -> ForgeReply:
         repository, body = self._repository(asked, "write"), asked.body
         branch, base = body["source_branch"], body["target_branch"]
         there = repository.opened_from(branch, base)
         if there:
-            raise Told(409, [f"Another open merge request already exists for this source branch: !{there.number}"])
+            raise HttpFailure(409, [f"Another open merge request already exists for this source branch: !{there.number}"])
         try:
             made = repository.open(asked.login, branch, body["title"], body.get("description") or "", base)
         except ForgeRefusal as refusal:
             if refusal.why is Refusal.INVALID:
-                raise Told(422, [refusal.message]) from None
+                raise HttpFailure(422, [refusal.message]) from None
             raise
         self._dress(repository, made, body, asked.login)
-        return Reply(201, self._json.merge_request(repository, made))
+        return ForgeReply(201, self._json.merge_request(repository, made))
 
-    def _get(self, asked: Asked) -> Reply:
+    def _get(self, asked: ForgeRequest) -> ForgeReply:
         row = self._json.merge_request(*self._pull(asked))
         self.settling = max(self.settling - 1, 0)
-        return Reply(body=row)
+        return ForgeReply(body=row)
 
-    def _update(self, asked: Asked) -> Reply:
+    def _update(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         body = asked.body
         pull.title = body.get("title", pull.title)
@@ -136,7 +136,7 @@ class GitLabFace(Routes):
         self._dress(repository, pull, body, asked.login)
         if body.get("state_event") == "close":
             repository.close(pull.number, asked.login)
-        return Reply(body=self._json.merge_request(repository, pull))
+        return ForgeReply(body=self._json.merge_request(repository, pull))
 
     def _dress(self, repository: HostedRepository, pull: Pull, body: Any, by: str) -> None:
         """Labels, reviewers, and the quick actions that a description holds. Those who may not read are left out silently."""
@@ -157,102 +157,102 @@ class GitLabFace(Routes):
             if line.startswith("/close"):
                 repository.close(pull.number, by)
 
-    def _merge(self, asked: Asked) -> Reply:
+    def _merge(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked, "write")
         if pull.state != "open" or self.settling:
-            raise Told(405, "405 Method Not Allowed")
+            raise HttpFailure(405, "405 Method Not Allowed")
         if asked.body.get("sha") not in (None, pull.head):
-            raise Told(409, f"SHA does not match HEAD of source branch: {pull.head}")
+            raise HttpFailure(409, f"SHA does not match HEAD of source branch: {pull.head}")
         wanted = asked.body.get("merge_when_pipeline_succeeds") or (asked.body.get("auto_merge") and not self.old)
         if wanted and not repository.auto_merge_allowed:
-            raise Told(405, "405 Method Not Allowed")
+            raise HttpFailure(405, "405 Method Not Allowed")
         if repository.blocked(pull.number) and not wanted:
-            raise Told(405, "405 Method Not Allowed")
+            raise HttpFailure(405, "405 Method Not Allowed")
         pull.auto_merge = asked.login
         repository.merge_what_may()
-        return Reply(body=self._json.merge_request(repository, pull))
+        return ForgeReply(body=self._json.merge_request(repository, pull))
 
-    def _commits(self, asked: Asked) -> Reply:
+    def _commits(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(rows=[self._json.commit(repository, each) for each in reversed(repository.commits_of(pull.number))])
+        return ForgeReply(rows=[self._json.commit(repository, each) for each in reversed(repository.commits_of(pull.number))])
 
-    def _versions(self, asked: Asked) -> Reply:
+    def _versions(self, asked: ForgeRequest) -> ForgeReply:
         _, pull = self._pull(asked)
-        return Reply(rows=[self._json.version(pull, each) for each in reversed(pull.versions)])
+        return ForgeReply(rows=[self._json.version(pull, each) for each in reversed(pull.versions)])
 
-    def _approvals(self, asked: Asked) -> Reply:
+    def _approvals(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
-        return Reply(body=self._json.approvals(repository, pull, timed=not self.old))
+        return ForgeReply(body=self._json.approvals(repository, pull, timed=not self.old))
 
     # Notes.
 
-    def _notes(self, asked: Asked) -> Reply:
+    def _notes(self, asked: ForgeRequest) -> ForgeReply:
         _, pull = self._pull(asked)
         rows = [self._json.note(pull, each) for each in pull.remarks] + self._json.system_notes(pull)
         kind = "all_notes" if self.old else asked.query.get("activity_filter", "all_notes")
         rows = [row for row in rows if kind == "all_notes" or row["system"] == (kind == "only_activity")]
         rows.sort(key=lambda row: row["created_at"], reverse=asked.query.get("sort", "desc") == "desc")
-        return Reply(rows=rows)
+        return ForgeReply(rows=rows)
 
-    def _note(self, asked: Asked) -> Reply:
+    def _note(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)
         if not str(asked.body.get("body", "")).strip():
-            raise Told(400, "body is missing")
+            raise HttpFailure(400, "body is missing")
         self._act(repository, pull, asked.body["body"], asked.login)
-        return Reply(201, self._json.note(pull, repository.remark(pull.number, asked.login, asked.body["body"])))
+        return ForgeReply(201, self._json.note(pull, repository.remark(pull.number, asked.login, asked.body["body"])))
 
-    def _edit_note(self, asked: Asked) -> Reply:
+    def _edit_note(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._own_note(asked)
         self._act(repository, pull, asked.body["body"], asked.login)
-        return Reply(body=self._json.note(pull, repository.edit_remark(asked.number("note"), asked.body["body"])))
+        return ForgeReply(body=self._json.note(pull, repository.edit_remark(asked.number("note"), asked.body["body"])))
 
-    def _delete_note(self, asked: Asked) -> Reply:
+    def _delete_note(self, asked: ForgeRequest) -> ForgeReply:
         repository, _ = self._own_note(asked)
         repository.delete_remark(asked.number("note"))
-        return Reply(204)
+        return ForgeReply(204)
 
-    def _own_note(self, asked: Asked) -> tuple[HostedRepository, Pull]:
+    def _own_note(self, asked: ForgeRequest) -> tuple[HostedRepository, Pull]:
         repository, pull = self._pull(asked)
         note = next((each for each in pull.remarks if each.id == asked.number("note")), None)
         if note is None:
-            raise Told(404, "404 Note Not Found")
+            raise HttpFailure(404, "404 Note Not Found")
         if note.by != asked.login:
-            raise Told(403, "403 Forbidden")
+            raise HttpFailure(403, "403 Forbidden")
         return repository, pull
 
     # Commits.
 
-    def _of_commit(self, asked: Asked) -> Reply:
+    def _of_commit(self, asked: ForgeRequest) -> ForgeReply:
         repository = self._repository(asked)
         if not repository.git.exists(asked.parts["sha"]):
-            raise Told(404, "404 Commit Not Found")
+            raise HttpFailure(404, "404 Commit Not Found")
         pulls = repository.pulls_with(asked.parts["sha"])
-        return Reply(rows=[self._json.merge_request(repository, pull) for pull in pulls])
+        return ForgeReply(rows=[self._json.merge_request(repository, pull) for pull in pulls])
 
-    def _statuses(self, asked: Asked) -> Reply:
+    def _statuses(self, asked: ForgeRequest) -> ForgeReply:
         repository, sha = self._repository(asked), asked.parts["sha"]
         if not repository.git.exists(sha):
-            raise Told(404, "404 Commit Not Found")
+            raise HttpFailure(404, "404 Commit Not Found")
         name = asked.query.get("name")
         newest: dict[tuple[str, str], CommitStatus] = {}
         for status in repository.statuses.get(sha, []):
             if name in (None, status.context):
                 newest[status.context, status.by] = status
-        return Reply(rows=[self._json.status(sha, each) for each in newest.values()])
+        return ForgeReply(rows=[self._json.status(sha, each) for each in newest.values()])
 
-    def _set_status(self, asked: Asked) -> Reply:
+    def _set_status(self, asked: ForgeRequest) -> ForgeReply:
         """The account's running one of that name is moved on; one that has ended is followed by another."""
         repository, sha, body = self._repository(asked, "write"), asked.parts["sha"], asked.body
         if not repository.git.exists(sha):
-            raise Told(404, "404 Commit Not Found")
+            raise HttpFailure(404, "404 Commit Not Found")
         state, name = body.get("state"), body.get("name") or body.get("context") or "default"
         if state not in _STATES:
-            raise Told(400, "state does not have a valid value")
+            raise HttpFailure(400, "state does not have a valid value")
         own = [each for each in repository.statuses.get(sha, []) if each.context == name and each.by == asked.login]
         now = own[-1].state if own and own[-1].state in _LIVE else "created"
         if state == now or (state, now) == ("pending", "running"):
             verb = {"pending": "enqueue", "running": "run"}[state]
             reason = f'Cannot transition status via :{verb} from :{now} (Reason(s): Status cannot transition via "{verb}")'
-            raise Told(400, reason)
+            raise HttpFailure(400, reason)
         made = repository.set_status(sha, asked.login, name, state, body.get("description"), body.get("target_url"))
-        return Reply(201, self._json.status(sha, made))
+        return ForgeReply(201, self._json.status(sha, made))

@@ -10,9 +10,9 @@ import uuid
 from typing import Any
 
 from tests.support.forges.gitlab_json import GitLabJson
+from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.routing import stamp
-from tests.support.forges.things import Delivery, Happening, Hook
 
 _SIGNING = "whsec_"
 _ACTIONS = {"opened": "open", "synchronize": "update", "reopened": "reopen", "closed": "close", "merged": "merge"}
@@ -20,7 +20,7 @@ _REVIEWS = {"approved": "approved", "dismissed": "unapproved"}
 _ZERO = "0" * 40
 
 
-def rendered(words: GitLabJson, happening: Happening, hook: Hook) -> Delivery | None:
+def rendered(words: GitLabJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery | None:
     """What GitLab sends; of reviews, only approvals, given or taken back.
 
     A secret that begins with `whsec_` is a signing token; any other is sent along as it is.
@@ -49,7 +49,7 @@ def rendered(words: GitLabJson, happening: Happening, hook: Hook) -> Delivery | 
         headers |= signed(hook.secret, number, int(words.forge.now().timestamp()), body)
     elif hook.secret:
         headers["X-Gitlab-Token"] = hook.secret
-    return Delivery(headers, body)
+    return WebhookDelivery(headers, body)
 
 
 def signed(token: str, number: str, at: int, body: bytes) -> dict[str, str]:
@@ -76,7 +76,7 @@ def _project(words: GitLabJson, repository: HostedRepository) -> dict[str, Any]:
     }
 
 
-def _push(words: GitLabJson, repository: HostedRepository, happening: Happening, kind: str) -> dict[str, Any]:
+def _push(words: GitLabJson, repository: HostedRepository, happening: ForgeEvent, kind: str) -> dict[str, Any]:
     gone = happening.after == _ZERO
     return {
         "object_kind": kind,
@@ -94,13 +94,13 @@ def _push(words: GitLabJson, repository: HostedRepository, happening: Happening,
     }
 
 
-def _action(repository: HostedRepository, happening: Happening) -> str:
+def _action(repository: HostedRepository, happening: ForgeEvent) -> str:
     if happening.kind == "review":
         return _REVIEWS[repository.find_review(happening.number, happening.review).verdict]
     return _ACTIONS[happening.action]
 
 
-def _merge_request(words: GitLabJson, repository: HostedRepository, happening: Happening) -> dict[str, Any]:
+def _merge_request(words: GitLabJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:
     pull = repository.pull(happening.number)
     row = words.merge_request(repository, pull)
     own = _project(words, repository)

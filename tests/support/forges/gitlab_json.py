@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.support.forges.bare import GitCommit
+from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeVersion, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.routing import stamp
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import CommitStatus, Pull, Remark, Version
 
 if TYPE_CHECKING:
     from tests.support.forges.gitlab import GitLabFace
@@ -111,7 +111,7 @@ class GitLabJson:
             "web_url": f"{self.base}/{repository.name}/-/commit/{commit.sha}",
         }
 
-    def version(self, pull: Pull, version: Version) -> dict[str, Any]:
+    def version(self, pull: Pull, version: ForgeVersion) -> dict[str, Any]:
         """A state that a merge request had."""
         return {
             "id": version.id,
@@ -142,7 +142,7 @@ class GitLabJson:
             ],
         }
 
-    def note(self, pull: Pull, remark: Remark) -> dict[str, Any]:
+    def note(self, pull: Pull, remark: ForgeRemark) -> dict[str, Any]:
         """What somebody wrote."""
         return {
             "id": remark.id,
@@ -162,7 +162,7 @@ class GitLabJson:
         """What GitLab writes of what was done: who approved."""
         return [
             {
-                **self.note(pull, Remark(each.id + 100_000, each.by, "approved this merge request", each.at, each.at)),
+                **self.note(pull, ForgeRemark(each.id + 100_000, each.by, "approved this merge request", each.at, each.at)),
                 "created_at": stamp(each.at, each.id),
                 "system": True,
             }

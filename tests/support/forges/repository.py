@@ -7,7 +7,16 @@ from datetime import datetime
 from itertools import count
 
 from tests.support.forges.bare import ZERO, BareRepository, GitCommit, MergeConflict
-from tests.support.forges.things import CommitStatus, ForgeRefusal, Happening, Pull, Refusal, Remark, Review, Version
+from tests.support.forges.model import (
+    CommitStatus,
+    ForgeEvent,
+    ForgeRefusal,
+    ForgeRemark,
+    ForgeReview,
+    ForgeVersion,
+    Pull,
+    Refusal,
+)
 
 _LEVELS = ("none", "read", "write")
 
@@ -26,7 +35,7 @@ class HostedRepository:
         branch: str,
         pull_ref: str,
         now: Callable[[], datetime],
-        tell: Callable[[Happening], None],
+        tell: Callable[[ForgeEvent], None],
         login_of: Callable[[str], str | None],
     ) -> None:
         """`pull_ref`: a ref with `{}` for the number; `login_of`: an account by its mail."""
@@ -89,7 +98,7 @@ class HostedRepository:
             raise ForgeRefusal(Refusal.INVALID, f"No commits between {base} and {branch}")
         number, at = len(self.pulls) + 1, self._now()
         pull = Pull(number, next(self._ids), *words, by, branch, home, head, base, start, at, at)
-        pull.versions.append(Version(next(self._ids), head, at))
+        pull.versions.append(ForgeVersion(next(self._ids), head, at))
         self.pulls[number] = pull
         self.git.point(self._pull_ref.format(number), head)
         self._told("opened", pull, by)
@@ -142,18 +151,18 @@ class HostedRepository:
 
     # What hangs on them.
 
-    def review(self, number: int, by: str, verdict: str, body: str = "") -> Review:
+    def review(self, number: int, by: str, verdict: str, body: str = "") -> ForgeReview:
         """Somebody says `approved`, `changes_requested` or `commented` of what it says now. Nobody approves his own."""
         pull = self.pull(number)
         if by == pull.author and verdict != "commented":
             raise ForgeRefusal(Refusal.INVALID, f"Can not {verdict} your own pull request")
-        review = Review(next(self._ids), by, verdict, pull.head, self._now(), body)
+        review = ForgeReview(next(self._ids), by, verdict, pull.head, self._now(), body)
         pull.reviews.append(review)
-        self._tell(Happening("review", self.name, by, "submitted", number, after=pull.head, review=review.id))
+        self._tell(ForgeEvent("review", self.name, by, "submitted", number, after=pull.head, review=review.id))
         self.merge_what_may()
         return review
 
-    def find_review(self, number: int, review: int) -> Review:
+    def find_review(self, number: int, review: int) -> ForgeReview:
         """One of a pull request's."""
         return next(each for each in self.pull(number).reviews if each.id == review)
 
@@ -161,20 +170,20 @@ class HostedRepository:
         """What a review said counts no more."""
         found = self.find_review(number, review)
         found.verdict = "dismissed"
-        self._tell(Happening("review", self.name, found.by, "dismissed", number, review=review))
+        self._tell(ForgeEvent("review", self.name, found.by, "dismissed", number, review=review))
 
-    def is_stale(self, number: int, review: Review) -> bool:
+    def is_stale(self, number: int, review: ForgeReview) -> bool:
         """Whether the review saw an earlier state than the last one."""
         return review.commit != self.pull(number).head
 
-    def remark(self, number: int, by: str, body: str) -> Remark:
+    def remark(self, number: int, by: str, body: str) -> ForgeRemark:
         """Somebody writes a comment."""
         at = self._now()
-        remark = Remark(next(self._ids), by, body, at, at)
+        remark = ForgeRemark(next(self._ids), by, body, at, at)
         self.pull(number).remarks.append(remark)
         return remark
 
-    def find_remark(self, id_: int) -> tuple[Pull, Remark]:
+    def find_remark(self, id_: int) -> tuple[Pull, ForgeRemark]:
         """A comment, and where it stands."""
         found = ((pull, each) for pull in self.pulls.values() for each in pull.remarks if each.id == id_)
         match = next(found, None)
@@ -182,7 +191,7 @@ class HostedRepository:
             raise ForgeRefusal(Refusal.MISSING, "Not Found")
         return match
 
-    def edit_remark(self, id_: int, body: str) -> Remark:
+    def edit_remark(self, id_: int, body: str) -> ForgeRemark:
         """Its text is replaced."""
         remark = self.find_remark(id_)[1]
         remark.body, remark.updated_at = body, self._now()
@@ -246,7 +255,7 @@ class HostedRepository:
             old, new = before.get(branch, ZERO), self._known.get(branch, ZERO)
             if old != new:
                 by = self._pusher(new if new != ZERO else old)
-                self._tell(Happening("push", self.name, by, ref=f"refs/heads/{branch}", before=old, after=new))
+                self._tell(ForgeEvent("push", self.name, by, ref=f"refs/heads/{branch}", before=old, after=new))
                 self._follow(branch, old, new, by)
 
     def _follow(self, branch: str, old: str, new: str, by: str) -> None:
@@ -256,7 +265,7 @@ class HostedRepository:
                     self.close(pull.number, by)
                     continue
                 pull.head, pull.updated_at = new, self._now()
-                pull.versions.append(Version(next(self._ids), new, pull.updated_at))
+                pull.versions.append(ForgeVersion(next(self._ids), new, pull.updated_at))
                 self.git.point(self._pull_ref.format(pull.number), new)
                 if self.dismisses_stale:
                     for review in pull.reviews:
@@ -271,5 +280,5 @@ class HostedRepository:
 
     def _told(self, action: str, pull: Pull, by: str) -> None:
         pull.updated_at = self._now()
-        happening = Happening("pull", self.name, by, action, pull.number, f"refs/heads/{pull.branch}", after=pull.head)
+        happening = ForgeEvent("pull", self.name, by, action, pull.number, f"refs/heads/{pull.branch}", after=pull.head)
         self._tell(happening)

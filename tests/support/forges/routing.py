@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode
 
+from tests.support.forges.model import ForgeAccount, ForgeRefusal, Refusal
 from tests.support.forges.server import ACCOUNT
-from tests.support.forges.things import Account, ForgeRefusal, Refusal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -25,7 +25,7 @@ STATUSES = {
 }
 
 
-class Told(Exception):  # noqa: N818  # an answer that is no success
+class HttpFailure(Exception):  # noqa: N818  # an answer that is no success
     """Answer with this status and these words."""
 
     def __init__(self, status: int, message: object) -> None:
@@ -36,10 +36,10 @@ class Told(Exception):  # noqa: N818  # an answer that is no success
 
 
 @dataclass(frozen=True)
-class Asked:
+class ForgeRequest:
     """A request: who asks, the parts of the path that the route names, the query, the body."""
 
-    account: Account | None
+    account: ForgeAccount | None
     parts: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class Asked:
     def number(self, name: str) -> int:
         """A part of the path that is a number."""
         if not self.parts[name].isdigit():
-            raise Told(404, "404 Not Found")
+            raise HttpFailure(404, "404 Not Found")
         return int(self.parts[name])
 
 
 @dataclass(frozen=True)
-class Reply:
+class ForgeReply:
     """An answer. `rows`: a list, of which one page goes out, with `around` around it; `body` None: no body."""
 
     status: int = 200
@@ -67,11 +67,11 @@ class Reply:
     around: Callable[[list[Any]], Any] | None = None
 
 
-Endpoint = Callable[[Asked], Reply]
+Endpoint = Callable[[ForgeRequest], ForgeReply]
 
 
 @dataclass(frozen=True)
-class Pages:
+class ReplyPages:
     """How a forge cuts lists: its name for the size of a page, the usual and the greatest one, and what links begin with.
 
     `counted`: headers tell how much there is; else only links do, and only where there is more than a page.
@@ -87,7 +87,7 @@ class Pages:
 class Routes:
     """A WSGI application. A path's parts are taken apart before they are decoded, as forges do it."""
 
-    def __init__(self, prefix: str, pages: Pages, worded: Callable[[object], Any]) -> None:
+    def __init__(self, prefix: str, pages: ReplyPages, worded: Callable[[object], Any]) -> None:
         """`prefix` of every path; `worded`: the body for a message."""
         self._prefix = prefix
         self._pages = pages
@@ -103,10 +103,10 @@ class Routes:
         """Answer."""
         try:
             reply = self._reply(environ)
-        except Told as told:
-            reply = Reply(told.status, self._worded(told.message))
+        except HttpFailure as told:
+            reply = ForgeReply(told.status, self._worded(told.message))
         except ForgeRefusal as refusal:
-            reply = Reply(STATUSES[refusal.why], self._worded(refusal.message))
+            reply = ForgeReply(STATUSES[refusal.why], self._worded(refusal.message))
         headers = [("Content-Type", "application/json")]
         body = reply.body
         if reply.rows is not None:
@@ -117,17 +117,17 @@ class Routes:
         start_response(f"{reply.status} Said", [*headers, ("Content-Length", str(len(raw)))])
         return [raw]
 
-    def _reply(self, environ: WSGIEnvironment) -> Reply:
+    def _reply(self, environ: WSGIEnvironment) -> ForgeReply:
         path = str(environ["RAW_URI"]).partition("?")[0]
         for method, pattern, endpoint in self._routes:
             match = pattern.fullmatch(path)
             if match and method == environ["REQUEST_METHOD"]:
                 parts = {name: unquote(part) for name, part in match.groupdict().items()}
                 raw = environ["wsgi.input"].read()
-                return endpoint(Asked(environ[ACCOUNT], parts, _query(environ), json.loads(raw) if raw else {}))
-        raise Told(404, "404 Not Found")
+                return endpoint(ForgeRequest(environ[ACCOUNT], parts, _query(environ), json.loads(raw) if raw else {}))
+        raise HttpFailure(404, "404 Not Found")
 
-    def _page(self, environ: WSGIEnvironment, reply: Reply) -> tuple[list[Any], list[tuple[str, str]]]:
+    def _page(self, environ: WSGIEnvironment, reply: ForgeReply) -> tuple[list[Any], list[tuple[str, str]]]:
         rows, query = list(reply.rows or ()), _query(environ)
         if not reply.paged:
             return rows, [("X-Total-Count", str(len(rows)))]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from tests.support.forges.faults import Answer, Call
+from tests.support.forges.faults import FaultyAnswer, ForgeCall
+from tests.support.forges.model import ForgeAccount
 from tests.support.forges.state import HostedForge
-from tests.support.forges.things import Account
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -93,7 +93,7 @@ class HostedServer:
             time.sleep(faults.latency)
         if faults.cuts_before(call):
             return _cut(environ)
-        prepared = Answer(502, b"<html>Bad Gateway</html>", (("Content-Type", "text/html"),)) if faults.down else None
+        prepared = FaultyAnswer(502, b"<html>Bad Gateway</html>", (("Content-Type", "text/html"),)) if faults.down else None
         prepared = prepared or faults.instead(call)
         if prepared is not None:
             start_response(f"{prepared.status} Prepared", [*prepared.headers, ("Content-Length", str(len(prepared.body)))])
@@ -112,7 +112,7 @@ def _cut(environ: WSGIEnvironment) -> Iterable[bytes]:
     raise ConnectionAbortedError
 
 
-def _call(environ: WSGIEnvironment, account: Account | None) -> Call:
+def _call(environ: WSGIEnvironment, account: ForgeAccount | None) -> ForgeCall:
     """The request; its body can be read again afterwards."""
     raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(raw)
@@ -122,7 +122,7 @@ def _call(environ: WSGIEnvironment, account: Account | None) -> Call:
         body = raw.decode("utf-8", "replace")
     query = environ.get("QUERY_STRING")
     path = environ["PATH_INFO"] + (f"?{query}" if query else "")
-    return Call(environ["REQUEST_METHOD"], path, body, account.login if account else None)
+    return ForgeCall(environ["REQUEST_METHOD"], path, body, account.login if account else None)
 
 
 def _token(environ: WSGIEnvironment) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 
 from promoter.demo.servers.git import GitHttpServer
 from tests.support.forges.bare import BareRepository
-from tests.support.forges.deliveries import Post
+from tests.support.forges.deliveries import WebhookPost
 from tests.support.forges.faults import FaultPlan
+from tests.support.forges.model import ForgeAccount, ForgeEvent, Hook, WebhookDelivery
 from tests.support.forges.repository import HostedRepository
-from tests.support.forges.things import Account, Delivery, Happening, Hook
 
-Render = Callable[[Happening, Hook], Delivery | None]
+Render = Callable[[ForgeEvent, Hook], WebhookDelivery | None]
 
 
 class HostedForge:
@@ -28,14 +28,14 @@ class HostedForge:
 
     def __init__(self, pull_ref: str = "refs/pull/{}/head") -> None:
         """`pull_ref`: where pull requests' heads can be fetched, `{}` for the number. Empty."""
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, ForgeAccount] = {}
         self.teams: dict[str, set[str]] = {}
         self.repositories: dict[str, HostedRepository] = {}
         self.hooks: list[Hook] = []
         self.render: Render = lambda _happening, _hook: None
         self.faults = FaultPlan()
-        self.post = Post()
-        self.happened: list[Happening] = []
+        self.post = WebhookPost()
+        self.happened: list[ForgeEvent] = []
         self._pull_ref = pull_ref
         self._ids = count(101)
         self._lock = RLock()
@@ -49,9 +49,9 @@ class HostedForge:
         """Put the clock on, as `timedelta` takes it."""
         self._ahead += timedelta(**delta)
 
-    def account(self, login: str, *, installation: bool = False, token: str | None = None) -> Account:
+    def account(self, login: str, *, installation: bool = False, token: str | None = None) -> ForgeAccount:
         """Sign up; with a token that is known to nobody else. Mail: LOGIN@example.org."""
-        made = Account(login, next(self._ids), token or f"tok-{login}-5d1c02", f"{login}@example.org", installation)
+        made = ForgeAccount(login, next(self._ids), token or f"tok-{login}-5d1c02", f"{login}@example.org", installation)
         self.accounts[login] = made
         return made
 
@@ -66,7 +66,7 @@ class HostedForge:
         self.repositories[name] = made
         return made
 
-    def by_token(self, token: str) -> Account | None:
+    def by_token(self, token: str) -> ForgeAccount | None:
         """Whose token it is."""
         return next((each for each in self.accounts.values() if each.token == token), None)
 
@@ -90,7 +90,7 @@ class HostedForge:
     def _login_of(self, mail: str) -> str | None:
         return next((each.login for each in self.accounts.values() if each.email == mail), None)
 
-    def _tell(self, happening: Happening) -> None:
+    def _tell(self, happening: ForgeEvent) -> None:
         self.happened.append(happening)
         rendered = [(hook, self.render(happening, hook)) for hook in self.hooks]
         self.post.send([(hook, delivery) for hook, delivery in rendered if delivery is not None])

@@ -1,103 +1,19 @@
-"""A whole Promoter on fakes: the ledger and the documents are the real ones."""
+"""The fixture of the use cases' tests: an application on fakes."""
 
 from __future__ import annotations
 
 import shutil
-from collections import deque
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from promoter.adapters.ledger import SqlLedger
-from promoter.application.apply import PlanApplier
-from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem
-from promoter.application.ports import Forge
-from promoter.container import Container
-from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
-from promoter.settings import Settings
-from tests.unit.application.fake_forge import FakeForge
-from tests.unit.application.fakes import FakeClock, FakeRegistry, FakeRepository, FreeLocks
-
-POLICY = b"""version: 1
-candidates: {from: any, rank: {metric: auc, order: highest}}
-rules: [{metric: auc, beats: champion, by: 0.005}]
-"""
-
-
-class Office(Container):
-    """A world with handles on its fakes."""
-
-    def __init__(
-        self, folder: Path, registry: FakeRegistry, repository: FakeRepository, forge: FakeForge | None = None
-    ) -> None:
-        """A second office on the same folder and fakes is a restart, or another replica."""
-        super().__init__(Settings(database_url=f"sqlite:///{folder / 'promoter.db'}"))
-        self.mlflow, self.git, self.time, self.keys = registry, repository, FakeClock(), FreeLocks()
-        self.registry, self.repository, self.clock, self.locks = registry, repository, self.time, self.keys
-        self.hub = forge or FakeForge(repository)
-        self.forge: Forge | None = self.hub
-        self.folder = folder
-
-    def another(self) -> Office:
-        """The same world, seen by a process that has just started."""
-        return Office(self.folder, self.mlflow, self.git, self.hub)
-
-    def commit(self, models: str, head: str = "", subject: str = "By hand", **policies: bytes) -> str:
-        """Somebody commits `registry.yaml` with those lines under `models`."""
-        body = "models:\n" + "".join(f"  {line}\n" for line in models.strip().splitlines())
-        files = {f"policies/{name}.yaml": text for name, text in policies.items()}
-        return self.git.push({"registry.yaml": f"version: 1\n{head}{body}".encode(), **files}, subject)
-
-    def look(self, model: str = "m") -> None:
-        """Take in the branch, and look at the model."""
-        self.revisions.refresh_head()
-        self.model_reconciler.reconcile(model, "test")
-
-    def converge(self) -> Controller:
-        """Everything that a daemon would do, until nothing is left to do."""
-        watch = self.build_controller(float)
-        waiting: deque[WorkItem] = deque([GIT, REGISTRY])
-        watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
-        for _ in range(200):
-            if not waiting:
-                return watch
-            watch.run_work_item(waiting.popleft(), "test")
-        raise AssertionError(f"goes on for ever: {waiting}")
-
-    def aliases(self, model: str = "m") -> dict[str, int]:
-        """Where the registry has them."""
-        return dict(self.mlflow.models[model].aliases)
-
-    def records(self, model: str = "m", alias: str | None = None) -> list[AuditRecord]:
-        """What the ledger has."""
-        return list(self.ledger.find_audit_records(RecordFilter(model=model, alias=alias)))
-
-    def outcomes(self, model: str = "m") -> list[str]:
-        """Kind or outcome of each record."""
-        return [str(each.fact.outcome or each.fact.kind) for each in self.records(model)]
-
-    def moves(self, alias: str = "champion", model: str = "m") -> list[tuple[int | None, int | None]]:
-        """From and to of each move that the ledger has."""
-        return [(each.fact.from_version, each.fact.to_version) for each in self.records(model, alias) if is_alias_move(each)]
-
-    def propose(self, model: str = "m") -> bool:
-        """Look at the proposals of the model, as the daemon does."""
-        assert self.proposal_reconciler is not None
-        return self.proposal_reconciler.reconcile_model(model)
-
-    @property
-    def apply(self) -> PlanApplier:
-        """The use case of `promoter apply`."""
-        return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
-
-    def close(self) -> None:
-        """Let go of the database."""
-        cast("SqlLedger", self.ledger).close_connections()
+from tests.support.app import App
+from tests.support.fakes.registry import FakeRegistry
+from tests.support.fakes.repository import FakeRepository
 
 
 @pytest.fixture
-def office(tmp_path: Path, migrated_sqlite: Path) -> Office:
+def app(tmp_path: Path, migrated_sqlite: Path) -> App:
     """An empty registry, an empty ledger, a repository without a commit."""
     shutil.copy(migrated_sqlite, tmp_path / "promoter.db")
-    return Office(tmp_path, FakeRegistry(), FakeRepository())
+    return App(tmp_path, FakeRegistry(), FakeRepository())

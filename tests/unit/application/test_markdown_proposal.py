@@ -26,7 +26,7 @@ from promoter.domain.desired import Hold
 from promoter.domain.observed import MetricRef, Unreadable
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 
-HERE = Path(__file__).parent / "proposals"
+HERE = Path(__file__).parent / "proposal_bodies"
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOSTILE = "<img src=x> @acme/risk fixes #3 | [x](http://a)"
 

@@ -10,7 +10,7 @@ from promoter.application.provenance import WALK_LIMIT
 from promoter.domain.decision import Verdict
 from promoter.domain.errors import TransientError
 from promoter.domain.review import ChangeOrigin, PullRequestReview
-from tests.unit.application.conftest import Office
+from tests.support.app import App
 
 REVIEWED = b"""version: 1
 rules: [{review: {at_least: 2, from: [alice, bob, acme/risk]}}]
@@ -34,7 +34,7 @@ def merged(*by: str, **changed: object) -> ChangeOrigin:
 
 
 @pytest.fixture
-def told(office: Office, monkeypatch: pytest.MonkeyPatch) -> Callable[[Brought], list[tuple[str, frozenset[str]]]]:
+def told(app: App, monkeypatch: pytest.MonkeyPatch) -> Callable[[Brought], list[tuple[str, frozenset[str]]]]:
     """Makes the forge answer so of every commit; what it is asked is listed."""
 
     def tell(brought: Brought) -> list[tuple[str, frozenset[str]]]:
@@ -44,30 +44,30 @@ def told(office: Office, monkeypatch: pytest.MonkeyPatch) -> Callable[[Brought],
             asked.append((revision, teams))
             return brought(revision, teams)
 
-        monkeypatch.setattr(office.hub, "find_commit_origin", answer)
+        monkeypatch.setattr(app.hub, "find_commit_origin", answer)
         return asked
 
     return tell
 
 
 @pytest.fixture
-def gated(office: Office) -> Office:
+def gated(app: App) -> App:
     """Two versions; git says the first, and the registry has it."""
-    office.mlflow.version("m", auc=0.8)
-    office.mlflow.version("m", auc=0.9)
-    office.mlflow.place("m", "champion", 1)
-    office.commit(MODEL.format(1), p=REVIEWED)
-    office.converge()
-    return office
+    app.mlflow.version("m", auc=0.8)
+    app.mlflow.version("m", auc=0.9)
+    app.mlflow.place("m", "champion", 1)
+    app.commit(MODEL.format(1), p=REVIEWED)
+    app.converge()
+    return app
 
 
-def champion(office: Office) -> int:
+def champion(app: App) -> int:
     """Where it is, once all is quiet."""
-    office.converge()
-    return office.aliases()["champion"]
+    app.converge()
+    return app.aliases()["champion"]
 
 
-def test_two_reviews_let_the_change_through(gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
+def test_two_reviews_let_the_change_through(gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
     """They are those of the pull request that brought the commit, and its record names all who had a part in it."""
     asked = told(lambda *_: merged("alice", "carol"))
     revision = gated.commit(MODEL.format(2))
@@ -96,7 +96,7 @@ def test_two_reviews_let_the_change_through(gated: Office, told: Callable[[Broug
     ids=["too few", "an author's own", "pushed", "forge down"],
 )
 def test_anything_else_blocks_it(
-    gated: Office,
+    gated: App,
     told: Callable[[Brought], list[tuple[str, frozenset[str]]]],
     brought: ChangeOrigin | Exception | None,
     verdict: Verdict,
@@ -118,7 +118,7 @@ def test_anything_else_blocks_it(
     assert champion(gated) == 2
 
 
-def test_without_a_forge_a_review_cannot_be_read(gated: Office) -> None:
+def test_without_a_forge_a_review_cannot_be_read(gated: App) -> None:
     """Fail closed, with what to set."""
     gated.forge = None
     gated.commit(MODEL.format(2))
@@ -129,7 +129,7 @@ def test_without_a_forge_a_review_cannot_be_read(gated: Office) -> None:
     assert "PROMOTER_FORGE" in str(change.decision.findings)  # type: ignore[union-attr]
 
 
-def test_no_rule_no_wait(gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
+def test_no_rule_no_wait(gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
     """The record asks who brought the change; a forge that does not answer is asked once, and stops nothing."""
 
     def down(*_: object) -> ChangeOrigin | None:
@@ -142,7 +142,7 @@ def test_no_rule_no_wait(gated: Office, told: Callable[[Brought], list[tuple[str
     assert gated.records()[-1].fact.review is None
 
 
-def test_drift_is_nobodys_pull_request(gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
+def test_drift_is_nobodys_pull_request(gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]) -> None:
     """What git has said all along needs no review again."""
     asked = told(lambda *_: merged("alice", "bob"))
     gated.mlflow.place("m", "champion", 2)
@@ -152,7 +152,7 @@ def test_drift_is_nobodys_pull_request(gated: Office, told: Callable[[Brought], 
 
 
 def test_the_commit_that_brought_it_is_the_one_that_is_asked_about(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Not a later one, whoever reviewed that."""
     asked = told(lambda *_: None)
@@ -163,7 +163,7 @@ def test_the_commit_that_brought_it_is_the_one_that_is_asked_about(
 
 
 def test_a_commit_that_cannot_be_read_hides_nothing(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Pushed unreviewed and broken, then mended by a reviewed pull request: whoever mended it did not bring the change."""
     asked = told(lambda *_: merged("alice", "bob"))
@@ -177,7 +177,7 @@ def test_a_commit_that_cannot_be_read_hides_nothing(
 
 
 def test_a_broken_file_in_between_changes_nothing(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """What said so before it, and says so after it, was brought before it."""
     asked = told(lambda *_: None)
@@ -189,15 +189,15 @@ def test_a_broken_file_in_between_changes_nothing(
     assert {each for each, _ in asked} == {revision}
 
 
-def follow(office: Office, count: int) -> str:
+def follow(app: App, count: int) -> str:
     """So many commits that say nothing of the alias; the last of them."""
     for number in range(count):
-        office.git.push({"registry.yaml": office.git.read_sources(office.git.head)["registry.yaml"] + b"# %d\n" % number})
-    return office.git.head
+        app.git.push({"registry.yaml": app.git.read_sources(app.git.head)["registry.yaml"] + b"# %d\n" % number})
+    return app.git.head
 
 
 def test_an_alias_that_was_never_agreed_on_has_its_own_commit_too(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Nor does a later review vouch for what git never said of it before; and once that was said anew, it counts."""
     pushed = gated.commit("m: {aliases: {champion: 1, next: {version: 2, policy: p}}}")
@@ -214,7 +214,7 @@ def test_an_alias_that_was_never_agreed_on_has_its_own_commit_too(
 
 @pytest.mark.parametrize("agreed", [True, False])
 def test_beyond_the_commits_that_are_read_nobody_is_named(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]], agreed: bool
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]], agreed: bool
 ) -> None:
     """Whoever came after so many others answers for nothing but his own."""
     asked = told(lambda *_: merged("alice", "bob"))
@@ -229,7 +229,7 @@ def test_beyond_the_commits_that_are_read_nobody_is_named(
 
 
 def test_a_record_names_who_brought_a_change_that_had_to_wait(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Not who came after, when at last it may."""
     told(lambda *_: None)
@@ -243,32 +243,32 @@ def test_a_record_names_who_brought_a_change_that_had_to_wait(
     assert gated.records()[-1].fact.revision == revision
 
 
-def test_many_changes_read_the_commits_before_them_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_changes_read_the_commits_before_them_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """One commit moves them all, others followed before anybody looked, and each change has to be told from those."""
     names = [f"m{number}" for number in range(6)]
     for name in names:
-        office.mlflow.version(name, auc=0.8)
-        office.mlflow.place(name, "champion", 1)
-        office.mlflow.version(name, auc=0.9)
-    office.commit("".join(f"{name}: {{aliases: {{champion: 1}}}}\n" for name in names))
-    office.converge()
-    moving = office.commit("".join(f"{name}: {{aliases: {{champion: 2}}}}\n" for name in names))
-    follow(office, 3)
+        app.mlflow.version(name, auc=0.8)
+        app.mlflow.place(name, "champion", 1)
+        app.mlflow.version(name, auc=0.9)
+    app.commit("".join(f"{name}: {{aliases: {{champion: 1}}}}\n" for name in names))
+    app.converge()
+    moving = app.commit("".join(f"{name}: {{aliases: {{champion: 2}}}}\n" for name in names))
+    follow(app, 3)
     read: list[str] = []
-    usual = office.git.read_sources
+    usual = app.git.read_sources
 
     def noted(revision: str) -> Mapping[str, bytes]:
         read.append(revision)
         return usual(revision)
 
-    monkeypatch.setattr(office.git, "read_sources", noted)
-    office.converge()
-    assert [office.records(name)[-1].fact.revision for name in names] == [moving] * 6
+    monkeypatch.setattr(app.git, "read_sources", noted)
+    app.converge()
+    assert [app.records(name)[-1].fact.revision for name in names] == [moving] * 6
     assert read.count(moving) == 1
 
 
 def test_a_silent_forge_is_left_alone_for_a_while(
-    gated: Office, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
+    gated: App, told: Callable[[Brought], list[tuple[str, frozenset[str]]]]
 ) -> None:
     """Many changes do not wait for it one after the other; soon it is asked again."""
     outage: list[Exception] = [TransientError("Forge", "does not answer")]

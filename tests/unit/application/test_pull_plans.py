@@ -12,210 +12,210 @@ from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.ports import CommitStatusState
 from promoter.application.pull_plans import PullPlanUpdater
 from promoter.domain.errors import TransientError
-from tests.unit.application.conftest import POLICY, Office
-from tests.unit.application.pull_desk import GATED, STRICT, Desk, registry, standing
+from tests.support.app import POLICY, App
+from tests.support.pull_request_app import GATED, STRICT, PullRequestApp, registry, standing
 
 
 @pytest.fixture
-def desk(office: Office) -> Desk:
+def pull_app(app: App) -> PullRequestApp:
     """Three versions of a model, v1 is champion and shadow, and git says so; v2 is better, v3 is worse."""
-    return standing(office)
+    return standing(app)
 
 
-def test_an_allowed_change(desk: Desk) -> None:
+def test_an_allowed_change(pull_app: PullRequestApp) -> None:
     """One comment with the move and the decision, one status on the head; nothing is written to the ledger."""
-    desk.propose(GATED.format(2, 1))
-    before = desk.office.ledger.list_recent_decisions()
-    desk.look()
-    assert desk.status == ("success", "1 change, all allowed")
-    assert desk.comment.startswith(COMMENT_MARKER)
-    assert "| m | champion | v1 | v2 | pass |" in desk.comment
-    assert "metric auc beats champion" in desk.comment
-    assert list(desk.office.ledger.list_recent_decisions()) == list(before)
+    pull_app.propose(GATED.format(2, 1))
+    before = pull_app.app.ledger.list_recent_decisions()
+    pull_app.look()
+    assert pull_app.status == ("success", "1 change, all allowed")
+    assert pull_app.comment.startswith(COMMENT_MARKER)
+    assert "| m | champion | v1 | v2 | pass |" in pull_app.comment
+    assert "metric auc beats champion" in pull_app.comment
+    assert list(pull_app.app.ledger.list_recent_decisions()) == list(before)
 
 
-def test_a_second_look_writes_nothing(desk: Desk) -> None:
+def test_a_second_look_writes_nothing(pull_app: PullRequestApp) -> None:
     """Also by another process, also later, as long as nothing changed."""
-    desk.propose(GATED.format(2, 1), champion=STRICT)
-    desk.look()
-    desk.office.hub.calls.clear()
-    desk.office.time.pass_time(hours=5)
-    desk.look()
-    assert desk.office.hub.writes == []
+    pull_app.propose(GATED.format(2, 1), champion=STRICT)
+    pull_app.look()
+    pull_app.app.hub.calls.clear()
+    pull_app.app.time.pass_time(hours=5)
+    pull_app.look()
+    assert pull_app.app.hub.writes == []
 
 
-def test_a_conflict(desk: Desk) -> None:
+def test_a_conflict(pull_app: PullRequestApp) -> None:
     """No plan, and the file that does not merge; resolved by the next push, the same comment has the plan."""
-    desk.propose(GATED.format(2, 1))
-    desk.office.commit(GATED.format(1, 2))
-    desk.look()
-    assert desk.status == ("failure", "conflicts with the base in registry.yaml: merge the base into it")
-    assert "- `registry.yaml`" in desk.comment
-    git = desk.office.git
+    pull_app.propose(GATED.format(2, 1))
+    pull_app.app.commit(GATED.format(1, 2))
+    pull_app.look()
+    assert pull_app.status == ("failure", "conflicts with the base in registry.yaml: merge the base into it")
+    assert "- `registry.yaml`" in pull_app.comment
+    git = pull_app.app.git
     git.heads["change"] = git.head
-    desk.push(GATED.format(2, 2))
-    desk.look()
-    assert desk.status == ("success", "1 change, all allowed")
-    assert "Conflicts" not in desk.comment
+    pull_app.push(GATED.format(2, 2))
+    pull_app.look()
+    assert pull_app.status == ("success", "1 change, all allowed")
+    assert "Conflicts" not in pull_app.comment
 
 
-def test_pending_until_the_evidence_is_there(desk: Desk) -> None:
+def test_pending_until_the_evidence_is_there(pull_app: PullRequestApp) -> None:
     """A run that still goes on: pending; the same commit is a success once it has finished, by looking again."""
-    office = desk.office
-    office.mlflow.version("m", status="RUNNING", auc=0.95)
+    app = pull_app.app
+    app.mlflow.version("m", status="RUNNING", auc=0.95)
     waiting = POLICY.replace(b"rules: [", b"rules: [{run: {status: FINISHED}}, ")
-    office.commit(GATED.format(1, 1), champion=waiting)
-    desk.propose(GATED.format(4, 1))
-    desk.look()
-    assert desk.status[0] == "pending"
-    assert desk.status[1].startswith("1 of 1 change waiting: m@champion v4: run status FINISHED is pending")
-    office.mlflow.all_runs["m-4"] = replace(office.mlflow.all_runs["m-4"], status="FINISHED")
-    desk.look()
-    assert desk.status == ("success", "1 change, all allowed")
+    app.commit(GATED.format(1, 1), champion=waiting)
+    pull_app.propose(GATED.format(4, 1))
+    pull_app.look()
+    assert pull_app.status[0] == "pending"
+    assert pull_app.status[1].startswith("1 of 1 change waiting: m@champion v4: run status FINISHED is pending")
+    app.mlflow.all_runs["m-4"] = replace(app.mlflow.all_runs["m-4"], status="FINISHED")
+    pull_app.look()
+    assert pull_app.status == ("success", "1 change, all allowed")
 
 
-def test_reviews(desk: Desk) -> None:
+def test_reviews(pull_app: PullRequestApp) -> None:
     """The approvals of the open pull request, as they are now; those of another are not asked for what it does not bring."""
-    office, hub = desk.office, desk.office.hub
+    app, hub = pull_app.app, pull_app.app.hub
     reviewed = POLICY.replace(b"rules: [", b"rules: [{review: {at_least: 1, from: [acme/risk]}}, ")
     hub.teams["acme/risk"] = frozenset({"ada", "bob"})
-    office.commit(GATED.format(1, 1), champion=reviewed)
-    desk.propose(GATED.format(2, 1))
-    hub.approve(desk.number, "ada")
-    desk.look()
-    assert desk.status[0] == "pending"
-    assert "an author" in desk.comment
-    hub.approve(desk.number, "bob")
-    desk.look()
-    assert desk.status == ("success", "1 change, all allowed")
-    desk.push(GATED.format(2, 2))
-    desk.look()
-    assert desk.status[0] == "pending"
-    assert "approved an earlier commit" in desk.comment
-    hub.approve(desk.number, "bob")
-    hub.merge(desk.number)
+    app.commit(GATED.format(1, 1), champion=reviewed)
+    pull_app.propose(GATED.format(2, 1))
+    hub.approve(pull_app.number, "ada")
+    pull_app.look()
+    assert pull_app.status[0] == "pending"
+    assert "an author" in pull_app.comment
+    hub.approve(pull_app.number, "bob")
+    pull_app.look()
+    assert pull_app.status == ("success", "1 change, all allowed")
+    pull_app.push(GATED.format(2, 2))
+    pull_app.look()
+    assert pull_app.status[0] == "pending"
+    assert "approved an earlier commit" in pull_app.comment
+    hub.approve(pull_app.number, "bob")
+    hub.merge(pull_app.number)
     hub.calls.clear()
-    desk.propose(GATED.format(2, 1), branch="next")
-    (due,) = desk.plan.already_due_changes
+    pull_app.propose(GATED.format(2, 1), branch="next")
+    (due,) = pull_app.plan.already_due_changes
     assert (due.difference.alias, due.gate_verdict and due.gate_verdict.value) == ("champion", "pass")
     assert "brought" in {call[0] for call in hub.calls}
 
 
-def test_the_forge_is_not_asked_without_need(desk: Desk) -> None:
+def test_the_forge_is_not_asked_without_need(pull_app: PullRequestApp) -> None:
     """Of reviews, where no policy asks for them."""
-    desk.propose(GATED.format(2, 1))
-    desk.look()
-    assert "origin" not in {call[0] for call in desk.office.hub.calls}
+    pull_app.propose(GATED.format(2, 1))
+    pull_app.look()
+    assert "origin" not in {call[0] for call in pull_app.app.hub.calls}
 
 
-def test_only_its_own_kind(desk: Desk) -> None:
+def test_only_its_own_kind(pull_app: PullRequestApp) -> None:
     """Closed ones, forks, other bases: nothing is fetched, nothing is said. Other files: only that there is nothing to say."""
-    office = desk.office
-    office.git.push({"README.md": b"x"}, branch="docs")
-    docs = office.hub.opened("docs")
-    fork = desk.propose(GATED.format(2, 1), branch="fork")
-    office.hub.threads[fork].pull = replace(office.hub.threads[fork].pull, fork=True)
-    other = desk.propose(GATED.format(2, 1), branch="other")
-    office.hub.threads[other].pull = replace(office.hub.threads[other].pull, base="release")
-    closed = desk.propose(GATED.format(2, 1), branch="closed")
-    office.hub.decline(closed)
-    office.mlflow.calls.clear()
+    app = pull_app.app
+    app.git.push({"README.md": b"x"}, branch="docs")
+    docs = app.hub.opened("docs")
+    fork = pull_app.propose(GATED.format(2, 1), branch="fork")
+    app.hub.threads[fork].pull = replace(app.hub.threads[fork].pull, fork=True)
+    other = pull_app.propose(GATED.format(2, 1), branch="other")
+    app.hub.threads[other].pull = replace(app.hub.threads[other].pull, base="release")
+    closed = pull_app.propose(GATED.format(2, 1), branch="closed")
+    app.hub.decline(closed)
+    app.mlflow.calls.clear()
     for number in (docs, fork, other, closed):
-        desk.look(number)
-    assert office.mlflow.calls == []
-    assert office.hub.writes == [("set_status", office.git.heads["docs"])]
-    plans = PullPlanUpdater(office.hub, office.git, desk.planner, office.revisions, office.keys, "main")
-    assert plans.find_relevant_numbers(list(office.hub.pulls.values())) == [docs]
+        pull_app.look(number)
+    assert app.mlflow.calls == []
+    assert app.hub.writes == [("set_status", app.git.heads["docs"])]
+    plans = PullPlanUpdater(app.hub, app.git, pull_app.planner, app.revisions, app.keys, "main")
+    assert plans.find_relevant_numbers(list(app.hub.pulls.values())) == [docs]
 
 
-def test_what_no_longer_touches_the_files(desk: Desk) -> None:
+def test_what_no_longer_touches_the_files(pull_app: PullRequestApp) -> None:
     """Once it was planned, and now it is about something else: the comment says so, and nothing stands in its way."""
-    desk.propose(GATED.format(3, 1))
-    desk.look()
-    assert desk.status[0] == "failure"
-    desk.push(GATED.format(1, 1))
-    desk.look()
-    assert desk.status == ("success", "it changes no file that Promoter reads")
+    pull_app.propose(GATED.format(3, 1))
+    pull_app.look()
+    assert pull_app.status[0] == "failure"
+    pull_app.push(GATED.format(1, 1))
+    pull_app.look()
+    assert pull_app.status == ("success", "it changes no file that Promoter reads")
     assert (
-        desk.comment
+        pull_app.comment
         == f"{COMMENT_MARKER}\n### ✓ Promoter: nothing to plan\n\nIt no longer changes any file that Promoter reads.\n"
     )
-    desk.office.hub.calls.clear()
-    desk.look()
-    assert desk.office.hub.writes == []
+    pull_app.app.hub.calls.clear()
+    pull_app.look()
+    assert pull_app.app.hub.writes == []
 
 
-def test_promoters_own_proposals_have_a_status_only(desk: Desk) -> None:
+def test_promoters_own_proposals_have_a_status_only(pull_app: PullRequestApp) -> None:
     """Their body has the decision; once a person commits to the branch, the comment says what that makes of it."""
-    office = desk.office
+    app = pull_app.app
     content = registry(GATED.format(2, 1))
-    office.git.push_proposal("promoter/m/champion", None, office.git.head, content, "Rotate m@champion from v1 to v2")
-    desk.number = office.hub.opened("promoter/m/champion", "promoter-bot")
-    desk.look()
-    assert desk.status == ("success", "1 change, all allowed")
-    assert office.hub.bodies(desk.number) == []
-    desk.push(GATED.format(3, 1), branch="promoter/m/champion")
-    desk.look()
-    assert desk.status[0] == "failure"
-    assert "| m | champion | v1 | v3 | blocked: fail |" in desk.comment
+    app.git.push_proposal("promoter/m/champion", None, app.git.head, content, "Rotate m@champion from v1 to v2")
+    pull_app.number = app.hub.opened("promoter/m/champion", "promoter-bot")
+    pull_app.look()
+    assert pull_app.status == ("success", "1 change, all allowed")
+    assert app.hub.bodies(pull_app.number) == []
+    pull_app.push(GATED.format(3, 1), branch="promoter/m/champion")
+    pull_app.look()
+    assert pull_app.status[0] == "failure"
+    assert "| m | champion | v1 | v3 | blocked: fail |" in pull_app.comment
 
 
-def test_surplus_comments_go(desk: Desk) -> None:
+def test_surplus_comments_go(pull_app: PullRequestApp) -> None:
     """Two Promoters wrote one each: the older stays. What people write, and what else Promoter wrote, is left alone."""
-    desk.propose(GATED.format(2, 1))
-    hub = desk.office.hub
-    hub.remark(desk.number, "eve", COMMENT_MARKER + "\nAll is well.")
-    hub.remark(desk.number, "promoter-bot", "A word of another kind.")
+    pull_app.propose(GATED.format(2, 1))
+    hub = pull_app.app.hub
+    hub.remark(pull_app.number, "eve", COMMENT_MARKER + "\nAll is well.")
+    hub.remark(pull_app.number, "promoter-bot", "A word of another kind.")
     raced = False
 
     def race(call: str) -> None:
         nonlocal raced
         if call == "comment" and not raced:
             raced = True
-            desk.look()
+            pull_app.look()
 
     hub.on = race
-    desk.look()
-    assert [each.by for each in hub.threads[desk.number].remarks] == ["eve", "promoter-bot", "promoter-bot"]
-    assert hub.bodies(desk.number)[0] == "A word of another kind."
+    pull_app.look()
+    assert [each.by for each in hub.threads[pull_app.number].remarks] == ["eve", "promoter-bot", "promoter-bot"]
+    assert hub.bodies(pull_app.number)[0] == "A word of another kind."
 
 
-def test_a_head_that_moves_meanwhile(desk: Desk) -> None:
+def test_a_head_that_moves_meanwhile(pull_app: PullRequestApp) -> None:
     """The status belongs to the revision that was planned; the new one gets its own with the next look."""
-    desk.propose(GATED.format(2, 1))
-    old = desk.office.hub.pulls[desk.number].head
+    pull_app.propose(GATED.format(2, 1))
+    old = pull_app.app.hub.pulls[pull_app.number].head
 
     def meddle(call: str) -> None:
         if call == "comments":
-            desk.office.hub.on = lambda _call: None
-            desk.push(GATED.format(3, 1))
+            pull_app.app.hub.on = lambda _call: None
+            pull_app.push(GATED.format(3, 1))
 
-    desk.office.hub.on = meddle
-    desk.look()
-    new = desk.office.hub.pulls[desk.number].head
+    pull_app.app.hub.on = meddle
+    pull_app.look()
+    new = pull_app.app.hub.pulls[pull_app.number].head
     assert new != old
-    assert set(desk.office.hub.statuses) == {old}
-    assert desk.office.hub.statuses[old].state is CommitStatusState.SUCCESS
-    desk.look()
-    assert desk.status[0] == "failure"
+    assert set(pull_app.app.hub.statuses) == {old}
+    assert pull_app.app.hub.statuses[old].state is CommitStatusState.SUCCESS
+    pull_app.look()
+    assert pull_app.status[0] == "failure"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("commented", ["never", "before", "twice"])
-def test_a_crash_at_any_call(when: str, commented: str, desk: Desk) -> None:
+def test_a_crash_at_any_call(when: str, commented: str, pull_app: PullRequestApp) -> None:
     """Before or after each call to the forge: the next look leaves one comment, what it should say, and the status."""
-    hub = desk.office.hub
-    desk.propose(GATED.format(2, 1))
+    hub = pull_app.app.hub
+    pull_app.propose(GATED.format(2, 1))
     if commented != "never":
-        desk.look()
+        pull_app.look()
         if commented == "twice":
-            hub.remark(desk.number, "promoter-bot", hub.bodies(desk.number)[0])
-        desk.push(GATED.format(3, 1))
-    desk.look()
-    expected, calls = desk.comment, len(hub.calls)
-    state = desk.status
+            hub.remark(pull_app.number, "promoter-bot", hub.bodies(pull_app.number)[0])
+        pull_app.push(GATED.format(3, 1))
+    pull_app.look()
+    expected, calls = pull_app.comment, len(hub.calls)
+    state = pull_app.status
     for crash in range(1, calls + 1):
-        again = Desk(desk.office)
+        again = PullRequestApp(pull_app.app)
         again.propose(GATED.format(2, 1), branch=f"{when}-{crash}")
         if commented != "never":
             again.look()
@@ -229,7 +229,7 @@ def test_a_crash_at_any_call(when: str, commented: str, desk: Desk) -> None:
         again.look()
         again.look()
         assert again.status == state
-        head, was = hub.pulls[again.number].head[:10], hub.pulls[desk.number].head[:10]
+        head, was = hub.pulls[again.number].head[:10], hub.pulls[pull_app.number].head[:10]
         assert again.comment.replace(head, was) == expected
 
 
@@ -245,14 +245,14 @@ def _crash(hub_on: Callable[[Callable[[str], None]], None], at: int) -> None:
     hub_on(hook)
 
 
-def test_a_registry_that_is_down(desk: Desk) -> None:
+def test_a_registry_that_is_down(pull_app: PullRequestApp) -> None:
     """Nothing is said that is not known: what the pull request has stays, and the look is tried again."""
-    desk.propose(GATED.format(2, 1))
+    pull_app.propose(GATED.format(2, 1))
 
     def down(_call: str) -> None:
         raise TransientError("MLflow", "cannot be reached")
 
-    desk.office.mlflow.on = down
+    pull_app.app.mlflow.on = down
     with pytest.raises(TransientError):
-        desk.look()
-    assert desk.office.hub.writes == []
+        pull_app.look()
+    assert pull_app.app.hub.writes == []

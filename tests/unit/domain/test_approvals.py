@@ -27,7 +27,7 @@ from promoter.domain.evidence import Evidence, Need, VersionEvidence
 from promoter.domain.observed import LoggedModel, MetricRef, MetricSeries, MetricValue, TrainingRun, Unreadable
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.evaluate import evaluate_policy
-from tests.unit.domain.strategies import NOW
+from tests.support.strategies.plans import NOW
 
 NAMES = ("alice", "bob", "carol", "dave", "erin@example.org", "frank", "gina", "hal")
 SIGNERS = {name: SigningKey.from_seed(name.encode().ljust(32)) for name in NAMES}

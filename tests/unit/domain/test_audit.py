@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.history import build_alias_spans
 from promoter.domain.review import describe_origin
-from tests.unit.domain.strategies import NOW
+from tests.support.strategies.plans import NOW
 
 
 def record(number: int, was: int | None, now: int | None, outcome: ChangeOutcome | None = None) -> AuditRecord:

@@ -11,7 +11,7 @@ from hypothesis import given
 from promoter.domain.desired import DesiredState, RegistryDocument, Safety
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import AliasDifference, Change, ChangeCause, ChangeGate, Plan, build_plan, compare_model
-from tests.unit.domain.strategies import NOW, versions, worlds
+from tests.support.strategies.plans import NOW, versions, worlds
 
 World = tuple[DesiredState, dict[str, ObservedModel], dict[str, dict[str, int | None]]]
 

@@ -13,7 +13,8 @@ from promoter.domain.evidence import TagObservation, VersionEvidence
 from promoter.domain.fields import parse_past_moment
 from promoter.domain.replay.as_of import EvidenceBasis, EvidenceLog
 from promoter.domain.replay.simulate import simulate_rotation
-from tests.unit.domain.replaying import (
+from tests.support.strategies.plans import NOW
+from tests.support.strategies.replays import (
     APPROVAL,
     BOUND,
     END,
@@ -25,7 +26,6 @@ from tests.unit.domain.replaying import (
     lens,
     record,
 )
-from tests.unit.domain.strategies import NOW
 
 
 @pytest.mark.parametrize(

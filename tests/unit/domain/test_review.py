@@ -16,7 +16,7 @@ from promoter.domain.policy.evaluate import evaluate_policy, hinges_on_loading, 
 from promoter.domain.policy.rules.base import RuleContext
 from promoter.domain.policy.rules.review import ReviewRule
 from promoter.domain.review import ChangeOrigin, PullRequestReview
-from tests.unit.domain.strategies import NOW
+from tests.support.strategies.plans import NOW
 
 WANTED = "an approval that counts"
 TEAM = {"acme/risk": frozenset({"alice", "Bob"})}

@@ -14,7 +14,7 @@ from promoter.domain.observed import ObservedModel, TrainingRun
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.evaluate import evaluate_policy
 from promoter.domain.rotation import RotationStatus, choose_best_candidate, find_candidates
-from tests.unit.domain.strategies import NOW, versions
+from tests.support.strategies.plans import NOW, versions
 
 ANY = {"from": "any", "rank": {"metric": "auc", "order": "highest"}}
 CHALLENGER = {"from": "challenger", "rank": {"metric": "auc", "order": "highest"}}

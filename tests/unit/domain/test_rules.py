@@ -18,7 +18,7 @@ from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.evaluate import evaluate_policy
 from promoter.domain.policy.rules import Rule, RuleContext
 from promoter.domain.policy.rules.base import BaseRule
-from tests.unit.domain.strategies import NOW
+from tests.support.strategies.plans import NOW
 
 RULE: TypeAdapter[BaseRule] = TypeAdapter(Rule)
 NAN, INF = float("nan"), float("inf")

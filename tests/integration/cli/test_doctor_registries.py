@@ -1,0 +1,77 @@
+"""Other registries in the settings, and what `promoter doctor` says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from promoter.cli.doctor import _check_registry, _find_registry_names
+from promoter.container import Container
+from promoter.domain.errors import TransientError
+from promoter.settings import Settings, load_settings
+from tests.support.fakes.registry import FakeRegistry, FakeRepository
+
+SECRET = "https://promoter:geheim@staging.example.com"
+
+
+@pytest.fixture
+def staging() -> FakeRegistry:
+    """A registry with one model."""
+    registry = FakeRegistry()
+    registry.version("m")
+    return registry
+
+
+@pytest.fixture
+def built(staging: FakeRegistry) -> Container:
+    """A world whose settings name staging, and whose registry.yaml uses dev as well."""
+    world, repository = Container(Settings(repo="r", registries={"staging": SECRET})), FakeRepository()
+    alias = "{policy: p, rotation: commit, promote_from: {registry: dev, alias: champion}}"
+    document = f"version: 1\nmodels: {{m: {{aliases: {{champion: {alias}}}}}}}\n".encode()
+    policy = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
+    repository.push({"registry.yaml": document, "policies/p.yaml": policy})
+    world.repository = repository
+    world.source_registries = {"staging": staging}
+    return world
+
+
+def test_doctor_looks_at_each(built: Container, staging: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can be read, one that cannot, and one that is used and not named; no password, and each with what to do."""
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
+    assert _find_registry_names(built) == ["dev", "staging"]
+    good, unnamed = _check_registry("staging", built), _check_registry("dev", built)
+    assert (good.good, good.message) == (True, "answers: 1 models can be read")
+    assert (unnamed.good, unnamed.message) == (False, "the settings name no registry `dev`: m@champion gets nothing")
+
+    def refuse(_call: str) -> None:
+        raise TransientError("MLflow", "the connection is refused", "check MLFLOW_TRACKING_URI")
+
+    staging.on = refuse
+    bad = _check_registry("staging", built)
+    assert (bad.good, bad.message) == (False, "the connection is refused")
+    assert "`registries: staging`" in (bad.fix or "")
+    assert "geheim" not in f"{good}{bad}{unnamed}{built.settings!r}"
+
+
+def test_doctor_says_whose_credentials_are_shared(built: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own variables go to every server whose URL names no user."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
+    assert "sent there too" not in _check_registry("staging", built).message
+    built.settings.registries["staging"] = "https://staging.example.com"
+    assert _check_registry("staging", built).message.endswith("; the credentials in MLFLOW_TRACKING_* are sent there too")
+
+
+def test_without_git_the_settings_are_enough(built: Container) -> None:
+    """What cannot be read is another check's business."""
+    built.repository.trouble = TransientError("git", "no answer")  # type: ignore[attr-defined]
+    assert _find_registry_names(built) == ["staging"]
+
+
+def test_registries_are_named_by_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mapping in promoter.yaml, or as JSON."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "promoter.yaml").write_text("registries: {staging: http://a}\n")
+    assert load_settings().registries == {"staging": "http://a"}
+    monkeypatch.setenv("PROMOTER_REGISTRIES", '{"dev": "http://b"}')
+    assert load_settings().registries["dev"] == "http://b"

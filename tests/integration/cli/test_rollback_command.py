@@ -1,0 +1,210 @@
+"""`promoter rollback` and `promoter release` on a real remote and a real ledger: words, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from promoter.__main__ import main
+from promoter.cli import rollback
+from promoter.container import Container
+from promoter.demo.servers.git import GitHttpServer
+from promoter.logs import configure_logging
+from promoter.settings import Settings
+from tests.support.fakes.registry import FakeClock, FakeRegistry
+from tests.support.fixtures.git import GIT_TOKEN, Colleague, git
+
+REGISTRY = b"version: 1\nmodels:\n  m:\n    aliases:\n      champion: 1 # serves\n"
+POLICY = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
+Run = Callable[..., tuple[int, str, str]]
+
+
+class RollbackSite:
+    """What a command finds: a remote, a ledger that knows v1 and v2, and a registry that has v2."""
+
+    def __init__(self, remote: GitHttpServer, colleague: Colleague, folder: Path) -> None:
+        """v1 was the champion, v2 is."""
+        self.remote, self.colleague, self.folder = remote, colleague, folder
+        self.mlflow, self.clock = FakeRegistry(), FakeClock()
+        for _ in range(2):
+            self.mlflow.version("m")
+        self.mlflow.place("m", "champion", 1)
+        for content in (REGISTRY, REGISTRY.replace(b"1 # serves", b"2 # serves")):
+            colleague.push({"registry.yaml": content, "policies/champion.yaml": POLICY})
+            world = self.world()
+            assert not world.revisions.refresh_head().refused
+            world.model_reconciler.reconcile("m", "test")
+        assert self.mlflow.models["m"].aliases == {"champion": 2}
+
+    def world(self, **changed: Any) -> Container:
+        """As a program that has just started sees it."""
+        settings: dict[str, Any] = {
+            "mlflow_tracking_uri": "http://127.0.0.1:9",
+            "repo": self.remote.url,
+            "git_token": SecretStr(GIT_TOKEN),
+            "database_url": f"sqlite:///{self.folder / 'promoter.db'}",
+        }
+        built = Container(Settings(**(settings | changed)))
+        built.registry, built.clock = self.mlflow, self.clock
+        return built
+
+    def protect(self) -> None:
+        """The watched branch takes no pushes any more, as a forge says it."""
+        hook = self.remote.path / "hooks" / "pre-receive"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(
+            "#!/bin/sh\nwhile read old new ref; do\n"
+            'if [ "$ref" = refs/heads/main ]; then\n'
+            "echo 'GitLab: You are not allowed to push code to protected branches on this project.' >&2; exit 1\nfi\ndone\n"
+        )
+        hook.chmod(0o755)
+
+
+@pytest.fixture
+def rollback_site(git_remote: GitHttpServer, colleague: Colleague, tmp_path: Path) -> RollbackSite:
+    """One such site."""
+    return RollbackSite(git_remote, colleague, tmp_path)
+
+
+@pytest.fixture
+def run(
+    rollback_site: RollbackSite,
+    log_lines: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Run:
+    """Runs the command line on the site; exit code, standard output, standard error."""
+    del log_lines  # puts the configuration of logs back
+
+    def promoter(*arguments: str, **changed: Any) -> tuple[int, str, str]:
+        with monkeypatch.context() as patched:
+            configure_logging("text", level="warning")  # as `world` does, in whose place this is
+            patched.setattr(rollback, "build_container", lambda: rollback_site.world(**changed))
+            patched.setattr(sys, "argv", ["promoter", *arguments])
+            patched.setenv("COLUMNS", "80")
+            patched.chdir(tmp_path)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return promoter
+
+
+BACK = ("rollback", "m@champion", "--reason", "bad recall", "--as", "alice")
+
+
+def test_a_rollback_is_told_in_full(rollback_site: RollbackSite, run: Run) -> None:
+    """At 80 columns: what held, what returns and why, how it got into git, what follows, how to undo it."""
+    code, out, _ = run(*BACK)
+    head = git(rollback_site.remote.path, "rev-parse", "main")[:10]
+    assert [line.rstrip() for line in out.splitlines()] == [
+        "m@champion: v2 -> v1, by commit",
+        " - v2 holds m@champion; v1 returns: it held champion last in good standing",
+        "   before v2.",
+        f" - Committed as {head}: v1 under a hold, v2 in quarantine.",
+        " - The daemon moves the alias when it sees the commit; with --now it moves at",
+        "   once.",
+        " - Rotation leaves m@champion alone until `promoter release m@champion`; the",
+        "   quarantine stays after that, too.",
+    ]
+    assert code == 0
+    told = git(rollback_site.remote.path, "show", "main:registry.yaml")
+    assert 'champion: {version: 1, hold: {reason: "bad recall", by: alice}, quarantine: [2]} # serves' in told
+    assert "Promoter-By: alice" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+
+
+def test_json_and_markdown(rollback_site: RollbackSite, run: Run) -> None:
+    """One object with its version; and a list."""
+    code, out, _ = run(*BACK, "--now", "--format", "json")
+    told = json.loads(out)
+    assert code == 0
+    assert told.pop("told")
+    assert told == {
+        "schema": 1,
+        "model": "m",
+        "alias": "champion",
+        "from": 2,
+        "to": 1,
+        "path": "commit",
+        "revision": git(rollback_site.remote.path, "rev-parse", "main"),
+        "pull_request": None,
+        "override": None,
+        "until": None,
+        "done": True,
+    }
+    assert rollback_site.mlflow.models["m"].aliases == {"champion": 1}
+    code, out, _ = run("release", "m@champion", "--as", "bob", "--reason", "over <b>", "--format", "markdown")
+    assert (code, out.splitlines()[0]) == (0, "**m@&#8203;champion: released, by commit**")
+    assert "- m@&#8203;champion: v1 was held by alice: bad recall." in out.splitlines()
+    assert "over <b>" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+    code, out, err = run("release", "m@champion", "--as", "bob")
+    assert (code, out) == (1, "")
+    assert err == "promoter: release: nothing to release: git holds nothing of m@champion\n"
+
+
+def test_a_protected_branch_without_a_forge(rollback_site: RollbackSite, run: Run) -> None:
+    """The branch is pushed; with --now the alias moves under an override, until when is told."""
+    rollback_site.protect()
+    code, out, _ = run(*BACK, "--now", "--for", "2h", "--format", "json")
+    told = json.loads(out)
+    assert (code, told["path"], told["override"]) == (0, "override", rollback_site.world().ledger.find_open_overrides()[0].id)
+    assert told["until"] == "2026-11-23T14:00:00+00:00"
+    assert told["revision"] == git(rollback_site.remote.path, "rev-parse", "promoter/m/champion")
+    assert rollback_site.mlflow.models["m"].aliases == {"champion": 1}
+    again = json.loads(run(*BACK, "--now", "--format", "json")[1])
+    assert (again["override"], again["revision"]) == (told["override"], told["revision"])
+    code, _, err = run("release", "m@champion", "--as", "bob")
+    assert code == 1
+    assert "an override stands in for git: v1 until 2026-11-23 14:00 UTC, by alice: bad recall" in err
+
+
+def test_a_forge_that_is_set_up_wrongly_does_not_keep_the_alias_from_moving(rollback_site: RollbackSite, run: Run) -> None:
+    """It is told, with exit code 1, and the branch is there."""
+    rollback_site.protect()
+    code, out, _ = run(*BACK, "--now", forge="gitlab", forge_url="nowhere", forge_project="a/b")
+    assert code == 1
+    assert "something is left to do" in out
+    assert rollback_site.mlflow.models["m"].aliases == {"champion": 1}
+    assert "promoter/m/champion" in git(rollback_site.remote.path, "branch", "--list", "promoter/*")
+
+
+def test_who_asks_is_gits_user_name(
+    rollback_site: RollbackSite, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless --as says otherwise; where git has no name, it is the login's."""
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\n\tname = Grace Hopper\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    assert run(*BACK[:-2])[0] == 0
+    assert 'by: "Grace Hopper"' in git(rollback_site.remote.path, "show", "main:registry.yaml")
+    config.write_text("")
+    monkeypatch.setenv("LOGNAME", "grace")
+    assert run("release", "m@champion")[0] == 0
+    assert "Promoter-By: grace" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+
+
+def test_what_is_not_set_is_named(run: Run) -> None:
+    """Both commands write to the watched repository, whose address they need."""
+    code, _, err = run(*BACK, repo=None)
+    assert code == 1
+    assert "PROMOTER_REPO is not set (set it to the URL or the path of the repository" in err
+    assert run("release", "m@champion", repo=None)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("m", "--reason", "r"), ("m@champion",), ("m@champion", "--reason", "r", "--for", "soon")]
+)
+def test_what_is_asked_for_wrongly_is_explained(run: Run, arguments: tuple[str, ...]) -> None:
+    """Usage errors, exit code 1."""
+    code, out, err = run("rollback", *arguments)
+    assert (code, out) == (1, "")
+    assert "Usage: promoter rollback" in err

@@ -1,0 +1,109 @@
+"""What the daemon does with a key: faults of the world become pauses and words, and one model's never stop another's."""
+
+from __future__ import annotations
+
+from promoter.application.controller import GIT, REGISTRY, WorkItem, WorkKind
+from promoter.domain.errors import PermanentError, TransientError
+from tests.support.app import App
+
+MODEL_M = WorkItem(WorkKind.MODEL, "m")
+
+
+def test_pauses_grow_and_end(app: App) -> None:
+    """Each failure in a row counts for the next pause; a success ends the count, and the trouble."""
+    app.mlflow.version("m")
+    app.commit("m: {aliases: {champion: 1}}")
+    app.git.trouble = TransientError("git", "gone")
+    watch = app.build_controller(lambda failures: 10.0 * failures)
+    assert [watch.run_work_item(GIT, "poll") for _ in range(3)] == [10.0, 20.0, 30.0]
+    assert watch.health.current_problems == {"git": "gone"}
+    app.git.trouble = None
+    assert watch.run_work_item(GIT, "poll") is None
+    assert watch.health.current_problems == {}
+    app.git.trouble = TransientError("git", "gone")
+    assert watch.run_work_item(GIT, "poll") == 10.0
+
+
+def test_one_model_in_trouble(app: App) -> None:
+    """Its write is refused; the other model is brought to where git wants it, and the trouble is told until it is over."""
+    for model in "mn":
+        app.mlflow.version(model)
+    app.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+
+    def no_permission(call: str) -> None:
+        if call == "set_alias" and app.mlflow.calls[-1][1] == "m":
+            raise PermanentError("MLflow", "no permission")
+
+    app.mlflow.on = no_permission
+    watch = app.converge()
+    assert (app.aliases("m"), app.aliases("n")) == ({}, {"champion": 1})
+    assert watch.health.current_problems == {"MLflow": "no permission"}
+    app.mlflow.on = lambda _call: None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
+    assert watch.health.current_problems == {}
+
+
+def test_registry_that_never_rests(app: App) -> None:
+    """A model that changes under each look is left for the next one, in words, and the trouble ends with it."""
+    for _ in range(2):
+        app.mlflow.version("m")
+    app.commit("m: {aliases: {champion: 1}}")
+    app.converge()
+    watch = app.build_controller(lambda _: 1.0)
+
+    def restless(call: str) -> None:
+        if call == "aliases":
+            app.mlflow.place("m", "champion", 1)
+        elif call == "observe":
+            app.mlflow.place("m", "champion", 2)
+
+    app.mlflow.on = restless
+    assert watch.run_work_item(MODEL_M, "webhook") == 1.0
+    assert "kept changing" in str(watch.health.current_problems)
+    app.mlflow.on = lambda _call: None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
+    assert watch.health.current_problems == {}
+
+
+def test_views_and_what_is_asked_for(app: App) -> None:
+    """A survey keeps what it saw, and asks for a look only at models where something is to be done."""
+    for model in "mno":
+        app.mlflow.version(model)
+    app.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
+    watch = app.converge()
+    asked: list[WorkItem] = []
+    watch.enqueue = lambda item, _trigger: asked.append(item)
+    app.mlflow.place("n", "champion", None)
+    watch.run_work_item(REGISTRY, "poll")
+    assert asked == [WorkItem(WorkKind.MODEL, "n")]
+    assert watch.snapshots.keys() == {"m", "n"}
+    assert watch.snapshots["n"].observed == app.mlflow.models["n"]
+
+
+def test_nothing_in_force(app: App) -> None:
+    """Before the first good revision, a survey and a look do nothing and are no trouble."""
+    watch = app.build_controller(lambda _: 1.0)
+    assert watch.run_work_item(REGISTRY, "start") is None
+    assert watch.run_work_item(MODEL_M, "webhook") is None
+    assert watch.health.current_problems == {}
+    assert app.mlflow.calls == []
+
+
+def test_a_delivery_is_told_all_the_way(app: App) -> None:
+    """Of a push, by way of the revision that it brought, to the records and the decision behind them; a poll tells of git."""
+    app.mlflow.version("m", auc=0.9)
+    app.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
+    watch = app.build_controller(float)
+    waiting: list[tuple[WorkItem, str]] = [(GIT, "webhook:github:g-7")]
+    watch.enqueue = lambda item, trigger: (
+        waiting.append((item, trigger)) if item.kind in (WorkKind.MODEL, WorkKind.REGISTRY) else None
+    )
+    while waiting:
+        watch.run_work_item(*waiting.pop(0))
+    assert [each.fact.trigger for each in app.records() if each.fact.outcome] == ["webhook:github:g-7"] * 2
+    assert [each.trigger for each in app.ledger.list_recent_decisions()] == ["webhook:github:g-7"]
+    app.commit("m: {aliases: {champion: absent}}")
+    waiting.append((GIT, "poll"))
+    while waiting:
+        watch.run_work_item(*waiting.pop(0))
+    assert app.records()[-1].fact.trigger == "git"
