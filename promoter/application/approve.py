@@ -58,7 +58,6 @@ class ApprovalTally:
         return sum(each.counts for each in self.weighed)
 
     def __str__(self) -> str:
-        """For people."""
         return f"{self.rule}: {self.count} of {self.rule.approval.at_least}"
 
 
@@ -79,7 +78,6 @@ class ApprovalWriter:
     """The use case."""
 
     def __init__(self, registry: Registry, judged: JudgeVersion, clock: Clock) -> None:
-        """Takes where the tag goes, what decides, and the clock."""
         self._registry = registry
         self._judged = judged
         self._clock = clock

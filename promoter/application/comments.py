@@ -56,7 +56,6 @@ class VerifiedStates:
     """What was last found, or made, as it is to be on each pull request, by number, and when."""
 
     def __init__(self, clock: Clock) -> None:
-        """Nothing is known after a start."""
         self._clock = clock
         self._known: dict[int, tuple[datetime, object]] = {}
 

@@ -73,7 +73,6 @@ class ChannelNotifier:
     """All channels. `run` is one round of one; rounds of one channel never overlap, across replicas as far as locks reach."""
 
     def __init__(self, channels: Sequence[NotificationChannel], deps: NotifierDeps, terms: DeliveryTerms) -> None:
-        """Reads nothing yet."""
         self.enqueue: Callable[[str, str], None] = lambda _name, _trigger: None
         """Where rounds are asked for."""
         self._deps = deps

@@ -93,13 +93,12 @@ class PolicyReplays:
     """Replays the policies that a pull request changes. What cannot be replayed is told, is no failure, and is not kept."""
 
     def __init__(self, registry: Registry, ledger: Ledger, clock: Clock) -> None:
-        """Takes the ports that it reads; nothing is kept yet."""
         self._replay = PolicyReplayer(registry, ledger, clock)
         self._clock = clock
         self._kept: Mapping[_ReplayKey, _CachedReplay] = {}
 
     def __call__(self, step: PolicyStep, base: Declaration, merged: Declaration) -> PolicyStep:
-        """The step with what came of it, where there is something to replay."""
+        """Return the step with what the changed policy would have done to past versions."""
         if step.step in (PolicyStepKind.REMOVED, PolicyStepKind.RENAMED):
             return step
         key, about, now = _build_replay_key(step, base, merged), _build_replay_context(step, base, merged), self._clock.now()

@@ -35,7 +35,6 @@ class DemoActs:
     _registered: int = 0
 
     def __post_init__(self) -> None:
-        """Everybody works in one clone."""
         self.observer = ModelObserver(self.system, MODEL)
         self.clone = WorkingClone(self.system.git.url, self.system.folder / "clone")
 

@@ -39,7 +39,6 @@ class StoryNarrator:
     """Writes to standard output: colours and spinners on a terminal, plain lines into a pipe. Respects NO_COLOR and COLUMNS."""
 
     def __init__(self) -> None:
-        """Looks at the terminal once."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ gets a ?, not a traceback
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH

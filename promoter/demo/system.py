@@ -50,7 +50,6 @@ class DemoSystem:
     """A whole system in one folder. `begin` starts it, `end` stops everything; the folder stays until `remove`."""
 
     def __init__(self) -> None:
-        """Makes the folder; starts nothing."""
         self.folder = Path(tempfile.mkdtemp(prefix="promoter-demo-"))
         self.mlflow = MlflowServer(self.folder / "mlflow")
         self.git = GitHttpServer(self.folder / "git")

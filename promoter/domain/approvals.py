@@ -298,7 +298,6 @@ class SigningKey:
         return cls(key)
 
     def __repr__(self) -> str:
-        """Without the secret."""
         return f"Signer({self.public_key!r})"
 
     @property

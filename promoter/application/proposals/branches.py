@@ -69,7 +69,6 @@ class ProposalBranches:
     """Finds them. Reads only."""
 
     def __init__(self, forge: Forge, repository: Repository) -> None:
-        """Takes the ports that it reads."""
         self._forge = forge
         self._repository = repository
 
@@ -189,7 +188,6 @@ class ProposalRequestReader:
     """Reads proposals back. Reads only."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
-        """Takes the ports that it reads."""
         self._repository = repository
         self._documents = documents
 

@@ -23,7 +23,6 @@ class RotationProposer:
     """Turns a standing's proposal into a commit on the watched branch."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
-        """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
 
@@ -111,7 +110,6 @@ class ProposalCommitter:
     """Writes a person's proposal. To do it again changes nothing."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments, revisions: RevisionTracker) -> None:
-        """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
         self._revisions = revisions
@@ -176,12 +174,11 @@ class BranchOpener:
     """An `Opener` that knows no forge: the branch is pushed, and a person opens the pull request."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
-        """Takes the ports that it works with."""
         self._repository = repository
         self._documents = documents
 
     def __call__(self, proposal: Proposal) -> OpenedProposal:
-        """Put the proposal on its branch; kept as it is where it says just that on top of what git says now."""
+        """Commit the proposal to the branch, again on its new head where somebody pushed first."""
         for _ in range(MAX_ATTEMPTS):
             try:
                 revision = self._push_branch(proposal)

@@ -161,11 +161,10 @@ class VersionComparer:
     """Makes comparisons. Reads only."""
 
     def __init__(self, registry: Registry) -> None:
-        """Takes the port that it reads."""
         self._registry = registry
 
     def __call__(self, subjects: Iterable[ComparisonSubject]) -> list[VersionComparison | None]:
-        """One for each, each kind of evidence in one read; None for a proposal without a version."""
+        """Compare each candidate with the holder; None where a part of it cannot be read."""
         asked, wanted, registry = list(subjects), _ComparisonRequest(), self._registry
         for subject in asked:
             wanted.add_subject(subject)

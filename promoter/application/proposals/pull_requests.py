@@ -25,7 +25,6 @@ class PullRequestWriter:
     """Writes only what is not so already."""
 
     def __init__(self, forge: Forge, repository: Repository, compare: VersionComparer) -> None:
-        """Takes what it works with."""
         self._forge = forge
         self._repository = repository
         self._compare = compare

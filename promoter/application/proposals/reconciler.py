@@ -165,7 +165,6 @@ class ProposalReconciler:
     """Looks at the proposals for one model at a time."""
 
     def __init__(self, deps: ProposalDeps) -> None:
-        """Takes the ports and use cases."""
         self._deps = deps
         self._branches = ProposalBranches(deps.forge, deps.repository)
         self._read_request = ProposalRequestReader(deps.repository, deps.documents)
@@ -353,7 +352,6 @@ class ProposalOpener:
     """Pushes the branch, then looks at it as the daemon does. To do it again is harmless."""
 
     def __init__(self, branch: BranchOpener, proposals: ProposalReconciler) -> None:
-        """Takes what pushes the branch, and what opens the pull request."""
         self._branch = branch
         self._proposals = proposals
 

@@ -51,7 +51,6 @@ class PushNotification:
     secret: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Only the web is written to."""
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("a notification goes to an http:// or https:// URL")
 
@@ -245,11 +244,9 @@ class GitHttpServer:
             wasyncore.loop(timeout=1, use_poll=True, map=self._channels, count=1)
 
     def __enter__(self) -> Self:
-        """Started."""
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stopped."""
         self.stop()
 
     def commit_files(

@@ -102,11 +102,9 @@ class MlflowServer:
         self._child = None
 
     def __enter__(self) -> Self:
-        """Start."""
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop, whatever happened."""
         self.stop()
 
     def _signal_process_group(self, number: signal.Signals) -> None:

@@ -46,7 +46,6 @@ class EvidenceSource:
     as_of: datetime | None = None
 
     def __or__(self, other: EvidenceSource) -> EvidenceSource:
-        """Of both together."""
         basis = max(self.basis, other.basis, key=WEAKEST_LAST.index)
         times = [each.as_of for each in (self, other) if each.as_of]
         return EvidenceSource(basis, max(times, default=None) if basis is EvidenceBasis.LATER else None)
@@ -134,7 +133,6 @@ class EvidenceLog:
     """By model, number and time of creation, since a model that is registered anew may use its numbers again."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self._known: dict[VersionKey, dict[datetime, VersionTrack]] = {}
         self.pasts: dict[int, AliasPast] = {}
         """What a recorded decision, by its id, knew of its alias."""
