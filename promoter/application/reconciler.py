@@ -21,6 +21,7 @@ from promoter.domain.desired import Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.plan import Change, ChangeCause
 from promoter.domain.review import ChangeOrigin
+from promoter.domain.text import version_label
 
 log = structlog.get_logger(__name__)
 
@@ -177,15 +178,15 @@ class PlanExecutor:
         held = (self._registry.read_aliases(what.model) or {}).get(what.alias)
         if held != what.to_version:
             if answered:
-                self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {_version_label(held)}")
-            raise TransientError("MLflow", f"{what.model}@{what.alias} reads {_version_label(held)} after the write")
+                self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {version_label(held)}")
+            raise TransientError("MLflow", f"{what.model}@{what.alias} reads {version_label(held)} after the write")
         self._record_outcome(intent, ChangeOutcome.APPLIED, None)
         log.info(
             "alias moved",
             model=what.model,
             alias=what.alias,
-            source=_version_label(what.from_version),
-            target=_version_label(held),
+            source=version_label(what.from_version),
+            target=version_label(held),
             cause=what.cause.value,
         )
 
@@ -254,10 +255,6 @@ def _render_exceptions(decision: Decision | None) -> str:
     notes = f"; freeze overridden: {past.override}" if past and past.override else ""
     notes += "".join(f"; {finding.rule} {finding.waived.waiver}" for finding in decision.waived_findings if finding.waived)
     return notes + ("; would be blocked, but the policy only watches" if decision.would_block else "")
-
-
-def _version_label(number: int | None) -> str:
-    return "nothing" if number is None else f"v{number}"
 
 
 @dataclass(frozen=True)

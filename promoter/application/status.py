@@ -15,6 +15,7 @@ from promoter.domain.desired import AliasIntent, Override
 from promoter.domain.history import AliasSpan, build_alias_spans
 from promoter.domain.plan import Change
 from promoter.domain.policy.guards import GuardStatus
+from promoter.domain.text import version_label
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
 GUARD = "guard broken"
@@ -165,19 +166,19 @@ def _find_alias_status(view: ModelSnapshot, alias: str, intent: AliasIntent | No
     if reported:
         adopts = view.intent.on_drift == "adopt" and reported.from_version is not None
         ending = "a pull request asks whether to adopt it" if adopts else "only reported"
-        return DRIFT, f"git says {_version_label(reported.to_version)}; {ending}"
+        return DRIFT, f"git says {version_label(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
     if view.compared.blocked and intent.has_declared_target and _find_held_version(view, alias) != intent.version:
         return (
             BLOCKED,
-            f"{_version_label(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it",
+            f"{version_label(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it",
         )
     return _describe_unchanged_alias(view, intent, now)
 
 
 def _describe_change(change: Change) -> tuple[str, str]:
-    target = _version_label(change.difference.to_version)
+    target = version_label(change.difference.to_version)
     if change.decision is None or change.is_allowed:
         return DUE, f"to be {target}"
     return BLOCKED, f"{target}: {change.decision.summary_line}"
@@ -215,8 +216,4 @@ def _find_held_version(view: ModelSnapshot, alias: str) -> int | None:
 
 def render_declared_version(declared: AliasIntent) -> str:
     """What git says of an alias."""
-    return "absent" if declared.absent else f"v{declared.version}" if declared.version else "nothing"
-
-
-def _version_label(number: int | None) -> str:
-    return "absent" if number is None else f"v{number}"
+    return "absent" if declared.absent else version_label(declared.version)

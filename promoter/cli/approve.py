@@ -174,8 +174,8 @@ def _confirm_signing(draft: ApprovalDraft) -> None:
 def _print_draft(draft: ApprovalDraft) -> None:
     """What is to be signed, on standard error: standard output is for what came of it."""
     from promoter.cli import render
-    from promoter.domain.decision import escape_invisible
     from promoter.domain.fields import format_utc
+    from promoter.domain.text import escape_invisible
 
     screen, subject = create_console(stderr=True), draft.subject
     screen.print(render.build_decision_tree(draft.decision))

@@ -16,6 +16,7 @@ import typer
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
 from promoter.cli.rollback import RequesterOption, find_requester_name
 from promoter.domain.errors import PermanentError
+from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -151,7 +152,7 @@ def export(
         _write_lines(lines, sys.stdout.buffer)
         return
     count = _write_file_atomically(output, lines)
-    sys.stdout.write(f"{output}: {count} line{'' if count == 1 else 's'}.\n")
+    sys.stdout.write(f"{output}: {format_count(count, 'line')}.\n")
 
 
 def _write_file_atomically(path: Path, lines: Iterable[bytes]) -> int:
@@ -242,7 +243,7 @@ def prune(
     if output is OutputFormat.JSON:
         print_json(fields)
         return
-    pieces = f"{count} piece{'' if count == 1 else 's'} of evidence from before {format_utc(before)}"
+    pieces = f"{format_count(count, 'piece')} of evidence from before {format_utc(before)}"
     if yes:
         sys.stdout.write(f"Dropped {pieces}. Their digests stay.\n")
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
     from promoter.application.audit_rerun import DecisionRerunner
@@ -103,9 +104,9 @@ def _summarize_rerun(found: DecisionRerun) -> str:
         return "The same: every field of the tree is as it was recorded."
     if found.ending is not RerunOutcome.DIFFERENT:
         return f"Not made again: {found.why}."
-    fields = f"{len(found.differences)} field{'' if len(found.differences) == 1 else 's'}"
+    count = len(found.differences)
     tool = f" This is Promoter {__version__}." if found.recorded.tool != __version__ else ""
-    return f"Not the same: {fields} of the tree {'is' if fields.startswith('1 ') else 'are'} not as recorded.{tool}"
+    return f"Not the same: {format_count(count, 'field')} of the tree {plural(count, 'is', 'are')} not as recorded.{tool}"
 
 
 def _build_difference_rows(differences: tuple[RerunDifference, ...]) -> list[list[str]]:

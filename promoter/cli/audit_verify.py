@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
     from promoter.adapters.git.history import LedgerTrailers
@@ -187,32 +188,26 @@ def _summarize_verification(found: VerificationReport) -> str:
     if found.is_sound:
         return f"The ledger is sound: {_format_entry_count(found)}, none edited, dropped, inserted or reordered."
     count = len(found.problems) + found.more
-    return f"The ledger is not sound: {count:,} problem{'' if count == 1 else 's'} in {_format_entry_count(found)}."
+    return f"The ledger is not sound: {count:,} {plural(count, 'problem')} in {_format_entry_count(found)}."
 
 
 def _format_entry_count(found: VerificationReport) -> str:
     of = f" ({found.start + 1:,} to {found.head.entry:,})" if found.start else ""
-    return f"{found.entries:,} entr{'y' if found.entries == 1 else 'ies'}{of}"
+    return f"{found.entries:,} {plural(found.entries, 'entry', 'entries')}{of}"
 
 
 def _list_verified_facts(found: VerificationReport) -> list[tuple[str, str]]:
     facts = [("ledger", found.head.ledger or "it does not say its name"), ("head", f"{found.head.entry} {found.head.hash}")]
     attestations = found.vouching
     facts += (
-        [("commits", f"{attestations['commit']} vouch{'es' if attestations['commit'] == 1 else ''} for it")]
+        [("commits", f"{attestations['commit']} {plural(attestations['commit'], 'vouches', 'vouch')} for it")]
         if attestations["commit"]
         else []
     )
     facts += [("heads", f"{attestations['given']} that you gave")] if attestations["given"] else []
     trusted = "which you trust" if found.trusted else "which nobody vouched for"
-    facts += [
-        ("key", f"{count} checkpoint{'' if count == 1 else 's'} of {key}, {trusted}") for key, count in found.keys.items()
-    ]
-    facts += (
-        [("dropped", f"the evidence of {found.dropped} decision{'' if found.dropped == 1 else 's'}, by retention")]
-        if found.dropped
-        else []
-    )
+    facts += [("key", f"{format_count(count, 'checkpoint')} of {key}, {trusted}") for key, count in found.keys.items()]
+    facts += [("dropped", f"the evidence of {format_count(found.dropped, 'decision')}, by retention")] if found.dropped else []
     return facts
 
 

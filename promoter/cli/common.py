@@ -113,10 +113,10 @@ def run_command_line(app: typer.Typer) -> int:
 def print_faults(faults: Exception) -> None:
     """Every fault on a line of its own, and how many there are."""
     from promoter.domain.errors import Faults
+    from promoter.domain.text import format_count
 
     if not isinstance(faults, Faults):
         return
     for fault in faults.faults:
         print(fault, file=sys.stderr)  # noqa: T201
-    count = len(faults.faults)
-    print(f"{count} fault{'s' if count != 1 else ''}", file=sys.stderr)  # noqa: T201
+    print(format_count(len(faults.faults), "fault"), file=sys.stderr)  # noqa: T201

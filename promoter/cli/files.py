@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
     from promoter.domain.desired import Declaration
@@ -106,16 +107,12 @@ def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.
     models, policies = len(declaration.desired.listed), len(declaration.policies)
     aliases = sum(len(intent.aliases) for intent in declaration.desired.listed.values())
     counts = [
-        _format_count(models, "model"),
-        _format_count(aliases, "alias", "aliases"),
-        _format_count(policies, "policy", "policies"),
+        format_count(models, "model"),
+        format_count(aliases, "alias", "aliases"),
+        format_count(policies, "policy", "policies"),
     ]
-    counts += [_format_count(sum(len(file.cases) for file in cases), "case")] if cases else []
+    counts += [format_count(sum(len(file.cases) for file in cases), "case")] if cases else []
     sys.stdout.write(f"valid: {', '.join(counts)}\n")
-
-
-def _format_count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def schema(

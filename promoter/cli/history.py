@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from promoter.application.history import AliasAt, AliasBetween, RegistryAt
-from promoter.application.markdown.plan import inline_text, render_decision_markdown, table_cell, version_label
+from promoter.application.markdown.plan import inline_text, render_decision_markdown, table_cell
 from promoter.application.markdown.plan import render_table as markdown_table
 from promoter.cli import render
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
@@ -21,6 +21,7 @@ from promoter.domain.decision import decision_from_json
 from promoter.domain.fields import format_utc, format_utc_window
 from promoter.domain.history import AliasSpan, Certainty
 from promoter.domain.review import describe_origin
+from promoter.domain.text import format_count, version_label
 
 if TYPE_CHECKING:
     from promoter.container import Container
@@ -173,12 +174,12 @@ def render_alias_at_markdown(found: AliasAt) -> list[str]:
 def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[str, str]]:
     """What the record says that put the version there (where it is not certain: the version that may have been left)."""
     fact, span = record.fact, found.state.span
-    yield "version", f"{_format_version_name(fact.to_version)}, after {_format_version_name(fact.from_version)}"
+    yield "version", f"{version_label(fact.to_version)}, after {version_label(fact.from_version)}"
     yield "since", _describe_record_time(record)
     yield "until", format_utc(span.until) if span and span.until else "now"
     if found.state.doubt:
         ending = found.state.doubt.record
-        yield "next", f"{_format_version_name(ending.fact.to_version)}: record {ending.id}, {ending.status_label}"
+        yield "next", f"{version_label(ending.fact.to_version)}: record {ending.id}, {ending.status_label}"
     yield "by", fact.actor or "unknown"
     yield "why", fact.reason or "no reason given"
     yield "commit", fact.revision or "none is known"
@@ -277,7 +278,7 @@ def render_registry_at_markdown(found: RegistryAt) -> list[str]:
 
 def _registry_at_title(found: RegistryAt) -> str:
     count = len(found.aliases)
-    known = f"{count} alias{'es' if count != 1 else ''}" if count else "the ledger knows of no alias"
+    known = format_count(count, "alias", "aliases") if count else "the ledger knows of no alias"
     return f"The registry at {format_utc(found.at)}: {known}"
 
 
@@ -301,10 +302,6 @@ def _list_uncertain_aliases(found: RegistryAt) -> list[str]:
 def _render_notes(console: Console, notes: Iterable[str]) -> None:
     for note in notes:
         console.print(Text(note, style="yellow"))
-
-
-def _format_version_name(number: int | None) -> str:
-    return "absent" if number is None else f"v{number}"
 
 
 def _certainty_style(known: Certainty) -> str:

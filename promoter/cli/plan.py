@@ -246,7 +246,7 @@ def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None
     from rich.padding import Padding
     from rich.text import Text
 
-    from promoter.domain.decision import escape_invisible
+    from promoter.domain.text import escape_invisible
 
     found = list(lines)
     if not found:

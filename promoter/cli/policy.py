@@ -19,9 +19,9 @@ from promoter.application.policy_tests import CaseResult, PolicyTestReport
 from promoter.cli.common import FormatOption, OutputFormat, create_console, print_json
 from promoter.cli.files import FolderArgument, check_working_tree, print_fault_report
 from promoter.cli.render import VERDICT_STYLE, WIDE_TERMINAL_COLUMNS, build_decision_tree, build_plain_table
-from promoter.domain.decision import escape_invisible
 from promoter.domain.errors import PermanentError
 from promoter.domain.policy.test_runner import VerdictMismatch
+from promoter.domain.text import escape_invisible, format_count
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -104,14 +104,14 @@ def render_test_report_markdown(report: PolicyTestReport) -> str:
 
 def summarize_test_report(report: PolicyTestReport) -> str:
     """One line: how many cases, how many went wrong, and how much of the policies they cover."""
-    policies = _format_count(len(report.suites), "policy", "policies")
+    policies = format_count(len(report.suites), "policy", "policies")
     if not report.case_count:
         return f"{policies}, no cases: add them in policies/tests/NAME.yaml."
     good = report.case_count - report.failed_count
     outcome = "all as expected" if not report.failed_count else f"{good} as expected, {report.failed_count} not"
     untested = f" Without a case: {', '.join(report.untested_policies)}." if report.untested_policies else ""
-    covered = f"{report.covered_count} of {_format_count(report.rule_count, 'rule')} seen both to pass and not to"
-    return f"{policies}, {_format_count(report.case_count, 'case')}: {outcome}. {covered}.{untested}"
+    covered = f"{report.covered_count} of {format_count(report.rule_count, 'rule')} seen both to pass and not to"
+    return f"{policies}, {format_count(report.case_count, 'case')}: {outcome}. {covered}.{untested}"
 
 
 def render_rule_name(mismatch: VerdictMismatch) -> str:
@@ -171,10 +171,6 @@ def _quote_table_cell(text: str) -> str:
     """As code in a cell of a table, whatever is in it."""
     escaped = escape_invisible(text).replace("`", "'").replace("|", "\\|")
     return f"`{escaped}`"
-
-
-def _format_count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 _TREE_WIDTH = 1_000

@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from promoter.application.markdown.plan import MARK, describe_change_state, render_plan_summary, version_label
+from promoter.application.markdown.plan import MARK, describe_change_state, render_plan_summary
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.history import AliasSpan
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import describe_origin
+from promoter.domain.text import version_label
 
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from promoter.application.markdown.plan import render_table as markdown_table
-from promoter.application.markdown.plan import table_cell, version_label
+from promoter.application.markdown.plan import table_cell
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
 from promoter.cli.render import WIDE_TERMINAL_COLUMNS, build_plain_table
-from promoter.domain.decision import escape_invisible
 from promoter.domain.replay.as_of import EvidenceBasis, EvidenceSource
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources, list_replay_notes
 from promoter.domain.replay.simulate import JudgedPromotion, SimulatedSpan
+from promoter.domain.text import escape_lines, format_count, plural, version_label
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -115,13 +115,13 @@ def render_replay_text(console: Console, report: ReplayReport) -> None:
         console.print(Text(section.heading, style="bold"))
         if section.rows:
             console.print(
-                build_plain_table(section.columns, [[Text(_make_text_visible(each)) for each in row] for row in section.rows])
+                build_plain_table(section.columns, [[Text(escape_lines(each)) for each in row] for row in section.rows])
             )
         if section.more:
             console.print(Text(section.more, style="dim"))
     console.print()
     for note in list_replay_notes(report):
-        console.print(Text(f"Note: {_make_text_visible(note)}", style="dim"))
+        console.print(Text(f"Note: {escape_lines(note)}", style="dim"))
 
 
 def render_replay_markdown(report: ReplayReport) -> str:
@@ -141,7 +141,7 @@ def _summarize_replay(report: ReplayReport) -> str:
     judged = {
         (model.model, each.version) for model, replayed in report.list_all_replays() for each in replayed.simulation.judged
     }
-    counts = f"{len(report.models)} alias{'es' if len(report.models) != 1 else ''}, {len(judged)} versions judged"
+    counts = f"{format_count(len(report.models), 'alias', 'aliases')}, {len(judged)} versions judged"
     return f"{names} replayed from {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC: {counts}."
 
 
@@ -175,7 +175,7 @@ def _build_spans_section(model: ModelReplay, replayed: PolicyReplay, shown: int,
     heading = f"{model.model}@{model.alias} under {replayed.policy_name}"
     spans = replayed.simulation.spans
     left = len(spans) - shown
-    more = f"{left} earlier span{'s are' if left > 1 else ' is'} left out: --format json has them all." if left > 0 else ""
+    more = f"{left} earlier {plural(left, 'span is', 'spans are')} left out: --format json has them all." if left > 0 else ""
     if narrow:
         return ReportSection(
             heading, ["VERSION", "SPAN"], [(version_label(s.version), _render_span_lines(s)) for s in spans[-shown:]], more
@@ -241,8 +241,3 @@ def _build_rules_section(report: ReplayReport) -> ReportSection:
     if not rows:
         return ReportSection(heading, [], [], "None.")
     return ReportSection(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
-
-
-def _make_text_visible(text: str) -> str:
-    """Line by line, without what would steer a terminal: tags and names come from outside."""
-    return "\n".join(map(escape_invisible, text.split("\n")))

@@ -167,7 +167,7 @@ def _render_rollback_text(done: RollbackResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from promoter.domain.decision import escape_invisible
+    from promoter.domain.text import escape_invisible
 
     screen = create_console()
     screen.print(Text(done.title_line, style="bold" if done.done else "bold red"))

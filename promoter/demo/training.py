@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from promoter.domain.errors import PermanentError
+from promoter.domain.text import plural
 
 SEED = 11
 FOLDS = 5
@@ -37,7 +38,7 @@ class ModelRecipe:
         """For people."""
         if self.learner == "boosting":
             trees, depth = self.parameters["n_estimators"], self.parameters["max_depth"]
-            return f"{trees} tree{'s' if trees > 1 else ''} of depth {depth}"
+            return f"{trees} {plural(trees, 'tree')} of depth {depth}"
         return f"{self.learner} with C={self.parameters['C']:g}"
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from promoter.domain.evidence import Evidence
+from promoter.domain.text import escape_invisible
 
 FindingValue = str | int | float | bool | None
 
@@ -42,11 +43,6 @@ def negate_verdict(verdict: Verdict) -> Verdict:
 
 def _first_present(present: set[Verdict], order: tuple[Verdict, ...], otherwise: Verdict) -> Verdict:
     return next((verdict for verdict in order if verdict in present), otherwise)
-
-
-def escape_invisible(text: str) -> str:
-    """The text with everything that does not print, or that turns direction, as an escape."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 @dataclass(frozen=True)

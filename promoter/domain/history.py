@@ -13,6 +13,7 @@ from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordKind, is_ali
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.fields import format_utc, format_utc_window
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL, LifecycleEvent, LifecycleEventType
+from promoter.domain.text import NO_VERSION, version_label
 
 BEFORE_LEDGER = "before the ledger began"
 IntentTimes = Mapping[int, datetime]
@@ -131,7 +132,7 @@ class Uncertainty:
     def description(self) -> str:
         """In words."""
         fact = self.record.fact
-        which = " or ".join("absent" if version is None else f"v{version}" for version in self.versions)
+        which = " or ".join(map(version_label, self.versions))
         since, until = format_utc_window(self.since, self.until)
         when = f"between {since} and {until}"
         if self.unseen or (fact.kind is RecordKind.OBSERVED and fact.not_before is None):
@@ -203,7 +204,7 @@ class AliasStateAt:
         """The version, in words."""
         if self.known is Certainty.NO:
             return "unknown"
-        return " or ".join("absent" if version is None else f"v{version}" for version in self.versions)
+        return " or ".join(map(version_label, self.versions))
 
     def to_json(self) -> dict[str, Any]:
         """`known`, `version`, `versions`, `span`, `doubt`."""
@@ -228,7 +229,7 @@ class AliasStateAt:
 def describe_unknown_before(first: AuditRecord) -> str:
     """That nobody knows what was before that record, in words."""
     fact = first.fact
-    now = "absent" if fact.to_version is None else f"at v{fact.to_version}"
+    now = NO_VERSION if fact.to_version is None else f"at v{fact.to_version}"
     if fact.from_version is not None:
         left = f"which left v{fact.from_version}; since when it was there is not recorded"
     elif fact.kind is RecordKind.OBSERVED:

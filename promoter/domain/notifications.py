@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind, is_alias_move
-from promoter.domain.decision import Verdict, escape_invisible
+from promoter.domain.decision import Verdict
 from promoter.domain.plan import ChangeCause
+from promoter.domain.text import escape_invisible, version_label
 
 EVENT_SCHEMA = 1
 """The version of `data`. Fields are added without another one."""
@@ -163,7 +164,7 @@ def join_event_names(types: Iterable[EventType]) -> str:
 
 def _describe_move(record: AuditRecord, of: EventType) -> str:
     fact = record.fact
-    name, was, now = f"{fact.model}@{fact.alias}", _format_version(fact.from_version), _format_version(fact.to_version)
+    name, was, now = f"{fact.model}@{fact.alias}", version_label(fact.from_version), version_label(fact.to_version)
     by = (fact.actor or "").partition(" <")[0]
     why = "; ".join(part for part in (fact.reason, record.review_summary) if part)
     if fact.kind is RecordKind.OBSERVED:
@@ -179,10 +180,6 @@ def _describe_blocked_change(tree: Mapping[str, Any]) -> str:
     more = f"; and {len(unmet) - _RULES_SHOWN} more" if len(unmet) > _RULES_SHOWN else ""
     under = f"policy {tree['policy']}" if tree.get("policy") else "readiness"
     return f"{tree['model']}@{tree['alias']} does not move to v{tree['version']}: {under} says {tree['verdict']}: {unmet_rules}{more}"
-
-
-def _format_version(number: int | None) -> str:
-    return "nothing" if number is None else f"v{number}"
 
 
 def _format_utc_minute(at: datetime) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from promoter.domain.desired import Declaration
 from promoter.domain.policy.document import Policy
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport
+from promoter.domain.text import version_label
 
 _SHOWN = 5
 
@@ -70,7 +71,7 @@ class AliasEffect:
         if not self.has_differences:
             parts.append("nothing would have been otherwise")
         if self.before != self.after:
-            parts.append(f"{_format_holder(self.after)} would hold the alias now instead of {_format_holder(self.before)}")
+            parts.append(f"{version_label(self.after)} would hold the alias now instead of {version_label(self.before)}")
         return tuple(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -206,10 +207,6 @@ def _build_alias_effect(model: ModelReplay) -> AliasEffect:
 def _join_divergent_versions(found: tuple[DivergentVersion, ...]) -> str:
     more = len(found) - _SHOWN
     return ", ".join(f"v{each.version} ({each.why})" for each in found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _format_holder(version: int | None) -> str:
-    return f"v{version}" if version else "nobody"
 
 
 def _select_only_in_first(these: Mapping[int, str], others: Mapping[int, str]) -> tuple[DivergentVersion, ...]:

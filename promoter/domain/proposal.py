@@ -10,6 +10,7 @@ from enum import StrEnum
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
 from promoter.domain.plan import ModelComparison
+from promoter.domain.text import version_label
 
 REGISTRY_FILE = "registry.yaml"
 
@@ -76,7 +77,7 @@ class Proposal:
         """One line."""
         edit = self.edit
         name = f"{edit.model}@{edit.alias}"
-        was, to = (f"v{self.replaces}" if self.replaces else "nobody"), f"v{edit.version}"
+        was, to = version_label(self.replaces), f"v{edit.version}"
         match self.aim:
             case ProposalReason.RELEASE:
                 return f"Release {name}"

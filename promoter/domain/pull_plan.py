@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from promoter.domain.decision import Decision, Verdict, escape_invisible
+from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
 from promoter.domain.errors import Fault
 from promoter.domain.fields import format_utc
 from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan
 from promoter.domain.policy_diff import PolicyStep
+from promoter.domain.text import escape_invisible, format_count, version_label
 
 STATUS_LENGTH_LIMIT = 140
 """Characters of a status's description: GitHub takes no more."""
@@ -189,11 +190,6 @@ def shorten_to_line(text: str) -> str:
     return line if len(line) <= STATUS_LENGTH_LIMIT else line[: STATUS_LENGTH_LIMIT - 1] + "…"
 
 
-def format_count(number: int, what: str) -> str:
-    """`1 change`, `2 changes`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _format_alias_name(change: Change) -> str:
     return f"{change.difference.model}@{change.difference.alias}"
 
@@ -356,9 +352,7 @@ def _describe_hold_change(was: Hold | None, declared: Hold | None) -> Iterator[s
 
 
 def _describe_stated_version(intent: AliasIntent) -> str:
-    if intent.absent:
-        return "absent"
-    return f"v{intent.version}" if intent.version else "nothing"
+    return "absent" if intent.absent else version_label(intent.version)
 
 
 def _join_version_numbers(versions: Collection[int]) -> str:

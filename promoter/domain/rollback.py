@@ -13,6 +13,7 @@ from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.guards import list_good_versions
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
+from promoter.domain.text import version_label
 
 ROLLBACK_PART = "rollback"
 NAME_VERSION_FIX = "name the version that is to return: --to N"
@@ -65,7 +66,7 @@ class RollbackResult:
         name = f"{self.model}@{self.alias}"
         if self.path is None:
             return f"{name} stays at v{self.to_version}"
-        was, to = (f"v{each}" if each else "nothing" for each in (self.from_version, self.to_version))
+        was, to = version_label(self.from_version), version_label(self.to_version)
         through = {"commit": "commit", "pull-request": "pull request", "override": "override"}[self.path]
         left = "" if self.done else "; something is left to do"
         return f"{name}: released, by {through}{left}" if self.released else f"{name}: {was} -> {to}, by {through}{left}"

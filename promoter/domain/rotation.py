@@ -14,6 +14,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import ANY_NEWER, Policy
 from promoter.domain.policy.evaluate import compute_rank_value, hinges_on_review
 from promoter.domain.proposal import Proposal, RegistryEdit
+from promoter.domain.text import version_label
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _find_rotation_obstacle(intent: AliasIntent, policy: Policy | None, held: in
     if intent.absent:
         return "git says that the alias must not exist"
     if intent.version is not None and held != intent.version:
-        return f"git says v{intent.version} and the registry {_format_version(held)}: that comes first"
+        return f"git says v{intent.version} and the registry {version_label(held)}: that comes first"
     return None
 
 
@@ -101,7 +102,7 @@ def _find_alias_candidate(
     declared = stated.get(source)
     if declared and declared.has_declared_target and declared.version != candidate:
         return CandidateSearch(
-            reason=f"{source} is out of step: git says {_format_version(declared.version)}, the registry {_format_version(candidate)}"
+            reason=f"{source} is out of step: git says {version_label(declared.version)}, the registry {version_label(candidate)}"
         )
     if candidate is None:
         return CandidateSearch(reason=f"nobody holds {source}")
@@ -143,7 +144,7 @@ def list_rotation_obstacles(
     if candidates is None:
         return obstacles
     if candidates.from_ != ANY_NEWER and observed.aliases.get(candidates.from_) != version:
-        source = _format_version(observed.aliases.get(candidates.from_))
+        source = version_label(observed.aliases.get(candidates.from_))
         obstacles.append(f"candidates come from {candidates.from_}, which is at {source}")
     if candidates.from_ == ANY_NEWER and held is not None and version < held:
         obstacles.append(f"v{version} is older than v{held}, which holds {intent.alias}: only newer versions are candidates")
@@ -203,7 +204,3 @@ def _build_missing_rank_finding(policy: Policy, evidence: Evidence) -> RuleFindi
     verdict = Verdict.PENDING if measured is None else Verdict.ERROR
     order = rank.order if rank else ""
     return RuleFinding(f"rank {metric} {order}", verdict, measured.value if measured else None, "a number to rank by")
-
-
-def _format_version(number: int | None) -> str:
-    return "nothing" if number is None else f"v{number}"

@@ -27,8 +27,8 @@ from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_mer
 from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
-from promoter.domain.decision import escape_invisible
 from promoter.domain.errors import ExternalError, PermanentError
+from promoter.domain.text import escape_invisible
 
 _CLONE_TIMEOUT_SECONDS = 60.0
 _SHOWN_LENGTH = 80

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from promoter.domain.decision import Decision, RuleFinding, Verdict, escape_invisible
+from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.plan import Change, Plan
+from promoter.domain.text import escape_invisible, version_label
 
 APART = "&#8203;"
 """A space without width: between `@` and a name, it keeps a forge from telling anybody."""
@@ -33,11 +34,6 @@ def code_span(text: str) -> str:
     fence = "`" * (max((len(run) for run in re.findall(r"`+", shown)), default=0) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
-
-
-def version_label(number: int | None) -> str:
-    """`v7`, or a dash."""
-    return "-" if number is None else f"v{number}"
 
 
 def render_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

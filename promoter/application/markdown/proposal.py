@@ -16,12 +16,12 @@ from promoter.application.markdown.plan import (
     render_decision_markdown,
     render_table,
     table_cell,
-    version_label,
 )
 from promoter.application.proposals.comparison import Differences, MetricRow, VersionComparison
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
 from promoter.domain.proposal import Proposal, ProposalReason
+from promoter.domain.text import version_label
 
 MIN_POINTS = 2
 """So many points make a picture."""

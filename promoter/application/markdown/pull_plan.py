@@ -14,12 +14,11 @@ from promoter.application.markdown.plan import (
     render_findings_markdown,
     render_table,
     table_cell,
-    version_label,
 )
-from promoter.domain.decision import escape_invisible
 from promoter.domain.plan import Change, Plan
 from promoter.domain.policy_diff import PolicyStep
 from promoter.domain.pull_plan import PullPlan, PullState
+from promoter.domain.text import escape_invisible, plural, version_label
 
 COMMENT_MARKER = "<!-- promoter:plan -->"
 """What the comment begins with: it tells it from others of the same account."""
@@ -46,7 +45,7 @@ def render_pull_plan_markdown(found: PullPlan) -> str:
             text += more
     if left:
         command = "`promoter plan --base BASE --head HEAD`"
-        text += f"\n{left} part{'s are' if left > 1 else ' is'} left out, since a comment has an end: {command} shows all.\n"
+        text += f"\n{left} {plural(left, 'part is', 'parts are')} left out, since a comment has an end: {command} shows all.\n"
     return text
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from promoter.domain.decision import escape_invisible
 from promoter.domain.ledger.chain import LedgerEntry, parse_entry_facts
+from promoter.domain.text import escape_invisible
 
 _SHOWN = 80
 

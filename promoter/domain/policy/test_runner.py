@@ -8,13 +8,14 @@ from hashlib import sha256
 from typing import Literal
 
 from promoter.domain.approvals import ApprovalSubject, ApproverDirectory, SigningKey, build_approval_tag_key
-from promoter.domain.decision import Decision, RuleFinding, Verdict, escape_invisible
+from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.errors import DocumentPath
 from promoter.domain.evidence import AliasPast, Evidence
 from promoter.domain.policy.document import Policy
 from promoter.domain.policy.evaluate import evaluate_policy, hinges_on_loading
 from promoter.domain.policy.rules.base import BaseRule
 from promoter.domain.policy.test_cases import DEFAULT_CASE_TIME, Case, CasesDocument
+from promoter.domain.text import escape_invisible
 
 Part = Literal["rules", "limits", "guards"]
 WHOLE_DECISION = "the whole"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from promoter.domain.history import AliasSpan
 from promoter.domain.replay.as_of import EvidenceBasis
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources
+from promoter.domain.text import NO_VERSION, version_label
 
 WIDTH, GUTTER, MARGIN = 1200, 190, 16
 LANE_HEIGHT, LANE_GAP, GROUP_HEAD_HEIGHT, CHART_TOP = 24, 4, 26, 64
@@ -209,7 +210,7 @@ def _find_axis_start(report: ReplayReport, groups: list[ChartGroup]) -> datetime
 def _build_chart_groups(report: ReplayReport) -> Iterator[ChartGroup]:
     for model in report.models:
         actual = tuple(_build_actual_bar(span, report.since) for span in model.actual if span.version is not None)
-        empty = "the ledger does not know" if model.began is None else "nobody"
+        empty = "the ledger does not know" if model.began is None else NO_VERSION
         lanes = [ChartLane("as it was (ledger)", actual, empty=empty)]
         lanes += [_build_replay_lane(each, model) for each in model.replays]
         yield ChartGroup(f"{model.model}@{model.alias}", tuple(lanes))
@@ -239,7 +240,7 @@ def _build_replay_lane(replayed: PolicyReplay, model: ModelReplay) -> ChartLane:
         )
         for each in replayed.blocked_promotions
     )
-    return ChartLane(f"under {replayed.policy_name}", bars, marks, "nobody")
+    return ChartLane(f"under {replayed.policy_name}", bars, marks, NO_VERSION)
 
 
 def _format_time_span(since: datetime | None, until: datetime | None) -> str:
@@ -248,13 +249,9 @@ def _format_time_span(since: datetime | None, until: datetime | None) -> str:
 
 
 def _describe_model_replay(model: ModelReplay) -> str:
-    now = f"{model.model}@{model.alias} is {_format_version(model.held_now)}"
+    now = f"{model.model}@{model.alias} is {version_label(model.held_now)}"
     return (
         f"{now}; "
-        + ", ".join(f"under {each.policy_name} it would be {_format_version(each.final_holder)}" for each in model.replays)
+        + ", ".join(f"under {each.policy_name} it would be {version_label(each.final_holder)}" for each in model.replays)
         + "."
     )
-
-
-def _format_version(number: int | None) -> str:
-    return "nobody" if number is None else f"v{number}"

@@ -22,6 +22,7 @@ from promoter.domain.replay.simulate import (
     RotationSimulation,
     SimulatedSpan,
 )
+from promoter.domain.text import format_count
 
 REJECTING_VERDICTS = (Verdict.FAIL, Verdict.PENDING, Verdict.ERROR)
 
@@ -246,12 +247,12 @@ def describe_evidence_sources(report: ReplayReport) -> str:
             f"{counts[EvidenceBasis.LATER]} as first recorded after that (ledger, up to {format_duration(whole)} later)"
         )
     parts += [f"{counts[EvidenceBasis.NOW]} as of now (MLflow)"] if counts[EvidenceBasis.NOW] else []
-    return f"Evidence of {_format_count(len(sources), 'judgement')}: {', '.join(parts)}."
+    return f"Evidence of {format_count(len(sources), 'judgement')}: {', '.join(parts)}."
 
 
 def list_replay_notes(report: ReplayReport) -> list[str]:
     """Every assumption that was made, and everything that was left out."""
-    unreadable = f"{_format_count(report.unreadable, 'record')} of the ledger could not be read as evidence."
+    unreadable = f"{format_count(report.unreadable, 'record')} of the ledger could not be read as evidence."
     return [
         *_note_start_holders(report),
         *_note_candidates(report),
@@ -285,19 +286,19 @@ def _note_candidates(report: ReplayReport) -> Iterator[str]:
     for (policy, alias), count in sorted(held.items()):
         verb = "is" if count == 1 else "are"
         since = f"{verb} taken to have held {alias} from registration on, since the ledger cannot tell"
-        yield f"Under {policy}, {_format_count(count, 'version')} {since}."
+        yield f"Under {policy}, {format_count(count, 'version')} {since}."
     for lens in report.lenses:
         never = sum(len(each.simulation.never) for _, each in report.list_replays_of(lens))
         if never:
-            yield f"Under {lens.policy.name}, {_format_count(never, 'version')} never became a candidate."
+            yield f"Under {lens.policy.name}, {format_count(never, 'version')} never became a candidate."
     ungated = sum(model.replays[0].past.ungated for model in report.models)
     if ungated:
-        yield f"{_format_count(ungated, 'move')} put drift back, or returned a version under a hold: no policy is asked about these."
+        yield f"{format_count(ungated, 'move')} put drift back, or returned a version under a hold: no policy is asked about these."
 
 
 def _note_policies(report: ReplayReport) -> Iterator[str]:
     for policy, rule, count in report.count_assumed_rules():
-        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {_format_count(count, 'version')}; the ledger cannot tell."
+        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {format_count(count, 'version')}; the ledger cannot tell."
     for lens in report.lenses:
         name, document = lens.policy.name, lens.policy.document
         if document.enforcement == "audit":
@@ -312,7 +313,3 @@ def _join_alias_names(models: Iterable[ModelReplay]) -> str:
     names = [f"{each.model}@{each.alias}" for each in models]
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _format_count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -25,14 +25,14 @@ ID  RECORD
 6   2026-11-23 12:00:00  fraud-detector@champion  v1 -> v2  applied
     Promote v2, by Ada (#12 by bot[bot], reviewed by al) at 55aa4f9de8 under
     policy champion
-7   2026-11-23 12:00:00  fraud-detector@champion  v2 -> -  observed
+7   2026-11-23 12:00:00  fraud-detector@champion  v2 -> none  observed
     moved outside Promoter, by unknown
 """
 WIDE = """\
-ID  AT                   MODEL@ALIAS              FROM  TO  OUTCOME   ACTOR    REVISION    POLICY    REASON
-6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2  applied   Ada      55aa4f9de8  champion  Promote v2; \
+ID  AT                   MODEL@ALIAS              FROM  TO    OUTCOME   ACTOR    REVISION    POLICY    REASON
+6   2026-11-23 12:00:00  fraud-detector@champion  v1    v2    applied   Ada      55aa4f9de8  champion  Promote v2; \
 #12 by bot[bot], reviewed by al
-7   2026-11-23 12:00:00  fraud-detector@champion  v2    -   observed  unknown  -           -         moved outside Promoter
+7   2026-11-23 12:00:00  fraud-detector@champion  v2    none  observed  unknown  -           -         moved outside Promoter
 """
 
 

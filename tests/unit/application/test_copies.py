@@ -61,7 +61,7 @@ def test_a_copy_is_made_then_judged_then_proposed(branch: CopyingApp) -> None:
     branch.say()
     branch.converge()
     assert branch.elsewhere.made == [("m", 1)]
-    assert branch.git.subjects == ["By hand", "Rotate m@champion from nobody to v1"]
+    assert branch.git.subjects == ["By hand", "Rotate m@champion from none to v1"]
     assert branch.aliases() == {"champion": 1}
     assert branch.records()[-1].fact.verdict == "pass"
     branch.converge()

@@ -151,7 +151,7 @@ def test_the_form_of_a_blocked_change() -> None:
             replace(SEEN, not_before=NOW - timedelta(minutes=5)),
             "fraud@champion was moved from v8 to v9 outside of Promoter between 2026-11-23 18:25 UTC and 2026-11-23 18:30 UTC",
         ),
-        (replace(SEEN, to_version=None), "fraud@champion was moved from v8 to nothing outside of Promoter"),
+        (replace(SEEN, to_version=None), "fraud@champion was moved from v8 to none outside of Promoter"),
         (replace(CHANGE, reason=None, actor=None), "fraud@champion moved from v7 to v8"),
         (replace(CHANGE, reason="a\x1b[31m\nb", actor=None), r"fraud@champion moved from v7 to v8: a\x1b[31m\nb"),
     ],

@@ -77,7 +77,7 @@ WAITING = Decision("m", "champion", 9, "p", "d", Verdict.PENDING, (), datetime(2
         (
             Proposal(RegistryEdit("m", "champion", 9), None, None, ProposalReason.ADOPT),
             (
-                "Adopt v9 as m@champion, from nobody\n\n"
+                "Adopt v9 as m@champion, from none\n\n"
                 "Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay.\n\n"
                 "Promoter-Aim: adopt\nPromoter-Model: m\nPromoter-Alias: champion\nPromoter-Version: 9\n"
             ),

@@ -197,7 +197,7 @@ def test_everything_that_is_said_besides_is_told() -> None:
         "m@held: the hold by ada is lifted: bad recall",
         "n: managed from now on",
         "n: owned by ml instead of nobody",
-        "n@c: git says v1 instead of nothing",
+        "n@c: git says v1 instead of none",
     )
     assert describe_setting_changes(merged, declared({}), ())[-2:] == (
         "m: no longer managed; its aliases stay as they are",
@@ -233,7 +233,7 @@ def test_an_effect_in_words() -> None:
         "would have let through the promotion of v1 (why)",
         "turns down the candidate v2 (why)",
         "no longer turns down the candidate v3 (why)",
-        "nobody would hold the alias now instead of v4",
+        "none would hold the alias now instead of v4",
     )
     assert AliasEffect("m", "a", None).description_parts == (
         "the ledger knows no past promotion",

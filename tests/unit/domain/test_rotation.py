@@ -53,7 +53,7 @@ def test_a_candidate_may_come_from_another_alias() -> None:
         (replace(INTENT, hold=HOLD), {"champion": 2}, ANY, "held by alice until 2026-11-24 12:00 UTC: bad recall"),
         (replace(INTENT, absent=True), {}, ANY, "git says that the alias must not exist"),
         (INTENT, {"champion": 1}, ANY, "git says v2 and the registry v1: that comes first"),
-        (INTENT, {}, ANY, "git says v2 and the registry nothing: that comes first"),
+        (INTENT, {}, ANY, "git says v2 and the registry none: that comes first"),
         (replace(INTENT, version=5), {"champion": 5}, ANY, "no newer version"),
         (replace(INTENT, quarantine=frozenset({3, 4, 5})), {"champion": 2}, ANY,
          "every newer version is in quarantine or not ready"),

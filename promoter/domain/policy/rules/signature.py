@@ -11,6 +11,7 @@ from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import AliasName, Document, LiteralTrue, require_exactly_one
 from promoter.domain.observed import Unreadable, VersionSignature
 from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.text import format_count
 
 SHOWN_DIFFERENCES = 5
 
@@ -87,4 +88,4 @@ def _summarize_signature(signature: VersionSignature | None) -> str | None:
     counts: dict[str, int] = {}
     for name in signature.fields:
         counts[name.split(" ")[0]] = counts.get(name.split(" ")[0], 0) + 1
-    return ", ".join(f"{count} {part}{'s' if count > 1 else ''}" for part, count in sorted(counts.items())) or "an empty one"
+    return ", ".join(format_count(count, part) for part, count in sorted(counts.items())) or "an empty one"
