@@ -49,26 +49,29 @@ def _validate_public_key(text: str) -> str:
 
 
 class Approver(Document):
-    """One person: a public key, the groups that they speak for, and until when."""
+    """One person: a public key, the groups that the person belongs to, and an end."""
 
     key: Annotated[str, AfterValidator(_validate_public_key)] = Field(
         json_schema_extra={"pattern": "^ed25519:[A-Za-z0-9+/]{43}=$"},
         description="The public key, as `promoter approve --new-key FILE` prints it.",
     )
+    """The public key, `ed25519:` and base64."""
     groups: tuple[ApproverName, ...] = Field(
         default=(), max_length=100, strict=False, description="The groups that this person speaks for."
     )
+    """The groups that the person speaks for."""
     until: Moment | None = Field(
         default=None, description="Until when their word counts: a time with its zone, `2026-12-01T00:00:00Z`."
     )
+    """When the key stops counting; None: never."""
 
     @property
     def raw_key(self) -> bytes:
-        """The 32 bytes of the key."""
+        """Return the 32 bytes of the key."""
         return base64.b64decode(self.key.removeprefix(PUBLIC_KEY_PREFIX))
 
     def is_key_valid(self, now: datetime) -> bool:
-        """Whether their word counts at that moment."""
+        """Return whether the key counts at that moment."""
         return self.until is None or now < self.until
 
 
@@ -83,17 +86,18 @@ class ApproversDocument(Document):
 
 @dataclass(frozen=True)
 class ApproverDirectory:
-    """Who may approve, by name. Empty where the repository has no `approvers.yaml`."""
+    """Who may approve, by name. It is empty where the repository has no `approvers.yaml`."""
 
     known: Mapping[str, Approver] = field(default_factory=dict)
+    """Each approver by name."""
 
     def find_matching_names(self, wanted: tuple[str, ...]) -> frozenset[str]:
-        """The names of those that are named, or belong to a group that is."""
+        """Return the approvers that `wanted` names, by themselves or by a group."""
         return frozenset(name for name, each in self.known.items() if name in wanted or set(each.groups) & set(wanted))
 
     @property
     def names_and_groups(self) -> frozenset[str]:
-        """Every name and every group."""
+        """Return every name and every group."""
         return frozenset(self.known) | {group for each in self.known.values() for group in each.groups}
 
 
@@ -113,12 +117,12 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 def build_approval_tag_key(policy: str, approver: str) -> str:
-    """The tag of one approver under one policy. MLflow's keys have no `@`, and names of approvers no space."""
+    """Return the tag key for one approver under one policy. MLflow's keys have no `@`, and approvers' names no space."""
     return f"{APPROVAL_TAG_PREFIX}{policy}/{approver.replace('@', ' at ')}"
 
 
 def parse_approval_tag_key(policy: str, key: str) -> str | None:
-    """Whose tag that is under the policy; None for any other key."""
+    """Return whose approval under the policy the tag key names; None for any other key."""
     head, name = key[: len(build_approval_tag_key(policy, ""))], key[len(build_approval_tag_key(policy, "")) :]
     try:
         return validate_approver_name(name.replace(" at ", "@")) if head == build_approval_tag_key(policy, "") else None
@@ -127,18 +131,24 @@ def parse_approval_tag_key(policy: str, key: str) -> str | None:
 
 
 class SignedMetric(Document):
-    """A metric as it was: its value as text (`0.95`, `nan`, `absent`), and digests of its data and its values over steps."""
+    """A metric at the time of signing."""
 
     metric: str = Field(max_length=1_000)
+    """The name of the metric."""
     source: SourceName = "run"
+    """Where it was read: the run, or the logged model."""
     dataset: str | None = Field(default=None, max_length=1_000)
+    """The dataset, for a logged model."""
     value: str = Field(max_length=40)
+    """Its value as text: `0.95`, `nan`, `absent`."""
     digest: str | None = Field(default=None, max_length=1_000)
+    """The digest of the dataset."""
     series: Digest | None = None
+    """A digest of its values over the steps."""
 
     @classmethod
     def from_evidence(cls, evidence: Evidence, ref: MetricRef) -> SignedMetric:
-        """The candidate's, as it is now."""
+        """Return the metric of the candidate as it is now."""
         measured, points = evidence.candidate.find_measurement(ref), evidence.candidate.find_step_values(ref)
         return cls(
             metric=ref.name,
@@ -151,11 +161,11 @@ class SignedMetric(Document):
 
     @property
     def metric_ref(self) -> MetricRef:
-        """Which metric it is."""
+        """Return the reference to the metric."""
         return MetricRef(self.metric, self.source, self.dataset)
 
     def describe_differences(self, now: SignedMetric) -> Iterator[str]:
-        """What changed since, in words."""
+        """Yield a sentence for each difference from the metric as it is now."""
         if self.value != now.value:
             yield f"{self.metric_ref} was {self.value}, is {now.value}"
         elif self.digest != now.digest:
@@ -165,22 +175,26 @@ class SignedMetric(Document):
 
 
 class ApprovalSubject(Document):
-    """What an approval is about: one version as it was registered, one policy as it is written, and the metrics it uses.
-
-    `metrics` is a digest of them where they are too many for a tag.
-    """
+    """What an approval is about: one version as it was registered, one policy as it is written, and the metrics it uses."""
 
     model: ModelName
+    """The registered model."""
     version: VersionNumber
+    """The version."""
     created_at: AwareDatetime
+    """When the version was registered."""
     source: str | None = Field(default=None, max_length=5_000)
+    """Where the version's artifacts lie."""
     policy: PolicyName
+    """The name of the policy."""
     policy_digest: str = Field(min_length=1, max_length=200)
+    """The digest of the policy's file."""
     metrics: Annotated[tuple[SignedMetric, ...], Field(max_length=1_000, strict=False)] | Digest
+    """The metrics that the policy uses, or a digest of them where they are too many for a tag."""
 
     @classmethod
     def from_evidence(cls, evidence: Evidence, policy: str, policy_digest: str, used: Iterable[MetricRef]) -> ApprovalSubject:
-        """The candidate as it is now. Raises ValueError where its name, its registration or the policy is not known."""
+        """Return the subject as it is now. Raises ValueError where its name, its registration or the policy is not known."""
         candidate = evidence.candidate
         if candidate.created_at is None:
             raise ValueError("when the version was registered is not known")
@@ -195,7 +209,7 @@ class ApprovalSubject(Document):
         )
 
     def find_objection(self, now: ApprovalSubject) -> str | None:
-        """Why what was signed of this subject says nothing of the one that is there now; None where it does."""
+        """Return why the signed subject does not cover the present one; None where it does."""
         if (self.model, self.version) != (now.model, now.version):
             return f"signed for {self.model} v{self.version}, not for this version"
         if self.created_at != now.created_at:
@@ -212,15 +226,17 @@ class ApprovalSubject(Document):
 
 
 class ApprovalStatement(ApprovalSubject):
-    """What is signed."""
+    """The statement that is signed."""
 
     format: Literal[1]
     approver: ApproverName
+    """The name of the approver."""
     at: AwareDatetime
+    """When it was signed."""
 
     @property
     def signed_bytes(self) -> bytes:
-        """What the signature is over. Raises ValueError for text that is no Unicode."""
+        """Return the bytes that the signature covers. Raises ValueError for text that is not Unicode."""
         import rfc8785
 
         return _APPROVAL_CONTEXT + rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude={"signature"}))
@@ -230,10 +246,11 @@ class Approval(ApprovalStatement):
     """A statement with its signature: the value of a tag."""
 
     signature: str = Field(max_length=100)
+    """The Ed25519 signature, in base64."""
 
     @classmethod
     def parse_tag_value(cls, value: str) -> Approval | None:
-        """The approval that a tag's value is; None for anything else, which may be anything at all."""
+        """Return the approval in a tag's value; None for anything else, since a tag may hold any text."""
         if len(value) > TAG_VALUE_LIMIT:
             return None
         try:
@@ -242,13 +259,13 @@ class Approval(ApprovalStatement):
             return None
 
     def to_tag_value(self) -> str:
-        """As the tag has it: canonical JSON."""
+        """Return the canonical JSON that the tag holds."""
         import rfc8785
 
         return rfc8785.dumps(self.model_dump(mode="json", exclude_defaults=True)).decode()
 
     def verifies_with(self, public_key: bytes) -> bool:
-        """Whether the key's owner signed exactly this. `public_key`: 32 bytes."""
+        """Return whether the owner of the public key (32 bytes) signed exactly this statement."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -261,11 +278,11 @@ class Approval(ApprovalStatement):
 
 
 class WrongPassphrase(ValueError):  # noqa: N818  # a word for people
-    """The key is encrypted, and the passphrase is missing, or is not the one."""
+    """The key is encrypted, and the passphrase is missing or wrong."""
 
 
 class SigningKey:
-    """A private key. What it shows of itself is its public half."""
+    """A private key. It shows only its public half."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         """See `from_seed` and `from_key_file`."""
@@ -273,14 +290,14 @@ class SigningKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> SigningKey:
-        """The key of 32 random bytes."""
+        """Return the key of 32 random bytes."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
     def from_key_file(cls, content: bytes, passphrase: bytes | None = None) -> SigningKey:
-        """The key in a PEM file (PKCS #8, or OpenSSH's own form). Raises ValueError, in words, with nothing of its content."""
+        """Return the key in a PEM file (PKCS #8, or OpenSSH's form). Raises ValueError without any content of the file."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
@@ -302,27 +319,27 @@ class SigningKey:
 
     @property
     def public_key(self) -> str:
-        """As it stands in `approvers.yaml`."""
+        """Return the public key as `approvers.yaml` has it."""
         return PUBLIC_KEY_PREFIX + base64.b64encode(self.raw_public_key).decode()
 
     @property
     def raw_public_key(self) -> bytes:
-        """The 32 bytes of it."""
+        """Return the 32 bytes of the public key."""
         return self._key.public_key().public_bytes_raw()
 
     def to_pem(self, passphrase: bytes | None = None) -> bytes:
-        """The private key as a file: PKCS #8, encrypted where there is a passphrase."""
+        """Return the private key as a PKCS #8 file, encrypted where a passphrase is given."""
         from cryptography.hazmat.primitives import serialization as form
 
         secrecy = form.BestAvailableEncryption(passphrase) if passphrase else form.NoEncryption()
         return self._key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, secrecy)
 
     def sign_bytes(self, content: bytes) -> bytes:
-        """The signature of these bytes, which begin with a text that says what for."""
+        """Return the signature of these bytes. They begin with a text that names the purpose."""
         return self._key.sign(content)
 
     def sign_approval(self, subject: ApprovalSubject, approver: str, at: datetime) -> Approval:
-        """The approval. Where the metrics are too many for a tag, it has their digest instead."""
+        """Return the signed approval. Where the metrics are too many for a tag, their digest takes their place."""
         values = {name: getattr(subject, name) for name in ApprovalSubject.model_fields}
         statement = ApprovalStatement(**values, format=1, approver=approver, at=at.astimezone(UTC))
         if (
@@ -338,7 +355,7 @@ class SigningKey:
 
 
 def digest_signed_metrics(metrics: Iterable[SignedMetric]) -> str:
-    """One digest for all of them."""
+    """Return one digest of all metrics."""
     return _digest_json([each.model_dump(mode="json", exclude_defaults=True) for each in metrics])
 
 

@@ -1,4 +1,4 @@
-"""The past: who held an alias when, and what Promoter cannot know of it."""
+"""The history of aliases: which version held an alias when, and where the ledger cannot know it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,26 @@ NO_INTENTS: IntentTimes = {}
 
 @dataclass(frozen=True)
 class AliasSpan:
-    """A stretch of time in which a version held an alias. `since` None: before the ledger began. `until` None: still.
-
-    `since` is when that was recorded. It began between `not_before` and then; `not_before` None: nobody recorded more.
-    `record` is the one that put the version there; None for what was before the ledger began.
-    """
+    """A time in which a version held an alias."""
 
     version: int | None
+    """The version; None where the alias was absent."""
     since: datetime | None
+    """When its begin was recorded; None: before the ledger began."""
     until: datetime | None
+    """When it ended; None: it still lasts."""
     revision: str | None
+    """The commit that brought it."""
     actor: str | None
+    """Who brought it."""
     reason: str | None
+    """Why, as it was recorded."""
     review: Mapping[str, Any] | None = None
+    """The pull request that brought it, as JSON."""
     not_before: datetime | None = None
+    """It began between this moment and `since`; None: nobody recorded a moment before."""
     record: AuditRecord | None = None
+    """The record that put the version there; None for a span from before the ledger began."""
 
     def to_json(self) -> dict[str, Any]:
         """The shape of `history --format json`; `record` is the record's number."""
@@ -56,14 +61,14 @@ class AliasSpan:
 
 
 def collect_intent_times(records: Iterable[AuditRecord]) -> IntentTimes:
-    """Of the intents among these records."""
+    """Return when each intent among these records was written."""
     return {record.id: record.fact.at for record in records if record.fact.outcome is ChangeOutcome.INTENDED}
 
 
 def build_alias_spans(records: Sequence[AuditRecord], intents: IntentTimes = NO_INTENTS) -> list[AliasSpan]:
-    """Who held one alias when, oldest first, from that alias's records in ascending order.
+    """Return the spans of one alias, oldest first, from its records in ascending order.
 
-    `intents`: those that are not among the records, though what they became is.
+    `intents` has the times of intents that are not among the records themselves.
     """
     moves, known = [record for record in records if is_alias_move(record)], {**collect_intent_times(records), **intents}
     found = [build_span(move, then, known) for move, then in zip(moves, [*moves[1:], None], strict=False)]
@@ -72,7 +77,7 @@ def build_alias_spans(records: Sequence[AuditRecord], intents: IntentTimes = NO_
 
 
 def build_span(record: AuditRecord, then: AuditRecord | None, intents: IntentTimes) -> AliasSpan:
-    """The one that this record began, and `then` ended."""
+    """Return the span that `record` began and `then` ended."""
     fact = record.fact
     end = then.fact.at if then else None
     origin = (fact.revision, fact.actor, fact.reason, fact.review)
@@ -80,21 +85,21 @@ def build_span(record: AuditRecord, then: AuditRecord | None, intents: IntentTim
 
 
 def find_earliest_time(record: AuditRecord, intents: IntentTimes) -> datetime | None:
-    """When at the earliest it happened; None: nobody recorded it."""
+    """Return the earliest moment at which the recorded move can have happened; None where nobody recorded one."""
     return record.fact.not_before or intents.get(record.intent or 0)
 
 
 def build_span_before_first(first: AuditRecord) -> AliasSpan | None:
-    """What was before the first record, where that says so: since when, nobody knows."""
+    """Return the span before the first record, where that record names the version; its begin is unknown."""
     if first.fact.from_version is None:
         return None
     return AliasSpan(first.fact.from_version, None, first.fact.at, None, None, BEFORE_LEDGER)
 
 
 def find_longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> HeldStretch | None:
-    """The longest time without a break in which the version held the alias of these moves; None where it never did.
+    """Return the longest unbroken time in which the version held the alias; None where it never did.
 
-    What was before the ledger began does not count, since nobody knows how long it was.
+    The time before the ledger began does not count, since nobody knows how long it was.
     """
     held = [span for span in build_alias_spans(records) if span.version == version and span.since is not None]
     found = [HeldStretch(span.since, span.until) for span in held if span.since is not None]
@@ -107,30 +112,32 @@ _SHOWN_UNCERTAINTY = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """From `since` up to `until` the alias had one of these versions (None: it was absent), and nobody recorded which.
-
-    `record` is the one that ends it. `unseen`: in between it had a version that no record put there.
-    """
+    """A time in which the alias had one of several versions, and nobody recorded which."""
 
     since: datetime
+    """Its begin."""
     until: datetime
+    """Its end."""
     versions: tuple[int | None, ...]
+    """The possible versions; None among them: absent."""
     record: AuditRecord
+    """The record that ends it."""
     unseen: bool = False
+    """Whether the alias had a version in between that no record put there."""
 
     def covers_moment(self, moment: datetime) -> bool:
-        """Whether the moment lies in it."""
+        """Return whether the moment lies in it."""
         return self.since <= moment < self.until
 
     @property
     def is_worth_showing(self) -> bool:
-        """Whether it is worth a line: a write of Promoter's own that went well takes some milliseconds."""
+        """Return whether people should see it: a write of Promoter's own that went well takes only milliseconds."""
         own = self.record.fact.outcome is ChangeOutcome.APPLIED and not self.unseen
         return not own or self.until - self.since >= _SHOWN_UNCERTAINTY
 
     @property
     def description(self) -> str:
-        """In words."""
+        """Return the sentence that people read."""
         fact = self.record.fact
         which = " or ".join(map(version_label, self.versions))
         since, until = format_utc_window(self.since, self.until)
@@ -154,7 +161,7 @@ class Uncertainty:
 
 
 def find_uncertainty(last: AuditRecord, then: AuditRecord, intents: IntentTimes = NO_INTENTS) -> Uncertainty | None:
-    """What is not known between two records of an alias that follow each other; None where all is."""
+    """Return what is unknown between two successive records of an alias; None where nothing is."""
     was, fact = last.fact, then.fact
     unseen = fact.from_version != was.to_version
     at_once = fact.kind is RecordKind.CHANGE and fact.outcome is ChangeOutcome.APPLIED
@@ -167,7 +174,7 @@ def find_uncertainty(last: AuditRecord, then: AuditRecord, intents: IntentTimes 
 
 
 class Certainty(StrEnum):
-    """YES: one version is certain. EITHER: one of several. NO: the moment is before the first record, or there is none."""
+    """How certain a version is. EITHER: one of several. NO: the moment is before the first record, or there is none."""
 
     YES = "yes"
     NO = "no"
@@ -176,32 +183,34 @@ class Certainty(StrEnum):
 
 @dataclass(frozen=True)
 class AliasStateAt:
-    """Where an alias stood at a moment, as far as its records say.
-
-    `versions`: those that it may have had; None among them: absent. `span`: the one that the records put the moment in.
-    `doubt`: why it is not certain, where it is not. `first`: the first record, where the moment is before it.
-    """
+    """The state of an alias at a moment, as far as its records tell."""
 
     at: datetime
+    """The moment."""
     known: Certainty
+    """How certain the version is."""
     versions: tuple[int | None, ...] = ()
+    """The possible versions; None among them: absent."""
     span: AliasSpan | None = None
+    """The span that covers the moment by the records."""
     doubt: Uncertainty | None = None
+    """Why the version is not certain; None where it is."""
     first: AuditRecord | None = None
+    """The first record of the alias, where the moment is before it."""
 
     @property
     def certain_version(self) -> int | None:
-        """The one that is certain; None also where it is certain that the alias was absent."""
+        """Return the certain version; None also where the alias was certainly absent."""
         return self.versions[0] if self.known is Certainty.YES else None
 
     @property
     def is_certainly_absent(self) -> bool:
-        """Whether it is certain that there was no such alias."""
+        """Return whether the alias certainly did not exist."""
         return self.versions == (None,)
 
     @property
     def version_text(self) -> str:
-        """The version, in words."""
+        """Return the possible versions as people read them."""
         if self.known is Certainty.NO:
             return "unknown"
         return " or ".join(map(version_label, self.versions))
@@ -218,7 +227,7 @@ class AliasStateAt:
 
     @property
     def uncertainty_notes(self) -> tuple[str, ...]:
-        """Why it is not known for certain, in words."""
+        """Return the sentences that say why the version is not certain."""
         if self.doubt:
             return (self.doubt.description,)
         if self.known is Certainty.NO:
@@ -227,7 +236,7 @@ class AliasStateAt:
 
 
 def describe_unknown_before(first: AuditRecord) -> str:
-    """That nobody knows what was before that record, in words."""
+    """Return the sentence that nothing is known from before that record."""
     fact = first.fact
     now = NO_VERSION if fact.to_version is None else f"at v{fact.to_version}"
     if fact.from_version is not None:
@@ -242,7 +251,7 @@ def describe_unknown_before(first: AuditRecord) -> str:
 def build_alias_state_at(
     moment: datetime, last: AuditRecord | None, then: AuditRecord | None, intents: IntentTimes = NO_INTENTS
 ) -> AliasStateAt:
-    """Where it stood, from the last record up to the moment that moved it, and the first after it."""
+    """Return the state at the moment, from the last record up to it that moved the alias, and the first one after it."""
     if last is None:
         return AliasStateAt(moment, Certainty.NO, span=build_span_before_first(then) if then else None, first=then)
     span = build_span(last, then, intents)
@@ -253,7 +262,7 @@ def build_alias_state_at(
 
 
 def find_alias_state_at(records: Sequence[AuditRecord], moment: datetime) -> AliasStateAt:
-    """The same, from all records of the alias in ascending order."""
+    """Return the state at the moment, from all records of the alias in ascending order."""
     last, then = None, None
     for record in filter(is_alias_move, records):
         if record.fact.at <= moment:
@@ -265,20 +274,22 @@ def find_alias_state_at(records: Sequence[AuditRecord], moment: datetime) -> Ali
 
 @dataclass(frozen=True)
 class AliasPeriod:
-    """Who held an alias in a time, oldest first. The spans that overlap it are whole: they may begin before, and end after it.
-
-    `doubts` are what is not known inside of it. `first`: the first record ever, where the time begins before it.
-    """
+    """Which versions held an alias during a period. A span may begin before the period, and end after it."""
 
     begin: datetime
+    """The begin of the period."""
     end: datetime
+    """The end of the period."""
     spans: tuple[AliasSpan, ...] = ()
+    """The spans that overlap the period, oldest first."""
     doubts: tuple[Uncertainty, ...] = ()
+    """What is not known inside the period."""
     first: AuditRecord | None = None
+    """The first record ever, where the period begins before it."""
 
     @property
     def uncertainty_notes(self) -> tuple[str, ...]:
-        """Where it is not known for certain, in words."""
+        """Return the sentences that say where the version is not certain."""
         if not self.spans and not self.first:
             return (NO_RECORD,)
         doubts = (each.description for each in self.doubts if each.is_worth_showing)
@@ -288,9 +299,9 @@ class AliasPeriod:
 def build_alias_period(
     records: Sequence[AuditRecord], begin: datetime, end: datetime, intents: IntentTimes = NO_INTENTS
 ) -> AliasPeriod:
-    """The period from `begin` up to `end`. The records are the alias's own in ascending order.
+    """Return the period from `begin` up to `end`, from the alias's records in ascending order.
 
-    They may be all, or begin with the last that is not after `begin`, and end with the first that is not before `end`.
+    The records may be all, or reach from the last one up to `begin` to the first one from `end` on.
     """
     moves, known = [record for record in records if is_alias_move(record)], {**collect_intent_times(records), **intents}
     found = [
@@ -313,14 +324,16 @@ _POLL_INTERVAL = HEARTBEAT_INTERVAL / 4
 
 @dataclass(frozen=True)
 class WatchGap:
-    """Nobody is known to have watched from `since` (None: ever before) up to `until` (None: up to now)."""
+    """A time in which nobody is known to have watched the registry."""
 
     since: datetime | None
+    """Its begin; None: ever before."""
     until: datetime | None
+    """Its end; None: it still lasts."""
 
     @property
     def description(self) -> str:
-        """In words."""
+        """Return the sentence that people read."""
         if self.until is None and self.since is not None:
             return (
                 f"nobody is known to have watched since {format_utc(self.since)}: a move after that may not have been seen yet"
@@ -343,7 +356,7 @@ class WatchGap:
 
 
 def find_watched_stretches(milestones: Iterable[LifecycleEvent], now: datetime) -> list[HeldStretch]:
-    """When somebody watched, oldest first, apart from each other. `until` None: a run still does."""
+    """Return when a daemon watched, oldest first and without overlaps. `until` None: a run still watches."""
     runs: dict[str, list[LifecycleEvent]] = {}
     for each in sorted((each for each in milestones if each.event in WATCH_EVENTS), key=lambda each: (each.at, each.id)):
         runs.setdefault(str(each.facts.get("run")), []).append(each)
@@ -353,7 +366,7 @@ def find_watched_stretches(milestones: Iterable[LifecycleEvent], now: datetime) 
 
 
 def find_watch_gaps(stretches: list[HeldStretch], begin: datetime, end: datetime) -> list[WatchGap]:
-    """Where nobody watched at some time from `begin` up to `end`; whole, so that they may begin before and end after it."""
+    """Return each gap that overlaps the time from `begin` to `end`. A gap may begin before and end after it."""
     edges: list[HeldStretch | None] = [None, *stretches, None]
     found = []
     for one, other in pairwise(edges):
@@ -366,7 +379,7 @@ def find_watch_gaps(stretches: list[HeldStretch], begin: datetime, end: datetime
 
 
 def _split_run_stretches(run: list[LifecycleEvent], now: datetime) -> Iterator[HeldStretch]:
-    """From one word of a run to the last look before its next word; after its last word as long as it is taken for alive."""
+    """Yield the time from each event of a run to its next one. After its last event, a run counts as alive for a while."""
     for one, other in pairwise(run):
         looked = _parse_observed_until(other)
         if looked is not None and one.at < looked and other.at - one.at <= _SILENCE_LIMIT:
@@ -377,7 +390,7 @@ def _split_run_stretches(run: list[LifecycleEvent], now: datetime) -> Iterator[H
 
 
 def _join_stretches(pieces: Iterable[HeldStretch], *, across: bool = False) -> list[HeldStretch]:
-    """Those that touch, as one. `across`: also where a look was a poll ago."""
+    """Return the stretches with those that touch joined; `across` also joins those that are one poll apart."""
     found: list[HeldStretch] = []
     for piece in sorted(pieces, key=lambda each: each.since):
         last = found[-1] if found else None

@@ -1,4 +1,4 @@
-"""What a pull request does to policies: which it adds, removes or changes, and what a replay says of that."""
+"""What a pull request does to policies: which it adds, removes, renames or changes, and what replay finds for them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ class PolicyStepKind(StrEnum):
 
 @dataclass(frozen=True)
 class DivergentVersion:
-    """A version of which the two policies say different things; `why` is what the one that blocks it says."""
+    """A version on which the old and the new policy differ."""
 
     version: int
+    """The version."""
     why: str
+    """Why the policy that blocks it does so."""
 
     def to_json(self) -> dict[str, Any]:
         """`version`, `why`."""
@@ -38,31 +40,35 @@ class DivergentVersion:
 
 @dataclass(frozen=True)
 class AliasEffect:
-    """What a policy would have changed on one alias, against the one before it (without one: against none).
-
-    `promotions` counts the real ones that were judged; None: the ledger knows no move. `blocks` and `lets` are those that only
-    the new policy blocks, and that only the old one does; `turns_down` and `takes` the same of candidates. `before` and
-    `after`: who would hold the alias now under each.
-    """
+    """What a new policy would have changed on one alias, compared with the old one, or with none."""
 
     model: str
+    """The registered model."""
     alias: str
+    """The alias."""
     promotions: int | None
+    """How many real promotions were evaluated; None where the ledger has no move."""
     blocks: tuple[DivergentVersion, ...] = ()
+    """Promoted versions that only the new policy blocks."""
     lets: tuple[DivergentVersion, ...] = ()
+    """Promoted versions that only the old policy blocks."""
     turns_down: tuple[DivergentVersion, ...] = ()
+    """Candidates that only the new policy blocks."""
     takes: tuple[DivergentVersion, ...] = ()
+    """Candidates that only the old policy blocks."""
     before: int | None = None
+    """Who would hold the alias now under the old policy."""
     after: int | None = None
+    """Who would hold the alias now under the new policy."""
 
     @property
     def has_differences(self) -> bool:
-        """Whether anything would have been another way."""
+        """Return whether the two policies differ anywhere."""
         return bool(self.blocks or self.lets or self.turns_down or self.takes) or self.before != self.after
 
     @property
     def description_parts(self) -> tuple[str, ...]:
-        """In words, of which each is a part."""
+        """Return the parts of the sentence that people read."""
         parts = ["the ledger knows no past promotion"] if self.promotions is None else []
         parts += [f"would have blocked the promotion of {_join_divergent_versions(self.blocks)}"] if self.blocks else []
         parts += [f"would have let through the promotion of {_join_divergent_versions(self.lets)}"] if self.lets else []
@@ -91,20 +97,22 @@ class AliasEffect:
 
 @dataclass(frozen=True)
 class PolicyStep:
-    """One policy that is another after the merge. `before` is the name of the one that it is held against.
-
-    `replayed` None: it was not; `untold` says why.
-    """
+    """One policy that differs after the merge."""
 
     name: str
+    """The name of the policy."""
     step: PolicyStepKind
+    """What happens to it."""
     before: str | None = None
+    """The name of the policy that it is compared with."""
     replayed: tuple[AliasEffect, ...] | None = None
+    """What replay found; None where there was no replay."""
     replay_error: str | None = None
+    """Why there was no replay."""
 
     @property
     def description(self) -> str:
-        """What happens, in words."""
+        """Return the sentence that people read."""
         match self.step:
             case PolicyStepKind.RENAMED:
                 return f"renamed, from {self.before}"
@@ -126,10 +134,10 @@ class PolicyStep:
 
 
 def compare_policies(base: Declaration, merged: Declaration) -> tuple[PolicyStep, ...]:
-    """Every policy that differs, by name.
+    """Return every policy that differs, by name.
 
-    One with the very bytes of one that goes is renamed; one that is added takes the place of the one which gated its aliases,
-    where that is one.
+    A policy with the very bytes of one that goes is renamed. One that is added replaces the one that gated its aliases, where it
+    is one only.
     """
     gone = {name: policy.digest for name, policy in base.policies.items() if name not in merged.policies}
     found = []
@@ -148,7 +156,7 @@ def compare_policies(base: Declaration, merged: Declaration) -> tuple[PolicyStep
 
 
 def describe_approver_changes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
-    """What becomes of `approvers.yaml`, as far as policies exist that carry it."""
+    """Return sentences on changes of `approvers.yaml`, as far as policies use them."""
     before, after = _find_known_approvers(base), _find_known_approvers(merged)
     changes = [f"approver {name} comes" for name in sorted(after.keys() - before.keys())]
     changes += [f"approver {name} goes" for name in sorted(before.keys() - after.keys())]
@@ -172,7 +180,7 @@ def _find_replaced_policy(base: Declaration, merged: Declaration, name: str) -> 
 
 
 def build_replay_declaration(step: PolicyStep, base: Declaration, merged: Declaration) -> tuple[Declaration, str | None]:
-    """The declaration under which a replay finds both policies, and by which name the old one (None: there is none)."""
+    """Return a declaration that has both policies, and the name of the old one in it; None where there is none."""
     policies: dict[str, Policy] = {step.name: merged.policies[step.name]}
     other = None
     if step.before is not None:
@@ -182,7 +190,7 @@ def build_replay_declaration(step: PolicyStep, base: Declaration, merged: Declar
 
 
 def build_alias_effects(report: ReplayReport) -> tuple[AliasEffect, ...]:
-    """Of a report of one policy, or of a new one and the one before it, in that order."""
+    """Return the effects from a replay of one policy, or of the new policy and the old one in that order."""
     return tuple(_build_alias_effect(model) for model in report.models)
 
 

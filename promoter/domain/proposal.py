@@ -1,4 +1,4 @@
-"""A proposal: the change of `registry.yaml` that rotation asks for, and the words that it is committed with."""
+"""A proposal: a change of `registry.yaml`, and the message it is committed with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIGITS = 10
 
 
 class ProposalReason(StrEnum):
-    """What a proposal is for. A rollback and a release are a person's, the others are found by looking."""
+    """Why a proposal exists. A person asks for rollbacks and releases; Promoter finds the others by itself."""
 
     ROTATE = "rotate"
     GUARD = "guard"
@@ -33,48 +33,53 @@ class ProposalReason(StrEnum):
 
     @property
     def is_requested(self) -> bool:
-        """Whether a person asked for it."""
+        """Return whether a person asked for it."""
         return self in (ProposalReason.ROLL_BACK, ProposalReason.RELEASE)
 
 
 @dataclass(frozen=True)
 class RegistryEdit:
-    """Say that the alias of the model is to point at that version; with a hold, and further versions in quarantine.
-
-    A hold that is there already is replaced, or taken away by `release`; a quarantine keeps what it has. `version` None:
-    what is said of it stays.
-    """
+    """An edit of `registry.yaml`: the version of one alias, its hold, and versions that are added to its quarantine."""
 
     model: str
+    """The registered model."""
     alias: str
+    """The alias whose entry is edited."""
     version: int | None
+    """The version that the alias gets; None leaves the version as it is."""
     hold: Hold | None = None
+    """The hold that the alias gets, in place of one that it has."""
     quarantine: tuple[int, ...] = ()
+    """Versions that are added to the quarantine."""
     release: bool = False
+    """Whether the present hold is removed."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One change of `registry.yaml`. `replaces` is who holds the alias now, `decision` what carries it.
-
-    `by` and `reason` are a person's; a proposal that was found by looking has neither.
-    """
+    """One proposed change of `registry.yaml`."""
 
     edit: RegistryEdit
+    """The change."""
     replaces: int | None
+    """The version that holds the alias now."""
     decision: Decision | None
+    """The decision that supports the change."""
     aim: ProposalReason = ProposalReason.ROTATE
+    """Why the proposal exists; the marker of a pull request stores it."""
     by: str | None = None
+    """The person who asked for it; None where nobody did."""
     reason: str | None = None
+    """What that person gave as the reason."""
 
     @property
     def branch_name(self) -> str:
-        """Its branch, where it goes through a pull request: one a model and alias."""
+        """Return the branch of its pull request: one for each model and alias."""
         return build_branch_name(self.edit.model, self.edit.alias)
 
     @property
     def subject_line(self) -> str:
-        """One line."""
+        """Return the first line of the commit message, which is also the title of the pull request."""
         edit = self.edit
         name = f"{edit.model}@{edit.alias}"
         was, to = version_label(self.replaces), f"v{edit.version}"
@@ -90,7 +95,7 @@ class Proposal:
 
     @property
     def commit_message(self) -> str:
-        """The commit message: what, why, and on which evidence."""
+        """Return the commit message: what changes, why, and on which evidence."""
         return "\n\n".join([self.subject_line, *self._build_body(), "\n".join(self._build_trailers())]) + "\n"
 
     def _build_body(self) -> list[str]:
@@ -137,7 +142,7 @@ class Proposal:
 
 
 def build_branch_prefix(model: str) -> str:
-    """What the names of the branches for that model begin with; those of another model of nearly that name do as well."""
+    """Return how the branch names of a model begin. A model of nearly that name may share the prefix."""
     return f"{BRANCH_PREFIX}{_sanitize_branch_part(model)}/"
 
 
@@ -146,7 +151,7 @@ def _sanitize_branch_part(name: str) -> str:
 
 
 def build_branch_name(model: str, alias: str) -> str:
-    """The one branch for proposals on that alias: readable, and another for every other pair of names."""
+    """Return the branch for proposals on that alias: readable, and different for every other pair of names."""
     plain = f"{_sanitize_branch_part(model)}/{_sanitize_branch_part(alias)}"
     if plain == f"{model}/{alias}":
         return BRANCH_PREFIX + plain
@@ -161,10 +166,10 @@ def _render_finding_lines(finding: RuleFinding, depth: int) -> list[str]:
 
 
 def build_adoption_proposals(intent: ModelIntent, compared: ModelComparison) -> tuple[Proposal, ...]:
-    """A proposal for each drift that `on_drift: adopt` asks about. `replaces` is what git says.
+    """Return a proposal for each drift that `on_drift: adopt` is to bring into git. `replaces` is the version in git.
 
-    An alias that somebody deleted is only reported: git has no way to say "nobody" of an alias that goes on rotating, and
-    `absent` would be far more than what happened.
+    An alias that somebody deleted is only reported: git cannot state "nobody" for an alias that goes on rotating, and
+    `absent` would state far more than what happened.
     """
     if intent.on_drift != "adopt":
         return ()

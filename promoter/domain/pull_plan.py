@@ -1,4 +1,4 @@
-"""The plan of a pull request: pure, from two declarations and a survey to words and a verdict."""
+"""The plan of a pull request, computed from two declarations and two comparisons with the registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AliasKey = tuple[str, str]
 
 
 class PullState(StrEnum):
-    """What a pull request's status says."""
+    """The state of the commit status on a pull request."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -33,73 +33,79 @@ class PullState(StrEnum):
 
 @dataclass(frozen=True)
 class MergeEffects:
-    """What the merge changes, against the base by itself.
-
-    `changes` are told by their keys, `lacking` are models and versions that the registry does not have, `settings`, `gates`
-    and `notes` are sentences, and `later` is what the merged files' own policy says of a change, where that is another policy.
-    """
+    """What a merge changes, compared with the base alone."""
 
     changes: tuple[Change, ...] = ()
+    """The alias changes."""
     lacking: tuple[BlockedTarget, ...] = ()
+    """Models and versions that the registry does not have."""
     settings: tuple[str, ...] = ()
+    """Sentences on changed settings."""
     gates: tuple[str, ...] = ()
+    """Sentences on changed gates."""
     notes: tuple[str, ...] = ()
+    """Other sentences for the reviewer."""
     policies: tuple[PolicyStep, ...] = ()
+    """The policies that differ."""
     later: Mapping[AliasKey, Decision] = field(default_factory=dict)
+    """What the merged files' own policy decides of a change, where it is not the base's policy."""
 
     @property
     def stopped_changes(self) -> tuple[Change, ...]:
-        """The changes that fail, or cannot be judged."""
+        """Return the changes that fail, or that end in an error."""
         return tuple(each for each in self.changes if not each.is_allowed and each.gate_verdict is not Verdict.PENDING)
 
     @property
     def waiting_changes(self) -> tuple[Change, ...]:
-        """The changes that nobody can judge yet."""
+        """Return the changes that are still pending."""
         return tuple(each for each in self.changes if not each.is_allowed and each.gate_verdict is Verdict.PENDING)
 
     @property
     def audit_only_changes(self) -> tuple[Change, ...]:
-        """The changes that only `enforcement: audit` lets through."""
+        """Return the changes that pass only because of `enforcement: audit`."""
         return tuple(each for each in self.changes if each.decision and each.decision.would_block)
 
 
 @dataclass(frozen=True)
 class PullPlan:
-    """`base` and `head` are revisions, `touched` the watched files that the head changes.
-
-    With `faults`, with `conflicts` or with `unjudged` there is no plan. `faults` are those of the files as merged (where they
-    conflict: of the head), `unjudged` says why the base cannot judge. `plan` is that of the models of which the merge says
-    something else (of all, where settings that they share differ), with what is due of them whether it is merged or not.
-    """
+    """The plan of one pull request. With `faults`, `conflicts` or `unjudged` there is no plan to show."""
 
     base: str
+    """The revision of the base branch."""
     head: str
+    """The revision of the pull request."""
     touched: frozenset[str] = frozenset()
+    """The watched files that the head changes."""
     faults: tuple[Fault, ...] = ()
+    """The faults of the merged files; where they conflict, those of the head."""
     conflicts: tuple[str, ...] = ()
+    """The files that conflict."""
     unjudged: str | None = None
+    """Why the base cannot evaluate it."""
     plan: Plan | None = None
+    """The plan of each model that the merge affects, with changes that are due without the merge too."""
     brought: MergeEffects = MergeEffects()
+    """What the merge itself brings."""
 
     @property
     def already_due_changes(self) -> tuple[Change, ...]:
-        """The changes that do not come with the pull request. They decide nothing here."""
+        """Return the changes that are due without the pull request. They decide nothing here."""
         mine = {each.difference.identity_key for each in self.brought.changes}
         return tuple(each for each in self.plan.changes if each.difference.identity_key not in mine) if self.plan else ()
 
     @property
     def refusal_reason(self) -> str | None:
-        """Why nothing would be carried out once merged, if that is for what the pull request brings."""
+        """Return why nothing would be carried out after the merge, where the pull request is the cause."""
         return self.plan.refused if self.plan and self.brought.changes else None
 
     @property
     def is_unusable(self) -> bool:
-        """Whether there is no plan to show."""
+        """Return whether there is no plan to show."""
         return self.plan is None
 
     @property
     def status_state(self) -> PullState:
-        """What decides is what the pull request brings: `enforcement: audit` blocks nothing, and what is due anyway neither."""
+        """Return the state. Only what the pull request brings counts, and `enforcement: audit` blocks nothing."""
         brought = self.brought
         if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
             return PullState.FAILURE
@@ -107,7 +113,7 @@ class PullPlan:
 
     @property
     def status_description(self) -> str:
-        """One line of at most 140 characters."""
+        """Return the description of the commit status: one line of at most 140 characters."""
         return shorten_to_line(self._describe_status())
 
     def _describe_status(self) -> str:
@@ -173,19 +179,19 @@ class PullPlan:
 
 
 def select_new_changes(changes: Iterable[Change], base: Iterable[ModelComparison]) -> tuple[Change, ...]:
-    """The changes that the base by itself would not bring."""
+    """Return the changes that the base alone would not bring."""
     due = {each.identity_key for part in base for each in part.differences}
     return tuple(each for each in changes if each.difference.identity_key not in due)
 
 
 def select_new_blocks(merged: Iterable[ModelComparison], base: Iterable[ModelComparison]) -> tuple[BlockedTarget, ...]:
-    """What the registry lacks, or what blocks a model otherwise, that nothing of the base does."""
+    """Return the blocked targets that the base alone does not have."""
     known: Collection[BlockedTarget] = {each for part in base for each in part.blocked}
     return tuple(each for part in merged for each in part.blocked if each not in known)
 
 
 def shorten_to_line(text: str) -> str:
-    """On one line, visible, of at most 140 characters."""
+    """Return the text on one line, visible, with at most 140 characters."""
     line = escape_invisible(" ".join(text.split()))
     return line if len(line) <= STATUS_LENGTH_LIMIT else line[: STATUS_LENGTH_LIMIT - 1] + "…"
 
@@ -213,29 +219,32 @@ def _fault_to_json(fault: Fault) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BaseGatedState(DesiredState):
-    """Desired state of the merged result, in which the base says which policy gates an alias.
+    """The desired state after the merge, with the gates of the base.
 
-    Where the base names none, a policy that the pull request names counts if the base has it: a stricter gate weakens nothing.
+    Where the base names no policy for an alias, a policy that the pull request names counts if the base has it: a stricter gate
+    weakens nothing.
     """
 
     base: DesiredState
+    """The desired state of the base."""
     known: frozenset[str]
+    """The policies that the base has."""
 
     @classmethod
     def from_merge(cls, merged: DesiredState, base: Declaration) -> BaseGatedState:
-        """Both as parsed."""
+        """Build the state from the merged files and the base."""
         known = frozenset(base.policies)
         listed = {name: _apply_base_gates(intent, base.desired, known) for name, intent in merged.listed.items()}
         return cls(merged.document, listed, base.desired, known)
 
     def find_model_intent(self, name: str) -> ModelIntent | None:
-        """As the merged files say it, but for its policies."""
+        """Return what the merged files state for the model, with the base's policies."""
         found = super().find_model_intent(name)
         return _apply_base_gates(found, self.base, self.known) if found and name not in self.listed else found
 
 
 def build_gated_declaration(merged: Declaration, base: Declaration, revision: str) -> Declaration:
-    """What a pull request is judged by: the desired state of the merged result, policies and approvers of the base."""
+    """Return what a pull request is evaluated by: the merged desired state with the base's policies and approvers."""
     return Declaration(revision, BaseGatedState.from_merge(merged.desired, base), base.policies)
 
 
@@ -254,7 +263,7 @@ def _find_alias_policy(intent: ModelIntent | None, alias: str) -> str | None:
 
 
 def describe_gate_changes(base: Declaration, merged: Declaration) -> tuple[str, ...]:
-    """Where the gate of an alias is another after the merge: by what it is judged until then."""
+    """Return a sentence for each alias that has another gate after the merge, and which gate counts until then."""
     found = []
     for name in sorted(merged.desired.listed):
         was = base.desired.find_model_intent(name)
@@ -276,9 +285,9 @@ def _describe_gate_change(before: str | None, after: str | None, base: Declarati
 
 
 def describe_setting_changes(base: Declaration, merged: Declaration, moved: Collection[tuple[str, str]]) -> tuple[str, ...]:
-    """Everything else that the merged `registry.yaml` says otherwise, a sentence each, by model and alias.
+    """Return a sentence for every other difference in the merged `registry.yaml`, by model and alias.
 
-    `moved`: the model and alias of the changes that are told elsewhere.
+    `moved` has the aliases whose change is shown elsewhere.
     """
     found = list(_describe_shared_changes(base.desired, merged.desired))
     for name in sorted(base.desired.listed.keys() | merged.desired.listed.keys()):
@@ -329,7 +338,7 @@ def _describe_model_changes(
 
 
 def _describe_alias_changes(was: AliasIntent, declared: AliasIntent, *, silent: bool) -> Iterator[str]:
-    """`silent`: its move is told elsewhere."""
+    """Yield a sentence for each difference of one alias; `silent` leaves out the move itself."""
     if not silent and (was.version, was.absent) != (declared.version, declared.absent):
         yield f"git says {_describe_stated_version(declared)} instead of {_describe_stated_version(was)}"
     yield from _describe_hold_change(was.hold, declared.hold)
