@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -30,9 +29,9 @@ from pydantic_settings import (
 from yaml import YAMLError
 
 from promoter.domain.errors import Fault, Faults
+from promoter.domain.standard_webhooks import parse_signing_key
 
 SETTINGS_FILE = "promoter.yaml"
-_STANDARD_PREFIX = "whsec_"
 _UNKNOWN = "Extra inputs are not permitted"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -107,15 +106,12 @@ class ChannelSettings(BaseModel):
 
     def _find_secret_problems(self) -> list[str]:
         try:
-            secret = self.signing_secret.get_secret_value()
-            base64.b64decode(secret.removeprefix(_STANDARD_PREFIX), validate=True) if secret.startswith(
-                _STANDARD_PREFIX
-            ) else b""
+            key = parse_signing_key(self.signing_secret.get_secret_value())
         except OSError as error:
             return [f"with a `secret_file` that can be read: {error.strerror}"]
         except ValueError:  # UnicodeDecodeError and binascii.Error are such
             return ["with a secret that is text, in base64 if it begins with whsec_"]
-        return [] if secret.removeprefix(_STANDARD_PREFIX) else ["with a secret that is not empty"]
+        return [] if key else ["with a secret that is not empty"]
 
     @property
     def signing_secret(self) -> SecretStr:

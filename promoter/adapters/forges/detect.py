@@ -1,4 +1,4 @@
-"""Which forge a repository lies on: by its URL, and by the settings, which win."""
+"""Finds the forge of a repository: by the repository's URL, and by the settings, which win. Lists the kinds of forges."""
 
 from __future__ import annotations
 
@@ -21,34 +21,47 @@ log = structlog.get_logger(__name__)
 ForgeKind = Literal["github", "gitlab", "gitea"]
 
 
-_FORGE_NAMES: dict[ForgeKind, str] = {"github": "GitHub", "gitlab": "GitLab", "gitea": "Gitea"}
-_KNOWN_HOSTS: dict[str, tuple[ForgeKind, str]] = {
-    "github.com": ("github", "https://api.github.com"),
-    "ssh.github.com": ("github", "https://api.github.com"),
-    "gitlab.com": ("gitlab", "https://gitlab.com"),
-    "altssh.gitlab.com": ("gitlab", "https://gitlab.com"),
-    "codeberg.org": ("gitea", "https://codeberg.org"),
+@dataclass(frozen=True)
+class ForgeType:
+    """A kind of forge. The module of its kind's name has the class of its name."""
+
+    name: str
+    """The forge's name for people, and that of its class."""
+    url: str
+    """The address of the public instance: that of its API, where it has one of its own."""
+    hosts: tuple[str, ...]
+    """The hosts of the public instance, those for ssh among them."""
+    is_default: bool = True
+    """Whether the public instance is meant where neither the repository's URL nor the settings name one."""
+    api_path: str = ""
+    """What the address of another instance has before that of its API begins."""
+
+
+FORGES: dict[ForgeKind, ForgeType] = {
+    "github": ForgeType("GitHub", "https://api.github.com", ("github.com", "ssh.github.com"), api_path="/api/v3"),
+    "gitlab": ForgeType("GitLab", "https://gitlab.com", ("gitlab.com", "altssh.gitlab.com")),
+    "gitea": ForgeType("Gitea", "https://codeberg.org", ("codeberg.org",), is_default=False),
 }
-_DEFAULT_URLS: dict[ForgeKind, str] = {"github": "https://api.github.com", "gitlab": "https://gitlab.com"}
+_KNOWN_HOSTS: dict[str, ForgeKind] = {host: kind for kind, forge in FORGES.items() for host in forge.hosts}
+TOKEN_FIX = "set PROMOTER_FORGE_TOKEN to a token that may read and write pull requests of this project"  # noqa: S105  # words
 _SCP_LIKE = re.compile(r"(?:[\w.+-]+@)?(?P<host>[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\]):(?P<path>(?!/{2})[^\s]+)", re.ASCII)
 _URL_SCHEMES = ("http", "https", "ssh")
-_ENTERPRISE_PATH = "/api/v3"
 
 
 @dataclass(frozen=True)
 class ForgeAddress:
-    """Where a repository lies on a forge. `url` is what to ask: GitHub's API, else the instance; it carries no credentials.
-
-    `project`: `owner/name`, on GitLab `group/sub/name`. `kind` None: a host whose forge is not known by its name.
-    """
+    """Where a repository lies on a forge."""
 
     kind: ForgeKind | None
+    """None for a host whose forge is not known by its name."""
     url: str
+    """The address of GitHub's API, else of the instance; it carries no credentials."""
     project: str
+    """`owner/name`, on GitLab `group/sub/name`."""
 
 
 def parse_forge_address(repo_url: str) -> ForgeAddress | None:
-    """What the repository's URL says, in its https, ssh and `user@host:path` forms; None for a path, or what is no address."""
+    """Parse a repository's URL of the forms https, ssh and `user@host:path`; None for a path, or what is no address."""
     try:
         place = _split_repository_url(repo_url.strip())
     except ValueError:
@@ -59,8 +72,8 @@ def parse_forge_address(repo_url: str) -> ForgeAddress | None:
     project = path.strip("/").removesuffix(".git").strip("/")
     if "/" not in project:
         return None
-    kind, url = _KNOWN_HOSTS.get(host, (None, base))
-    return ForgeAddress(kind, url, project)
+    kind = _KNOWN_HOSTS.get(host)
+    return ForgeAddress(kind, FORGES[kind].url if kind else base, project)
 
 
 def connect_forge(
@@ -73,9 +86,9 @@ def connect_forge(
     token: SecretStr | None = None,
     account: str | None = None,
 ) -> Forge | None:
-    """The forge of a repository, asked nothing yet. None where neither the URL nor the settings name its kind.
+    """Connect the forge of a repository; nothing is sent yet. None where neither the URL nor the settings name its kind.
 
-    Where only the URL does, nobody asked for pull requests: None as well, without a token or its client library. Where the
+    Where only the URL names it, nobody asked for pull requests: None as well, without a token or its client library. Where the
     settings name it, `PermanentError` is raised where its address, its token, or its client library is missing.
     """
     detected = parse_forge_address(repo)
@@ -86,26 +99,24 @@ def connect_forge(
         return None
     url = url.strip().rstrip("/") if url else _derive_api_url(kind, detected)
     project = (project or "").strip("/") or _derive_project(repo, url)
+    name = FORGES[kind].name
     if not url:
-        raise PermanentError(
-            _FORGE_NAMES[kind], "its address is not known", "set PROMOTER_FORGE_URL to it, such as https://git.example.org"
-        )
+        raise PermanentError(name, "its address is not known", "set PROMOTER_FORGE_URL to it, such as https://git.example.org")
     if not project:
-        raise PermanentError(_FORGE_NAMES[kind], "the project on it is not known", "set PROMOTER_FORGE_PROJECT to owner/name")
+        raise PermanentError(name, "the project on it is not known", "set PROMOTER_FORGE_PROJECT to owner/name")
     if token is None or not token.get_secret_value():
-        fix = "set PROMOTER_FORGE_TOKEN to a token that may read and write pull requests of this project"
-        raise PermanentError(_FORGE_NAMES[kind], f"no token is set for {project} at {url}", fix)
+        raise PermanentError(name, f"no token is set for {project} at {url}", TOKEN_FIX)
     return _import_forge_class(kind)(url, project, branch, token, account)
 
 
 def _can_connect(kind: ForgeKind, token: SecretStr | None) -> bool:
-    """Whether a forge that only the URL names can be talked to."""
+    """Whether there is what it takes to talk to a forge that only the URL names."""
     if token is None or not token.get_secret_value():
         return False
     try:
         _import_forge_class(kind)
     except PermanentError as missing:
-        log.warning("pull requests are left alone", forge=_FORGE_NAMES[kind], why=missing.message, fix=missing.fix)
+        log.warning("pull requests are left alone", forge=FORGES[kind].name, why=missing.message, fix=missing.fix)
         return False
     return True
 
@@ -116,23 +127,21 @@ def _import_forge_class(kind: ForgeKind) -> Callable[[str, str, str, SecretStr, 
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("promoter"):
             raise
-        raise PermanentError(
-            _FORGE_NAMES[kind], "its client library is not installed", f"pip install 'promoter[{kind}]'"
-        ) from None
-    client: Callable[[str, str, str, SecretStr, str | None], Forge] = getattr(module, _FORGE_NAMES[kind])
+        fix = f"pip install 'promoter[{kind}]'"
+        raise PermanentError(FORGES[kind].name, "its client library is not installed", fix) from None
+    client: Callable[[str, str, str, SecretStr, str | None], Forge] = getattr(module, FORGES[kind].name)
     return client
 
 
 def _derive_api_url(kind: ForgeKind, detected: ForgeAddress | None) -> str:
+    forge = FORGES[kind]
     if detected is None:
-        return _DEFAULT_URLS.get(kind, "")
-    if kind == "github" and detected.kind is None:
-        return detected.url + _ENTERPRISE_PATH
-    return detected.url
+        return forge.url if forge.is_default else ""
+    return detected.url if detected.kind else detected.url + forge.api_path
 
 
 def _derive_project(repo: str, url: str) -> str:
-    """The project in the repository's URL, without the path that the instance itself lies under."""
+    """Take the project from the repository's URL, without the path that the instance itself lies under."""
     detected = parse_forge_address(repo)
     if detected is None:
         return ""
@@ -141,7 +150,7 @@ def _derive_project(repo: str, url: str) -> str:
 
 
 def _split_repository_url(url: str) -> tuple[str, str, str] | None:
-    """Host, base URL and path. Raises ValueError for a port that is none."""
+    """Split into host, base URL and path. Raises ValueError for a port that is none."""
     parts = urlsplit(url)
     if parts.scheme.lower() in _URL_SCHEMES and "://" in url:
         if not parts.hostname:
@@ -155,7 +164,7 @@ def _split_repository_url(url: str) -> tuple[str, str, str] | None:
 
 
 def _build_base_url(parts: SplitResult) -> str:
-    """Where the instance's pages are. The port of ssh says nothing of them."""
+    """Build the address of the instance's pages. The port of ssh says nothing of them."""
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
     if parts.scheme.lower() == "ssh":

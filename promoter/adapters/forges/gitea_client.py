@@ -1,79 +1,72 @@
-"""The part of Gitea's API that is needed, over `requests`. Forgejo has the same."""
+"""A client for the part of Gitea's API that Promoter needs. Forgejo has the same API."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import requests
-import structlog
 from pydantic import SecretStr
 
-from promoter.adapters.forges.http import BoundedSession, ForgeProject, TokenHeader
+from promoter.adapters._http import BoundedSession, TokenHeader
+from promoter.adapters.forges.base import bound_list
 
-log = structlog.get_logger(__name__)
-
-
-LIST_LIMIT = 1_000
-"""Items of one list that are read; a warning tells where there are more."""
 PAGE_SIZE = 50
 """Items of a page: what instances allow at most, unless configured otherwise."""
 _API_PATH = "/api/v1"
 
 
 class GiteaStatusError(Exception):
-    """A status that is not one of success, with what the instance says."""
+    """A status that is not one of success, with the instance's message."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Keeps both."""
         self.status = status
         self.message = message
         super().__init__(f"status {status}")
 
 
 class GiteaClient:
-    """One instance. Each call is sent once; raises `GiteaStatusError`, `requests.RequestException`, or ValueError for no JSON."""
+    """A client of one instance. Each call is sent once.
+
+    Raises `GiteaStatusError`, `requests.RequestException`, or ValueError for an answer that is no JSON.
+    """
 
     def __init__(self, url: str, token: SecretStr, timeout: float) -> None:
-        """`url`: of the instance, with or without `/api/v1`. Asks nothing yet."""
+        """`url`: of the instance, with or without `/api/v1`. Sends nothing yet."""
         self._api = url.rstrip("/").removesuffix(_API_PATH) + _API_PATH
         self._session = BoundedSession(timeout)
         self._session.auth = TokenHeader("Authorization", f"token {token.get_secret_value()}")
         self._session.headers.update({"Accept": "application/json", "User-Agent": "promoter"})
 
     def get_json(self, *path: object, **query: Any) -> Any:
-        """The JSON at that path."""
+        """Fetch the JSON at that path."""
         return self._send_request("GET", path, params=query).json()
 
     def post_json(self, *path: object, body: Mapping[str, Any]) -> Any:
-        """The JSON of the answer; None where it has no body."""
+        """Send the body; return the JSON of the answer, None where it has no body."""
         return _parse_json_body(self._send_request("POST", path, json=body))
 
     def patch_json(self, *path: object, body: Mapping[str, Any]) -> Any:
-        """The JSON of the answer; None where it has no body."""
+        """Change what is there; return the JSON of the answer, None where it has no body."""
         return _parse_json_body(self._send_request("PATCH", path, json=body))
 
     def delete_resource(self, *path: object) -> None:
-        """Remove what is there."""
+        """Delete what is there."""
         self._send_request("DELETE", path)
 
     def iterate_items(self, *path: object, within: str | None = None, **query: Any) -> Iterator[dict[str, Any]]:
-        """The items of a list, page by page as they are needed. `within`: the key that holds the list.
+        """Yield the items of a list, page by page as they are needed. `within`: the key that holds the list."""
+        return bound_list(self._iterate_pages(path, within, query), path[-1])
 
-        Some lists have no pages, and answer a second one like the first: the headers tell whether there is more.
-        """
+    def _iterate_pages(self, path: tuple[object, ...], within: str | None, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Some lists have no pages, and answer a second one like the first: the headers say whether there is more."""
         count, page = 0, 1
         while True:
             response = self._send_request("GET", path, params={**query, "page": page, "limit": PAGE_SIZE})
             rows = _extract_rows(response.json(), within)
-            for row in rows:
-                if count == LIST_LIMIT:
-                    log.warning("a list of the forge is longer than what is read of it", what=path[-1], limit=LIST_LIMIT)
-                    return
-                count += 1
-                yield row
+            count += len(rows)
+            yield from rows
             if not rows or not _has_next_page(response, count):
                 return
             page += 1
@@ -86,23 +79,8 @@ class GiteaClient:
         return response
 
 
-@contextmanager
-def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
-    """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
-    try:
-        yield
-    except GiteaStatusError as error:
-        raise place.build_status_error(doing, error.status, error.message) from None
-    except requests.exceptions.JSONDecodeError:
-        raise place.build_format_error(doing) from None
-    except requests.RequestException as error:
-        raise place.build_network_error(doing, error) from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise place.build_format_error(doing) from None
-
-
 def _extract_rows(body: Any, within: str | None) -> list[dict[str, Any]]:
-    """The list; `null` is an empty one. Raises ValueError for anything else: it must not read as if nothing were there."""
+    """Return the list; `null` is an empty one. Raises ValueError for anything else: it must not pass for an empty list."""
     rows = body[within] if within else body
     if rows is not None and not isinstance(rows, list):
         raise ValueError("not a list")

@@ -1,29 +1,22 @@
-"""PyGithub, held to our rules: each request is sent once, no waiting for limits, no other host, bounded answers and lists."""
+"""A client for GitHub: PyGithub, but each request is sent once, to one host, without waits, and answers and lists are bounded."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-import structlog
 from github.GithubException import BadAttributeException, GithubException, IncompletableObject
 from github.Requester import Requester
 from pydantic import SecretStr
 from requests.utils import parse_header_links
 
-from promoter.adapters.forges.http import BoundedSession, ForgeProject, TokenHeader
-from promoter.domain.errors import TransientError
+from promoter.adapters._http import BoundedSession, TokenHeader
+from promoter.adapters.forges.base import ForgeProject, bound_list
+from promoter.domain.errors import ExternalError, TransientError
 
-log = structlog.get_logger(__name__)
-
-
-LIST_LIMIT = 1_000
-"""Items of one list that are read; a warning tells where there are more."""
 PAGE_SIZE = 100
 _RATE_LIMIT_MESSAGES = ("rate limit", "abuse detection")
 _UNKNOWN_FORM_ERRORS = (
@@ -42,20 +35,19 @@ class RedirectedError(Exception):
     """The forge names another address."""
 
     def __init__(self, status: int) -> None:
-        """Keeps the status."""
         self.status = status
         super().__init__(f"status {status}")
 
 
 class GitHubClient(Requester):
-    """What PyGithub's objects ask. One request at a time for each caller, and any number of callers.
+    """The client that PyGithub's objects use. One request at a time for each caller, and any number of callers.
 
     PyGithub itself follows redirects on the same host with whatever was to be written, waits where the answer is 202, and
     shares one connection's state between threads; none of this is left.
     """
 
     def __init__(self, url: str, token: SecretStr, timeout: float) -> None:
-        """`url`: the base of the API. Asks nothing yet."""
+        """`url`: the base of the API. Sends nothing yet."""
         super().__init__(
             auth=None,  # the session has it, so that PyGithub never sees the token
             base_url=url,
@@ -83,7 +75,7 @@ class GitHubClient(Requester):
         cnx: Any = None,
         follow_302_redirect: bool = False,
     ) -> tuple[int, dict[str, Any], str]:
-        """One request: status, headers by lower-case names, and the answer's text."""
+        """Send one request; return status, headers by lower-case names, and the answer's text."""
         del cnx, follow_302_redirect
         if not url.startswith("/") and not url.startswith(f"{self._origin}/"):
             raise ValueError("the address of an answer is another host's")
@@ -97,31 +89,28 @@ class GitHubClient(Requester):
         return response.status_code, found, response.content.decode("utf-8", "replace")
 
     def get_json_object(self, path: str) -> dict[str, Any]:
-        """The JSON object there. Raises ValueError where it is none."""
+        """Fetch the JSON object there. Raises ValueError where it is none."""
         _, found = self.requestJsonAndCheck("GET", path)
         if not isinstance(found, dict):
             raise ValueError("not an object")  # noqa: TRY004  # an answer, not an argument
         return found
 
     def iterate_items(self, path: str, within: str | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The items of a list, page by page as they are needed. `within`: the key that holds the list."""
-        count, query = 0, {**parameters, "per_page": PAGE_SIZE}
+        """Yield the items of a list, page by page as they are needed. `within`: the key that holds the list."""
+        return bound_list(self._iterate_pages(path, within, {**parameters, "per_page": PAGE_SIZE}), path)
+
+    def _iterate_pages(self, path: str, within: str | None, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         following: str | None = path
         while following:
             headers, body = self.requestJsonAndCheck("GET", following, parameters=query)
             rows = body[within] if within else body
             if not isinstance(rows, list):
                 raise ValueError("not a list")  # noqa: TRY004  # an answer, not an argument
-            for row in rows:
-                if count == LIST_LIMIT:
-                    log.warning("a list of the forge is longer than what is read of it", what=path, limit=LIST_LIMIT)
-                    return
-                count += 1
-                yield row
+            yield from rows
             following, query = self._find_next_page(headers), {}
 
     def _find_next_page(self, headers: Mapping[str, Any]) -> str | None:
-        """Where the next page is: below the API's base here, whatever host its link names."""
+        """Find the path of the next page: below the API's base here, whatever host its link names."""
         links = parse_header_links(str(headers.get("link", "")))
         link = next((each["url"] for each in links if each.get("rel") == "next"), None)
         if link is None:
@@ -132,30 +121,14 @@ class GitHubClient(Requester):
         return parts.path.removeprefix(self._prefix) + (f"?{parts.query}" if parts.query else "")
 
 
-@contextmanager
-def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
-    """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
-    try:
-        yield
-    except _UNKNOWN_FORM_ERRORS:
-        raise place.build_format_error(doing) from None
-    except GithubException as error:
-        raise _build_external_error(error, place, doing) from None
-    except RedirectedError as error:
-        raise place.build_status_error(doing, error.status) from None
-    except requests.RequestException as error:
-        raise place.build_network_error(doing, error) from None
-
-
-def extract_error_message(error: GithubException) -> str:
-    """The forge's words: the message, and what it says of each thing that is wrong."""
-    body = error.data if isinstance(error.data, dict) else {}
-    rows = body.get("errors")
-    wrong = [row.get("message") if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else []
-    return ": ".join(str(each) for each in (body.get("message"), *wrong) if each)
-
-
-def _build_external_error(error: GithubException, place: ForgeProject, doing: str) -> Exception:
+def convert_error(error: Exception, place: ForgeProject, doing: str) -> ExternalError | None:
+    """Convert an error of PyGithub or of this client; None for any other."""
+    if isinstance(error, _UNKNOWN_FORM_ERRORS):
+        return place.build_format_error(doing)
+    if isinstance(error, RedirectedError):
+        return place.build_status_error(doing, error.status)
+    if not isinstance(error, GithubException):
+        return None
     waiting = _describe_rate_limit(error)
     if waiting is None:
         return place.build_status_error(doing, error.status, extract_error_message(error))
@@ -163,8 +136,16 @@ def _build_external_error(error: GithubException, place: ForgeProject, doing: st
     return TransientError(place.forge, message)
 
 
+def extract_error_message(error: GithubException) -> str:
+    """Return the forge's message, with what it says of each thing that is wrong."""
+    body = error.data if isinstance(error.data, dict) else {}
+    rows = body.get("errors")
+    wrong = [row.get("message") if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else []
+    return ": ".join(str(each) for each in (body.get("message"), *wrong) if each)
+
+
 def _describe_rate_limit(error: GithubException) -> str | None:
-    """How long a rate limit lasts, in words; None where the answer is about something else."""
+    """Say how long a rate limit lasts; None where the answer is about something else."""
     if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
         return None
     headers = error.headers or {}

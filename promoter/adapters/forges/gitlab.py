@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +13,8 @@ from urllib.parse import urlsplit
 import structlog
 from gitlab.exceptions import GitlabError
 
-from promoter.adapters.forges.gitlab_client import (
-    GitLabClient,
-    collect_bounded,
-    create_gitlab_client,
-    get_status_code,
-    translate_errors,
-)
-from promoter.adapters.forges.http import ForgeBase, ForgeProject
+from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase
+from promoter.adapters.forges.gitlab_client import collect_bounded, convert_error, create_gitlab_client, get_status_code
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusState,
@@ -31,13 +23,11 @@ from promoter.application.ports.forge import (
     PullRequestDraft,
     PullRequestState,
 )
-from promoter.domain.errors import Conflict, PermanentError, TransientError
+from promoter.domain.errors import Conflict, ExternalError, TransientError
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 log = structlog.get_logger(__name__)
 
-
-STATUS_NAME = "promoter/plan"
 _STATES = {
     "opened": PullRequestState.OPEN,
     "locked": PullRequestState.OPEN,
@@ -60,17 +50,17 @@ _ESCAPED_ACTION = re.compile(r"^\\(?=\\*/[A-Za-z])", re.MULTILINE)
 
 
 def escape_quick_actions(text: str) -> str:
-    """The Markdown with no quick action in it; it reads the same."""
+    """Escape quick actions in Markdown; it reads the same."""
     return _QUICK_ACTION.sub(r"\\", text)
 
 
 def unescape_quick_actions(text: str) -> str:
-    """What was given to `shielded`."""
+    """Undo `escape_quick_actions`."""
     return _ESCAPED_ACTION.sub("", text)
 
 
 def parse_merge_request(row: Mapping[str, Any]) -> PullRequest:
-    """A merge request. What a squash or a merge made is its merge commit; a fast-forward lands the head itself."""
+    """Parse a merge request. What a squash or a merge made is its merge commit; a fast-forward lands the head itself."""
     state = _STATES[row["state"]]
     merged = state is PullRequestState.MERGED
     landed = row.get("merge_commit_sha") or row.get("squash_commit_sha") or row.get("sha")
@@ -99,13 +89,13 @@ def is_merge_commit(row: Mapping[str, Any], revision: str) -> bool:
 
 
 def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
-    """A commit status; None where it is cancelled or skipped, which says nothing."""
+    """Parse a commit status; None where it is cancelled or skipped, which says nothing."""
     state = _STATUSES.get(row["status"])
     return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
 
 
 def select_newest_status(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The last one of our name: a commit may have several pipelines, each with its own."""
+    """Select the newest one of our name: a commit may have several pipelines, each with its own."""
     ours = [row for row in rows if row["name"] == STATUS_NAME]
     return max(ours, key=lambda row: int(row["id"]), default=None)
 
@@ -116,10 +106,10 @@ def parse_active_approvals(
     notes: Sequence[Mapping[str, Any]],
     merged_at: datetime | None,
 ) -> tuple[PullRequestReview, ...]:
-    """The approvals in force. One that was given before the newest version was pushed is stale.
+    """Parse the approvals in force. One that was given before the newest version was pushed is stale.
 
-    Instances without `approved_at` tell the time in a system note. Where there is none either, an approval is stale once
-    there is more than one version: which of them it was for is not known.
+    Instances without `approved_at` have the time in a system note. Without either, an approval is stale as soon as there is
+    more than one version: which of them it was for is not known.
     """
     newest = max((at for row in versions if (at := parse_timestamp(row["created_at"]))), default=None)
     found = []
@@ -134,12 +124,12 @@ def parse_active_approvals(
 
 
 def needs_approval_notes(approvals: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the time of an approval has to be looked for in the notes."""
+    """Whether the time of an approval has to be searched for in the notes."""
     return any(not row.get("approved_at") for row in approvals)
 
 
 def parse_timestamp(text: str | None) -> datetime | None:
-    """A time of GitLab's, such as `2026-11-24T01:02:03.456Z`."""
+    """Parse a time of GitLab's, such as `2026-11-24T01:02:03.456Z`."""
     return datetime.fromisoformat(text) if text else None
 
 
@@ -156,70 +146,10 @@ def _find_approval_time(by: str, notes: Iterable[Mapping[str, Any]]) -> datetime
 
 _PRIVATE_MAIL = re.compile(r"\d+-(?P<account>[A-Za-z0-9_.-]+)@users\.noreply\.(?P<host>[A-Za-z0-9.-]+)")
 _MAX_MAIL_LOOKUPS = 20
-"""Mail addresses that are asked for, for one merge request."""
-_HIDDEN_STATUSES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-
-
-class GitLabAccounts:
-    """What an instance tells about its accounts. Runs inside `asking`: errors of the client are for there."""
-
-    def __init__(self, client: GitLabClient, place: ForgeProject) -> None:
-        """Asks nothing yet."""
-        self._client = client
-        self._host = (urlsplit(place.url).hostname or "").lower()
-
-    def find_account_ids(self, names: Iterable[str]) -> dict[str, int]:
-        """The ids of these accounts; logged are those that GitLab does not know, and groups, which cannot review."""
-        found = {}
-        for name in names:
-            rows = [] if "/" in name else self._search_users(username=name)
-            if rows:
-                found[name] = int(rows[0]["id"])
-            else:
-                log.warning("GitLab has no such account to ask for a review", reviewer=name)
-        return found
-
-    def list_group_members(self, teams: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """The active members of these groups, those of the groups above among them. A group that is not shown is left out."""
-        found = {}
-        for team in sorted(teams):
-            try:
-                listed = self._client.groups.get(team.strip("/"), lazy=True).members_all.list(iterator=True)
-                rows = collect_bounded(listed, "members of a group")
-            except GitlabError as error:
-                if get_status_code(error) not in _HIDDEN_STATUSES:
-                    raise
-                log.warning("GitLab shows no such group to this account", team=team)
-                continue
-            found[team] = frozenset(str(row["username"]) for row in rows if row["state"] == "active")
-        return found
-
-    def find_accounts_by_mail(self, mails: Iterable[str]) -> frozenset[str]:
-        """The accounts behind mail addresses, as far as GitLab tells them."""
-        found, lookups = set(), 0
-        for mail in dict.fromkeys(mails):
-            private = _PRIVATE_MAIL.fullmatch(mail)
-            if private and private["host"].lower() == self._host:
-                found.add(private["account"])
-            elif "@" in mail and lookups < _MAX_MAIL_LOOKUPS:
-                lookups += 1
-                found.update(str(row["username"]) for row in self._search_users(search=mail))
-        return frozenset(found)
-
-    def _search_users(self, **filters: str) -> list[dict[str, Any]]:
-        try:
-            return collect_bounded(self._client.users.list(iterator=True, **filters), "accounts")
-        except GitlabError as error:
-            if get_status_code(error) not in _HIDDEN_STATUSES:
-                raise
-            return []
-
-
+"""Mail addresses that are searched for, for one merge request."""
 _TITLE_LIMIT = 255
 _URL_LIMIT = 255
 _UNSETTLED_STATES = frozenset({"preparing", "checking", "unchecked"})
-_SETTLE_TRIES = 5
-_SETTLE_SECONDS = 1.0
 _STATUS_WORDS = {
     CommitStatusState.PENDING: "pending",
     CommitStatusState.SUCCESS: "success",
@@ -233,32 +163,33 @@ class GitLab(ForgeBase):
     A team is a group, written by its path: `acme/risk`. A group at the top level is written with a slash at its end,
     `acme/`, since `acme` alone is an account. GitLab counts members of the groups above as members of a group.
 
-    GitLab's commits name no account. Their authors are known where the mail is one of GitLab's private addresses, or is told
-    as the public mail of an account; others are not among `Origin.authors`.
+    GitLab's commits name no account. Their authors are known where the mail is one of GitLab's private addresses, or the
+    public mail of an account; others are not among `ChangeOrigin.authors`. Reviewers are attributes of a merge request.
     """
 
     KIND = "GitLab"
+    PULL_REQUEST = "merge request !{}"
+    TEAM = "group"
+    REVIEWS = "approvals"
 
     def _create_client(self, timeout: float) -> None:
         place = self._place
         self._client = create_gitlab_client(place.url, place.token, timeout)
         self._project = self._client.projects.get(place.project, lazy=True)
-        self._accounts = GitLabAccounts(self._client, place)
+        self._host = (urlsplit(place.url).hostname or "").lower()
+
+    def _convert_error(self, error: Exception, doing: str) -> ExternalError | None:
+        return convert_error(error, self._place, doing)
 
     def list_open_pull_requests(self) -> Sequence[PullRequest]:
-        """All open ones into the watched branch, by number."""
-        with translate_errors(self._place, "list the open merge requests"):
+        """List the open merge requests into the watched branch, by number."""
+        with self._translate_errors("list the open merge requests"):
             rows = self._list_merge_requests(state="opened")
             return sorted(map(parse_merge_request, rows), key=lambda pull: pull.number)
 
-    def read_pull_request(self, number: int) -> PullRequest:
-        """That one. Raises `PermanentError` where there is none."""
-        with translate_errors(self._place, f"read merge request !{number}"):
-            return parse_merge_request(self._fetch_merge_request(number))
-
     def find_latest_pull_request(self, branch: str) -> PullRequest | None:
-        """The newest from that branch of this project: the open one, where one is open."""
-        with translate_errors(self._place, "look for a merge request"):
+        """Find the newest from that branch of this project: the open one, where one is open."""
+        with self._translate_errors("look for a merge request"):
             for state in ("opened", "all"):
                 rows = self._list_merge_requests(state=state, source_branch=branch, order_by="created_at", sort="desc")
                 own = [pull for pull in map(parse_merge_request, rows) if not pull.fork]
@@ -267,9 +198,9 @@ class GitLab(ForgeBase):
         return None
 
     def open_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """Open one. Raises `Conflict` where one from that branch is open already."""
-        with translate_errors(self._place, "open a merge request"):
-            reviewers = self._accounts.find_account_ids(draft.reviewers)
+        """Open a merge request. Raises `Conflict` where one from that branch is open already."""
+        with self._translate_errors("open a merge request"):
+            reviewers = self._find_account_ids(draft.reviewers)
             attributes = {
                 "source_branch": draft.branch,
                 "target_branch": self._branch,
@@ -283,60 +214,60 @@ class GitLab(ForgeBase):
             except GitlabError as error:
                 if get_status_code(error) != HTTPStatus.CONFLICT:
                     raise
-                detail = self._place.format_one_line(error.error_message)
+                detail = self._place.redact_message(error.error_message)
                 raise Conflict(self.name, f"a merge request from {draft.branch} is open already: {detail}") from None
             self._log_missing_reviewers(reviewers, row)
             made = parse_merge_request(row)
         if draft.auto_merge:
-            self._enable_auto_merge(made.number, row)
+            self._enable_auto_merge(made, row)
         return made
 
     def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
-        """Title and body as the draft has them; labels and reviewers that are missing are added, none is taken away."""
-        with translate_errors(self._place, f"revise merge request !{number}"):
-            row = self._fetch_merge_request(number)
-            reviewers = self._accounts.find_account_ids(draft.reviewers)
-            there = {int(each["id"]) for each in row.get("reviewers") or ()}
+        """Set title and body as the draft has them; add labels and reviewers that are missing, remove none."""
+        with self._translate_errors(f"revise merge request !{number}"):
+            row = self._fetch_pull_request(number)
+            reviewers = self._find_account_ids(draft.reviewers)
+            present = _list_reviewer_ids(row)
             labels = [label for label in draft.labels if label not in (row.get("labels") or ())]
-            changed = self._project.mergerequests.update(
+            changed: dict[str, Any] = self._project.mergerequests.update(
                 number,
                 {
                     "title": draft.title[:_TITLE_LIMIT],
                     "description": escape_quick_actions(draft.body),
                     **({"add_labels": ",".join(labels)} if labels else {}),
-                    **({"reviewer_ids": sorted(there.union(reviewers.values()))} if set(reviewers.values()) - there else {}),
+                    **(
+                        {"reviewer_ids": sorted(present.union(reviewers.values()))} if set(reviewers.values()) - present else {}
+                    ),
                 },
             )
             self._log_missing_reviewers(reviewers, changed)
+            pull = parse_merge_request(changed)
         if draft.auto_merge and not row.get("merge_when_pipeline_succeeds"):
-            self._enable_auto_merge(number, changed)
+            self._enable_auto_merge(pull, changed)
 
-    def close_pull_request(self, number: int) -> None:
-        """Close it without merging; one that is not open is no error."""
-        with translate_errors(self._place, f"close merge request !{number}"):
-            if parse_merge_request(self._fetch_merge_request(number)).state is PullRequestState.OPEN:
-                self._project.mergerequests.update(number, {"state_event": "close"})
+    def _close_pull_request(self, row: dict[str, Any]) -> None:
+        self._project.mergerequests.update(row["iid"], {"state_event": "close"})
 
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
-        """The notes of Promoter's own account, oldest first, without those that GitLab writes of what it did."""
-        with translate_errors(self._place, f"read the notes of merge request !{number}"):
+        """List the notes of Promoter's own account, oldest first, without those that GitLab writes about its own acts."""
+        with self._translate_errors(f"read the notes of merge request !{number}"):
             rows = [row for row in self._list_notes(number, "only_comments") if not row["system"]]
             own = [row for row in rows if row["author"]["username"] == self._own_account]
             return [PullRequestComment(int(row["id"]), unescape_quick_actions(row["body"])) for row in own]
 
     def add_comment(self, number: int, body: str) -> None:
         """Add a note."""
-        with translate_errors(self._place, f"write a note on merge request !{number}"):
+        with self._translate_errors(f"write a note on merge request !{number}"):
             self._lazy_merge_request(number).notes.create({"body": escape_quick_actions(body)})
 
     def edit_comment(self, number: int, comment: int, body: str) -> None:
-        """Replace its text."""
-        with translate_errors(self._place, f"edit a note on merge request !{number}"):
+        """Replace a note's text."""
+        with self._translate_errors(f"edit a note on merge request !{number}"):
             self._lazy_merge_request(number).notes.update(comment, {"body": escape_quick_actions(body)})
 
     def delete_comment(self, number: int, comment: int) -> None:
-        """Remove it; one that is gone is no error."""
-        with translate_errors(self._place, f"delete a note on merge request !{number}"):
+        """Delete a note; one that is gone is no error."""
+        with self._translate_errors(f"delete a note on merge request !{number}"):
             try:
                 self._lazy_merge_request(number).notes.delete(comment)
             except GitlabError as error:
@@ -344,20 +275,20 @@ class GitLab(ForgeBase):
                     raise
 
     def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """The status `promoter/plan` that the commit has now."""
-        with translate_errors(self._place, f"read the status of commit {revision[:12]}"):
+        """Read the status `promoter/plan` that the commit has now."""
+        with self._translate_errors(f"read the status of commit {revision[:12]}"):
             row = select_newest_status(self._list_statuses(revision))
             return parse_commit_status(row) if row else None
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
         """Give the commit that status.
 
-        GitLab moves a status only from one state to another, and refuses the one that it has: that is read first. New words
-        for a pending one need a new status: the old one is cancelled, which `status` reads as none, so that a crash in
-        between is mended by the next look.
+        GitLab moves a status only from one state to another, and refuses the one that it has: that is read first. A new text
+        for a pending status needs a new status: the old one is cancelled, and a cancelled one reads as none, so that the next
+        reconciliation sets it again after a crash in between.
         """
         desired = replace(status, url=_drop_long_url(status.url))
-        with translate_errors(self._place, f"set the status of commit {revision[:12]}"):
+        with self._translate_errors(f"set the status of commit {revision[:12]}"):
             row = select_newest_status(self._list_statuses(revision))
             now = parse_commit_status(row) if row else None
             if now == desired:
@@ -374,33 +305,71 @@ class GitLab(ForgeBase):
                 if row is None or parse_commit_status(row) != desired:
                     raise TransientError(self.name, f"the status of commit {revision[:12]} changes at the same time") from None
 
-    def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
-        """Who wrote and who approves a merge request, and who is in these groups; of a merged one, as it was when merged."""
-        with translate_errors(self._place, f"read the approvals of merge request !{number}"):
-            row = self._fetch_merge_request(number)
-            lazy = self._lazy_merge_request(number)
-            pull = parse_merge_request(row)
-            approvals = lazy.approvals.get().asdict()["approved_by"]
-            versions = collect_bounded(lazy.diffs.list(iterator=True), "versions of a merge request") if approvals else []
-            notes = self._list_notes(number, "only_activity") if needs_approval_notes(approvals) else []
-            commits = collect_bounded(lazy.commits(), "commits of a merge request")
-            merged_at = pull.closed_at if pull.state is PullRequestState.MERGED else None
-            return ChangeOrigin(
-                number=pull.number,
-                url=pull.url,
-                author=pull.author,
-                authors=frozenset({pull.author})
-                | self._accounts.find_accounts_by_mail(str(each["author_email"]) for each in commits),
-                reviews=parse_active_approvals(approvals, versions, notes, merged_at),
-                merged=pull.state is PullRequestState.MERGED,
-                merge_commit=pull.merge_commit,
-                merged_by=pull.merged_by,
-                teams=self._accounts.list_group_members(teams),
-            )
+    def _list_approvals(self, pull: PullRequest, merged_at: datetime | None) -> tuple[PullRequestReview, ...]:
+        lazy = self._lazy_merge_request(pull.number)
+        approvals = lazy.approvals.get().asdict()["approved_by"]
+        versions = collect_bounded(lazy.diffs.list(iterator=True), "versions of a merge request") if approvals else []
+        notes = self._list_notes(pull.number, "only_activity") if needs_approval_notes(approvals) else []
+        return parse_active_approvals(approvals, versions, notes, merged_at)
+
+    def _list_commit_authors(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """List the accounts behind the mail addresses of the commits, as far as GitLab shows them."""
+        commits = collect_bounded(self._lazy_merge_request(int(row["iid"])).commits(), "commits of a merge request")
+        found, lookups = set(), 0
+        for mail in dict.fromkeys(str(each["author_email"]) for each in commits):
+            private = _PRIVATE_MAIL.fullmatch(mail)
+            if private and private["host"].lower() == self._host:
+                found.add(private["account"])
+            elif "@" in mail and lookups < _MAX_MAIL_LOOKUPS:
+                lookups += 1
+                found.update(str(each["username"]) for each in self._search_users(search=mail))
+        return frozenset(found)
+
+    def _list_team_members(self, team: str) -> frozenset[str] | None:
+        """List the active members of a group, those of the groups above among them."""
+        try:
+            members = self._client.groups.get(team.strip("/"), lazy=True).members_all.list(iterator=True)
+            rows = collect_bounded(members, "members of a group")
+        except GitlabError as error:
+            if get_status_code(error) not in HIDDEN_STATUSES:
+                raise
+            return None
+        return frozenset(str(row["username"]) for row in rows if row["state"] == "active")
+
+    def _find_account_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """Find the ids of accounts; those that GitLab does not know are logged, and groups, which cannot review."""
+        found = {}
+        for name in names:
+            rows = [] if "/" in name else self._search_users(username=name)
+            if rows:
+                found[name] = int(rows[0]["id"])
+            else:
+                log.warning("GitLab has no such account to ask for a review", reviewer=name)
+        return found
+
+    def _search_users(self, **filters: str) -> list[dict[str, Any]]:
+        try:
+            return collect_bounded(self._client.users.list(iterator=True, **filters), "accounts")
+        except GitlabError as error:
+            if get_status_code(error) not in HIDDEN_STATUSES:
+                raise
+            return []
+
+    def _schedule_merge(self, pull: PullRequest, row: Mapping[str, Any], *, is_last: bool) -> bool:
+        """Instances before 17.11 know the older name of the setting."""
+        if row.get("detailed_merge_status") in _UNSETTLED_STATES and not is_last:
+            return False
+        parameters = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": row.get("sha")}
+        path = f"{self._lazy_merge_request(pull.number).manager.path}/{pull.number}/merge"
+        self._client.http_put(path, post_data=parameters)
+        return True
+
+    def _refresh_merge_status(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._fetch_pull_request(int(row["iid"]))
 
     def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
-        """The merged one that brought a commit to the watched branch: as its own, or as what its merge or squash made."""
-        with translate_errors(self._place, f"look for what brought commit {revision[:12]}"):
+        """Find the merged one that brought a commit to the watched branch: as its own, or as what its merge or squash made."""
+        with self._translate_errors(f"look for what brought commit {revision[:12]}"):
             found = self._project.commits.get(revision, lazy=True).merge_requests(iterator=True)
             rows = [row for row in collect_bounded(found, "merge requests of a commit") if self._is_merged_here(row)]
             rows.sort(key=lambda row: (not is_merge_commit(row, revision), row.get("merged_at") or ""))
@@ -409,15 +378,16 @@ class GitLab(ForgeBase):
     def _is_merged_here(self, row: dict[str, Any]) -> bool:
         return bool(row["state"] == "merged" and row["target_branch"] == self._branch)
 
-    @cached_property
-    def _own_account(self) -> str:
-        """Promoter's own account: the token's, unless the settings name it."""
-        return self._account or str(self._client.http_get("/user")["username"])  # type: ignore[index]  # JSON, for this path
+    def _fetch_own_account(self) -> str:
+        return str(self._client.http_get("/user")["username"])  # type: ignore[index]  # JSON, for this path
 
     def _lazy_merge_request(self, number: int) -> Any:
         return self._project.mergerequests.get(number, lazy=True)
 
-    def _fetch_merge_request(self, number: int) -> dict[str, Any]:
+    def _parse_pull_request(self, row: Mapping[str, Any]) -> PullRequest:
+        return parse_merge_request(row)
+
+    def _fetch_pull_request(self, number: int) -> dict[str, Any]:
         row: dict[str, Any] = self._project.mergerequests.get(number).asdict()
         return row
 
@@ -438,29 +408,13 @@ class GitLab(ForgeBase):
         self._project.commits.get(revision, lazy=True).statuses.create({"name": STATUS_NAME, **fields})
 
     def _log_missing_reviewers(self, reviewers: dict[str, int], row: dict[str, Any]) -> None:
-        there = {int(each["id"]) for each in row.get("reviewers") or ()}
-        if missing := sorted(name for name, number in reviewers.items() if number not in there):
+        present = _list_reviewer_ids(row)
+        if missing := sorted(name for name, number in reviewers.items() if number not in present):
             log.warning("GitLab does not take these reviewers", reviewers=missing, number=row["iid"])
 
-    def _enable_auto_merge(self, number: int, row: dict[str, Any]) -> None:
-        """Ask GitLab to merge it by itself. Whether it can be merged is still worked out just after it was opened: wait a bit.
 
-        Instances before 17.11 know the older name of the setting.
-        """
-        parameters = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": row.get("sha")}
-        for left in reversed(range(_SETTLE_TRIES)):
-            try:
-                with translate_errors(self._place, f"set merge request !{number} to merge by itself"):
-                    if row.get("detailed_merge_status") not in _UNSETTLED_STATES or not left:
-                        self._client.http_put(
-                            f"{self._lazy_merge_request(number).manager.path}/{number}/merge", post_data=parameters
-                        )
-                        return
-                    time.sleep(_SETTLE_SECONDS)
-                    row = self._fetch_merge_request(number)
-            except (PermanentError, TransientError) as error:
-                log.warning("GitLab does not set it to merge by itself", number=number, answer=error.message)
-                return
+def _list_reviewer_ids(row: Mapping[str, Any]) -> set[int]:
+    return {int(each["id"]) for each in row.get("reviewers") or ()}
 
 
 def _drop_long_url(url: str | None) -> str | None:

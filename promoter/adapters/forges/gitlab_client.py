@@ -1,33 +1,28 @@
-"""python-gitlab, held to our rules: no retries of its own, no waiting as told by the server, no other host, bounded lists."""
+"""A client for GitLab: python-gitlab, but without retries and waits of its own, for one host only, and with bounded lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gitlab
 import requests
-import structlog
 from gitlab.exceptions import GitlabAuthenticationError, GitlabError, GitlabParsingError
 from pydantic import SecretStr
 
-from promoter.adapters.forges.http import BoundedSession, ForgeProject
+from promoter.adapters._http import BoundedSession
+from promoter.adapters.forges.base import ForgeProject, bound_list
+from promoter.domain.errors import ExternalError
 
-log = structlog.get_logger(__name__)
-
-
-LIST_LIMIT = 1_000
-"""Items of one list that are read; a warning tells where there are more."""
 PAGE_SIZE = 100
 _UNAUTHORIZED = 401
 
 
 class GitLabClient(gitlab.Gitlab):
-    """The client. A 429 is an answer like any other: whoever asked comes again later."""
+    """The client. It takes a 429 as an answer like any other: the caller comes again later."""
 
     def http_request(self, verb: str, path: str, *args: Any, **kwargs: Any) -> requests.Response:
-        """One request, sent once, to this instance."""
+        """Send one request, once, to this instance."""
         if path.startswith(("http://", "https://")) and not path.startswith(f"{self.api_url}/"):
             raise GitlabParsingError("a page's link leads to another host")
         kwargs["obey_rate_limit"] = False
@@ -36,7 +31,7 @@ class GitLabClient(gitlab.Gitlab):
 
 
 def create_gitlab_client(url: str, token: SecretStr, timeout: float) -> GitLabClient:
-    """A client of the instance at that base URL. Asks nothing yet."""
+    """Create a client of the instance at that base URL. Sends nothing yet."""
     return GitLabClient(
         url,
         private_token=token.get_secret_value(),
@@ -49,34 +44,18 @@ def create_gitlab_client(url: str, token: SecretStr, timeout: float) -> GitLabCl
 
 
 def collect_bounded(items: Iterable[Any], what: str) -> list[dict[str, Any]]:
-    """The attributes of the first thousand; their pages are asked for as they are needed."""
-    rows: list[dict[str, Any]] = []
-    for item in items:
-        if len(rows) == LIST_LIMIT:
-            log.warning("a list of the forge is longer than what is read of it", what=what, limit=LIST_LIMIT)
-            break
-        rows.append(dict(item) if isinstance(item, Mapping) else item.asdict())
-    return rows
-
-
-@contextmanager
-def translate_errors(place: ForgeProject, doing: str) -> Iterator[None]:
-    """Whatever the client raises inside, or an answer of an unknown form does, becomes a fault in words."""
-    try:
-        yield
-    except GitlabError as error:
-        raise _build_external_error(error, place, doing) from None  # the original holds the request with its token
-    except requests.RequestException as error:
-        raise place.build_network_error(doing, error) from None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise place.build_format_error(doing) from None
+    """List the attributes of the first thousand items."""
+    return [dict(item) if isinstance(item, Mapping) else item.asdict() for item in bound_list(items, what)]
 
 
 def get_status_code(error: GitlabError) -> int:
-    """The status behind an error; 0 where there was no answer that could be read."""
+    """Return the status behind an error; 0 where there was no answer that could be read."""
     return error.response_code or (_UNAUTHORIZED if isinstance(error, GitlabAuthenticationError) else 0)
 
 
-def _build_external_error(error: GitlabError, place: ForgeProject, doing: str) -> Exception:
+def convert_error(error: Exception, place: ForgeProject, doing: str) -> ExternalError | None:
+    """Convert an error of python-gitlab; None for any other."""
+    if not isinstance(error, GitlabError):
+        return None
     code = get_status_code(error)
     return place.build_status_error(doing, code, error.error_message) if code else place.build_format_error(doing)

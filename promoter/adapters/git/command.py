@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from promoter.adapters._text import redact_secrets, to_one_line, truncate_message
 from promoter.adapters.git.remote import GitTransport, RemoteAddress
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
 
@@ -205,7 +206,6 @@ def _build_timeout_error(arguments: tuple[str, ...], limit: float) -> TransientE
     return TransientError("git", f"git {verb} gave no answer within {limit:g} s", "see whether the remote answers")
 
 
-_MESSAGE_LIMIT = 300
 _READ_OR_WRITE = "set PROMOTER_GIT_TOKEN, or give a key, that may read and write this repository"
 
 
@@ -312,14 +312,14 @@ def convert_known_failure(reply: GitReply, remote: RemoteAddress) -> ExternalErr
     for cause in _FAILURE_CAUSES:
         if cause.pattern.search(reply.err):
             quotation = f" ({redact_to_one_line(_PREAMBLE.sub('', reply.err), remote)})" if cause.quoted else ""
-            return cause.kind("git", _truncate_message(f"{remote.url}: {cause.message}{quotation}"), cause.fix)
+            return cause.kind("git", truncate_message(f"{remote.url}: {cause.message}{quotation}"), cause.fix)
     return None
 
 
 def convert_command_failure(action: str, reply: GitReply, remote: RemoteAddress) -> ExternalError:
     """The failure of a command. What is not known is worth another try."""
     message = redact_to_one_line(reply.err, remote) or f"exit status {reply.status}"
-    return convert_known_failure(reply, remote) or TransientError("git", _truncate_message(f"git {action} failed: {message}"))
+    return convert_known_failure(reply, remote) or TransientError("git", truncate_message(f"git {action} failed: {message}"))
 
 
 def convert_push_failure(reply: GitReply, remote: RemoteAddress) -> ExternalError | None:
@@ -339,7 +339,7 @@ def convert_missing_ref(reply: GitReply, remote: RemoteAddress) -> PermanentErro
     """The failure of fetching a ref by its name that the remote does not have."""
     absent = re.search(r"couldn't find remote ref (.*)", reply.err)
     return (
-        PermanentError("git", _truncate_message(f"{remote.url}: there is no {redact_to_one_line(absent[1], remote)}"))
+        PermanentError("git", truncate_message(f"{remote.url}: there is no {redact_to_one_line(absent[1], remote)}"))
         if absent
         else None
     )
@@ -363,18 +363,13 @@ def _convert_push_rejection(reason: str, reply: GitReply, remote: RemoteAddress)
         fix = "let this account make its own branches anew (receive.denyNonFastForwards, or the forge's rule for forced pushes)"
         return PermanentError("git", f"{remote.url}: the remote does not let a branch be made anew", fix)
     if "unpack" in reason and "permission" not in reply.err.lower():
-        return TransientError("git", _truncate_message(f"the remote could not store the commit: {message}"))
+        return TransientError("git", truncate_message(f"the remote could not store the commit: {message}"))
     if _PROTECTED.search(reason):
         fix = "let this account push to the branch, or use rotation: pull-request"
-        return BranchProtected("git", _truncate_message(f"the remote declined the commit: {reason}: {message}"), fix)
-    return PermanentError("git", _truncate_message(f"the remote rejected the commit: {reason}: {message}"), _READ_OR_WRITE)
+        return BranchProtected("git", truncate_message(f"the remote declined the commit: {reason}: {message}"), fix)
+    return PermanentError("git", truncate_message(f"the remote rejected the commit: {reason}: {message}"), _READ_OR_WRITE)
 
 
 def redact_to_one_line(text: str, remote: RemoteAddress) -> str:
-    """The text on one line, without credentials and without what could steer a terminal, at most 300 characters."""
-    words = " ".join(remote.redact_credentials(text).split())
-    return _truncate_message("".join(letter if letter.isprintable() else "?" for letter in words))
-
-
-def _truncate_message(text: str) -> str:
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+    """Return git's message on one line, without the remote's credentials."""
+    return to_one_line(redact_secrets(text, (secret.get_secret_value() for secret in remote.secrets)))

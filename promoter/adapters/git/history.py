@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from promoter.adapters._text import replace_unprintable
 from promoter.adapters.git.command import GitCommand, convert_command_failure, redact_to_one_line
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache
 from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision, require_full_revision, require_tracked_path
@@ -108,12 +109,11 @@ def _parse_commit_time(seconds: str) -> datetime:
 def _parse_trailers(lines: Sequence[str]) -> dict[str, str]:
     """By key, as written; the last one of a key. A key longer than any that means something is left out."""
     parts = (line.partition(":") for line in [line for line in lines if line][-_TRAILER_LIMIT:])
-    return {key: _make_visible(value) for key, colon, value in parts if colon and len(key) <= _KEY_LENGTH}
-
-
-def _make_visible(value: str) -> str:
-    """Cut, and without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in value.strip()[:_VALUE_LENGTH])
+    return {
+        key: replace_unprintable(value.strip()[:_VALUE_LENGTH])
+        for key, colon, value in parts
+        if colon and len(key) <= _KEY_LENGTH
+    }
 
 
 COMMIT_KIND = "commit"

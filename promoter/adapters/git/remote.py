@@ -18,8 +18,6 @@ _REMOTE_HELPER = re.compile(r"[A-Za-z0-9+.-]+::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCP_LIKE = re.compile(r"(?:[\w.][\w.+-]*@)?[\w.\[][\w.:\[\]-]*:(?!/{2})[^-].*", re.ASCII)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-_USER_INFO = re.compile(r"//[^/@\s]+@")
-_AUTHORIZATION = re.compile(r"(authorization:\s*)\S+(\s+\S+)?", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9A-Fa-f:.%]+", re.ASCII)
 _TOKEN_USER_NAME = "x-access-token"  # noqa: S105  # a user name, no secret
 """The name beside a token where the URL has none: GitHub wants this one, GitLab and Gitea take any."""
@@ -54,12 +52,6 @@ class RemoteAddress:
     def local_path(self) -> Path | None:
         """The folder of a local remote."""
         return Path(unquote(self.url.removeprefix("file://"))) if self.transport is GitTransport.LOCAL else None
-
-    def redact_credentials(self, text: str) -> str:
-        """The text without any credential of this remote, and without those that it may have picked up elsewhere."""
-        for secret in self.secrets:
-            text = text.replace(secret.get_secret_value(), "***")
-        return _AUTHORIZATION.sub(r"\1***", _USER_INFO.sub("//***@", text))
 
 
 def parse_remote_address(url: str, token: SecretStr | None = None) -> RemoteAddress:

@@ -9,6 +9,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from promoter.adapters._text import redact_secrets
 from promoter.adapters.ledger.engines import LEDGER
 from promoter.adapters.ledger.schema import VERSION_TABLE, contents, metadata
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
@@ -120,8 +121,7 @@ class PostgresBackend:
         return TransientError(LEDGER, message) if again or error.connection_invalidated else PermanentError(LEDGER, message)
 
     def _redact_message(self, text: str) -> str:
-        line = " ".join(text.split())
-        return line.replace(self.secret, "***") if self.secret else line
+        return redact_secrets(" ".join(text.split()), (self.secret or "",))
 
 
 _quote_identifier = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_message, redact_secrets
+from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_message, redact_message
 from promoter.application.ports import EvidenceTarget, VersionKey
 from promoter.domain.observed import Unreadable, VersionSignature
 
@@ -130,7 +130,7 @@ def _fetch_artifact_file(location: str, tracking_uri: str, server: str, name: st
 def describe_fetch_error(error: Exception, doing: str, server: str) -> str:
     """Why an artifact does not come, in words."""
     if isinstance(error, ImportError):
-        return f"a library for its storage is not installed: {redact_secrets(str(error))}"
+        return f"a library for its storage is not installed: {redact_message(str(error))}"
     fault = convert_mlflow_error(error, doing, server)
     return fault.message if fault else f"cannot be fetched ({type(error).__name__})"
 

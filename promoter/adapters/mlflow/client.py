@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from promoter.adapters._text import explain_network_error, explain_network_text, redact_secrets, to_one_line
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ModelVersion, RunDataset, TrainingRun
 
 SERVICE_NAME = "MLflow"
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
-_MESSAGE_LIMIT = 300
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 _FIXES = {
@@ -45,16 +45,6 @@ _SERVER_FIX = "check that the server runs, and that MLFLOW_TRACKING_URI names it
 _CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
 _ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https://mlflow.example.com"
 
-# What the layers below say, in the order in which it is looked for. Their text is matched, never repeated: it may hold
-# the address with its password.
-_NETWORK_MESSAGES = (
-    (re.compile(r"certificate|SSLError", re.IGNORECASE), "its certificate is not trusted"),
-    (re.compile(r"too many (\d{3}) error responses"), "it keeps answering with status {}"),
-    (re.compile(r"Connection refused"), "the connection is refused"),
-    (re.compile(r"Failed to resolve|Name or service not known|nodename nor servname"), "its name cannot be resolved"),
-    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer in time"),
-)
-
 
 def redact_server_address(tracking_uri: str) -> str:
     """The tracking URI for people: without user, password, query."""
@@ -67,15 +57,10 @@ def redact_server_address(tracking_uri: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
-def redact_secrets(text: str) -> str:
-    """The text on one line, at most 300 characters, without what may be secret: URLs lose user info and query."""
-    for name in _SECRET_VARIABLES:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
-    text = re.sub(r"(://)[^/\s'\"]*@", r"\1", text)
-    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
-    text = " ".join(text.split())
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+def redact_message(text: str) -> str:
+    """Return the text on one line, without the secrets of the environment; URLs lose user info and query."""
+    secrets = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
+    return to_one_line(redact_secrets(text, secrets, user_info=""))
 
 
 def require_server_address(tracking_uri: str) -> None:
@@ -112,7 +97,7 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
     if not isinstance(error, MlflowException):
         return None
     code = error.error_code
-    message = redact_secrets(error.message.removeprefix(f"{code}: "))
+    message = redact_message(error.message.removeprefix(f"{code}: "))
     if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
         return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
@@ -121,8 +106,8 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
 
 
 def explain_error_text(text: str) -> str:
-    """What the network's own words mean, where they are known; else the text, scrubbed."""
-    return _explain_network_text(text) or redact_secrets(text)
+    """Say what a message of the network means, where that is known; else return the message, redacted."""
+    return explain_network_text(text) or redact_message(text)
 
 
 def get_error_code(error: Exception) -> str | None:
@@ -138,7 +123,7 @@ def is_not_found(error: Exception) -> bool:
 def find_refusal_message(error: Exception) -> str | None:
     """What MLflow says where it refuses for certain to give this one thing; None where another try may help."""
     code = get_error_code(error)
-    return redact_secrets(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
+    return redact_message(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
@@ -153,16 +138,10 @@ def _convert_network_error(error: BaseException, doing: str, server: str) -> Ext
 
     if isinstance(error, web.InvalidURL):
         return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", _ADDRESS_FIX)
-    words = _explain_network_text(f"{type(error).__name__} {error}") or f"it cannot be reached ({type(error).__name__})"
-    message = f"cannot {doing} at {server}: {words}"
+    message = f"cannot {doing} at {server}: {explain_network_error(error)}"
     if isinstance(error, web.SSLError):
         return PermanentError(SERVICE_NAME, message, _CERTIFICATE_FIX)
     return TransientError(SERVICE_NAME, message, _SERVER_FIX)
-
-
-def _explain_network_text(text: str) -> str | None:
-    found = ((pattern.search(text), words) for pattern, words in _NETWORK_MESSAGES)
-    return next((words.format(*match.groups()) for match, words in found if match), None)
 
 
 # MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.

@@ -26,7 +26,7 @@ from promoter.adapters.mlflow.artifacts import (
     parse_mlmodel,
     read_bounded_file,
 )
-from promoter.adapters.mlflow.client import find_refusal_message, redact_secrets
+from promoter.adapters.mlflow.client import find_refusal_message, redact_message
 from promoter.domain.observed import LoadingResult, ModelVersion
 
 _FETCH_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.fetch_subprocess")
@@ -197,7 +197,7 @@ class ModelLoader:
         answer = ended.answer or {}
         outcome, detail = answer.get("outcome"), str(answer.get("detail", ""))
         # What is told goes into the ledger: the same failure is to read the same the next time.
-        detail = redact_secrets(
+        detail = redact_message(
             _ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp"))
         )
         if outcome in ("loaded", "failed", "untried"):

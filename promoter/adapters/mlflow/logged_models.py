@@ -19,7 +19,7 @@ from promoter.adapters.mlflow.client import (
     is_not_found,
     iterate_pages,
     parse_model_version,
-    redact_secrets,
+    redact_message,
     restore_infinity,
     split_into_chunks,
 )
@@ -87,7 +87,7 @@ def _parse_source(source: str | None) -> ModelOrigin | VersionKey:
         return name, int(last)
     if not name and _MODEL_ID.fullmatch(last):
         return last
-    return Unreadable(f"its source {redact_secrets(source)} names neither a logged model nor a version")
+    return Unreadable(f"its source {redact_message(source)} names neither a logged model nor a version")
 
 
 def _read_source_versions(client: Any, unknown: Collection[VersionKey]) -> KnownVersions:

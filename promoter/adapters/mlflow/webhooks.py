@@ -16,7 +16,7 @@ from promoter.adapters.mlflow.client import (
     explain_error_text,
     get_error_code,
     iterate_pages,
-    redact_secrets,
+    redact_message,
     redact_server_address,
     translate_mlflow_errors,
 )
@@ -180,5 +180,5 @@ def _parse_event_names(entity: Any) -> tuple[str, ...]:
 
 def _parse_webhook(entity: Any) -> RegistryWebhook:
     return RegistryWebhook(
-        entity.webhook_id, entity.name, redact_secrets(entity.url), _parse_event_names(entity), entity.status.is_active()
+        entity.webhook_id, entity.name, redact_message(entity.url), _parse_event_names(entity), entity.status.is_active()
     )

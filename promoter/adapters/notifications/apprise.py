@@ -36,7 +36,7 @@ class AppriseChannel:
 
     def __repr__(self) -> str:
         """Without what is secret."""
-        return f"PeopleChannel({self.name!r})"
+        return f"AppriseChannel({self.name!r})"
 
     def send_event(self, event: NotificationEvent) -> None:
         """Send it once."""

@@ -1,4 +1,4 @@
-"""One HTTP request to somebody else's server: no redirect, no proxy, the peer checked, everything bounded."""
+"""One HTTP request to a server of others: no redirect, no proxy, the connected peer checked, everything bounded."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from promoter.adapters._http import BoundedSession
+
 IpNetwork = IPv4Network | IPv6Network
 IpAddress = IPv4Address | IPv6Address
 
 _LINK_LOCAL_NETWORKS: tuple[IpNetwork, ...] = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))
-"""Link-local: where clouds tell secrets to whoever asks."""
+"""Link-local addresses: there clouds give secrets to whoever asks."""
 _NAT64 = ip_network("64:ff9b::/96")
 _IPV4_BITS = 0xFFFFFFFF
 
 
 class AddressNotAllowed(Exception):  # noqa: N818  # it is no fault of the program
-    """The peer's address is none that the channel may talk to."""
+    """The channel may not talk to the peer's address."""
 
 
 def check_peer_address(peer: str, networks: Sequence[IpNetwork]) -> None:
@@ -48,7 +50,7 @@ def check_peer_address(peer: str, networks: Sequence[IpNetwork]) -> None:
 
 
 def _extract_ipv4_addresses(address: IpAddress) -> list[IpAddress]:
-    """The IPv4 addresses that an IPv6 address stands for."""
+    """List the IPv4 addresses that an IPv6 address stands for."""
     if isinstance(address, IPv4Address):
         return []
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
@@ -58,7 +60,7 @@ def _extract_ipv4_addresses(address: IpAddress) -> list[IpAddress]:
 
 
 CONNECT_SECONDS, READ_SECONDS, ALL_SECONDS = 5.0, 10.0, 15.0
-"""To connect, for the next bytes, and for everything from the connection to the end of the answer."""
+"""How long to connect, to wait for the next bytes, and for all from the connection to the end of the answer."""
 ANSWER_LIMIT_BYTES = 65_536
 """Bytes of an answer that are read: only its status counts."""
 _CHUNK_SIZE = 8_192
@@ -67,45 +69,42 @@ _CHUNK_SIZE = 8_192
 def post_checked_request(
     url: str, body: bytes, headers: Mapping[str, str], networks: Sequence[IpNetwork], seconds: float = ALL_SECONDS
 ) -> int:
-    """The status that the server answers with. Raises `AddressNotAllowed`, or what requests raises."""
-    wire = _CheckedAdapter(networks, seconds)
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # neither a proxy nor a .netrc of this machine's; but whom it trusts
-            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
-            session.mount("http://", wire)
-            session.mount("https://", wire)
-            answer = session.post(
-                url,
-                data=body,
-                headers=dict(headers),
-                timeout=(min(CONNECT_SECONDS, seconds), min(READ_SECONDS, seconds)),
-                allow_redirects=False,
-                stream=True,
-            )
-            with answer:
-                _read_whole_answer(answer)
-                if wire.cut:
-                    raise requests.exceptions.ReadTimeout("the answer takes too long")
-                return answer.status_code
-    finally:
-        wire.close_connections()
+    """Send the body; return the status of the answer. Raises `AddressNotAllowed`, or what requests raises."""
+    timeout = (min(CONNECT_SECONDS, seconds), min(READ_SECONDS, seconds))
+    with _CheckedSession(networks, seconds) as session:
+        return session.post(url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False).status_code
 
 
-def _read_whole_answer(answer: requests.Response) -> None:
-    """To its end, so that a server that dies in the middle has not answered; but not for ever."""
-    size = 0
-    try:
-        for chunk in answer.raw.stream(_CHUNK_SIZE, decode_content=False):
-            size += len(chunk)
-            if size > ANSWER_LIMIT_BYTES:
-                return
-    except HTTPError as error:
-        raise requests.exceptions.ConnectionError("the answer breaks off") from error
+class _CheckedSession(BoundedSession):
+    """A session for one request: it uses no proxy and no .netrc of this machine, but the certificates that the machine trusts."""
+
+    def __init__(self, networks: Sequence[IpNetwork], seconds: float) -> None:
+        self._checked = _CheckedAdapter(networks, seconds)
+        super().__init__(seconds, self._checked)
+        self.trust_env = False
+        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+
+    def read_body(self, response: requests.Response, deadline: float) -> bytes:
+        """Read to the end, so that a server that dies in the middle has not answered, but no more than the limit.
+
+        The adapter keeps the time. The content is of no interest, and is thrown away.
+        """
+        del deadline
+        size = 0
+        try:
+            for chunk in response.raw.stream(_CHUNK_SIZE, decode_content=False):
+                size += len(chunk)
+                if size > ANSWER_LIMIT_BYTES:
+                    break
+        except HTTPError as error:
+            raise requests.exceptions.ConnectionError("the answer breaks off") from error
+        if self._checked.is_cut:
+            raise requests.exceptions.ReadTimeout("the answer takes too long")
+        return b""
 
 
 class _HeaderLines:
-    """A file that remembers the last line that was read from it."""
+    """A file that keeps the last line that was read from it."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
@@ -120,10 +119,10 @@ class _HeaderLines:
 
 
 class _CompleteResponse(HTTPResponse):
-    """An answer whose headers have an end: to the standard library, those of a server that died in the middle have one, too."""
+    """An answer whose headers must end: the standard library also accepts headers that break off in the middle."""
 
     def begin(self) -> None:
-        """Read status and headers."""
+        """Read status and headers. Raises IncompleteRead where they break off."""
         lines = _HeaderLines(self.fp)
         self.fp = lines  # type: ignore[assignment]  # for as long as lines are read
         super().begin()
@@ -132,24 +131,25 @@ class _CompleteResponse(HTTPResponse):
 
 
 class _CheckedAdapter(HTTPAdapter):
-    """Connections whose peer is checked before a byte is sent, and which are cut after a while whatever happens on them."""
+    """Makes connections whose peer is checked before a byte is sent, and that are cut after some seconds, whatever happens."""
 
     def __init__(self, networks: Sequence[IpNetwork], seconds: float) -> None:
         self._networks = networks
         self._seconds = seconds
-        self.cut = False
-        """Whether a connection was, since it took too long."""
+        self.is_cut = False
+        """Whether a connection was cut since it took too long."""
         self._timers: list[tuple[Timer, socket.socket]] = []
         super().__init__(max_retries=0)
 
-    def close_connections(self) -> None:
-        """Nobody waits any more."""
+    def close(self) -> None:
+        """Close the connections, and stop waiting to cut them."""
         for timer, twin in self._timers:
             timer.cancel()
             twin.close()
+        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """With connections of our own."""
+        """Have the pools make checked connections."""
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = {"http": self._build_http_pool(), "https": self._build_https_pool()}
@@ -169,7 +169,7 @@ class _CheckedAdapter(HTTPAdapter):
         return sock
 
     def _cut_connection(self, twin: socket.socket) -> None:
-        self.cut = True
+        self.is_cut = True
         with contextlib.suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 

@@ -1,10 +1,7 @@
-"""CloudEvents over HTTP, signed the way of Standard Webhooks, to servers that belong to others."""
+"""The channel to a server of others: CloudEvents over HTTP, signed in the form of Standard Webhooks."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -20,17 +17,17 @@ from promoter import __version__
 from promoter.adapters.notifications.http_client import ALL_SECONDS, AddressNotAllowed, IpNetwork, post_checked_request
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.notifications import EventType, NotificationEvent
+from promoter.domain.standard_webhooks import compute_signature, parse_signing_key
 
 BODY_LIMIT = 60_000
 """Bytes of one event. What is larger loses its tree of rules, which the ledger has anyway."""
-_SECRET_PREFIX = "whsec_"  # noqa: S105  # how a secret begins, not one
 _OK, _REDIRECT, _CLIENT, _SERVER = 200, 300, 400, 500
 _RETRY_STATUSES = {408, 425, 429}
-"""Of the 4xx, those that ask for another try."""
+"""The statuses of 4xx that ask for another try."""
 
 
 class WebhookChannel:
-    """One URL, one secret."""
+    """Sends events to one URL, signed with one secret."""
 
     def __init__(
         self,
@@ -53,11 +50,10 @@ class WebhookChannel:
         self._seconds = seconds
 
     def __repr__(self) -> str:
-        """Without what is secret, the URL's path among it."""
-        return f"HttpChannel({self.name!r}, {self.place!r})"
+        return f"WebhookChannel({self.name!r}, {self.place!r})"
 
     def send_event(self, event: NotificationEvent) -> None:
-        """Send it once. Only a 2xx, answered to its end, is an arrival."""
+        """Send the event once. It has arrived where the server answers 2xx, to the answer's end."""
         kind, body = render_structured_event(event)
         at = int(time.time())
         headers = {
@@ -86,7 +82,7 @@ class WebhookChannel:
 
 
 def render_structured_event(event: NotificationEvent) -> tuple[str, bytes]:
-    """Content type and body of the structured mode."""
+    """Render the event in CloudEvents' structured mode: content type and body."""
     attributes = event.to_json()
     data = attributes.pop("data")
     attributes["time"] = datetime.fromisoformat(attributes["time"])
@@ -97,26 +93,13 @@ def render_structured_event(event: NotificationEvent) -> tuple[str, bytes]:
 
 
 def render_event_without(event: NotificationEvent, name: str) -> tuple[str, bytes]:
-    """The same without one part of its data, which is told to be left out."""
+    """Render the event without one part of its data; `left_out` names that part."""
     kept = {key: each for key, each in event.data.items() if key != name}
     return render_structured_event(replace(event, data={**kept, "left_out": [name]}))
 
 
-def parse_signing_key(secret: str) -> bytes:
-    """`whsec_BASE64` is a key in base64, the form that libraries for Standard Webhooks know; other text is a key as it is."""
-    if secret.startswith(_SECRET_PREFIX):
-        return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
-    return secret.encode()
-
-
-def compute_signature(key: bytes, event_id: str, at: int, body: bytes) -> str:
-    """What `webhook-signature` says."""
-    digest = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
-
-
 def _describe_request_error(error: Exception) -> str:
-    """In a few words of ours: what clients say may hold the URL."""
+    """Say in words of ours what went wrong: the client's own message may hold the URL."""
     if isinstance(error, requests.exceptions.SSLError):
         return "has a certificate that cannot be trusted, or speaks no TLS"
     if isinstance(error, requests.exceptions.ConnectTimeout):

@@ -223,8 +223,7 @@ def test_auto_merge_waits_until_it_can_be_told(forge: ForgeUnderTest, monkeypatc
     """Just after it was opened, the forge still works out whether it can be merged: asked again, a few times."""
     if forge.kind == "github":
         return  # there it is never asked whether it can be merged
-    module = {"gitlab": "promoter.adapters.forges.gitlab", "gitea": "promoter.adapters.forges.gitea"}[forge.kind]
-    monkeypatch.setattr(f"{module}._SETTLE_SECONDS", 0)
+    monkeypatch.setattr("promoter.adapters.forges.base.SETTLE_SECONDS", 0)
     forge.face.settling = 2
     made = forge.port.open_pull_request(forge.draft(auto_merge=True))
     assert forge.port.read_pull_request(made.number).state is PullRequestState.MERGED

@@ -93,7 +93,7 @@ def test_a_slow_forge(forge: ForgeUnderTest) -> None:
     slow = kinds[forge.kind](forge.environment["PROMOTER_FORGE_URL"], forge.home.name, "main", SecretStr(TOKEN), timeout=0.1)
     forge.forge.faults.latency = 1.0
     with pytest.raises(TransientError, match="in time"):
-        slow.pull_request(1)
+        slow.read_pull_request(1)
 
 
 def test_the_token_is_never_shown(forge: ForgeUnderTest) -> None:
@@ -126,7 +126,7 @@ def test_a_long_list_is_read_in_pages(forge: ForgeUnderTest) -> None:
 
 def test_a_body_without_end(forge: ForgeUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer larger than anything that a forge says is not read to its end."""
-    monkeypatch.setattr("promoter.adapters.forges.http.BODY_LIMIT", 100_000)
+    monkeypatch.setattr("promoter.adapters._http.BODY_LIMIT", 100_000)
     forge.forge.faults.answer(lambda _call: True, FaultyAnswer(200, b'"' + b"x" * 200_000 + b'"'))
     with pytest.raises(TransientError, match="too large"):
         forge.port.read_pull_request(1)
@@ -138,7 +138,7 @@ def test_no_such_pull_request(forge: ForgeUnderTest) -> None:
         forge.port.read_pull_request(99)
     other: Any = forge.connected(project="acme/models/none" if forge.kind == "gitlab" else "acme/none")
     with pytest.raises(PermanentError, match="none"):
-        other.open_pull_requests()
+        other.list_open_pull_requests()
 
 
 def test_credentials_of_the_user_do_not_win(forge: ForgeUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

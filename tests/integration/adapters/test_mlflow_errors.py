@@ -16,7 +16,7 @@ from promoter.adapters.mlflow.client import (
     FreshConnection,
     explain_error_text,
     prepare_environment,
-    redact_secrets,
+    redact_message,
     redact_server_address,
 )
 from promoter.adapters.mlflow.registry import MlflowRegistry
@@ -183,8 +183,8 @@ def test_what_may_be_secret_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
 
     assert redact_server_address("https://bob:pw@mlflow.example.com:8443/x/?key=1") == "https://mlflow.example.com:8443/x"
-    assert redact_secrets("GET http://bob:pw@host/a?sig=abc\n failed with t0ken") == "GET http://host/a failed with ***"
-    assert len(redact_secrets("x" * 1_000)) == 300
+    assert redact_message("GET http://bob:pw@host/a?sig=abc\n failed with t0ken") == "GET http://host/a failed with ***"
+    assert len(redact_message("x" * 1_000)) == 300
     assert (
         explain_error_text("NewConnectionError(http://bob:pw@host): [Errno 111] Connection refused")
         == "the connection is refused"

@@ -86,7 +86,7 @@ def test_every_channel_that_cannot_be_used_is_named() -> None:
     ]
     assert "hunter2" not in str(caught.value)
     server, team = create_channels(given[2:])
-    assert (repr(server), repr(team)) == ("HttpChannel('three', 'https://example.org')", "PeopleChannel('four')")
+    assert (repr(server), repr(team)) == ("WebhookChannel('three', 'https://example.org')", "AppriseChannel('four')")
     assert (server.wanted_event_types, team.wanted_event_types) == (
         frozenset({EventType.BLOCKED, EventType.DRIFTED}),
         frozenset(ALIAS_EVENT_TYPES),

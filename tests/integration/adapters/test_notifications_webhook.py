@@ -193,7 +193,7 @@ def test_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_channel_tells_no_secret_of_itself() -> None:
     """Neither the key nor the path, which may be one."""
     shown = repr(channel("https://example.org:8443/hooks/hunter2?token=hunter2"))
-    assert shown == "HttpChannel('ci', 'https://example.org:8443')"
+    assert shown == "WebhookChannel('ci', 'https://example.org:8443')"
 
 
 def test_the_event_is_one_of_the_domain() -> None:
