@@ -25,7 +25,7 @@ $(shell [ "$$(cat $(LOCKED) 2>/dev/null)" = '$(CURDIR)' ] && $(BIN)/python -c ''
 .PHONY: help
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=...]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: setup
 setup: $(INSTALLED) ## .venv with everything in it (the targets below call it)
@@ -68,11 +68,19 @@ IN_MEMORY = [ -w /dev/shm ] && [ "$$(df -k --output=avail /dev/shm | tail -n 1)"
 	&& ! findmnt -n -o OPTIONS --target /dev/shm | grep -qw noexec
 
 .PHONY: test
-test: lint chromium signers ## lint, then all tests (ARGS="-k word" for some)
-	@if { $(IN_MEMORY); } 2>/dev/null; then export TMPDIR=/dev/shm; fi; \
+test: lint chromium signers ## lint, then the tests, but for the slow ones (ARGS="-k word" for some)
+	@$(call run_tests,-m 'not slow' --hypothesis-profile=fast)
+
+.PHONY: test-slow
+test-slow: $(INSTALLED) chromium signers ## the slow tests: kills, races, outages, every database, all examples
+	@$(call run_tests,-m 'slow or property_based')
+
+define run_tests
+if { $(IN_MEMORY); } 2>/dev/null; then export TMPDIR=/dev/shm; fi; \
 	TMPDIR=$$(mktemp -d -t promoter-XXXXXX); export TMPDIR; chmod 711 "$$TMPDIR"; trap 'rm -rf "$$TMPDIR"' EXIT; \
 	echo "Testing, with temporary files in $$TMPDIR ..."; \
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(1) $(ARGS)
+endef
 
 .PHONY: lint
 lint: $(INSTALLED) ## style, types and import contracts

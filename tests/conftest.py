@@ -1,11 +1,12 @@
-"""Loads the fixtures that several rooms share, and lets Hypothesis take its time: nothing here asserts a duration."""
+"""Loads the fixtures that several folders share, and decides which cases `make test` leaves to `make test-slow`."""
 
-from hypothesis import HealthCheck, settings
+from __future__ import annotations
 
-settings.register_profile(
-    "unhurried", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # of what runs in CI, which is the same at each run, the rest stays as it is
-settings.load_profile("unhurried")
+import pytest
+
+from tests.support.profiles import load_profiles
+
+load_profiles()
 
 pytest_plugins = [
     "tests.support.fixtures.postgres",
@@ -17,3 +18,17 @@ pytest_plugins = [
     "tests.support.fixtures.warm",
     "tests.support.fixtures.web",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what follows from a case: slow ones by their parameters, and those whose examples are drawn."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        fast = item.get_closest_marker("slow_except")
+        if fast is not None and getattr(callspec, "id", "") not in fast.args:
+            item.add_marker("slow")
+        if item.get_closest_marker("postgres") and not item.get_closest_marker("each_database"):
+            item.add_marker("slow")
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("property_based")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from promoter.container import Container
 from promoter.web.app import AppDependencies, create_app
 from promoter.web.health import check_readiness
@@ -28,6 +30,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_every_kind(stage: Stage, fresh_name: str) -> None:
     """Each is refused with its place, also after a restart; drift is put back meanwhile; the next good commit is taken."""
     stage.version(fresh_name, 0.8)
@@ -115,6 +118,7 @@ def test_what_the_registry_lacks(stage: Stage, fresh_name: str) -> None:
     assert stage.aliases(lacking) == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_mass_change(stage: Stage, fresh_name: str) -> None:
     """A commit that moves 12 of 20 aliases is refused whole; with the limit raised in the same commit it is carried out."""
     for _ in range(2):

@@ -144,6 +144,7 @@ def test_the_action_installs_from_the_locks() -> None:
     assert all((ROOT / lock).is_file() for lock in locks)
 
 
+@pytest.mark.slow
 def test_the_actions_checks(clone: Clone) -> None:
     """Good files pass; a broken policy fails both steps and is told with its place."""
     assert clone.step("Validate").returncode == 0
@@ -179,6 +180,7 @@ def test_the_action_plans_a_pull_request(planned: Clone, fresh_name: str) -> Non
     assert (told["schema"], told["state"]) == (1, "success")
 
 
+@pytest.mark.slow
 def test_the_action_fails_where_the_base_blocks(planned: Clone) -> None:
     """Also where the pull request weakens the policy that stands in its way."""
     text = (planned.folder / "registry.yaml").read_bytes()
@@ -209,6 +211,7 @@ def test_the_template_is_one_that_gitlab_can_include() -> None:
         assert all(isinstance(line, str) for line in jobs[name]["script"])
 
 
+@pytest.mark.slow
 def test_the_templates_checks(clone: Clone) -> None:
     """The report is where the job says."""
     places = {"PROMOTER_DIRECTORY": ".", "CI_PROJECT_DIR": str(clone.folder)}
@@ -219,6 +222,7 @@ def test_the_templates_checks(clone: Clone) -> None:
     assert clone.shell(_lines("promoter:validate"), **places).returncode == 1
 
 
+@pytest.mark.slow
 def test_the_template_plans_a_merge_request(planned: Clone, tmp_path: Path) -> None:
     """Against what the target branch is now; without a server it says so."""
     git(planned.folder, "remote", "add", "origin", str(planned.folder))
@@ -254,6 +258,7 @@ def test_the_manifest_is_one_that_pre_commit_takes(clone: Clone) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_pre_commit_runs_the_hooks(hooked: Clone) -> None:
     """Both pass on good files and fail on a broken policy; what does not concern them runs neither."""
     good = hooked.shell("pre-commit run --all-files --color never")

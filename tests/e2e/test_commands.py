@@ -119,6 +119,7 @@ def test_from_init_to_history(stage: Stage, fresh_name: str, run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None:
     """What the policy does not let through is told with exit code 3, and the rest is done; what MLflow refuses is 1."""
     behind.version(fresh_name, 0.8)
@@ -151,6 +152,7 @@ def test_blocked(behind: Stage, proxy: Proxy, fresh_name: str, run: Run) -> None
     assert run(behind, "explain", f"{fresh_name}/3", "--policy", "champion").code == 0
 
 
+@pytest.mark.slow
 def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fresh_name: str, run: Run) -> None:
     """Installed twice it is there once; its test reaches the daemon; doctor sees what is well and what is not."""
     mlflow_webhooks.remove_webhooks()

@@ -41,6 +41,7 @@ def assert_accounted(stage: Stage, proxy: Proxy, model: str) -> None:
         assert_unbroken(stage.moves(model, alias))
 
 
+@pytest.mark.slow_except("after-write")
 @pytest.mark.parametrize("boundary", [name for name in BOUNDARIES if not name.endswith("push")])
 def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """Whatever was half done is finished once, and recorded once."""
@@ -68,6 +69,7 @@ def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: 
     assert bool(closed_late) == (boundary not in ("before-intent", "after-outcome"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["before-push", "after-push"])
 def test_push_of_a_rotation(boundary: str, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """Before the push nothing has happened; after it the next reconcile finishes the promotion. Never two commits."""

@@ -47,6 +47,7 @@ def test_an_edit_without_its_place_is_refused() -> None:
         insert_alias_line("models: {}\n", "shadow", 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ambient_mlflow")
 def test_training_logs_what_a_decision_needs(
     mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.support.stage.reruns import made_again
 from tests.support.stage.seeding import make_version
 from tests.support.stage.stage import Stage, until
+
+pytestmark = pytest.mark.slow
 
 GATE = b"""version: 1
 rules:

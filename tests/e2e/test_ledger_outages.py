@@ -23,6 +23,8 @@ from tests.support.stage.ledger_outages import Outage, Patient, held, moved_away
 from tests.support.stage.proxy import AliasWrite, Proxy, ProxyFault, alias_writes
 from tests.support.stage.stage import assert_one_outcome_each, assert_unbroken, until
 
+pytestmark = pytest.mark.slow
+
 MODEL = "{model}: {{aliases: {{champion: {number}}}}}"
 LOCKED = "stayed locked by another program for 10 s"
 OUTAGES: dict[str, tuple[Outage, str]] = {

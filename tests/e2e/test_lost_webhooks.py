@@ -13,6 +13,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pytest
+
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from promoter.demo.servers.git import PushNotification
 from tests.e2e.conftest import MakeStage
@@ -78,6 +80,7 @@ def play(stage: Stage, daemon: Daemon, model: str) -> FinalState:
     return FinalState(stage.aliases(model), stage.stated().replace(model, "MODEL"), champion, shadow)
 
 
+@pytest.mark.slow
 def test_all_delivered_and_all_dropped(make_stage: MakeStage, mlflow_webhooks: MlflowWebhooks, fresh_name: str) -> None:
     """Delivered and hardly polling, or dropped and polling: the same aliases, the same file, the same moves in the ledger."""
     delivered, dropped = (make_stage(name) for name in ("delivered", "dropped"))

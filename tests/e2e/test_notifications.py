@@ -36,6 +36,7 @@ def notifier(warm: Warm, folder: Path, url: str, server: Server, *words: str) ->
     return warm.run("tests.support.kills.killed_notifier", words, folder, environment).returncode
 
 
+@pytest.mark.slow_except("sqlite-before")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_around_the_record_of_what_was_sent(
     ledger: SqlLedger, database_url: str, tmp_path: Path, warm: Warm, when: str
@@ -70,6 +71,7 @@ def figures(daemon: Daemon) -> list[str]:
         return [line for line in answer.read().decode().splitlines() if line.startswith("promoter_notifications{")]
 
 
+@pytest.mark.slow
 def test_a_daemon_tells_of_what_it_does(stage: Stage, fresh_name: str) -> None:
     """At once; what cannot be delivered waits through a stop, and arrives after the next start."""
     for auc in (0.8, 0.9):

@@ -40,6 +40,7 @@ def assert_ended_well(stage: Stage, daemon: Daemon, model: str) -> None:
     assert stage.moves(model, "champion")[-1] == (1, 2)
 
 
+@pytest.mark.slow
 def test_mlflow_stopped_and_started(stage: Stage, mlflow_server: MlflowServer, fresh_name: str) -> None:
     """A commit that comes while the MLflow server is down is carried out when it is back."""
     daemon = begin(stage, fresh_name)
@@ -53,6 +54,7 @@ def test_mlflow_stopped_and_started(stage: Stage, mlflow_server: MlflowServer, f
     assert_ended_well(stage, daemon, fresh_name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "said", "tries"), [(ProxyFault.FAILS, "status 500", 3), (ProxyFault.HANGS, "in time", 2)])
 def test_mlflow_fails_or_hangs(wrong: ProxyFault, said: str, tries: int, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """One hint is enough: the look is tried again by itself, each time after a longer pause, until MLflow answers."""
@@ -72,6 +74,7 @@ def _pauses(daemon: Daemon, model: str) -> list[float]:
     return [float(text) for text in re.findall(rf"looking again.* key=model:{model} seconds=([\d.]+)", daemon.log())]
 
 
+@pytest.mark.slow_except("ProxyFault.LOST")
 @pytest.mark.parametrize("wrong", [ProxyFault.LOST, ProxyFault.SILENT])
 def test_answer_of_a_write_is_lost(wrong: ProxyFault, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """MLflow moves the alias and never says so: read back, recorded as applied, written once as far as Promoter asks."""
@@ -84,6 +87,7 @@ def test_answer_of_a_write_is_lost(wrong: ProxyFault, behind: Stage, proxy: Prox
     assert outcomes == [ChangeOutcome.INTENDED, ChangeOutcome.APPLIED] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [ProxyFault.FAILS, ProxyFault.HANGS])
 def test_write_is_lost(wrong: ProxyFault, behind: Stage, proxy: Proxy, fresh_name: str) -> None:
     """MLflow answers reads and no write: each attempt is an intent with a failed outcome, the last one is applied."""
@@ -102,6 +106,7 @@ def _failed(stage: Stage, model: str) -> list[int]:
     return [each.id for each in stage.records(model) if each.fact.outcome is ChangeOutcome.FAILED]
 
 
+@pytest.mark.slow
 def test_git_remote_gone(stage: Stage, fresh_name: str) -> None:
     """Without the remote, drift is still put back to the last revision; when it returns, its news are taken."""
     daemon = begin(stage, fresh_name)
@@ -116,6 +121,7 @@ def test_git_remote_gone(stage: Stage, fresh_name: str) -> None:
     assert stage.moves(fresh_name, "champion") == [(None, 1), (1, 2), (2, 1), (1, 2)]
 
 
+@pytest.mark.slow
 def test_forced_push(stage: Stage, fresh_name: str) -> None:
     """A branch that is forced back is what git says; so is one whose history was rewritten while nobody looked."""
     daemon = begin(stage, fresh_name)

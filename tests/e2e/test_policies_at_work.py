@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from promoter.container import Container
 from tests.support.stage.reruns import made_again
 from tests.support.stage.seeding import make_version
@@ -49,6 +51,7 @@ def test_a_commit_goes_past_a_freeze(stage: Stage, fresh_name: str) -> None:
     assert made_again(stage.database).keys() == {"gate"}
 
 
+@pytest.mark.slow
 def test_a_broken_guard_rolls_back_by_a_commit(stage: Stage, fresh_name: str) -> None:
     """Version, hold and quarantine in registry.yaml; the registry follows; the bad version does not come back."""
 
@@ -83,6 +86,7 @@ def test_a_broken_guard_rolls_back_by_a_commit(stage: Stage, fresh_name: str) ->
     assert made_again(stage.database).keys() == {"gate", "candidate", "guard", "readiness"}
 
 
+@pytest.mark.slow
 def test_a_copy_brings_no_approval(stage: Stage, fresh_name: str) -> None:
     """Until somebody sets the tag on the copy itself, and Promoter sees it."""
     stage.version(fresh_name, 0.8, approved_by="risk")

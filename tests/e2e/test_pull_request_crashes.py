@@ -235,6 +235,7 @@ def clean(resettable_stage: ResettableStage, prepare: Prepare) -> tuple[list[Wri
     return found, resettable_stage.picture()
 
 
+@pytest.mark.slow_except("gitea-planning")
 @pytest.mark.parametrize("prepare", SCENES, ids=[scene.__name__ for scene in SCENES])
 def test_cut_off_at_each_write(resettable_stage: ResettableStage, prepare: Prepare) -> None:
     """Whatever was written by then, and whether it was answered or not: the next look leaves all as if nothing had happened."""
@@ -264,6 +265,7 @@ def assert_as_told(picture: dict[str, Any], state: str, title: str, rest: str, c
     assert len(picture["files"]) == (2 if state == "open" else 1)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_killed(hosted_stage: HostedStage, fresh_name: str) -> None:
     """By SIGKILL, once the forge has opened the pull request and before it answers: the next daemon goes on with that one."""
     stage, model = hosted_stage, fresh_name

@@ -31,6 +31,7 @@ def on(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("hosted_stage", [kind], indirect=True)
 
 
+@pytest.mark.slow_except("gitlab")
 def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Registered, proposed, revised for a better one, reviewed by two, merged, applied, and told by the ledger."""
     stage, model = hosted_stage, fresh_name
@@ -86,6 +87,7 @@ def assert_told(stage: HostedStage, model: str, commit: str, version: int) -> No
     assert [(each["version"], each["revision"]) for each in spans][-1] == (version, commit)
 
 
+@pytest.mark.slow
 def test_a_person_s_pull_request(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Webhooks alone bring one comment and a status, kept up to date; evidence that changes too; merged, it is applied."""
     stage, model = hosted_stage, fresh_name
@@ -117,6 +119,7 @@ def test_a_person_s_pull_request(hosted_stage: HostedStage, fresh_name: str) -> 
     assert 202 in stage.forge.post.statuses
 
 
+@pytest.mark.slow
 @on("github")
 def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The base's policy judges it: a failure. Merged past that, the new policy is in force, as was told before, and decides."""
@@ -142,6 +145,7 @@ def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: Hoste
     assert (record["review"]["author"], record["review"]["reviewers"], record["review"]["merged_by"]) == ("ada", [], "cy")
 
 
+@pytest.mark.slow
 @on("gitlab")
 def test_overtaken_and_wanted_again(hosted_stage: HostedStage, fresh_name: str) -> None:
     """What git puts in quarantine is closed with a comment; that was no person's no: once it is out again, it is proposed."""
@@ -161,6 +165,7 @@ def test_overtaken_and_wanted_again(hosted_stage: HostedStage, fresh_name: str) 
     assert [each.state for each in stage.pulls()] == ["closed", "open"]
 
 
+@pytest.mark.slow
 @on("gitea")
 def test_a_no_is_a_no(hosted_stage: HostedStage, fresh_name: str) -> None:
     """What a person closes is not proposed again, by no Promoter; another candidate is."""
@@ -179,6 +184,7 @@ def test_a_no_is_a_no(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert [(each.state, each.title) for each in stage.pulls()][1:] == [("open", f"Rotate {model}@champion from v1 to v3")]
 
 
+@pytest.mark.slow
 @on("gitlab")
 def test_a_person_s_commit_on_promoter_s_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     """It stays, and a comment says so; a better version does not touch it. Merged, the person's word counts."""
@@ -204,6 +210,7 @@ def test_a_person_s_commit_on_promoter_s_branch(hosted_stage: HostedStage, fresh
     assert [each.title for each in stage.pulls(state="open")] == [f"Rotate {model}@champion from v2 to v3"]
 
 
+@pytest.mark.slow
 @on("gitea")
 def test_drift_that_is_adopted(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Moved by hand, it is proposed that git says so: closed when the alias goes back, and once merged, git agrees."""

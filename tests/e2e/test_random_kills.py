@@ -5,9 +5,13 @@ The short form; `benchmarks/ledger_kills.py` goes on for 300 kills.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.conftest import MakeStage
 from tests.support.kills.kill_run import KillStage, KillTerms
 from tests.support.kills.kill_runs import kills
+
+pytestmark = pytest.mark.slow
 
 KILLS = 6
 

@@ -93,6 +93,7 @@ def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert overrides(stage, model) == []
 
 
+@pytest.mark.slow
 @GITEA
 def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     """A pull request, and the daemon waits: closed, all stays; asked for again and merged, the alias moves, with its review."""
@@ -123,6 +124,7 @@ def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert overrides(stage, model) == []
 
 
+@pytest.mark.slow
 @GITHUB
 def test_a_protected_branch_and_now(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The alias moves at once, and stays, also against a hand; merged, git holds it; the release is a pull request too."""
@@ -154,6 +156,7 @@ def test_a_protected_branch_and_now(hosted_stage: HostedStage, fresh_name: str) 
     assert "hold" not in stage.stated()
 
 
+@pytest.mark.slow
 @GITLAB
 def test_an_override_that_is_declined(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Git's word counts again, at once and as drift."""
@@ -169,6 +172,7 @@ def test_an_override_that_is_declined(hosted_stage: HostedStage, fresh_name: str
     assert stage.pulls(state="open") == []
 
 
+@pytest.mark.slow
 @GITEA
 def test_an_override_that_expires(hosted_stage: HostedStage, fresh_name: str) -> None:
     """The version that was rolled back returns; the pull request is still there to be decided, and counts once it is merged."""
@@ -212,6 +216,7 @@ def assert_returned(stage: HostedStage, model: str) -> None:
     assert (last["from"], last["to"], last["cause"], last["outcome"]) == (1, 2, "drift", "applied")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hosted_stage", "now"), [(KINDS[0], False), (KINDS[-1], True)], indirect=["hosted_stage"])
 def test_the_forge_is_down(hosted_stage: HostedStage, fresh_name: str, *, now: bool) -> None:
     """The branch is pushed, and what is left is told; the daemon opens the pull request as soon as the forge is back."""
@@ -241,6 +246,7 @@ def test_the_forge_is_down(hosted_stage: HostedStage, fresh_name: str, *, now: b
     assert len(stage.pulls()) == 1
 
 
+@pytest.mark.slow
 @GITEA
 def test_git_is_down(hosted_stage: HostedStage, fresh_name: str) -> None:
     """Without --now nothing is done; with it an override moves the alias, and once git is back a pull request is opened."""

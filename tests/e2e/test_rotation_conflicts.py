@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from promoter.application.status import build_alias_rows
 from promoter.container import Container
 from tests.support.stage.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge, registry_yaml
@@ -71,6 +73,7 @@ def test_somebody_holds_first(stage: Stage, fresh_name: str) -> None:
     assert stage.aliases(fresh_name) == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_what_registry_yaml_may_say(stage: Stage, fresh_name: str) -> None:
     """`report` moves nothing and is shown; hold and quarantine stop rotation; `absent` and `prune` delete; families rotate."""
     reported, held, shunned, pruned, unlisted = (f"{fresh_name}-{word}" for word in ("rep", "held", "shun", "prune", "fam-new"))
@@ -127,6 +130,7 @@ def test_replica_that_missed_a_commit(stage: Stage, fresh_name: str) -> None:
     assert stage.moves(fresh_name, "shadow") == [(None, 1), (1, 2)]
 
 
+@pytest.mark.slow
 def test_two_promoters(stage: Stage, fresh_name: str) -> None:
     """Two daemons on one database, a stream of versions, aliases moved by hand: all agree at the end, and all is recorded."""
     models = [f"{fresh_name}-{letter}" for letter in "ab"]

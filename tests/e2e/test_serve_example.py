@@ -20,6 +20,8 @@ from promoter.demo.servers.mlflow import MlflowServer
 from tests.support.stage.seeding import make_logged_version, make_version
 from tests.support.stage.serving_example import EXAMPLE, SECRET, Example, RequestStream, save_line, save_odd, signed
 
+pytestmark = pytest.mark.slow
+
 LINES = {1: 2.0, 2: -3.0}
 Champion = Callable[[int], None]
 Odd = Callable[..., int]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from promoter.domain.audit import ChangeOutcome
 from tests.support.stage.proxy import Proxy, ProxyFault, alias_writes
 from tests.support.stage.stage import Stage, assert_one_outcome_each, until
@@ -27,6 +29,7 @@ def test_a_look_that_is_writing(behind: Stage, proxy: Proxy, fresh_name: str) ->
     assert "Traceback" not in daemon.log()
 
 
+@pytest.mark.slow
 def test_idle(stage: Stage) -> None:
     """A daemon that has nothing to do, not even a repository that can be read, ends at once."""
     daemon = stage.daemon(cold=True)

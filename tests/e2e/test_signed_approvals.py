@@ -137,6 +137,7 @@ def test_two_approvals_let_a_version_pass(approval_site: ApprovalSite) -> None:
     assert approval_site.told() == ["alice (risk): approved", "bob (risk): approved"]
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_logged_later_voids_approvals(approval_site: ApprovalSite) -> None:
     """Explain says which metric, and both values; signed anew, it counts again."""
     assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
@@ -153,6 +154,7 @@ def test_a_metric_that_is_logged_later_voids_approvals(approval_site: ApprovalSi
     assert approval_site.explain()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_policy_that_is_edited_voids_approvals(approval_site: ApprovalSite) -> None:
     """Explain says so; the policy as it was makes them count again, since that is what was signed."""
     assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
@@ -163,6 +165,7 @@ def test_a_policy_that_is_edited_voids_approvals(approval_site: ApprovalSite) ->
     assert approval_site.explain()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_copy_carries_no_approval(approval_site: ApprovalSite) -> None:
     """MLflow copies every tag: neither signatures nor the plain tag count on the copy, unless the policy accepts that one."""
     assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
@@ -185,6 +188,7 @@ def test_a_copy_carries_no_approval(approval_site: ApprovalSite) -> None:
     assert approval_site.explain(copy, "plain")[0] == 0
 
 
+@pytest.mark.slow
 def test_tags_that_anybody_can_set_change_nothing(approval_site: ApprovalSite) -> None:
     """Rubbish, strangers, and a value as long as an approval may be, which MLflow keeps whole."""
     assert [approval_site.approve(name)[0] for name in ("alice", "bob")] == [0, 0]
@@ -280,6 +284,7 @@ def test_an_expired_key_approves_nothing(approval_site: ApprovalSite) -> None:
     assert "the key of alice was valid until 2026-01-01 00:00 UTC (commit a new one)" in err
 
 
+@pytest.mark.slow
 def test_a_person_is_asked(approval_site: ApprovalSite) -> None:
     """For the passphrase, which is not shown, and whether to sign; `n` signs nothing, `y` signs."""
     new = ["approve", "--new-key", "locked.pem", "--as", "alice"]

@@ -14,6 +14,8 @@ from promoter.adapters.forges.detect import ForgeKind
 from promoter.demo.servers.mlflow import MlflowServer
 from tests.support.races.race import RaceTerms, race
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 8
 
 

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support.fixtures.postgres import PostgresServer, reap
+
+pytestmark = pytest.mark.slow
 
 CHILD = """
 import sys

@@ -195,6 +195,7 @@ def test_a_newer_schema_is_refused(database_url: str) -> None:
         opened(database_url, read_only=True)
 
 
+@pytest.mark.slow
 def test_an_intent_survives_a_kill_right_after_it_was_made(database_url: str) -> None:
     """The row is there, open, for the next run to close."""
     process = child(database_url, Path(__file__), "die")
@@ -205,6 +206,7 @@ def test_an_intent_survives_a_kill_right_after_it_was_made(database_url: str) ->
     ledger.close_connections()
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_database_at_once_share_it(database_url: str, tmp_path: Path) -> None:
     """All of them write; what only the first may say is said once for each model."""
     start = tmp_path / "start"

@@ -22,6 +22,8 @@ from promoter.domain.ledger.chain import GENESIS_HASH, LedgerHead
 from promoter.domain.ledger.export import EXPORTED_TABLES, ExportedText, ExportEnding, ExportManifest
 from tests.support.fixtures.ledger import NOW, fill, outside
 
+pytestmark = pytest.mark.each_database
+
 
 def lines(ledger: SqlLedger, after: int = 0) -> list[bytes]:
     """The export, each line without its end."""

@@ -93,6 +93,7 @@ def test_every_line_that_comes_twice_is_named(lines: list[bytes]) -> None:
             assert problem.wrong in (ProblemKind.EDITED, ProblemKind.INSERTED)
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_noticed(lines: list[bytes]) -> None:
     """Of entries and of the last line; of texts those of their digest and of what it is the digest of."""
     missed = []

@@ -11,6 +11,8 @@ from promoter.domain.audit import NewAuditRecord, RecordKind, RevisionState, Web
 from promoter.domain.errors import PermanentError
 from tests.support.fixtures.ledger import rows
 
+pytestmark = pytest.mark.each_database
+
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 ATTEMPTED, APPLIED, REFUSED = RevisionState.ATTEMPTED, RevisionState.APPLIED, RevisionState.REFUSED
 

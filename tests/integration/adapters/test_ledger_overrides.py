@@ -19,6 +19,8 @@ from promoter.domain.errors import PermanentError
 from promoter.domain.plan import ChangeCause
 from tests.support.fixtures.ledger import make_older, outside, plans_of, rows, schema_of
 
+pytestmark = pytest.mark.each_database
+
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 BEGIN = NewAuditRecord(
     NOW,

@@ -17,6 +17,8 @@ from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from tests.support.fixtures.ledger import inside, outside
 from tests.support.fixtures.postgres import PostgresServer, new_database
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 CHANGE = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, 2)
 

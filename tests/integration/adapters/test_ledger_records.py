@@ -20,6 +20,8 @@ from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.observed import TrainingRun
 from tests.support.fixtures.ledger import insert_record, rows
 
+pytestmark = pytest.mark.each_database
+
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 FINDING = RuleFinding("metric val_auc at least 0.9", Verdict.PASS, 0.93, "at least 0.9")
 DECISION = Decision("fraud", "champion", 8, "champion", "d1", Verdict.PASS, (FINDING,), NOW)

@@ -16,6 +16,8 @@ from promoter.domain.ledger.chain import LedgerHead, advance_head, parse_entry_f
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from tests.support.fixtures.ledger import NOW, outside, rows
 
+pytestmark = pytest.mark.each_database
+
 CUT = NOW + timedelta(days=10)
 LATER = NOW + timedelta(days=400)
 BASIS = DecisionBasis("version: 1\nrules: []\n", "version: 1\napprovers: {}\n")

@@ -18,6 +18,8 @@ from promoter.domain.evidence import TagObservation
 from promoter.domain.ledger.chain import LedgerHead, advance_head, digest_bytes
 from tests.support.fixtures.ledger import make_older, outside, schema_of
 
+pytestmark = pytest.mark.each_database
+
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 ROWS = (
     """INSERT INTO decisions (at, model, alias, version, digest, tree, evidence) VALUES

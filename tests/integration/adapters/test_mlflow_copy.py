@@ -30,7 +30,7 @@ from tests.support.stage.seeding import evidenced, make_logged_version, make_run
 
 STAGING = "staging"
 
-pytestmark = pytest.mark.usefixtures("warm_children")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_children")]
 
 
 @pytest.fixture(scope="session")

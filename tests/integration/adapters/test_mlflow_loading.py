@@ -59,6 +59,7 @@ def loaded(folder: Path, mlmodel: str, code: str = "", bounds: LoadBounds | None
     return ModelLoader(None, "", bounds or PATIENT)._load_in_child(artifact, folder)
 
 
+@pytest.mark.slow
 def test_a_real_model_loads_and_a_damaged_one_does_not(
     mlflow_server: Any, mlflow_client: Any, fresh_name: str, tmp_path: Path, leftovers: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatc
     assert seen["limits"] == {"RLIMIT_AS": PATIENT.memory, "RLIMIT_CORE": 0, "RLIMIT_CPU": cpu}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mlmodel", "code", "expected"),
     [
@@ -124,6 +126,7 @@ def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, co
     assert loaded(folder, mlmodel, code) == expected
 
 
+@pytest.mark.slow
 def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(folder: Path) -> None:
     """Not every flavor has a generic form."""
     told = loaded(folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
@@ -165,6 +168,7 @@ def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
     assert _left_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where only MLflow's small client is installed: its generic loader cannot even be imported."""
     script = (
@@ -178,6 +182,7 @@ def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: py
     assert "numpy" in told.detail
 
 
+@pytest.mark.slow
 def test_an_artifact_that_does_not_come_is_not_tried(
     mlflow_server: Any, mlflow_client: Any, fresh_name: str, leftovers: Path
 ) -> None:

@@ -14,6 +14,7 @@ from promoter.domain.policy.evaluate import check_readiness
 from tests.support.stage.seeding import make_version
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ambient_mlflow")
 def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_server: Any, fresh_name: str) -> None:
     """A model as MLflow logs it today (its source names a logged model), and a copy (whose source names a version).

@@ -36,6 +36,7 @@ def test_a_model_is_observed_with_its_versions_and_aliases(
     assert registry.read_runs([first.run_id]) == {first.run_id: TrainingRun(first.run_id, "FINISHED", {"auc": 0.9})}
 
 
+@pytest.mark.slow
 def test_reading_all_models_and_naming_many_say_what_reading_each_says(
     registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_model_may_have_none(description: Mapping[str, Any]) -> None:
     assert parse_signature(description) is None
 
 
+@pytest.mark.slow
 def test_signatures_are_read_from_the_artifacts(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
     """Present, changed, absent, and not to be read; a copy has that of its source."""
     for kind in ("long", "double"):

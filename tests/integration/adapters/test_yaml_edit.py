@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
 from promoter.domain.desired import Declaration, Hold
 from promoter.domain.errors import Faults
 from promoter.domain.proposal import RegistryEdit
+from tests.support.profiles import examples
 
 HEAD = "version: 1\nmodels:\n"
 OLD = "  fraud:\n    aliases:\n      old:\n"
@@ -292,7 +293,7 @@ def changed_span(old: str, new: str) -> tuple[int, int]:
     return head, len(old) - tail
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(registries(), EDITS)
 def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: RegistryEdit) -> None:
     """Whatever the style: the new file says exactly what was meant, and is the old one outside of the alias."""
@@ -312,7 +313,7 @@ def test_an_edit_changes_its_own_bytes_and_no_others(content: bytes, edit: Regis
     assert YamlDocuments().edit_registry_file(result, edit) == result
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(registries())
 def test_a_release_takes_a_hold_away_and_nothing_else(content: bytes) -> None:
     """Every alias that is held, in whatever style: all comments stay, those of the hold too, and every other byte."""

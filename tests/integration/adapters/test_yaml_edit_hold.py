@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from promoter.adapters.yaml import YamlDocuments, edit
@@ -13,6 +13,7 @@ from promoter.adapters.yaml.splice import TextSplice
 from promoter.domain.desired import Hold
 from promoter.domain.errors import Faults
 from promoter.domain.proposal import RegistryEdit
+from tests.support.profiles import examples
 
 HEAD = "version: 1\nmodels:\n"
 MODEL = HEAD + "  fraud:\n    aliases:\n"
@@ -357,7 +358,7 @@ REASONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size
 )
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     REASONS,
     REASONS.map(lambda text: text[:200]),

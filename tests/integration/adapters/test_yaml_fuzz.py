@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
@@ -14,6 +14,7 @@ from promoter.adapters.yaml.load import UNFORESEEN_MESSAGE, read_approvers_file,
 from promoter.domain.desired import Hold
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.proposal import RegistryEdit
+from tests.support.profiles import examples
 
 VALID = Path(__file__).parent / "yaml_samples" / "valid"
 REGISTRIES = [(VALID / "registry.yaml").read_bytes(), render_starter_registry({"fraud": {"champion": 7}, "a b": {}}).encode()]
@@ -80,7 +81,7 @@ def test_what_is_spoilt_was_whole(content: bytes) -> None:
     assert reading.faults == ()
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(spoilt(REGISTRIES))
 def test_a_spoilt_registry_is_read_or_refused(content: bytes) -> None:
     """And where it is read, it can be edited, or that is refused."""
@@ -97,7 +98,7 @@ def test_a_spoilt_registry_is_read_or_refused(content: bytes) -> None:
         assert read_registry_file(edited).desired
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(spoilt(POLICIES))
 def test_a_spoilt_policy_is_read_or_refused(content: bytes) -> None:
     """With a place for everything that is wrong."""
@@ -106,7 +107,7 @@ def test_a_spoilt_policy_is_read_or_refused(content: bytes) -> None:
     assert (reading.policy is None) == bool(reading.faults)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(spoilt(APPROVERS))
 def test_a_spoilt_list_of_approvers_is_read_or_refused(content: bytes) -> None:
     """Never half of it: somebody could be left out, or counted twice."""
@@ -115,7 +116,7 @@ def test_a_spoilt_list_of_approvers_is_read_or_refused(content: bytes) -> None:
     assert (reading.approvers is None) == bool(reading.faults)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(spoilt(REGISTRIES), spoilt(POLICIES), st.none() | spoilt(APPROVERS))
 def test_spoilt_revisions_are_declarations_or_faults(registry: bytes, policy: bytes, approvers: bytes | None) -> None:
     """All files together: each fault names one of them."""

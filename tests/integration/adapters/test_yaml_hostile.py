@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
@@ -14,6 +14,7 @@ from promoter.adapters.yaml.documents import COMPARISON_LIMIT
 from promoter.adapters.yaml.load import UNFORESEEN_MESSAGE, read_approvers_file, read_policy_file, read_registry_file
 from promoter.adapters.yaml.tree import FAULT_LIMIT
 from promoter.domain.errors import Fault, Faults
+from tests.support.profiles import examples
 
 LAUGHS = "a: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 HEAD = "version: 1\nmodels:\n"
@@ -129,7 +130,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-@settings(deadline=None, max_examples=120)
+@examples(120)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode), mutated()))
 @example(b"\xed\xa0\x80")
 @example(b"? \n: \n")

@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from promoter.adapters.yaml.json_schema import DOCUMENTS
 from promoter.domain.policy.document import PolicyDocument
 from promoter.domain.policy.rules import RULES
+from tests.support.profiles import examples
 from tests.support.schema_validation import complaints
 
 KEY = "ed25519:" + "A" * 43 + "="
@@ -248,7 +249,7 @@ def test_every_kind_is_valid_for_both() -> None:
     assert complaints("policy", value) == []
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(altered_rules(), st.booleans())
 def test_whatever_the_parser_takes(rule: dict[str, Any], as_guard: bool) -> None:
     """No rule or guard that the parser takes is refused by the schema."""

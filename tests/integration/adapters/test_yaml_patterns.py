@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
@@ -19,6 +19,7 @@ from promoter.adapters.yaml.load import (
 )
 from promoter.domain.errors import Fault
 from promoter.domain.policy.rules.tag import TagRule
+from tests.support.profiles import examples
 
 
 def faults_of(*rules: str) -> tuple[Fault, ...]:
@@ -75,7 +76,7 @@ def compiling(pattern: str) -> str:
     return ""
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(PATTERNS)
 def test_what_is_large_weighs_much(pattern: str) -> None:
     """Whatever the library refuses for its size, 10 MiB, is heavy: the weight is no lower than the truth."""

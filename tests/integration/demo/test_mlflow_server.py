@@ -13,6 +13,8 @@ from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.stage.seeding import register
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_server_comes_back_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same port; and with another webhook key, what fails is named: the webhooks, and why."""

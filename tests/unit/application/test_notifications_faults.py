@@ -58,6 +58,12 @@ class Mortal:
         return deadly
 
 
+@pytest.mark.slow_except(
+    "start_channel-1-before",
+    "read_source_entries-1-after",
+    "record_delivery_attempts-1-before",
+    "record_delivery_attempts-2-after",
+)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("nth", range(1, 4))
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def looked(app: App, stop: int) -> bool:
     return False
 
 
+@pytest.mark.slow_except("opening")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
 def test_a_stop_at_any_moment(prepare: Callable[[App], None], check: Callable[[App], None], streets: PreparedApps) -> None:
     """Whatever was done until then, a process that has just started finishes it, and does nothing twice."""
@@ -97,6 +98,7 @@ def test_a_stop_at_any_moment(prepare: Callable[[App], None], check: Callable[[A
     assert stop > 4
 
 
+@pytest.mark.slow_except("leaving")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
 def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None], streets: PreparedApps) -> None:
     """At each moment of one look, another Promoter's whole look comes in between."""
@@ -111,6 +113,7 @@ def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None
     assert moment > 4
 
 
+@pytest.mark.slow_except("merge-standing")
 @pytest.mark.parametrize("prepare", [standing, updating])
 @pytest.mark.parametrize("act", ["merge", "decline", "push"])
 def test_a_person_at_any_moment(act: str, prepare: Callable[[App], None], streets: PreparedApps) -> None:
