@@ -199,6 +199,7 @@ def _build_version_evidence(question: PolicyQuestion, number: int, read: _Eviden
         series=read.series.get(need.series, {}).get(key, ()),
         signature=read.signatures.get(key) if need.signature else NOT_REQUESTED,
         held=_find_held_stretches(each, need, read, at),
+        description=question.observed.find_description(version) if need.description else NOT_REQUESTED,
     )
 
 

@@ -68,7 +68,8 @@ class PolicyReplayer:
             for alias in {own, *asked}
         }
         evidence_log = self._build_evidence_log({model for model, _ in places}, lenses)
-        now = self._read_current_evidence(_find_needed_versions(places, holdings, observed, request.since, until), lenses)
+        needed = _find_needed_versions(places, holdings, observed, request.since, until)
+        now = self._read_current_evidence(needed, observed, lenses)
         models = []
         for number, (model, alias) in enumerate(places, 1):
             self._show_progress(f"Replaying {number} of {len(places)} models")
@@ -101,7 +102,7 @@ class PolicyReplayer:
         return evidence_log
 
     def _read_current_evidence(
-        self, wanted: Sequence[EvidenceTarget], lenses: Sequence[ReplayPolicy]
+        self, wanted: Sequence[EvidenceTarget], observed: Mapping[str, ObservedModel], lenses: Sequence[ReplayPolicy]
     ) -> dict[str, dict[int, VersionEvidence]]:
         """What MLflow says now, by model and number."""
         need = _combine_needs(lenses)
@@ -126,6 +127,7 @@ class PolicyReplayer:
                 logged_model=logged_models.get(each.version_key) if need.logged_model else NOT_REQUESTED,
                 series=series.get(each.version_key, ()),
                 signature=signatures.get(each.version_key) if need.signature else NOT_REQUESTED,
+                description=observed[each.model].find_description(version) if need.description else NOT_REQUESTED,
             )
         return found
 

@@ -33,8 +33,8 @@ class Need:
 
     `holders` are aliases whose holder a rule compares with, `held` aliases of which it matters how long the version held
     them, `watched` tags of which it matters when they were set, `ensure_logged_model` and `series` metrics beyond the run's last
-    values, and `loading` the one that costs seconds: it is asked for only where everything else passes. `review` is the pull
-    request that brings the change, and `teams` those whose members matter there.
+    values, and `loading` the one that costs seconds: it is asked for only where everything else passes. `description` is that of
+    the version or of its model, `review` the pull request that brings the change, and `teams` those whose members matter there.
     """
 
     run: bool = False
@@ -43,6 +43,7 @@ class Need:
     series: frozenset[MetricRef] = frozenset()
     signature: bool = False
     loading: bool = False
+    description: bool = False
     review: bool = False
     holders: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
@@ -88,6 +89,8 @@ class VersionEvidence:
     held: Mapping[str, HeldStretch] = field(default_factory=dict)
     seen: Mapping[str, datetime] = field(default_factory=dict)
     checked: ReadinessCheck | None = None
+    description: str | Unreadable | None = NOT_REQUESTED
+    """What people wrote about the version, or else about its model; None: nothing."""
 
     def find_measurement(self, metric: MetricRef) -> MetricValue | None:
         """The last value of the metric, of that source and on that dataset; None where there is none."""

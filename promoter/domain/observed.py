@@ -47,6 +47,14 @@ SOURCE_TAG_PREFIX = "promoter.source."
 """What the keys of the tags begin with that Promoter gives to a copy from another registry."""
 
 
+_DESCRIPTION_LIMIT = 500
+
+
+def shorten_description(text: str | None) -> str:
+    """Return the beginning of a description without blanks around it, so that thousands of them fit into memory."""
+    return (text or "").strip()[:_DESCRIPTION_LIMIT]
+
+
 def is_copy_source(source: str | None) -> bool:
     """Whether a source is that of `copy_model_version`: `models:/NAME/VERSION`, not `models:/m-ID`."""
     name, slash, version = (source or "").removeprefix("models:/").rpartition("/")
@@ -63,6 +71,8 @@ class ModelVersion:
     source: str | None = None
     ready: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    """What people wrote about it, as `shorten_description` leaves it."""
 
     @property
     def is_copied(self) -> bool:
@@ -80,6 +90,12 @@ class ObservedModel:
     name: str
     aliases: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[int, ModelVersion] = field(default_factory=dict)
+    description: str = ""
+    """What people wrote about it, as `shorten_description` leaves it."""
+
+    def find_description(self, version: ModelVersion) -> str | None:
+        """Return the description of one of its versions, or else its own; None where neither has one."""
+        return version.description or self.description or None
 
     @property
     def newest_version(self) -> int | None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from promoter.adapters._text import explain_network_error, explain_network_text, redact_secrets, to_one_line
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.observed import ModelVersion, RunDataset, TrainingRun
+from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
 
 SERVICE_NAME = "MLflow"
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
@@ -219,9 +219,10 @@ _UNNAMED_USERS = ("", "unknown")  # what MLflow keeps where a client names no us
 _STORED_INFINITY = 1.7976931348623157e308  # what MLflow's database keeps in the place of an infinity
 
 
-def parse_model_aliases(model: Any) -> dict[str, int]:
-    """Alias to version number of a registered model."""
-    return {alias: int(version) for alias, version in model.aliases.items()}
+def parse_registered_model(name: str, entity: Any) -> ObservedModel:
+    """Return the registered model of that name, without its versions."""
+    aliases = {alias: int(version) for alias, version in entity.aliases.items()}
+    return ObservedModel(name, aliases, description=shorten_description(entity.description))
 
 
 def parse_model_version(entity: Any) -> ModelVersion:
@@ -233,6 +234,7 @@ def parse_model_version(entity: Any) -> ModelVersion:
         source=entity.source or None,
         ready=entity.status == _READY,
         tags=dict(entity.tags),
+        description=shorten_description(entity.description),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +22,8 @@ from promoter.adapters.mlflow.client import (
     create_mlflow_client,
     is_not_found,
     iterate_pages,
-    parse_model_aliases,
     parse_model_version,
+    parse_registered_model,
     redact_server_address,
     translate_mlflow_errors,
 )
@@ -88,7 +89,6 @@ _MAX_THREADS = 8
 _MODELS_PER_PAGE = 1_000  # MLflow's limit
 _VERSIONS_PER_PAGE = 25_000  # about 8 s of a small server; MLflow's limit of 200,000 would outlast the timeout
 
-AliasVersions = dict[str, int]
 VersionsByNumber = dict[int, ModelVersion]
 
 
@@ -168,7 +168,8 @@ class MlflowRegistry:
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """Alias to version, read now; None where there is no such model."""
         with self._translate_errors(f"read model {model}"):
-            return self._fetch_aliases(model)
+            found = self._fetch_model(model)
+            return found.aliases if found else None
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point the alias at the version."""
@@ -233,30 +234,24 @@ class MlflowRegistry:
 
     def _observe_named_models(self, names: Iterable[str]) -> dict[str, ObservedModel]:
         with self._translate_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:
-            pending = [
-                (name, pool.submit(self._fetch_aliases, name), pool.submit(self._fetch_versions, name)) for name in names
-            ]
-            read = [(name, aliases.result(), versions.result()) for name, aliases, versions in pending]
-            return {
-                name: self._build_observed_model(name, aliases, versions)
-                for name, aliases, versions in read
-                if aliases is not None
-            }
+            pending = [(pool.submit(self._fetch_model, name), pool.submit(self._fetch_versions, name)) for name in names]
+            read = [(model.result(), versions.result()) for model, versions in pending]
+            return {model.name: self._add_versions(model, versions) for model, versions in read if model is not None}
 
     def _observe_all_models(self) -> dict[str, ObservedModel]:
         with self._translate_errors("read all models"), ThreadPoolExecutor(2) as pool:
-            models, versions = pool.submit(self._search_all_aliases), pool.submit(self._search_all_versions)
+            models, versions = pool.submit(self._search_all_models), pool.submit(self._search_all_versions)
             found = versions.result()
-            return {name: self._build_observed_model(name, held, found.get(name, {})) for name, held in models.result().items()}
+            return {model.name: self._add_versions(model, found.get(model.name, {})) for model in models.result()}
 
-    def _build_observed_model(self, name: str, aliases: AliasVersions, versions: VersionsByNumber) -> ObservedModel:
-        if not versions.keys() >= set(aliases.values()):
-            versions = self._fetch_versions(name)  # registered, and given an alias, between the two reads
-        return ObservedModel(name, aliases, versions)
+    def _add_versions(self, model: ObservedModel, versions: VersionsByNumber) -> ObservedModel:
+        if not versions.keys() >= set(model.aliases.values()):
+            versions = self._fetch_versions(model.name)  # registered, and given an alias, between the two reads
+        return replace(model, versions=versions)
 
-    def _fetch_aliases(self, name: str) -> AliasVersions | None:
+    def _fetch_model(self, name: str) -> ObservedModel | None:
         try:
-            return parse_model_aliases(self._mlflow_client.get_registered_model(name))
+            return parse_registered_model(name, self._mlflow_client.get_registered_model(name))
         except Exception as error:
             if is_not_found(error):
                 return None
@@ -265,13 +260,13 @@ class MlflowRegistry:
     def _fetch_versions(self, name: str) -> VersionsByNumber:
         return {version.number: version for model, version in self._iterate_versions(build_name_filter(name)) if model == name}
 
-    def _search_all_aliases(self) -> dict[str, AliasVersions]:
+    def _search_all_models(self) -> list[ObservedModel]:
         rows = iterate_pages(
             lambda token: self._mlflow_client.search_registered_models(
                 max_results=_MODELS_PER_PAGE, order_by=["name ASC"], page_token=token
             )
         )
-        return {model.name: parse_model_aliases(model) for model in rows}
+        return [parse_registered_model(row.name, row) for row in rows]
 
     def _search_all_versions(self) -> dict[str, VersionsByNumber]:
         found: dict[str, VersionsByNumber] = {}

@@ -33,6 +33,7 @@ from promoter.domain.observed import (
     TrainingRun,
     Unreadable,
     VersionSignature,
+    shorten_description,
 )
 from promoter.domain.policy.document import Policy
 from promoter.domain.review import ChangeOrigin, PullRequestReview
@@ -216,6 +217,11 @@ class VersionCase(MeasuredMetrics):
     signature: _Signature | None = Field(
         default=None, description="What it takes and gives: `{inputs: {age: long}, outputs: {label: string}}`; or `unreadable`."
     )
+    description: str | None = Field(
+        default=None,
+        max_length=100_000,
+        description="What it says of itself, or its model; or `unreadable`. Left out: neither has a description.",
+    )
     loads: Annotated[bool | Literal["untried"] | None, BeforeValidator(_validate_loads)] = Field(
         default=None, description="What comes of loading its artifact, once everything else passes: true, false, or `untried`."
     )
@@ -232,6 +238,11 @@ class VersionCase(MeasuredMetrics):
         if absent := [tag for tag in self.witnessed if tag not in self.tags]:
             raise ValueError(f"`witnessed` names `{absent[0]:.60}`, which is not among the `tags`")
         return self
+
+    @property
+    def stated_description(self) -> str | Unreadable | None:
+        """What would be read as the description of the version or of its model."""
+        return _UNREADABLE_IN_CASE if self.description == _UNREADABLE_WORD else shorten_description(self.description) or None
 
     @property
     def loading_result(self) -> LoadingResult | None:
@@ -252,6 +263,7 @@ class VersionCase(MeasuredMetrics):
             series=(*self.build_metric_series("run"), *(self.logged_model.build_all_series() if self.logged_model else ())),
             signature=self.signature.to_model_signature() if self.signature else None,
             held={alias: each.to_held_stretch(at) for alias, each in self.held.items()},
+            description=self.stated_description,
         )
 
 

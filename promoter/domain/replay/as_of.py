@@ -82,7 +82,9 @@ class PartTrack:
 
 
 EvidencePart = str | MetricRef
-"""`tags`, `run`, `ensure_logged_model`, `signature` or `loading`; a metric stands for its values over the steps."""
+"""`tags`, `run`, `loading` or one of `_READABLE_PARTS`; a metric stands for its values over the steps."""
+_READABLE_PARTS = ("logged_model", "signature", "description")
+"""The parts that are `Unreadable` where they were not read; by these names `Need` asks for them."""
 
 
 @dataclass
@@ -111,7 +113,7 @@ class VersionTrack:
             values["run"] = evidence.run
         if evidence.loading is not None:
             values["loading"] = evidence.loading
-        for part in ("logged_model", "signature"):
+        for part in _READABLE_PARTS:
             value = getattr(evidence, part)
             if not isinstance(value, Unreadable):
                 values[part] = value
@@ -316,8 +318,7 @@ class ReplayPolicy:
         need = policy.needed_evidence
         used_tags = [each.used_tags() for each in rules]
         tags = None if None in used_tags else frozenset(tag for each in used_tags for tag in each or ())
-        named = (("run", need.run), ("logged_model", need.logged_model), ("signature", need.signature))
-        parts: set[EvidencePart] = {part for part, asked in named if asked}
+        parts: set[EvidencePart] = {part for part in ("run", *_READABLE_PARTS) if getattr(need, part)}
         parts |= {"tags"} if tags is None or tags else set()
         return cls(policy, frozenset(parts | need.series), tags, rules)
 

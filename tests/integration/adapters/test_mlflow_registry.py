@@ -13,7 +13,7 @@ from promoter.adapters.mlflow import registry as registry_module
 from promoter.adapters.mlflow import runs
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.errors import PermanentError
-from promoter.domain.observed import RunDataset, TrainingRun
+from promoter.domain.observed import ObservedModel, RunDataset, TrainingRun
 from tests.support.stage.seeding import make_run, make_version, register
 
 
@@ -24,11 +24,14 @@ def test_a_model_is_observed_with_its_versions_and_aliases(
     make_version(mlflow_client, fresh_name, {"auc": 0.9}, {"approved_by": "risk"})
     make_version(mlflow_client, fresh_name)
     registry.set_alias(fresh_name, "champion", 1)
+    mlflow_client.update_registered_model(fresh_name, " Detects fraud. ")
+    mlflow_client.update_model_version(fresh_name, "1", "x" * 1_000)
 
     model = registry.observe_models([fresh_name])[fresh_name]
 
     assert (model.name, model.aliases, set(model.versions)) == (fresh_name, {"champion": 1}, {1, 2})
     first = model.versions[1]
+    assert (model.description, first.description, model.versions[2].description) == ("Detects fraud.", "x" * 500, "")
     assert first.ready
     assert first.tags == {"approved_by": "risk"}
     assert abs(datetime.now(UTC) - first.created_at) < timedelta(hours=1)
@@ -65,7 +68,7 @@ def test_a_version_that_appears_between_the_two_reads_is_read_again(
     """Aliases and versions are read side by side: an alias never points at a version that is not told."""
     make_version(mlflow_client, fresh_name)
 
-    model = registry._build_observed_model(fresh_name, {"champion": 1}, {})
+    model = registry._add_versions(ObservedModel(fresh_name, {"champion": 1}), {})
 
     assert set(model.versions) == {1}
 
