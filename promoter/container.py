@@ -1,25 +1,34 @@
-"""The one place that constructs adapters. Heavy rooms are imported where they are first needed."""
+"""The composition root: the one place that constructs adapters and hands them to the use cases.
+
+An adapter is made when it is first needed, and its module imported only then: `promoter --help` stays fast.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from promoter.application import notifications
-from promoter.application.controller import Controller, Heartbeat, PullRequestWork
+from promoter.application.controller import (
+    Controller,
+    EnqueueWork,
+    Heartbeat,
+    PullRequestWork,
+    Trigger,
+    enqueue_affected_models,
+)
 from promoter.application.notifications import ChannelNotifier, DeliveryTerms
 from promoter.application.planner import Planner
 from promoter.application.ports import Clock, DeclarationDocuments, Forge, Ledger, Locks, Registry, Repository, VersionCopies
 from promoter.application.ports.outbox import EventOutbox, NotificationChannel
-from promoter.application.proposals.commits import RotationProposer
+from promoter.application.proposals.commits import BranchOpener, OpenedProposal, ProposalCommitter, RotationProposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
-from promoter.application.reconciler import ModelReconciler, PlanExecutor, ReconcilerDeps, VersionCopier
+from promoter.application.reconciler import ModelReconciler, PlanExecutor, VersionCopier
 from promoter.application.revisions import RevisionTracker
-from promoter.domain.errors import Fault, Faults
+from promoter.domain.errors import ExternalError, Fault, Faults
 from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.settings import Settings
 
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
+    from promoter.application.rollback import AliasRollback, HoldRelease
+    from promoter.domain.proposal import Proposal
 
 
 _NEEDED = {
@@ -38,52 +49,95 @@ _NEEDED = {
 }
 
 
-@dataclass
+class Ports(TypedDict, total=False):
+    """Ports that stand in for the adapters that the settings ask for."""
+
+    clock: Clock
+    documents: DeclarationDocuments
+    registry: Registry
+    source_registries: Mapping[str, Registry]
+    version_copies: VersionCopies
+    repository: Repository
+    forge: Forge | None
+    ledger: Ledger
+    event_outbox: EventOutbox
+    locks: Locks
+
+
+_Port = TypeVar("_Port")
+
+
+class _port(cached_property[_Port]):  # noqa: N801  # a decorator
+    """A port: the one that was given to the container, else the adapter that the method builds on first use."""
+
+    def __init__(self, build: Callable[[Any], _Port]) -> None:
+        name = build.__name__
+        super().__init__(lambda container: container.ports[name] if name in container.ports else build(container))
+        self.__doc__ = build.__doc__
+
+
 class Container:
-    """The adapters, made on first use, and the use cases on top of them.
+    """The adapters, made on first use, and the use cases on top of them."""
 
-    A test may replace any port by assigning it before it is first used.
-    """
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        enqueue_work: EnqueueWork = lambda _item, _trigger: None,
+        enqueue_channel: Callable[[str, str], None] = lambda _channel, _trigger: None,
+        **ports: Unpack[Ports],
+    ) -> None:
+        """`enqueue_work` and `enqueue_channel` ask for work in the daemon's queues; a command that ends needs none.
 
-    settings: Settings
+        `ports` stand in for what the settings ask for.
+        """
+        self.settings = settings
+        self.ports = ports
+        self._enqueue_work = enqueue_work
+        self._enqueue_channel = enqueue_channel
+
+    def with_ports(self, **ports: Unpack[Ports]) -> Container:
+        """Return another container with the same settings, in which these ports stand in as well."""
+        merged: Ports = {**self.ports, **ports}
+        return Container(self.settings, enqueue_work=self._enqueue_work, enqueue_channel=self._enqueue_channel, **merged)
 
     def require_settings(self, *names: str) -> None:
-        """Raises `Faults` with every one of these settings that is not set, and what to set it to."""
+        """Raise `Faults` with every one of these settings that is not set, and what to set it to."""
         missing = [name for name in names if not getattr(self.settings, name)]
         if missing:
             raise Faults(Fault(f"{_NEEDED[name][0]} is not set", fix=_NEEDED[name][1]) for name in missing)
 
-    @cached_property
+    @_port
     def clock(self) -> Clock:
         """The system's clock."""
         from promoter.adapters.system import SystemClock
 
         return SystemClock()
 
-    @cached_property
+    @_port
     def documents(self) -> DeclarationDocuments:
-        """The YAML files."""
+        """The parser and editor of `registry.yaml` and `policies/`."""
         from promoter.adapters.yaml import YamlDocuments
 
         return YamlDocuments()
 
-    @cached_property
+    @_port
     def registry(self) -> Registry:
         """MLflow's registry. Raises `Faults` where no tracking server is configured."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
         return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models)
 
-    @cached_property
+    @_port
     def source_registries(self) -> Mapping[str, Registry]:
         """The registries that the settings name, for reading."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
         return {name: MlflowRegistry(uri, elsewhere=True) for name, uri in self.settings.registries.items()}
 
-    @cached_property
+    @_port
     def version_copies(self) -> VersionCopies:
-        """Versions that come from elsewhere."""
+        """What reads and copies versions of other registries, for `promote_from`."""
         from promoter.adapters.mlflow.copy import MlflowCopies
 
         return MlflowCopies(self.settings.mlflow_tracking_uri or "", self.settings.registries)
@@ -100,27 +154,26 @@ class Container:
         self.require_settings("mlflow_tracking_uri")
         return self.settings.mlflow_tracking_uri or ""
 
-    @cached_property
+    @_port
     def repository(self) -> Repository:
         """The watched branch. Raises `Faults` where no repository is configured."""
         from promoter.adapters.git.repository import GitRepository
 
         settings = self.settings
         self.require_settings("repo")
-        repository = GitRepository(
+        return GitRepository(
             settings.repo or "",
             settings.branch,
             settings.mirror_path,
             token=settings.git_token,
             author=settings.commit_author,
             signing_key=settings.signing_key,
+            attest=lambda message: add_ledger_trailer(message, self.ledger.read_chain_head()),
         )
-        repository.attest = lambda message: add_ledger_trailer(message, self.ledger.read_chain_head())
-        return repository
 
-    @cached_property
+    @_port
     def forge(self) -> Forge | None:
-        """Where pull requests are; None where no forge is configured. Raises `PermanentError` where it cannot be used as it is set."""
+        """The forge of the repository; None where none is configured. Raises `PermanentError` where its settings are wrong."""
         from promoter.adapters.forges import connect_forge
 
         settings = self.settings
@@ -135,7 +188,7 @@ class Container:
             account=settings.forge_account,
         )
 
-    @cached_property
+    @_port
     def ledger(self) -> Ledger:
         """The database, migrated."""
         return self._database
@@ -149,41 +202,47 @@ class Container:
 
     @cached_property
     def existing_ledger(self) -> SqlLedger:
-        """The same, for questions about the ledger itself. Raises `PermanentError` where there is none: "empty" would mislead."""
+        """The database for questions about the ledger itself. Raises `PermanentError` where there is none: "empty" misleads."""
         self.reading_ledger.require_initialized()
         return self.reading_ledger
 
-    @cached_property
+    @_port
     def event_outbox(self) -> EventOutbox:
-        """The same database as a source of events."""
+        """The database as a source of events for notifications."""
         return self._database.outbox
 
     @cached_property
     def _database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
-        return SqlLedger.open(self.settings.database_url)
+        return SqlLedger.open(self.settings.database_url, on_append=self._wake_channels)
+
+    def _wake_channels(self) -> None:
+        for channel in self.settings.notifications:
+            self._enqueue_channel(channel.name, "recorded")
 
     @cached_property
     def notification_channels(self) -> Sequence[NotificationChannel]:
-        """Who is told of events. Raises `Faults` that name every one which cannot be."""
+        """The receivers of events. Raises `Faults` that name every channel which cannot be set up."""
         from promoter.adapters.notifications import create_channels
 
         return create_channels(self.settings.notifications)
 
     @cached_property
     def notifier(self) -> ChannelNotifier:
-        """Tells them."""
+        """What sends events to the channels."""
         from promoter.adapters.file_locks import create_channel_locks
 
         settings = self.settings
-        locks = create_channel_locks(settings.database_url)
-        terms = DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url)
         return ChannelNotifier(
-            self.notification_channels, notifications.NotifierDeps(self.event_outbox, locks, self.clock), terms
+            self.notification_channels,
+            DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url),
+            outbox=self.event_outbox,
+            locks=create_channel_locks(settings.database_url),
+            clock=self.clock,
         )
 
-    @cached_property
+    @_port
     def locks(self) -> Locks:
         """Locks that lie beside the database."""
         from promoter.adapters.file_locks import create_database_locks
@@ -192,23 +251,23 @@ class Container:
 
     @cached_property
     def planner(self) -> Planner:
-        """Views of the registry."""
-        provenance = self.provenance if self.settings.repo or "repository" in self.__dict__ else None
+        """What compares, decides and plans; it asks where changes come from where there is a repository."""
+        provenance = self.provenance if self.settings.repo or "repository" in self.ports else None
         return Planner(self.registry, self.ledger, self.clock, provenance, self.version_copies)
 
     @cached_property
     def provenance(self) -> GitProvenance:
-        """Where changes come from."""
+        """What finds the commit and the pull request behind a change."""
         return GitProvenance(self.repository, self.documents, self.ledger, self.clock, lambda: self._configured_forge)
 
     @property
     def _configured_forge(self) -> Forge | None:
         """The forge; None where no repository is named that could lie on one."""
-        return self.forge if self.settings.repo or "forge" in self.__dict__ else None
+        return self.forge if self.settings.repo or "forge" in self.ports else None
 
     @cached_property
     def reading_planner(self) -> Planner:
-        """Views of the registry for commands that write nothing, not even a database."""
+        """The planner for commands that write nothing, not even a database."""
         return Planner(
             self.registry, self.reading_ledger, self.clock, ClonedProvenance(self._find_merged_provenance), self.version_copies
         )
@@ -228,46 +287,95 @@ class Container:
 
     @cached_property
     def revisions(self) -> RevisionTracker:
-        """The revision in force."""
-        return RevisionTracker(self.repository, self.documents, self.ledger, self.planner, self.clock, self.locks)
+        """What follows the branch, and knows the revision in force."""
+        return RevisionTracker(
+            self.repository, self.documents, self.ledger, self.planner, self.clock, self.locks, self._announce_revision
+        )
+
+    def _announce_revision(self, models: frozenset[str] | None, trigger: Trigger) -> None:
+        enqueue_affected_models(self._enqueue_work, models, trigger)
 
     @cached_property
     def model_reconciler(self) -> ModelReconciler:
-        """Looks."""
-        reconcile = PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock)
-        propose = RotationProposer(self.repository, self.documents)
+        """What brings one model to where git wants it."""
         return ModelReconciler(
-            ReconcilerDeps(
-                self.planner, reconcile, VersionCopier(self.version_copies), propose, self.revisions, self.ledger, self.locks
-            )
+            planner=self.planner,
+            executor=PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock),
+            copier=VersionCopier(self.version_copies),
+            proposer=RotationProposer(self.repository, self.documents),
+            revisions=self.revisions,
+            ledger=self.ledger,
+            locks=self.locks,
         )
 
     @cached_property
     def proposal_reconciler(self) -> ProposalReconciler | None:
-        """Promoter's own pull requests; None where no forge is configured."""
+        """What keeps Promoter's own pull requests; None where no forge is configured."""
         from promoter.application.proposals.comparison import VersionComparer
-        from promoter.application.proposals.reconciler import ProposalDeps, ProposalReconciler
+        from promoter.application.proposals.reconciler import ProposalReconciler
 
         forge = self._configured_forge
         if forge is None:
             return None
         return ProposalReconciler(
-            ProposalDeps(
-                forge=forge,
-                repository=self.repository,
-                documents=self.documents,
-                ledger=self.ledger,
-                locks=self.locks,
-                clock=self.clock,
-                planner=self.planner,
-                revisions=self.revisions,
-                compare=VersionComparer(self.registry),
-            )
+            forge=forge,
+            repository=self.repository,
+            documents=self.documents,
+            ledger=self.ledger,
+            locks=self.locks,
+            clock=self.clock,
+            planner=self.planner,
+            revisions=self.revisions,
+            comparer=VersionComparer(self.registry),
         )
+
+    @property
+    def alias_rollback(self) -> AliasRollback:
+        """What carries out a person's rollback."""
+        from promoter.application.rollback import AliasRollback
+
+        return AliasRollback(
+            registry=self.registry,
+            ledger=self.ledger,
+            clock=self.clock,
+            locks=self.locks,
+            revisions=self.revisions,
+            model_reconciler=self.model_reconciler,
+            committer=self._proposal_committer,
+            open_proposal=self._open_proposal,
+        )
+
+    @property
+    def hold_release(self) -> HoldRelease:
+        """What carries out a person's release of a hold."""
+        from promoter.application.rollback import HoldRelease
+
+        return HoldRelease(
+            ledger=self.ledger,
+            clock=self.clock,
+            revisions=self.revisions,
+            committer=self._proposal_committer,
+            open_proposal=self._open_proposal,
+        )
+
+    @property
+    def _proposal_committer(self) -> ProposalCommitter:
+        return ProposalCommitter(self.repository, self.documents, self.revisions)
+
+    def _open_proposal(self, proposal: Proposal) -> OpenedProposal:
+        """The forge is built when it is needed: wrong settings of it must not keep an alias from moving."""
+        from promoter.application.proposals.reconciler import ProposalOpener
+
+        push = BranchOpener(self.repository, self.documents)
+        try:
+            proposals = self.proposal_reconciler
+        except (Faults, ExternalError) as error:
+            return replace(push(proposal), next_step=f"the forge cannot be used: {error}", done=False)
+        return (ProposalOpener(push, proposals) if proposals else push)(proposal)
 
     @cached_property
     def pull_request_work(self) -> PullRequestWork | None:
-        """What looks at pull requests; None where no forge is configured."""
+        """What works on pull requests; None where no forge is configured."""
         from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
 
         forge, proposals = self._configured_forge, self.proposal_reconciler
@@ -280,12 +388,12 @@ class Container:
 
     @cached_property
     def heartbeat(self) -> Heartbeat:
-        """What the ledger is told of this run."""
+        """What records that this daemon runs."""
         return Heartbeat(self.ledger, self.clock, self.planner)
 
     @cached_property
     def checkpoint_signer(self) -> CheckpointSigner | None:
-        """Vouches for the ledger; None where no key is configured. Raises `PermanentError` where the key cannot be used."""
+        """What signs checkpoints; None where no key is configured. Raises `PermanentError` where the key cannot be used."""
         from promoter.adapters.system import read_unattended_key
         from promoter.application.audit import CheckpointSigner
 
@@ -293,5 +401,7 @@ class Container:
         return CheckpointSigner(self.ledger, self.clock, read_unattended_key(key)) if key else None
 
     def build_controller(self, backoff: Callable[[int], float]) -> Controller:
-        """What the daemon runs."""
-        return Controller(self.model_reconciler, self.revisions, self.clock, backoff, self.pull_request_work)
+        """Return what the daemon runs; further work goes to `enqueue_work`."""
+        return Controller(
+            self.model_reconciler, self.revisions, self.clock, backoff, self._enqueue_work, self.pull_request_work
+        )

@@ -1,4 +1,4 @@
-"""The daemon: polls and webhooks put keys on the queue, workers look, the web tells. Stops cleanly on SIGTERM."""
+"""The daemon: polls and webhooks enqueue work items, workers carry them out, the web shows them. SIGTERM stops it cleanly."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ JITTER_SHARE = 0.1
 class PromoterDaemon:
     """Everything that runs in `promoter serve`."""
 
-    def __init__(self, container: Container) -> None:
-        """Opens the ledger, takes the address; looks at nothing yet. Raises `PermanentError` or `Faults` where that fails."""
-        settings = container.settings
+    def __init__(self, settings: Settings) -> None:
+        """Opens the ledger, and takes the address; works on nothing yet. Raises `PermanentError` or `Faults` where that fails."""
+        self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
+        self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
+        container = Container(settings, enqueue_work=self.queue.enqueue, enqueue_channel=self._notification_queue.enqueue)
         container.require_settings("mlflow_tracking_uri", "repo")
         self._interval = settings.poll_interval
         self.controller: Controller = container.build_controller(compute_backoff_delay)
-        self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
-        self.controller.enqueue = self.queue.enqueue
         self.notifier = container.notifier
-        self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
-        self.notifier.enqueue = self._notification_queue.enqueue
         parts = AppDependencies(
             settings=settings,
             controller=self.controller,
@@ -124,7 +122,7 @@ class PromoterDaemon:
 def run_daemon(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
     configure_logging(settings.log_format)
-    daemon = PromoterDaemon(Container(settings))
+    daemon = PromoterDaemon(settings)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from threading import Lock, local
+from threading import Lock
 from typing import Protocol
 
 import structlog
@@ -17,7 +16,7 @@ from promoter import __version__
 from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
 from promoter.application.ports import Clock, Forge, Ledger, PullRequest
 from promoter.application.reconciler import ModelReconciler
-from promoter.application.revisions import RevisionTracker
+from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 
@@ -57,7 +56,6 @@ GIT, REGISTRY, PULLS = WorkItem(WorkKind.GIT), WorkItem(WorkKind.REGISTRY), Work
 
 Trigger = str
 """What caused a piece of work, as the ledger records it: `poll`, `start`, `api`, `git`, or `webhook:SOURCE:DELIVERY`."""
-GIT_TRIGGER: Trigger = "git"
 _WEBHOOK_TRIGGER = "webhook:"
 
 
@@ -68,6 +66,15 @@ def build_webhook_trigger(source: str, delivery: str) -> Trigger:
 
 EnqueueWork = Callable[[WorkItem, Trigger], None]
 """Asks for a piece of work, soon. Work that waits already is not added twice."""
+
+
+def enqueue_affected_models(enqueue: EnqueueWork, models: frozenset[str] | None, trigger: Trigger) -> None:
+    """Ask for the work that follows from a new revision; `models` None: any model may be affected."""
+    enqueue(PULLS, trigger)
+    if models is None:
+        enqueue(REGISTRY, trigger)
+    for name in sorted(models or ()):
+        enqueue(WorkItem(WorkKind.MODEL, name), trigger)
 
 
 class ControllerHealth:
@@ -145,26 +152,27 @@ class Controller:
 
     def __init__(
         self,
-        looker: ModelReconciler,
+        model_reconciler: ModelReconciler,
         revisions: RevisionTracker,
         clock: Clock,
         backoff: Callable[[int], float],
-        pulls: PullRequestWork | None = None,
+        enqueue: EnqueueWork,
+        pull_request_work: PullRequestWork | None = None,
     ) -> None:
-        """`backoff` gives the seconds before another try, from the number of failures in a row. No `pulls`: no forge."""
+        """`backoff` gives the seconds before another try, from the number of failures in a row.
+
+        `enqueue` asks for the work that follows; no `pull_request_work`: no forge is configured.
+        """
         self.health = ControllerHealth()
-        self.enqueue: EnqueueWork = lambda _item, _trigger: None
-        """Where further looks are asked for."""
-        self.pull_request_work = pulls
-        self._model_reconciler = looker
+        self.pull_request_work = pull_request_work
+        self._enqueue = enqueue
+        self._model_reconciler = model_reconciler
         self._revisions = revisions
         self._clock = clock
         self._backoff = backoff
         self._lock = Lock()
-        self._cause = local()
         self._snapshots: dict[str, tuple[datetime, ModelSnapshot]] = {}
         self._failures: dict[WorkItem, int] = {}
-        revisions.announce = self._enqueue_affected_models
 
     @property
     def snapshots(self) -> Mapping[str, ModelSnapshot]:
@@ -197,8 +205,8 @@ class Controller:
     def _dispatch_work_item(self, item: WorkItem, trigger: Trigger) -> None:
         match item.kind:
             case WorkKind.GIT:
-                with self._caused_by(trigger):
-                    refreshed = self._revisions.refresh_head()
+                # Work that follows from a new revision is recorded under the delivery that brought it, else under git.
+                refreshed = self._revisions.refresh_head(trigger if trigger.startswith(_WEBHOOK_TRIGGER) else GIT_TRIGGER)
                 if refreshed.refused:
                     log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
             case WorkKind.REGISTRY:
@@ -222,7 +230,7 @@ class Controller:
         due = view.needs_reconcile | self._model_reconciler.find_unfinished_models()
         self.health.retain(WorkKind.MODEL, due)
         for name in sorted(due):
-            self.enqueue(WorkItem(WorkKind.MODEL, name), trigger)
+            self._enqueue(WorkItem(WorkKind.MODEL, name), trigger)
         self._enqueue_proposals(view, trigger, before)
         if view.plan.refused:
             raise PermanentError("plan", view.plan.refused)
@@ -239,7 +247,7 @@ class Controller:
         for name in sorted(view.models_to_propose):
             was = before.get(name) if before else None
             if was is None or _find_pull_request_content(was) != _find_pull_request_content(view.models[name]):
-                self.enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
+                self._enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
 
     def _run_pull_request_item(self, pulls: PullRequestWork, item: WorkItem, trigger: Trigger) -> None:
         if item == PULLS:
@@ -249,32 +257,13 @@ class Controller:
             numbers = {str(number) for number in pulls.plans.find_relevant_numbers(opened)}
             self.health.retain(WorkKind.PULL, numbers)
             for name in sorted(models):
-                self.enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
+                self._enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
             for number in sorted(numbers):
-                self.enqueue(WorkItem(WorkKind.PULL, number), trigger)
+                self._enqueue(WorkItem(WorkKind.PULL, number), trigger)
         elif item.kind is WorkKind.PULL:
             pulls.plans.update_plan(int(item.name))
         elif pulls.proposals.reconcile_model(item.name):
-            self.enqueue(WorkItem(WorkKind.MODEL, item.name), trigger)
-
-    @contextmanager
-    def _caused_by(self, trigger: Trigger) -> Iterator[None]:
-        """A revision that is announced meanwhile, in this thread, came by that delivery; without one, git alone is told."""
-        self._cause.trigger = trigger if trigger.startswith(_WEBHOOK_TRIGGER) else GIT_TRIGGER
-        try:
-            yield
-        finally:
-            del self._cause.trigger
-
-    def _enqueue_affected_models(self, models: frozenset[str] | None) -> None:
-        trigger = getattr(self._cause, "trigger", GIT_TRIGGER)
-        if self.pull_request_work:
-            self.enqueue(PULLS, trigger)
-        if models is None:
-            self.enqueue(REGISTRY, trigger)
-            return
-        for name in sorted(models):
-            self.enqueue(WorkItem(WorkKind.MODEL, name), trigger)
+            self._enqueue(WorkItem(WorkKind.MODEL, item.name), trigger)
 
     def _store_snapshots(self, view: RegistrySnapshot | None, *, whole: bool = False) -> None:
         """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""

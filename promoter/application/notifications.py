@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
@@ -61,22 +60,22 @@ class DeliveryTerms:
     spread: Callable[[], float] = random_jitter
 
 
-class NotifierDeps(NamedTuple):
-    """What notifying works with."""
-
-    outbox: EventOutbox
-    locks: Locks
-    clock: Clock
-
-
 class ChannelNotifier:
     """All channels. `run` is one round of one; rounds of one channel never overlap, across replicas as far as locks reach."""
 
-    def __init__(self, channels: Sequence[NotificationChannel], deps: NotifierDeps, terms: DeliveryTerms) -> None:
-        self.enqueue: Callable[[str, str], None] = lambda _name, _trigger: None
-        """Where rounds are asked for."""
-        self._deps = deps
-        self._senders = {each.name: _ChannelSender(each, deps, terms) for each in channels}
+    def __init__(
+        self,
+        channels: Sequence[NotificationChannel],
+        terms: DeliveryTerms,
+        *,
+        outbox: EventOutbox,
+        locks: Locks,
+        clock: Clock,
+    ) -> None:
+        self._outbox = outbox
+        self._locks = locks
+        self._clock = clock
+        self._senders = {each.name: _ChannelSender(each, terms, outbox, clock) for each in channels}
         self._failures = dict.fromkeys(self._senders, 0)
 
     @property
@@ -87,7 +86,7 @@ class ChannelNotifier:
     @property
     def event_counts(self) -> Mapping[tuple[str, str], int]:
         """How many events wait, and how many are dead, by channel and state; zero where there are none."""
-        found = self._deps.outbox.count_undelivered_events() if self._senders else {}
+        found = self._outbox.count_undelivered_events() if self._senders else {}
         return {
             (name, state): found.get((name, state), 0)
             for name in self._senders
@@ -96,15 +95,9 @@ class ChannelNotifier:
 
     def start_channels(self) -> None:
         """Channels that are new start here: what is recorded from now on, they are told."""
-        self._deps.outbox.add_entry_listener(self.enqueue_all_channels)
-        now = self._deps.clock.now()
+        now = self._clock.now()
         for name in self._senders:
-            self._deps.outbox.start_channel(name, now)
-
-    def enqueue_all_channels(self) -> None:
-        """Something was recorded."""
-        for name in self._senders:
-            self.enqueue(name, "recorded")
+            self._outbox.start_channel(name, now)
 
     def stop_sending(self) -> None:
         """Rounds under way end after what is being sent."""
@@ -116,7 +109,7 @@ class ChannelNotifier:
         del trigger  # it only says "look"
         post = self._senders[name]
         try:
-            with self._deps.locks.hold(name):
+            with self._locks.hold(name):
                 delay = post.send_due_events()
         except ExternalError as error:
             post.forget_cursor()
@@ -133,10 +126,11 @@ class ChannelNotifier:
 class _ChannelSender:
     """One channel, and what this program knows of how it stands."""
 
-    def __init__(self, channel: NotificationChannel, deps: NotifierDeps, terms: DeliveryTerms) -> None:
+    def __init__(self, channel: NotificationChannel, terms: DeliveryTerms, outbox: EventOutbox, clock: Clock) -> None:
         self.stopping = False
         self._channel = channel
-        self._deps = deps
+        self._outbox = outbox
+        self._clock = clock
         self._terms = terms
         self._cursor: ChannelCursor | None = None
         self._position = 0
@@ -155,18 +149,18 @@ class _ChannelSender:
             return POLL_SECONDS
         if self._position - standing.entry >= PROGRESS_STRIDE:
             self._record_attempts(
-                [DeliveryAttempt(self._channel.name, DeliveryState.PASSED, self._deps.clock.now(), self._position)]
+                [DeliveryAttempt(self._channel.name, DeliveryState.PASSED, self._clock.now(), self._position)]
             )
         if more:
             return 0.0
         due = standing.find_next_due_time()
-        return min(POLL_SECONDS, max(0.0, (due - self._deps.clock.now()).total_seconds())) if due else POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, (due - self._clock.now()).total_seconds())) if due else POLL_SECONDS
 
     def _update_cursor(self) -> ChannelCursor:
         """With what others did since: another replica, or a person who put an event back."""
-        outbox, name = self._deps.outbox, self._channel.name
+        outbox, name = self._outbox, self._channel.name
         if self._cursor is None:
-            outbox.start_channel(name, self._deps.clock.now())
+            outbox.start_channel(name, self._clock.now())
             self._cursor = outbox.read_channel_cursor(name)
             self._position = self._cursor.entry
         standing = self._cursor
@@ -178,7 +172,7 @@ class _ChannelSender:
 
     def _send_new_events(self, standing: ChannelCursor) -> None:
         while len(standing.waiting) < MAX_WAITING_EVENTS and not self.stopping:
-            page = self._deps.outbox.read_source_entries(self._position, PAGE_SIZE)
+            page = self._outbox.read_source_entries(self._position, PAGE_SIZE)
             for entry in page.entries:
                 if self.stopping:
                     return
@@ -200,7 +194,7 @@ class _ChannelSender:
 
     def _retry_due_events(self, standing: ChannelCursor) -> bool:
         """Whether some were left for the next round."""
-        clock = self._deps.clock
+        clock = self._clock
         started = clock.now()
         for last in standing.list_due_attempts(started):
             if self.stopping or clock.now() - started > RETRY_BUDGET:
@@ -216,18 +210,18 @@ class _ChannelSender:
         return False
 
     def _rebuild_event(self, last: DeliveryAttempt) -> NotificationEvent | None:
-        page = self._deps.outbox.read_source_entries(last.entry - 1, 1)
+        page = self._outbox.read_source_entries(last.entry - 1, 1)
         found = [each for entry in page.entries if entry.id == last.entry for each in self._build_events(entry)]
         return next((each for each in found if each.id == last.event), None)
 
     def _build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
         if self._event_builder is None:
-            self._event_builder = EventBuilder(self._deps.outbox.read_ledger_name(), self._terms.url)
+            self._event_builder = EventBuilder(self._outbox.read_ledger_name(), self._terms.url)
         return self._event_builder.build_events(entry)
 
     def _attempt_delivery(self, event: NotificationEvent, last: DeliveryAttempt) -> DeliveryAttempt:
         """Send it; the row for what came of it."""
-        name, now = self._channel.name, self._deps.clock.now
+        name, now = self._channel.name, self._clock.now
         try:
             self._channel.send_event(event)
         except ExternalError as error:
@@ -244,7 +238,7 @@ class _ChannelSender:
         return row
 
     def _record_attempts(self, rows: list[DeliveryAttempt]) -> None:
-        kept = self._deps.outbox.record_delivery_attempts(rows)
+        kept = self._outbox.record_delivery_attempts(rows)
         if self._cursor is not None:
             row = self._cursor.row  # others' rows may lie before these: all are read again, in order
             for each in kept:

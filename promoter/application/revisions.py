@@ -24,6 +24,11 @@ class RefreshResult:
     refused: str | None = None
 
 
+GIT_TRIGGER = "git"
+"""The trigger of what follows from a revision that no webhook brought."""
+
+AnnounceRevision = Callable[[frozenset[str] | None, str], None]
+"""Called once a new revision is in force, with the models that it affects (None: possibly all) and the trigger."""
 _NO_MODELS: frozenset[str] = frozenset()
 _MAX_SHOWN_COMMITS = 5
 _LOCK = "/revisions"  # no model can have this name
@@ -37,15 +42,15 @@ class RevisionTracker:
         repository: Repository,
         documents: DeclarationDocuments,
         ledger: Ledger,
-        survey: Planner,
+        planner: Planner,
         clock: Clock,
         locks: Locks,
+        announce: AnnounceRevision,
     ) -> None:
-        """Takes the ports; reads nothing yet."""
         self._repository = repository
         self._documents = documents
         self._ledger = ledger
-        self._planner = survey
+        self._planner = planner
         self._clock = clock
         self._locks = locks
         self._lock = RLock()
@@ -53,8 +58,7 @@ class RevisionTracker:
         self._head: str | None = None
         self._refused: str | None = None
         self._elsewhere: str | None = None
-        self.announce: Callable[[frozenset[str] | None], None] = lambda _: None
-        """Called with the models that a new revision concerns (None: possibly all) once it is in force."""
+        self._announce = announce
 
     @property
     def declaration_in_force(self) -> Declaration | None:
@@ -71,10 +75,13 @@ class RevisionTracker:
         """Whether the head of the branch, as last fetched, is in force."""
         return self._refused is None and self._in_force is not None
 
-    def refresh_head(self) -> RefreshResult:
-        """Fetch, and put the head in force if it can be. Raises `TransientError` or `PermanentError` where git cannot be read."""
+    def refresh_head(self, trigger: str = GIT_TRIGGER) -> RefreshResult:
+        """Fetch the branch, and put its head in force if it can be; the work that follows is recorded under `trigger`.
+
+        Raises `TransientError` or `PermanentError` where git cannot be read.
+        """
         with self._hold_fetch_lock():
-            return self._refresh_under_lock()
+            return self._refresh_under_lock(trigger)
 
     def follow_replicas(self) -> None:
         """Fetch where the ledger shows that another replica has put a revision in force that this one does not know.
@@ -99,38 +106,38 @@ class RevisionTracker:
         with self._locks.hold(_LOCK), self._lock:
             yield
 
-    def _refresh_under_lock(self) -> RefreshResult:
+    def _refresh_under_lock(self, trigger: str = GIT_TRIGGER) -> RefreshResult:
         try:
             head = self._repository.fetch_branch()
         except ExternalError:
-            self._restore_last_good()
+            self._restore_last_good(trigger)
             raise
         if head == self._head and self._in_force is not None:
             return RefreshResult(self._in_force, _NO_MODELS, self._refused)
-        return self._attempt_revision(head)
+        return self._attempt_revision(head, trigger)
 
-    def _restore_last_good(self) -> None:
+    def _restore_last_good(self, trigger: str) -> None:
         """A start without git: what was last in force, as the mirror has it, so that drift is put back meanwhile."""
         if self._in_force is None and (good := self._load_last_good(None)):
             self._in_force = good
-            self.announce(None)
+            self._announce(None, trigger)
 
-    def _attempt_revision(self, head: str) -> RefreshResult:
+    def _attempt_revision(self, head: str, trigger: str) -> RefreshResult:
         self._ledger.record_revision_state(head, RevisionState.ATTEMPTED, self._clock.now())
         try:
             declaration = self._documents.parse_declaration(self._repository.read_sources(head), head)
         except Faults as faults:
-            return self._refuse_revision(head, str(faults))
+            return self._refuse_revision(head, str(faults), trigger)
         last = self._in_force or self._load_last_good(head)
         unsigned = self._check_signatures(last, declaration)
         if unsigned:
-            return self._refuse_revision(head, unsigned)
+            return self._refuse_revision(head, unsigned, trigger)
         models = None if last is None else find_affected_models(last, declaration)
         too_much = self._check_change_limit(last, declaration, models)
         if too_much:
-            return self._refuse_revision(head, too_much)
+            return self._refuse_revision(head, too_much, trigger)
         self._put_in_force(declaration)
-        self.announce(models)
+        self._announce(models, trigger)
         return RefreshResult(declaration, models)
 
     def adopt_own_commit(self, declaration: Declaration, base: Declaration) -> None:
@@ -163,14 +170,14 @@ class RevisionTracker:
             self._ledger.record_revision_state(declaration.revision, RevisionState.APPLIED, self._clock.now())
         self._in_force, self._head, self._refused = declaration, declaration.revision, None
 
-    def _refuse_revision(self, head: str, why: str) -> RefreshResult:
+    def _refuse_revision(self, head: str, why: str, trigger: str) -> RefreshResult:
         """Keep the last good revision; after a restart, find it in the ledger and read it again."""
         self._ledger.record_revision_state(head, RevisionState.REFUSED, self._clock.now(), why)
         self._head, self._refused = head, why
         if self._in_force is None:
             self._in_force = self._load_last_good(head)
             if self._in_force is not None:
-                self.announce(None)
+                self._announce(None, trigger)
             return RefreshResult(self._in_force, None, why)
         return RefreshResult(self._in_force, _NO_MODELS, why)
 

@@ -51,26 +51,29 @@ class _RollbackDraft:
         return self.standing is None and self.declared.version == self.held == self.target.version
 
 
-@dataclass(frozen=True)
-class RollbackDeps:
-    """What a rollback works with."""
-
-    registry: Registry
-    ledger: Ledger
-    clock: Clock
-    locks: Locks
-    revisions: RevisionTracker
-    model_reconciler: ModelReconciler
-    committer: ProposalCommitter
-    open_proposal: Opener
-
-
 class AliasRollback:
     """One person's rollback of one alias. To ask for it again goes on where it stopped, and repeats nothing."""
 
-    def __init__(self, deps: RollbackDeps) -> None:
-        """Takes what it works with."""
-        self._deps = deps
+    def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
+        self,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        clock: Clock,
+        locks: Locks,
+        revisions: RevisionTracker,
+        model_reconciler: ModelReconciler,
+        committer: ProposalCommitter,
+        open_proposal: Opener,
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._clock = clock
+        self._locks = locks
+        self._revisions = revisions
+        self._model_reconciler = model_reconciler
+        self._committer = committer
+        self._open_branch = open_proposal
 
     def __call__(self, asked: RollbackRequest) -> RollbackResult:
         """Bring it about as far as git, the forge and the registry let it. Raises where nothing was done at all."""
@@ -89,7 +92,7 @@ class AliasRollback:
             if trouble:
                 return self._bypass_git(asked, draft, result, trouble)
             try:
-                after = self._deps.committer.commit_proposal(draft.proposal, declaration)
+                after = self._committer.commit_proposal(draft.proposal, declaration)
             except Conflict:
                 continue
             except ExternalError as error:
@@ -101,7 +104,7 @@ class AliasRollback:
 
     def _refresh_declaration(self, asked: RollbackRequest) -> tuple[Declaration, ExternalError | None]:
         """What git says, and why it cannot be written to. Raises where that matters, and `now` was not asked for."""
-        revisions = self._deps.revisions
+        revisions = self._revisions
         trouble: ExternalError | None = None
         try:
             revisions.refresh_head()
@@ -118,18 +121,18 @@ class AliasRollback:
         return declaration, trouble
 
     def _draft_rollback(self, asked: RollbackRequest, declaration: Declaration, *, reachable: bool) -> _RollbackDraft:
-        deps, declared = self._deps, find_declared_intent(declaration, asked.model, asked.alias)
+        declared = find_declared_intent(declaration, asked.model, asked.alias)
         if declared.absent:
             raise PermanentError(
                 REGISTRY_FILE, f"git says that {asked.alias_name} must not exist", "give it a version there first"
             )
-        observed = deps.registry.observe_models({asked.model}).get(asked.model)
+        observed = self._registry.observe_models({asked.model}).get(asked.model)
         if observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{asked.model}`")
-        standing = find_active_override(deps.ledger, deps.clock, declared)
+        standing = find_active_override(self._ledger, self._clock, declared)
         held = observed.aliases.get(asked.alias)
         waiting = (
-            deps.committer.find_waiting_intent(declaration, asked.model, asked.alias)
+            self._committer.find_waiting_intent(declaration, asked.model, asked.alias)
             if reachable and asked.to is None
             else None
         )
@@ -142,17 +145,16 @@ class AliasRollback:
         return _RollbackDraft(declaration, declared, held, target, proposal, same)
 
     def _choose_target(self, asked: RollbackRequest, declared: AliasIntent, observed: ObservedModel) -> RollbackTarget:
-        deps = self._deps
         if asked.to is not None:
             return check_named_version(
                 declared,
                 observed,
                 asked.to,
-                lambda version: check_readiness(deps.registry.check_readiness(asked.model, version)),
+                lambda version: check_readiness(self._registry.check_readiness(asked.model, version)),
             )
-        moves = deps.ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
+        moves = self._ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
         return find_latest_good_version(
-            declared, observed, moves, lambda version: check_readiness(deps.registry.check_readiness(asked.model, version))
+            declared, observed, moves, lambda version: check_readiness(self._registry.check_readiness(asked.model, version))
         )
 
     def _start_result(self, asked: RollbackRequest, draft: _RollbackDraft) -> RollbackResult:
@@ -164,7 +166,7 @@ class AliasRollback:
         returns = f"v{version} is to hold it" if draft.held == version else f"v{version} returns"
         result.messages.append(f"{holder} {asked.alias_name}; {returns}: {target.why}.")
         result.messages += [f"Passed over: {each}." for each in target.passed_over]
-        policy, held = draft.declared.policy, self._deps.ledger.has_held_alias(asked.model, asked.alias, version)
+        policy, held = draft.declared.policy, self._ledger.has_held_alias(asked.model, asked.alias, version)
         if policy and not held:
             unless = ", unless an override brings it, which asks for readiness only" if asked.now else ""
             result.messages.append(f"v{version} never held {asked.alias}: policy `{policy}` gates it{unless}.")
@@ -210,7 +212,7 @@ class AliasRollback:
 
     def _open_proposal(self, asked: RollbackRequest, draft: _RollbackDraft, result: RollbackResult) -> None:
         try:
-            opened = self._deps.open_proposal(draft.proposal)
+            opened = self._open_branch(draft.proposal)
         except ExternalError as error:
             if not asked.now:
                 raise
@@ -230,12 +232,12 @@ class AliasRollback:
 
     def _ensure_override(self, asked: RollbackRequest, draft: _RollbackDraft) -> Override:
         """The one that stands, or a new one; under the model's lock, so that two who ask at once make one."""
-        deps, version = self._deps, draft.target.version
-        with deps.locks.hold(asked.model):
-            standing = find_active_override(deps.ledger, deps.clock, draft.declared)
+        version = draft.target.version
+        with self._locks.hold(asked.model):
+            standing = find_active_override(self._ledger, self._clock, draft.declared)
             if standing and standing.version == version:
                 return standing
-            at = deps.clock.now()
+            at = self._clock.now()
             record = NewAuditRecord(
                 at=at,
                 kind=RecordKind.OVERRIDE,
@@ -250,14 +252,14 @@ class AliasRollback:
                 cause=ChangeCause.OVERRIDE.value,
                 until=at + asked.lasts,
             )
-            number = deps.ledger.record_override(record)
+            number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)
         return Override(number, at, asked.model, asked.alias, version, draft.held, asked.reason, asked.by, at + asked.lasts)
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """One look at the model, now. What it cannot do, the daemon does with its next one."""
         try:
-            view = self._deps.model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
+            view = self._model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
         except ExternalError as error:
             result.record_failure(f"The registry does not have v{result.to_version} yet: {error}. The daemon goes on with it.")
             return
@@ -336,13 +338,20 @@ WHAT = "release"
 class HoldRelease:
     """One person's release of one alias."""
 
-    def __init__(self, deps: RollbackDeps) -> None:
-        """Takes what it works with."""
-        self._ledger: Ledger = deps.ledger
-        self._clock: Clock = deps.clock
-        self._revisions: RevisionTracker = deps.revisions
-        self._committer: ProposalCommitter = deps.committer
-        self._open_branch: Opener = deps.open_proposal
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        revisions: RevisionTracker,
+        committer: ProposalCommitter,
+        open_proposal: Opener,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._revisions = revisions
+        self._committer = committer
+        self._open_branch = open_proposal
 
     def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> RollbackResult:
         """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""

@@ -86,8 +86,7 @@ def apply(
     """
     from promoter.application.apply import PlanApplier
 
-    container = build_container()
-    declaration = _load_committed_declaration(container, revision)
+    container, declaration = _load_committed_declaration(build_container(), revision)
     run = PlanApplier(container.planner, container.model_reconciler, container.ledger, container.clock)
     with create_console(stderr=True).status("Applying") as status:
         result = run(declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models"))
@@ -98,7 +97,8 @@ def apply(
         raise typer.Exit(BLOCKED)
 
 
-def _load_committed_declaration(container: Container, revision: str | None) -> Declaration:
+def _load_committed_declaration(container: Container, revision: str | None) -> tuple[Container, Declaration]:
+    """The declaration to apply, and the container to apply it with: its repository is the one that the declaration is from."""
     from pathlib import Path
 
     from promoter.adapters.git.checkout import WorkTree
@@ -108,9 +108,8 @@ def _load_committed_declaration(container: Container, revision: str | None) -> D
     if container.settings.repo:
         head = container.repository.fetch_branch()
         found = revision or head
-        return _require_signed_commits(
-            container, container.documents.parse_declaration(container.repository.read_sources(found), found)
-        )
+        declaration = container.documents.parse_declaration(container.repository.read_sources(found), found)
+        return container, _require_signed_commits(container, declaration)
     tree = WorkTree(Path())
     declaration = container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
     if declaration.revision is None:
@@ -121,13 +120,14 @@ def _load_committed_declaration(container: Container, revision: str | None) -> D
     if revision and revision != declaration.revision:
         raise PermanentError("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
     # Attribution reads history: that of the repository which one stands in.
-    container.repository = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)})).repository
+    local = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)}))
+    container = container.with_ports(repository=local.repository)
     try:
         container.repository.fetch_branch()  # what was in force before may ask for signatures, where this revision asks for none any more
     except ExternalError:
         if declaration.desired.document.safety.require_signed_commits:
             raise
-    return _require_signed_commits(container, declaration)
+    return container, _require_signed_commits(container, declaration)
 
 
 def _require_signed_commits(container: Container, declaration: Declaration) -> Declaration:

@@ -12,10 +12,7 @@ from promoter.cli.common import FormatOption, OutputFormat, build_container, cre
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from promoter.application.proposals.commits import OpenedProposal
-    from promoter.application.rollback import RollbackDeps
     from promoter.container import Container
-    from promoter.domain.proposal import Proposal
     from promoter.domain.rollback import RollbackResult
 
 
@@ -51,16 +48,13 @@ def rollback(
 
     Example: promoter rollback fraud-detector@champion --reason "bad recall on card-not-present" --now
     """
-    from promoter.application.rollback import AliasRollback
     from promoter.domain.rollback import RollbackRequest
 
     model, alias = parse_alias_argument(what)
     lasting = _parse_override_duration(lasts)
     container = _build_git_container()
     _print_rollback_result(
-        AliasRollback(_build_rollback_dependencies(container))(
-            RollbackRequest(model, alias, reason, by or find_requester_name(), to, now, lasting)
-        ),
+        container.alias_rollback(RollbackRequest(model, alias, reason, by or find_requester_name(), to, now, lasting)),
         output,
     )
 
@@ -79,13 +73,9 @@ def release(
 
     Example: promoter release fraud-detector@champion --reason "v9 is fixed by v10"
     """
-    from promoter.application.rollback import HoldRelease
-
     model, alias = parse_alias_argument(what)
     container = _build_git_container()
-    _print_rollback_result(
-        HoldRelease(_build_rollback_dependencies(container))(model, alias, by or find_requester_name(), reason), output
-    )
+    _print_rollback_result(container.hold_release(model, alias, by or find_requester_name(), reason), output)
 
 
 def _build_git_container() -> Container:
@@ -115,38 +105,6 @@ def find_requester_name() -> str:
         return WorkTree(Path()).find_user_name() or getpass.getuser()
     except (OSError, KeyError):  # a login without a name
         raise PermanentError("rollback", "nobody knows who asks for it", "give --as NAME") from None
-
-
-def _build_rollback_dependencies(container: Container) -> RollbackDeps:
-    from dataclasses import replace
-
-    from promoter.application.proposals.commits import BranchOpener, ProposalCommitter
-    from promoter.application.rollback import RollbackDeps
-
-    push = BranchOpener(container.repository, container.documents)
-
-    def opened(proposal: Proposal) -> OpenedProposal:
-        """The forge is asked for when it is needed: settings of it that are wrong must not keep an alias from moving."""
-        from promoter.application.proposals.reconciler import ProposalOpener
-        from promoter.domain.errors import ExternalError, Faults
-
-        try:
-            proposals = container.proposal_reconciler
-        except (Faults, ExternalError) as error:
-            return replace(push(proposal), next_step=f"the forge cannot be used: {error}", done=False)
-        return (ProposalOpener(push, proposals) if proposals else push)(proposal)
-
-    into_git = ProposalCommitter(container.repository, container.documents, container.revisions)
-    return RollbackDeps(
-        container.registry,
-        container.ledger,
-        container.clock,
-        container.locks,
-        container.revisions,
-        container.model_reconciler,
-        into_git,
-        opened,
-    )
 
 
 def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:

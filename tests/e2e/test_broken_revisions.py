@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.container import Container
 from promoter.web.app import AppDependencies, create_app
 from promoter.web.health import check_readiness
+from tests.support.driven import DrivenContainer
 from tests.support.stage.stage import POLICY, Daemon, Stage, assert_one_outcome_each, converge, until
 
 GOOD = "{model}: {{aliases: {{champion: {number}}}}}"
@@ -70,11 +70,11 @@ def test_deleted_files(stage: Stage, fresh_name: str) -> None:
     stage.version(fresh_name, 0.9)
     gated = f"{fresh_name}: {{prune: true, aliases: {{champion: {{version: 1, policy: champion}}}}}}"
     good = stage.commit(gated, champion=POLICY)
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     stage.by_hand(fresh_name, "stray", 2)
     for path in ("registry.yaml", "policies/champion.yaml"):
         stage.force(stage.without(good, path))
-        watch = converge(Container(stage.settings()))
+        watch = converge(DrivenContainer(stage.settings()))
         ready, told = check_readiness(watch)
         assert path.removesuffix(".yaml").rpartition("/")[2] in told["refused"]
         assert told["revision"] == good
@@ -94,12 +94,12 @@ def test_what_the_registry_lacks(stage: Stage, fresh_name: str) -> None:
 {version_lacking}: {{aliases: {{champion: 7, shadow: 1}}}}
 """
     )
-    world = Container(stage.settings())
+    world = DrivenContainer(stage.settings())
     watch = converge(world)
     assert stage.aliases(there) == {"champion": 1}
     assert stage.aliases(version_lacking) == {}, "half of a commit was carried out"
     client = create_app(
-        AppDependencies(world.settings, watch, world.ledger, world.clock, watch.enqueue, lambda: 0)
+        AppDependencies(world.settings, watch, world.ledger, world.clock, lambda _item, _trigger: None, lambda: 0)
     ).test_client()
     told = {model["name"]: model["aliases"] for model in client.get("/api/v1/models").get_json()["models"]}
     assert [row["status"] for row in told[there]] == ["in step"]
@@ -129,17 +129,17 @@ def test_mass_change(stage: Stage, fresh_name: str) -> None:
         return f"{fresh_name}: {{aliases: {{{aliases}}}}}"
 
     stage.commit(stated(0), head="safety: {max_changes: 100%}\n")
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     good = stage.commit(stated(0))
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     assert len(stage.aliases(fresh_name)) == 20
 
     stage.commit(stated(12))
     for _ in range(2):  # and again after a restart
-        _, told = check_readiness(converge(Container(stage.settings())))
+        _, told = check_readiness(converge(DrivenContainer(stage.settings())))
         assert told["refused"].startswith("12 changes of 20 managed aliases are over `safety.max_changes: 30%`")
         assert told["revision"] == good
         assert set(stage.aliases(fresh_name).values()) == {1}
     stage.commit(stated(12), head="safety: {max_changes: 60%}\n")
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     assert sorted(stage.aliases(fresh_name).values()) == [1] * 8 + [2] * 12

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from promoter.container import Container
 from promoter.domain.audit import ChangeOutcome, RecordKind, is_alias_move
+from tests.support.driven import DrivenContainer
 from tests.support.kills.killed_reconcile import BOUNDARIES
 from tests.support.stage.proxy import AliasWrite, Proxy
 from tests.support.stage.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge
@@ -49,7 +49,7 @@ def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: 
     behind.version(fresh_name, 0.9)
     behind.by_hand(fresh_name, "legacy", 1)
     behind.commit(ALIASES.format(model=fresh_name, number=1, legacy=1, rotation="off"), champion=POLICY)
-    converge(Container(behind.settings()))
+    converge(DrivenContainer(behind.settings()))
     assert behind.aliases(fresh_name) == {"shadow": 1, "champion": 1, "legacy": 1}
     behind.commit(ALIASES.format(model=fresh_name, number=2, legacy="absent", rotation="off"))
 
@@ -58,7 +58,7 @@ def test_write_boundary(boundary: str, behind: Stage, proxy: Proxy, fresh_name: 
     assert "champion" in left, "there was a champion, and none is left"
     assert left["champion"] == 1 or left["shadow"] == 2, "the champion went before its support"
     assert left["champion"] == 2 or "legacy" in left, "a delete went before the champion"
-    watch = converge(Container(behind.settings()))
+    watch = converge(DrivenContainer(behind.settings()))
 
     assert behind.aliases(fresh_name) == {"shadow": 2, "champion": 2}
     assert not watch.health.current_problems
@@ -75,13 +75,13 @@ def test_push_of_a_rotation(boundary: str, behind: Stage, proxy: Proxy, fresh_na
     """Before the push nothing has happened; after it the next reconcile finishes the promotion. Never two commits."""
     behind.version(fresh_name, 0.8)
     first = behind.commit(ALIASES.format(model=fresh_name, number=1, legacy="absent", rotation="commit"), champion=POLICY)
-    converge(Container(behind.settings()))
+    converge(DrivenContainer(behind.settings()))
     behind.version(fresh_name, 0.9)
 
     die(behind, boundary, fresh_name)
     assert behind.aliases(fresh_name)["champion"] == 1, "rotation moved the alias by itself"
     assert (behind.head() == first) == (boundary == "before-push")
-    converge(Container(behind.settings()))
+    converge(DrivenContainer(behind.settings()))
 
     assert behind.aliases(fresh_name) == {"shadow": 1, "champion": 2}
     subjects = behind.git("log", "--format=%s", f"{first}..main").splitlines()

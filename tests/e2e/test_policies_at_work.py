@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from promoter.container import Container
+from tests.support.driven import DrivenContainer
 from tests.support.stage.reruns import made_again
 from tests.support.stage.seeding import make_version
 from tests.support.stage.stage import Stage, converge
@@ -24,9 +24,9 @@ guards: [{metric: live, at_least: 0.85, for: 2, every: 1s}]
 TAGGED = b"version: 1\nrules: [{tag: approved_by, present: true}]\n"
 
 
-def world(stage: Stage) -> Container:
+def world(stage: Stage) -> DrivenContainer:
     """A Promoter that loads no models: those of the tests have a description only."""
-    return Container(stage.settings(load_models=False))
+    return DrivenContainer(stage.settings(load_models=False))
 
 
 def test_a_commit_goes_past_a_freeze(stage: Stage, fresh_name: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from promoter.application.controller import PULLS, WorkItem, WorkKind
-from promoter.container import Container
 from promoter.settings import Settings
+from tests.support.driven import DrivenContainer
 from tests.support.fakes.registry import FakeRegistry
 from tests.support.forges.faults import ForgeCall
 from tests.support.forges.under_test import KINDS, hosted
@@ -85,21 +85,19 @@ class ResettableStage(HostedStage):
         """No models are loaded here."""
         return super().settings(**{"mlflow_tracking_uri": "http://127.0.0.1:9", **changed})
 
-    def world(self, **changed: Any) -> Container:
+    def world(self, **changed: Any) -> DrivenContainer:
         """On that registry."""
-        built = super().world(**changed)
-        built.registry = self.mlflow
-        return built
+        return DrivenContainer(self.settings(**changed), registry=self.mlflow)
 
     def look(self) -> None:
         """A Promoter that has just started looks at proposals and pull requests; it ends where something is cut."""
         world = self.world()
         watch = world.build_controller(lambda _: 0.0)
         waiting = deque([WorkItem(WorkKind.PROPOSALS, "m"), PULLS])
-        watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
         while waiting and watch.run_work_item(waiting.popleft(), "test") is None:
-            pass
-        world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database
+            waiting.extend(item for item in dict.fromkeys(world.asked) if item not in waiting)
+            world.requested.clear()
+        world.ledger.close_connections()  # type: ignore[attr-defined]  # the real one is a database
 
     def looks(self) -> None:
         """Until nothing is written any more."""

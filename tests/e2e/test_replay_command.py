@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from promoter.container import Container
+from tests.support.driven import DrivenContainer
 from tests.support.stage.stage import POLICY, Stage, converge, registry_yaml
 
 ROTATING = "{model}: {{aliases: {{champion: {{policy: champion, rotation: commit}}}}}}"
@@ -28,7 +28,7 @@ def rotated(stage: Stage, fresh_name: str) -> tuple[Stage, str, Path]:
     stage.remote.commit_files(files)
     for auc in (0.5, 0.6, 0.4):
         stage.version(fresh_name, auc)
-        converge(Container(stage.settings()))
+        converge(DrivenContainer(stage.settings()))
     assert stage.aliases(fresh_name) == {"champion": 2}
     folder = stage.folder / "tree"
     for path, content in {**files, "policies/stricter.yaml": STRICTER}.items():

@@ -9,6 +9,7 @@ import pytest
 
 from promoter.application.controller import Controller
 from promoter.domain.audit import RecordKind
+from tests.support.driven import DrivenContainer
 from tests.support.forges.under_test import KINDS
 from tests.support.stage.hosted_stage import BOT, HostedStage
 from tests.support.stage.stage import converge, until
@@ -204,9 +205,7 @@ class Ahead:
 
 def later(stage: HostedStage, by: timedelta) -> Controller:
     """What a Promoter that starts then does."""
-    world = stage.world()
-    world.clock = Ahead(by)
-    return converge(world)
+    return converge(DrivenContainer(stage.settings(), clock=Ahead(by)))
 
 
 def assert_returned(stage: HostedStage, model: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from promoter.application.status import build_alias_rows
 from promoter.container import Container
+from tests.support.driven import DrivenContainer
 from tests.support.stage.stage import POLICY, Stage, assert_one_outcome_each, assert_unbroken, converge, registry_yaml
 
 HIGHEST = b"""version: 1
@@ -46,12 +47,13 @@ def test_somebody_pushes_first(stage: Stage, fresh_name: str) -> None:
     """Their commit stays, rotation judges again on top of it, and both are carried out."""
     stage.version(fresh_name, 0.8)
     stage.commit(rotating(fresh_name, ""), champion=POLICY)
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     stage.version(fresh_name, 0.9)
-    world = Container(stage.settings())
-    world.repository = Overtaking(
-        world.repository, lambda: stage.commit(rotating(fresh_name, ", shadow: 1"), message="Add a shadow")
+    overtaken = Overtaking(
+        Container(stage.settings()).repository,
+        lambda: stage.commit(rotating(fresh_name, ", shadow: 1"), message="Add a shadow"),
     )
+    world = DrivenContainer(stage.settings(), repository=overtaken)
     converge(world)
     assert stage.git("log", "--format=%s", "-2").splitlines() == [f"Rotate {fresh_name}@champion from v1 to v2", "Add a shadow"]
     assert stage.aliases(fresh_name) == {"champion": 2, "shadow": 1}
@@ -63,11 +65,11 @@ def test_somebody_holds_first(stage: Stage, fresh_name: str) -> None:
     """Where the commit that came first forbids what rotation was about to do, it is not done."""
     stage.version(fresh_name, 0.8)
     stage.commit(rotating(fresh_name, ""), champion=POLICY)
-    converge(Container(stage.settings()))
+    converge(DrivenContainer(stage.settings()))
     stage.version(fresh_name, 0.9)
-    world = Container(stage.settings())
     held = rotating(fresh_name, "", ", hold: {reason: not today, by: alice}")
-    world.repository = Overtaking(world.repository, lambda: stage.commit(held, message="Hold"))
+    overtaken = Overtaking(Container(stage.settings()).repository, lambda: stage.commit(held, message="Hold"))
+    world = DrivenContainer(stage.settings(), repository=overtaken)
     converge(world)
     assert stage.git("log", "--format=%s", "-1") == "Hold"
     assert stage.aliases(fresh_name) == {"champion": 1}
@@ -93,7 +95,7 @@ def test_what_registry_yaml_may_say(stage: Stage, fresh_name: str) -> None:
         head=f'families: [{{match: "{fresh_name}-fam-*", aliases: {{champion: {{policy: champion, rotation: commit}}}}}}]\n',
         champion=POLICY,
     )
-    world = Container(stage.settings())
+    world = DrivenContainer(stage.settings())
     converge(world)
     stage.by_hand(reported, "champion", 2)
     watch = converge(world)
@@ -119,7 +121,7 @@ def test_replica_that_missed_a_commit(stage: Stage, fresh_name: str) -> None:
     stage.version(fresh_name, 0.8)
     stage.version(fresh_name, 0.9)
     stage.commit(f"{fresh_name}: {{aliases: {{shadow: 1}}}}")
-    ahead, behind = Container(stage.settings()), Container(stage.settings())
+    ahead, behind = DrivenContainer(stage.settings()), DrivenContainer(stage.settings())
     for world in (ahead, behind):
         converge(world)
     stage.commit(f"{fresh_name}: {{aliases: {{shadow: 2}}}}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import cast
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.apply import PlanApplier
-from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem
-from promoter.application.ports import Forge
-from promoter.container import Container
+from promoter.application.controller import GIT, REGISTRY, Controller
 from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
 from promoter.settings import Settings
+from tests.support.driven import DrivenContainer
 from tests.support.fakes.forge import FakeForge
 from tests.support.fakes.registry import FakeClock, FakeRegistry, FakeRepository, FreeLocks
 
@@ -22,19 +20,24 @@ rules: [{metric: auc, beats: champion, by: 0.005}]
 """
 
 
-class App(Container):
+class App(DrivenContainer):
     """A world with handles on its fakes."""
 
     def __init__(
         self, folder: Path, registry: FakeRegistry, repository: FakeRepository, forge: FakeForge | None = None
     ) -> None:
         """A second office on the same folder and fakes is a restart, or another replica."""
-        super().__init__(Settings(database_url=f"sqlite:///{folder / 'promoter.db'}"))
         self.mlflow, self.git, self.time, self.keys = registry, repository, FakeClock(), FreeLocks()
-        self.registry, self.repository, self.clock, self.locks = registry, repository, self.time, self.keys
         self.hub = forge or FakeForge(repository)
-        self.forge: Forge | None = self.hub
         self.folder = folder
+        super().__init__(
+            Settings(database_url=f"sqlite:///{folder / 'promoter.db'}"),
+            registry=registry,
+            repository=repository,
+            clock=self.time,
+            locks=self.keys,
+            forge=self.hub,
+        )
 
     def another(self) -> App:
         """The same world, seen by a process that has just started."""
@@ -54,13 +57,8 @@ class App(Container):
     def converge(self) -> Controller:
         """Everything that a daemon would do, until nothing is left to do."""
         watch = self.build_controller(float)
-        waiting: deque[WorkItem] = deque([GIT, REGISTRY])
-        watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
-        for _ in range(200):
-            if not waiting:
-                return watch
-            watch.run_work_item(waiting.popleft(), "test")
-        raise AssertionError(f"goes on for ever: {waiting}")
+        self.run_all(watch, "test", GIT, REGISTRY)
+        return watch
 
     def aliases(self, model: str = "m") -> dict[str, int]:
         """Where the registry has them."""

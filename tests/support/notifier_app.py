@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.notifications import ChannelNotifier, DeliveryTerms, NotifierDeps
+from promoter.application.notifications import ChannelNotifier, DeliveryTerms
 from promoter.application.ports.outbox import EventOutbox
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.errors import ExternalError, TransientError
@@ -64,7 +64,7 @@ class NotifierApp:
     def start(self, outbox: EventOutbox | None = None) -> None:
         """As after a restart."""
         self.notifier = ChannelNotifier(
-            self.inboxes, NotifierDeps(outbox or self.ledger.outbox, self.locks, self.time), self.terms
+            self.inboxes, self.terms, outbox=outbox or self.ledger.outbox, locks=self.locks, clock=self.time
         )
 
     def move(self, count: int = 1) -> list[int]:

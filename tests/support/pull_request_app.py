@@ -25,7 +25,7 @@ def spread(*aliases: str, model: str = "m") -> str:
 
 
 class PullRequestApp:
-    """A pull request on an office, and what keeps its plan."""
+    """A pull request on an app, and what keeps its plan."""
 
     def __init__(self, app: App) -> None:
         """Nothing is proposed yet."""

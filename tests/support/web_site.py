@@ -184,11 +184,12 @@ class WebSite:
         """Starts to answer; looks at nothing yet."""
         self.file = folder / "promoter.db"
         secrets = {"mlflow_webhook_secret": MLFLOW_SECRET, "github_webhook_secret": GITHUB_SECRET}
-        self.world = Container(Settings(**{"database_url": f"sqlite:///{self.file}"} | secrets | dict(settings or {})))
-        self.clock = self.world.clock = StandingClock()
-        self.registry = self.world.registry = MemoryRegistry()
-        self.repository = self.world.repository = MemoryRepository()
-        self.ledger = self.world.ledger = SqlLedger.open(self.world.settings.database_url, busy_timeout=0.2)
+        options = Settings(**{"database_url": f"sqlite:///{self.file}"} | secrets | dict(settings or {}))
+        self.clock, self.registry, self.repository = StandingClock(), MemoryRegistry(), MemoryRepository()
+        self.ledger = SqlLedger.open(options.database_url, busy_timeout=0.2)
+        self.world = Container(
+            options, clock=self.clock, registry=self.registry, repository=self.repository, ledger=self.ledger
+        )
         self.watch: Controller = self.world.build_controller(lambda _: 1.0)
         self.puts: list[tuple[str, str]] = []
         self.depth = 0

@@ -153,7 +153,7 @@ _FETCHED_LIMIT = 1_000
 class GitRepository:
     """One branch of one remote. Calls from several threads are served one after the other."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the settings say of the repository, most of it with a default
         self,
         url: str,
         branch: str,
@@ -163,10 +163,12 @@ class GitRepository:
         timeout: float = 60.0,
         *,
         signing_key: Path | None = None,
+        attest: Callable[[str], str] = str,
     ) -> None:
         """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `PermanentError`.
 
-        `parse_signing_key`: the file of an SSH private key that signs Promoter's own commits.
+        `signing_key`: the file of an SSH private key that signs Promoter's own commits; `attest`: what completes the message of
+        such a commit right before it is made, with a trailer.
         """
         self._ref = build_branch_ref(branch)
         self._remote = parse_remote_address(url, token)
@@ -176,8 +178,7 @@ class GitRepository:
         self._history = CommitHistory(self._mirror, self._remote, self._cache)
         self._writer = CommitWriter(self._mirror, self._remote, self._author, signing_key)
         self._signatures = SignatureVerifier(self._mirror, self._remote)
-        self.attest: Callable[[str], str] = str
-        """What the messages of Promoter's own commits become right before they are made: a trailer says what else is so."""
+        self._attest = attest
         self._lock = threading.RLock()
         self._is_rewritten = False
 
@@ -276,7 +277,7 @@ class GitRepository:
         `BranchProtected` where the remote's rules keep pushes from the branch.
         """
         require_full_revision(base)
-        message = self.attest(message)
+        message = self._attest(message)
         with self._lock, self._mirror.hold_lock():
             present = self._mirror.list_tree_entries(base, require_tracked_path(path))
             if any(entry.path == path and entry.blob == _compute_blob_id(content, len(base)) for entry in present):
@@ -296,7 +297,7 @@ class GitRepository:
         ref = self._require_proposal_ref(branch)
         for revision in (base, *([expected] if expected else [])):
             require_full_revision(revision)
-        message = self.attest(message)
+        message = self._attest(message)
         with self._lock, self._mirror.hold_lock():
             self._mirror.require_commit(base)
             with self._writer.draft_commit(base, REGISTRY_PATH, content, message) as new:

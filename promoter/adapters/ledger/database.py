@@ -28,10 +28,9 @@ _WRITE_OPTION = "ledger_write"
 class LedgerDatabase:
     """A store, opened. Safe to use from many threads; each transaction has a connection of its own."""
 
-    def __init__(self, backend: DatabaseBackend, *, read_only: bool) -> None:
-        """Opens no connection yet."""
-        self.on_append: Callable[[], None] = lambda: None
-        """Called after each transaction that added to the chain; must not raise."""
+    def __init__(self, backend: DatabaseBackend, *, read_only: bool, on_append: Callable[[], None] = lambda: None) -> None:
+        """`on_append` is called after each transaction that added to the chain; it must not raise, and returns at once."""
+        self._on_append = on_append
         self.is_initialized = True
         """Whether anybody has written a ledger here; if not, it reads as an empty one."""
         self._backend = backend
@@ -64,7 +63,7 @@ class LedgerDatabase:
         """The same, at the end of the chain."""
         with self.write_transaction() as connection:
             yield ChainWriter(connection)
-        self.on_append()
+        self._on_append()
 
     def find_schema_version(self, connection: Connection) -> str | None:
         """The revision of its schema; None where there is none."""
@@ -142,10 +141,10 @@ class OpenLedger:
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_for_writing(backend: DatabaseBackend) -> LedgerDatabase:
+def open_for_writing(backend: DatabaseBackend, on_append: Callable[[], None] = lambda: None) -> LedgerDatabase:
     """Create what is not there, and migrate. Programs that start at once take turns; the first one does the work."""
     backend.prepare_database()
-    database = LedgerDatabase(backend, read_only=False)
+    database = LedgerDatabase(backend, read_only=False, on_append=on_append)
     try:
         with database.read_transaction() as connection:
             found = database.find_schema_version(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -33,10 +33,6 @@ class SqlOutbox:
         """The ledger's name."""
         with self._database.read_transaction() as connection:
             return journal.find_ledger_name(connection)
-
-    def add_entry_listener(self, call: Callable[[], None]) -> None:
-        """Call that whenever this program has added to the ledger."""
-        self._database.on_append = call
 
     def read_source_entries(self, after: int, limit: int) -> SourceEntryPage:
         """The entries behind that number that may be events: records of moves, and decisions that changes waited for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,10 +23,6 @@ class EventOutbox(Protocol):
 
     def read_ledger_name(self) -> str:
         """The ledger's name."""
-        ...
-
-    def add_entry_listener(self, call: Callable[[], None]) -> None:
-        """Call that whenever this program has added to the ledger. It must not raise, and returns at once."""
         ...
 
     def read_source_entries(self, after: int, limit: int) -> SourceEntryPage:

@@ -7,7 +7,7 @@ remembered: after a stop anywhere in between, the next look finds what there is,
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -146,30 +146,34 @@ MAX_ROUNDS = 5
 """How often one look begins again when somebody writes first, before it leaves the rest to the next."""
 
 
-@dataclass(frozen=True)
-class ProposalDeps:
-    """The ports and use cases that it works with."""
-
-    forge: Forge
-    repository: Repository
-    documents: DeclarationDocuments
-    ledger: Ledger
-    locks: Locks
-    clock: Clock
-    planner: Planner
-    revisions: RevisionTracker
-    compare: VersionComparer
-
-
 class ProposalReconciler:
     """Looks at the proposals for one model at a time."""
 
-    def __init__(self, deps: ProposalDeps) -> None:
-        self._deps = deps
-        self._branches = ProposalBranches(deps.forge, deps.repository)
-        self._read_request = ProposalRequestReader(deps.repository, deps.documents)
-        self._write_pull_requests = PullRequestWriter(deps.forge, deps.repository, deps.compare)
-        self._verified = VerifiedStates(deps.clock)
+    def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
+        self,
+        *,
+        forge: Forge,
+        repository: Repository,
+        documents: DeclarationDocuments,
+        ledger: Ledger,
+        locks: Locks,
+        clock: Clock,
+        planner: Planner,
+        revisions: RevisionTracker,
+        comparer: VersionComparer,
+    ) -> None:
+        self._forge = forge
+        self._repository = repository
+        self._documents = documents
+        self._ledger = ledger
+        self._locks = locks
+        self._clock = clock
+        self._planner = planner
+        self._revisions = revisions
+        self._branches = ProposalBranches(forge, repository)
+        self._read_request = ProposalRequestReader(repository, documents)
+        self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
+        self._verified = VerifiedStates(clock)
         self._listed: dict[str, Sequence[PullRequest]] = {}
 
     def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
@@ -189,9 +193,9 @@ class ProposalReconciler:
         Raises `TransientError` where it is not open yet: the next look opens it.
         """
         self.reconcile_model(proposal.edit.model)
-        found = self._deps.forge.find_latest_pull_request(proposal.branch_name)
+        found = self._forge.find_latest_pull_request(proposal.branch_name)
         if found is None or found.state is not PullRequestState.OPEN:
-            raise TransientError(self._deps.forge.name, f"there is no open pull request from {proposal.branch_name} yet")
+            raise TransientError(self._forge.name, f"there is no open pull request from {proposal.branch_name} yet")
         return found
 
     def reconcile_model(self, model: str) -> bool:
@@ -199,7 +203,7 @@ class ProposalReconciler:
 
         Raises `PermanentError` where a person has to act, once everything else is done.
         """
-        with self._deps.locks.hold(f"proposals/{model}"):
+        with self._locks.hold(f"proposals/{model}"):
             listed = self._listed.pop(model, None)
             for _ in range(MAX_ROUNDS):
                 try:
@@ -210,14 +214,13 @@ class ProposalReconciler:
         raise TransientError("git", f"the proposals for {model} kept changing while they were looked at; the next look goes on")
 
     def _reconcile_once(self, model: str, listed: Sequence[PullRequest] | None) -> bool:
-        deps = self._deps
         found = self._branches.read_remote_state(model, listed)
-        declaration = deps.revisions.refresh_head().declaration
-        if declaration is None or declaration.revision is None or not deps.revisions.is_head_in_force:
+        declaration = self._revisions.refresh_head().declaration
+        if declaration is None or declaration.revision is None or not self._revisions.is_head_in_force:
             return False
-        view = deps.planner(declaration, {model})
+        view = self._planner(declaration, {model})
         base, seen = declaration.revision, view.models.get(model)
-        context = ProposalContext(model, base, deps.repository.read_sources(base), view, seen)
+        context = ProposalContext(model, base, self._repository.read_sources(base), view, seen)
         found_proposals = find_pull_request_proposals(seen)
         desired: list[DesiredPullRequest] = []
         trouble: list[PermanentError] = []
@@ -261,11 +264,11 @@ class ProposalReconciler:
 
     def _find_last_pull_request(self, site: ProposalBranch, context: ProposalContext) -> PullRequest | None:
         """The branch's last pull request. It is not open, and git has it where it was merged; or this look began too early."""
-        last = self._deps.forge.find_latest_pull_request(site.branch)
+        last = self._forge.find_latest_pull_request(site.branch)
         if last is not None and last.state is PullRequestState.OPEN:
-            raise Conflict(self._deps.forge.name, f"{last.url} was opened during this look")
+            raise Conflict(self._forge.name, f"{last.url} was opened during this look")
         if last is not None and last.state is PullRequestState.MERGED:
-            declaration = self._deps.revisions.refresh_head().declaration
+            declaration = self._revisions.refresh_head().declaration
             if declaration is None or declaration.revision != context.base:
                 raise Conflict("git", f"{last.url} may have been merged during this look")
         return last
@@ -275,7 +278,7 @@ class ProposalReconciler:
         answer = find_override_answer(override, last)
         if answer is None:
             return False
-        self._deps.ledger.end_override(override.id, self._deps.clock.now(), f"declined: {answer}")
+        self._ledger.end_override(override.id, self._clock.now(), f"declined: {answer}")
         log.info("override declined", model=override.model, alias=override.alias, why=answer)
         return True
 
@@ -285,7 +288,7 @@ class ProposalReconciler:
             log.info("somebody committed to the branch, left alone", branch=site.branch, pull_request=site.pull.url)
             if not self._verified.is_verified(site.pull.number, LEFT_ALONE):
                 self._require_open(site.pull)
-                update_note(self._deps.forge, site.pull.number, LEFT_ALONE)
+                update_note(self._forge, site.pull.number, LEFT_ALONE)
                 self._verified.record_verified(site.pull.number, LEFT_ALONE)
         elif found is not None:
             raise PermanentError(
@@ -296,7 +299,7 @@ class ProposalReconciler:
 
     def _build_content(self, context: ProposalContext, proposal: Proposal) -> bytes | None:
         """`registry.yaml` as it asks for; None where git says so already."""
-        wanted = build_proposed_content(self._deps.repository, self._deps.documents, context.base, proposal)
+        wanted = build_proposed_content(self._repository, self._documents, context.base, proposal)
         return wanted[0] if wanted else None
 
     def _clear_branch(self, site: ProposalBranch, context: ProposalContext) -> None:
@@ -313,18 +316,18 @@ class ProposalReconciler:
                 return
             self._withdraw_pull_request(site.pull, marker, why)
         elif site.head_revision is not None:
-            last = self._deps.forge.find_latest_pull_request(site.branch)
+            last = self._forge.find_latest_pull_request(site.branch)
             if (
                 last is not None and last.state is PullRequestState.OPEN
             ):  # a forge would close it with its branch, as if a person said no
-                raise Conflict(self._deps.forge.name, f"{last.url} is open by now")
+                raise Conflict(self._forge.name, f"{last.url} is open by now")
         if site.head_revision is not None:
-            self._deps.repository.delete_branch(site.branch, site.head_revision)
+            self._repository.delete_branch(site.branch, site.head_revision)
             log.info("branch removed", branch=site.branch)
 
     def _withdraw_pull_request(self, pull: PullRequest, marker: PullRequestMarker, why: str) -> None:
         """Says so first, so that nobody takes it for a person's no."""
-        forge = self._deps.forge
+        forge = self._forge
         self._require_open(pull)
         if marker.withdrawn != why:
             forge.update_pull_request(
@@ -335,7 +338,7 @@ class ProposalReconciler:
         log.info("proposal closed", pull_request=pull.url, why=why)
 
     def _require_open(self, pull: PullRequest) -> None:
-        forge = self._deps.forge
+        forge = self._forge
         if forge.read_pull_request(pull.number).state is not PullRequestState.OPEN:
             raise Conflict(forge.name, f"{pull.url} is not open any more")
 

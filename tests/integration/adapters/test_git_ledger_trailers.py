@@ -54,7 +54,7 @@ def test_without_the_ledger_there_is_no_commit(git_repository: GitRepository) ->
         raise TransientError("ledger", "gone")
 
     base = git_repository.fetch_branch()
-    git_repository.attest = gone
+    git_repository._attest = gone
     with pytest.raises(TransientError, match="gone"):
         git_repository.commit_file(base, "registry.yaml", b"x\n", "Rotate")
     with pytest.raises(TransientError, match="gone"):

@@ -104,14 +104,15 @@ def test_the_last_row_of_an_event_counts(ledger: SqlLedger) -> None:
     assert [each.id for each in outbox.read_delivery_attempts("ci", 3)] == [4, 6]
 
 
-def test_who_listens_is_called_after_each_addition(ledger: SqlLedger) -> None:
+def test_who_listens_is_called_after_each_addition(ledger: SqlLedger, database_url: str) -> None:
     """Once the entry can be read; not for what was refused."""
-    heard: list[int] = []
-    ledger.outbox.add_entry_listener(lambda: heard.append(ledger.read_chain_head().entry))
+    reader, heard = ledger, list[int]()
+    ledger = SqlLedger.open(database_url, on_append=lambda: heard.append(reader.read_chain_head().entry))
     ledger.record_observed_moves([SEEN])
     ledger.record_observed_moves([SEEN])
     with pytest.raises(PermanentError):
         ledger.record_outcome(99, "applied", NOW)
+    ledger.close_connections()
     assert heard == [2, 3]
 
 

@@ -47,9 +47,7 @@ def run(app: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     """Runs the program: exit code, output, errors. Nobody but the ledger is there to ask."""
 
     def built() -> Container:
-        world = Container(Settings(database_url=app.settings.database_url))
-        world.clock = app.time
-        return world
+        return Container(Settings(database_url=app.settings.database_url), clock=app.time)
 
     for command in (audit_rerun, audit):
         monkeypatch.setattr(command, "build_container", built)

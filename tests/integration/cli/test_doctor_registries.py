@@ -26,14 +26,13 @@ def staging() -> FakeRegistry:
 @pytest.fixture
 def built(staging: FakeRegistry) -> Container:
     """A world whose settings name staging, and whose registry.yaml uses dev as well."""
-    world, repository = Container(Settings(repo="r", registries={"staging": SECRET})), FakeRepository()
+    repository = FakeRepository()
     alias = "{policy: p, rotation: commit, promote_from: {registry: dev, alias: champion}}"
     document = f"version: 1\nmodels: {{m: {{aliases: {{champion: {alias}}}}}}}\n".encode()
     policy = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
     repository.push({"registry.yaml": document, "policies/p.yaml": policy})
-    world.repository = repository
-    world.source_registries = {"staging": staging}
-    return world
+    settings = Settings(repo="r", registries={"staging": SECRET})
+    return Container(settings, repository=repository, source_registries={"staging": staging})
 
 
 def test_doctor_looks_at_each(built: Container, staging: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

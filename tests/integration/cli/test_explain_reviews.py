@@ -73,12 +73,12 @@ def commit(folder: Path, version: int, trailer: str = "") -> str:
 
 def decided(tmp_path: Path, hub: KnowingForge) -> Decision:
     """What `explain m@champion` tells, by a process that has just started."""
-    world = Container(Settings(database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
     registry = FakeRegistry()
     for _ in range(2):
         registry.version("m", auc=0.9)
     registry.place("m", "champion", 1)
-    world.registry, world.forge = registry, cast("Forge", hub)
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'promoter.db'}")
+    world = Container(settings, registry=registry, forge=cast("Forge", hub))
     explain = DecisionExplainer(world.registry, world.reading_ledger, world.reading_planner, world.clock)
     decision = explain.explain_alias(load_declaration(world), "m", "champion").decision
     assert decision is not None

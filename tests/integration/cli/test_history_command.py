@@ -39,11 +39,9 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """Runs the program: exit code, output, errors. Hashes depend on the ledger's name, so that `#` stands for them."""
 
     def built() -> Container:
-        world = Container(Settings(database_url=database_url))
         clock = FakeClock()
         clock.at = ledger_week.NOW
-        world.clock = clock
-        return world
+        return Container(Settings(database_url=database_url), clock=clock)
 
     monkeypatch.setattr(history, "build_container", built)
 

@@ -73,9 +73,8 @@ class PlanBench:
     @property
     def world(self) -> Container:
         """Of one run."""
-        made = Container(Settings(database_url=f"sqlite:///{self.folder.parent / 'promoter.db'}"))
-        made.registry, made.clock = self.registry, FakeClock()
-        return made
+        settings = Settings(database_url=f"sqlite:///{self.folder.parent / 'promoter.db'}")
+        return Container(settings, registry=self.registry, clock=FakeClock())
 
     def commit(self, content: dict[str, bytes], branch: str | None = None) -> str:
         """On the branch that is checked out, or on that one; the revision."""

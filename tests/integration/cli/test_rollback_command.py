@@ -50,9 +50,7 @@ class RollbackSite:
             "git_token": SecretStr(GIT_TOKEN),
             "database_url": f"sqlite:///{self.folder / 'promoter.db'}",
         }
-        built = Container(Settings(**(settings | changed)))
-        built.registry, built.clock = self.mlflow, self.clock
-        return built
+        return Container(Settings(**(settings | changed)), registry=self.mlflow, clock=self.clock)
 
     def protect(self) -> None:
         """The watched branch takes no pushes any more, as a forge says it."""

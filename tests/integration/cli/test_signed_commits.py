@@ -61,14 +61,13 @@ def test_apply_asks_what_was_in_force_before(clone_folder: Path, tmp_path: Path)
 )
 def test_doctor_misses_a_key_that_is_needed(safety: str, rotation: str, signs: bool, good: bool) -> None:
     """It names what cannot rotate, and what to set."""
-    world, repository = Container(Settings(repo="r")), FakeRepository()
+    repository = FakeRepository()
     repository.signing = signs
     aliases = f"aliases: {{champion: {{policy: p, rotation: {rotation}}}}}"
     told = f"version: 1\nsafety: {{require_signed_commits: {safety}}}\nfamilies: [{{match: 'x-*', {aliases}}}]\n"
     told += f"models: {{m: {{{aliases}}}}}\n"
     repository.push({"registry.yaml": told.encode(), "policies/p.yaml": b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"})
-    world.repository = repository
-    found = _check_git_repository(world)
+    found = _check_git_repository(Container(Settings(repo="r"), repository=repository))
     assert found.good is good
     assert ("there is no key for those of m@champion, x-*@champion" in found.message) is not good
     assert ("PROMOTER_SIGNING_KEY" in (found.fix or "")) is not good

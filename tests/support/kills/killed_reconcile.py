@@ -70,7 +70,8 @@ def _die() -> NoReturn:
 
 if __name__ == "__main__":
     boundary = BOUNDARIES[sys.argv[1]]
-    world = Container(load_settings())
-    setattr(world, boundary.port, DeadlyPort(getattr(world, boundary.port), boundary))
+    plain = Container(load_settings())
+    ports: Any = {boundary.port: DeadlyPort(getattr(plain, boundary.port), boundary)}
+    world = plain.with_ports(**ports)
     world.revisions.refresh_head()
     world.model_reconciler.reconcile(sys.argv[2], "killed")

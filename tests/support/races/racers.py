@@ -69,14 +69,14 @@ class Racer:
 
     def __init__(self, settings: Settings, models: Collection[str]) -> None:
         """Starts its workers; they have nothing to do yet."""
-        self.world = Container(settings)
         self.counts: Counter[str] = Counter()
         self._lock = lock = threading.Lock()
-        self.world.repository = CountedPort("git", self.world.repository, self.counts, lock)  # type: ignore[assignment]
-        self.world.forge = CountedPort("forge", self.world.forge, self.counts, lock)  # type: ignore[assignment]
-        self.watch = self.world.build_controller(lambda _: _RETRY)
         self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
-        self.watch.enqueue = self.queue.enqueue
+        plain = Container(settings)
+        repository: Any = CountedPort("git", plain.repository, self.counts, lock)
+        forge: Any = CountedPort("forge", plain.forge, self.counts, lock)
+        self.world = Container(settings, enqueue_work=self.queue.enqueue, repository=repository, forge=forge)
+        self.watch = self.world.build_controller(lambda _: _RETRY)
         kinds = (WorkKind.MODEL, WorkKind.PROPOSALS)
         self._items = [GIT, REGISTRY, PULLS, *(WorkItem(kind, model) for kind in kinds for model in models)]
         self.queue.start_workers(self._run, WORKERS)

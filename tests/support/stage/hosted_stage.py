@@ -9,8 +9,8 @@ from typing import Any
 
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.ports import CommitStatus
-from promoter.container import Container
 from promoter.settings import Settings
+from tests.support.driven import DrivenContainer
 from tests.support.forges.model import Pull
 from tests.support.forges.under_test import TOKEN, ForgeUnderTest
 from tests.support.stage.seeding import make_version
@@ -71,9 +71,9 @@ class HostedStage(Stage):
         }
         return super().environment(**{**own, **changed})
 
-    def world(self, **changed: Any) -> Container:
+    def world(self, **changed: Any) -> DrivenContainer:
         """A Promoter that has just started, in this process."""
-        return Container(self.settings(**changed))
+        return DrivenContainer(self.settings(**changed))
 
     def daemon(self, *, patient: bool = False, **changed: str) -> Daemon:
         """One that the forge's webhooks go to. `patient`: it polls so rarely that only they tell it anything."""
@@ -84,7 +84,7 @@ class HostedStage(Stage):
         self.scene.hook(f"{daemon.url}/webhooks/{self.scene.kind}", HOOK_SECRET)
         return daemon
 
-    def settle(self, **changed: Any) -> Container:
+    def settle(self, **changed: Any) -> DrivenContainer:
         """Start anew and look at everything, again and again until nothing is written any more; the last that did."""
         for _ in range(SETTLED):
             before = self.marks()
@@ -93,7 +93,7 @@ class HostedStage(Stage):
             assert not watch.health.current_problems, watch.health.current_problems
             if self.marks() == before:
                 return world
-            world.ledger.dispose()  # type: ignore[attr-defined]  # the real one is a database
+            world.ledger.close_connections()  # type: ignore[attr-defined]  # the real one is a database
         raise AssertionError(f"still writing: {self.forge.faults.writes[-4:]}")
 
     def marks(self) -> tuple[object, ...]:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +18,12 @@ from urllib.request import Request, urlopen
 from mlflow.exceptions import MlflowException
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
-from promoter.container import Container
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
 from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, is_alias_move
 from promoter.settings import Settings
+from tests.support.driven import DrivenContainer
 from tests.support.stage.seeding import make_version
 from tests.support.stage.warm import Copy, Warm
 
@@ -266,18 +265,11 @@ class Daemon:
         return f"{self.ask('/readyz')}\n{self.log()[-12_000:]}"
 
 
-def converge(world: Container) -> Controller:
+def converge(world: DrivenContainer) -> Controller:
     """Do what a daemon does after its start, until nothing is left to do; what it watches with."""
     watch = world.build_controller(lambda _: 0.0)
-    waiting: deque[WorkItem] = deque([GIT, REGISTRY, *([PULLS] if watch.pull_request_work else [])])
-    watch.enqueue = lambda item, _trigger: None if item in waiting else waiting.append(item)
-    for _ in range(200):
-        if not waiting:
-            return watch
-        item = waiting.popleft()
-        if watch.run_work_item(item, "test") is not None:
-            waiting.append(item)
-    raise AssertionError(f"still not converged: {waiting}, {watch.health.current_problems}")
+    world.run_all(watch, "test", GIT, REGISTRY, *([PULLS] if watch.pull_request_work else []), retry=True)
+    return watch
 
 
 def assert_one_outcome_each(records: list[AuditRecord]) -> None:

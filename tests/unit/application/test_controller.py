@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promoter.application.controller import GIT, REGISTRY, WorkItem, WorkKind
+from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import App
 
@@ -71,11 +71,8 @@ def test_views_and_what_is_asked_for(app: App) -> None:
         app.mlflow.version(model)
     app.commit("m: {aliases: {champion: 1}}\nn: {aliases: {champion: 1}}")
     watch = app.converge()
-    asked: list[WorkItem] = []
-    watch.enqueue = lambda item, _trigger: asked.append(item)
     app.mlflow.place("n", "champion", None)
-    watch.run_work_item(REGISTRY, "poll")
-    assert asked == [WorkItem(WorkKind.MODEL, "n")]
+    assert app.run(watch, REGISTRY) == [WorkItem(WorkKind.MODEL, "n")]
     assert watch.snapshots.keys() == {"m", "n"}
     assert watch.snapshots["n"].observed == app.mlflow.models["n"]
 
@@ -89,21 +86,23 @@ def test_nothing_in_force(app: App) -> None:
     assert app.mlflow.calls == []
 
 
+def deliver(app: App, watch: Controller, trigger: str) -> None:
+    """Fetch git under that trigger, and do what follows, each item under the trigger that asked for it."""
+    app.requested[:] = [(GIT, trigger)]
+    while app.requested:
+        item, cause = app.requested.pop(0)
+        if item.kind in (WorkKind.GIT, WorkKind.MODEL, WorkKind.REGISTRY):
+            watch.run_work_item(item, cause)
+
+
 def test_a_delivery_is_told_all_the_way(app: App) -> None:
     """Of a push, by way of the revision that it brought, to the records and the decision behind them; a poll tells of git."""
     app.mlflow.version("m", auc=0.9)
     app.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
     watch = app.build_controller(float)
-    waiting: list[tuple[WorkItem, str]] = [(GIT, "webhook:github:g-7")]
-    watch.enqueue = lambda item, trigger: (
-        waiting.append((item, trigger)) if item.kind in (WorkKind.MODEL, WorkKind.REGISTRY) else None
-    )
-    while waiting:
-        watch.run_work_item(*waiting.pop(0))
+    deliver(app, watch, "webhook:github:g-7")
     assert [each.fact.trigger for each in app.records() if each.fact.outcome] == ["webhook:github:g-7"] * 2
     assert [each.trigger for each in app.ledger.list_recent_decisions()] == ["webhook:github:g-7"]
     app.commit("m: {aliases: {champion: absent}}")
-    waiting.append((GIT, "poll"))
-    while waiting:
-        watch.run_work_item(*waiting.pop(0))
+    deliver(app, watch, "poll")
     assert app.records()[-1].fact.trigger == "git"

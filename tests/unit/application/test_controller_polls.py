@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -28,21 +27,15 @@ class Poller:
     def __init__(self, app: App) -> None:
         """Started, and at rest."""
         self.app = app
-        self.waiting: deque[WorkItem] = deque()
         self.watch: Controller = app.build_controller(float)
-        self.watch.enqueue = lambda item, _trigger: None if item in self.waiting else self.waiting.append(item)
 
     def poll(self, *items: WorkItem) -> list[tuple[object, ...]]:
         """The calls to the forge that polling once makes."""
         calls = self.app.hub.calls
         calls.clear()
-        self.waiting.extend(items or (GIT, REGISTRY, PULLS))
-        for _ in range(200):
-            if not self.waiting:
-                assert self.watch.health.current_problems == {}
-                return list(calls)
-            self.watch.run_work_item(self.waiting.popleft(), "poll")
-        raise AssertionError(f"goes on for ever: {self.waiting}")
+        self.app.run_all(self.watch, "poll", *(items or (GIT, REGISTRY, PULLS)))
+        assert self.watch.health.current_problems == {}
+        return list(calls)
 
 
 @pytest.fixture
@@ -167,15 +160,14 @@ def test_only_the_first_look_goes_by_the_list(app: App) -> None:
 def test_the_same_news_are_put_once(app: App) -> None:
     """A survey asks for a look at what it finds anew; what it found before is left to the poll of pull requests."""
     propose(app, 0.8, 0.9)
-    asked: list[WorkItem] = []
+    app.requested.clear()
     watch = app.build_controller(float)
-    watch.enqueue = lambda item, _trigger: asked.append(item)
     watch.run_work_item(REGISTRY, "poll")
     watch.run_work_item(REGISTRY, "poll")
-    assert asked.count(PROPOSALS) == 1
+    assert app.asked.count(PROPOSALS) == 1
     app.mlflow.version("m", auc=0.95, p99=30.0, live=0.9)
     watch.run_work_item(REGISTRY, "poll")
-    assert asked.count(PROPOSALS) == 2
+    assert app.asked.count(PROPOSALS) == 2
     at = app.time.at
     until = at + timedelta(hours=24)
     for count, version in enumerate((2, 3), 3):
@@ -183,7 +175,7 @@ def test_the_same_news_are_put_once(app: App) -> None:
             NewAuditRecord(at, RecordKind.OVERRIDE, "m", "champion", 1, version, actor="ada", reason="bad", until=until)
         )
         watch.run_work_item(REGISTRY, "poll")
-        assert asked.count(PROPOSALS) == count
+        assert app.asked.count(PROPOSALS) == count
 
 
 def test_what_was_found_before_is_not_forgotten(app: App) -> None:
@@ -192,13 +184,12 @@ def test_what_was_found_before_is_not_forgotten(app: App) -> None:
         app.mlflow.version("m", auc=auc, p99=30.0, live=0.9)
     app.commit(aliases(), champion=RULES)
     app.look()
-    asked: list[WorkItem] = []
+    app.requested.clear()
     watch = app.build_controller(float)
-    watch.enqueue = lambda item, _trigger: asked.append(item)
     watch.run_work_item(REGISTRY, "poll")
     for _ in range(2):
         watch.run_work_item(PULLS, "poll")
-    assert asked == [PROPOSALS] * 3
+    assert app.asked == [PROPOSALS] * 3
     app.hub.calls.clear()
     watch.run_work_item(PROPOSALS, "poll")
     assert [call[0] for call in app.hub.calls] == ["latest_from", "latest_from", "propose"]

@@ -8,11 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from promoter.adapters.file_locks import create_channel_locks
 from promoter.adapters.ledger import SqlLedger
 from promoter.application import notifications
-from promoter.application.notifications import ChannelNotifier, NotifierDeps, redeliver, redeliver_all, send_test_event
+from promoter.application.notifications import ChannelNotifier, redeliver, redeliver_all, send_test_event
+from promoter.container import Container
+from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.errors import PermanentError
 from promoter.domain.notifications import (
     ALIAS_EVENT_TYPES,
@@ -22,6 +25,7 @@ from promoter.domain.notifications import (
     EventType,
     NotificationEvent,
 )
+from promoter.settings import ChannelSettings, Settings
 from tests.support.fakes.registry import START
 from tests.support.notifier_app import DAY, STEADY, Inbox, NotifierApp, opened
 
@@ -198,8 +202,10 @@ def test_memory_is_bounded(notifier_app: NotifierApp, inbox: Inbox, monkeypatch:
 def test_one_replica_at_a_time(notifier_app: NotifierApp, inbox: Inbox, tmp_path: Path) -> None:
     """The other one comes by again, and knows then what was done; a channel keeps no model waiting."""
     locks = create_channel_locks(f"sqlite:///{tmp_path / 'promoter.db'}")
-    rooms = NotifierDeps(notifier_app.ledger.outbox, locks, notifier_app.time)
-    one, other = (ChannelNotifier(notifier_app.boxes, rooms, STEADY) for _ in range(2))
+    one, other = (
+        ChannelNotifier(notifier_app.inboxes, STEADY, outbox=notifier_app.ledger.outbox, locks=locks, clock=notifier_app.time)
+        for _ in range(2)
+    )
     first = notifier_app.move()
     assert other.run_channel("ci", "test") == notifications.POLL_SECONDS
     inbox.on = lambda _event: inbox.came.clear() if other.run_channel("ci", "test") else None
@@ -212,12 +218,15 @@ def test_one_replica_at_a_time(notifier_app: NotifierApp, inbox: Inbox, tmp_path
     assert inbox.entries == first + second
 
 
-def test_whoever_records_wakes_every_channel(notifier_app: NotifierApp) -> None:
-    """At once, through the ledger itself."""
+def test_whoever_records_wakes_every_channel(tmp_path: Path) -> None:
+    """At once, through the ledger itself; reading wakes nobody."""
     woken: list[tuple[str, str]] = []
-    notifier_app.notifier.enqueue = lambda *asked: woken.append(asked)
-    notifier_app.move()
-    assert woken == [("ci", "recorded")]
+    channels = [ChannelSettings(name=name, url="https://ci.example", secret=SecretStr("s")) for name in ("ci", "mail")]
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'woken.db'}", notifications=channels)
+    container = Container(settings, enqueue_channel=lambda *asked: woken.append(asked))
+    container.ledger.record_observed_moves([NewAuditRecord(START, RecordKind.OBSERVED, "m", "champion", None, 1)])
+    assert container.ledger.read_last_known_versions() == {"m": {"champion": 1}}
+    assert woken == [("ci", "recorded"), ("mail", "recorded")]
 
 
 def test_a_stop_ends_a_round_after_what_is_being_sent(notifier_app: NotifierApp, inbox: Inbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from promoter.application.controller import PULLS, REGISTRY
 from promoter.domain.audit import RevisionState
 from promoter.domain.errors import Faults, TransientError
 from tests.support.app import POLICY, App
@@ -42,12 +43,10 @@ def test_restart_on_a_broken_head(stated: App) -> None:
     stated.git.push(BROKEN)
     stated.mlflow.place("m", "champion", 2)
     again = stated.another()
-    announced: list[object] = []
-    again.revisions.announce = announced.append
     assert again.revisions.refresh_head().refused
     assert again.revisions.declaration_in_force is not None
     assert again.revisions.declaration_in_force.revision == good
-    assert announced == [None]
+    assert again.asked == [PULLS, REGISTRY]
     again.converge()
     assert again.aliases() == {"champion": 1}
 

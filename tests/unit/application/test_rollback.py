@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from promoter.application.proposals.commits import BranchOpener, Opener, ProposalCommitter
-from promoter.application.proposals.comparison import VersionComparer
-from promoter.application.proposals.reconciler import ProposalDeps, ProposalOpener, ProposalReconciler
-from promoter.application.rollback import AliasRollback, HoldRelease, RollbackDeps
+from promoter.application.proposals.reconciler import ProposalOpener
+from promoter.application.rollback import AliasRollback, HoldRelease
 from promoter.domain.audit import RecordKind
 from promoter.domain.desired import AliasIntent
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
@@ -28,38 +27,43 @@ REASON = "bad recall"
 BRANCH = "promoter/m/champion"
 
 
-def rooms(app: App, *, forge: bool = True) -> RollbackDeps:
-    """What a rollback works with in that office."""
+def opener(app: App, *, forge: bool = True) -> Opener:
+    """What pushes a proposal's branch in that app, and opens its pull request where there is a forge."""
     push = BranchOpener(app.repository, app.documents)
-    opener: Opener = ProposalOpener(push, ProposalReconciler(_proposing(app))) if forge else push
-    into_git = ProposalCommitter(app.repository, app.documents, app.revisions)
-    return RollbackDeps(app.registry, app.ledger, app.clock, app.locks, app.revisions, app.model_reconciler, into_git, opener)
+    proposals = app.proposal_reconciler
+    return ProposalOpener(push, proposals) if forge and proposals else push
 
 
-def _proposing(app: App) -> ProposalDeps:
-    return ProposalDeps(
-        app.hub,
-        app.repository,
-        app.documents,
-        app.ledger,
-        app.locks,
-        app.clock,
-        app.planner,
-        app.revisions,
-        VersionComparer(app.registry),
-    )
+def committer(app: App) -> ProposalCommitter:
+    """What commits a proposal in that app."""
+    return ProposalCommitter(app.repository, app.documents, app.revisions)
 
 
 def back(app: App, *, forge: bool = True, **asked: Any) -> RollbackResult:
     """Alice rolls the champion back."""
-    return AliasRollback(rooms(app, forge=forge))(
-        RollbackRequest("m", "champion", **{"reason": REASON, "by": "alice", **asked})
+    rollback = AliasRollback(
+        registry=app.registry,
+        ledger=app.ledger,
+        clock=app.clock,
+        locks=app.locks,
+        revisions=app.revisions,
+        model_reconciler=app.model_reconciler,
+        committer=committer(app),
+        open_proposal=opener(app, forge=forge),
     )
+    return rollback(RollbackRequest("m", "champion", **{"reason": REASON, "by": "alice", **asked}))
 
 
 def release(app: App, *, forge: bool = True, by: str = "bob") -> RollbackResult:
     """Bob lifts the hold."""
-    return HoldRelease(rooms(app, forge=forge))("m", "champion", by)
+    release = HoldRelease(
+        ledger=app.ledger,
+        clock=app.clock,
+        revisions=app.revisions,
+        committer=committer(app),
+        open_proposal=opener(app, forge=forge),
+    )
+    return release("m", "champion", by)
 
 
 def git(app: App, revision: str | None = None) -> AliasIntent:
@@ -400,9 +404,8 @@ def test_a_rotation_that_is_open_is_replaced(watched_app: App) -> None:
     watched_app.git.protected = True
     watched_app.mlflow.version("m", auc=0.95)
     watched_app.revisions.refresh_head()
-    opener = rooms(watched_app).open_proposal
     view = watched_app.planner(watched_app.revisions.declaration_in_force, {"m"})  # type: ignore[arg-type]
-    opener(view.models["m"].proposals[0])
+    opener(watched_app)(view.models["m"].proposals[0])
     (pull,) = watched_app.hub.open
     assert pull.title == "Rotate m@champion from v3 to v4"
     done = back(watched_app)
