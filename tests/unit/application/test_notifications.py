@@ -47,13 +47,13 @@ def test_a_channel_is_told_of_what_comes_after_it(notifier_app: NotifierApp, inb
     news = notifier_app.move(3)
     assert notifier_app.run() == notifications.POLL_SECONDS
     assert (inbox.entries, notifier_app.states()) == (news, ["started", *["delivered"] * 3])
-    notifier_app.boxes = (*notifier_app.boxes, Inbox("late"))
+    notifier_app.inboxes = (*notifier_app.inboxes, Inbox("late"))
     notifier_app.start()
     notifier_app.notifier.start_channels()
     later = notifier_app.move()
     notifier_app.run("late")
     notifier_app.run()
-    assert (notifier_app.boxes[1].entries, inbox.entries) == (later, news + later)
+    assert (notifier_app.inboxes[1].entries, inbox.entries) == (later, news + later)
     assert notifier_app.locks.taken[-2:] == ["late", "ci"]
 
 
@@ -161,9 +161,9 @@ def test_a_channel_gets_the_types_that_it_wants(tmp_path: Path) -> None:
     notifier_app = NotifierApp(SqlLedger.open(f"sqlite:///{tmp_path / 'p.db'}"), every, drift, blocked)
     notifier_app.notifier.start_channels()
     notifier_app.move()
-    for inbox in notifier_app.boxes:
+    for inbox in notifier_app.inboxes:
         notifier_app.run(inbox.name)
-    assert [[each.type.short_name for each in inbox.came] for inbox in notifier_app.boxes] == [
+    assert [[each.type.short_name for each in inbox.came] for inbox in notifier_app.inboxes] == [
         ["changed", "drifted"],
         ["drifted"],
         [],
@@ -275,11 +275,11 @@ def test_an_entry_that_is_gone_is_given_up(notifier_app: NotifierApp, inbox: Inb
 
 def test_a_test_goes_to_the_channel_that_is_named(notifier_app: NotifierApp, inbox: Inbox) -> None:
     """At once, whatever it wants, and without a row; a name that no channel has is refused with those that there are."""
-    event = send_test_event(notifier_app.boxes, "ci", EventBuilder("led"), notifier_app.time)
+    event = send_test_event(notifier_app.inboxes, "ci", EventBuilder("led"), notifier_app.time)
     assert inbox.came == [event]
     assert notifier_app.states() == ["started"]
     with pytest.raises(PermanentError, match="no channel is called mail") as caught:
-        send_test_event(notifier_app.boxes, "mail", EventBuilder("led"), notifier_app.time)
+        send_test_event(notifier_app.inboxes, "mail", EventBuilder("led"), notifier_app.time)
     assert caught.value.fix == "the settings name: ci"
 
 
