@@ -73,6 +73,11 @@ class ApprovalResult:
     counts: bool
     why: str
 
+    @property
+    def tag(self) -> dict[str, str]:
+        """The tag that was written, by `key` and `value`."""
+        return {"key": self.key, "value": self.value}
+
 
 class ApprovalWriter:
     """The use case."""

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -58,7 +57,7 @@ def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
     """The audit records behind that number as CSV (RFC 4180), the names of the columns first."""
     yield _render_csv_row(_COLUMNS)
     for record in _iterate_records(ledger, behind):
-        values = record.to_json()
+        values = record.to_event_data()
         review = values["review"]
         values["review"] = None if review is None else json.dumps(review, ensure_ascii=False, sort_keys=True)
         yield _render_csv_row(tuple(_escape_formula(values[column]) for column in _COLUMNS))
@@ -105,10 +104,6 @@ class RecordPage:
     records: Sequence[AuditRecord]
     older: int | None
     newer: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `audit list --format json`."""
-        return {"records": [each.to_json() for each in self.records], "next": {"before": self.older, "after": self.newer}}
 
 
 def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:

@@ -50,27 +50,14 @@ class VerificationReport:
     """Problems with texts beyond those that are named."""
 
     @property
+    def verified_head(self) -> str | None:
+        """The end, as trailers write it; None where no entry was looked at."""
+        return self.head.trailer_value if self.entries else None
+
+    @property
     def is_sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `audit verify --format json`."""
-        return {
-            "sound": self.is_sound,
-            "ledger": self.head.ledger or None,
-            "from": self.start + 1,
-            "entries": self.entries,
-            "head": self.head.trailer_value if self.entries else None,
-            "vouching": dict(self.vouching),
-            "foreign": dict(self.foreign),
-            "earlier": self.earlier,
-            "keys": dict(self.keys),
-            "trusted": self.trusted,
-            "dropped": self.dropped,
-            "problems": [problem.to_json() for problem in self.problems],
-            "more": self.more,
-        }
 
 
 class TextProblems:

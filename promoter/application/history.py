@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from promoter.application.ports import Ledger
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
@@ -55,20 +54,6 @@ class AliasAt:
         """What is not known, in words."""
         return (*self.state.uncertainty_notes, *([self.gap.description] if self.gap else ()))
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `history --at TIME --format json`."""
-        decision = self.decision
-        return {
-            "model": self.model,
-            "alias": self.alias,
-            "at": self.state.at.isoformat(),
-            **self.state.to_json(),
-            "record": self.placing_record.to_json() if self.placing_record else None,
-            "decision": {"id": decision.id, "revision": decision.revision, **decision.tree} if decision else None,
-            "gap": self.gap.to_json() if self.gap else None,
-            "notes": list(self.notes),
-        }
-
 
 @dataclass(frozen=True)
 class AliasBetween:
@@ -84,21 +69,6 @@ class AliasBetween:
         """What is not known, in words."""
         return (*self.period.uncertainty_notes, *(gap.description for gap in self.gaps))
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `history --between FROM TO --format json`. Spans are whole."""
-        period = self.period
-        return {
-            "model": self.model,
-            "alias": self.alias,
-            "from": period.begin.isoformat(),
-            "to": period.end.isoformat(),
-            "known_from": period.first.fact.at.isoformat() if period.first else None,
-            "spans": [span.to_json() for span in period.spans],
-            "doubts": [doubt.to_json() for doubt in period.doubts],
-            "gaps": [gap.to_json() for gap in self.gaps],
-            "notes": list(self.notes),
-        }
-
 
 @dataclass(frozen=True)
 class RegistryAt:
@@ -112,15 +82,6 @@ class RegistryAt:
     def notes(self) -> tuple[str, ...]:
         """What is not known of the whole, in words."""
         return (self.gap.description,) if self.gap else ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `state --format json`."""
-        aliases = [
-            {"model": each.model, "alias": each.alias, **each.state.to_json(), "notes": list(each.notes)}
-            for each in self.aliases
-        ]
-        gap = self.gap.to_json() if self.gap else None
-        return {"at": self.at.isoformat(), "aliases": aliases, "gap": gap, "notes": list(self.notes)}
 
 
 def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now: datetime) -> AliasAt:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from promoter.domain.decision import RuleFinding, Verdict
+from promoter.domain.decision import Verdict
 from promoter.domain.policy.document import Policy
 from promoter.domain.policy.test_cases import CaseFile
-from promoter.domain.policy.test_runner import CaseRun, VerdictMismatch, VerdictTarget, list_verdict_targets, run_policy_case
+from promoter.domain.policy.test_runner import CaseRun, VerdictTarget, list_verdict_targets, run_policy_case
 
 
 @dataclass(frozen=True)
@@ -96,17 +95,6 @@ class PolicyTestReport:
         """Whether every policy has cases, and every rule was seen both to pass and not to."""
         return not self.untested_policies and self.covered_count == self.rule_count
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `policy test --format json`, without its `schema`."""
-        return {
-            "cases": self.case_count,
-            "failed": self.failed_count,
-            "rules": self.rule_count,
-            "covered": self.covered_count,
-            "untested": list(self.untested_policies),
-            "policies": [_suite_to_json(suite) for suite in self.suites],
-        }
-
 
 def run_policy_tests(files: Iterable[CaseFile], policies: Mapping[str, Policy]) -> PolicyTestReport:
     """Run every case of files that name known policies and rules only (see `promoter.domain.case_runs.slips`)."""
@@ -128,50 +116,3 @@ def _measure_coverage(policy: Policy, cases: Iterable[CaseResult]) -> tuple[Rule
         for target, verdict in result.run.verdicts.items():
             seen[target].add(verdict)
     return tuple(RuleCoverage(target, tuple(each for each in Verdict if each in found)) for target, found in seen.items())
-
-
-def _suite_to_json(suite: PolicyTestSuite) -> dict[str, Any]:
-    return {
-        "policy": suite.policy,
-        "cases": [_case_to_json(result) for result in suite.cases],
-        "coverage": [
-            {
-                "part": each.target.part,
-                "place": each.target.place,
-                "rule": each.target.rule,
-                "name": each.target.name,
-                "verdicts": [verdict.value for verdict in each.verdicts],
-                "never": list(each.unseen_outcomes),
-            }
-            for each in suite.coverage
-        ],
-    }
-
-
-def _case_to_json(result: CaseResult) -> dict[str, Any]:
-    run = result.run
-    return {
-        "file": result.file,
-        "line": result.line,
-        "name": run.case.name,
-        "passed": run.has_passed,
-        "expected": run.case.expect,
-        "verdict": run.decision.verdict.value,
-        "mismatches": [_mismatch_to_json(each) for each in run.mismatches],
-        "rules": [finding.to_json() for finding in run.decision.findings],
-        "guards": [finding.to_json() for finding in run.guards.findings] if run.guards else [],
-    }
-
-
-def _mismatch_to_json(each: VerdictMismatch) -> dict[str, Any]:
-    finding: RuleFinding | None = each.finding
-    values = finding.to_json() if finding else {"value": None, "expected": None}
-    return {
-        "part": each.part,
-        "rule": each.rule,
-        "expected": each.expected.value,
-        "got": each.got.value,
-        "value": values["value"],
-        "wanted": values["expected"],
-        "detail": each.description,
-    }

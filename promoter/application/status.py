@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from promoter.application.planner import ModelSnapshot
 from promoter.application.ports import Ledger
@@ -42,20 +41,23 @@ class AliasRow:
     override: Override | None = None
     """What stands in for git's word; `stated` is that word all the same."""
 
-    def to_json(self) -> dict[str, Any]:
-        """For the API."""
-        return {
-            "model": self.model,
-            "alias": self.alias,
-            "version": self.held,
-            "stated": self.stated,
-            "absent": self.absent,
-            "status": self.status,
-            "detail": self.detail,
-            "failing": self.failing,
-            "override": self.override.to_json() if self.override else None,
-            "last_change": self.last.to_json() if self.last else None,
-        }
+
+@dataclass(frozen=True)
+class ModelRows:
+    """One model's part of the page, and of the API's list of models."""
+
+    name: str
+    owners: tuple[str, ...]
+    newest: int | None
+    """Its newest version."""
+    rows: list[AliasRow]
+
+
+def build_model_rows(snapshot: ModelSnapshot, ledger: Ledger, now: datetime) -> ModelRows:
+    """Build the rows of one model, each with its alias's last move."""
+    newest = snapshot.observed.newest_version if snapshot.observed else None
+    rows = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now)
+    return ModelRows(snapshot.intent.name, snapshot.intent.owners, newest, rows)
 
 
 def build_alias_rows(view: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -123,7 +123,9 @@ def _create_approver_key(path: Path, name: str, output: OutputFormat) -> None:
     signer = create_signing_key(path)
     line = render_approver_line(name, signer)
     if output is OutputFormat.JSON:
-        print_json({"file": str(path), "approver": name, "key": signer.public_key, "line": line})
+        from promoter.application.responses.operations import ApproverKeyResponse
+
+        print_json(ApproverKeyResponse(file=str(path), approver=name, key=signer.public_key, line=line))
         return
     sys.stdout.write(f"{path}: the private key. Keep it to yourself.\nCommit this line to approvers.yaml, under `approvers`:\n")
     sys.stdout.write(f"  {line}\n")
@@ -203,7 +205,9 @@ def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
 
     subject, decision = done.draft.subject, done.decision
     if output is OutputFormat.JSON:
-        print_json(_build_approval_json(done))
+        from promoter.application.responses.plans import ApprovalResponse
+
+        print_json(ApprovalResponse.from_value(done))
         return
     name = done.draft.name
     sentence = f"{name} approved {subject.model} v{subject.version} under policy {subject.policy}."
@@ -216,30 +220,3 @@ def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
     for line in lines:
         screen.print(line, markup=False)
     screen.print(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}", markup=False)
-
-
-def _build_approval_json(done: ApprovalResult) -> dict[str, Any]:
-    subject = done.draft.subject
-    approvals = [
-        {
-            "rule": str(tally.rule),
-            "count": tally.count,
-            "at_least": tally.rule.approval.at_least,
-            "approvals": [
-                {"approver": each.name, "groups": list(each.groups), "counts": each.counts, "told": each.message}
-                for each in tally.weighed
-            ],
-        }
-        for tally in done.tallies
-    ]
-    return {
-        **done.decision.to_json(),
-        "approver": done.draft.name,
-        "revision": done.draft.declaration.revision,
-        "source": subject.source,
-        "tag": {"key": done.key, "value": done.value},
-        "counts": done.counts,
-        "why": done.why or None,
-        "notes": list(done.draft.notes),
-        "approvals": approvals,
-    }

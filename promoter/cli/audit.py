@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
@@ -65,7 +65,9 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     )  # fmt: skip
     found = read_record_page(container.existing_ledger, where)
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.ledger import RecordPageResponse
+
+        print_json(RecordPageResponse.from_values(records=found.records, next=found))
     elif output is OutputFormat.MARKDOWN:
         _print_records_markdown(found)
     else:
@@ -91,7 +93,7 @@ def _print_records_markdown(found: RecordPage) -> None:
 
     columns = ["id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision", "review"]
     records = (
-        {**record.to_json(), "outcome": record.status_label, "review": record.review_summary or None}
+        {**record.to_event_data(), "outcome": record.status_label, "review": record.review_summary or None}
         for record in found.records
     )
     rows = [[table_cell(str(row[column])) for column in columns] for row in records]
@@ -200,9 +202,10 @@ def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
     if container.checkpoint_signer is None:
         return
     number, made = container.checkpoint_signer.sign_checkpoint()
-    head = {"ledger": made.head.ledger, "entry": made.head.entry, "hash": made.head.hash}
     if output is OutputFormat.JSON:
-        print_json({"checkpoint": number, "head": head, "key": made.key, "signature": made.signature})
+        from promoter.application.responses.ledger import CheckpointResponse
+
+        print_json(CheckpointResponse.from_values(checkpoint=number, **vars(made)))
         return
     rows = [("entry", str(number)), ("head", made.head.trailer_value), ("key", made.key)]
     if output is OutputFormat.MARKDOWN:
@@ -239,9 +242,10 @@ def prune(
         if yes
         else container.existing_ledger.count_evidence_before(before)
     )
-    fields: dict[str, Any] = {"before": before.isoformat(), "pieces": count, "dropped": yes}
     if output is OutputFormat.JSON:
-        print_json(fields)
+        from promoter.application.responses.ledger import PruneResponse
+
+        print_json(PruneResponse.from_values(before=before, pieces=count, dropped=yes))
         return
     pieces = f"{format_count(count, 'piece')} of evidence from before {format_utc(before)}"
     if yes:

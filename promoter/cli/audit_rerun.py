@@ -55,7 +55,9 @@ def _print_rerun(found: DecisionRerun, output: OutputFormat) -> bool:
     from promoter.domain.ledger.rerun import RerunOutcome
 
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.ledger import RerunResponse
+
+        print_json(RerunResponse.from_rerun(found))
     elif output is OutputFormat.MARKDOWN:
         lines = [f"**{inline_text(_format_rerun_subject(found))}**", "", inline_text(_summarize_rerun(found))]
         _print_markdown_table(lines, ("field", "recorded", "now"), _build_difference_rows(found.differences))
@@ -142,7 +144,11 @@ def _print_rerun_totals(counts: dict[Any, int], alarming: list[DecisionRerun], o
     ]
     summary = _summarize_totals(totals)
     if output is OutputFormat.JSON:
-        print_json({"decisions": sum(totals.values()), **totals, "alarming": [each.to_json() for each in alarming]})
+        from promoter.application.responses.ledger import RerunResponse, RerunTotalsResponse
+
+        count = sum(totals.values())
+        shown = [RerunResponse.from_rerun(each) for each in alarming]
+        print_json(RerunTotalsResponse.from_values(decisions=count, **totals, alarming=shown))
     elif output is OutputFormat.MARKDOWN:
         _print_markdown_table([summary], ("id", "decision", "ending", "why"), rows)
     else:

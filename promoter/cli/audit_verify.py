@@ -177,7 +177,9 @@ def _list_unchecked_parts(found: VerificationReport, trailers: LedgerTrailers | 
 
 def _print_verification(found: VerificationReport, remarks: list[str], output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
-        print_json({**found.to_json(), "not_checked": remarks})
+        from promoter.application.responses.ledger import CheckedLedgerResponse
+
+        print_json(CheckedLedgerResponse.from_values(verification=found, not_checked=remarks))
     elif output is OutputFormat.MARKDOWN:
         _print_verification_markdown(found, remarks)
     else:

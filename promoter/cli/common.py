@@ -7,19 +7,18 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from promoter.application.responses import Answer
     from promoter.container import Container
     from promoter.domain.desired import Declaration
 
 
-SCHEMA = 1
-"""The version of every JSON output."""
 PIPE_WIDTH = 160
 
 
@@ -43,9 +42,9 @@ def create_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
-def print_json(fields: dict[str, Any]) -> None:
-    """One JSON object with its version."""
-    sys.stdout.write(json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False) + "\n")
+def print_json(answer: Answer) -> None:
+    """Print the answer as one JSON object."""
+    sys.stdout.write(json.dumps(answer.to_json(), indent=2, ensure_ascii=False) + "\n")
 
 
 def build_container() -> Container:

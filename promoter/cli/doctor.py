@@ -53,7 +53,9 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
     checks += [(f"registry {name}", partial(_check_registry, name)) for name in _find_registry_names(container)]
     found = [_run_check(name, check, container) for name, check in checks]
     if output is OutputFormat.JSON:
-        print_json({"checks": [{"name": c.name, "good": c.good, "said": c.message, "fix": c.fix} for c in found]})
+        from promoter.application.responses.operations import DoctorResponse
+
+        print_json(DoctorResponse.from_values(checks=found))
     else:
         _print_checks(found)
     if any(check.good is False for check in found):

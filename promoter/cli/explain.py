@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -61,13 +61,9 @@ def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None
     from promoter.cli import render
 
     if output is OutputFormat.JSON:
-        empty: dict[str, Any] = {"model": None, "alias": None, "version": None, "policy": None, "verdict": None, "rules": []}
-        others = [
-            {"version": each.version, "verdict": each.verdict.value, "summary": each.summary_line} for each in found.others
-        ]
-        decision = found.decision.to_json() if found.decision else empty
-        guards = [each.to_json() for each in found.guards]
-        print_json({**decision, "subject": found.subject, "notes": list(found.notes), "others": others, "guards": guards})
+        from promoter.application.responses.plans import ExplanationResponse
+
+        print_json(ExplanationResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         lines = render_decision_markdown(found.decision) if found.decision else []
         lines = [f"**{found.subject}**", "", *(f"- {note}" for note in found.notes), "", *lines]

@@ -44,8 +44,9 @@ def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: An
     """As JSON (after what `head` says), or as a Markdown list."""
     found = list(faults)
     if output is OutputFormat.JSON:
-        keys = ("file", "line", "column", "message", "fix")
-        print_json({**head, "faults": [{key: getattr(fault, key) for key in keys} for fault in found]})
+        from promoter.application.responses.operations import FaultsResponse, ValidationResponse
+
+        print_json((ValidationResponse if head else FaultsResponse).from_values(**head, faults=found))
         return
     lines = ["**valid**"] if not found else [f"**{len(found)} faults**", "", *(f"- {fault}" for fault in found)]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ from promoter.application.markdown.plan import render_table as markdown_table
 from promoter.cli import render
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
 from promoter.domain.audit import AuditRecord, RecordKind
-from promoter.domain.decision import decision_from_json
+from promoter.domain.decision import Decision
 from promoter.domain.fields import format_utc, format_utc_window
 from promoter.domain.history import AliasSpan, Certainty
 from promoter.domain.review import describe_origin
@@ -71,7 +71,9 @@ def state(
         container.existing_ledger, _parse_time_option(at, now, "--at"), now, None if model is None else [model]
     )
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.registry import RegistryAtResponse
+
+        print_json(RegistryAtResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write("\n".join(render_registry_at_markdown(found)) + "\n")
     else:
@@ -83,7 +85,9 @@ def _print_alias_at(container: Container, model: str, alias: str, at: datetime, 
 
     found = find_alias_at(container.existing_ledger, model, alias, at, container.clock.now())
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.registry import AliasAtResponse
+
+        print_json(AliasAtResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write("\n".join(render_alias_at_markdown(found)) + "\n")
     else:
@@ -101,7 +105,9 @@ def _print_alias_between(container: Container, model: str, alias: str, between: 
         raise typer.BadParameter(str(error), param_hint="--between") from None
     found = find_alias_between(container.existing_ledger, model, alias, begin, end, now)
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.registry import AliasBetweenResponse
+
+        print_json(AliasBetweenResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write("\n".join(render_alias_between_markdown(found)) + "\n")
     else:
@@ -114,7 +120,9 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
 
     spans = status.load_alias_history(container.existing_ledger, model, alias)
     if output is OutputFormat.JSON:
-        print_json({"model": model, "alias": alias, "spans": [span.to_json() for span in spans]})
+        from promoter.application.responses.registry import AliasHistoryResponse
+
+        print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans))
     elif not spans:
         sys.stdout.write(f"The ledger knows nothing of {model}@{alias}.\n")
     elif output is OutputFormat.MARKDOWN:
@@ -150,7 +158,7 @@ def render_alias_at_text(console: Console, found: AliasAt) -> None:
     console.print(render.build_facts_grid(_list_record_facts(found, found.placing_record)))
     console.print()
     if found.decision:
-        console.print(render.build_decision_tree(decision_from_json(found.decision.tree)))
+        console.print(render.build_decision_tree(Decision.from_json(found.decision.tree)))
     else:
         console.print(_explain_missing_decision(found.placing_record), markup=False)
 
@@ -163,7 +171,7 @@ def render_alias_at_markdown(found: AliasAt) -> list[str]:
     if found.placing_record:
         lines += [f"- {label}: {inline_text(content)}" for label, content in _list_record_facts(found, found.placing_record)]
         content = (
-            render_decision_markdown(decision_from_json(found.decision.tree))
+            render_decision_markdown(Decision.from_json(found.decision.tree))
             if found.decision
             else [_explain_missing_decision(found.placing_record)]
         )

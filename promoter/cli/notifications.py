@@ -33,7 +33,9 @@ def list_letters(
 
     undelivered = build_container().existing_ledger.outbox.list_undelivered_events(channel, dead=dead, limit=limit)
     if output is OutputFormat.JSON:
-        print_json({"notifications": [each.to_json() for each in undelivered]})
+        from promoter.application.responses.operations import UndeliveredResponse
+
+        print_json(UndeliveredResponse.from_values(notifications=undelivered))
     elif not undelivered:
         sys.stdout.write("Nothing was given up.\n" if dead else "Nothing waits, and nothing was given up.\n")
     elif output is OutputFormat.MARKDOWN:

@@ -64,7 +64,9 @@ def _print_plan(found: Plan, output: OutputFormat) -> None:
     from promoter.cli import render
 
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.plans import PlanResponse
+
+        print_json(PlanResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_plan_markdown(found))
     else:
@@ -146,8 +148,9 @@ def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
 
     found = result.view.plan
     if output is OutputFormat.JSON:
-        applied = [change.to_json() for change in result.changes]
-        print_json({**found.to_json(), "applied": applied, "failed": result.failed})
+        from promoter.application.responses.plans import AppliedPlanResponse
+
+        print_json(AppliedPlanResponse.from_value(result))
         return
     if output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_plan_markdown(found))
@@ -187,7 +190,9 @@ def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
     from promoter.application.markdown.pull_plan import render_pull_plan_markdown
 
     if output is OutputFormat.JSON:
-        print_json(found.to_json())
+        from promoter.application.responses.plans import PullPlanResponse
+
+        print_json(PullPlanResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_pull_plan_markdown(found))
     else:

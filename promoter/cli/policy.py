@@ -60,7 +60,9 @@ def run_policy_tests(
 def _print_test_report(report: PolicyTestReport, output: OutputFormat) -> None:
 
     if output is OutputFormat.JSON:
-        print_json(report.to_json())
+        from promoter.application.responses.policies import PolicyTestResponse
+
+        print_json(PolicyTestResponse.from_value(report))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_test_report_markdown(report))
     else:

@@ -81,10 +81,10 @@ def _write_chart_file(report: ReplayReport, file: Path) -> None:
 
 
 def _print_replay_report(report: ReplayReport, output: OutputFormat) -> None:
-    from promoter.domain.replay.report import list_replay_notes
-
     if output is OutputFormat.JSON:
-        print_json({**report.to_json(), "notes": list_replay_notes(report)})
+        from promoter.application.responses.policies import ReplayResponse
+
+        print_json(ReplayResponse.from_report(report))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_replay_markdown(report))
     else:

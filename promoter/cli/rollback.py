@@ -109,7 +109,9 @@ def find_requester_name() -> str:
 
 def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
-        print_json(done.to_json())
+        from promoter.application.responses.plans import RollbackResponse
+
+        print_json(RollbackResponse.from_value(done))
     elif output is OutputFormat.MARKDOWN:
         from promoter.application.markdown.plan import inline_text
 

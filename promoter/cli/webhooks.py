@@ -32,7 +32,9 @@ def install(
     target = target if target.endswith("/webhooks/mlflow") else target + "/webhooks/mlflow"
     done = container.mlflow_webhooks.install_webhook(target, secret.get_secret_value())
     if output is OutputFormat.JSON:
-        print_json({"outcome": done.outcome.value, "id": done.webhook.id, "url": done.webhook.url})
+        from promoter.application.responses.operations import InstallResponse
+
+        print_json(InstallResponse.from_value(done))
     else:
         sys.stdout.write(
             f"{done.outcome.value}: {done.webhook.name} -> {done.webhook.url} ({len(done.webhook.events)} events)\n"
@@ -49,8 +51,9 @@ def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
 
     found = build_container().mlflow_webhooks.list_webhooks()
     if output is OutputFormat.JSON:
-        keys = ("id", "name", "url", "events", "active")
-        print_json({"webhooks": [{key: getattr(each, key) for key in keys} for each in found]})
+        from promoter.application.responses.operations import WebhooksResponse
+
+        print_json(WebhooksResponse.from_values(webhooks=found))
     elif found:
         rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
         create_console().print(render.build_plain_table(["NAME", "URL", "STATE", "EVENTS"], rows))

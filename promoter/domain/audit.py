@@ -98,33 +98,12 @@ class AuditRecord:
         """The pull request that brought it, for people; empty where none is known."""
         return describe_origin(self.fact.review)
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `audit list --format json`."""
-        fact = self.fact
-        return {
-            "id": self.id,
-            "at": fact.at.isoformat(),
-            "kind": fact.kind.value,
-            "model": fact.model,
-            "alias": fact.alias,
-            "from": fact.from_version,
-            "to": fact.to_version,
-            "revision": fact.revision,
-            "actor": fact.actor,
-            "trigger": fact.trigger,
-            "policy": fact.policy,
-            "verdict": fact.verdict,
-            "outcome": fact.outcome.value if fact.outcome else None,
-            "reason": fact.reason,
-            "cause": fact.cause,
-            "review": fact.review,
-            "until": fact.until.isoformat() if fact.until else None,
-            "not_before": fact.not_before.isoformat() if fact.not_before else None,
-            "hold": fact.hold,
-            "intent": self.intent,
-            "decision": self.decision,
-            "hash": self.hash,
-        }
+    def to_event_data(self) -> dict[str, Any]:
+        """Return every field as events carry it: what a `RecordResponse` says of the record."""
+        names = {"from_version": "from", "to_version": "to"}
+        facts = {names.get(name, name): value for name, value in vars(self.fact).items()}
+        facts = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
+        return {"id": self.id, **facts, "intent": self.intent, "decision": self.decision, "hash": self.hash}
 
 
 @dataclass(frozen=True)
@@ -180,6 +159,11 @@ class RecordedDecision:
     tool: str | None = None
     hash: str | None = None
     purpose: str | None = None
+
+    @property
+    def numbered_tree(self) -> dict[str, Any]:
+        """The tree as it was hashed, behind its number and its revision."""
+        return {"id": self.id, "revision": self.revision, **self.tree}
 
 
 def is_alias_move(record: AuditRecord) -> bool:

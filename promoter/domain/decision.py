@@ -91,12 +91,16 @@ class RuleFinding:
         waived = f"{self.waived.waiver} (it was {self.waived.verdict})" if self.waived else ""
         return tuple(note for note in (str(self.interval or ""), waived) if note)
 
-    def to_json(self) -> dict[str, Any]:
-        """`rule`, `verdict`, `value`, `expected`; and where there are such `rules`, `interval`, `waived`. NaN becomes text."""
+    @property
+    def json_value(self) -> FindingValue:
+        """The value as JSON has it: NaN and infinities become text."""
         value = self.value
-        if isinstance(value, float) and not math.isfinite(value):
-            value = str(value)
-        row: dict[str, Any] = {"rule": self.rule, "verdict": self.verdict.value, "value": value, "expected": self.expected}
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as the ledger keeps it; `rules`, `interval` and `waived` are there only where there are such."""
+        row: dict[str, Any] = {"rule": self.rule, "verdict": self.verdict.value, "value": self.json_value}
+        row["expected"] = self.expected
         if self.children:
             row["rules"] = [child.to_json() for child in self.children]
         if self.interval:
@@ -104,6 +108,20 @@ class RuleFinding:
         if self.waived:
             row["waived"] = {"verdict": self.waived.verdict.value, "waiver": self.waived.waiver}
         return row
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> RuleFinding:
+        """Read what `to_json` wrote. NaN stays the text that it became."""
+        interval, waived = tree.get("interval"), tree.get("waived")
+        return cls(
+            tree["rule"],
+            Verdict(tree["verdict"]),
+            tree["value"],
+            tree["expected"],
+            tuple(cls.from_json(child) for child in tree.get("rules", ())),
+            ConfidenceInterval(interval["low"], interval["high"], interval["level"]) if interval else None,
+            AppliedWaiver(Verdict(waived["verdict"]), waived["waiver"]) if waived else None,
+        )
 
 
 class DecisionPurpose(StrEnum):
@@ -183,7 +201,7 @@ class Decision:
         return unmet + (f"; and {more} more" if more > 0 else "")
 
     def to_json(self) -> dict[str, Any]:
-        """The shape of `explain --format json`, without its `schema`."""
+        """Return the decision as the ledger keeps and hashes it: these names and values never change."""
         return {
             "model": self.model,
             "alias": self.alias,
@@ -196,6 +214,21 @@ class Decision:
             "rules": [finding.to_json() for finding in self.findings],
         }
 
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Decision:
+        """Read what `to_json` wrote; the evidence is not in it."""
+        return cls(
+            model=tree["model"],
+            alias=tree["alias"],
+            version=tree["version"],
+            policy=tree["policy"],
+            policy_digest=tree["policy_digest"],
+            verdict=Verdict(tree["verdict"]),
+            findings=tuple(RuleFinding.from_json(rule) for rule in tree["rules"]),
+            at=datetime.fromisoformat(tree["at"]),
+            enforcement="audit" if tree.get("enforcement") == "audit" else "enforce",
+        )
+
     def compute_digest(self) -> str:
         """SHA-256 over what was decided, without the time: equal digests say the same."""
         tree = self.to_json()
@@ -205,32 +238,3 @@ class Decision:
 
 def _describe_seen_value(finding: RuleFinding) -> str:
     return "nothing seen" if finding.value is None else f"saw {finding.value}, expected {finding.expected}"
-
-
-def decision_from_json(tree: Mapping[str, Any]) -> Decision:
-    """What `Decision.as_json` told, without its evidence."""
-    return Decision(
-        model=tree["model"],
-        alias=tree["alias"],
-        version=tree["version"],
-        policy=tree["policy"],
-        policy_digest=tree["policy_digest"],
-        verdict=Verdict(tree["verdict"]),
-        findings=tuple(finding_from_json(rule) for rule in tree["rules"]),
-        at=datetime.fromisoformat(tree["at"]),
-        enforcement="audit" if tree.get("enforcement") == "audit" else "enforce",
-    )
-
-
-def finding_from_json(rule: Mapping[str, Any]) -> RuleFinding:
-    """What `RuleFinding.as_json` told. NaN stays the text that it became."""
-    interval, waived = rule.get("interval"), rule.get("waived")
-    return RuleFinding(
-        rule["rule"],
-        Verdict(rule["verdict"]),
-        rule["value"],
-        rule["expected"],
-        tuple(finding_from_json(child) for child in rule.get("rules", ())),
-        ConfidenceInterval(interval["low"], interval["high"], interval["level"]) if interval else None,
-        AppliedWaiver(Verdict(waived["verdict"]), waived["waiver"]) if waived else None,
-    )

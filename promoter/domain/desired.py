@@ -40,18 +40,6 @@ class Override:
         """For people: what stands, until when, by whom, and why."""
         return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
 
-    def to_json(self) -> dict[str, Any]:
-        """For the API: `id`, `version`, `replaces`, `since`, `until`, `by`, `reason`."""
-        return {
-            "id": self.id,
-            "version": self.version,
-            "replaces": self.replaces,
-            "since": self.at.isoformat(),
-            "until": self.until.isoformat(),
-            "by": self.by,
-            "reason": self.reason,
-        }
-
     def is_in_force(self, now: datetime) -> bool:
         """Whether it has not expired."""
         return now < self.until

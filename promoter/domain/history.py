@@ -44,21 +44,6 @@ class AliasSpan:
     record: AuditRecord | None = None
     """The record that put the version there; None for a span from before the ledger began."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `history --format json`; `record` is the record's number."""
-        return {
-            "version": self.version,
-            "since": self.since.isoformat() if self.since else None,
-            "until": self.until.isoformat() if self.until else None,
-            "not_before": self.not_before.isoformat() if self.not_before else None,
-            "revision": self.revision,
-            "actor": self.actor,
-            "reason": self.reason,
-            "review": self.review,
-            "record": self.record.id if self.record else None,
-            "hash": self.record.hash if self.record else None,
-        }
-
 
 def collect_intent_times(records: Iterable[AuditRecord]) -> IntentTimes:
     """Return when each intent among these records was written."""
@@ -149,16 +134,6 @@ class Uncertainty:
         crash = "; a crash kept it from recording when" if fact.outcome is ChangeOutcome.RECOVERED else ""
         return f"{which}: Promoter moved it {when}{crash}"
 
-    def to_json(self) -> dict[str, Any]:
-        """`from`, `to`, `versions`, `record` (the number of the one that ends it), `note`."""
-        return {
-            "from": self.since.isoformat(),
-            "to": self.until.isoformat(),
-            "versions": list(self.versions),
-            "record": self.record.id,
-            "note": self.description,
-        }
-
 
 def find_uncertainty(last: AuditRecord, then: AuditRecord, intents: IntentTimes = NO_INTENTS) -> Uncertainty | None:
     """Return what is unknown between two successive records of an alias; None where nothing is."""
@@ -214,16 +189,6 @@ class AliasStateAt:
         if self.known is Certainty.NO:
             return "unknown"
         return " or ".join(map(version_label, self.versions))
-
-    def to_json(self) -> dict[str, Any]:
-        """`known`, `version`, `versions`, `span`, `doubt`."""
-        return {
-            "known": self.known.value,
-            "version": self.certain_version,
-            "versions": list(self.versions),
-            "span": self.span.to_json() if self.span else None,
-            "doubt": self.doubt.to_json() if self.doubt else None,
-        }
 
     @property
     def uncertainty_notes(self) -> tuple[str, ...]:
@@ -345,14 +310,6 @@ class WatchGap:
             f"nobody is known to have watched {when} {format_utc(self.until)}: "
             "a move and its return in between would not have been seen"
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """`from`, `to`, `note`."""
-        return {
-            "from": self.since.isoformat() if self.since else None,
-            "to": self.until.isoformat() if self.until else None,
-            "note": self.description,
-        }
 
 
 def find_watched_stretches(milestones: Iterable[LifecycleEvent], now: datetime) -> list[HeldStretch]:

@@ -112,7 +112,9 @@ class EventBuilder:
 
     def _build_record_event(self, record: AuditRecord, of: EventType) -> NotificationEvent:
         fact = record.fact
-        return self._build_event(record.id, of, (fact.model, fact.alias), fact.at, record.to_json(), _describe_move(record, of))
+        return self._build_event(
+            record.id, of, (fact.model, fact.alias), fact.at, record.to_event_data(), _describe_move(record, of)
+        )
 
     def _build_decision_events(self, decision: RecordedDecision) -> tuple[NotificationEvent, ...]:
         tree = decision.tree
@@ -229,12 +231,6 @@ class DeliveryAttempt:
     due: datetime | None = None
     detail: str | None = None
     id: int = 0
-
-    def to_json(self) -> dict[str, object]:
-        """For lists: `id`, `channel`, `event`, `entry`, `state`, `at`, `attempts`, `since`, `due`, `detail`."""
-        row = {name: getattr(self, name) for name in ("id", "channel", "event", "entry", "state", "at", "attempts", "since")}
-        row |= {"due": self.due, "detail": self.detail}
-        return {name: each.isoformat() if isinstance(each, datetime) else each for name, each in row.items()}
 
 
 @dataclass

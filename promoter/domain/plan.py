@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, ModelIntent, Safety
@@ -76,10 +75,6 @@ class BlockedTarget:
     alias: str | None
     reason: str
 
-    def to_json(self) -> dict[str, Any]:
-        """`model`, `alias` (null: the whole model), `reason`."""
-        return {"model": self.model, "alias": self.alias, "reason": self.reason}
-
 
 @dataclass(frozen=True)
 class Change:
@@ -97,20 +92,6 @@ class Change:
     def gate_verdict(self) -> Verdict | None:
         """The gate's verdict; None: not gated."""
         return self.decision.verdict if self.decision else None
-
-    def to_json(self) -> dict[str, Any]:
-        """`model`, `alias`, `from`, `to`, `cause`, `allowed`, `verdict`, `decision`."""
-        what = self.difference
-        return {
-            "model": what.model,
-            "alias": what.alias,
-            "from": what.from_version,
-            "to": what.to_version,
-            "cause": what.cause.value,
-            "allowed": self.is_allowed,
-            "verdict": self.gate_verdict.value if self.gate_verdict else None,
-            "decision": self.decision.to_json() if self.decision else None,
-        }
 
 
 @dataclass(frozen=True)
@@ -201,20 +182,6 @@ class Plan:
     def allowed_changes(self) -> tuple[Change, ...]:
         """The changes that apply carries out, in order."""
         return () if self.refused else tuple(change for change in self.changes if change.is_allowed)
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `plan --format json`, without its `schema`."""
-        return {
-            "revision": self.revision,
-            "digest": self.digest,
-            "changes": [change.to_json() for change in self.changes],
-            "blocked": [blocked.to_json() for blocked in self.blocked],
-            "drift": [
-                {"model": each.model, "alias": each.alias, "from": each.from_version, "to": each.to_version}
-                for each in self.reported
-            ],
-            "refused": self.refused,
-        }
 
 
 def build_plan(

@@ -33,10 +33,6 @@ class DivergentVersion:
     why: str
     """Why the policy that blocks it does so."""
 
-    def to_json(self) -> dict[str, Any]:
-        """`version`, `why`."""
-        return {"version": self.version, "why": self.why}
-
 
 @dataclass(frozen=True)
 class AliasEffect:
@@ -80,20 +76,6 @@ class AliasEffect:
             parts.append(f"{version_label(self.after)} would hold the alias now instead of {version_label(self.before)}")
         return tuple(parts)
 
-    def to_json(self) -> dict[str, Any]:
-        """`model`, `alias`, `promotions`, `blocks`, `lets_through`, `turns_down`, `takes`, `holder_before`, `holder_after`."""
-        return {
-            "model": self.model,
-            "alias": self.alias,
-            "promotions": self.promotions,
-            "blocks": [each.to_json() for each in self.blocks],
-            "lets_through": [each.to_json() for each in self.lets],
-            "turns_down": [each.to_json() for each in self.turns_down],
-            "takes": [each.to_json() for each in self.takes],
-            "holder_before": self.before,
-            "holder_after": self.after,
-        }
-
 
 @dataclass(frozen=True)
 class PolicyStep:
@@ -120,17 +102,6 @@ class PolicyStep:
                 return f"added, in the place of {self.before}"
             case _:
                 return self.step.value
-
-    def to_json(self) -> dict[str, Any]:
-        """`policy`, `step`, `before`, `replay` (null: not made), `count_assumed_rules` (why)."""
-        effects = None if self.replayed is None else [each.to_json() for each in self.replayed]
-        return {
-            "policy": self.name,
-            "step": self.step.value,
-            "before": self.before,
-            "replay": effects,
-            "not_replayed": self.replay_error,
-        }
 
 
 def compare_policies(base: Declaration, merged: Declaration) -> tuple[PolicyStep, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import NamedTuple
 
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
@@ -31,6 +31,13 @@ class PullState(StrEnum):
     PENDING = "pending"
 
 
+class BroughtChange(NamedTuple):
+    """A change that the merge brings, and what the merged files' own policy says of it, where that is another policy."""
+
+    change: Change
+    later: Decision | None
+
+
 @dataclass(frozen=True)
 class MergeEffects:
     """What a merge changes, compared with the base alone."""
@@ -49,6 +56,13 @@ class MergeEffects:
     """The policies that differ."""
     later: Mapping[AliasKey, Decision] = field(default_factory=dict)
     """What the merged files' own policy decides of a change, where it is not the base's policy."""
+
+    @property
+    def changes_with_later(self) -> tuple[BroughtChange, ...]:
+        """Each change, with what the merged files' own policy says of it."""
+        return tuple(
+            BroughtChange(each, self.later.get((each.difference.model, each.difference.alias))) for each in self.changes
+        )
 
     @property
     def stopped_changes(self) -> tuple[Change, ...]:
@@ -86,6 +100,11 @@ class PullPlan:
     """The plan of each model that the merge affects, with changes that are due without the merge too."""
     brought: MergeEffects = MergeEffects()
     """What the merge itself brings."""
+
+    @property
+    def shown_plan(self) -> Plan:
+        """The plan, or an empty one where there is none."""
+        return self.plan or Plan(self.head)
 
     @property
     def already_due_changes(self) -> tuple[Change, ...]:
@@ -151,32 +170,6 @@ class PullPlan:
         head = f"{len(which)} of {format_count(len(brought.changes), 'change')} {word}: "
         return f"{head}{_format_alias_name(first)} v{first.difference.to_version}: {why}"
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `plan --base --head --format json`, without its `schema`: the plan's own fields, and then the rest."""
-        plan = self.plan or Plan(self.head)
-        own = plan.to_json() if self.plan else plan.to_json() | {"digest": None}
-        brought = self.brought
-        return own | {
-            "base": self.base,
-            "head": self.head,
-            "state": self.status_state.value,
-            "description": self.status_description,
-            "brought": [self._change_to_json(each) for each in brought.changes],
-            "lacking": [each.to_json() for each in brought.lacking],
-            "settings": list(brought.settings),
-            "gates": list(brought.gates),
-            "notes": list(brought.notes),
-            "policies": [each.to_json() for each in brought.policies],
-            "faults": [_fault_to_json(each) for each in self.faults],
-            "conflicts": list(self.conflicts),
-            "unjudged": self.unjudged,
-        }
-
-    def _change_to_json(self, change: Change) -> dict[str, Any]:
-        tree = change.to_json()
-        later = self.brought.later.get((change.difference.model, change.difference.alias))
-        return tree | {"later": later.to_json() if later else None}
-
 
 def select_new_changes(changes: Iterable[Change], base: Iterable[ModelComparison]) -> tuple[Change, ...]:
     """Return the changes that the base alone would not bring."""
@@ -211,10 +204,6 @@ def _join_file_names(paths: tuple[str, ...]) -> str:
 
 def _describe_more_blocks(found: tuple[BlockedTarget, ...]) -> str:
     return f"; and {len(found) - 1} more" if len(found) > 1 else ""
-
-
-def _fault_to_json(fault: Fault) -> dict[str, Any]:
-    return {key: getattr(fault, key) for key in ("file", "line", "column", "message", "fix")}
 
 
 @dataclass(frozen=True)

@@ -76,22 +76,6 @@ class RollbackResult:
         self.done = False
         self.messages.append(message)
 
-    def to_json(self) -> dict[str, object]:
-        """The shape of `--format json`, without its `schema`."""
-        return {
-            "model": self.model,
-            "alias": self.alias,
-            "from": self.from_version,
-            "to": self.to_version,
-            "path": self.path,
-            "revision": self.revision,
-            "pull_request": self.pull_request,
-            "override": self.override.id if self.override else None,
-            "until": self.override.until.isoformat() if self.override else None,
-            "done": self.done,
-            "told": self.messages,
-        }
-
 
 @dataclass(frozen=True)
 class RollbackTarget:

@@ -1,23 +1,33 @@
-"""The API: what the page shows, as JSON with a version."""
+"""The API: models, decisions, audit records, the past of aliases, as JSON with a version."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from promoter.application.audit import read_record_page
 from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, EnqueueWork
-from promoter.application.planner import ModelSnapshot
+from promoter.application.history import find_alias_at, find_alias_between, find_registry_at
 from promoter.application.ports import Clock, Ledger
-from promoter.application.status import build_alias_rows, load_latest_moves
+from promoter.application.responses import Answer, ReconcileResponse
+from promoter.application.responses.ledger import DecisionsResponse, RecordPageResponse
+from promoter.application.responses.registry import (
+    AliasAtResponse,
+    AliasBetweenResponse,
+    AliasHistoryResponse,
+    ModelPageResponse,
+    OneModelResponse,
+    RegistryAtResponse,
+)
+from promoter.application.status import build_model_rows, load_alias_history
 from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
 from promoter.domain.decision import Verdict
-from promoter.domain.fields import parse_moment
+from promoter.domain.fields import parse_moment, parse_past_moment, parse_time_window
 
 PAGE_LIMIT = 1_000
 MAX_RECORD_ID = 2**63 - 1
@@ -27,7 +37,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 def int_param(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
-    """The query parameter as a whole number, at most `most`."""
+    """Return the query parameter as a whole number, at most `most`."""
     text = request.args.get(name)
     if text is None:
         return otherwise
@@ -37,7 +47,7 @@ def int_param(name: str, otherwise: int, most: int = PAGE_LIMIT) -> int:
 
 
 def enum_param(name: str, choices: type[Word]) -> Word | None:
-    """The query parameter as one of these words; None where it is not given."""
+    """Return the query parameter as one of these words; None where it is not given."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -48,7 +58,7 @@ def enum_param(name: str, choices: type[Word]) -> Word | None:
 
 
 def parse_param(name: str, parse: Callable[[], Parsed]) -> Parsed:
-    """What was parsed of the query parameter of that name; `parse` raises ValueError."""
+    """Return what `parse` makes of the query parameter of that name; its ValueError becomes a 400."""
     try:
         return parse()
     except ValueError as error:
@@ -60,11 +70,8 @@ def parse_param(name: str, parse: Callable[[], Parsed]) -> Parsed:
         raise BadRequest(f"`{name}`: {error}{plus}") from None
 
 
-SCHEMA = 1
-
-
 def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, enqueue: EnqueueWork) -> Blueprint:
-    """`/api/v1/...`. Errors are `{"schema": 1, "error": TEXT}`."""
+    """Build `/api/v1/...`. Errors are `{"schema": 1, "error": TEXT}`."""
     routes = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @routes.get("/models")
@@ -72,30 +79,34 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         snapshots = controller.snapshots
         start, limit = int_param("offset", 0, MAX_RECORD_ID), int_param("limit", 100)
         names = sorted(snapshots)[start : start + limit]
-        return jsonify(
-            {
-                "schema": SCHEMA,
-                "total": len(snapshots),
-                "models": [_render_model_json(snapshots[name], ledger, clock) for name in names],
-            }
-        )
+        rows = [build_model_rows(snapshots[name], ledger, clock.now()) for name in names]
+        return answer_json(ModelPageResponse.from_values(total=len(snapshots), models=rows))
 
     @routes.get("/models/<name>")
     def one(name: str) -> Response:
         snapshot = controller.snapshots.get(name)
         if snapshot is None:
             raise NotFound("no managed model of this name")
-        return jsonify({"schema": SCHEMA, "model": _render_model_json(snapshot, ledger, clock)})
+        return answer_json(OneModelResponse.from_values(model=build_model_rows(snapshot, ledger, clock.now())))
 
     @routes.get("/decisions")
     def decisions() -> Response:
         found = ledger.list_recent_decisions(request.args.get("model"), request.args.get("alias"), int_param("limit", 100))
-        rows = [{"id": each.id, "revision": each.revision, **each.tree, "evidence": each.evidence} for each in found]
-        return jsonify({"schema": SCHEMA, "decisions": rows})
+        rows = [each.numbered_tree | {"evidence": each.evidence} for each in found]
+        return answer_json(DecisionsResponse.from_values(decisions=rows))
 
     @routes.get("/audit")
     def audit() -> Response:
-        return jsonify({"schema": SCHEMA, **read_record_page(ledger, _parse_record_filter(clock.now())).to_json()})
+        page = read_record_page(ledger, _parse_record_filter(clock.now()))
+        return answer_json(RecordPageResponse.from_values(records=page.records, next=page))
+
+    @routes.get("/history/<name>/<alias>")
+    def history(name: str, alias: str) -> Response:
+        return answer_json(_load_alias_history(ledger, name, alias, clock.now()))
+
+    @routes.get("/state")
+    def state() -> Response:
+        return answer_json(_load_registry_state(ledger, clock.now()))
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:
@@ -103,13 +114,18 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         enqueue(REGISTRY, "api")
         if controller.pull_request_work:
             enqueue(PULLS, "api")
-        return jsonify({"schema": SCHEMA, "result": "accepted"}), 202
+        return answer_json(ReconcileResponse()), 202
 
     return routes
 
 
+def answer_json(answer: Answer) -> Response:
+    """Return the answer as a response of type `application/json`."""
+    return jsonify(answer.to_json())
+
+
 def _parse_record_filter(now: datetime) -> RecordFilter:
-    """Which records. Without `before` they are told from the oldest on, behind `after`."""
+    """Read which records are meant. Without `before` they come from the oldest on, behind `after`."""
     after, before = int_param("after", 0, MAX_RECORD_ID) or None, int_param("before", 0, MAX_RECORD_ID) or None
     since, until = _parse_moment_param("since", now), _parse_moment_param("until", now)
     if since and until and until <= since:
@@ -135,7 +151,26 @@ def _parse_moment_param(name: str, now: datetime) -> datetime | None:
     return None if text is None else parse_param(name, lambda: parse_moment(text, now))
 
 
-def _render_model_json(snapshot: ModelSnapshot, ledger: Ledger, clock: Clock) -> dict[str, Any]:
-    rows = [row.to_json() for row in build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), clock.now())]
-    newest = snapshot.observed.newest_version if snapshot.observed else None
-    return {"name": snapshot.intent.name, "owners": list(snapshot.intent.owners), "newest_version": newest, "aliases": rows}
+def _load_alias_history(ledger: Ledger, model: str, alias: str, now: datetime) -> Answer:
+    """Load the past of an alias: at a moment (`at`), between two (`from` and `to`), or all of it."""
+    at, begin, end = (request.args.get(each) for each in ("at", "from", "to"))
+    if at is not None and (begin is not None or end is not None):
+        raise BadRequest("`at` goes without `from` and `to`")
+    if (begin is None) != (end is None):
+        raise BadRequest("`from` goes with `to`")
+    if at is not None:
+        moment = parse_param("at", lambda: parse_past_moment(at, now))
+        return AliasAtResponse.from_value(find_alias_at(ledger, model, alias, moment, now))
+    if begin is not None and end is not None:
+        since, until = parse_param("from` and `to", lambda: parse_time_window(begin, end, now))
+        return AliasBetweenResponse.from_value(find_alias_between(ledger, model, alias, since, until, now))
+    return AliasHistoryResponse.from_values(model=model, alias=alias, spans=load_alias_history(ledger, model, alias))
+
+
+def _load_registry_state(ledger: Ledger, now: datetime) -> Answer:
+    """Load every alias at the moment `at`, of all models or of one."""
+    at, model = request.args.get("at"), request.args.get("model")
+    if at is None:
+        raise BadRequest("`at` is missing: a time, such as `2026-10-03T14:05Z`")
+    moment = parse_param("at", lambda: parse_past_moment(at, now))
+    return RegistryAtResponse.from_value(find_registry_at(ledger, moment, now, None if model is None else [model]))

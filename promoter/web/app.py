@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from promoter.application.controller import Controller, EnqueueWork
 from promoter.application.ports import Clock, Ledger
+from promoter.application.responses import ErrorResponse
 from promoter.domain.errors import ExternalError
 from promoter.settings import Settings
-from promoter.web import api, dashboard, health, history_api, openapi, webhooks
+from promoter.web import api, dashboard, health, openapi, webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,6 @@ def create_app(dependencies: AppDependencies) -> Flask:
     app.register_blueprint(
         api.build_api_blueprint(dependencies.controller, dependencies.ledger, dependencies.clock, dependencies.enqueue)
     )
-    app.register_blueprint(history_api.build_history_blueprint(dependencies.ledger, dependencies.clock))
     app.register_blueprint(openapi.build_openapi_blueprint())
     app.register_blueprint(
         dashboard.build_dashboard_blueprint(dependencies.controller, dependencies.ledger, dependencies.clock)
@@ -100,7 +100,7 @@ def _answer_unexpected_error(error: Exception) -> Response:
 def _build_error_answer(status: int, message: str) -> Response:
     """JSON for programs, a page for people."""
     if request.path.startswith(MACHINE_PATHS):
-        answer = jsonify({"schema": api.SCHEMA, "error": message})
+        answer = api.answer_json(ErrorResponse(error=message))
     else:
         answer = Response(render_template("error.html", status=status, message=message), mimetype="text/html")
     answer.status_code = status

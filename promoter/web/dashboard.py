@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
@@ -17,11 +16,9 @@ from promoter.application.status import (
     DRIFT,
     DUE,
     GUARD,
-    AliasRow,
     WaitingItem,
-    build_alias_rows,
+    build_model_rows,
     find_waiting_items,
-    load_latest_moves,
 )
 from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
 from promoter.web.api import int_param
@@ -33,16 +30,6 @@ RECORDS_SHOWN = 15
 LIVE_SECONDS = 10
 _URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
 _MAX_PAGE_NUMBER = 10**9
-
-
-@dataclass(frozen=True)
-class ModelRows:
-    """One model's part of the table."""
-
-    name: str
-    owners: tuple[str, ...]
-    newest: int | None
-    rows: list[AliasRow]
 
 
 def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clock) -> Blueprint:
@@ -66,8 +53,7 @@ def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clo
         return render_template(
             "index.html",
             models=[
-                _build_model_rows(snapshot, ledger, now)
-                for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
+                build_model_rows(snapshot, ledger, now) for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
             ],
             total=len(snapshots),
             found=len(found),
@@ -91,16 +77,6 @@ def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clo
     routes.add_app_template_filter(format_age, "since")
     routes.add_app_template_filter(describe_cause, "cause")
     return routes
-
-
-def _build_model_rows(snapshot: ModelSnapshot, ledger: Ledger, now: datetime) -> ModelRows:
-    newest = snapshot.observed.newest_version if snapshot.observed else None
-    return ModelRows(
-        snapshot.intent.name,
-        snapshot.intent.owners,
-        newest,
-        build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now),
-    )
 
 
 def format_moment(at: datetime) -> str:

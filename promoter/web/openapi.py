@@ -1,197 +1,62 @@
-"""`GET /api/v1/openapi.json`: the API, described for programs (OpenAPI 3.1)."""
+"""`GET /api/v1/openapi.json`: the API, described for programs (OpenAPI 3.1), from the models that it answers with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from promoter import __version__
-from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE
+from promoter.application.responses import Answer, ErrorResponse, ReconcileResponse, enum_words
+from promoter.application.responses.ledger import (
+    DecisionResponse,
+    DecisionsResponse,
+    EvidencedResponse,
+    NeighboursResponse,
+    RecordPageResponse,
+    RecordResponse,
+    ReviewResponse,
+    RuleResponse,
+)
+from promoter.application.responses.registry import (
+    AliasAtResponse,
+    AliasBetweenResponse,
+    AliasHistoryResponse,
+    AliasResponse,
+    AliasThenResponse,
+    DoubtResponse,
+    GapResponse,
+    ModelPageResponse,
+    ModelResponse,
+    OneModelResponse,
+    OverrideResponse,
+    RegistryAtResponse,
+    SpanResponse,
+)
 from promoter.domain.audit import ChangeOutcome, RecordKind
 from promoter.domain.decision import Verdict
-from promoter.domain.history import Certainty
 from promoter.web.api import PAGE_LIMIT
 
 Schema = dict[str, Any]
-TEXT: Schema = {"type": "string"}
-INTEGER: Schema = {"type": "integer"}
-BOOLEAN: Schema = {"type": "boolean"}
-NUMBER: Schema = {"type": "number"}
-MOMENT: Schema = {"type": "string", "format": "date-time"}
 
+COMPONENTS = (
+    ErrorResponse, ModelResponse, AliasResponse, OverrideResponse, RecordResponse, NeighboursResponse, ReviewResponse,
+    RuleResponse, DecisionResponse, EvidencedResponse, SpanResponse, DoubtResponse, GapResponse, AliasThenResponse,
+)  # fmt: skip
+"""The models with a name of their own in the document: that of the class, without `Response`. Others stand where they occur."""
+ANSWERS: tuple[type[Answer], ...] = (
+    ModelPageResponse, OneModelResponse, DecisionsResponse, RecordPageResponse, AliasHistoryResponse, AliasAtResponse,
+    AliasBetweenResponse, RegistryAtResponse, ReconcileResponse,
+)  # fmt: skip
+"""What the operations answer with."""
+_MODELS: tuple[type[BaseModel], ...] = (*COMPONENTS, *ANSWERS)
 
-def schema_reference(name: str) -> Schema:
-    """One of `COMPONENT_SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def nullable_schema(of: Schema) -> Schema:
-    """That, or null."""
-    if "type" not in of:
-        return {"anyOf": [of, {"type": "null"}]}
-    enumeration = {"enum": [*of["enum"], None]} if "enum" in of else {}
-    return {**of, "type": [of["type"], "null"], **enumeration}
-
-
-def array_schema(of: Schema) -> Schema:
-    """A list of that."""
-    return {"type": "array", "items": of}
-
-
-def enum_schema(of: Iterable[str]) -> Schema:
-    """One of these words."""
-    return {"type": "string", "enum": [str(each) for each in of]}
-
-
-def described_schema(description: str, of: Schema) -> Schema:
-    """That, with words for people."""
-    return {**of, "description": description}
-
-
-def object_schema(description: str, properties: dict[str, Schema], optional: Iterable[str] = ()) -> Schema:
-    """An object. All of its properties are always there, except for the optional ones."""
-    required = [name for name in properties if name not in set(optional)]
-    return {"type": "object", "description": description, "properties": properties, "required": required}
-
-
-def response_schema(properties: dict[str, Schema]) -> Schema:
-    """The whole of an answer."""
-    return object_schema("The answer.", {"schema": {"const": 1, "description": "The version of this form."}, **properties})
-
-
-VERDICT = enum_schema(Verdict)
-VERSION = described_schema("The version; null: absent, or nobody knows.", nullable_schema(INTEGER))
-REVISION = described_schema("The commit.", nullable_schema(TEXT))
-
-_RULE_PROPERTIES: dict[str, Schema] = {
-    "rule": described_schema("As it is written in the policy.", TEXT),
-    "verdict": VERDICT,
-    "value": described_schema("What was seen; null: nothing.", {"type": ["string", "number", "boolean", "null"]}),
-    "expected": described_schema("In words.", TEXT),
-    "rules": array_schema(schema_reference("Rule")),
-    "interval": object_schema("A confidence interval.", {"low": NUMBER, "high": NUMBER, "level": NUMBER}),
-    "waived": object_schema("What it was without the waiver.", {"verdict": VERDICT, "waiver": TEXT}),
-}
-_DECISION_PROPERTIES: dict[str, Schema] = {
-    "id": described_schema("Its number in the ledger.", INTEGER),
-    "revision": REVISION,
-    "model": TEXT,
-    "alias": nullable_schema(TEXT),
-    "version": INTEGER,
-    "policy": described_schema("null: no policy's decision, only whether the version is ready.", nullable_schema(TEXT)),
-    "policy_digest": described_schema("SHA-256 of the policy.", nullable_schema(TEXT)),
-    "verdict": VERDICT,
-    "enforcement": described_schema("`audit`: it only watches, and blocks nothing.", enum_schema(("enforce", "audit"))),
-    "at": MOMENT,
-    "rules": array_schema(schema_reference("Rule")),
-}
-_EVIDENCE = described_schema(
-    "What the decision was taken on; null where there was none, or where it was dropped since.", {"type": "object"}
-)
-_RECORD_PROPERTIES: dict[str, Schema] = {
-    "id": described_schema("Its number in the ledger.", INTEGER),
-    "at": described_schema("When it was recorded.", MOMENT),
-    "kind": described_schema("`observed`: somebody else moved the alias.", enum_schema(RecordKind)),
-    "model": TEXT,
-    "alias": TEXT,
-    "from": VERSION,
-    "to": VERSION,
-    "revision": REVISION,
-    "actor": nullable_schema(TEXT),
-    "trigger": nullable_schema(TEXT),
-    "policy": nullable_schema(TEXT),
-    "verdict": nullable_schema(VERDICT),
-    "outcome": nullable_schema(enum_schema(ChangeOutcome)),
-    "reason": nullable_schema(TEXT),
-    "cause": nullable_schema(TEXT),
-    "review": described_schema("The pull request that brought it.", nullable_schema(schema_reference("Review"))),
-    "until": described_schema("When the override expires.", nullable_schema(MOMENT)),
-    "not_before": described_schema("When the registry was last seen as it was before.", nullable_schema(MOMENT)),
-    "hold": described_schema("The reason of the hold that git states with it.", nullable_schema(TEXT)),
-    "intent": described_schema("The intent that it closes.", nullable_schema(INTEGER)),
-    "decision": described_schema("The number of the decision behind it.", nullable_schema(INTEGER)),
-    "hash": described_schema("SHA-256 of the entry in the ledger's chain.", nullable_schema(TEXT)),
-}
-_ROW_PROPERTIES: dict[str, Schema] = {
-    "model": TEXT,
-    "alias": TEXT,
-    "version": described_schema("What the registry holds.", nullable_schema(INTEGER)),
-    "stated": described_schema("What git says; null: nothing, or that it must not exist (`absent`).", nullable_schema(INTEGER)),
-    "absent": described_schema("Git says that it must not exist.", BOOLEAN),
-    "status": enum_schema((IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN, GUARD, OVERRIDE)),
-    "detail": TEXT,
-    "failing": described_schema("Guards that failed when they were last asked.", TEXT),
-    "override": nullable_schema(schema_reference("Override")),
-    "last_change": nullable_schema(schema_reference("Record")),
-}
-_SPAN_PROPERTIES: dict[str, Schema] = {
-    "version": VERSION,
-    "since": described_schema("When it was recorded; null: before the ledger began.", nullable_schema(MOMENT)),
-    "until": described_schema("null: still.", nullable_schema(MOMENT)),
-    "not_before": described_schema("It began between then and `since`; null: nobody recorded more.", nullable_schema(MOMENT)),
-    "revision": REVISION,
-    "actor": nullable_schema(TEXT),
-    "reason": nullable_schema(TEXT),
-    "review": nullable_schema(schema_reference("Review")),
-    "record": described_schema("The number of the record that put the version there.", nullable_schema(INTEGER)),
-    "hash": described_schema("That record's hash.", nullable_schema(TEXT)),
-}
-ALIAS_STATE_PROPERTIES: dict[str, Schema] = {
-    "known": described_schema("`either`: one of `versions`; `no`: before the first record of it.", enum_schema(Certainty)),
-    "version": VERSION,
-    "versions": described_schema("All that it may have been; null among them: absent.", array_schema(nullable_schema(INTEGER))),
-    "span": nullable_schema(schema_reference("Span")),
-    "doubt": nullable_schema(schema_reference("Doubt")),
-}
-_UNCERTAINTY_PROPERTIES = {
-    "from": MOMENT,
-    "to": MOMENT,
-    "versions": array_schema(nullable_schema(INTEGER)),
-    "record": INTEGER,
-    "note": TEXT,
-}
-_OVERRIDE_PROPERTIES = {
-    "id": INTEGER, "version": INTEGER, "replaces": nullable_schema(INTEGER), "since": MOMENT, "until": MOMENT, "by": TEXT, "reason": TEXT,
-}  # fmt: skip
-_REVIEW_PROPERTIES = {
-    "pull_request": TEXT, "number": INTEGER, "author": TEXT, "reviewers": array_schema(TEXT),
-    "merged_by": nullable_schema(TEXT), "merge_commit": nullable_schema(TEXT),
-}  # fmt: skip
-_NEIGHBOUR_PROPERTIES = {
-    "before": described_schema("For the page of older records.", nullable_schema(INTEGER)), "after": described_schema("For newer ones.", nullable_schema(INTEGER)),
-}  # fmt: skip
-_MODEL_PROPERTIES = {
-    "name": TEXT,
-    "owners": array_schema(TEXT),
-    "newest_version": nullable_schema(INTEGER),
-    "aliases": array_schema(schema_reference("Alias")),
-}
-_ALIAS_AT_PROPERTIES = {"model": TEXT, "alias": TEXT, **ALIAS_STATE_PROPERTIES, "notes": array_schema(TEXT)}
-
-COMPONENT_SCHEMAS: dict[str, Schema] = {
-    "Error": response_schema({"error": described_schema("What is wrong, in words.", TEXT)}),
-    "Model": object_schema("A managed model.", _MODEL_PROPERTIES),
-    "Alias": object_schema("An alias: where it is, where git says it is to be, and what stands in between.", _ROW_PROPERTIES),
-    "Override": object_schema("What stands in for git's word until a pull request is decided.", _OVERRIDE_PROPERTIES),
-    "Record": object_schema("An audit record.", _RECORD_PROPERTIES),
-    "Neighbours": object_schema("What to ask for next; null: there are no more.", _NEIGHBOUR_PROPERTIES),
-    "Review": object_schema("A pull request.", _REVIEW_PROPERTIES),
-    "Rule": object_schema("What a rule found.", _RULE_PROPERTIES, ("rules", "interval", "waived")),
-    "Decision": object_schema("Whether a version may hold an alias.", _DECISION_PROPERTIES, ("enforcement",)),
-    "Evidenced": object_schema(
-        "A decision, and its evidence.", {**_DECISION_PROPERTIES, "evidence": nullable_schema(_EVIDENCE)}, ("enforcement",)
-    ),
-    "Span": object_schema("A stretch of time in which a version held an alias.", _SPAN_PROPERTIES),
-    "Doubt": object_schema("A time in which the version is not certain.", _UNCERTAINTY_PROPERTIES),
-    "Gap": object_schema(
-        "A time in which nobody watched.", {"from": nullable_schema(MOMENT), "to": nullable_schema(MOMENT), "note": TEXT}
-    ),
-    "AliasThen": object_schema("An alias at a moment.", _ALIAS_AT_PROPERTIES),
-}
-
-
+_REF_PREFIX = "#/components/schemas/"
+_TEXT: Schema = {"type": "string"}
 _TIME_DESCRIPTION = "ISO 8601 with a zone (2026-10-03T14:05Z), or how long ago (`3 days ago`)."
 _LIMIT_SCHEMA = {
     "type": "integer",
@@ -203,7 +68,7 @@ _NON_NEGATIVE_SCHEMA = {"type": "integer", "minimum": 0, "default": 0}
 
 
 def build_openapi_blueprint() -> Blueprint:
-    """The description, served."""
+    """Build the route that serves the document."""
     routes = Blueprint("openapi", __name__, url_prefix="/api/v1")
 
     @routes.get("/openapi.json")
@@ -214,7 +79,7 @@ def build_openapi_blueprint() -> Blueprint:
 
 
 def build_openapi_document() -> dict[str, Any]:
-    """The whole description."""
+    """Build the whole document."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -227,8 +92,70 @@ def build_openapi_document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [],
         "paths": _build_paths(),
-        "components": {"schemas": COMPONENT_SCHEMAS},
+        "components": {"schemas": {_component_name(each): _load_model_schemas()[each.__name__] for each in COMPONENTS}},
     }
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Writes what may be null as one more type; and neither titles, which only repeat the names, nor the models' defaults."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic's signature
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:  # noqa: ARG002
+        return value
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        return {name: found[name] for name in ("type", "description") if name in found} | found
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        inner = self.generate_inner(schema["schema"])
+        if "type" not in inner:
+            return {"anyOf": [inner, {"type": "null"}]}
+        words = {"enum": [*inner["enum"], None]} if "enum" in inner else {}
+        return {**inner, "type": [inner["type"], "null"], **words}
+
+
+@functools.cache
+def _load_model_schemas() -> dict[str, Schema]:
+    """Return the schemas of all models by their class names; references lead to components only."""
+    _, found = models_json_schema(
+        [(each, "serialization") for each in _MODELS],
+        ref_template=_REF_PREFIX + "{model}",
+        schema_generator=_SchemaGenerator,
+    )
+    definitions: dict[str, Schema] = found["$defs"]
+    return {name: _resolve_schema(schema, definitions) for name, schema in definitions.items()}
+
+
+def _resolve_schema(node: Any, definitions: dict[str, Schema]) -> Any:
+    """Lead references to components by their names in the document, and put everything else where it is referred to."""
+    if isinstance(node, list):
+        return [_resolve_schema(each, definitions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    target = str(node.get("$ref", "")).removeprefix(_REF_PREFIX)
+    if target in {each.__name__ for each in COMPONENTS}:
+        return {**node, "$ref": _REF_PREFIX + target.removesuffix("Response")}
+    if target:
+        return _resolve_schema(definitions[target], definitions)
+    return {name: _resolve_schema(each, definitions) for name, each in node.items() if name != "title"}
+
+
+def _component_name(model: type) -> str:
+    return model.__name__.removesuffix("Response")
+
+
+def _reference(model: type) -> Schema:
+    return {"$ref": _REF_PREFIX + _component_name(model)}
+
+
+def _answer_schema(model: type[Answer]) -> Schema:
+    return {**_load_model_schemas()[model.__name__], "description": "The answer."}
 
 
 def _build_paths() -> dict[str, Any]:
@@ -249,31 +176,18 @@ def _models_operation() -> dict[str, Any]:
         _query_parameter("offset", _NON_NEGATIVE_SCHEMA, "How many to pass over."),
         _query_parameter("limit", _LIMIT_SCHEMA),
     ]
-    body = response_schema(
-        {"total": {**INTEGER, "description": "How many there are."}, "models": array_schema(schema_reference("Model"))}
-    )
-    return _build_operation("models", "The managed models, by name", body, page, bad=True)
+    return _build_operation("models", "The managed models, by name", _answer_schema(ModelPageResponse), page, bad=True)
 
 
 def _model_operation() -> dict[str, Any]:
-    return _build_operation(
-        "model",
-        "One model",
-        response_schema({"model": schema_reference("Model")}),
-        [_path_parameter("name")],
-        missing="No managed model.",
-    )
+    body = _answer_schema(OneModelResponse)
+    return _build_operation("model", "One model", body, [_path_parameter("name")], missing="No managed model.")
 
 
 def _decisions_operation() -> dict[str, Any]:
-    parameters = [_query_parameter("model", TEXT), _query_parameter("alias", TEXT), _query_parameter("limit", _LIMIT_SCHEMA)]
-    return _build_operation(
-        "decisions",
-        "Decisions, the newest first",
-        response_schema({"decisions": array_schema(schema_reference("Evidenced"))}),
-        parameters,
-        bad=True,
-    )
+    parameters = [_query_parameter("model", _TEXT), _query_parameter("alias", _TEXT), _query_parameter("limit", _LIMIT_SCHEMA)]
+    body = _answer_schema(DecisionsResponse)
+    return _build_operation("decisions", "Decisions, the newest first", body, parameters, bad=True)
 
 
 def _audit_operation() -> dict[str, Any]:
@@ -281,62 +195,37 @@ def _audit_operation() -> dict[str, Any]:
     before = _query_parameter(
         "before", _NON_NEGATIVE_SCHEMA, "Only records with a smaller `id`: the last of them, unless there is an `after`."
     )
-    names = [_query_parameter(name, TEXT) for name in ("model", "alias", "actor")]
+    names = [_query_parameter(name, _TEXT) for name in ("model", "alias", "actor")]
     enums = (("kind", RecordKind), ("outcome", ChangeOutcome), ("verdict", Verdict))
-    chosen = [_query_parameter(name, enum_schema(of)) for name, of in enums]
+    chosen = [_query_parameter(name, enum_words(of).json_schema or {}) for name, of in enums]
     times = [
-        _query_parameter("since", TEXT, f"The first moment that counts. {_TIME_DESCRIPTION}"),
-        _query_parameter("until", TEXT, "The first that does not."),
+        _query_parameter("since", _TEXT, f"The first moment that counts. {_TIME_DESCRIPTION}"),
+        _query_parameter("until", _TEXT, "The first that does not."),
     ]
     parameters = [*names, *chosen, *times, after, before, _query_parameter("limit", _LIMIT_SCHEMA)]
-    body = response_schema({"records": array_schema(schema_reference("Record")), "next": schema_reference("Neighbours")})
+    body = _answer_schema(RecordPageResponse)
     return _build_operation("audit", "Audit records, oldest first, page by page", body, parameters, bad=True)
 
 
 def _history_operation() -> dict[str, Any]:
-    names = {"model": TEXT, "alias": TEXT}
-    whole = response_schema({**names, "spans": array_schema(schema_reference("Span"))})
-    record, decision, gap = (nullable_schema(schema_reference(name)) for name in ("Record", "Decision", "Gap"))
-    moment = {
-        "at": MOMENT,
-        **ALIAS_STATE_PROPERTIES,
-        "record": record,
-        "decision": decision,
-        "gap": gap,
-        "notes": array_schema(TEXT),
-    }
-    spans = {
-        "known_from": nullable_schema(MOMENT),
-        "spans": array_schema(schema_reference("Span")),
-        "doubts": array_schema(schema_reference("Doubt")),
-        "gaps": array_schema(schema_reference("Gap")),
-    }
-    period = {"from": MOMENT, "to": MOMENT, **spans, "notes": array_schema(TEXT)}
-    body = {"anyOf": [whole, response_schema({**names, **moment}), response_schema({**names, **period})]}
+    body = {"anyOf": [_answer_schema(each) for each in (AliasHistoryResponse, AliasAtResponse, AliasBetweenResponse)]}
     times = [
-        _query_parameter("at", TEXT, f"Only that moment. {_TIME_DESCRIPTION}"),
-        _query_parameter("from", TEXT, f"With `to`. {_TIME_DESCRIPTION}"),
-        _query_parameter("to", TEXT),
+        _query_parameter("at", _TEXT, f"Only that moment. {_TIME_DESCRIPTION}"),
+        _query_parameter("from", _TEXT, f"With `to`. {_TIME_DESCRIPTION}"),
+        _query_parameter("to", _TEXT),
     ]
     summary = "Who held an alias when: always, at a moment (`at`), or between two (`from` and `to`)"
     return _build_operation("history", summary, body, [_path_parameter("name"), _path_parameter("alias"), *times], bad=True)
 
 
 def _state_operation() -> dict[str, Any]:
-    body = response_schema(
-        {
-            "at": MOMENT,
-            "aliases": array_schema(schema_reference("AliasThen")),
-            "gap": nullable_schema(schema_reference("Gap")),
-            "notes": array_schema(TEXT),
-        }
-    )
-    parameters = [{**_query_parameter("at", TEXT, _TIME_DESCRIPTION), "required": True}, _query_parameter("model", TEXT)]
+    body = _answer_schema(RegistryAtResponse)
+    parameters = [{**_query_parameter("at", _TEXT, _TIME_DESCRIPTION), "required": True}, _query_parameter("model", _TEXT)]
     return _build_operation("state", "Every alias at a moment", body, parameters, bad=True)
 
 
 def _reconcile_operation() -> dict[str, Any]:
-    body = response_schema({"result": enum_schema(("accepted",))})
+    body = _answer_schema(ReconcileResponse)
     return _build_operation("reconcile", "Ask for a look at git, the registry and pull requests", body, status="202")
 
 
@@ -354,13 +243,12 @@ def _build_operation(
     bad: bool = False,
     missing: str = "",
 ) -> dict[str, Any]:
-    """`bad`: there are parameters that cannot be read. `missing`: what there may be none of."""
+    """Build an operation. `bad`: a parameter may be unreadable. `missing`: what 404 says, where there may be no such thing."""
+    error = _reference(ErrorResponse)
     answers = {status: _build_response("The answer.", body)}
-    answers |= {"400": _build_response("A parameter cannot be read.", schema_reference("Error"))} if bad else {}
-    answers |= {"404": _build_response(missing, schema_reference("Error"))} if missing else {}
-    answers["default"] = _build_response(
-        "It cannot be answered, for example because the ledger cannot be read (503).", schema_reference("Error")
-    )
+    answers |= {"400": _build_response("A parameter cannot be read.", error)} if bad else {}
+    answers |= {"404": _build_response(missing, error)} if missing else {}
+    answers["default"] = _build_response("It cannot be answered, for example because the ledger cannot be read (503).", error)
     return {"operationId": name, "summary": summary, "parameters": parameters or [], "responses": answers}
 
 
@@ -369,7 +257,7 @@ def _build_response(description: str, body: Schema) -> dict[str, Any]:
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": TEXT}
+    return {"name": name, "in": "path", "required": True, "schema": _TEXT}
 
 
 def _query_parameter(name: str, of: Schema, description: str = "") -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_a_person_s_pull_request(hosted_stage: HostedStage, fresh_name: str) -> 
     commit = stage.merge(pull, "bob")
 
     stage.until_at(model, {"champion": 2, "shadow": 2}, told=stage.told)
-    review = stage.records(model, "champion")[-1].to_json()["review"]
+    review = stage.records(model, "champion")[-1].to_event_data()["review"]
     assert (review["author"], review["merged_by"], review["merge_commit"]) == ("ada", "bob", commit)
     stage.forge.post.wait()
     assert set(stage.forge.post.statuses) <= {200, 202}
@@ -140,7 +140,7 @@ def test_a_policy_that_is_weakened_with_what_it_lets_through(hosted_stage: Hoste
     commit = stage.merge(pull, "cy")
     stage.settle()
     assert stage.aliases(model) == {"champion": 2, "shadow": 1}
-    record = stage.records(model, "champion")[-1].to_json()
+    record = stage.records(model, "champion")[-1].to_event_data()
     assert (record["outcome"], record["verdict"], record["revision"]) == ("applied", "pass", commit)
     assert (record["review"]["author"], record["review"]["reviewers"], record["review"]["merged_by"]) == ("ada", [], "cy")
 

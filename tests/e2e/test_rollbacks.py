@@ -47,7 +47,7 @@ def rollback(stage: HostedStage, model: str, *more: str, code: int = 0, reason: 
 
 def overrides(stage: HostedStage, model: str) -> list[dict[str, Any]]:
     """The records of overrides, begun and ended, as the API has them."""
-    return [each.to_json() for each in stage.records(model) if each.fact.kind is RecordKind.OVERRIDE]
+    return [each.to_event_data() for each in stage.records(model) if each.fact.kind is RecordKind.OVERRIDE]
 
 
 def assert_overridden(stage: HostedStage, model: str, told: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def assert_overridden(stage: HostedStage, model: str, told: dict[str, Any]) -> N
     (begun,) = overrides(stage, model)
     assert (begun["id"], begun["until"]) == (told["override"], told["until"])
     assert (begun["from"], begun["to"], begun["actor"], begun["reason"]) == (2, 1, "alice", REASON)
-    last = stage.records(model, "champion")[-1].to_json()
+    last = stage.records(model, "champion")[-1].to_event_data()
     assert (last["kind"], last["from"], last["to"], last["outcome"]) == ("change", 2, 1, "applied")
     assert (last["cause"], last["actor"], last["revision"], last["trigger"]) == ("override", "alice", None, "rollback")
 
@@ -79,7 +79,7 @@ def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert (told["path"], told["revision"], told["pull_request"]) == ("commit", stage.head(), None)
     stage.until_at(model, {"champion": 1}, told=stage.told)
     assert f'hold: {{reason: "{REASON}", by: alice}}, quarantine: [2]' in stage.stated()
-    last = stage.records(model, "champion")[-1].to_json()
+    last = stage.records(model, "champion")[-1].to_event_data()
     assert (last["cause"], last["revision"], last["outcome"]) == ("commit", told["revision"], "applied")
 
     stage.version(model, 0.95)
@@ -118,7 +118,7 @@ def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     stage.approve(second, "ada")
     commit = stage.merge(second, "cy")
     stage.until_at(model, {"champion": 1}, told=stage.told)
-    last = stage.records(model, "champion")[-1].to_json()
+    last = stage.records(model, "champion")[-1].to_event_data()
     assert (last["cause"], last["revision"], last["outcome"]) == ("commit", commit, "applied")
     review = last["review"]
     assert (review["author"], review["reviewers"], review["merged_by"]) == (BOT, ["ada"], "cy")
@@ -211,7 +211,7 @@ def later(stage: HostedStage, by: timedelta) -> Controller:
 def assert_returned(stage: HostedStage, model: str) -> None:
     """What git says is there again, and the record calls it drift."""
     assert stage.aliases(model) == {"champion": 2}
-    last = stage.records(model, "champion")[-1].to_json()
+    last = stage.records(model, "champion")[-1].to_event_data()
     assert (last["from"], last["to"], last["cause"], last["outcome"]) == (1, 2, "drift", "applied")
 
 

@@ -59,22 +59,16 @@ class LedgerProblem:
         object.__setattr__(self, "about", escape_invisible(self.about))
 
     @property
+    def last_entry(self) -> int | None:
+        """The last of the entries that it is about."""
+        return self.entry if self.last is None else self.last
+
+    @property
     def entry_range_text(self) -> str:
         """The entries, for people."""
         if self.entry is None:
             return "-"
         return str(self.entry) if self.last in (None, self.entry) else f"{self.entry} to {self.last}"
-
-    def to_json(self) -> dict[str, Any]:
-        """For `audit verify --format json`."""
-        last = self.entry if self.last is None else self.last
-        return {
-            "problem": self.wrong.value,
-            "entry": self.entry,
-            "last": last,
-            "about": self.about or None,
-            "told": self.message,
-        }
 
 
 def quote_shortened(text: object) -> str:

@@ -59,25 +59,6 @@ class DecisionRerun:
     differences: tuple[RerunDifference, ...] = ()
     why: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `audit rerun --format json`."""
-        recorded, tree = self.recorded, self.recorded.tree
-        return {
-            "decision": recorded.id,
-            "at": recorded.at.isoformat(),
-            **{key: tree.get(key) for key in ("model", "alias", "version", "policy", "policy_digest", "verdict")},
-            "purpose": recorded.purpose,
-            "approvers": recorded.approvers,
-            "evidence": recorded.evidence_digest,
-            "revision": recorded.revision,
-            "trigger": recorded.trigger,
-            "tool": recorded.tool,
-            "ending": self.ending.value,
-            "why": self.why or None,
-            "differences": [vars(each) for each in self.differences],
-            "tree": self.decision.to_json() if self.decision else None,
-        }
-
 
 def rerun_decision(recorded: RecordedDecision, policy: Policy | None, evidence: Evidence) -> Decision:
     """The decision, made anew on that evidence, at its moment. Raises ValueError where the policy cannot have made it."""

@@ -50,10 +50,6 @@ class EvidenceSource:
         times = [each.as_of for each in (self, other) if each.as_of]
         return EvidenceSource(basis, max(times, default=None) if basis is EvidenceBasis.LATER else None)
 
-    def to_json(self) -> dict[str, Any]:
-        """`basis` and `as_of`."""
-        return {"basis": self.basis.value, "as_of": self.as_of.isoformat() if self.as_of else None}
-
 
 SOURCE_THEN, SOURCE_NOW = EvidenceSource(EvidenceBasis.THEN), EvidenceSource(EvidenceBasis.NOW)
 

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from promoter.domain.decision import Decision, Verdict
+from promoter.domain.decision import Verdict
 from promoter.domain.fields import format_duration, format_utc
 from promoter.domain.history import AliasSpan
 from promoter.domain.ledger.checkpoints import EvidenceRetention
@@ -20,7 +19,6 @@ from promoter.domain.replay.simulate import (
     JudgedVersion,
     PastPromotions,
     RotationSimulation,
-    SimulatedSpan,
 )
 from promoter.domain.text import format_count
 
@@ -137,93 +135,14 @@ class ReplayReport:
                 counts.update((replayed.policy_name, rule) for rule in replayed.lens.name_rules_of_kinds(judged.supposed))
         return [(policy, rule, count) for (policy, rule), count in counts.items()]
 
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `replay --format json`, without its `schema`."""
+    def count_evidence_bases(self) -> dict[str, int]:
+        """How many judgements rest on evidence of each kind."""
         counts = Counter(source.basis for _, source in self.list_evidence_sources())
-        return {
-            "policy": self.lenses[0].policy.name,
-            "compare": self.lenses[1].policy.name if len(self.lenses) > 1 else None,
-            "digests": {lens.policy.name: lens.policy.digest for lens in self.lenses},
-            "since": self.since.isoformat(),
-            "until": self.until.isoformat(),
-            "evidence": {basis.value: counts[basis] for basis in EvidenceBasis},
-            "models": [_model_to_json(each) for each in self.models],
-            "rules": [
-                {"policy": row.policy, "rule": row.rule}
-                | {verdict.value: count for verdict, count in zip(REJECTING_VERDICTS, row.found, strict=True)}
-                for row in self.count_rejecting_rules()
-            ],
-            "not_replayed": [{"policy": policy, "rule": rule, "versions": n} for policy, rule, n in self.count_assumed_rules()],
-        }
+        return {basis.value: counts[basis] for basis in EvidenceBasis}
 
     def list_all_replays(self) -> Iterator[tuple[ModelReplay, PolicyReplay]]:
         """Every model under every policy."""
         return ((model, each) for model in self.models for each in model.replays)
-
-
-def _model_to_json(model: ModelReplay) -> dict[str, Any]:
-    start = model.start_holder
-    return {
-        "model": model.model,
-        "alias": model.alias,
-        "version": model.held_now,
-        "ledger_since": model.began.isoformat() if model.began else None,
-        "start": {"version": start.version, "basis": start.basis.value if start.basis else None},
-        "spans": [span.to_json() for span in model.actual],
-        "replays": [_policy_replay_to_json(each) for each in model.replays],
-    }
-
-
-def _policy_replay_to_json(replayed: PolicyReplay) -> dict[str, Any]:
-    return {
-        "policy": replayed.policy_name,
-        "version": replayed.final_holder,
-        "spans": [_simulated_span_to_json(span) for span in replayed.simulation.spans],
-        "promotions": [_promotion_to_json(each) for each in replayed.past.promotions],
-        "judged": [_judged_version_to_json(each) for each in replayed.simulation.judged],
-        "never_candidates": list(replayed.simulation.never),
-    }
-
-
-def _simulated_span_to_json(span: SimulatedSpan) -> dict[str, Any]:
-    return {
-        "version": span.version,
-        "since": span.since.isoformat(),
-        "until": span.until.isoformat() if span.until else None,
-        "replaced_by": span.replaced_by,
-        "why": span.why,
-        "evidence": span.judged.source.to_json() if span.judged else None,
-    }
-
-
-def _promotion_to_json(promotion: JudgedPromotion) -> dict[str, Any]:
-    return {
-        "at": promotion.at.isoformat(),
-        "from": promotion.from_version,
-        "to": promotion.to_version,
-        "actor": promotion.actor,
-        "blocked": promotion.is_blocked,
-        "verdict": promotion.decision.verdict.value,
-        "rules": _unmet_findings_to_json(promotion.decision),
-        "evidence": promotion.source.to_json(),
-        "not_replayed": sorted(promotion.supposed),
-    }
-
-
-def _judged_version_to_json(judged: JudgedVersion) -> dict[str, Any]:
-    return {
-        "version": judged.version,
-        "at": judged.at.isoformat(),
-        "outcome": judged.outcome.value,
-        "verdict": judged.decision.verdict.value,
-        "rules": _unmet_findings_to_json(judged.decision),
-        "evidence": judged.source.to_json(),
-        "not_replayed": sorted(judged.supposed),
-    }
-
-
-def _unmet_findings_to_json(decision: Decision) -> list[dict[str, Any]]:
-    return [finding.to_json() for finding in decision.unmet_findings]
 
 
 _NAMES_SHOWN = 3

@@ -59,7 +59,7 @@ def test_what_happened_comes_in_order_in_portions(ledger: SqlLedger) -> None:
     assert (gates[0].gate, gates[0].trigger, gates[0].tree["version"]) == (True, "git", 0)
     moves = [entry for entry in everything if isinstance(entry, AuditRecord) and entry.fact.kind is RecordKind.CHANGE]
     assert {(each.fact.hold, each.fact.cause) for each in moves} == {("bad recall", "commit")}
-    assert (moves[0].to_json()["hold"], moves[0]) == ("bad recall", ledger.find_audit_record(moves[0].id))
+    assert (moves[0].fact.hold, moves[0]) == ("bad recall", ledger.find_audit_record(moves[0].id))
 
 
 def test_a_channel_starts_where_the_ledger_is(ledger: SqlLedger) -> None:

@@ -51,7 +51,7 @@ def test_one_that_began_stands_until_it_ends(ledger: Ledger) -> None:
     begun, ended = ledger.find_audit_records(RecordFilter())
     assert (begun.status_label, begun.description) == ("override", "until 2026-11-24 18:30 UTC: bad recall")
     assert (ended.status_label, ended.description, ended.intent) == ("override over", "expired", number)
-    assert (ended.fact.actor, ended.fact.until, ended.to_json()["cause"]) == ("alice", begun.fact.until, "override")
+    assert (ended.fact.actor, ended.fact.until, ended.fact.cause) == ("alice", begun.fact.until, "override")
 
 
 def test_several_are_told_oldest_first(ledger: Ledger) -> None:

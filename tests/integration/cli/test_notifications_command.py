@@ -13,6 +13,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
+from promoter.application.responses.operations import UndeliveredResponse
 from promoter.domain.notifications import DeliveryAttempt, DeliveryState
 from tests.support.http_receiver import Server, plain, serving
 
@@ -81,7 +82,8 @@ def test_the_list(run: Run) -> None:
     assert [line.split()[0] for line in run("list", "--channel", "serving")[1].splitlines()] == ["ID", "1"]
     told = json.loads(run("list", "--format", "json")[1])
     assert told["schema"] == 1
-    assert told["notifications"] == [replace(WAITING, id=1).to_json(), replace(DEAD, id=3).to_json()]
+    rows = [replace(WAITING, id=1), replace(DEAD, id=3)]
+    assert told == UndeliveredResponse.from_values(notifications=rows).to_json()
     assert "| 3 | team | 7/rolled-back | dead | 36 | - | \\[bold]no |" in run("list", "--format", "markdown")[1]
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.yaml import YamlDocuments
 from promoter.application.audit_rerun import DecisionRerunner
+from promoter.application.responses.ledger import RerunResponse
 from promoter.domain.ledger.rerun import RerunOutcome
 
 
@@ -17,6 +18,6 @@ def made_again(database_url: str) -> Counter[str]:
         found = list(DecisionRerunner(ledger, YamlDocuments()).rerun_all_decisions())
     finally:
         ledger.close_connections()
-    others = [each.to_json() for each in found if each.ending is not RerunOutcome.SAME]
+    others = [RerunResponse.from_rerun(each).to_json() for each in found if each.ending is not RerunOutcome.SAME]
     assert not others
     return Counter(str(each.recorded.purpose) for each in found)

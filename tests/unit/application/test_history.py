@@ -8,8 +8,9 @@ import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.history import find_alias_at, find_alias_between, find_registry_at
+from promoter.application.responses.registry import AliasAtResponse
 from promoter.domain.audit import RecordFilter
-from promoter.domain.decision import decision_from_json
+from promoter.domain.decision import Decision
 from promoter.domain.history import Certainty, build_alias_period, find_alias_state_at
 from tests.support import ledger_week
 from tests.support.ledger_week import DECISION, MODEL, NOW, on, seen
@@ -60,8 +61,8 @@ def test_the_auditors_question(week: SqlLedger) -> None:
     assert found.placing_record.hash is not None
     assert found.decision is not None
     assert found.decision.tree == DECISION.to_json()
-    assert decision_from_json(found.decision.tree).to_json() == DECISION.to_json()
-    told = found.to_json()
+    assert Decision.from_json(found.decision.tree).to_json() == DECISION.to_json()
+    told = AliasAtResponse.from_value(found).to_json()
     assert (told["decision"]["id"], told["record"]["id"]) == (found.decision.id, told["span"]["record"])
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from promoter.application.explain import DecisionExplainer
 from promoter.application.planner import RegistrySnapshot
+from promoter.application.responses.registry import AliasResponse
 from promoter.application.status import (
     BLOCKED,
     DRIFT,
@@ -250,7 +251,7 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
     told = row(watched_app)
     assert (told.status, told.held, told.stated) == (OVERRIDE, 1, 2)
     assert told.detail == "v1 until 2026-11-24 12:00 UTC, by alice: bad recall; git says v2"
-    assert told.to_json()["override"] == {
+    assert AliasResponse.from_value(told).to_json()["override"] == {
         "id": number,
         "version": 1,
         "replaces": 2,
@@ -269,7 +270,7 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
     )
     watched_app.time.pass_time(hours=24)
     watched_app.converge()
-    assert (row(watched_app).status, row(watched_app).to_json()["override"]) == (IN_STEP, None)
+    assert (row(watched_app).status, row(watched_app).override) == (IN_STEP, None)
 
 
 def test_other_aliases_of_the_model_go_on(watched_app: App) -> None:

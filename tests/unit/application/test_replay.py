@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from promoter.application.replay import PolicyReplayer, ReplayRequest
+from promoter.application.responses.policies import ReplayResponse
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import LoadingResult
@@ -150,7 +151,7 @@ def test_two_policies_beside_each_other(app: App) -> None:
     report = replay(app, edited(app, other=POLICY.replace(b"0.005", b"0.2")), compare="other")
     assert [[span.version for span in each.simulation.spans] for each in report.models[0].replays] == [[1, 2, 3], [1, 3]]
     assert [call[0] for call in app.mlflow.calls] == ["observe", "runs"]
-    assert report.to_json()["compare"] == "other"
+    assert ReplayResponse.from_report(report).compare == "other"
 
 
 def test_without_a_ledger(app: App) -> None:

@@ -220,7 +220,7 @@ def test_each_answer_in_words(records: list[AuditRecord], known: Certainty, told
     assert (found.known, found.version_text) == (known, told)
     assert notes in " ".join(found.uncertainty_notes)
     assert bool(notes) == bool(found.uncertainty_notes)
-    assert found.to_json()["version"] == (found.versions[0] if known is Certainty.YES else None)
+    assert found.certain_version == (found.versions[0] if known is Certainty.YES else None)
 
 
 def change(number: int, outcome: ChangeOutcome, intent: int | None = None) -> AuditRecord:

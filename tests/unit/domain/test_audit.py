@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from promoter.application.responses.registry import SpanResponse
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.history import build_alias_spans
 from promoter.domain.review import describe_origin
@@ -53,7 +54,7 @@ def test_a_span_tells_the_pull_request_that_began_it() -> None:
         1, NewAuditRecord(NOW, RecordKind.CHANGE, "m", "champion", None, 2, outcome=ChangeOutcome.APPLIED, review=review)
     )
     (span,) = build_alias_spans([record])
-    assert span.to_json()["review"] == review
+    assert SpanResponse.from_value(span).to_json()["review"] == review
     assert record.review_summary == "#12 by bob, reviewed by r0, r1, r2, r3, r4 and 2 more, merged by erin"
     assert describe_origin({**review, "reviewers": [], "merged_by": None}) == "#12 by bob, reviewed by nobody"
     assert describe_origin(None) == ""

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from promoter.application.responses.registry import GapResponse
 from promoter.domain.history import find_watch_gaps, find_watched_stretches
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from tests.support.strategies.plans import NOW
@@ -80,7 +81,7 @@ def test_a_run_that_goes_on_leaves_no_gap_behind_it() -> None:
     still = find_watched_stretches([word(18, STARTED), word(19, WATCHING)], hour(20))
     assert find_watch_gaps(still, hour(19.9), hour(19.9)) == []
     (ever,) = find_watch_gaps([], hour(1), hour(1))
-    assert ever.to_json() == {
+    assert GapResponse.from_value(ever).to_json() == {
         "from": None,
         "to": None,
         "note": "nobody is known to have watched at any time: a move and its return would not have been seen",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promoter.application.responses.operations import DeliveryResponse
 from promoter.domain.notifications import (
     OPEN_STATES,
     ChannelCursor,
@@ -82,7 +83,7 @@ def test_what_is_due() -> None:
 
 def test_as_json() -> None:
     """Times as text, states as words."""
-    row = replace(NEW, due=NOW, id=3).to_json()
+    row = DeliveryResponse.from_value(replace(NEW, due=NOW, id=3)).to_json()
     assert row == {
         "id": 3,
         "channel": "ci",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from promoter.application.responses.ledger import RecordResponse
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind
 from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder, EventType, NotificationEvent
 
@@ -126,9 +127,10 @@ def test_the_form_of_an_event() -> None:
         "datacontenttype": "application/json",
         "sequence": "00000000000000000012",
     }
-    record = AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12").to_json()
+    record = RecordResponse.from_value(AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12")).to_json()
     summary = "fraud@champion moved from v7 to v8: Rotate fraud@champion from v7 to v8 (by Alice)"
     assert data == {"schema": 1, "ledger": "led-1", "summary": summary, **record}
+    assert list(data)[3:] == list(record)
     assert json.loads(json.dumps(event.to_json())) == event.to_json()
     assert "." not in event.id, "a signature is over ID.TIME.BODY"
 

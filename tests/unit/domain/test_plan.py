@@ -10,7 +10,16 @@ from hypothesis import given
 
 from promoter.domain.desired import DesiredState, RegistryDocument, Safety
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import AliasDifference, Change, ChangeCause, ChangeGate, Plan, build_plan, compare_model
+from promoter.domain.plan import (
+    AliasDifference,
+    BlockedTarget,
+    Change,
+    ChangeCause,
+    ChangeGate,
+    Plan,
+    build_plan,
+    compare_model,
+)
 from tests.support.strategies.plans import NOW, versions, worlds
 
 World = tuple[DesiredState, dict[str, ObservedModel], dict[str, dict[str, int | None]]]
@@ -112,9 +121,8 @@ def test_a_missing_version_blocks_its_model_whole_and_says_which() -> None:
     desired = one({"champion": 2, "challenger": 9})
     compared = compare_model(desired.listed["fraud"], ObservedModel("fraud", {"champion": 1}, versions(3)), {})
     assert compared.differences == ()
-    assert [each.to_json() for each in compared.blocked] == [
-        {"model": "fraud", "alias": "challenger", "reason": "the registry has no version 9 of this model (the newest is 3)"}
-    ]
+    reason = "the registry has no version 9 of this model (the newest is 3)"
+    assert compared.blocked == (BlockedTarget("fraud", "challenger", reason),)
 
 
 def test_a_difference_is_drift_only_where_git_and_the_registry_had_agreed() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promoter.application.responses.plans import PullPlanResponse
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Declaration, DesiredState, Hold, PromoteFrom, ProposalSettings, RegistryDocument
 from promoter.domain.errors import Fault
@@ -107,7 +108,7 @@ FAULTS = (Fault("is no number", "registry.yaml", line=3, column=7), Fault("is mi
 def test_what_decides(found: PullPlan, state: PullState, description: str) -> None:
     """Only what the pull request brings: a failure before what is pending, and never what is due anyway."""
     assert (found.status_state, found.status_description) == (state, description)
-    assert found.to_json()["state"] == state.value
+    assert PullPlanResponse.from_value(found).state == state.value
 
 
 @given(st.text())
