@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from promoter.web.openapi import build_openapi_document
 from tests.support import dashboard_states
 from tests.support.web_site import WebSite
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "openapi.json"
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -106,6 +109,13 @@ def test_it_is_served(web_site: WebSite) -> None:
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json == build_openapi_document()
     assert answer.json["info"]["version"] == __version__
+
+
+def test_it_says_what_it_said() -> None:
+    """Byte by byte, but for the version: programs are generated from it."""
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    golden["info"]["version"] = __version__
+    assert json.dumps(build_openapi_document(), indent=1) == json.dumps(golden, indent=1)
 
 
 def test_it_is_an_openapi_document() -> None:
