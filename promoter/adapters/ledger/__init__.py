@@ -1,4 +1,4 @@
-"""The ledger's room: the append-only record in a SQL database. SQLAlchemy and Alembic are used here and nowhere else."""
+"""The append-only ledger in a SQL database. SQLAlchemy and Alembic are used here and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Callable
 
 from promoter.adapters.ledger.database import open_for_reading, open_for_writing, select_backend
 from promoter.adapters.ledger.decisions import SqlDecisionLog
-from promoter.adapters.ledger.journal import SqlJournal, SqlRetention
+from promoter.adapters.ledger.engines import LEDGER
+from promoter.adapters.ledger.last_applied import SqlLastApplied
 from promoter.adapters.ledger.observations import SqlObservationLog
 from promoter.adapters.ledger.outbox import SqlOutbox
 from promoter.adapters.ledger.records import SqlAuditLog
-from promoter.adapters.ledger.verification import SqlVerification
+from promoter.adapters.ledger.verification import SqlChainReader
+from promoter.domain.errors import PermanentError
 
 BUSY_TIMEOUT = 10.0
 
 
-class SqlLedger(SqlAuditLog, SqlObservationLog, SqlDecisionLog, SqlJournal, SqlRetention, SqlVerification):
-    """The ledger in a SQL database; open it with `open`. Every method may raise `TransientError` or `PermanentError`."""
+class SqlLedger(SqlAuditLog, SqlDecisionLog, SqlLastApplied, SqlObservationLog, SqlChainReader):
+    """The port `Ledger`, whose five roles are five repositories on one database; open it with `open`."""
 
     @classmethod
     def open(
@@ -27,18 +29,28 @@ class SqlLedger(SqlAuditLog, SqlObservationLog, SqlDecisionLog, SqlJournal, SqlR
         busy_timeout: float = BUSY_TIMEOUT,
         on_append: Callable[[], None] = lambda: None,
     ) -> SqlLedger:
-        """Open the database at the URL, and create and migrate it first if need be.
+        """Open the database at the URL, and create and migrate it first where necessary.
 
-        `read_only` changes nothing at all: what is not there is an empty ledger. `busy_timeout` is in seconds. `on_append` is
-        called after each addition, once it can be read; it must not raise, and returns at once.
+        `read_only` changes nothing at all: a ledger that does not exist reads as an empty one. `busy_timeout` is in seconds.
+        `on_append` is called after each addition, once it can be read; it must not raise, and returns at once.
         """
         backend = select_backend(url, busy_timeout)
         return cls(open_for_reading(backend) if read_only else open_for_writing(backend, on_append))
 
     @property
     def outbox(self) -> SqlOutbox:
-        """The same database as a source of events."""
+        """The same database as a source of events for notifications."""
         return SqlOutbox(self._database)
+
+    def require_initialized(self) -> None:
+        """Raise `PermanentError` where nobody has written a ledger yet, or the URL names another database."""
+        if not self._database.is_initialized:
+            message = f"there is none at {self._database.location}"
+            raise PermanentError(LEDGER, message, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
+
+    def close_connections(self) -> None:
+        """Close every connection to the database."""
+        self._database.close_connections()
 
 
 __all__ = ["SqlLedger"]

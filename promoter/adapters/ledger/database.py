@@ -1,11 +1,12 @@
-"""Transactions on the ledger's database, and its faults in the words of the domain."""
+"""Opening the ledger's database, migrating it, transactions on it, and its errors in the words of the domain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -21,18 +22,23 @@ from promoter.domain.ledger.chain import NotCanonical
 if TYPE_CHECKING:
     from alembic.config import Config
 
+Repository = TypeVar("Repository", bound="SqlRepository")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Candidate = TypeVar("Candidate")
 
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITE_OPTION = "ledger_write"
 
 
 class LedgerDatabase:
-    """A store, opened. Safe to use from many threads; each transaction has a connection of its own."""
+    """A database that is open. Safe to use from many threads: each transaction has a connection of its own."""
 
     def __init__(self, backend: DatabaseBackend, *, read_only: bool, on_append: Callable[[], None] = lambda: None) -> None:
         """`on_append` is called after each transaction that added to the chain; it must not raise, and returns at once."""
         self._on_append = on_append
         self.is_initialized = True
-        """Whether anybody has written a ledger here; if not, it reads as an empty one."""
+        """False where nobody has written a ledger: it then reads as an empty one."""
         self._backend = backend
         self._read_only = read_only
         self._engine = self._writing_engine = create_empty_engine()
@@ -41,18 +47,18 @@ class LedgerDatabase:
 
     @property
     def location(self) -> str:
-        """Where it is, without secrets."""
+        """The database, named without secrets."""
         return self._backend.location
 
     @contextmanager
     def read_transaction(self) -> Iterator[Connection]:
-        """A transaction that sees one moment."""
+        """Open a transaction that sees one moment."""
         with self._open_transaction(self._engine) as connection:
             yield connection
 
     @contextmanager
     def write_transaction(self) -> Iterator[Connection]:
-        """A transaction that is alone, and durable once it is left."""
+        """Open a transaction that no other writer overlaps, and that is durable once it is left."""
         if self._read_only:
             raise PermanentError(LEDGER, f"{self.location} was opened for reading only")
         with self._open_transaction(self._writing_engine) as connection:
@@ -60,27 +66,27 @@ class LedgerDatabase:
 
     @contextmanager
     def append_transaction(self) -> Iterator[ChainWriter]:
-        """The same, at the end of the chain."""
+        """Open a write transaction at the end of the chain, and call `on_append` behind it."""
         with self.write_transaction() as connection:
             yield ChainWriter(connection)
         self._on_append()
 
     def find_schema_version(self, connection: Connection) -> str | None:
-        """The revision of its schema; None where there is none."""
+        """Find the revision of the schema; None where there are no tables."""
         if not inspect(connection).has_table(VERSION_TABLE):
             return None
         found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  # a constant
         return found
 
     def replace_with_empty(self) -> LedgerDatabase:
-        """Itself, reading from an empty ledger from now on: nobody has written one here."""
+        """Read from an empty ledger from now on, since nobody has written one here, and return the database itself."""
         self.close_connections()
         self.is_initialized = False
         self._engine = self._writing_engine = create_empty_engine()
         return self
 
     def close_connections(self) -> None:
-        """Close every connection."""
+        """Close every connection; the next transaction opens a new one."""
         self._engine.dispose()
 
     def _attach_engine(self, engine: Engine) -> None:
@@ -110,39 +116,67 @@ class LedgerDatabase:
         return PermanentError(LEDGER, f"{self.location}: {error}")
 
 
-class OpenLedger:
-    """Takes over a database whose schema is up to date."""
+class SqlRepository:
+    """What the ledger stores of one concept, in a database whose schema is up to date."""
 
     def __init__(self, database: LedgerDatabase) -> None:
-        """Opens no connection yet."""
         self._database = database
 
-    @property
-    def location(self) -> str:
-        """Where it is, for people, without secrets."""
-        return self._database.location
-
-    def require_initialized(self) -> None:
-        """Raises `PermanentError` where nobody has written a ledger yet, or it is somewhere else."""
-        if not self._database.is_initialized:
-            message = f"there is none at {self.location}"
-            raise PermanentError(LEDGER, message, "name the one that the daemon writes with PROMOTER_DATABASE_URL")
-
-    def check_readable(self) -> None:
-        """Returns where the ledger can be read now."""
+    def append_if_new(
+        self,
+        candidates: Iterable[Candidate],
+        select_new: Callable[[Connection, Iterable[Candidate]], Sequence[Candidate]],
+        append: Callable[[ChainWriter, Sequence[Candidate]], object],
+    ) -> None:
+        """Append the candidates that are new. Nothing is locked unless one is, and under the lock each is checked again."""
         with self._database.read_transaction() as connection:
-            connection.execute(text("SELECT id FROM records LIMIT 1"))
+            found = select_new(connection, candidates)
+        if found:
+            with self._database.append_transaction() as chain:
+                append(chain, select_new(chain.connection, found))
 
-    def close_connections(self) -> None:
-        """Close every connection."""
-        self._database.close_connections()
+
+def reading(
+    method: Callable[Concatenate[Repository, Connection, Arguments], Result],
+) -> Callable[Concatenate[Repository, Arguments], Result]:
+    """Decorate a repository's method that takes a connection: it runs in a transaction that sees one moment."""
+
+    @wraps(method)
+    def in_transaction(self: Repository, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self._database.read_transaction() as connection:
+            return method(self, connection, *args, **kwargs)
+
+    return in_transaction
 
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+def streaming(
+    method: Callable[Concatenate[Repository, Connection, Arguments], Iterator[Result]],
+) -> Callable[Concatenate[Repository, Arguments], Iterator[Result]]:
+    """Decorate a repository's generator like `reading`: its transaction begins with the first item and ends with the last."""
+
+    @wraps(method)
+    def in_transaction(self: Repository, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Result]:
+        with self._database.read_transaction() as connection:
+            yield from method(self, connection, *args, **kwargs)
+
+    return in_transaction
+
+
+def appending(
+    method: Callable[Concatenate[Repository, ChainWriter, Arguments], Result],
+) -> Callable[Concatenate[Repository, Arguments], Result]:
+    """Decorate a repository's method that takes the chain: it runs in a transaction that is alone, and durable afterwards."""
+
+    @wraps(method)
+    def in_transaction(self: Repository, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self._database.append_transaction() as chain:
+            return method(self, chain, *args, **kwargs)
+
+    return in_transaction
 
 
 def open_for_writing(backend: DatabaseBackend, on_append: Callable[[], None] = lambda: None) -> LedgerDatabase:
-    """Create what is not there, and migrate. Programs that start at once take turns; the first one does the work."""
+    """Create and migrate the database where necessary. Of programs that start at once, the first one does so."""
     backend.prepare_database()
     database = LedgerDatabase(backend, read_only=False, on_append=on_append)
     try:
@@ -157,7 +191,7 @@ def open_for_writing(backend: DatabaseBackend, on_append: Callable[[], None] = l
 
 
 def open_for_reading(backend: DatabaseBackend) -> LedgerDatabase:
-    """Change nothing; a ledger that nobody has written yet is an empty one."""
+    """Open the database without changing it; a ledger that nobody has written yet reads as an empty one."""
     database = LedgerDatabase(backend, read_only=True)
     try:
         with database.read_transaction() as connection:
@@ -195,14 +229,14 @@ def _build_alembic_config() -> Config:
 
 
 def _list_known_revisions() -> frozenset[str]:
-    """The revisions that this program has a step for."""
+    """List the schema revisions that this program has a migration for."""
     from alembic.script import ScriptDirectory
 
     return frozenset(step.revision for step in ScriptDirectory.from_config(_build_alembic_config()).walk_revisions())
 
 
 def select_backend(url: str, busy_timeout: float) -> DatabaseBackend:
-    """The store that a database URL names. Raises `PermanentError`, without the URL, which may hold a password."""
+    """Select the backend that a database URL names. Raises `PermanentError` without the URL, which may hold a password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

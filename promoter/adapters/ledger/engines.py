@@ -1,4 +1,4 @@
-"""What a kind of database must tell the ledger about itself; all that differs between them lies behind this."""
+"""The port between the ledger and a kind of database: all that differs between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from sqlalchemy.exc import DBAPIError
 from promoter.domain.errors import ExternalError
 
 LEDGER = "ledger"
+"""The system that errors name as their origin."""
 
 
 class DatabaseBackend(Protocol):
-    """One database."""
+    """One database of that kind."""
 
     @property
     def location(self) -> str:
-        """Names it for people."""
+        """The database as messages name it, without secrets."""
         ...
 
     @property
     def secret(self) -> str | None:
-        """What no message may contain."""
+        """The password that no message may contain; None where there is none."""
         ...
 
     def prepare_database(self) -> None:
-        """Make sure that it is there and can be written. Raises `PermanentError` or `TransientError`."""
+        """Make sure that the database exists and can be written. Raises `PermanentError` or `TransientError`."""
         ...
 
     def has_database(self) -> bool:
-        """Whether there is something to read."""
+        """Whether there is a database to read."""
         ...
 
     def build_engine(self, *, read_only: bool) -> Engine:
-        """A pool of connections; none is opened yet."""
+        """Build a pool of connections, without opening one."""
         ...
 
     def begin_transaction(self, connection: Connection, *, write: bool) -> None:
-        """Start a transaction: one that reads sees one moment, one that writes is alone."""
+        """Begin a transaction: a reader sees one moment, a writer excludes other writers."""
         ...
 
     def convert_error(self, error: DBAPIError) -> ExternalError:
-        """What went wrong, for people."""
+        """Convert a driver's error to one of the domain."""
         ...

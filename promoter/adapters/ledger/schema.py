@@ -6,7 +6,7 @@ itself, for searching, so that no column can say anything else than what was has
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +15,22 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Dialect,
     FetchedValue,
     Index,
     Integer,
     MetaData,
+    Row,
+    Select,
     Table,
     Text,
     and_,
+    func,
     literal,
     or_,
+    select,
+    true,
     tuple_,
 )
 from sqlalchemy.types import TypeDecorator
@@ -32,7 +38,7 @@ from sqlalchemy.types import TypeDecorator
 from promoter.domain.ledger.chain import format_ledger_time
 
 SCHEMA_REVISION = "0005"
-"""The revision of the newest migration: a database that says so needs none, and Alembic is not even imported."""
+"""The revision of the newest migration: a database at this revision needs none, and Alembic is not even imported."""
 
 VERSION_TABLE = "ledger_version"
 """Not Alembic's own name for it, so that the ledger can share a database with MLflow."""
@@ -41,17 +47,17 @@ _CONDITION_CHUNK_SIZE = 1_000
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time, kept as text of fixed width in UTC, to the microsecond, so that its order is that of time."""
+    """An aware time, stored as text of fixed width in UTC, to the microsecond, so that texts sort by time."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """To text. Raises ValueError for a time without a zone."""
+        """Convert a time to text. Raises ValueError for a time without a zone."""
         return format_ledger_time(value) if value else None
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Aware, in UTC."""
+        """Convert text to an aware time in UTC."""
         return datetime.fromisoformat(value) if value else None
 
 
@@ -60,12 +66,12 @@ metadata = MetaData()
 
 
 def _inline_literal(value: str) -> ColumnElement[str]:
-    """A constant that is written into the statement: a bound one would not match the condition of an index."""
+    """Write a constant into the statement itself: a bound one would not match the condition of an index."""
     return literal(value, literal_execute=True)
 
 
 def _define_computed_column(name: str, kind: Any) -> Column[Any]:
-    """What the database computes from the body."""
+    """Define a column that the database computes from the body."""
     return Column(name, kind, FetchedValue())
 
 
@@ -119,11 +125,14 @@ MOVED = or_(
     records.c.outcome == _inline_literal("applied"),
     records.c.outcome == _inline_literal("recovered"),
 )
-"""The rows that say that an alias did move: `promoter.domain.past.history.moved` as a condition."""
+"""The records that say that an alias moved: `promoter.domain.audit.is_alias_move` as a condition."""
 
 OVERRIDE = records.c.kind == _inline_literal("override")
+"""The records that begin or end an override."""
 INTENDED = records.c.outcome == _inline_literal("intended")
+"""The records that open a change."""
 CLOSING = records.c.intent.is_not(None)
+"""The records that close an intent, or end an override."""
 
 
 def _define_partial_index(name: str, where: ColumnElement[bool], *columns: Column[Any], unique: bool = False) -> Index:
@@ -200,7 +209,7 @@ contents = Table(
     Column("kind", Text, nullable=False),
     Column("body", Text, nullable=False),
 )
-"""Texts by their SHA-256, which decisions name: evidence, policies, approvers. Not part of the chain by themselves."""
+"""Texts by their SHA-256, which decisions name: evidence, policies, approvers. Not themselves part of the chain."""
 
 dispatches = Table(
     "dispatches",
@@ -220,35 +229,49 @@ dispatches = Table(
     Index("dispatches_since", "channel", "id"),
     Index("dispatches_upto", "channel", "entry"),
 )
-"""What became of the events of entries, on each channel. Not part of the chain: it is about others, not about the registry."""
+"""Attempts to deliver the events of entries on each channel. Not part of the chain: they are not about the registry."""
 
 CHAINED = (decisions, deliveries, guard_checks, lifecycle_events, records, revisions, last_applied, tag_observations)
 """The tables that share one chain."""
 
 
 def build_equality_condition(*pairs: tuple[Column[Any], object]) -> ColumnElement[bool]:
-    """Each column has that value, None included."""
+    """Build the condition that each column has its value, None included."""
     return and_(*(column.is_(None) if value is None else column == value for column, value in pairs))
 
 
-def split_in_conditions(of: Column[Any], chosen: Collection[Any] | None) -> Iterator[ColumnElement[bool] | None]:
-    """Conditions that together cover those values, few enough each for any database; one None where all are meant."""
-    if chosen is None:
-        yield None
+def split_in_conditions(column: Column[Any], values: Collection[Any] | None) -> Iterator[ColumnElement[bool]]:
+    """Build conditions that together cover these values, each short enough for any database; None means every row."""
+    if values is None:
+        yield true()
         return
-    for part in _split_sorted_chunks(chosen):
-        yield of.in_(part)
+    for part in _split_sorted_chunks(values):
+        yield column.in_(part)
 
 
 def split_key_conditions(columns: Sequence[Column[Any]], keys: Collection[tuple[Any, ...]]) -> Iterator[ColumnElement[bool]]:
-    """The same for columns that together are a key."""
+    """Build conditions like `split_in_conditions`, for columns that together are a key."""
     for part in _split_sorted_chunks(keys):
         # For the tuples alone, SQLite would read its whole index; what each column may be lets it search.
         each_column = zip(columns, zip(*part, strict=True), strict=True)
         yield and_(*(column.in_(sorted(set(values))) for column, values in each_column), tuple_(*columns).in_(part))
 
 
-def _split_sorted_chunks(chosen: Collection[Any]) -> Iterator[Sequence[Any]]:
-    ordered: Sequence[Any] = sorted(set(chosen))
+def _split_sorted_chunks(values: Collection[Any]) -> Iterator[Sequence[Any]]:
+    ordered: Sequence[Any] = sorted(set(values))
     for start in range(0, len(ordered), _CONDITION_CHUNK_SIZE):
         yield ordered[start : start + _CONDITION_CHUNK_SIZE]
+
+
+def select_last_of_each(
+    key: Sequence[Column[Any]], columns: Sequence[Column[Any]], *where: ColumnElement[bool]
+) -> Select[tuple[Any, ...]]:
+    """Select columns of the last entry for each value of the key, among the entries that meet the conditions."""
+    number = key[0].table.c.id
+    return select(*columns).where(number.in_(select(func.max(number)).where(*where).group_by(*key)))
+
+
+def fetch_rows(connection: Connection, query: Select[Any], conditions: Iterable[ColumnElement[bool]]) -> Iterator[Row[Any]]:
+    """Run a query once for each condition, and yield all rows."""
+    for condition in conditions:
+        yield from connection.execute(query.where(condition))

@@ -1,4 +1,8 @@
-"""The append-only record."""
+"""The ledger, the append-only record of what Promoter decided and did, as five roles: use cases name the one that they need.
+
+Every method raises `TransientError` where the ledger cannot be read or written now, and `PermanentError` where trying again
+would not help. Arguments named `models` restrict an answer to these models; None means all.
+"""
 
 from __future__ import annotations
 
@@ -17,58 +21,132 @@ from promoter.domain.ledger.problems import EntryRow
 from promoter.domain.ledger.witnesses import TextReference
 from promoter.domain.policy.guards import GuardCheck
 
+AliasKey = tuple[str, str]
+"""Model and alias."""
 
-class Ledger(Protocol):
-    """The append-only record. Raises `TransientError` where it cannot be written or read now."""
+
+class AuditLog(Protocol):
+    """The record of alias changes: intents and their outcomes, moves that others made, overrides."""
 
     def record_intent(self, record: NewAuditRecord, decision: Decision | None) -> int:
-        """Make an intent durable before its write; the intent's id. Records the decision behind it, once."""
+        """Make an intent durable before its write, with the decision behind it, and return the intent's number."""
         ...
 
     def record_outcome(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
-        """The outcome of an intent: `applied`, `failed` or `recovered`. A second outcome of one intent is refused.
+        """Close an intent as `applied`, `failed` or `recovered`; `detail` replaces its reason. A second outcome is refused.
 
-        With the first and the last, git and the registry agree on what was intended: the same transaction settles it, except
-        where an override stands in for git.
-        """
-        ...
-
-    def record_override(self, record: NewAuditRecord) -> int:
-        """Record that an override begins (kind `override`): its version, person, reason and end; its id."""
-        ...
-
-    def find_open_overrides(self, models: Collection[str] | None = None) -> Sequence[Override]:
-        """Those that nothing has ended yet, expired ones too, oldest first."""
-        ...
-
-    def end_override(self, override: int, at: datetime, reason: str, *, revision: str | None = None) -> None:
-        """Record that it is over, and why; one that has ended is no error.
-
-        `revision`: the one at which git says what the override said: they are settled on it in the same transaction.
+        Unless the write failed, git and the registry then agree on what was intended, and the same transaction records that as
+        last applied; not for an override, which stands in for git.
         """
         ...
 
     def find_open_intents(self, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
-        """Intents without an outcome: a crash, or a write under way."""
+        """Find intents without an outcome: a crash came between, or the write is under way."""
         ...
 
     def record_observed_moves(
-        self, records: Iterable[NewAuditRecord], *, only_first: bool = False, only_next: bool = False
+        self, moves: Iterable[NewAuditRecord], *, only_first: bool = False, only_next: bool = False
     ) -> None:
         """Record alias changes that the registry shows and Promoter did not make.
 
-        `only_first`: skip those for whose model and alias anything is recorded already; `only_next`: those that do not begin
-        where the ledger last saw the alias, since somebody else has recorded them meanwhile. In the same transaction.
+        `only_first` skips those for whose model and alias anything is recorded already. `only_next` skips those that do not
+        begin where the ledger last saw the alias, since another replica has recorded them meanwhile. Both are checked in the
+        transaction that records.
         """
         ...
 
-    def last_recorded_at(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], datetime]:
-        """When the ledger last recorded where each of these aliases stands; nothing for one that it never did."""
+    def record_override(self, record: NewAuditRecord) -> int:
+        """Record that an override begins: its version, person, reason and end. Return its number."""
+        ...
+
+    def end_override(self, override: int, at: datetime, reason: str, *, revision: str | None = None) -> None:
+        """Record that an override has ended, and why; one that has ended before is no error.
+
+        `revision`: the one at which git declares what the override did, which is then last applied, in the same transaction.
+        """
+        ...
+
+    def find_open_overrides(self, models: Collection[str] | None = None) -> Sequence[Override]:
+        """Find overrides that nothing has ended yet, expired ones too, oldest first."""
+        ...
+
+    def find_audit_record(self, number: int) -> AuditRecord | None:
+        """Find the audit record of that number."""
+        ...
+
+    def find_audit_records(self, where: RecordFilter) -> Sequence[AuditRecord]:
+        """Find audit records, in ascending order of their numbers."""
+        ...
+
+    def find_alias_moves(self, aliases: Collection[AliasKey]) -> Mapping[AliasKey, Sequence[AuditRecord]]:
+        """Find the records that moved each of these aliases, oldest first."""
+        ...
+
+    def has_held_alias(self, model: str, alias: str, version: int) -> bool:
+        """Whether that version ever held the alias, as far as the ledger knows."""
+        ...
+
+    def last_recorded_at(self, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
+        """When the ledger last recorded a move of each of these aliases; one that never moved is left out."""
         ...
 
     def read_last_known_versions(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        """Model to alias to the version that the ledger last saw it at (None: deleted)."""
+        """Read, by model and alias, the version that the last recorded move left the alias at (None: deleted)."""
         ...
+
+    def last_moves_at(self, at: datetime, models: Collection[str] | None = None) -> Mapping[AliasKey, AuditRecord]:
+        """Find the last record of each alias that moved it up to that moment."""
+        ...
+
+    def first_moves_after(self, at: datetime, models: Collection[str] | None = None) -> Mapping[AliasKey, AuditRecord]:
+        """Find the first record of each alias that moved it after that moment."""
+        ...
+
+    def moves_around(self, model: str, alias: str, at: datetime) -> tuple[AuditRecord | None, AuditRecord | None]:
+        """Find the last record that moved one alias up to that moment, and the first that moved it afterwards."""
+        ...
+
+
+class DecisionLog(Protocol):
+    """Decisions, and the texts behind them: evidence, policies, approvers."""
+
+    def record_decisions(self, decisions: Iterable[Decision], revision: str | None, trigger: str | None = None) -> None:
+        """Record decisions with their texts; one that repeats the last of its model, alias and version is skipped."""
+        ...
+
+    def find_decision(self, number: int) -> RecordedDecision | None:
+        """Find the decision of that number, or the one behind the audit record of that number."""
+        ...
+
+    def list_recent_decisions(
+        self, model: str | None = None, alias: str | None = None, limit: int = 100
+    ) -> Sequence[RecordedDecision]:
+        """List decisions, the newest first."""
+        ...
+
+    def iterate_decisions(self) -> Iterator[RecordedDecision]:
+        """Stream every decision, oldest first, also those whose evidence was dropped."""
+        ...
+
+    def iterate_decisions_with_evidence(self, models: Collection[str] | None = None) -> Iterator[RecordedDecision]:
+        """Stream every decision whose evidence is there, oldest first."""
+        ...
+
+    def find_blob_text(self, digest: str) -> str | None:
+        """Find a text by its SHA-256: a policy, approvers.yaml, evidence. None: it is not there, or was dropped."""
+        ...
+
+    def count_evidence_before(self, before: datetime) -> int:
+        """Count the pieces of evidence that only decisions before that moment refer to."""
+        ...
+
+    def drop_evidence_before(self, before: datetime, actor: str, at: datetime) -> int:
+        """Drop that evidence, record who did, and return how many pieces it was. Digests and entries stay."""
+        ...
+
+
+class LastApplied(Protocol):
+    """What git and the registry last agreed on, and which revisions of git were tried, are in force, or were refused."""
 
     def record_last_applied(
         self,
@@ -78,138 +156,91 @@ class Ledger(Protocol):
         *,
         only_first: bool = False,
     ) -> None:
-        """Git and the registry agree: model to alias to version (None: absent)."""
+        """Record the versions that git and the registry agree on, by model and alias (None: the alias is absent).
+
+        What repeats the last agreement is skipped; `only_first` also skips aliases that have one.
+        """
         ...
 
     def forget_last_applied(self, aliases: Mapping[str, Collection[str]], revision: str | None, at: datetime) -> None:
-        """Git says nothing of these aliases any more, by model: what it may say of them later is a new decision."""
+        """Record, by model, that git no longer declares these aliases: a later declaration is a new decision."""
         ...
 
     def read_last_applied(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        """What git and the registry last agreed on, by model and alias."""
-        ...
-
-    def has_held_alias(self, model: str, alias: str, version: int) -> bool:
-        """Whether that version ever held the alias, as far as the ledger knows."""
+        """Read the last agreements, by model and alias."""
         ...
 
     def last_applied_revision(self, model: str, alias: str) -> str | None:
-        """The revision at which git and the registry last agreed on the alias; None where they never did."""
+        """Return the revision of the last agreement on an alias; None where there is none, or it came from no revision."""
         ...
 
-    def find_alias_moves(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[AuditRecord]]:
-        """The records that say that an alias did move, oldest first, by model and alias. Read in bulk."""
+    def record_revision_state(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
+        """Record a revision as attempted, applied or refused; what repeats its last state is skipped."""
+        ...
+
+    def find_last_revision(self, state: RevisionState) -> str | None:
+        """Find the revision that was last recorded with that state."""
+        ...
+
+
+class ObservationLog(Protocol):
+    """What Promoter observed: watched tags, checks of guards, webhook deliveries, and from when to when it watched."""
+
+    def record_tag_observations(self, observations: Iterable[TagObservation]) -> None:
+        """Record observed tags; what repeats the last observation of the same tag of the same version is skipped."""
         ...
 
     def find_tag_observations(self, models: Collection[str]) -> Mapping[str, Sequence[TagObservation]]:
-        """What was seen of the watched tags of these models' versions, oldest first, by model."""
-        ...
-
-    def record_tag_observations(self, sightings: Iterable[TagObservation]) -> None:
-        """Record what was seen; what repeats the last sighting of the same tag of the same version is skipped."""
-        ...
-
-    def find_guard_checks(self, asked: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[GuardCheck]]:
-        """The last 1,000 checks of guards of each alias, oldest first, by model and alias."""
+        """Find what was observed of the watched tags of each of these models' versions, oldest first."""
         ...
 
     def record_guard_checks(self, checks: Iterable[GuardCheck]) -> None:
         """Record checks of guards."""
         ...
 
-    def iterate_decisions_with_evidence(self, models: Collection[str] | None = None) -> Iterator[RecordedDecision]:
-        """Every recorded decision that has evidence, oldest first, streamed."""
-        ...
-
-    def iterate_decisions(self) -> Iterator[RecordedDecision]:
-        """Every recorded decision, also one whose evidence was dropped, oldest first, streamed."""
-        ...
-
-    def record_decisions(self, decisions: Iterable[Decision], revision: str | None, trigger: str | None = None) -> None:
-        """Record decisions with their evidence; one that says what the last of its model, alias and version said is skipped."""
-        ...
-
-    def find_decision(self, number: int) -> RecordedDecision | None:
-        """The decision of that number, or the one behind the audit record of that number; None where there is neither."""
-        ...
-
-    def list_recent_decisions(
-        self, model: str | None = None, alias: str | None = None, limit: int = 100
-    ) -> Sequence[RecordedDecision]:
-        """The newest decisions first."""
-        ...
-
-    def find_blob_text(self, digest: str) -> str | None:
-        """A text by its SHA-256: a policy, approvers.yaml, a piece of evidence; None where it is not there (any more)."""
-        ...
-
-    def count_evidence_before(self, before: datetime) -> int:
-        """How many pieces of evidence only decisions before that moment refer to."""
-        ...
-
-    def drop_evidence_before(self, before: datetime, actor: str, at: datetime) -> int:
-        """Drop them, and record that: how many it was. Digests stay, and so does every entry of the chain."""
-        ...
-
-    def find_audit_record(self, number: int) -> AuditRecord | None:
-        """The audit record of that number."""
-        ...
-
-    def last_moves_at(self, at: datetime, models: Collection[str] | None = None) -> Mapping[tuple[str, str], AuditRecord]:
-        """The last record up to that moment that says that an alias moved, by model and alias."""
-        ...
-
-    def first_moves_after(self, at: datetime, models: Collection[str] | None = None) -> Mapping[tuple[str, str], AuditRecord]:
-        """The first record after that moment that says that an alias moved, by model and alias."""
-        ...
-
-    def moves_around(self, model: str, alias: str, at: datetime) -> tuple[AuditRecord | None, AuditRecord | None]:
-        """Of one alias: the last record up to that moment that says that it moved, and the first after it."""
-        ...
-
-    def read_chain_head(self) -> LedgerHead:
-        """The last entry of the chain."""
-        ...
-
-    def iterate_entries(self, after: int = 0) -> Iterator[LedgerEntry]:
-        """Every entry of the chain behind that number, in order, streamed, as it is kept: nothing is taken for granted."""
-        ...
-
-    def iterate_entries_and_texts(self, after: int = 0) -> Iterator[LedgerEntry | ExportedText]:
-        """Every entry behind that number in order, and then every text that these refer to, as of one moment, streamed."""
-        ...
-
-    def iterate_verifiable_parts(self) -> Iterator[Sequence[EntryRow] | TextReference]:
-        """The chain, many entries at a time; then each text that a decision names and that is altered, or is not there.
-
-        All as one moment sees it, streamed. Each entry comes as it is kept: nothing is taken for granted.
-        """
-        ...
-
-    def record_lifecycle_event(self, milestone: LifecycleEvent) -> int:
-        """Record something that happened to the ledger itself, or to who watches; its number."""
-        ...
-
-    def find_lifecycle_events(self, since: datetime | None = None, until: datetime | None = None) -> Sequence[LifecycleEvent]:
-        """Those from a moment up to another, oldest first."""
-        ...
-
-    def observed_until(self) -> datetime | None:
-        """Whatever moved before this moment is recorded, as the last one who watched said; None: nobody said so."""
-        ...
-
-    def find_audit_records(self, where: RecordFilter) -> Sequence[AuditRecord]:
-        """Audit records in ascending order of id."""
+    def find_guard_checks(self, aliases: Collection[AliasKey]) -> Mapping[AliasKey, Sequence[GuardCheck]]:
+        """Find the last 1,000 checks of guards of each of these aliases, oldest first."""
         ...
 
     def record_delivery(self, delivery: WebhookDelivery) -> bool:
-        """Record a webhook delivery; False where that id was recorded before."""
+        """Record a webhook delivery; False where that sender's id was recorded before."""
         ...
 
-    def record_revision_state(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
-        """Record a revision as attempted, applied (in force) or refused; the same again is skipped."""
+    def record_lifecycle_event(self, event: LifecycleEvent) -> int:
+        """Record an event in the life of the ledger or of a daemon, and return its number."""
         ...
 
-    def find_last_revision(self, state: RevisionState) -> str | None:
-        """The revision last marked with that state."""
+    def find_lifecycle_events(self, since: datetime | None = None, until: datetime | None = None) -> Sequence[LifecycleEvent]:
+        """Find lifecycle events from one moment up to another, oldest first."""
         ...
+
+    def observed_until(self) -> datetime | None:
+        """Return the moment before which every move is recorded, as the daemons stated it; None where none did."""
+        ...
+
+
+class ChainReader(Protocol):
+    """The chain of all entries as it is stored, for export and verification: nothing is taken for granted."""
+
+    def read_chain_head(self) -> LedgerHead:
+        """Read the last entry of the chain, and the ledger's name."""
+        ...
+
+    def iterate_entries(self, after: int = 0) -> Iterator[LedgerEntry]:
+        """Stream every entry behind that number, in order."""
+        ...
+
+    def iterate_entries_and_texts(self, after: int = 0) -> Iterator[LedgerEntry | ExportedText]:
+        """Stream every entry behind that number, and then every text that these refer to, as of one moment."""
+        ...
+
+    def iterate_verifiable_parts(self) -> Iterator[Sequence[EntryRow] | TextReference]:
+        """Stream the chain, many entries at a time, and then each text of a decision that is altered or missing.
+
+        All parts are of one moment.
+        """
+        ...
+
+
+class Ledger(AuditLog, DecisionLog, LastApplied, ObservationLog, ChainReader, Protocol):
+    """All five roles, for who needs several."""

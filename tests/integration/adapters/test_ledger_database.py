@@ -97,7 +97,7 @@ def test_a_ledger_is_read_while_it_is_written(database_url: str) -> None:
     with ledger._database.write_transaction() as connection:
         inside(connection).record_intent(change(3), None)
         reader = opened(database_url, read_only=True)
-        reader.check_readable()
+        reader.read_chain_head()
         assert len(reader.find_audit_records(RecordFilter())) == 1
     assert len(reader.find_audit_records(RecordFilter())) == 2
     reader.close_connections()
@@ -121,7 +121,7 @@ def test_a_locked_ledger_is_unavailable_in_time(database_url: str) -> None:
     with locked(database_url):
         with pytest.raises(TransientError, match=r"stayed locked by another program for 0\.2 s"):
             ledger.record_intent(change(), None)
-        ledger.check_readable()
+        ledger.read_chain_head()
     assert ledger.record_intent(change(), None)
     ledger.close_connections()
 
@@ -181,7 +181,7 @@ def test_every_table_is_guarded(ledger: SqlLedger, database_url: str) -> None:
     with outside(database_url) as connection:
         found = {tuple(row) for row in connection.exec_driver_sql(asked[connection.dialect.name])}
     assert found == {(table, verb) for table in metadata.tables for verb in ("UPDATE", "DELETE")} - {("contents", "DELETE")}
-    ledger.check_readable()
+    ledger.read_chain_head()
 
 
 def test_a_newer_schema_is_refused(database_url: str) -> None:
@@ -279,7 +279,7 @@ def test_opening_at_head_needs_no_migration_tool(database_url: str) -> None:
     opened(database_url).close_connections()
     script = (
         "import sys; from promoter.adapters.ledger import SqlLedger\n"
-        f"SqlLedger.open({database_url!r}).check_readable(); sys.exit('alembic' in sys.modules)"
+        f"SqlLedger.open({database_url!r}).read_chain_head(); sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 

@@ -80,7 +80,7 @@ def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postg
     """Unavailable while it is down, for readers and writers; what was being written is not there; then all goes on."""
     ledger, reader = SqlLedger.open(url), SqlLedger.open(url, read_only=True)
     ledger.record_intent(CHANGE, None)
-    reader.check_readable()
+    reader.read_chain_head()
     try:
         with pytest.raises(TransientError), ledger._database.write_transaction() as connection:
             _written_while_it_stops(inside(connection), postgres_server)
@@ -88,7 +88,7 @@ def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postg
             with pytest.raises(TransientError, match="Connection refused"):
                 ledger.record_intent(CHANGE, None)
             with pytest.raises(TransientError, match="Connection refused"):
-                reader.check_readable()
+                reader.read_chain_head()
     finally:
         postgres_server.start()
     assert len(reader.find_audit_records(RecordFilter())) == 1

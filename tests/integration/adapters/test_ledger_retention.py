@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from promoter.adapters.ledger import SqlLedger, journal
+from promoter.adapters.ledger import SqlLedger, decisions
 from promoter.domain.decision import Decision, DecisionBasis, DecisionPurpose, RuleFinding, Verdict
 from promoter.domain.errors import TransientError
 from promoter.domain.evidence import Evidence, VersionEvidence
@@ -89,7 +89,7 @@ def test_what_is_dropped_is_dropped_once(ledger: SqlLedger) -> None:
 
 def test_portions_are_each_accounted_for(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stops it in between: what is missing has been recorded, and the next call drops the rest."""
-    monkeypatch.setattr(journal, "DROP_BATCH_SIZE", 3)
+    monkeypatch.setattr(decisions, "DROP_BATCH_SIZE", 3)
     ledger.record_decisions([decision(0, version) for version in range(1, 9)], None)
     drop, calls = SqlLedger._drop_evidence_batch, 0
 
@@ -117,7 +117,7 @@ def test_text_and_milestone_go_in_one_transaction(ledger: SqlLedger, monkeypatch
     def fails(*_: object) -> int:
         raise TransientError("ledger", "disk full")
 
-    monkeypatch.setattr(journal, "insert_lifecycle_event", fails)
+    monkeypatch.setattr(decisions, "append_lifecycle_event", fails)
     with pytest.raises(TransientError):
         ledger.drop_evidence_before(CUT, "alice", LATER)
     assert kept(ledger) == [1]
@@ -125,7 +125,7 @@ def test_text_and_milestone_go_in_one_transaction(ledger: SqlLedger, monkeypatch
 
 def test_others_write_between_portions(ledger: SqlLedger, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No lock is held from one portion to the next."""
-    monkeypatch.setattr(journal, "DROP_BATCH_SIZE", 1)
+    monkeypatch.setattr(decisions, "DROP_BATCH_SIZE", 1)
     ledger.record_decisions([decision(0, version) for version in range(1, 4)], None)
     other, drop = SqlLedger.open(database_url, busy_timeout=0.1), SqlLedger._drop_evidence_batch
 
