@@ -1,4 +1,4 @@
-"""The use cases of auditors: verify, export, list, decide again, vouch."""
+"""What auditors take from the ledger: exports, pages of records, and checkpoints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
-    """The entries behind that number and their texts as lines: see `promoter.domain.ledger.export`. Raises `PermanentError`."""
+    """Export the entries behind that number, and their texts, as lines of `promoter.domain.ledger.export`.
+
+    Raises `PermanentError` where there is nothing to export.
+    """
     head = ledger.read_chain_head()
     if not head.entry:
         raise PermanentError("ledger", "nothing has been written to it yet: there is nothing to export")
@@ -54,7 +57,7 @@ def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes
 
 
 def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
-    """The audit records behind that number as CSV (RFC 4180), the names of the columns first."""
+    """Export the audit records behind that number as CSV (RFC 4180), the names of the columns first."""
     yield _render_csv_row(_COLUMNS)
     for record in _iterate_records(ledger, behind):
         values = record.to_event_data()
@@ -64,7 +67,7 @@ def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
 
 
 def export_cloud_events(outbox: EventOutbox, behind: int, url: str | None) -> Iterator[bytes]:
-    """The events of the entries behind that number, as channels are told of them: a JSON object a line."""
+    """Export the events of the entries behind that number as CloudEvents, as channels receive them: one JSON object a line."""
     event_builder, last = EventBuilder(outbox.read_ledger_name(), url), behind
     while True:
         page = outbox.read_source_entries(last, _PAGE_SIZE)
@@ -83,7 +86,7 @@ def _iterate_records(ledger: Ledger, behind: int) -> Iterator[AuditRecord]:
 
 
 def _escape_formula(value: object) -> str:
-    """Text that no spreadsheet takes for a formula: whoever writes a reason must not run anything where it is read."""
+    """Write a value so that no spreadsheet takes it for a formula: nobody's reason may run anything where it is read."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
 
@@ -96,18 +99,18 @@ def _render_csv_row(cells: tuple[str, ...]) -> bytes:
 
 @dataclass(frozen=True)
 class RecordPage:
-    """Records, oldest first. `older`: what to give as `before` for those that come before, `newer`: as `after` for the others.
-
-    None: there are none. Of the newest page `newer` is None although more may come: these have greater ids than its last.
-    """
+    """A page of audit records, and where the pages next to it begin."""
 
     records: Sequence[AuditRecord]
+    """The records, oldest first."""
     older: int | None
+    """The `before` of the page of older records; None where there are none."""
     newer: int | None
+    """The `after` of the page of newer records; None where there are none yet."""
 
 
 def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
-    """At most `limit` records: the first behind `after`, or with `newest` the last before `before`."""
+    """Read at most `limit` records: the first behind `after`, or with `newest`, the last before `before`."""
     found = list(ledger.find_audit_records(replace(where, limit=where.limit + 1)))
     if len(found) <= where.limit:
         records, more = found, False
@@ -122,28 +125,27 @@ def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
 
 
 def _has_records(ledger: Ledger, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
-    """Whether there are others, of those that the cursors left out."""
+    """Whether any record matches the filter between these bounds, which replace its own."""
     return bool(ledger.find_audit_records(replace(where, after=after, before=before, limit=1)))
 
 
 class CheckpointSigner:
-    """Makes them with one key. Several replicas may: a checkpoint too many does no harm."""
+    """Makes checkpoints with one key. Several replicas may do so at once: a checkpoint too many does no harm."""
 
     def __init__(self, ledger: Ledger, clock: Clock, signer: SigningKey) -> None:
-        """Makes none yet."""
         self._ledger = ledger
         self._clock = clock
         self._signer = signer
 
     def sign_checkpoint(self) -> tuple[int, LedgerCheckpoint]:
-        """One of the head as it is now: its number, and what it says. Raises `PermanentError` where there is nothing to vouch for."""
+        """Sign the head, and return the checkpoint with its number. Raises `PermanentError` where the ledger has no name."""
         head = self._ledger.read_chain_head()
         if not head.ledger:
             raise PermanentError("ledger", "it does not say what it is called: its first entry is missing, or was changed")
         return self._sign_and_record(head)
 
     def sign_when_due(self) -> None:
-        """One, where the head has moved since the last and that is old enough. What keeps it from that is told in the log."""
+        """Sign the head, where it has moved since the last checkpoint and that is old enough; an error is only logged."""
         try:
             head = self._ledger.read_chain_head()
             if head.ledger and self._is_checkpoint_due(head):

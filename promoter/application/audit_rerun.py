@@ -1,4 +1,4 @@
-"""Rerun: fetch what the ledger kept of a decision, and make it again. Reads only, and asks nobody but the ledger."""
+"""Rerun decisions: make recorded ones again from the evidence and the policies in the ledger, which is all that is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
 _POLICY_CACHE_SIZE = 256
 
 
-class _RerunImpossible(Exception):  # noqa: N818  # says how a rerun ended
+class _RerunImpossible(Exception):  # noqa: N818  # one of the ways in which a rerun ends
     def __init__(self, ending: RerunOutcome, why: str) -> None:
         super().__init__(why)
         self.ending, self.why = ending, why
@@ -30,24 +30,26 @@ class _RerunImpossible(Exception):  # noqa: N818  # says how a rerun ended
 
 @dataclass(frozen=True)
 class _RecordedPolicy:
-    """A policy as it was: its name, and the digests of the texts."""
+    """A policy as a decision names it."""
 
     name: str
+    """Its name."""
     policy: str
+    """The digest of its text."""
     approvers: str | None
+    """The digest of approvers.yaml; None where there was none."""
 
 
 class DecisionRerunner:
-    """Makes recorded decisions again."""
+    """Makes recorded decisions again; each policy is parsed once."""
 
     def __init__(self, ledger: Ledger, documents: DeclarationDocuments) -> None:
-        """Takes the ledger, and what reads policies."""
         self._ledger = ledger
         self._documents = documents
         self._cached_policy = lru_cache(maxsize=_POLICY_CACHE_SIZE)(self._read_policy)
 
     def rerun_decision(self, number: int) -> DecisionRerun:
-        """The decision of that number, or the one behind the record of that number. Raises `PermanentError` where there is none."""
+        """Rerun the decision of that number, or the one behind that record. Raises `PermanentError` where there is none."""
         recorded = self._ledger.find_decision(number)
         if recorded is None:
             fix = "`promoter audit list` shows records: those of gated changes have a decision behind them"
@@ -55,7 +57,7 @@ class DecisionRerunner:
         return self._rerun_or_explain(recorded)
 
     def rerun_all_decisions(self) -> Iterator[DecisionRerun]:
-        """Every decision that the ledger has, oldest first, one at a time."""
+        """Rerun every decision in the ledger, oldest first, one at a time."""
         for recorded in self._ledger.iterate_decisions():
             yield self._rerun_or_explain(recorded)
 
@@ -78,7 +80,7 @@ class DecisionRerunner:
         return DecisionRerun(recorded, RerunOutcome.DIFFERENT if found else RerunOutcome.SAME, decision, found)
 
     def _load_evidence(self, recorded: RecordedDecision) -> Evidence:
-        """Raises `_Unmade` where it is not there, is not what its digest says, or cannot be read."""
+        """Load the evidence. Raises `_RerunImpossible` where it is missing, was altered, or cannot be read."""
         recorded_evidence, digest = recorded.evidence, recorded.evidence_digest
         if digest is not None and recorded_evidence is None:
             dropped = self._last_retention
@@ -103,15 +105,15 @@ class DecisionRerunner:
         return find_last_retention(self._ledger.find_lifecycle_events())
 
     def _find_policy(self, recorded: RecordedDecision) -> Policy | str | None:
-        """None for a decision that no policy made; in words where its text cannot be had."""
+        """Find the policy; None for a decision that no policy made, a message where its text is missing or cannot be read."""
         name, digest = recorded.tree.get("policy"), recorded.tree.get("policy_digest")
         if name is None or digest is None:
             return None
         return self._cached_policy(_RecordedPolicy(str(name), str(digest), recorded.approvers))
 
-    def _read_policy(self, wanted: _RecordedPolicy) -> Policy | str:
+    def _read_policy(self, recorded: _RecordedPolicy) -> Policy | str:
         texts = {REGISTRY_FILE: _EMPTY_REGISTRY}
-        for file, digest in ((f"policies/{wanted.name}.yaml", wanted.policy), ("approvers.yaml", wanted.approvers)):
+        for file, digest in ((f"policies/{recorded.name}.yaml", recorded.policy), ("approvers.yaml", recorded.approvers)):
             if digest is None:
                 continue
             text = self._ledger.find_blob_text(digest)
@@ -121,6 +123,6 @@ class DecisionRerunner:
                 return f"the text of {file} was altered: it does not have the digest {digest}"
             texts[file] = text.encode()
         try:
-            return self._documents.parse_declaration(texts, None).policies[wanted.name]
+            return self._documents.parse_declaration(texts, None).policies[recorded.name]
         except Faults as faults:
             return f"this version of Promoter does not take its files: {faults}"

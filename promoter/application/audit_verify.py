@@ -1,6 +1,6 @@
-"""Verification: everything that a ledger or an export of it says, held against itself and against whoever vouches for it.
+"""Verification of a ledger or an export, against itself and against the witnesses that are handed in.
 
-It asks nobody but those who are handed in, changes nothing, and goes on behind a problem, so that all of them are told at once.
+It changes nothing, and goes on behind a problem, so that all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -21,33 +21,37 @@ from promoter.domain.ledger.witnesses import TextReference, Witness, WitnessInde
 
 COMMIT, CHECKPOINT, GIVEN = "commit", "checkpoint", "given"
 Progress = Callable[[int], None]
-"""Told now and then how many entries were looked at."""
+"""Called now and then with the number of entries that were verified."""
 _MAX_TEXT_PROBLEMS = 1_000
-"""How many texts with a problem are named one by one."""
+"""How many texts with a problem are reported one by one."""
 
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What came of it.
-
-    `head` is the end as it is now, `start` the number of the entry before the first that was looked at. `vouching`: how many of
-    each kind (commit, checkpoint, given) have the hash that the ledger has; `foreign`: how many of each kind vouch for other
-    ledgers, `earlier` for entries before the first. `keys`: how many checkpoints each public key signed; `trusted`: whether it
-    was said which keys may. `dropped`: of how many decisions retention dropped the evidence.
-    """
+    """The result of a verification."""
 
     head: LedgerHead
+    """The last entry, with the hash that it has now."""
     start: int
+    """The number of the entry before the first that was verified."""
     entries: int
+    """How many entries were verified."""
     problems: tuple[LedgerProblem, ...]
+    """The problems, in the order of their entries."""
     vouching: Mapping[str, int]
+    """How many witnesses of each kind (commit, checkpoint, given) attest the hash that the ledger has."""
     foreign: Mapping[str, int]
+    """How many witnesses of each kind attest other ledgers."""
     earlier: int = 0
+    """How many witnesses attest entries before the first that was verified."""
     keys: Mapping[str, int] = field(default_factory=dict)
+    """How many checkpoints each public key signed."""
     trusted: bool = False
+    """Whether only keys that were handed in count."""
     dropped: int = 0
+    """Of how many decisions retention dropped the evidence."""
     more: int = 0
-    """Problems with texts beyond those that are named."""
+    """How many texts have a problem that is not reported."""
 
     @property
     def verified_head(self) -> str | None:
@@ -56,21 +60,20 @@ class VerificationReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problems
 
 
 class TextProblems:
-    """What is wrong with the texts that decisions name. Only so many are kept."""
+    """The problems of texts that decisions name, up to a limit."""
 
     def __init__(self) -> None:
-        """None yet."""
         self.problems: list[LedgerProblem] = []
         self.dropped = self.more = 0
 
-    def check_reference(self, reference: TextReference, walk: ChainVerifier) -> None:
-        """At a text that is altered or is not there, once all entries went by."""
-        problem = reference.find_problem(walk.facts)
+    def check_reference(self, reference: TextReference, verifier: ChainVerifier) -> None:
+        """Check a text that is altered or missing, once all entries are verified."""
+        problem = reference.find_problem(verifier.facts)
         if problem is None:
             self.dropped += 1
         elif len(self.problems) < _MAX_TEXT_PROBLEMS:
@@ -85,56 +88,56 @@ def verify_ledger(
     trusted: Collection[str] = frozenset(),
     progress: Progress = lambda _: None,
 ) -> VerificationReport:
-    """Verify what a database holds. `trusted`: public keys; checkpoints of other keys are then problems."""
-    walk = ChainVerifier(WitnessIndex(ledger.read_chain_head().ledger, witnesses), trusted=frozenset(trusted))
+    """Verify a ledger in a database. `trusted`: public keys; checkpoints of other keys are then problems."""
+    verifier = ChainVerifier(WitnessIndex(ledger.read_chain_head().ledger, witnesses), trusted=frozenset(trusted))
     texts = TextProblems()
     for part in ledger.iterate_verifiable_parts():
         if isinstance(part, TextReference):
-            walk.verify_waiting_rows()
-            texts.check_reference(part, walk)
+            verifier.verify_waiting_rows()
+            texts.check_reference(part, verifier)
         else:
-            walk.verify_rows(part)
-            progress(walk.count)
-    return build_verification_report(walk, texts)
+            verifier.verify_rows(part)
+            progress(verifier.count)
+    return build_verification_report(verifier, texts)
 
 
 def build_verification_report(
-    walk: ChainVerifier, texts: TextProblems, last: Witness | None = None, *, more: Iterable[LedgerProblem] = ()
+    verifier: ChainVerifier, texts: TextProblems, last: Witness | None = None, *, more: Iterable[LedgerProblem] = ()
 ) -> VerificationReport:
-    """The end of a walk. `last`: what an export's last line says; `more`: what else is wrong."""
-    walk.finish_verification(last)
-    about = [*walk.problems, *texts.problems, *more]
+    """Finish a verification. `last`: the head that the ending of an export names; `more`: problems found elsewhere."""
+    verifier.finish_verification(last)
+    about = [*verifier.problems, *texts.problems, *more]
     if not any(each.wrong is ProblemKind.CUT for each in about):
-        about += _find_foreign_heads(walk)
+        about += _find_foreign_heads(verifier)
     problems = sorted(about, key=lambda problem: (problem.entry or 0, problem.last or 0))
-    foreign = [witness.kind for witness in walk.witnesses.foreign]
+    foreign = [witness.kind for witness in verifier.witnesses.foreign]
     return VerificationReport(
-        head=walk.current_head,
-        start=walk.start,
-        entries=walk.count,
+        head=verifier.current_head,
+        start=verifier.start,
+        entries=verifier.count,
         problems=tuple(problems),
-        vouching={kind: len(walk.witnesses.list_confirmed_witnesses(kind)) for kind in (COMMIT, CHECKPOINT, GIVEN)},
+        vouching={kind: len(verifier.witnesses.list_confirmed_witnesses(kind)) for kind in (COMMIT, CHECKPOINT, GIVEN)},
         foreign={kind: foreign.count(kind) for kind in (COMMIT, GIVEN)},
-        earlier=walk.witnesses.count_unchecked(walk.start),
-        keys=dict(walk.facts.keys),
-        trusted=bool(walk.facts.trusted),
+        earlier=verifier.witnesses.count_unchecked(verifier.start),
+        keys=dict(verifier.facts.keys),
+        trusted=bool(verifier.facts.trusted),
         dropped=texts.dropped,
         more=texts.more,
     )
 
 
-def _find_foreign_heads(walk: ChainVerifier) -> list[LedgerProblem]:
-    """A head that was given is one of this ledger, or this is not the ledger that somebody thinks it is."""
-    if not walk.count and not walk.start:
+def _find_foreign_heads(verifier: ChainVerifier) -> list[LedgerProblem]:
+    """Report heads that an auditor gave and that are of another ledger, and a ledger without any entry."""
+    if not verifier.count and not verifier.start:
         return [
             LedgerProblem(
                 ProblemKind.TRUNCATED, None, "there is no entry at all, not even the first one, which every ledger begins with"
             )
         ]
-    name = walk.current_head.ledger or "a ledger without a name"
+    name = verifier.current_head.ledger or "a ledger without a name"
     return [
         LedgerProblem(ProblemKind.REWRITTEN, None, f"{each.who} is of the ledger {each.head.ledger}, and this one is {name}")
-        for each in walk.witnesses.foreign
+        for each in verifier.witnesses.foreign
         if each.kind == GIVEN
     ]
 
@@ -142,31 +145,31 @@ def _find_foreign_heads(walk: ChainVerifier) -> list[LedgerProblem]:
 _BATCH_SIZE = 512
 _DECISION = b'"table":"decisions"'
 _CONTENT, _HEAD = b'{"content":', b'{"head":'
-"""How these lines begin. An entry never does: its first word is one that comes before, such as `actor` or `at`."""
+"""How these lines begin. An entry never does: its first key comes before these in the alphabet, such as `actor` or `at`."""
 
 
 class ReferenceIndex(Protocol):
-    """Keeps what decisions name until the texts have come by, wherever that many fit."""
+    """Remembers the texts that decisions name until these texts are read; there may be more than fit into memory."""
 
     def add_references(self, found: Iterable[TextReference]) -> None:
-        """Decisions name these."""
+        """Remember what decisions name."""
         ...
 
     def match_text(self, digest: str, kind: str) -> TextReference | None:
-        """A text of that digest and kind is there: the first decision that names it, if any."""
+        """Mark a text as found, and return the first reference to it, if any."""
         ...
 
     def unmatched_references(self) -> Iterator[TextReference]:
-        """What is named and was not met, by decision."""
+        """Yield the references whose text was not found, in the order of decisions."""
         ...
 
 
 class _ExportReader:
-    """What one export said so far."""
+    """Reads the lines of one export."""
 
-    def __init__(self, walk: ChainVerifier, names: ReferenceIndex, progress: Progress) -> None:
-        self.walk = walk
-        self.names = names
+    def __init__(self, verifier: ChainVerifier, references: ReferenceIndex, progress: Progress) -> None:
+        self.verifier = verifier
+        self.references = references
         self.progress = progress
         self.ending: ExportEnding | None = None
         self.problems: list[LedgerProblem] = []
@@ -175,7 +178,7 @@ class _ExportReader:
         self._rows: list[EntryRow] = []
 
     def read_line(self, line: bytes) -> None:
-        """The next one, without its end."""
+        """Read the next line, without its line end."""
         if self.ending is not None:
             if self.behind == 0:
                 self.problems.append(
@@ -196,11 +199,13 @@ class _ExportReader:
                 self.flush_entries()
 
     def flush_entries(self) -> None:
-        """Look at the entries that were read."""
-        self.walk.verify_rows(self._rows)
-        self.names.add_references(each for _, _, body, _ in self._rows if _DECISION in body for each in _parse_references(body))
+        """Verify the entries that were read since the last call."""
+        self.verifier.verify_rows(self._rows)
+        self.references.add_references(
+            each for _, _, body, _ in self._rows if _DECISION in body for each in _parse_references(body)
+        )
         self._rows.clear()
-        self.progress(self.walk.count)
+        self.progress(self.verifier.count)
 
     def _check_text(self, text: ExportedText | None) -> None:
         self.contents += 1
@@ -211,7 +216,7 @@ class _ExportReader:
             return
         if self._rows:
             self.flush_entries()
-        reference = self.names.match_text(text.digest, text.kind)
+        reference = self.references.match_text(text.digest, text.kind)
         if reference and sha256(text.body.encode("utf-8", "surrogatepass")).hexdigest() != text.digest:
             self.altered.append(
                 TextReference(
@@ -222,12 +227,12 @@ class _ExportReader:
 
 def verify_export(
     lines: Iterable[bytes],
-    names: ReferenceIndex,
+    references: ReferenceIndex,
     witnesses: Iterable[Witness] = (),
     trusted: Collection[str] = frozenset(),
     progress: Progress = lambda _: None,
 ) -> VerificationReport:
-    """Verify what a file holds: its lines with their ends. Raises `PermanentError` where that is no export."""
+    """Verify the lines of a file, with their line ends. Raises `PermanentError` where it is no export."""
     incoming = iter(lines)
     first = next(incoming, b"")
     if first.endswith(b"\r\n"):
@@ -238,8 +243,10 @@ def verify_export(
     if manifest is None:
         fix = "`promoter audit export --output FILE` writes one"
         raise PermanentError("export", "its first line is not that of an export of a ledger, in a form that is known here", fix)
-    walk = ChainVerifier(WitnessIndex(manifest.ledger, witnesses), manifest.start - 1, rows=False, trusted=frozenset(trusted))
-    reader = _ExportReader(walk, names, progress)
+    verifier = ChainVerifier(
+        WitnessIndex(manifest.ledger, witnesses), manifest.start - 1, rows=False, trusted=frozenset(trusted)
+    )
+    reader = _ExportReader(verifier, references, progress)
     whole = first.endswith(b"\n")
     for line in incoming:
         whole = line.endswith(b"\n") or ExportEnding.from_facts(_parse_json_object(line)) is not None
@@ -250,27 +257,27 @@ def verify_export(
 
 
 def _finish_report(reader: _ExportReader, manifest: ExportManifest, *, whole: bool) -> VerificationReport:
-    walk, texts, ending = reader.walk, TextProblems(), reader.ending
+    verifier, texts, ending = reader.verifier, TextProblems(), reader.ending
     more = reader.problems
-    walk.verify_waiting_rows()
+    verifier.verify_waiting_rows()
     last = Witness(ending.head, "the last line", "end") if ending and ending.head.ledger == manifest.ledger else None
     if ending is None and not any(each.wrong is ProblemKind.CUT for each in more):
-        where = f"after entry {walk.current_head.entry}" + ("" if whole else ", in the middle of a line")
+        where = f"after entry {verifier.current_head.entry}" + ("" if whole else ", in the middle of a line")
         more.append(LedgerProblem(ProblemKind.CUT, None, f"it ends {where}, and its last line is missing: it was cut off"))
     elif ending and last is None:
         more.append(LedgerProblem(ProblemKind.EDITED, None, "its first line and its last one name two ledgers"))
     if ending is None:
         lacking: Iterator[TextReference] = iter(())  # what was cut off is not missing one by one
     else:
-        lacking = reader.names.unmatched_references()
+        lacking = reader.references.unmatched_references()
     for reference in (*reader.altered, *lacking):
-        texts.check_reference(reference, walk)
-    found = build_verification_report(walk, texts, last, more=more)
+        texts.check_reference(reference, verifier)
+    found = build_verification_report(verifier, texts, last, more=more)
     return found if ending is None or not found.is_sound else _check_counts(found, ending, reader)
 
 
 def _check_counts(found: VerificationReport, ending: ExportEnding, reader: _ExportReader) -> VerificationReport:
-    """Whatever else is in order, there are as many as the last line says."""
+    """Check the numbers of the ending, where everything else is in order."""
     counts = (("entries", ending.entries, found.entries), ("texts", ending.contents, reader.contents))
     wrong = [
         LedgerProblem(ProblemKind.EDITED, None, f"its last line says that there are {stated} {what}, and there are {there}")

@@ -1,4 +1,4 @@
-"""Audit records: what the ledger keeps, one row a fact, never rewritten."""
+"""Audit records, and the other facts that the ledger records: deliveries, revisions, decisions."""
 
 from __future__ import annotations
 
@@ -12,82 +12,107 @@ from promoter.domain.review import describe_origin
 
 
 class RecordKind(StrEnum):
-    """CHANGE: Promoter moved an alias. OBSERVED: the registry shows a move that Promoter did not make.
-
-    OVERRIDE: what stands in for git's word until a pull request is decided; the record that names it as `intent` ends it.
-    """
+    """What an audit record is about."""
 
     CHANGE = "change"
+    """Promoter moves an alias."""
     OBSERVED = "observed"
+    """The registry shows a move that Promoter did not make."""
     OVERRIDE = "override"
+    """A version stands in for what git declares until a pull request is decided; a record that names it as `intent` ends it."""
 
 
 class ChangeOutcome(StrEnum):
-    """INTENDED opens a change; one of the others closes it. RECOVERED: a crash lay between write and record."""
+    """How far a change got: INTENDED opens it, one of the others closes it."""
 
     INTENDED = "intended"
+    """The write is about to be made."""
     APPLIED = "applied"
+    """The write was made, and read back."""
     FAILED = "failed"
+    """The write was not made."""
     RECOVERED = "recovered"
+    """The write was made, and a crash came before its record."""
 
 
 class RevisionState(StrEnum):
-    """ATTEMPTED: the newest that was tried. APPLIED: in force. REFUSED: its files, or its plan, cannot be used."""
+    """What became of a revision of git."""
 
     ATTEMPTED = "attempted"
+    """It was tried."""
     APPLIED = "applied"
+    """It is in force."""
     REFUSED = "refused"
+    """Its files, or its plan, cannot be used."""
 
 
 @dataclass(frozen=True)
 class NewAuditRecord:
-    """A fact before it has an id. `to_version` None: the alias is (to be) gone. `reason` is one line for people.
-
-    `cause` is a `promoter.domain.plan.Cause`, `review` what `Origin.as_json` tells of the pull request that brought the change,
-    `until` when an override expires. `not_before`: of what others did, when the registry was last seen as it was before (None:
-    nobody knows), so that it happened between then and `at`. `hold` is the reason of the hold that git states with it.
-    """
+    """A fact about one alias before it is recorded."""
 
     at: datetime
+    """When it happened, or was observed."""
     kind: RecordKind
+    """What it is about."""
     model: str
+    """The model's name."""
     alias: str
+    """The alias of the model."""
     from_version: int | None
+    """The version that held the alias before; None where none did."""
     to_version: int | None
+    """The version that holds the alias afterwards; None where it is deleted."""
     revision: str | None = None
+    """The revision of git that declares it."""
     actor: str | None = None
+    """Who declared or did it."""
     trigger: str | None = None
+    """What made Promoter reconcile."""
     policy: str | None = None
+    """The name of the policy that decided."""
     verdict: str | None = None
+    """The verdict of that policy."""
     outcome: ChangeOutcome | None = None
+    """How far a change got; None for other kinds."""
     reason: str | None = None
+    """Why, in one line."""
     cause: str | None = None
+    """A `promoter.domain.plan.ChangeCause`."""
     review: Mapping[str, Any] | None = None
+    """The pull request that brought the change, as `ChangeOrigin.to_json` writes it."""
     until: datetime | None = None
+    """When an override expires."""
     not_before: datetime | None = None
+    """When the registry was last seen as it was before, so that an observed move lies between then and `at`; None: unknown."""
     hold: str | None = None
+    """The reason of the hold that git declares with it."""
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """A row of the ledger. `intent` is the id of the intent that an outcome closes; `decision` the decision's row."""
+    """A fact about one alias as the ledger records it."""
 
     id: int
+    """The number of its entry."""
     fact: NewAuditRecord
+    """The fact itself."""
     intent: int | None = None
+    """The number of the record that this one closes or ends."""
     decision: int | None = None
+    """The number of the decision behind it."""
     hash: str | None = None
+    """The hash of its entry."""
 
     @property
     def status_label(self) -> str:
-        """What kind of record it is, or how the change stands, in a word or two for people."""
+        """The outcome of a change, otherwise the kind of record, in a word or two."""
         if self.fact.kind is RecordKind.OVERRIDE:
             return "override over" if self.intent else "override"
         return (self.fact.outcome or self.fact.kind).value
 
     @property
     def description(self) -> str | None:
-        """Its reason for people; of the beginning of an override, until when it stands too."""
+        """The reason; where an override begins, also when it expires."""
         fact = self.fact
         if fact.kind is RecordKind.OVERRIDE and self.intent is None and fact.until:
             return f"until {fact.until:%Y-%m-%d %H:%M} UTC: {fact.reason}"
@@ -95,7 +120,7 @@ class AuditRecord:
 
     @property
     def review_summary(self) -> str:
-        """The pull request that brought it, for people; empty where none is known."""
+        """The pull request that brought it, in words; empty where none is known."""
         return describe_origin(self.fact.review)
 
     def to_event_data(self) -> dict[str, Any]:
@@ -108,57 +133,72 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """Which records: each None is no restriction. `since` is the first moment that counts, `until` the first that does not.
-
-    `after` and `before` are ids, for paging upwards and downwards; `newest` keeps the last `limit`.
-    """
+    """Which audit records to find. A field that is None restricts nothing; the others name the value of a record's field."""
 
     model: str | None = None
     alias: str | None = None
     kind: RecordKind | None = None
     outcome: ChangeOutcome | None = None
     after: int | None = None
+    """Only records with a greater number, for paging upwards."""
     limit: int = 1_000
+    """How many records at most."""
     newest: bool = False
+    """Whether the limit keeps the last records rather than the first."""
     before: int | None = None
+    """Only records with a smaller number, for paging downwards."""
     actor: str | None = None
     verdict: str | None = None
     since: datetime | None = None
+    """The first moment that counts."""
     until: datetime | None = None
+    """The first moment that counts no more."""
 
 
 @dataclass(frozen=True)
 class WebhookDelivery:
-    """A webhook delivery that was accepted: who sent it, under which id, and what it named."""
+    """A webhook delivery that was accepted."""
 
     source: str
+    """Who sent it, such as `mlflow` or `github`."""
     id: str
+    """The sender's id of the delivery."""
     at: datetime
+    """When it arrived."""
     event: str
+    """The sender's name of the event."""
     model: str | None = None
+    """The model that it names."""
 
 
 @dataclass(frozen=True)
 class RecordedDecision:
-    """A decision as the ledger keeps it: `tree` is `Decision.as_json`, `evidence` is `Evidence.as_json`.
-
-    `evidence` is None where there was none, and where it was dropped since: then only `evidence_digest` is left of it.
-    `approvers` is the digest of approvers.yaml. `gate`: a change that git states waited for it. `tool` is the version of
-    Promoter that decided, `purpose` what for (see `promoter.domain.verdict.Purpose`); None before these were recorded.
-    """
+    """A decision as the ledger records it."""
 
     id: int
+    """The number of its entry."""
     at: datetime
+    """When it was made."""
     revision: str | None
+    """The revision of git that its policy is of."""
     tree: dict[str, Any]
+    """The decision, as `Decision.to_json` writes it."""
     evidence: dict[str, Any] | None
+    """The evidence, as `Evidence.to_json` writes it; None where there was none, and where it was dropped since."""
     evidence_digest: str | None = None
+    """The SHA-256 of the evidence, which stays when that is dropped."""
     approvers: str | None = None
+    """The SHA-256 of approvers.yaml."""
     gate: bool = False
+    """Whether a change that git declares waited for it."""
     trigger: str | None = None
+    """What made Promoter decide."""
     tool: str | None = None
+    """The version of Promoter that decided; None before that was recorded."""
     hash: str | None = None
+    """The hash of its entry."""
     purpose: str | None = None
+    """A `promoter.domain.decision.DecisionPurpose`; None before that was recorded."""
 
     @property
     def numbered_tree(self) -> dict[str, Any]:
@@ -167,5 +207,5 @@ class RecordedDecision:
 
 
 def is_alias_move(record: AuditRecord) -> bool:
-    """Whether the record says that the registry's alias did move."""
+    """Whether the record says that the alias moved in the registry."""
     return record.fact.kind is RecordKind.OBSERVED or record.fact.outcome in (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED)

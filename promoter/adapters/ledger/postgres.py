@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL, through psycopg 3: all that is peculiar to PostgreSQL."""
+"""The backend for PostgreSQL, through psycopg 3, and the rights that roles need there."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _READ_ONLY = "25006"
 _NO_RIGHT = "42501"
 _NO_ROOM = "53100"
 _LIMITS = "54"  # too long for an index, and the like: no better next time
-_CLOSED_DOORS = ("28", "3D")  # who are you, no such database
-# Where no connection was made, the driver knows the server's words only.
-_CLOSED_DOOR_WORDS = (
+_NO_ACCESS = ("28", "3D")  # no such user, wrong password; no such database
+# Where no connection was made, the driver has only the text of the server's message.
+_NO_ACCESS_MESSAGES = (
     "authentication failed",
     "does not exist",
     "no pg_hba.conf entry",
@@ -45,10 +45,9 @@ _CLOSED_DOOR_WORDS = (
 
 
 class PostgresBackend:
-    """One database of a PostgreSQL server."""
+    """One database of a PostgreSQL server. `busy_timeout`: for how many seconds a writer waits for another one."""
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
-        """`busy_timeout` in seconds: how long to wait for another writer."""
         if find_spec("psycopg") is None:
             raise PermanentError(LEDGER, "the driver for PostgreSQL is not installed", "pip install 'promoter[postgres]'")
         query = {key: value for key, value in url.query.items() if key != "password"}
@@ -59,14 +58,14 @@ class PostgresBackend:
         self._wait = busy_timeout
 
     def prepare_database(self) -> None:
-        """Nothing: the server is asked by the first transaction."""
+        """Do nothing: the first transaction finds out whether the server has the database."""
 
     def has_database(self) -> bool:
-        """Taken for granted."""
+        """Assume so: the first transaction finds out."""
         return True
 
     def build_engine(self, *, read_only: bool) -> Engine:  # noqa: ARG002  # each transaction says for itself whether it writes
-        """Connections that are tried before they are used, since servers restart."""
+        """Build a pool whose connections are tested before use, since servers restart."""
         given = {key: value for key, value in _CONNECTION_OPTIONS.items() if key not in self._url.query}
         engine = create_engine(
             self._url,
@@ -86,7 +85,7 @@ class PostgresBackend:
         return engine
 
     def begin_transaction(self, connection: Connection, *, write: bool) -> None:
-        """Writers take turns, so that ids ascend in the order of commits and what a writer has read stays true."""
+        """Let writers take turns, so that numbers ascend in the order of commits and what a writer has read stays true."""
         patience = f"SET LOCAL lock_timeout = {max(1, int(self._wait * 1000))};"
         if write:
             # Not what the server has set for everybody: a snapshot from before the lock, or commits that a power cut undoes.
@@ -100,7 +99,7 @@ class PostgresBackend:
             connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;{patience}")
 
     def convert_error(self, error: DBAPIError) -> ExternalError:
-        """By SQLSTATE, or by the server's words where a connection was not made."""
+        """Convert an error by its SQLSTATE, or by the server's message where a connection was not made."""
         state = getattr(error.orig, "sqlstate", None) or ""
         message = f"{self.location}: {self._redact_message(str(error.orig))}"
         if state == _LOCK_TIMEOUT:
@@ -115,7 +114,7 @@ class PostgresBackend:
             return PermanentError(
                 LEDGER, message, "give the user of PROMOTER_DATABASE_URL its rights: docs/ledger.md has them as SQL"
             )
-        if state.startswith(_CLOSED_DOORS) or (not state and any(word in message for word in _CLOSED_DOOR_WORDS)):
+        if state.startswith(_NO_ACCESS) or (not state and any(each in message for each in _NO_ACCESS_MESSAGES)):
             return PermanentError(LEDGER, message, "check PROMOTER_DATABASE_URL and the rights of its user")
         again = isinstance(error, OperationalError | InterfaceError) and not state.startswith(_LIMITS)
         return TransientError(LEDGER, message) if again or error.connection_invalidated else PermanentError(LEDGER, message)
@@ -128,7 +127,7 @@ _quote_identifier = postgresql.dialect().identifier_preparer.quote  # type: igno
 
 
 def render_grants_sql(role: str, *, retention: bool = False) -> str:
-    """SQL for the owner to run in the ledger's database, after each migration: `role` may read and append, and no more.
+    """Render the SQL that gives a role the right to read and append, for the owner to run after each migration.
 
     `retention`: it may drop old evidence too, which no daemon does. Tables are named one by one, since the database may have
     others, MLflow's for one.

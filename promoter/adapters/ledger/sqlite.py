@@ -1,4 +1,4 @@
-"""The ledger in a SQLite file: all that is peculiar to SQLite."""
+"""The backend for SQLite: one file, and an empty ledger in memory for where there is none."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ _FORBIDDEN_CODES = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE
 
 
 class SqliteBackend:
-    """One file. It outlives a kill and a power cut: write-ahead log, synchronised at every commit."""
+    """A ledger in one file, which survives a kill and a power cut: its write-ahead log is synchronized at every commit.
+
+    `busy_timeout`: for how many seconds a writer waits for another one.
+    """
 
     secret: str | None = None
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
-        """`busy_timeout` in seconds: how long to wait for another writer."""
         name = url.database
         if not name or name == ":memory:" or name.startswith("file:"):
             raise PermanentError(LEDGER, "the ledger needs a file that outlives the program", "write sqlite:///promoter.db")
@@ -44,7 +46,7 @@ class SqliteBackend:
         self._file_identity: tuple[int, int] | None = None
 
     def prepare_database(self) -> None:
-        """Create the file if need be, and turn its write-ahead log on."""
+        """Create the file where necessary, and turn its write-ahead log on."""
         folder = self.path.parent
         there = self.has_database()
         if not folder.is_dir():
@@ -57,7 +59,7 @@ class SqliteBackend:
             raise self._convert_sqlite_error(error) from error
 
     def has_database(self) -> bool:
-        """Whether the file is there. Raises `PermanentError` where that cannot be seen, or where it is a folder."""
+        """Whether the file exists. Raises `PermanentError` where that cannot be found out, or where it is a folder."""
         try:
             if self.path.is_dir():
                 raise PermanentError(LEDGER, f"{self.location} is a folder, not a database", "change PROMOTER_DATABASE_URL")
@@ -66,17 +68,17 @@ class SqliteBackend:
             raise PermanentError(LEDGER, f"{self.location}: {error.strerror}", "change PROMOTER_DATABASE_URL") from error
 
     def build_engine(self, *, read_only: bool) -> Engine:
-        """Connections to the file, which is never created by opening one."""
+        """Build a pool of connections to the file; opening one never creates it."""
         return _create_pooled_engine(self._open_read_only if read_only else self._open_connection)
 
     def begin_transaction(self, connection: Connection, *, write: bool) -> None:
-        """A writer takes the lock at once: upgrading a read that has become stale would fail without waiting."""
+        """Let a writer take the lock at once: upgrading a read that has become stale would fail without waiting."""
         if write:
             self._require_same_file()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def convert_error(self, error: DBAPIError) -> ExternalError:
-        """By SQLite's result code."""
+        """Convert an error by its SQLite result code."""
         return self._convert_sqlite_error(error.orig)
 
     def _enable_write_ahead_log(self) -> None:
@@ -116,7 +118,7 @@ class SqliteBackend:
         return connection
 
     def _require_same_file(self) -> None:
-        """A file that was moved away can still be written, and nobody would ever read it."""
+        """Raise `PermanentError` where the file was moved away: it could still be written, and nobody would ever read it."""
         if self._is_file_replaced():
             raise self._file_replaced_error()
 
@@ -167,7 +169,7 @@ def _create_pooled_engine(creator: Callable[[], sqlite3.Connection]) -> Engine:
 
 
 def create_empty_engine() -> Engine:
-    """A ledger without a row: each connection has one of its own, which nobody can write to, so that they are all alike."""
+    """Build a pool of empty ledgers: each connection has its own, which nobody can write to, so that they are all alike."""
     return _create_pooled_engine(_open_empty_database)
 
 

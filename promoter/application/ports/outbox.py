@@ -1,4 +1,4 @@
-"""What notifications need: the ledger's entries as they come, what became of each event, and the channels to send on."""
+"""What notifications need: the ledger's entries as a source of events, the attempts to deliver these, and the channels."""
 
 from __future__ import annotations
 
@@ -12,67 +12,69 @@ from promoter.domain.notifications import ChannelCursor, DeliveryAttempt, EventT
 
 @dataclass(frozen=True)
 class SourceEntryPage:
-    """Entries that may be events, in order. `upto`: whatever comes to the ledger later has a higher number."""
+    """A page of entries that may be events."""
 
     entries: Sequence[SourceEntry]
+    """The entries, in order."""
     upto: int
+    """The number up to which the page is complete: whatever the ledger records later has a higher one."""
 
 
 class EventOutbox(Protocol):
-    """The ledger as a source of events, and what became of them. Raises `TransientError` where it cannot be asked now."""
+    """The ledger as a source of events, and the attempts to deliver them. Raises `TransientError` where that fails for now."""
 
     def read_ledger_name(self) -> str:
-        """The ledger's name."""
+        """Read the ledger's name; empty before its first entry."""
         ...
 
     def read_source_entries(self, after: int, limit: int) -> SourceEntryPage:
-        """The entries behind that number that may be events, at most so many."""
+        """Read the entries behind that number that may be events, at most `limit`."""
         ...
 
     def start_channel(self, channel: str, at: datetime) -> None:
-        """Where no row speaks of the channel, it starts now: one row says so."""
+        """Record that a new channel starts with the entries to come; one that is known goes on where it was."""
         ...
 
     def read_channel_cursor(self, channel: str) -> ChannelCursor:
-        """How it stands with the channel. Costs as much as waits, not as much as was ever sent."""
+        """Read how far the channel is. The cost grows with the events that wait, not with those that were ever sent."""
         ...
 
     def read_delivery_attempts(self, channel: str, after: int) -> Sequence[DeliveryAttempt]:
-        """The rows of the channel behind that one, in order, a portion at a time."""
+        """Read a page of the channel's rows behind that one, in order."""
         ...
 
-    def record_delivery_attempts(self, dispatches: Iterable[DeliveryAttempt]) -> Sequence[DeliveryAttempt]:
-        """Record what became of events: all or none. The same with their numbers."""
+    def record_delivery_attempts(self, attempts: Iterable[DeliveryAttempt]) -> Sequence[DeliveryAttempt]:
+        """Record attempts to deliver events, all or none, and return them with their numbers."""
         ...
 
     def list_undelivered_events(
         self, channel: str | None = None, *, dead: bool = False, limit: int = 1_000
     ) -> Sequence[DeliveryAttempt]:
-        """What waits or is dead (`dead`: only that), the newest last: the last row of each event, at most so many."""
+        """List the last row of each event that waits or is dead (`dead`: only these), the newest last, at most `limit`."""
         ...
 
     def find_undelivered_event(self, number: int) -> DeliveryAttempt | None:
-        """The last row of the event and channel that the row of that number is about; None where there is none."""
+        """Find the last row of the event and channel that the row of that number is about."""
         ...
 
     def count_undelivered_events(self) -> dict[tuple[str, str], int]:
-        """How many events wait, and how many are dead, by channel and state."""
+        """Count the events that wait and those that are dead, by channel and state."""
         ...
 
 
 class NotificationChannel(Protocol):
-    """One place that is told of events."""
+    """One receiver of events, as the settings define it."""
 
     @property
     def name(self) -> str:
-        """As the settings name it."""
+        """The name that the settings give it."""
         ...
 
     @property
     def wanted_event_types(self) -> frozenset[EventType]:
-        """The types that it is told of."""
+        """The types of events that it receives."""
         ...
 
     def send_event(self, event: NotificationEvent) -> None:
-        """Send it once. Raises `TransientError` or `PermanentError`; whatever else returns, it has arrived."""
+        """Send an event once. Raises `TransientError` or `PermanentError` where it has not arrived."""
         ...

@@ -1,1 +1,1 @@
-"""The ledger as a proof: its chain, its lines, who vouches for it, and what can be wrong with it."""
+"""The ledger as a proof: the chain of its entries, checkpoints, exports, witnesses, verification, and reruns."""

@@ -1,7 +1,7 @@
-"""The chain: how the ledger's entries vouch for each other.
+"""The chain: each entry of the ledger attests the one before it.
 
-An entry is a line of JSON in its canonical form (RFC 8785). It says its own number and the hash of the entry before it; its
-hash is the SHA-256 of its bytes. So whoever knows one hash knows everything that was written before it.
+An entry is a line of JSON in its canonical form (RFC 8785). It names its own number and the hash of the entry before it; its
+hash is the SHA-256 of its bytes. So whoever knows one hash can prove everything that was written before it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,38 @@ from typing import Any
 import rfc8785
 
 GENESIS_HASH = "0" * 64
-"""In place of the hash that comes before the first entry."""
+"""The hash that the first entry names as that of the entry before it."""
 LARGEST_EXACT_INTEGER = 2**53 - 1
-"""The greatest whole number that JSON's canonical form knows: what is beyond is told as text."""
+"""The largest whole number that canonical JSON represents exactly; a larger one is written as text."""
 _ENTRY_DIGITS = 16
 _TRAILER_LINE = re.compile(r"[A-Za-z0-9-]+: ")
 LEDGER_TRAILER = "Promoter-Ledger"
 """The trailer of Promoter's own commits that names the ledger, its last entry, and that entry's hash."""
 
 
-class NotCanonical(ValueError):  # noqa: N818  # says what the facts are
-    """Facts that canonical JSON has no word for, or that no database keeps in it."""
+class NotCanonical(ValueError):  # noqa: N818  # names what the facts are
+    """Facts that canonical JSON cannot represent, or that no database can store."""
 
 
 @dataclass(frozen=True)
 class LedgerHead:
-    """The last entry of a ledger: its number and its hash. `ledger` is the ledger's own name; empty before its first entry."""
+    """The last entry of a ledger."""
 
     ledger: str = ""
+    """The ledger's own name; empty before its first entry."""
     entry: int = 0
+    """The number of the last entry; 0 where there is none."""
     hash: str = GENESIS_HASH
+    """The hash of the last entry."""
 
     @property
     def trailer_value(self) -> str:
-        """`LEDGER ENTRY HASH`, as commits tell it."""
+        """The head as `LEDGER ENTRY HASH`, which the trailer of a commit holds."""
         return f"{self.ledger} {self.entry} {self.hash}"
 
     @classmethod
     def parse_trailer(cls, trailer: str) -> LedgerHead | None:
-        """What `trailer` told; None for anything else."""
+        """Parse a `trailer_value`; None for anything else."""
         ledger, _, rest = trailer.strip().partition(" ")
         entry, _, found = rest.partition(" ")
         whole = len(found) == len(GENESIS_HASH) and not set(found) - set("0123456789abcdef")
@@ -56,16 +59,20 @@ class LedgerHead:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A row of the ledger as it is kept: which `table` it is in, its number, its bytes, and the hash that stands beside."""
+    """A row of the ledger as it is stored."""
 
     table: str
+    """The table that the row lies in."""
     id: int
+    """The number in the row's own column."""
     body: bytes
+    """The entry itself: its line of canonical JSON."""
     hash: str
+    """The hash in the row's own column."""
 
 
 def add_ledger_trailer(message: str, head: LedgerHead) -> str:
-    """The commit message with the trailer that names the ledger's head; as it is before the ledger has a name."""
+    """Add the trailer that names the ledger's head to a commit message; a ledger without a name adds none."""
     if not head.ledger:
         return message
     *_, last = message.rstrip().split("\n\n")
@@ -74,19 +81,19 @@ def add_ledger_trailer(message: str, head: LedgerHead) -> str:
 
 
 def seal_entry(head: LedgerHead, table: str, facts: Mapping[str, Any]) -> LedgerEntry:
-    """The next entry: these facts behind that head. Raises `NotCanonical`."""
+    """Build the entry that follows the head, with these facts. Raises `NotCanonical`."""
     number = head.entry + 1
     body = encode_canonical({**facts, "id": number, "previous": head.hash, "table": table})
     return LedgerEntry(table, number, body, digest_bytes(body))
 
 
 def advance_head(head: LedgerHead, entry: LedgerEntry) -> LedgerHead:
-    """The head once the entry is in."""
+    """Return the head as it is once the entry is appended."""
     return replace(head, entry=entry.id, hash=entry.hash)
 
 
 def encode_canonical(facts: Mapping[str, Any]) -> bytes:
-    """RFC 8785. Times become text in UTC to the microsecond, and so do numbers that it cannot tell. Raises `NotCanonical`."""
+    """Encode facts as RFC 8785 has it; times, and numbers that it cannot represent, become text. Raises `NotCanonical`."""
     try:
         return rfc8785.dumps(to_plain_value(dict(facts)))
     except (rfc8785.CanonicalizationError, UnicodeError) as error:
@@ -94,7 +101,7 @@ def encode_canonical(facts: Mapping[str, Any]) -> bytes:
 
 
 def to_plain_value(value: Any) -> Any:
-    """The value with nothing but what canonical JSON can tell. Raises `NotCanonical` for a NUL."""
+    """Convert a value to what canonical JSON can represent. Raises `NotCanonical` for a NUL."""
     if isinstance(value, str):
         if "\0" in value:
             raise NotCanonical("a text holds the character NUL")
@@ -119,19 +126,19 @@ def _to_plain_container(value: Any) -> Any:
 
 
 def format_ledger_time(at: datetime) -> str:
-    """Text of fixed width, so that its order is that of time. Raises `NotCanonical` for a time without a zone."""
+    """Format a time as UTC text of fixed width, so that texts sort by time. Raises `NotCanonical` for one without a zone."""
     if at.tzinfo is None:
         raise NotCanonical("a time without a zone does not belong in the ledger")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def digest_bytes(content: bytes) -> str:
-    """SHA-256, as 64 hexadecimal digits."""
+    """Return the SHA-256 as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def parse_entry_facts(entry: LedgerEntry) -> dict[str, Any]:
-    """What the entry says. Raises ValueError where that is no object."""
+    """Parse the facts of an entry. Raises ValueError where its body is no JSON object."""
     found = json.loads(entry.body)
     if not isinstance(found, dict):
         raise ValueError("it is no object")  # noqa: TRY004  # whatever is wrong with it, callers ask for one kind of error

@@ -1,7 +1,7 @@
-"""Checkpoints: a key vouches for the ledger up to an entry.
+"""Checkpoints, by which a key attests the ledger up to an entry; lifecycle events, which record them; and retention.
 
-Signed is the RFC 8785 form of the ledger's name, the entry's number and its hash, behind a text that no other use of the key
-begins with (Ed25519, RFC 8032). Whoever rewrites what was written before cannot sign it anew without the key.
+The key signs the RFC 8785 form of the ledger's name, the entry's number and its hash, behind a text that no other use of the
+key begins with (Ed25519, RFC 8032). Whoever rewrites earlier entries cannot sign them again without the key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 CHECKPOINT_INTERVAL = timedelta(hours=1)
-"""How long the daemon lets a checkpoint stand before it makes the next one."""
+"""How long the daemon waits after a checkpoint before it makes the next one."""
 _CHECKPOINT_CONTEXT = b"promoter checkpoint of a ledger, format 1\n"
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -32,20 +32,23 @@ _SIGNATURE_BYTES = 64
 
 @dataclass(frozen=True)
 class LedgerCheckpoint:
-    """The head that was vouched for, the public key as `approvers.yaml` writes it, and the signature in Base64."""
+    """A key's signature over a head of the ledger."""
 
     head: LedgerHead
+    """The head that is attested."""
     key: str
+    """The public key, in the form of `approvers.yaml`."""
     signature: str
+    """The signature in Base64."""
 
     @classmethod
     def sign_head(cls, head: LedgerHead, signer: SigningKey) -> LedgerCheckpoint:
-        """The key vouches for everything up to that head."""
+        """Sign a head, and with it every entry up to it."""
         return cls(head, signer.public_key, base64.b64encode(signer.sign_bytes(build_signed_bytes(head))).decode())
 
     @classmethod
     def from_event_facts(cls, ledger: str, facts: Mapping[str, Any]) -> LedgerCheckpoint | None:
-        """What a milestone of that ledger told; None where that is no checkpoint."""
+        """Read the facts of a lifecycle event of that ledger; None where they are no checkpoint."""
         entry, found, key, signature = (facts.get(name) for name in ("entry", "hash", "key", "signature"))
         if not isinstance(entry, int) or not (isinstance(found, str) and isinstance(key, str) and isinstance(signature, str)):
             return None
@@ -53,12 +56,12 @@ class LedgerCheckpoint:
 
     @property
     def event_facts(self) -> dict[str, Any]:
-        """As a milestone tells it."""
+        """The facts of the lifecycle event that records the checkpoint."""
         return {"entry": self.head.entry, "hash": self.head.hash, "key": self.key, "signature": self.signature}
 
     @property
     def has_valid_signature(self) -> bool:
-        """Whether the owner of the key that it names signed exactly this."""
+        """Whether the named key signed exactly this head."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -71,12 +74,12 @@ class LedgerCheckpoint:
 
 
 def build_signed_bytes(head: LedgerHead) -> bytes:
-    """What the signature is over."""
+    """Build the bytes that a checkpoint of the head signs."""
     return _CHECKPOINT_CONTEXT + rfc8785.dumps({"entry": head.entry, "hash": head.hash, "ledger": head.ledger})
 
 
 def decode_public_key(text: str) -> bytes:
-    """The 32 bytes of a public key as it is written. Raises ValueError for anything else."""
+    """Decode the 32 bytes of a public key in the form of `approvers.yaml`. Raises ValueError for anything else."""
     if not text.startswith(PUBLIC_KEY_PREFIX):
         raise ValueError(f"a public key begins with {PUBLIC_KEY_PREFIX}")
     found = base64.b64decode(text.removeprefix(PUBLIC_KEY_PREFIX), validate=True)
@@ -86,61 +89,71 @@ def decode_public_key(text: str) -> bytes:
 
 
 HEARTBEAT_INTERVAL = timedelta(hours=1)
-"""How often a daemon that watches says so: what it says is worth one entry, and never more than an hour is in doubt."""
+"""How often a watching daemon records that it does: one entry an hour, and never more than an hour in doubt."""
 
 
 class LifecycleEventType(StrEnum):
-    """OPENED: the ledger began. STARTED, WATCHING, STOPPED: a daemon began to watch, still does, and does no more.
-
-    RETENTION: evidence was dropped. CHECKPOINT: a key vouches for the chain up to an entry.
-    """
+    """What can happen to the ledger itself, or to a daemon that watches the registry."""
 
     OPENED = "opened"
+    """The ledger was created."""
     STARTED = "started"
+    """A daemon began to watch."""
     WATCHING = "watching"
+    """A daemon still watches."""
     STOPPED = "stopped"
+    """A daemon watches no more."""
     RETENTION = "retention"
+    """Old evidence was dropped."""
     CHECKPOINT = "checkpoint"
+    """A key attested the chain up to an entry."""
 
 
 @dataclass(frozen=True)
 class LifecycleEvent:
-    """One of them. `told` depends on the event; `id` is its entry's number, 0 before it has one.
-
-    OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
-    8601 moment: what moved before it is recorded). RETENTION: `before`, `dropped` (how many texts), `actor`.
-    CHECKPOINT: `entry`, `hash`, `key`, `signature`.
-    """
+    """An event in the life of the ledger or of a daemon."""
 
     at: datetime
+    """When it happened."""
     event: LifecycleEventType
+    """What happened."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """More about it, by its type.
+
+    OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
+    8601 moment: every move before it is recorded). RETENTION: `before`, `dropped` (how many texts), `actor`.
+    CHECKPOINT: `entry`, `hash`, `key`, `signature`.
+    """
     id: int = 0
+    """The number of its entry; 0 before it is recorded."""
 
 
 YOUNGEST_DROPPABLE = timedelta(days=1)
-"""What is younger is never dropped: a slip of the finger must not empty a ledger."""
+"""Evidence that is younger is never dropped: a typing error must not empty a ledger."""
 
 
 @dataclass(frozen=True)
 class EvidenceRetention:
-    """Evidence of decisions before that moment was dropped; by whom, when, and in which entry of the ledger."""
+    """A dropping of old evidence, as the ledger records it."""
 
     before: datetime
+    """Evidence that only decisions before this moment referred to was dropped."""
     actor: str
+    """Who dropped it."""
     at: datetime
+    """When it was dropped."""
     entry: int
+    """The number of the entry that records it."""
 
     def __str__(self) -> str:
-        """For people."""
         return f"{self.actor} on {format_utc(self.at)} (all from before {format_utc(self.before)}; entry {self.entry})"
 
 
-def find_last_retention(milestones: Iterable[LifecycleEvent]) -> EvidenceRetention | None:
-    """The one that reaches furthest; None where nothing was ever dropped."""
+def find_last_retention(events: Iterable[LifecycleEvent]) -> EvidenceRetention | None:
+    """Find the retention that reaches furthest; None where nothing was ever dropped."""
     found = [
         EvidenceRetention(datetime.fromisoformat(str(each.facts["before"])), str(each.facts.get("actor")), each.at, each.id)
-        for each in milestones
+        for each in events
         if each.event is LifecycleEventType.RETENTION
     ]
     return max(found, key=lambda each: each.before, default=None)

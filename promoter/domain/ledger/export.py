@@ -1,7 +1,7 @@
-"""The lines of an export: a manifest, the entries, the texts that they name, and the head.
+"""The lines of an export: a manifest, the entries, the texts that they name, and the ending.
 
-An entry is its `body` as it is, so that the SHA-256 of a line (without its end) is what the next one calls `previous`: whoever
-has the file can check it with nothing of ours. The last line says what was to be in it; an export without it was cut off.
+The line of an entry is its unchanged `body`, so that the SHA-256 of a line (without its line end) is what the next one calls
+`previous`: whoever has the file can check it without Promoter. The ending counts the lines; an export without it was cut off.
 """
 
 from __future__ import annotations
@@ -14,50 +14,58 @@ from typing import Any
 from promoter.domain.ledger.chain import LedgerHead
 
 EXPORT_FORMAT = 1
-"""The version of the form."""
+"""The version of this format."""
 EXPORTED_TABLES = ("decisions", "deliveries", "guard_checks", "milestones", "records", "revisions", "settled", "sightings")
-"""Whose entries are in one."""
+"""The tables whose entries are exported."""
 
 
 @dataclass(frozen=True)
 class ExportedText:
-    """What an entry refers to by its digest, as it is kept: the digest that stands beside is not taken for granted."""
+    """A text that a decision names by its digest."""
 
     digest: str
+    """The digest that the text is stored under, which need not be its own: somebody may have changed the text."""
     kind: str
+    """`evidence`, `policy` or `approvers`."""
     body: str
+    """The text itself."""
 
     @property
     def to_line(self) -> bytes:
-        """In an export."""
+        """The text as a line of an export."""
         return _encode_export_line({"content": self.digest, "kind": self.kind, "body": self.body})
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> ExportedText | None:
-        """What a line told; None where that is no text."""
+        """Read the facts of a line; None where they are no text."""
         digest, kind, body = (facts.get(name) for name in ("content", "kind", "body"))
         return cls(digest, kind, body) if isinstance(digest, str) and isinstance(kind, str) and isinstance(body, str) else None
 
 
 @dataclass(frozen=True)
 class ExportManifest:
-    """The first line: whose entries these are, from which number on; when, and by which version of Promoter, it was written."""
+    """The first line of an export."""
 
     ledger: str
+    """The ledger's name."""
     start: int
+    """The number of the first entry."""
     made: datetime
+    """When the export was written."""
     tool: str
+    """The version of Promoter that wrote it."""
     tables: tuple[str, ...]
+    """The tables whose entries are in it."""
 
     @property
     def to_line(self) -> bytes:
-        """In an export."""
+        """The manifest as a line of an export."""
         facts = {"promoter-ledger": EXPORT_FORMAT, "ledger": self.ledger, "from": self.start, "made": self.made.isoformat()}
         return _encode_export_line({**facts, "tool": self.tool, "tables": list(self.tables)})
 
     @classmethod
     def parse_line(cls, line: bytes) -> ExportManifest | None:
-        """What the line tells; None where that is no manifest of a form that is known here."""
+        """Parse a line; None where it is no manifest of a format that this version knows."""
         facts = _parse_export_line(line) or {}
         ledger, start, made, tool, tables = (facts.get(name) for name in ("ledger", "from", "made", "tool", "tables"))
         if facts.get("promoter-ledger") != EXPORT_FORMAT or type(start) is not int or start < 1 or not isinstance(ledger, str):
@@ -71,20 +79,23 @@ class ExportManifest:
 
 @dataclass(frozen=True)
 class ExportEnding:
-    """The last line: the head, and how many entries and texts came before it."""
+    """The last line of an export."""
 
     head: LedgerHead
+    """The last entry that was exported."""
     entries: int
+    """How many entries come before this line."""
     contents: int
+    """How many texts come before this line."""
 
     @property
     def to_line(self) -> bytes:
-        """In an export."""
+        """The ending as a line of an export."""
         return _encode_export_line({"head": self.head.trailer_value, "entries": self.entries, "contents": self.contents})
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> ExportEnding | None:
-        """What a line told; None where that is no ending."""
+        """Read the facts of a line; None where they are no ending."""
         head, entries, contents = LedgerHead.parse_trailer(str(facts.get("head"))), facts.get("entries"), facts.get("contents")
         return cls(head, entries, contents) if head and type(entries) is int and type(contents) is int else None
 

@@ -1,4 +1,4 @@
-"""Rerun: a recorded decision is made again from what the ledger kept of it, and must come out the same in every field."""
+"""Rerun: a recorded decision is made again from its recorded evidence, and must come out the same in every field."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from promoter.domain.policy.evaluate import evaluate_policy, evaluate_readiness
 from promoter.domain.rotation import add_rank_finding
 
 SHOWN_DIFFERENCES = 100
-"""How many differences are told of one decision at most."""
+"""How many differences of one decision are reported at most."""
 
 
 class RerunOutcome(StrEnum):
-    """How a rerun ended.
-
-    SAME: the tree is the recorded one. DIFFERENT: it is not. DROPPED: retention has dropped its evidence since. OLDER: it was
-    recorded before Promoter kept all that a rerun takes. BROKEN: what it stood on is missing, altered, or cannot be read.
-    """
+    """How a rerun ended."""
 
     SAME = "same"
+    """The decision is the recorded one."""
     DIFFERENT = "different"
+    """The decision differs from the recorded one."""
     DROPPED = "dropped"
+    """Retention has dropped the evidence since."""
     OLDER = "older"
+    """The decision was recorded before Promoter recorded all that a rerun takes."""
     BROKEN = "broken"
+    """The evidence or the policy is missing, altered, or cannot be read."""
 
     @property
     def is_alarming(self) -> bool:
@@ -42,65 +43,73 @@ class RerunOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class RerunDifference:
-    """A field of the tree: what was recorded, and what comes out now, as JSON; None where the field is not there."""
+    """A field of a decision in which recorded and rerun differ."""
 
     field: str
+    """The path of the field, such as `rules[1].value`."""
     recorded: str | None
+    """The recorded value as JSON; None where the field was not there."""
     now: str | None
+    """The value of the rerun as JSON; None where the field is not there."""
 
 
 @dataclass(frozen=True)
 class DecisionRerun:
-    """What came of it. `decision` is None where it could not be made again: `why` says it."""
+    """The result of a rerun."""
 
     recorded: RecordedDecision
+    """The decision as it was recorded."""
     ending: RerunOutcome
+    """How the rerun ended."""
     decision: Decision | None = None
+    """The decision as it was made again; None where that was not possible."""
     differences: tuple[RerunDifference, ...] = ()
+    """Where the two differ, up to `SHOWN_DIFFERENCES`."""
     why: str = ""
+    """Why the decision could not be made again; empty where it was."""
 
 
 def rerun_decision(recorded: RecordedDecision, policy: Policy | None, evidence: Evidence) -> Decision:
-    """The decision, made anew on that evidence, at its moment. Raises ValueError where the policy cannot have made it."""
+    """Make a decision again on its evidence. Raises ValueError where the policy cannot have made it."""
     tree, purpose = recorded.tree, DecisionPurpose(recorded.purpose or "")
     model, alias = str(tree["model"]), tree["alias"]
     if purpose is DecisionPurpose.READINESS:
         return evaluate_readiness(model, alias, evidence)
-    asked = policy.guard_policy if policy and purpose is DecisionPurpose.GUARD else policy
-    if asked is None:
+    applied = policy.guard_policy if policy and purpose is DecisionPurpose.GUARD else policy
+    if applied is None:
         raise ValueError("the policy has no guards" if policy else "no policy is known")
-    decision = evaluate_policy(asked, model, alias, evidence)
-    return add_rank_finding(asked, decision) if purpose is DecisionPurpose.CANDIDATE else decision
+    decision = evaluate_policy(applied, model, alias, evidence)
+    return add_rank_finding(applied, decision) if purpose is DecisionPurpose.CANDIDATE else decision
 
 
 def compare_decision_trees(recorded: Mapping[str, Any], decision: Decision) -> tuple[RerunDifference, ...]:
-    """Where the tree differs from the recorded one, in its order. Both are told as the ledger tells them."""
+    """Compare a decision with the recorded tree, both as canonical JSON, field by field."""
     now = json.loads(encode_canonical(decision.to_json()))
     return tuple(islice(_walk_differences("", dict(recorded), now), SHOWN_DIFFERENCES))
 
 
-def _walk_differences(where: str, recorded: Any, now: Any) -> Iterator[RerunDifference]:
+def _walk_differences(path: str, recorded: Any, now: Any) -> Iterator[RerunDifference]:
     if isinstance(recorded, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*recorded, *now]):
             yield from _walk_differences(
-                f"{where}.{key}".lstrip("."), recorded.get(key, _ABSENT_FIELD), now.get(key, _ABSENT_FIELD)
+                f"{path}.{key}".lstrip("."), recorded.get(key, _ABSENT_FIELD), now.get(key, _ABSENT_FIELD)
             )
     elif isinstance(recorded, list) and isinstance(now, list):
         for index in range(max(len(recorded), len(now))):
-            yield from _walk_differences(f"{where}[{index + 1}]", _item_or_absent(recorded, index), _item_or_absent(now, index))
+            yield from _walk_differences(f"{path}[{index + 1}]", _item_or_absent(recorded, index), _item_or_absent(now, index))
     elif _to_canonical_text(recorded) != _to_canonical_text(now):
-        yield RerunDifference(where, _to_canonical_text(recorded), _to_canonical_text(now))
+        yield RerunDifference(path, _to_canonical_text(recorded), _to_canonical_text(now))
 
 
 _ABSENT_FIELD = object()
 
 
-def _item_or_absent(found: Sequence[Any], index: int) -> Any:
-    return found[index] if index < len(found) else _ABSENT_FIELD
+def _item_or_absent(items: Sequence[Any], index: int) -> Any:
+    return items[index] if index < len(items) else _ABSENT_FIELD
 
 
 def _to_canonical_text(value: Any) -> str | None:
-    """As canonical JSON, in which 1 and 1.0 are one number, and `true` is none."""
+    """Convert a value to canonical JSON, in which 1 and 1.0 are one number, and `true` is none."""
     if value is _ABSENT_FIELD:
         return None
     return json.dumps(json.loads(encode_canonical({"value": value}))["value"], ensure_ascii=False, sort_keys=True)

@@ -1,9 +1,10 @@
-"""Verification of the chain: entries go by in order, once, and every problem is named with the entry that it is about.
+"""Verification of the chain: entries are read once, in order, and every problem names the entry that it is about.
 
-One change is named once, not again for each entry behind it. Three things tell what an entry was: its own bytes, the hash that
-lies beside them (in a database; an export has none), and what the next entry says of it. Two that agree tell what was changed.
+One change is reported once, not again for each entry behind it. Three things show what an entry was: its own bytes, the hash
+that is stored beside them (in a database; an export has none), and the hash of it that the next entry names. Where two agree,
+it is the third that was changed.
 
-Of an entry that is in order no more is read than its number, its table, and the hash of the one before.
+Of an entry that is in order nothing is parsed but its number, its table, and the hash of the one before.
 """
 
 from __future__ import annotations
@@ -26,23 +27,25 @@ from promoter.domain.ledger.witnesses import LedgerFacts, Witness, WitnessIndex
 
 
 class EntryNumbers:
-    """What is missing so far, as stretches, and what stood where it did not belong, until it is known why."""
+    """The numbers that are missing so far, and the entries out of place, until it is known why."""
 
     def __init__(self, start: int) -> None:
-        """`start`: the number before the first that is due."""
         self.displaced: set[int] = set()
-        """What stood in the place of another one."""
+        """The numbers of entries that lie in the place of another one."""
         self._start = start
+        """The number before the first that is due."""
         self._missing: list[tuple[int, int]] = []
+        """Runs of missing numbers: the first and the last of each."""
         self._intruders: list[tuple[int, int, str]] = []
+        """Entries between two that follow each other: their number, that of the one before, and what they are about."""
 
     def record_gap(self, first: int, number: int) -> None:
-        """The entry of that number came where the one of number `first` was due."""
+        """Record that an entry came where the one of number `first` was due: those from there on are missing."""
         if number > first:
             self._missing.append((first, number - 1))
 
     def fill_missing_number(self, number: int) -> bool:
-        """Whether a number that comes late was missing; it no longer is."""
+        """Remove a number that comes late from the missing ones; False where it was not missing."""
         for index, (first, last) in enumerate(self._missing):
             if first <= number <= last:
                 rest = [(first, number - 1), (number + 1, last)]
@@ -51,11 +54,11 @@ class EntryNumbers:
         return False
 
     def record_intruder(self, number: int, behind: int, about: str) -> None:
-        """An entry of that number stands between two that follow each other, behind the first of which."""
+        """Record an entry that lies between two that follow each other, behind the first of them."""
         self._intruders.append((number, behind, about))
 
     def list_problems(self, end: int) -> list[LedgerProblem]:
-        """What is missing, and what is too much, of a ledger that ends with that entry."""
+        """List the entries that are missing or too many in a ledger that ends with that number."""
         named = [self._build_intruder_problem(*each, end) for each in self._intruders]
         return named + [_build_dropped_problem(first, min(last, end)) for first, last in self._missing if first <= end]
 
@@ -81,44 +84,49 @@ def _build_dropped_problem(first: int, last: int) -> LedgerProblem:
 
 
 _SLOW_PACE, _FAST_PACE = 8, 512
-"""How many entries are looked at together: few behind a problem, where the next may be near, and then more and more."""
+"""How many entries are verified together: few behind a problem, where the next may be near, and then more and more."""
 
 
 class ChainVerifier:
-    """Goes through the entries of one ledger. `rows`: each has a number and a hash beside its bytes, as in a database.
+    """Verifies the entries of one ledger; `problems` is complete once `finish_verification` was called.
 
-    `problems` is complete once `end` was called.
+    `start`: the number of the entry before the first one. `rows`: each entry has a number and a hash beside its bytes, as in a
+    database. `trusted`: the public keys whose checkpoints count; without any, those of every key do.
     """
 
     def __init__(
         self, witnesses: WitnessIndex, start: int = 0, *, rows: bool = True, trusted: frozenset[str] = frozenset()
     ) -> None:
-        """`start`: the number of the entry before the first one that is looked at. `trusted`: keys, see `LedgerFacts`."""
         self.witnesses = witnesses
         self.start = start
         self.count = 0
+        """How many entries were verified."""
         self.problems: list[LedgerProblem] = []
         self.facts = LedgerFacts(witnesses, trusted)
         self._rows = rows
         self._numbers = EntryNumbers(start)
         self._top = start
+        """The number of the last entry."""
         self._hashes: tuple[str, ...] = () if start else (GENESIS_HASH,)
+        """Its hash, or all that it might have; none where that is not known."""
         self._blamed = False
+        """Whether it has a problem, so that a hash of it that the next entry names is no second one."""
         self._doubt: tuple[int, int, tuple[str, ...]] | None = None
+        """The last two entries of an export, where they contradict each other, and the hashes of the first."""
         self._waiting: Sequence[EntryRow] = ()
         self._pace = _SLOW_PACE
 
     @property
     def current_head(self) -> LedgerHead:
-        """The last entry, as it is now."""
+        """The last entry that was verified, with the hash that it has now."""
         return LedgerHead(self.witnesses.ledger, self._top, self._hashes[0] if self._hashes else GENESIS_HASH)
 
     def verify_entries(self, entries: Iterable[LedgerEntry]) -> None:
-        """Look at all of them."""
+        """Verify entries, all at once."""
         self.verify_rows([(entry.table, entry.id, entry.body, entry.hash) for entry in entries])
 
     def verify_rows(self, rows: Sequence[EntryRow]) -> None:
-        """Look at the next ones, many at a time. What is not in order waits for the one behind it, which tells what it is."""
+        """Verify the next rows. One that is not in order waits for the row behind it, which shows what is wrong."""
         rows = [*self._waiting, *rows]
         index = self._skip_ordered_rows(rows, 0)
         while index < len(rows) - 1:
@@ -127,7 +135,7 @@ class ChainVerifier:
         self._waiting = rows[index:]
 
     def _skip_ordered_rows(self, rows: Sequence[EntryRow], index: int) -> int:
-        """Pass by what is in order; the index of the first one that has to be looked at by itself."""
+        """Verify the rows that are in order, and return the index of the first one that is not."""
         while self._hashes and index < len(rows):
             run = rows[index : index + min(self._pace, self.witnesses.find_next_attested(self._top) - self._top - 1)]
             found = hash_ordered_rows(run, self._top, self._hashes[0], rows=self._rows) if run else []
@@ -142,13 +150,13 @@ class ChainVerifier:
         return index
 
     def verify_waiting_rows(self) -> None:
-        """Nothing comes behind what was looked at last."""
+        """Verify the rows that wait: nothing comes behind them."""
         for row in self._waiting:
             self._verify_entry(LedgerEntry(*row), None)
         self._waiting = ()
 
     def finish_verification(self, last: Witness | None = None) -> None:
-        """There are no more. `last`: what an export's last line says."""
+        """Complete the problems: there are no more entries. `last`: the head that the ending of an export names."""
         self.verify_waiting_rows()
         if self._doubt:
             self._resolve_last_link(*self._doubt, last)
@@ -166,7 +174,7 @@ class ChainVerifier:
         self.problems = sorted(found, key=lambda problem: (problem.entry or 0, problem.last or 0))
 
     def _check_export_ending(self, last: Witness) -> None:
-        """What an export's last line says, against what was there."""
+        """Compare the head that the ending of an export names with the last entry."""
         if last.head.entry == self._top:
             if self._hashes:  # else it is an export of nothing, behind the last entry
                 self.witnesses.record_witness_check(last, self._hashes)
@@ -181,13 +189,13 @@ class ChainVerifier:
         if self._hashes and is_next_entry(entry, self._top, self._hashes[0], rows=self._rows):
             self._advance_to(self._top + 1, (digest,))
         elif self._rows and digest != entry.hash:
-            self._judge_changed_row(entry, digest, following)
+            self._report_changed_row(entry, digest, following)
         else:
-            self._judge_consistent_entry(entry, digest, following)
+            self._report_misplaced_entry(entry, digest, following)
         self.facts.read_lifecycle_event(entry, digest)
 
-    def _judge_changed_row(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
-        """A row whose bytes and whose hash contradict each other."""
+    def _report_changed_row(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
+        """Report a row whose bytes and whose hash contradict each other."""
         facts = parse_entry_body(entry.body)
         if entry.id <= self._top or (following is not None and following.id == entry.id):
             self._record_problem(
@@ -201,14 +209,14 @@ class ChainVerifier:
         self._numbers.record_gap(self._top + 1, entry.id)
         self._advance_to(entry.id, (digest, entry.hash), blamed=True)
 
-    def _judge_consistent_entry(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
-        """An entry whose bytes are all that there is, or agree with its hash; and still something is not in order."""
+    def _report_misplaced_entry(self, entry: LedgerEntry, digest: str, following: LedgerEntry | None) -> None:
+        """Report an entry that is not in order, although its bytes agree with its hash, or have none."""
         facts, place = parse_entry_body(entry.body), self._top + 1
         after = self._claimed_number(following) if following else None
         if facts is None:
-            self._judge_unreadable_entry(entry, digest, after)
+            self._report_unreadable_entry(entry, digest, after)
         elif facts["id"] == place:
-            self._judge_entry_in_place(entry, facts, digest, following)
+            self._check_entry_in_place(entry, facts, digest, following)
         elif facts["id"] == self._top and not self._is_due_entry(entry, facts):
             self._record_second_entry(facts, digest)
         elif after == place:
@@ -225,7 +233,7 @@ class ChainVerifier:
         else:
             self._record_second_entry(facts, digest)
 
-    def _judge_unreadable_entry(self, entry: LedgerEntry, digest: str, after: int | None) -> None:
+    def _report_unreadable_entry(self, entry: LedgerEntry, digest: str, after: int | None) -> None:
         place = self._top + 1
         if not self._rows and after == place:
             self._record_problem(ProblemKind.INSERTED, self._top, "behind it stands a line that is no entry")
@@ -237,7 +245,7 @@ class ChainVerifier:
         self._numbers.record_gap(place, number)
         self._advance_to(number, (digest,), blamed=True)
 
-    def _judge_entry_in_place(
+    def _check_entry_in_place(
         self, entry: LedgerEntry, facts: dict[str, Any], digest: str, following: LedgerEntry | None
     ) -> None:
         place = self._top + 1
@@ -246,10 +254,10 @@ class ChainVerifier:
             self._record_second_entry(facts, digest)
             return
         self._check_filing(entry, facts)
-        self._advance_to(place, (digest,), blamed=unlinked and self._judge_broken_link(facts, digest, following))
+        self._advance_to(place, (digest,), blamed=unlinked and self._report_broken_link(facts, digest, following))
 
-    def _judge_broken_link(self, facts: dict[str, Any], digest: str, following: LedgerEntry | None) -> bool:
-        """This entry says another hash of the one before: one of both was changed. Whether it was this one."""
+    def _report_broken_link(self, facts: dict[str, Any], digest: str, following: LedgerEntry | None) -> bool:
+        """Report an entry that names another hash of the one before: one of both was changed. Return whether it is this one."""
         top, place = self._top, self._top + 1
         if top == self.start:
             self._record_problem(ProblemKind.EDITED, place, "it says another hash of what came before it", facts)
@@ -282,7 +290,7 @@ class ChainVerifier:
             )
 
     def _resolve_last_link(self, top: int, place: int, hashes: tuple[str, ...], last: Witness | None) -> None:
-        """The two last lines of an export contradict each other: its end says which of them is right."""
+        """Decide by the ending of an export which of its last two entries was changed."""
         if last is None or last.head.entry not in (top, place):
             self._record_broken_link(top, place, mine=None)
         elif last.head.entry == place:
@@ -291,7 +299,7 @@ class ChainVerifier:
             self._record_broken_link(top, place, mine=False)
 
     def _record_replaced_entry(self, facts: dict[str, Any], digest: str) -> None:
-        """Something else has the place of the entry that is due."""
+        """Report an entry that lies in the place of the one that is due."""
         if facts["previous"] in self._hashes:
             self._record_problem(ProblemKind.EDITED, self._top + 1, f"its number was changed to {facts['id']}", facts)
         else:
@@ -307,12 +315,12 @@ class ChainVerifier:
             self._hashes = (*self._hashes, digest)  # whichever of them the next one follows
 
     def _is_due_entry(self, entry: LedgerEntry, facts: dict[str, Any]) -> bool:
-        """Whether it is the entry that is due, although it calls itself as the one before it does."""
+        """Whether it is the entry that is due, although it has the number of the one before."""
         place = self._top + 1
         return (self._rows and entry.id == place) or facts["previous"] in self._hashes or place in self._numbers.displaced
 
     def _fills_due_place(self, facts: dict[str, Any], after: int | None) -> bool:
-        """Whether a line has the place of the entry that is due: what it follows, what follows it, or that one's says so."""
+        """Whether a line is in the place of the entry that is due: it follows the last one, or the next one follows it."""
         place = self._top + 1
         return facts["previous"] in self._hashes or after == place + 1 or place in self._numbers.displaced
 
@@ -323,7 +331,7 @@ class ChainVerifier:
             self._record_problem(ProblemKind.MISFILED, facts["id"], f"it lies in the table {entry.table}", facts)
 
     def _claimed_number(self, entry: LedgerEntry) -> int | None:
-        """Which number it goes by."""
+        """The number that it is stored under, or in an export, that it names."""
         if self._rows:
             return entry.id
         facts = parse_entry_body(entry.body)
@@ -336,9 +344,9 @@ class ChainVerifier:
         self.facts.record_passed_hashes(number, [hashes])
 
     def _record_problem(
-        self, wrong: ProblemKind, number: int, words: str, facts: dict[str, Any] | None = None, *, last: int | None = None
+        self, wrong: ProblemKind, number: int, message: str, facts: dict[str, Any] | None = None, *, last: int | None = None
     ) -> None:
         before = self.problems[-1] if self.problems else None
         if before and (before.wrong, before.entry, wrong) == (ProblemKind.MISFILED, number, ProblemKind.EDITED):
             self.problems.pop()  # where it lies is right, and what it says of that was changed
-        self.problems.append(LedgerProblem(wrong, number, words, last, describe_entry(facts)))
+        self.problems.append(LedgerProblem(wrong, number, message, last, describe_entry(facts)))

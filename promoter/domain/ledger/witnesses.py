@@ -1,7 +1,7 @@
-"""Witnesses: who vouches from outside for the hash of an entry, and what follows where the ledger says another one.
+"""Witnesses, which attest hashes of entries from outside of the ledger, and what the ledger states of itself on the way.
 
-Inside the ledger each entry vouches for the one before it; whoever rewrites all of them up to the end leaves no seam. Only a
-hash that lies elsewhere finds that: in a commit's trailer, under a signature, in an auditor's notes.
+Inside the ledger each entry attests the one before it; whoever rewrites all of them up to the end leaves no trace. Only a hash
+that is stored elsewhere reveals that: in a commit's trailer, under a signature, in an auditor's notes.
 """
 
 from __future__ import annotations
@@ -22,30 +22,36 @@ _HASH_DIGITS_SHOWN = 12
 
 @dataclass(frozen=True)
 class Witness:
-    """Somebody who vouches: `who` is told to people, such as `commit 1f2e3d4c5b`; `kind` is commit, checkpoint or given."""
+    """Something outside of the chain that attests the hash of an entry."""
 
     head: LedgerHead
+    """The ledger, the entry and the hash that it attests."""
     who: str
+    """What messages call it, such as `commit 1f2e3d4c5b`."""
     kind: str = "given"
+    """`commit`, `checkpoint`, `given` (by an auditor) or `end` (the last line of an export)."""
 
 
 @dataclass(frozen=True)
 class _WitnessCheck:
     entry: int
+    """The number of the entry."""
     witness: Witness
+    """The witness that was compared with it."""
     found: str | None
     """The hash that the entry has now, where it is another one."""
 
 
 class WitnessIndex:
-    """Those of one ledger, by the entry that they vouch for; and what came of asking them."""
+    """The witnesses of one ledger by the entry that they attest, and the results of comparing them with it."""
 
     def __init__(self, ledger: str, witnesses: Iterable[Witness] = ()) -> None:
-        """`ledger`: its name. Those of other ledgers are only counted."""
         self.ledger = ledger
+        """The ledger's name."""
         self.foreign: list[Witness] = []
+        """The witnesses of other ledgers, which are only counted."""
         self._by_entry: dict[int, list[Witness]] = defaultdict(list)
-        self._heard: list[_WitnessCheck] = []
+        self._checks: list[_WitnessCheck] = []
         for witness in witnesses:
             if witness.head.ledger == ledger:
                 self._by_entry[witness.head.entry].append(witness)
@@ -54,50 +60,49 @@ class WitnessIndex:
         self._sorted = sorted(self._by_entry)
 
     def find_next_attested(self, entry: int) -> int:
-        """The next entry that somebody vouches for; one that is never reached where there is none."""
-        place = bisect_right(self._sorted, entry)
-        return self._sorted[place] if place < len(self._sorted) else sys.maxsize
+        """Find the next entry that a witness attests; one that is never reached where there is none."""
+        index = bisect_right(self._sorted, entry)
+        return self._sorted[index] if index < len(self._sorted) else sys.maxsize
 
     def __contains__(self, entry: int) -> bool:
-        """Whether anybody vouches for that entry."""
         return entry in self._by_entry
 
     def check_attested_hash(self, entry: int, digest: str) -> bool | None:
-        """Whether that is the entry's hash; None where nobody knows, or they contradict each other."""
+        """Whether witnesses attest that hash of the entry; None where there are none, or they contradict each other."""
         matches = {witness.head.hash == digest for witness in self._by_entry.get(entry, ())}
         return matches.pop() if len(matches) == 1 else None
 
     def check_witnesses_of(self, entry: int, hashes: Collection[str]) -> None:
-        """The entry is there, with that hash (or one of these, where its row contradicts itself)."""
+        """Compare the witnesses of an entry with its hash, or with its hashes, where its row contradicts itself."""
         for witness in self._by_entry.get(entry, ()):
             self.record_witness_check(witness, hashes)
 
     def record_witness_check(self, witness: Witness, hashes: Collection[str]) -> None:
-        """What one witness said of an entry that is there."""
+        """Compare one witness with the hashes of its entry."""
         fits = witness.head.hash in hashes
-        self._heard.append(_WitnessCheck(witness.head.entry, witness, None if fits else next(iter(hashes), "")))
+        self._checks.append(_WitnessCheck(witness.head.entry, witness, None if fits else next(iter(hashes), "")))
 
     def list_confirmed_witnesses(self, kind: str) -> list[Witness]:
-        """Those of the kind whose hash the ledger has."""
-        return [each.witness for each in self._heard if each.found is None and each.witness.kind == kind]
+        """List the witnesses of that kind whose hash is the ledger's."""
+        return [each.witness for each in self._checks if each.found is None and each.witness.kind == kind]
 
     def count_unchecked(self, start: int) -> int:
-        """How many vouch for something that was before the first entry that was looked at."""
+        """Count the witnesses of entries up to `start`, which were not verified."""
         return sum(len(each) for entry, each in self._by_entry.items() if entry <= start)
 
     def list_problems(self, start: int, end: int, named: Collection[int]) -> list[LedgerProblem]:
-        """What they say that the ledger, from behind `start` up to `end`, does not. `named`: entries with a problem already."""
+        """List where witnesses contradict the entries behind `start` up to `end`. `named`: entries with a problem already."""
         return [*self._find_rewritten_entries(named), *self._find_truncation(start, end)]
 
     def _find_rewritten_entries(self, named: Collection[int]) -> list[LedgerProblem]:
-        """One problem for each stretch of entries for which nobody vouches and somebody vouches for others."""
+        """Find one problem for each run of contradicted witnesses, which a confirmed one ends."""
         found: list[LedgerProblem] = []
         run: list[_WitnessCheck] = []
         sound = 0
-        for each in sorted(self._heard, key=lambda heard: (heard.entry, heard.found is not None)):
+        for each in sorted(self._checks, key=lambda check: (check.entry, check.found is not None)):
             if each.found is not None:
                 run += [each] if each.entry not in named else []
-            elif not any(heard.entry == each.entry for heard in run):
+            elif not any(check.entry == each.entry for check in run):
                 found += _build_rewrite_problems(run, sound)
                 run, sound = [], each.entry
         return found + _build_rewrite_problems(run, sound)
@@ -116,9 +121,10 @@ def _build_rewrite_problems(run: list[_WitnessCheck], sound: int) -> list[Ledger
         return []
     first = run[0]
     since = f" after entry {sound}, for which somebody vouches" if sound else ""
+    attested, found = first.witness.head.hash[:_HASH_DIGITS_SHOWN], (first.found or "")[:_HASH_DIGITS_SHOWN]
     message = (
-        f"{_name_witnesses([each.witness for each in run])} says that its hash was {first.witness.head.hash[:_HASH_DIGITS_SHOWN]}…, it is "
-        f"{(first.found or '')[:_HASH_DIGITS_SHOWN]}…: it was rewritten, or something before it{since}"
+        f"{_name_witnesses([each.witness for each in run])} says that its hash was {attested}…, it is "
+        f"{found}…: it was rewritten, or something before it{since}"
     )
     return [LedgerProblem(ProblemKind.REWRITTEN, first.entry, message)]
 
@@ -129,28 +135,30 @@ def _name_witnesses(witnesses: list[Witness]) -> str:
 
 
 CHECKPOINT_REACH = 10_000
-"""How many entries back a checkpoint may vouch: it is made of the head, and few others can get in between."""
+"""How many entries back a checkpoint may attest: it is made of the head, and few other entries can come between."""
 _KEY_CHARACTERS_SHOWN = 24
 
 
 class LedgerFacts:
-    """Asks each checkpoint what it says of an entry that went by. `trusted`: public keys; empty: every key is heard."""
+    """What the lifecycle events of a ledger state: its name, its checkpoints, and which evidence was dropped."""
 
     def __init__(self, witnesses: WitnessIndex, trusted: frozenset[str]) -> None:
-        """Nothing has gone by."""
         self.problems: list[LedgerProblem] = []
         self.name = ""
+        """The name that the ledger gives itself."""
         self.opening = 0
-        """The entry that names the ledger; 0: none did."""
+        """The entry that names the ledger; 0 where none did."""
         self.keys: dict[str, int] = {}
+        """How many checkpoints each public key signed."""
         self.dropped: dict[str, int] = {}
-        """The moments before which evidence was dropped, as the ledger writes them, each with the last entry that says so."""
-        self._witnesses = witnesses
+        """The moments before which evidence was dropped, as the ledger writes them, each with the last entry of that moment."""
         self.trusted = trusted
+        """The public keys whose checkpoints count; where there is none, those of every key do."""
+        self._witnesses = witnesses
         self._recent: deque[tuple[int, Sequence[str | tuple[str, ...]]]] = deque()
 
     def record_passed_hashes(self, last: int, hashes: Sequence[str | tuple[str, ...]]) -> None:
-        """A run of entries went by, up to that number: the hash of each, or all that it might have."""
+        """Remember the hashes of a run of entries up to that number: the hash of each, or all that it might have."""
         self._recent.append((last, hashes))
         while self._recent[0][0] <= last - CHECKPOINT_REACH:
             self._recent.popleft()
@@ -163,7 +171,7 @@ class LedgerFacts:
         return None
 
     def read_lifecycle_event(self, entry: LedgerEntry, digest: str) -> None:
-        """At what it says, where it is a milestone that is what its hash says. Others are named elsewhere."""
+        """Read an entry, where it is a lifecycle event that has its hash; a contradiction is reported elsewhere."""
         if LIFECYCLE_TABLE_BYTES not in entry.body or (entry.hash and entry.hash != digest):
             return
         try:
@@ -181,13 +189,13 @@ class LedgerFacts:
             self._check_checkpoint(number, facts)
 
     def was_evidence_dropped(self, number: int, at: str) -> bool:
-        """Whether the evidence of a decision of that number and moment was dropped by a retention that the ledger tells of."""
+        """Whether a recorded retention dropped the evidence of the decision of that number and moment."""
         return bool(at) and any(at < before and number < entry for before, entry in self.dropped.items())
 
     def list_certain_problems(self, named: Collection[int]) -> list[LedgerProblem]:
-        """The problems, of a ledger whose first entry went by. `named`: entries with a problem already.
+        """List the problems of a ledger that was verified from its first entry. `named`: entries with a problem already.
 
-        Where the ledger's name was tampered with, no signature fits what it vouches for, and that is no news of each of them.
+        Where the ledger's name was changed, no signature fits any more: that is one problem, not one for each of them.
         """
         if self.opening and self.opening not in named:
             return self.problems
@@ -235,20 +243,23 @@ _TEXT_DIGITS_SHOWN = 12
 
 @dataclass(frozen=True)
 class TextReference:
-    """What a decision names: a text by digest. `decision`: its entry's number; `at`: its moment, as the ledger writes it.
-
-    `altered`: the text is there and has another digest; otherwise it is not there.
-    """
+    """A text that a decision names by its digest."""
 
     decision: int
+    """The number of the decision's entry."""
     at: str
+    """The moment of the decision, as the ledger writes it."""
     kind: str
+    """`evidence`, `policy` or `approvers`."""
     digest: str
+    """The digest that the decision names."""
     altered: bool = False
+    """Whether the text is there, and has another digest."""
     about: str = ""
+    """What the decision is about, in words."""
 
     def find_problem(self, facts: LedgerFacts) -> LedgerProblem | None:
-        """What is wrong with that; None where retention says that it dropped it. Policies and approvers are never dropped."""
+        """Build the problem of a text that is altered or missing; None where retention dropped it, as it may only evidence."""
         text = f"the text of its {self.kind} ({self.digest[:_TEXT_DIGITS_SHOWN]}…)"
         if self.altered:
             return LedgerProblem(
@@ -261,7 +272,7 @@ class TextReference:
 
 
 def list_text_references(number: int, facts: Mapping[str, Any], about: str = "") -> Iterator[TextReference]:
-    """What a decision names. Promoter kept the texts of policies only since decisions tell its version (`tool`)."""
+    """List the texts that a decision names. Texts of policies are recorded since decisions name a version (`tool`)."""
     kinds = {"evidence": EVIDENCE_KIND, "policy_digest": POLICY_KIND, "approvers": APPROVERS_KIND}
     for name, kind in kinds.items():
         digest = facts.get(name)
