@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from promoter import __version__
-from promoter.application.ports import Clock, Ledger
+from promoter.application.ports import AuditLog, ChainReader, Clock, Ledger
 from promoter.application.ports.outbox import EventOutbox
 from promoter.domain.approvals import SigningKey
 from promoter.domain.audit import AuditRecord, RecordFilter
@@ -33,7 +33,7 @@ _COLUMNS = (
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes]:
+def export_ledger(ledger: ChainReader, behind: int, made: datetime) -> Iterator[bytes]:
     """Export the entries behind that number, and their texts, as lines of `promoter.domain.ledger.export`.
 
     Raises `PermanentError` where there is nothing to export.
@@ -56,7 +56,7 @@ def export_ledger(ledger: Ledger, behind: int, made: datetime) -> Iterator[bytes
     yield ExportEnding(head, entries, texts).to_line
 
 
-def export_spreadsheet(ledger: Ledger, behind: int) -> Iterator[bytes]:
+def export_spreadsheet(ledger: AuditLog, behind: int) -> Iterator[bytes]:
     """Export the audit records behind that number as CSV (RFC 4180), the names of the columns first."""
     yield _render_csv_row(_COLUMNS)
     for record in _iterate_records(ledger, behind):
@@ -79,7 +79,7 @@ def export_cloud_events(outbox: EventOutbox, behind: int, url: str | None) -> It
         last = page.upto
 
 
-def _iterate_records(ledger: Ledger, behind: int) -> Iterator[AuditRecord]:
+def _iterate_records(ledger: AuditLog, behind: int) -> Iterator[AuditRecord]:
     while page := ledger.find_audit_records(RecordFilter(after=behind, limit=_PAGE_SIZE)):
         yield from page
         behind = page[-1].id
@@ -109,7 +109,7 @@ class RecordPage:
     """The `after` of the page of newer records; None where there are none yet."""
 
 
-def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
+def read_record_page(ledger: AuditLog, where: RecordFilter) -> RecordPage:
     """Read at most `limit` records: the first behind `after`, or with `newest`, the last before `before`."""
     found = list(ledger.find_audit_records(replace(where, limit=where.limit + 1)))
     if len(found) <= where.limit:
@@ -124,7 +124,7 @@ def read_record_page(ledger: Ledger, where: RecordFilter) -> RecordPage:
     return RecordPage(records, first if _has_records(ledger, where, before=first) else None, last if more else None)
 
 
-def _has_records(ledger: Ledger, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
+def _has_records(ledger: AuditLog, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:
     """Whether any record matches the filter between these bounds, which replace its own."""
     return bool(ledger.find_audit_records(replace(where, after=after, before=before, limit=1)))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol
 
-from promoter.application.ports import Ledger
+from promoter.application.ports import ChainReader
 from promoter.domain.errors import PermanentError
 from promoter.domain.ledger.chain import LedgerHead
 from promoter.domain.ledger.export import ExportedText, ExportEnding, ExportManifest
@@ -83,7 +83,7 @@ class TextProblems:
 
 
 def verify_ledger(
-    ledger: Ledger,
+    ledger: ChainReader,
     witnesses: Iterable[Witness] = (),
     trusted: Collection[str] = frozenset(),
     progress: Progress = lambda _: None,

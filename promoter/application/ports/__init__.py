@@ -15,7 +15,7 @@ from promoter.application.ports.forge import (
     PullRequestDraft,
     PullRequestState,
 )
-from promoter.application.ports.ledger import Ledger
+from promoter.application.ports.ledger import AuditLog, ChainReader, DecisionLog, LastApplied, Ledger, ObservationLog
 from promoter.application.ports.registry import EvidenceTarget, Registry, VersionCopies, VersionKey
 from promoter.application.ports.repository import (
     DeclarationDocuments,
@@ -44,16 +44,21 @@ class Locks(Protocol):
 
 
 __all__ = [
+    "AuditLog",
+    "ChainReader",
     "Clock",
     "CommitStatus",
     "CommitStatusState",
+    "DecisionLog",
     "DeclarationDocuments",
     "EvidenceTarget",
     "Forge",
     "GitCommit",
+    "LastApplied",
     "Ledger",
     "Locks",
     "MergePreview",
+    "ObservationLog",
     "PullRequest",
     "PullRequestComment",
     "PullRequestDraft",
