@@ -1,71 +1,35 @@
-"""Webhooks: each is a hint to look, authenticated before it is parsed, taken durably once, and never a statement of state."""
+"""Webhooks: each asks for work, is authenticated before it is parsed, recorded once, and never taken for a statement of state."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from flask import Blueprint, Response, request
-from werkzeug.datastructures import Headers
+from pydantic import SecretStr
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from promoter.application.controller import GIT, Controller, EnqueueWork, WorkItem, WorkKind, build_webhook_trigger
+from promoter.application.controller import Controller, EnqueueWork, WorkItem, WorkKind, build_webhook_trigger
 from promoter.application.ports import Clock, Ledger
 from promoter.domain.audit import WebhookDelivery
 from promoter.domain.errors import ExternalError
-from promoter.domain.fields import validate_model_name
+from promoter.domain.standard_webhooks import InvalidSignature
 from promoter.settings import Settings
-from promoter.web.webhooks import sources
-from promoter.web.webhooks.sources import MalformedPayload, WebhookEvent, require_object, require_text
+from promoter.web.webhooks import gitea, github, gitlab, mlflow
+from promoter.web.webhooks.events import MAX_NAME_LENGTH, MalformedPayload, WebhookEvent, WebhookSource
 
 log = structlog.get_logger(__name__)
 
 
 BODY_LIMIT = 1024 * 1024
-ParseEvent = Callable[[Any, str, str], WebhookEvent]
-"""From a payload, its event and the watched branch."""
-VerifySignature = Callable[[Headers, bytes, Settings, datetime], str]
-"""The delivery's id; raises `Unsigned`."""
-MLFLOW_ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
-
-
-@dataclass(frozen=True)
-class WebhookSource:
-    """A forge: which headers name the event (the first that is there), what proves a delivery, and what reads it."""
-
-    event_headers: tuple[str, ...]
-    verify_signature: VerifySignature
-    parse_event: ParseEvent
-
-
-FORGE_SOURCES = {
-    "github": WebhookSource(
-        ("X-GitHub-Event",),
-        lambda headers, body, settings, _now: sources.verify_github_signature(headers, body, settings.github_webhook_secret),
-        sources.parse_github_event,
-    ),
-    "gitlab": WebhookSource(
-        ("X-Gitlab-Event",),
-        lambda headers, body, settings, now: sources.verify_gitlab_signature(
-            headers, body, settings.gitlab_webhook_secret, now
-        ),
-        sources.parse_gitlab_event,
-    ),
-    "gitea": WebhookSource(
-        ("X-Gitea-Event", "X-Forgejo-Event"),
-        lambda headers, body, settings, _now: sources.verify_gitea_signature(headers, body, settings.gitea_webhook_secret),
-        sources.parse_gitea_event,
-    ),
-}
+SOURCES = {"mlflow": mlflow.SOURCE, "github": github.SOURCE, "gitlab": gitlab.SOURCE, "gitea": gitea.SOURCE}
 
 
 @dataclass(frozen=True)
 class WebhookReceiver:
-    """What the webhooks need."""
+    """Takes deliveries, and asks the controller for the work that they name."""
 
     settings: Settings
     ledger: Ledger
@@ -73,24 +37,41 @@ class WebhookReceiver:
     clock: Clock
     enqueue: EnqueueWork
 
-    def accept_delivery(
-        self, source: str, verify_signature: Callable[[bytes], str], parse_event: Callable[[Any], WebhookEvent]
-    ) -> Response:
-        """Cap, authenticate, parse, record, ask for a look. One log line, whatever comes of it."""
+    def accept_delivery(self, name: str, source: WebhookSource) -> Response:
+        """Cap the request's body, authenticate, parse and record it, and ask for work. Writes one log line in any case."""
+        headers = request.headers
+        header = next((found for each in source.event_headers if (found := headers.get(each))), "")[:MAX_NAME_LENGTH]
         try:
-            delivery = verify_signature(body := _read_limited_body())
-            event = parse_event(_parse_json_body(body))
+            body = _read_limited_body()
+            delivery = source.verify_signature(headers, body, self._require_secret(name), self.clock.now())
+            event = source.parse_event(_parse_json_body(body), header, self.settings.branch)
         except RequestEntityTooLarge:
-            return self._answer_delivery(413, source, "too large")
-        except sources.InvalidSignature as invalid:
-            return self._answer_delivery(401, source, str(invalid))
+            return self._answer_delivery(413, name, "too large")
+        except InvalidSignature as invalid:
+            return self._answer_delivery(401, name, str(invalid))
         except MalformedPayload as malformed:
-            return self._answer_delivery(400, source, str(malformed))
-        if not event.items:
-            return self._answer_delivery(200, source, "not for us", event)
-        return self._record_delivery(source, delivery, event)
+            return self._answer_delivery(400, name, str(malformed))
+        items = self._select_items(event)
+        if not items:
+            return self._answer_delivery(200, name, "not for us", event)
+        return self._record_delivery(name, delivery, event, items)
 
-    def _record_delivery(self, source: str, delivery: str, event: WebhookEvent) -> Response:
+    def _require_secret(self, name: str) -> str:
+        secret: SecretStr | None = getattr(self.settings, f"{name}_webhook_secret")
+        if secret is None or not secret.get_secret_value():
+            raise InvalidSignature("no secret is configured for this webhook")
+        return secret.get_secret_value()
+
+    def _select_items(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
+        """Drop what is none of ours: models that git does not manage, and pull requests where no forge is configured."""
+        declaration = self.controller.revisions.declaration_in_force
+        if event.model is not None and declaration is not None and not declaration.desired.manages_model(event.model):
+            return ()
+        if self.controller.pull_request_work:
+            return event.items
+        return tuple(item for item in event.items if item.kind not in (WorkKind.PULL, WorkKind.PULLS))
+
+    def _record_delivery(self, source: str, delivery: str, event: WebhookEvent, items: tuple[WorkItem, ...]) -> Response:
         now = self.clock.now()
         try:
             new = not delivery or self.ledger.record_delivery(WebhookDelivery(source, delivery, now, event.name, event.model))
@@ -98,31 +79,9 @@ class WebhookReceiver:
             return self._answer_delivery(503, source, error.message, event)
         if not new:
             return self._answer_delivery(200, source, "duplicate", event)
-        for item in event.items:
+        for item in items:
             self.enqueue(item, build_webhook_trigger(source, delivery))
         return self._answer_delivery(202, source, "accepted", event)
-
-    def parse_mlflow_event(self, payload: Any) -> WebhookEvent:
-        """`entity`, `action`, `data.name`; whatever else it says is read from the registry, not from here."""
-        entity, action, data = require_text(payload, "entity"), require_text(payload, "action"), require_object(payload, "data")
-        event = f"{entity}.{action}"
-        if entity not in MLFLOW_ENTITIES:
-            return WebhookEvent((), event)
-        name = _read_model_name(data)
-        declaration = self.controller.revisions.declaration_in_force
-        if declaration is not None and not declaration.desired.manages_model(name):
-            return WebhookEvent((), event, name)
-        return WebhookEvent((WorkItem(WorkKind.MODEL, name),), event, name)
-
-    def build_forge_parser(self, parse_event: ParseEvent, event: str) -> Callable[[Any], WebhookEvent]:
-        """What a forge's payload names. Pull requests are nothing of ours where no forge is configured."""
-
-        def hint(payload: Any) -> WebhookEvent:
-            found = parse_event(payload, event, self.settings.branch)
-            items = found.items if self.controller.pull_request_work else tuple(item for item in found.items if item == GIT)
-            return replace(found, items=items)
-
-        return hint
 
     def _answer_delivery(self, status: int, source: str, result: str, event: WebhookEvent | None = None) -> Response:
         write_log = log.info if status < 400 else log.warning  # noqa: PLR2004  # HTTP's own line between good and bad
@@ -132,29 +91,12 @@ class WebhookReceiver:
 
 
 def build_webhooks_blueprint(receiver: WebhookReceiver) -> Blueprint:
-    """`POST /webhooks/...`."""
+    """Build the routes `POST /webhooks/NAME`."""
     routes = Blueprint("webhooks", __name__)
-    settings = receiver.settings
 
-    @routes.post("/webhooks/mlflow")
-    def mlflow() -> Response:
-        return receiver.accept_delivery(
-            "mlflow",
-            lambda body: sources.verify_mlflow_signature(
-                request.headers, body, settings.mlflow_webhook_secret, receiver.clock.now()
-            ),
-            receiver.parse_mlflow_event,
-        )
-
-    @routes.post(f"/webhooks/<any({', '.join(FORGE_SOURCES)}):name>")
-    def forge(name: str) -> Response:
-        source, headers = FORGE_SOURCES[name], request.headers
-        event = next((found for each in source.event_headers if (found := headers.get(each))), "")[:100]
-        return receiver.accept_delivery(
-            name,
-            lambda body: source.verify_signature(headers, body, settings, receiver.clock.now()),
-            receiver.build_forge_parser(source.parse_event, event),
-        )
+    @routes.post(f"/webhooks/<any({', '.join(SOURCES)}):name>")
+    def webhook(name: str) -> Response:
+        return receiver.accept_delivery(name, SOURCES[name])
 
     return routes
 
@@ -176,14 +118,5 @@ def _parse_json_body(body: bytes) -> Any:
 
 
 def _reject_json_constant(_word: str) -> None:
-    """`NaN` and `Infinity`, which Python reads and JSON does not know."""
+    """Refuse `NaN` and `Infinity`, which Python reads and JSON does not know."""
     raise ValueError
-
-
-def _read_model_name(data: dict[str, Any]) -> str:
-    try:
-        name = validate_model_name(require_text(data, "name"))
-        name.encode()  # half a surrogate pair can be written in JSON, and nowhere be kept
-    except ValueError:
-        raise MalformedPayload("`name` is not a model name") from None
-    return name

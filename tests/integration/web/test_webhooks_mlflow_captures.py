@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from werkzeug.datastructures import Headers
 
-from promoter.web.webhooks import sources
+from promoter.domain.standard_webhooks import InvalidSignature
+from promoter.web.webhooks import github, mlflow
 from tests.support.fixtures.web import ReadLines
 from tests.support.web_site import GITHUB_SECRET, MLFLOW_SECRET, WebSite
 from tests.support.webhook_signing import PUSH, github_headers, stand, variants
 
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CAPTURES = sorted(Path(__file__).parent.joinpath("mlflow_webhooks").glob("*.json"))
 
 
@@ -57,8 +58,8 @@ def test_a_capture_with_one_byte_changed_anywhere_is_refused(capture: Path) -> N
 
     def accepted(headers: Mapping[str, str], body: bytes) -> bool:
         try:
-            sources.verify_mlflow_signature(Headers(headers), body, SecretStr(MLFLOW_SECRET), stamped)
-        except sources.InvalidSignature:
+            mlflow.verify_signature(Headers(headers), body, MLFLOW_SECRET, stamped)
+        except InvalidSignature:
             return False
         return True
 
@@ -91,10 +92,10 @@ def test_github_signatures_cover_every_byte() -> None:
     """Of the body, and of the signature itself."""
     body = json.dumps(PUSH).encode()
     headers = github_headers(body)
-    assert sources.verify_github_signature(Headers(headers), body, SecretStr(GITHUB_SECRET)) == "g-1"
+    assert github.verify_signature(Headers(headers), body, GITHUB_SECRET, NOW) == "g-1"
     changed = [(headers, other) for other in variants(body)]
     name = "X-Hub-Signature-256"
     changed += [({**headers, name: other.decode("latin-1")}, body) for other in variants(headers[name].encode())]
     for sent, content in changed:
-        with pytest.raises(sources.InvalidSignature):
-            sources.verify_github_signature(Headers(sent), content, SecretStr(GITHUB_SECRET))
+        with pytest.raises(InvalidSignature):
+            github.verify_signature(Headers(sent), content, GITHUB_SECRET, NOW)
