@@ -1,4 +1,4 @@
-"""Approve: what a person would sign for a version, and the signature as a tag of it. Writes that tag, and nothing else."""
+"""Approve a version: build what a person signs, and write the signature as a tag. Nothing else is written."""
 
 from __future__ import annotations
 
@@ -21,18 +21,24 @@ _FILE = "approvers.yaml"
 
 @dataclass(frozen=True)
 class ApprovalDraft:
-    """What is to be signed, and by whom: nothing is signed yet. `decision` is how the version stands without it."""
+    """What is to be signed, and by whom. Nothing is signed yet."""
 
     declaration: Declaration
+    """The files in force."""
     policy: Policy
+    """The policy that asks for the approval."""
     name: str
+    """The approver's name."""
     approver: Approver
+    """The approver."""
     subject: ApprovalSubject
+    """What the approval is about."""
     decision: Decision
+    """The decision on the version without this approval."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever signs should know, one sentence each."""
+        """Return sentences that whoever signs should read."""
         notes = []
         if self.declaration.revision is None:
             notes.append(
@@ -47,14 +53,16 @@ class ApprovalDraft:
 
 @dataclass(frozen=True)
 class ApprovalTally:
-    """Where one approval rule stands."""
+    """The state of one approval rule."""
 
     rule: ApprovalRule
+    """The rule."""
     weighed: tuple[WeighedApproval, ...]
+    """Each approval, and whether it counts."""
 
     @property
     def count(self) -> int:
-        """How many approvals count."""
+        """Return how many approvals count."""
         return sum(each.counts for each in self.weighed)
 
     def __str__(self) -> str:
@@ -63,15 +71,22 @@ class ApprovalTally:
 
 @dataclass(frozen=True)
 class ApprovalResult:
-    """A tag was written and read back. `counts`: whether it counts in every rule that asks for its approver; else `why` not."""
+    """A tag that was written and read back."""
 
     draft: ApprovalDraft
+    """What was signed."""
     key: str
+    """The key of the tag."""
     value: str
+    """The value of the tag."""
     decision: Decision
+    """The decision with the approval."""
     tallies: tuple[ApprovalTally, ...]
+    """The state of each rule that asks for the approver."""
     counts: bool
+    """Whether the approval counts in every such rule."""
     why: str
+    """Why it does not."""
 
     @property
     def tag(self) -> dict[str, str]:
@@ -80,7 +95,7 @@ class ApprovalResult:
 
 
 class ApprovalWriter:
-    """The use case."""
+    """Drafts, signs and writes approvals."""
 
     def __init__(self, registry: Registry, judged: JudgeVersion, clock: Clock) -> None:
         self._registry = registry
@@ -90,10 +105,10 @@ class ApprovalWriter:
     def draft_approval(
         self, declaration: Declaration, model: str, version: int, policy: str | None, name: str
     ) -> ApprovalDraft:
-        """What that person would sign. Raises `PermanentError` where their approval would count for nothing.
+        """Return what that person would sign. Raises `PermanentError` where the approval would never count.
 
-        A signature that no rule asks for is refused rather than warned of: it looks like an approval, and could never become
-        one, since a rule that is added to the policy makes the signature void.
+        A signature that no rule asks for is refused rather than warned of: it looks like an approval and can never become one,
+        since adding a rule to the policy makes the signature void.
         """
         chosen = _choose_policy(declaration, model, policy)
         approver = self._require_entitled_approver(chosen, name)
@@ -101,7 +116,7 @@ class ApprovalWriter:
         return ApprovalDraft(declaration, chosen, name, approver, _build_subject(chosen, decision), decision)
 
     def __call__(self, draft: ApprovalDraft, signer: SigningKey) -> ApprovalResult:
-        """Sign what the draft says, write it, and decide again on what the registry then has. Raises `PermanentError`."""
+        """Sign the draft, write the tag, and decide again on what the registry then has. Raises `PermanentError`."""
         require_matching_key(draft.approver, draft.name, signer)
         subject, policy = draft.subject, draft.policy
         value = signer.sign_approval(subject, draft.name, self._clock.now()).to_tag_value()
@@ -135,19 +150,19 @@ class ApprovalWriter:
 
 
 def require_matching_key(approver: Approver, name: str, signer: SigningKey) -> None:
-    """Raises `PermanentError` where that private key is not the approver's."""
+    """Raise `PermanentError` where the private key is not the approver's."""
     if signer.raw_public_key != approver.raw_key:
         fix = f"use the key whose public half is {approver.key}, or commit the line `{render_approver_line(name, signer)}`"
         raise PermanentError(_FILE, f"the key of {name} is another one than that which is to sign", fix)
 
 
 def render_approver_line(name: str, signer: SigningKey) -> str:
-    """The line of `approvers.yaml` for that key. Quoted: some names mean something else to YAML."""
+    """Return the line of `approvers.yaml` for that key, quoted, since YAML reads some names as other values."""
     return f'"{name}": {{key: "{signer.public_key}", groups: []}}'
 
 
 def find_approval_rules(policy: Policy) -> tuple[ApprovalRule, ...]:
-    """The rules of the policy that ask for approvals, also those inside others."""
+    """Return the rules of the policy that ask for approvals, also those inside others."""
     return tuple(each for rule in policy.document.rules for each in rule.walk_rules() if isinstance(each, ApprovalRule))
 
 

@@ -1,4 +1,4 @@
-"""One comment of Promoter's on a pull request, told from its others by a mark, and kept as it is to be."""
+"""Promoter's own comments on a pull request: one for each mark, written only where it differs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from promoter.application.ports import Clock, Forge, PullRequestComment
 
 
 def find_marked_comments(forge: Forge, number: int, mark: str) -> Sequence[PullRequestComment]:
-    """Promoter's own comments that begin with that mark, oldest first."""
+    """Return Promoter's own comments that begin with the mark, oldest first."""
     return [each for each in forge.list_own_comments(number) if each.body.lstrip().startswith(mark)]
 
 
 def update_comment(
     forge: Forge, number: int, mark: str, text: str | None, there: Sequence[PullRequestComment] | None = None
 ) -> None:
-    """Make that the one comment with the mark, which `text` begins with; None: there is to be none.
+    """Make `text` the one comment with the mark that it begins with; None removes it.
 
-    `there` are those that were just read. Writes nothing where it is so already.
+    `there` has the comments that were just read. Nothing is written where the comment is right already.
     """
     there = find_marked_comments(forge, number, mark) if there is None else there
     if text is not None and not there:
@@ -31,7 +31,7 @@ def update_comment(
 
 
 def _normalize_body(body: str) -> str:
-    """Forges keep line ends, and what is around a text, as they like."""
+    """Return the text without differences that forges make: line ends, and blanks around it."""
     return body.replace("\r\n", "\n").strip()
 
 
@@ -44,7 +44,7 @@ LEFT_ALONE = (
 
 
 def update_note(forge: Forge, number: int, text: str | None) -> None:
-    """Make that the one note on the pull request; None: there is to be none."""
+    """Make `text` the one note on the pull request; None removes it."""
     update_comment(forge, number, NOTE, None if text is None else f"{NOTE}\n{text}")
 
 
@@ -53,23 +53,23 @@ VERIFIED_LIFETIME = timedelta(minutes=10)
 
 
 class VerifiedStates:
-    """What was last found, or made, as it is to be on each pull request, by number, and when."""
+    """What was last read or written on each pull request, by number, and when."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[int, tuple[datetime, object]] = {}
 
     def is_verified(self, number: int, what: object) -> bool:
-        """Whether exactly that was so within the last ten minutes."""
+        """Return whether exactly that was true within the last ten minutes."""
         at, known = self._known.get(number, (None, None))
         return at is not None and known == what and self._clock.now() - at < VERIFIED_LIFETIME
 
     def record_verified(self, number: int, what: object) -> None:
-        """It is so now."""
+        """Record that it is true now."""
         self._known[number] = self._clock.now(), what
 
     def retain_pull_requests(self, numbers: Collection[int]) -> None:
-        """Forget all others."""
+        """Forget all other pull requests."""
         for number in list(self._known):  # looks at other pull requests may add to it meanwhile
             if number not in numbers:
                 self._known.pop(number, None)

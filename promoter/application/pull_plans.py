@@ -1,4 +1,4 @@
-"""Everybody's pull requests: what merging one would do, said on it."""
+"""Pull requests of everybody: plan what merging one would do, and keep a comment and a commit status with it."""
 
 from __future__ import annotations
 
@@ -75,22 +75,28 @@ _ReplayKey = tuple[str, str | None, str, str | None]
 
 @dataclass(frozen=True)
 class _ReplayContext:
-    """What else a replay goes by: whose aliases the policy gates, and who may approve. Compared, never shown."""
+    """What else a replay depends on. Contexts are compared, never shown."""
 
     shared: object
+    """The settings that all models share."""
     gated: frozenset[tuple[str, str]]
+    """The aliases that the policy gates."""
     approvers: tuple[ApproverDirectory, ApproverDirectory | None]
+    """Who may approve, after the merge and before it."""
 
 
 @dataclass(frozen=True)
 class _CachedReplay:
     at: datetime
+    """When the replay was made."""
     about: _ReplayContext
+    """What it depended on."""
     effects: tuple[AliasEffect, ...]
+    """What it found."""
 
 
 class PolicyReplays:
-    """Replays the policies that a pull request changes. What cannot be replayed is told, is no failure, and is not kept."""
+    """Replays the policies that a pull request changes. A replay that cannot be made is reported, and is no failure."""
 
     def __init__(self, registry: Registry, ledger: Ledger, clock: Clock) -> None:
         self._replay = PolicyReplayer(registry, ledger, clock)
@@ -142,30 +148,34 @@ class PullRequestFiles(Protocol):
     """The part of a repository that a plan reads."""
 
     def read_sources(self, revision: str) -> Sources:
-        """The files of that revision that Promoter reads."""
+        """Return the files of that revision that Promoter reads."""
         ...
 
     def preview_merge(self, base: str, head: str) -> MergePreview:
-        """What merging `head` into `base` would give."""
+        """Return what merging `head` into `base` would give."""
         ...
 
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
-        """The commits that change the watched files without a signature that holds."""
+        """Return the commits that change watched files without a valid signature."""
         ...
 
 
 @dataclass(frozen=True)
 class _JudgedSides:
-    """What judges, and what is judged: `base` with its policies, `merged` as its files say."""
+    """The two sides of a plan: the base with its policies, and the files as merged."""
 
     base: Declaration
+    """The base, whose policies decide."""
     merged: Declaration
+    """The files as merged."""
     changed: frozenset[str]
+    """The watched files that differ."""
     notes: tuple[str, ...] = ()
+    """Sentences for the reviewer."""
 
 
 class _SplitProvenance(OpenProvenance):
-    """What the pull request says anew of an alias, it brings; what the base says as well was brought before."""
+    """Attributes an alias to the pull request where that changes it, and to earlier commits otherwise."""
 
     def __init__(self, read_origin: OriginReader, base: Declaration, before: ChangeProvenance) -> None:
         super().__init__(read_origin)
@@ -191,7 +201,7 @@ class _SplitProvenance(OpenProvenance):
 
 
 class PullPlanner:
-    """Makes plans of pull requests."""
+    """Plans pull requests."""
 
     def __init__(
         self,
@@ -202,9 +212,9 @@ class PullPlanner:
         clock: Clock,
         provenance: ChangeProvenance | None = None,
     ) -> None:
-        """Takes the ports that it reads; `provenance` tells where that comes from which is due anyway.
+        """`provenance` tells where changes come from that are due without the pull request.
 
-        What a pull request brings goes past no freeze by a trailer before it is merged.
+        A trailer in a pull request overrides no freeze before the merge.
         """
         self._registry = registry
         self._ledger = ledger
@@ -216,16 +226,17 @@ class PullPlanner:
 
     @property
     def clock(self) -> Clock:
-        """What its plans are of."""
+        """Return the clock by which plans are made."""
         return self._clock
 
     def __call__(
         self, base: str, head: str, read_origin: OriginReader | None = None, instead: Declaration | None = None
     ) -> PullPlan:
-        """The plan of merging `head` into `base`. `asked` is called where a rule asks for reviews; None: no pull request yet.
+        """Return the plan of merging `head` into `base`.
 
-        `instead` judges in the place of a base that is refused. Raises `TransientError` or `PermanentError` where git, the registry or
-        the ledger does not answer; a replay that cannot be made is told, and no failure.
+        `read_origin` is called where a rule asks for reviews; None: no pull request yet. `instead` replaces a base that is refused. Raises
+        `TransientError` or `PermanentError` where git, the registry or the ledger does not answer; a replay that cannot be made is
+        reported, and is no failure.
         """
         merge = self._files.preview_merge(base, head)
         if not merge.changed:
@@ -244,7 +255,7 @@ class PullPlanner:
         return self._build_plan(base, head, _JudgedSides(judge, merged, merge.changed, notes), read_origin)
 
     def _parse_base(self, revision: str) -> Declaration:
-        """A base without `registry.yaml` is one that nothing is declared at yet. Raises `Faults`."""
+        """Return the base. One without `registry.yaml` declares nothing yet. Raises `Faults`."""
         return self._documents.parse_declaration(
             {REGISTRY_FILE: _EMPTY_REGISTRY, **self._files.read_sources(revision)}, revision
         )
@@ -281,7 +292,7 @@ class PullPlanner:
         return Planner(self._registry, self._ledger, self._clock, provenance)(declaration, names)
 
     def _compare_base(self, base: Declaration, view: RegistrySnapshot, names: Collection[str] | None) -> list[ModelComparison]:
-        """The same models under what the base says, with the overrides that stand there too."""
+        """Return the same models compared with the base, under the same overrides."""
         settled = self._ledger.read_last_applied(names)
         overrides = [each for each in self._ledger.find_open_overrides(names) if each.is_in_force(view.at)]
         found = []
@@ -295,7 +306,7 @@ class PullPlanner:
     def _decide_after_merge(
         self, changes: Collection[Change], sides: _JudgedSides, read_origin: OriginReader | None
     ) -> Mapping[AliasKey, Decision]:
-        """What the merged files' own policy says of each change whose gate is another there."""
+        """Return the decision of the merged files' own policy for each change whose gate differs there."""
         regated = {_find_change_key(change) for change in changes if _is_gate_changed(change, sides)}
         if not regated:
             return {}
@@ -304,7 +315,7 @@ class PullPlanner:
         return {place: decision for place in sorted(regated) if (decision := found.get(place))}
 
     def _note_unsigned_commits(self, base: str, head: str, sides: _JudgedSides) -> Iterator[str]:
-        """No failure: where it is squashed, the commits of the pull request are not those that are signed."""
+        """Yield a note for each unsigned commit. It is no failure: a squash replaces the commits."""
         if sides.base.desired.document.safety.require_signed_commits:
             for each in self._files.find_unsigned_commits(base, head):
                 yield f"commit {each.revision[:10]} by {each.author} is refused if it is merged as it is: {each.why}"
@@ -328,7 +339,7 @@ def _identify_policy(policy: Policy) -> tuple[object, ...]:
 
 
 def _describe_other_files(sides: _JudgedSides) -> Iterator[str]:
-    """What else changes among the watched files."""
+    """Yield a sentence for each other watched file that changes."""
     yield from describe_approver_changes(sides.base, sides.merged)
     for path in sorted(sides.changed):
         if path.startswith(_SIGNERS_FOLDER):
@@ -336,7 +347,7 @@ def _describe_other_files(sides: _JudgedSides) -> Iterator[str]:
 
 
 def _note_overrides(view: RegistrySnapshot, sides: _JudgedSides) -> Iterator[str]:
-    """Where it says something new of an alias that an override holds: that is not judged before git's word counts again."""
+    """Yield a note where the pull request states something new of an alias under an override, which decides until it ends."""
     for name, model in view.models.items():
         before, after = sides.base.desired.find_model_intent(name), sides.merged.desired.find_model_intent(name)
         for override in model.active_overrides:
@@ -355,7 +366,7 @@ def _note_freezes(changes: Collection[Change]) -> Iterator[str]:
 
 
 class PullPlanUpdater:
-    """Looks at one pull request at a time. Each write follows a look, so that the next one finishes what a crash left."""
+    """Keeps the plan on one pull request at a time. Each write follows a read, so that the next run finishes what a crash left."""
 
     def __init__(
         self,
@@ -367,7 +378,7 @@ class PullPlanUpdater:
         branch: str,
         url: str | None = None,
     ) -> None:
-        """`branch` is the watched one; `url`: where the status leads."""
+        """`branch` is the watched one; `url` is where the status leads."""
         self._forge = forge
         self._repository = repository
         self._planner = planner
@@ -379,9 +390,9 @@ class PullPlanUpdater:
         self._listed: dict[int, PullRequest] = {}
 
     def find_relevant_numbers(self, opened: Iterable[PullRequest]) -> Sequence[int]:
-        """The numbers of those that are to be looked at; which files they touch, only a look can tell.
+        """Return the numbers of the pull requests that need a plan; which files they touch is read later.
 
-        The next look at each goes by what is told here, so that a poll that finds nothing new costs no more calls.
+        The list is kept for the next update of each, so that a poll that finds nothing new makes no more calls.
         """
         ours = {pull.number: pull for pull in opened if self._is_watched(pull)}
         self._verified.retain_pull_requests(ours)
@@ -389,7 +400,10 @@ class PullPlanUpdater:
         return list(ours)
 
     def update_plan(self, number: int) -> None:
-        """Plan one, and say so on it. Raises `TransientError` or `PermanentError` with whatever was said before left as it is."""
+        """Plan one pull request, and publish the plan on it.
+
+        Raises `TransientError` or `PermanentError`, and leaves what was published before.
+        """
         with self._locks.hold(f"pull/{number}"):
             listed = self._listed.pop(number, None)
             pull = listed or self._forge.read_pull_request(number)
@@ -400,7 +414,7 @@ class PullPlanUpdater:
         return pull.state is PullRequestState.OPEN and not pull.fork and pull.base == self._branch
 
     def _update_pull_request(self, pull: PullRequest, *, polled: bool) -> None:
-        """`polled`: the pull request is as it was listed, and may be another by now: before a write it is read again."""
+        """Update one. `polled`: it comes from a list and may be outdated, so it is read again before a write."""
         base = self._repository.fetch_branch()
         head = self._repository.fetch_ref(pull.ref)  # may be newer than what the forge just said: it is what is planned
         # What a refused head says of policies is not in force, and judges nobody.

@@ -1,4 +1,4 @@
-"""Replay: read everything that a replay looks at, each kind in one bulk read, and let the domain run it. Writes nothing."""
+"""Replay: read all that a replay needs, each kind in one bulk read, and run it. Nothing is written."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ _PATTERN = "*?["
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """Which policy, since when, on which models: `models` is a pattern; None: those of which an alias names the policy.
-
-    `alias` None: the one that names the policy, else champion.
-    """
+    """What to replay."""
 
     policy: str
+    """The policy."""
     since: datetime
+    """The begin of the replayed time."""
     compare: str | None = None
+    """A second policy to compare with."""
     models: str | None = None
+    """A pattern for models' names; None: models of which an alias names the policy."""
     alias: str | None = None
+    """The alias; None: the one that names the policy, else champion."""
 
 
 AliasKey = tuple[str, str]
@@ -42,17 +44,17 @@ AliasKey = tuple[str, str]
 
 
 class PolicyReplayer:
-    """Makes reports. Reads only."""
+    """Builds replay reports."""
 
     def __init__(self, registry: Registry, ledger: Ledger, clock: Clock, show_progress: ShowProgress = lambda _: None) -> None:
-        """Takes the ports that it reads; `told` hears what it is doing, since it may take long."""
+        """`show_progress` is called with what is being read, since a replay may take long."""
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
         self._show_progress = show_progress
 
     def __call__(self, declaration: Declaration, request: ReplayRequest) -> ReplayReport:
-        """Raises `PermanentError` where there is no such policy, or no model to replay."""
+        """Return the report. Raises `PermanentError` where there is no such policy, or no model to replay."""
         lenses = _find_replay_policies(declaration, request)
         until = self._clock.now()
         self._show_progress("Reading the registry")
@@ -104,7 +106,7 @@ class PolicyReplayer:
     def _read_current_evidence(
         self, wanted: Sequence[EvidenceTarget], observed: Mapping[str, ObservedModel], lenses: Sequence[ReplayPolicy]
     ) -> dict[str, dict[int, VersionEvidence]]:
-        """What MLflow says now, by model and number."""
+        """Return MLflow's present evidence, by model and number."""
         need = _combine_needs(lenses)
         self._show_progress(f"Reading the evidence of {len(wanted)} versions")
         registry = self._registry
@@ -149,7 +151,7 @@ def _combine_needs(lenses: Iterable[ReplayPolicy]) -> Need:
 
 
 def _find_compared_aliases(lenses: Iterable[ReplayPolicy]) -> frozenset[str]:
-    """The aliases whose past the policies look at, beside the replayed one."""
+    """Return the aliases that the policies read beside the replayed one."""
     found: set[str] = set()
     for lens in lenses:
         source = lens.candidate_alias
@@ -158,7 +160,7 @@ def _find_compared_aliases(lenses: Iterable[ReplayPolicy]) -> frozenset[str]:
 
 
 def _find_model_names(declaration: Declaration, request: ReplayRequest) -> set[str] | None:
-    """The models to read; None: all."""
+    """Return the models to read; None: all."""
     if request.models is not None:
         return None if set(request.models) & set(_PATTERN) else {request.models}
     desired = declaration.desired
@@ -170,7 +172,7 @@ def _find_model_names(declaration: Declaration, request: ReplayRequest) -> set[s
 def _find_replayed_aliases(
     declaration: Declaration, request: ReplayRequest, observed: Mapping[str, ObservedModel]
 ) -> list[AliasKey]:
-    """What is replayed, by model."""
+    """Return the model and alias of each replay."""
     found: list[AliasKey] = []
     for model in sorted(observed):
         naming = _find_gated_aliases(declaration, request.policy, model)
@@ -187,7 +189,7 @@ def _find_replayed_aliases(
 
 
 def _find_gated_aliases(declaration: Declaration, policy: str, model: str) -> list[str]:
-    """The aliases of the model that the policy gates."""
+    """Return the aliases of the model that the policy gates."""
     intent = declaration.desired.find_model_intent(model)
     return sorted(alias for alias, each in intent.aliases.items() if each.policy == policy) if intent else []
 
@@ -199,7 +201,7 @@ def _find_needed_versions(
     since: datetime,
     until: datetime,
 ) -> list[EvidenceTarget]:
-    """The versions that may be judged or compared with, each once."""
+    """Return the versions that may be evaluated or compared with, each once."""
     wanted: dict[VersionKey, EvidenceTarget] = {}
     by_model: dict[str, list[str]] = {}
     for model, alias in holdings:
@@ -215,7 +217,7 @@ def _find_needed_versions(
 
 
 def _find_alias_holders(holding: AliasTimeline, since: datetime, until: datetime) -> Iterator[int | None]:
-    """Who held an alias in that time, or may have."""
+    """Yield who held the alias in that time, or may have held it."""
     yield from (holding.find_holder_at(since).version, holding.find_holder_at(until).version)
     yield from (span.version for span in holding.spans if span.until is None or span.until > since)
 

@@ -1,4 +1,4 @@
-"""Notices: what is told of an entry, and what became of telling it."""
+"""Notifications: the events that a ledger entry stands for, and the delivery attempts of each event."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SourceEntry = AuditRecord | RecordedDecision
 
 
 class EventType(StrEnum):
-    """CHANGED: an alias moved, whoever moved it. DRIFTED: somebody else than Promoter did. BLOCKED: a policy stopped a change.
+    """CHANGED: an alias moved. DRIFTED: somebody other than Promoter moved it. BLOCKED: a policy stopped a change.
 
-    ROLLED_BACK: a version gave way to an earlier one, under a hold or an override. TEST: nothing happened.
+    ROLLED_BACK: an earlier version returned, under a hold or an override. TEST: nothing happened.
     """
 
     CHANGED = "dev.promoter.alias.changed"
@@ -38,7 +38,7 @@ class EventType(StrEnum):
 
     @property
     def short_name(self) -> str:
-        """The last part: how settings, ids and tables name it."""
+        """Return the last part of the type, as settings, ids and tables name it."""
         return self.value.rpartition(".")[2]
 
 
@@ -48,23 +48,30 @@ ALIAS_EVENT_TYPES = tuple(each for each in EventType if each is not EventType.TE
 
 @dataclass(frozen=True)
 class NotificationEvent:
-    """One CloudEvent. `entry` is the number of the ledger's entry that it tells, 0 for a test."""
+    """One CloudEvent."""
 
     id: str
+    """Unique for its ledger; the same for every delivery."""
     type: EventType
+    """What happened."""
     source: str
+    """CloudEvents' `source`: where the event comes from."""
     subject: str
+    """The model and alias."""
     at: datetime
+    """When it happened."""
     entry: int
+    """The number of the ledger entry that it stands for; 0 for a test."""
     data: Mapping[str, Any]
+    """What the receiver reads."""
 
     @property
     def summary_line(self) -> str:
-        """What happened, in one line for people."""
+        """Return one line that says what happened."""
         return str(self.data["summary"])
 
     def to_attributes(self) -> dict[str, Any]:
-        """All that CloudEvents wants beside `data`. Sequences are of one width, so that as text they are in order, too."""
+        """Return the CloudEvents attributes. Sequence numbers have one width, so that they sort as text too."""
         return {
             "specversion": "1.0",
             "id": self.id,
@@ -83,22 +90,24 @@ class NotificationEvent:
 
 @dataclass(frozen=True)
 class EventBuilder:
-    """Whose events they are: the name of the ledger, and the address of this Promoter, if it is known."""
+    """Builds the events of one ledger."""
 
     ledger: str
+    """The name of the ledger."""
     url: str | None = None
+    """The address of this Promoter, if it is known."""
 
     @property
     def source_uri(self) -> str:
-        """CloudEvents' `source`."""
+        """Return CloudEvents' `source`."""
         return self.url.rstrip("/") if self.url else f"urn:promoter:{self.ledger}"
 
     def build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
-        """What the entry stands for, in the order in which it is told; for most entries nothing."""
+        """Return the events that the entry stands for, in the order of delivery; for most entries there are none."""
         return self._build_record_events(entry) if isinstance(entry, AuditRecord) else self._build_decision_events(entry)
 
     def build_test_event(self, name: str, at: datetime) -> NotificationEvent:
-        """One that says that nothing happened, under that name."""
+        """Return a test event under that name."""
         data = {"schema": EVENT_SCHEMA, "ledger": self.ledger, "summary": "This is a test. Nothing happened."}
         return NotificationEvent(f"{self.ledger}/test/{name}", EventType.TEST, self.source_uri, "test", at, 0, data)
 
@@ -140,15 +149,15 @@ class EventBuilder:
 
 
 def is_first_observation(record: AuditRecord) -> bool:
-    """Whether the record says where an alias stood when the ledger first heard of it: that is no move."""
+    """Return whether the record only says which version an alias had when the ledger first saw it. That is no move."""
     fact = record.fact
     return fact.kind is RecordKind.OBSERVED and fact.from_version is None and fact.reason == FIRST_SEEN
 
 
 def is_version_rollback(fact: NewAuditRecord) -> bool:
-    """Whether the change took a version away for an earlier one: by an override, or by a commit whose hold says so.
+    """Return whether the change brought an earlier version back, by an override or by a commit with a hold.
 
-    That a decision has no policy is the mark of a version that returns under a hold: it is gated by readiness alone.
+    A decision without a policy marks a version that returns under a hold: only readiness gates it.
     """
     if fact.kind is not RecordKind.CHANGE or fact.outcome not in (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED):
         return False
@@ -160,7 +169,7 @@ def is_version_rollback(fact: NewAuditRecord) -> bool:
 
 
 def join_event_names(types: Iterable[EventType]) -> str:
-    """Their words, for people."""
+    """Return the short names of the types as people read them."""
     return ", ".join(each.short_name for each in types)
 
 
@@ -196,9 +205,9 @@ _DOUBLINGS = 20
 
 
 class DeliveryState(StrEnum):
-    """STARTED: the channel came to be, and is told what comes after that entry. PASSED: nothing for it up to that entry.
+    """STARTED: the channel exists, and gets what comes after that entry. PASSED: nothing for it up to that entry.
 
-    DELIVERED, WAITING (for the next try), DEAD (given up): how it stands with an event. AGAIN: a person asked to try once more.
+    DELIVERED, WAITING (for the next attempt) and DEAD (given up) are states of one event. AGAIN: a person asked for another attempt.
     """
 
     STARTED = "started"
@@ -215,39 +224,45 @@ OPEN_STATES = (DeliveryState.WAITING, DeliveryState.AGAIN)
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """One row. `event` is the event's id, None where the row is about the channel itself; `entry` the ledger's entry.
-
-    `attempts` counts the failures in a row and `since` says when they began; `due` is when to try again, `detail` what was
-    wrong. `id` is 0 before the row is kept.
-    """
+    """One row of a channel's deliveries."""
 
     channel: str
+    """The name of the channel."""
     state: DeliveryState
+    """What became of it."""
     at: datetime
+    """When the row was written."""
     entry: int
+    """The number of the ledger entry."""
     event: str | None = None
+    """The id of the event; None where the row is about the channel itself."""
     attempts: int = 0
+    """How many attempts failed in a row."""
     since: datetime | None = None
+    """When those failures began."""
     due: datetime | None = None
+    """When the next attempt is due."""
     detail: str | None = None
+    """What was wrong."""
     id: int = 0
+    """The number of the row; 0 before it is stored."""
 
 
 @dataclass
 class ChannelCursor:
-    """How it stands with a channel: all rows of it, summed up.
-
-    `entry`: of everything up to there it is known what became of it. `row`: the last row that is summed up. `waiting`: what
-    is still to be sent, by the event's id.
-    """
+    """The state of one channel: all its rows, summed up."""
 
     channel: str
+    """The name of the channel."""
     entry: int = 0
+    """Up to this entry, the outcome of every event is known."""
     row: int = 0
+    """The last row that is summed up."""
     waiting: dict[str, DeliveryAttempt] = field(default_factory=dict)
+    """The last row of each event that is still to be sent, by the event's id."""
 
     def add_attempt(self, dispatch: DeliveryAttempt) -> None:
-        """Take in one more row. Rows come in order; one that was taken in before may come again with those after it."""
+        """Add one more row. Rows come in order; known rows may come again together with newer ones."""
         self.entry = max(self.entry, dispatch.entry)
         self.row = max(self.row, dispatch.id)
         if dispatch.event is None:
@@ -258,17 +273,17 @@ class ChannelCursor:
             self.waiting.pop(dispatch.event, None)
 
     def list_due_attempts(self, now: datetime) -> list[DeliveryAttempt]:
-        """What is to be tried now, the longest due first."""
+        """Return the attempts that are due now, the longest due first."""
         found = [each for each in self.waiting.values() if each.due is None or each.due <= now]
         return sorted(found, key=lambda each: (each.due or each.at, each.entry, each.event or ""))
 
     def find_next_due_time(self) -> datetime | None:
-        """When the next try is due; None: nothing waits."""
+        """Return when the next attempt is due; None where nothing waits."""
         return min((each.due or each.at for each in self.waiting.values()), default=None)
 
 
 def compute_retry_pause(attempts: int) -> timedelta:
-    """From one try to the next after so many failures: doubling, from a second to an hour."""
+    """Return the pause after so many failures: it doubles, from a second to an hour."""
     doublings = min(max(attempts, 1) - 1, _DOUBLINGS)
     return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << doublings))
 
@@ -276,9 +291,9 @@ def compute_retry_pause(attempts: int) -> timedelta:
 def build_failed_attempt(
     last: DeliveryAttempt, at: datetime, detail: str, *, patience: timedelta, stretch: float
 ) -> DeliveryAttempt:
-    """The row for a try that failed, behind the `last` one of the event: to be tried again, or given up.
+    """Return the row for a failed attempt after the event's `last` row: it waits for the next attempt, or is dead.
 
-    `stretch` scales the pause, so that what failed together is not tried again together.
+    `stretch` scales the pause, so that events that failed together are not sent again together.
     """
     since, attempts = last.since or at, last.attempts + 1
     dead = at - since >= patience
@@ -288,5 +303,5 @@ def build_failed_attempt(
 
 
 def build_redelivery(dead: DeliveryAttempt, at: datetime) -> DeliveryAttempt:
-    """The row that puts an event back: to be tried at once, and for as long as a new one."""
+    """Return the row that sends a dead event again, at once and for as long as a new one."""
     return DeliveryAttempt(dead.channel, DeliveryState.AGAIN, at, dead.entry, dead.event, due=at, detail=dead.detail)

@@ -1,1 +1,1 @@
-"""Proposals through pull requests: where they stand, what is wanted, and branch and pull request made so."""
+"""Proposals as pull requests: what is open, what should be open, and how the two are made to agree."""

@@ -1,4 +1,4 @@
-"""Where proposals stand: the branches of one model, each with its pull request, as remote and forge have them now."""
+"""The branches of proposals, each with its pull request, as the remote and the forge have them now."""
 
 from __future__ import annotations
 
@@ -35,38 +35,41 @@ _MODEL, _ALIAS, _AIM, _VERSION = (f"Promoter-{part}" for part in ("Model", "Alia
 
 @dataclass(frozen=True)
 class ProposalBranch:
-    """One branch, for one alias. `tip`: its newest commit, None where there is no such branch; `pull`: the open pull request.
-
-    `ours`: nobody but Promoter committed to it.
-    """
+    """The branch for one alias."""
 
     model: str
+    """The registered model."""
     alias: str
+    """The alias."""
     branch: str
+    """The name of the branch."""
     tip: GitCommit | None = None
+    """Its newest commit; None where the branch does not exist."""
     pull: PullRequest | None = None
+    """The open pull request."""
     ours: bool = True
+    """Whether only Promoter committed to it."""
 
     @property
     def current_marker(self) -> PullRequestMarker | None:
-        """What the pull request says of itself; where it says nothing, what the branch does."""
+        """Return the marker of the pull request, or else the one in the branch's newest commit."""
         marker = parse_marker(self.pull.body) if self.pull else None
         return marker or (parse_commit_marker(self.tip) if self.tip and self.ours else None)
 
     @property
     def head_revision(self) -> str | None:
-        """The branch's newest revision."""
+        """Return the branch's newest revision."""
         return self.tip.revision if self.tip else None
 
     @property
     def requested_reason(self) -> ProposalReason | None:
-        """What a person asks for on the branch; None: nothing, or what was found by looking."""
+        """Return what a person asks for on the branch; None where no person does."""
         marker = parse_commit_marker(self.tip) if self.tip and self.ours else None
         return marker.aim if marker and marker.aim.is_requested else None
 
 
 class ProposalBranches:
-    """Finds them. Reads only."""
+    """Reads the branches of proposals."""
 
     def __init__(self, forge: Forge, repository: Repository) -> None:
         self._forge = forge
@@ -75,9 +78,10 @@ class ProposalBranches:
     def read_remote_state(
         self, model: str, listed: Sequence[PullRequest] | None = None
     ) -> tuple[Sequence[PullRequest], Mapping[str, str]]:
-        """Open pull requests from Promoter's branches (`listed`: all open ones, as just read), and the model's branches' heads.
+        """Return the open pull requests of Promoter's branches, and the heads of the model's branches.
 
-        In this order, and before the watched branch is fetched: whatever is not open any more, git shows by then.
+        `listed` has all open pull requests, as just read. They are read in this order, and before the watched branch is fetched, so
+        that git shows the merge of whatever is not open any more.
         """
         opened = self._forge.list_open_pull_requests() if listed is None else listed
         return [each for each in opened if is_own_pull_request(each)], self._repository.list_branches(
@@ -87,7 +91,7 @@ class ProposalBranches:
     def build_branches(
         self, model: str, aliases: Collection[str], base: str, found: tuple[Sequence[PullRequest], Mapping[str, str]]
     ) -> list[ProposalBranch]:
-        """A site for each of these aliases, and for each other alias of the model that something is left of."""
+        """Return a branch for each of these aliases, and for each other alias of the model that has something left."""
         opened, heads = found
         tips = {branch: self._repository.read_commit(head) for branch, head in heads.items()}
         pulls = {pull.branch: pull for pull in opened}
@@ -112,7 +116,7 @@ class ProposalBranches:
         ]
 
     def find_models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
-        """The models that have something open, or a branch."""
+        """Return the models that have an open pull request or a branch."""
         tips = {
             branch: self._repository.read_commit(head) for branch, head in self._repository.list_branches(BRANCH_PREFIX).items()
         }
@@ -127,12 +131,12 @@ class ProposalBranches:
 
 
 def is_own_pull_request(pull: PullRequest) -> bool:
-    """Whether it comes from one of Promoter's branches."""
+    """Return whether it comes from one of Promoter's branches."""
     return pull.branch.startswith(BRANCH_PREFIX) and not pull.fork
 
 
 def parse_commit_marker(tip: GitCommit) -> PullRequestMarker | None:
-    """What a commit of Promoter's says it is for; None where it does not say."""
+    """Return the marker in a commit of Promoter's; None where there is none."""
     trailers = tip.trailers
     try:
         aim, version = ProposalReason(trailers.get(_AIM, "")), trailers.get(_VERSION)
@@ -145,7 +149,7 @@ def parse_commit_marker(tip: GitCommit) -> PullRequestMarker | None:
 
 
 def is_same_proposal(tip: GitCommit, proposal: Proposal) -> bool:
-    """Whether the commit was made for that very proposal."""
+    """Return whether the commit was made for exactly that proposal."""
     marker = parse_commit_marker(tip)
     edit = proposal.edit
     wanted = (proposal.aim, edit.model, edit.alias, edit.version)
@@ -153,7 +157,7 @@ def is_same_proposal(tip: GitCommit, proposal: Proposal) -> bool:
 
 
 def is_up_to_date(repository: Repository, base: str, tip: GitCommit, proposal: Proposal, content: bytes) -> bool:
-    """Whether the branch asks for that proposal, and merging it into `base` gives exactly that `registry.yaml`, no more."""
+    """Return whether the branch holds that proposal, and merging it into `base` gives exactly that `registry.yaml`."""
     if not is_same_proposal(tip, proposal):
         return False
     merged = repository.preview_merge(base, tip.revision)
@@ -161,9 +165,9 @@ def is_up_to_date(repository: Repository, base: str, tip: GitCommit, proposal: P
 
 
 def is_refused(last: PullRequest | None, subject: str, answer: str) -> bool:
-    """Whether a person closed the last pull request of a branch, or one before it, to say no to that.
+    """Return whether a person refused that proposal by closing the branch's last pull request, or an earlier one.
 
-    Where somebody has taken the marker out of the body, its title tells.
+    Where somebody removed the marker from the body, the title decides.
     """
     if last is None or last.state is PullRequestState.OPEN:
         return False
@@ -174,7 +178,7 @@ def is_refused(last: PullRequest | None, subject: str, answer: str) -> bool:
 
 
 def list_refusals(last: PullRequest | None) -> tuple[str, ...]:
-    """What was said no to on the branch so far."""
+    """Return what was refused on the branch so far."""
     marker = parse_marker(last.body) if last else None
     if marker is None or last is None:
         return ()
@@ -185,14 +189,14 @@ _FIX = "delete the branch, and ask again"
 
 
 class ProposalRequestReader:
-    """Reads proposals back. Reads only."""
+    """Reads back what a person asked for on a branch."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
         self._repository = repository
         self._documents = documents
 
     def __call__(self, site: ProposalBranch, declared: AliasIntent | None) -> Proposal | None:
-        """What the branch asks for; None where no person asks. `said` is git's word. Raises `PermanentError` where that cannot be."""
+        """Return the proposal; None where no person asked. `declared` is what git states. Raises `PermanentError` where it is impossible."""
         if site.tip is None or site.requested_reason is None:
             return None
         by, reason = site.tip.trailers.get("Promoter-By"), site.tip.trailers.get("Promoter-Reason")
@@ -219,7 +223,7 @@ class ProposalRequestReader:
 
 
 def build_override_proposal(override: Override, declared: AliasIntent | None) -> Proposal:
-    """What a person asked for who could not wait for git."""
+    """Return the proposal for what a person put in force by an override, before git states it."""
     hold = Hold(reason=override.reason, by=override.by)
     bad = (override.replaces,) if override.replaces and override.replaces != override.version else ()
     edit = RegistryEdit(override.model, override.alias, override.version, hold, bad)
@@ -228,7 +232,7 @@ def build_override_proposal(override: Override, declared: AliasIntent | None) ->
 
 
 def is_request_answered(site: ProposalBranch, last: PullRequest | None) -> bool:
-    """Whether what the branch asks for was answered: with that very commit, its pull request is not open any more."""
+    """Return whether the request was answered: the pull request of that very commit is not open any more."""
     if last is None or last.state is PullRequestState.OPEN:
         return False
     marker = parse_marker(last.body)
@@ -236,9 +240,9 @@ def is_request_answered(site: ProposalBranch, last: PullRequest | None) -> bool:
 
 
 def find_override_answer(override: Override, last: PullRequest | None) -> str | None:
-    """How a person decided on what the override is for, since it began; None: nobody did.
+    """Return how a person decided on the override since it began; None where nobody did.
 
-    Merged with what it asked for, git says so, and the override is spent.
+    Once it is merged, git states the same, and the override ends.
     """
     if last is None or last.state is PullRequestState.OPEN or (last.closed_at is not None and last.closed_at < override.at):
         return None
@@ -254,45 +258,54 @@ def find_override_answer(override: Override, last: PullRequest | None) -> str | 
 
 @dataclass(frozen=True)
 class ProposalContext:
-    """The head of the watched branch, its files, and a survey of the model against it. `seen` None: git does not manage it."""
+    """The head of the watched branch, and a snapshot of the model against it."""
 
     model: str
+    """The registered model."""
     base: str
+    """The head of the watched branch."""
     sources: Sources
+    """Its files."""
     view: RegistrySnapshot
+    """The snapshot of the registry."""
     snapshot: ModelSnapshot | None
+    """The snapshot of the model; None where git does not manage it."""
 
     def find_declared_intent(self, alias: str) -> AliasIntent | None:
-        """Git's own word on the alias, without overrides."""
+        """Return what git states of the alias, without overrides."""
         intent = self.view.declaration.desired.find_model_intent(self.model)
         return intent.aliases.get(alias) if intent else None
 
     def find_override(self, alias: str) -> Override | None:
-        """The one that stands in for git's word."""
+        """Return the override on the alias."""
         intent = self.snapshot.intent.aliases.get(alias) if self.snapshot else None
         return intent.override if intent else None
 
     def find_policy(self, alias: str) -> Policy | None:
-        """The one that gates the alias."""
+        """Return the policy that gates the alias."""
         declared = self.find_declared_intent(alias)
         return self.view.declaration.policies.get(declared.policy) if declared and declared.policy else None
 
     @property
     def observed_model(self) -> ObservedModel:
-        """The model in the registry; without versions where it is not there."""
+        """Return the model in the registry; without versions where it does not exist."""
         return (self.snapshot.observed if self.snapshot else None) or ObservedModel(self.model)
 
     @property
     def proposal_settings(self) -> ProposalSettings:
-        """What pull requests carry."""
+        """Return the labels, reviewers and other settings of its pull requests."""
         return self.snapshot.intent.proposals if self.snapshot else ProposalSettings()
 
 
 @dataclass(frozen=True)
 class DesiredPullRequest:
-    """What is to be open, and the `registry.yaml` that it asks for. `last`: the newest pull request, where none is open."""
+    """A pull request that should be open."""
 
     site: ProposalBranch
+    """Its branch."""
     proposal: Proposal
+    """What it proposes."""
     content: bytes
+    """The `registry.yaml` that it asks for."""
     last: PullRequest | None = None
+    """The newest pull request, where none is open."""

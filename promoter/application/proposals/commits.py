@@ -1,4 +1,4 @@
-"""Into git: a person's proposal as a commit where the branch takes one, else as Promoter's branch and a pull request."""
+"""Write proposals to git: as a commit where the branch takes one, or else to Promoter's branch for a pull request."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = structlog.get_logger(__name__)
 
 
 class RotationProposer:
-    """Turns a standing's proposal into a commit on the watched branch."""
+    """Commits the proposals of rotation and guards to the watched branch."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
         self._repository = repository
         self._documents = documents
 
     def commit_next_proposal(self, view: RegistrySnapshot) -> Declaration | None:
-        """Commit the first proposal whose alias rotates by commit; the declaration that results, or None.
+        """Commit the first proposal whose alias rotates by commit. Return the resulting declaration, or None.
 
-        One at a time: the next is judged against the registry that this one makes. Raises `Conflict` where somebody else
-        pushed first: fetch, and judge again; `PermanentError` where the file cannot be edited safely, and a person has to.
+        Only one is committed, since the next one is evaluated against the registry that this one makes. Raises `Conflict` where somebody
+        else pushed first: fetch and decide again; `PermanentError` where the file cannot be edited safely.
         """
         declaration = view.declaration
         proposal = next(iter(_find_commit_proposals(view)), None)
@@ -62,14 +62,14 @@ class RotationProposer:
 
 
 def require_signing_key(repository: Repository, declaration: Declaration) -> None:
-    """Raises `PermanentError` where commits have to be signed and Promoter cannot: the branch would be stuck on its commit."""
+    """Raise `PermanentError` where commits must be signed and Promoter has no key, since its commit would then block the branch."""
     if requires_signed_commits(declaration) and not repository.signs_commits:
         fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
         raise PermanentError("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
 
 
 def _find_commit_proposals(view: RegistrySnapshot) -> list[Proposal]:
-    """Guards before rotations, and supports before champion, like every plan: sorted by model, champion last."""
+    """Return the proposals in order: guards before rotations, other aliases before champion."""
     found = [
         proposal
         for model in view.models.values()
@@ -88,15 +88,16 @@ MAX_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class OpenedProposal:
-    """A proposal on its branch. `revision` is the branch's head (None: git says all of it already).
-
-    `url` is its pull request; without one, `told` says how there will be one. `done` False: something failed.
-    """
+    """A proposal on its branch."""
 
     revision: str | None
+    """The head of the branch; None where git states all of it already."""
     url: str | None = None
+    """The address of its pull request."""
     next_step: str = ""
+    """How a pull request comes to be, where there is none yet."""
     done: bool = True
+    """Whether everything succeeded."""
 
 
 Opener = Callable[[Proposal], OpenedProposal]
@@ -107,7 +108,7 @@ A forge that fails is told, not raised: the branch is there then, and whoever lo
 
 
 class ProposalCommitter:
-    """Writes a person's proposal. To do it again changes nothing."""
+    """Commits what a person asks for. Repeating it changes nothing."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments, revisions: RevisionTracker) -> None:
         self._repository = repository
@@ -115,10 +116,10 @@ class ProposalCommitter:
         self._revisions = revisions
 
     def commit_proposal(self, proposal: Proposal, declaration: Declaration) -> Declaration:
-        """Commit it on top of the declaration's revision, and put the result in force.
+        """Commit the proposal on the declaration's revision, and put the result in force.
 
-        The declaration itself where git says so already. Raises `Conflict` where somebody pushed first: refresh and decide
-        again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot be edited.
+        Return the declaration itself where git states the same already. Raises `Conflict` where somebody pushed first: refresh and
+        decide again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot be edited.
         """
         if declaration.revision is None:
             raise PermanentError("git", "what git says is not committed")
@@ -135,7 +136,7 @@ class ProposalCommitter:
         return after
 
     def find_waiting_intent(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
-        """What git will say of the alias once the proposal on its branch is merged; None where there is none."""
+        """Return what git will state of the alias once its proposal is merged; None where there is no proposal."""
         branch = build_branch_name(model, alias)
         tip = self._repository.list_branches(branch).get(branch)
         if tip is None or declaration.revision is None:
@@ -155,9 +156,9 @@ class ProposalCommitter:
 def build_proposed_content(
     repository: Repository, documents: DeclarationDocuments, revision: str, proposal: Proposal
 ) -> tuple[bytes, Declaration] | None:
-    """`registry.yaml` as the proposal wants it on top of that revision, and what it then says; None where it says so already.
+    """Return the `registry.yaml` that the proposal asks for on that revision, parsed as well; None where it is there already.
 
-    Raises `PermanentError`, with every fault, where that cannot be written.
+    Raises `PermanentError`, with every fault, where it cannot be written.
     """
     sources = dict(repository.read_sources(revision))
     try:
@@ -171,7 +172,7 @@ def build_proposed_content(
 
 
 class BranchOpener:
-    """An `Opener` that knows no forge: the branch is pushed, and a person opens the pull request."""
+    """Pushes the branch only. It knows no forge; a person opens the pull request."""
 
     def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
         self._repository = repository

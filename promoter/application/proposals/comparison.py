@@ -1,4 +1,4 @@
-"""What a proposal's pull request shows beside its decision: the version against the one that it replaces, read in bulk."""
+"""Compare proposed versions with the ones they replace, for their pull requests. Everything is read in bulk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME_SEPARATORS = re.compile(r"[-_.]+")
 
 
 def describe_requirement_changes(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
-    """What changed from `theirs` to `ours`, in words, in order of the names.
+    """Return a line for each change from `theirs` to `ours`, ordered by package.
 
     Lines without the name of a package (options, addresses) count as a whole.
     """
@@ -65,71 +65,86 @@ Differences = tuple[str, ...] | Unreadable
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of both. None: there is no such value."""
+    """One metric of both versions. None: there is no such value."""
 
     metric: str
+    """The name of the metric."""
     value: float | None
+    """The value of the version."""
     was: float | None
+    """The value of the version that it replaces."""
 
 
 @dataclass(frozen=True)
 class MetricHistory:
-    """A metric over the versions, ascending; those without a finite value are left out."""
+    """A metric over the versions."""
 
     metric: MetricRef
+    """The metric."""
     points: tuple[tuple[int, float], ...]
+    """Version and value, ascending, without values that are not finite."""
 
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """A version against the one that it replaces. `replaces` None: there is none; then nothing has changed either.
-
-    `more`: how many metrics are left out.
-    """
+    """A version compared with the one that it replaces."""
 
     version: int
+    """The version."""
     replaces: int | None = None
+    """The version that it replaces; None: there is none, and nothing changed."""
     metrics: tuple[MetricRow, ...] = ()
+    """The metrics of both."""
     more: int = 0
+    """How many metrics are left out."""
     signature: Differences | None = None
+    """What changed in the signature."""
     requirements: Differences | None = None
+    """What changed in the requirements."""
     past: MetricHistory | None = None
+    """The policy's metric over the versions."""
 
 
 @dataclass(frozen=True)
 class ComparisonSubject:
-    """A proposal for a version, the policy of its alias (None: it has none), and its model as it was observed."""
+    """One comparison to make."""
 
     proposal: Proposal
+    """The proposal for a version."""
     policy: Policy | None
+    """The policy of its alias; None where it has none."""
     observed: ObservedModel
+    """The model as observed."""
 
     @property
     def compared_versions(self) -> tuple[EvidenceTarget, ...]:
-        """The version, and the one that it replaces, as far as they are there."""
+        """Return the version and the one that it replaces, as far as they exist."""
         return self.find_targets(each for each in (self.proposal.edit.version, self.proposal.replaces) if each is not None)
 
     @property
     def charted_versions(self) -> tuple[EvidenceTarget, ...]:
-        """The versions in the picture."""
+        """Return the versions in the chart."""
         if self.policy is None or self.policy.rank_metric is None:
             return ()
         last = max((each.version.number for each in self.compared_versions), default=0)
         return self.find_targets(sorted(each for each in self.observed.versions if each <= last)[-MAX_CHART_VERSIONS:])
 
     def find_targets(self, numbers: Iterable[int]) -> tuple[EvidenceTarget, ...]:
-        """The versions of those numbers."""
+        """Return the versions with these numbers."""
         versions = self.observed.versions
         return tuple(EvidenceTarget(self.observed.name, versions[number]) for number in numbers if number in versions)
 
 
 @dataclass
 class _ComparisonRequest:
-    """What all subjects together ask for."""
+    """What all comparisons need together."""
 
     run_ids: set[str] = field(default_factory=set)
+    """The runs to read."""
     logged_models: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
+    """The logged models to read."""
     pairs: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
+    """The versions whose files are read."""
 
     def add_subject(self, subject: ComparisonSubject) -> None:
         rank = subject.policy.rank_metric if subject.policy else None
@@ -148,9 +163,13 @@ class _ComparisonRequest:
 @dataclass(frozen=True)
 class _ComparisonReads:
     runs: Mapping[str, TrainingRun]
+    """Each run by its id."""
     logged_models: Mapping[VersionKey, LoggedModel | Unreadable | None]
+    """Each logged model by its version."""
     signatures: Mapping[VersionKey, VersionSignature | Unreadable | None]
+    """Each signature by its version."""
     requirements: Mapping[VersionKey, tuple[str, ...] | Unreadable | None]
+    """The requirements by version."""
 
     def build_evidence(self, each: EvidenceTarget) -> VersionEvidence:
         run = self.runs.get(each.version.run_id) if each.version.run_id else None
@@ -158,7 +177,7 @@ class _ComparisonReads:
 
 
 class VersionComparer:
-    """Makes comparisons. Reads only."""
+    """Compares versions."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -197,7 +216,7 @@ def _build_comparison(subject: ComparisonSubject, read: _ComparisonReads) -> Ver
 
 
 def _build_metric_rows(subject: ComparisonSubject, read: _ComparisonReads) -> list[MetricRow]:
-    """The policy's metrics first, then what else the run of the version has."""
+    """Return the policy's metrics first, then the other metrics of the version's run."""
     found = {each.version.number: read.build_evidence(each) for each in subject.compared_versions}
     ours = found.get(subject.proposal.edit.version or 0)
     theirs = found.get(subject.proposal.replaces or 0)

@@ -1,4 +1,4 @@
-"""Make branch and pull request of a proposal so: the branch first, so that what a pull request says is there to be merged."""
+"""Write the branches and pull requests of proposals: the branch first, so that what a pull request describes can be merged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class PullRequestWriter:
-    """Writes only what is not so already."""
+    """Writes only what differs."""
 
     def __init__(self, forge: Forge, repository: Repository, compare: VersionComparer) -> None:
         self._forge = forge
@@ -30,7 +30,7 @@ class PullRequestWriter:
         self._compare = compare
 
     def __call__(self, context: ProposalContext, wanted: Sequence[DesiredPullRequest]) -> list[PermanentError]:
-        """All of them; what was refused. Raises `Conflict` where somebody wrote first."""
+        """Write all of them, and return what was refused. Raises `Conflict` where somebody wrote first."""
         subjects = [
             ComparisonSubject(each.proposal, context.find_policy(each.site.alias), context.observed_model) for each in wanted
         ]
@@ -43,7 +43,7 @@ class PullRequestWriter:
         return trouble
 
     def _ensure_branch(self, each: DesiredPullRequest, context: ProposalContext) -> str:
-        """Its head: as it is, where merging it gives exactly what is wanted; else made anew on the newest commit."""
+        """Return the branch head; rebuild it on the newest commit where merging it would not give the desired content."""
         site, repository = each.site, self._repository
         if site.tip is not None and is_up_to_date(repository, context.base, site.tip, each.proposal, each.content):
             return site.tip.revision
@@ -78,7 +78,7 @@ class PullRequestWriter:
         log.info("pull request revised" if site.pull else "pull request opened", number=number, title=draft.title)
 
     def _open_pull_request(self, each: DesiredPullRequest, draft: PullRequestDraft) -> int:
-        """The number of a new one: unless there was another since this look began, which a person may have answered already."""
+        """Return the number of a new pull request. Raises where another one was opened meanwhile, which a person may have answered."""
         newest = self._forge.find_latest_pull_request(each.site.branch)
         if newest is not None and (each.last is None or (newest.number, newest.state) != (each.last.number, each.last.state)):
             raise Conflict(self._forge.name, f"{newest.url} was opened or answered during this look")
@@ -102,7 +102,7 @@ def _add_marker(draft: PullRequestDraft, marker: PullRequestMarker) -> PullReque
 
 
 def _build_marker(proposal: Proposal, head: str, draft: PullRequestDraft, declined: tuple[str, ...]) -> PullRequestMarker:
-    """Of all that the draft says: settings that change are carried to what is open."""
+    """Return the marker with all that the draft has, so that changed settings reach an open pull request."""
     settings = [draft.labels, draft.reviewers, draft.auto_merge]
     edit = proposal.edit
     return PullRequestMarker(

@@ -1,4 +1,4 @@
-"""Memory: what the ledger recorded of versions, part by part, so that one can ask what was known at a moment."""
+"""What was known of a model at a moment: evidence from the ledger part by part, who held its aliases, and a policy read for replay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from promoter.domain.policy.rules.base import BaseRule, RecordedFacts, ReplayGap
 
 
 class EvidenceBasis(StrEnum):
-    """Where evidence comes from: the ledger as of THEN, the ledger's first record LATER than that, or MLflow as of NOW."""
+    """Where evidence comes from: the ledger up to THEN, the ledger's first record LATER than that, or MLflow NOW."""
 
     THEN = "then"
     LATER = "later"
@@ -40,10 +40,12 @@ WEAKEST_LAST = (EvidenceBasis.THEN, EvidenceBasis.LATER, EvidenceBasis.NOW)
 
 @dataclass(frozen=True)
 class EvidenceSource:
-    """The basis of a whole judgement: that of its weakest part. `as_of` is the time of the latest record that is LATER."""
+    """The basis of a whole evaluation: that of its weakest part."""
 
     basis: EvidenceBasis = EvidenceBasis.THEN
+    """Where the weakest part comes from."""
     as_of: datetime | None = None
+    """The time of the latest record that is LATER."""
 
     def __or__(self, other: EvidenceSource) -> EvidenceSource:
         basis = max(self.basis, other.basis, key=WEAKEST_LAST.index)
@@ -56,19 +58,21 @@ SOURCE_THEN, SOURCE_NOW = EvidenceSource(EvidenceBasis.THEN), EvidenceSource(Evi
 
 @dataclass
 class PartTrack:
-    """One part of one version over time: only its changes."""
+    """One part of one version over time. Only changes are kept."""
 
     times: list[datetime] = field(default_factory=list)
+    """When each value began, ascending."""
     values: list[Any] = field(default_factory=list)
+    """The value from each of these times on."""
 
     def add_value(self, at: datetime, value: Any) -> None:
-        """What it was at that time, which is none before the last."""
+        """Add the value at that time, which is not before the last one."""
         if not self.values or self.values[-1] != value:
             self.times.append(max([at, *self.times[-1:]]))
             self.values.append(value)
 
     def recall_value(self, at: datetime) -> tuple[Any, EvidenceSource]:
-        """The last value at or before that time; else the first one after it."""
+        """Return the last value up to that time, or else the first one after it, and its source."""
         index = bisect_right(self.times, at)
         return (
             (self.values[index - 1], SOURCE_THEN)
@@ -85,25 +89,26 @@ _READABLE_PARTS = ("logged_model", "signature", "description")
 
 @dataclass
 class VersionTrack:
-    """What the ledger recorded of one version.
-
-    `seen_tags` are sightings by tag, `sightings` the same in their order, `digests` those of the policies that judged it.
-    """
+    """What the ledger recorded of one version."""
 
     parts: dict[EvidencePart, PartTrack] = field(default_factory=dict)
+    """Each part of its evidence over time."""
     seen_tags: dict[str, PartTrack] = field(default_factory=dict)
+    """Each observed tag over time."""
     sightings: list[TagObservation] = field(default_factory=list)
+    """The tag observations in their order."""
     digests: set[str] = field(default_factory=set)
+    """The digests of the policies that evaluated it."""
 
     def list_change_times(self, *, first: bool) -> Iterator[datetime]:
-        """When something new of it was recorded. The `first` record of a part is no news: it is what was recalled before."""
+        """Yield when something new was recorded. `first` includes the first record of each part, which is no change."""
         for track in self.parts.values():
             yield from track.times if first else track.times[1:]
         for track in self.seen_tags.values():
             yield from track.times
 
     def add_evidence(self, evidence: VersionEvidence, at: datetime) -> None:
-        """What a decision saw of it. What no rule of that decision asked for is not there, and teaches nothing."""
+        """Add the evidence of a decision. A part that no rule of the decision needed is absent, and adds nothing."""
         values: dict[EvidencePart, Any] = {"tags": evidence.tags}
         if evidence.run is not None:
             values["run"] = evidence.run
@@ -118,7 +123,7 @@ class VersionTrack:
             self.parts.setdefault(key, PartTrack()).add_value(at, value)
 
     def add_observation(self, sighting: TagObservation) -> None:
-        """A tag that was seen, or seen missing."""
+        """Add a tag that was observed, or observed as absent."""
         self.sightings.append(sighting)
         self.seen_tags.setdefault(sighting.tag, PartTrack()).add_value(sighting.at, sighting.value)
 
@@ -128,7 +133,7 @@ VersionKey = tuple[str, int]
 
 
 class EvidenceLog:
-    """By model, number and time of creation, since a model that is registered anew may use its numbers again."""
+    """The tracks of all versions, by model, number and time of creation: a model that is registered anew may reuse its numbers."""
 
     def __init__(self) -> None:
         self._known: dict[VersionKey, dict[datetime, VersionTrack]] = {}
@@ -138,7 +143,7 @@ class EvidenceLog:
         """How many records of evidence are in a form that is not known any more."""
 
     def add_decision(self, recorded: RecordedDecision) -> None:
-        """A decision of the ledger; in their order."""
+        """Add a decision of the ledger. Decisions come in order."""
         try:
             evidence = Evidence.from_json(recorded.evidence or {})
         except ValueError:
@@ -157,11 +162,11 @@ class EvidenceLog:
             self.pasts[recorded.id] = evidence.past
 
     def add_observation(self, sighting: TagObservation) -> None:
-        """A sighting of the ledger; in their order."""
+        """Add a tag observation of the ledger. Observations come in order."""
         self._ensure_version_track(sighting.model, sighting.version, sighting.created_at).add_observation(sighting)
 
     def find_version_track(self, model: str, number: int, created_at: datetime | None) -> VersionTrack:
-        """What is known of that version; `created_at` None, for one that is gone: of the last one of that number."""
+        """Return the track of that version. For a deleted one `created_at` is None: the last one with that number."""
         found: Mapping[datetime, VersionTrack] = self._known.get((model, number), {})
         if created_at is None:
             return found[max(found)] if found else EMPTY_TRACK
@@ -173,17 +178,19 @@ class EvidenceLog:
 
 @dataclass(frozen=True)
 class AliasHolder:
-    """Who held it. `basis` NOW: concluded from who holds it today; None: not known, and taken for nobody."""
+    """Who held an alias at a moment."""
 
     version: int | None
+    """The version; None where nobody did."""
     basis: EvidenceBasis | None
+    """NOW: concluded from the present holder. None: unknown, and taken for nobody."""
 
 
 class AliasTimeline:
     """The past of one alias of one model."""
 
     def __init__(self, moves: Sequence[AuditRecord], held_now: int | None, versions: Mapping[int, ModelVersion]) -> None:
-        """`moves`: the alias's, oldest first. `held_now`: who holds it in the registry."""
+        """`moves` are the alias's own, oldest first; `held_now` is its holder in the registry."""
         self.moves = moves
         self.spans: tuple[AliasSpan, ...] = tuple(build_alias_spans(list(moves)))
         self._gated = [each.fact.at for each in moves if each.fact.kind is RecordKind.CHANGE and each.fact.verdict is not None]
@@ -201,20 +208,20 @@ class AliasTimeline:
 
     @property
     def recorded_since(self) -> datetime | None:
-        """Since when the ledger knows of it; None: it does not."""
+        """Return since when the ledger knows the alias; None where it does not."""
         return self.moves[0].fact.at if self.moves else None
 
     @property
     def first_observation(self) -> AuditRecord | None:
-        """The record by which the ledger came to know of an alias that was there before: no move."""
+        """Return the record by which the ledger first saw an alias that was there before. It is no move."""
         return self.moves[0] if self.moves and self._seen_only else None
 
     def list_gated_moves(self, before: datetime) -> tuple[datetime, ...]:
-        """When a policy let it move before that moment, which is what limits count."""
+        """Return when a policy let the alias move before that moment. Limits count these moves."""
         return tuple(self._gated[: bisect_left(self._gated, before)])
 
     def find_holder_at(self, moment: datetime) -> AliasHolder:
-        """Who held it then. Where the ledger cannot know: who was seen first, or is seen now, if that version was there."""
+        """Return who held the alias then. Where the ledger cannot know: the first or the present holder, if that version existed."""
         index = bisect_right(self._starts, moment)
         if index:
             return AliasHolder(self._known[index - 1].version, EvidenceBasis.THEN)
@@ -225,17 +232,17 @@ class AliasTimeline:
         return AliasHolder(None, None)
 
     def knows_version(self, version: ModelVersion) -> bool:
-        """Whether the ledger can tell if that version held it: it watched since before the version, or saw it hold it."""
+        """Return whether the ledger can tell if that version held the alias."""
         return self.recorded_since is not None and (
             self.recorded_since <= version.created_at or version.number in self._stretches
         )
 
     def list_spans_of(self, number: int) -> list[AliasSpan]:
-        """When the version held it, as the ledger knows."""
+        """Return when the version held the alias, as far as the ledger knows."""
         return self._stretches.get(number, [])
 
     def find_longest_stretch(self, number: int, moment: datetime) -> HeldStretch | None:
-        """The longest time without a break in which it had held it by then, as it would have been told then."""
+        """Return the longest unbroken time for which the version had held the alias by that moment."""
         found = [
             HeldStretch(span.since, span.until if span.until and span.until <= moment else None)
             for span in self.list_spans_of(number)
@@ -252,13 +259,16 @@ NOT_REPLAYED = "not replayed"
 
 
 class AssumedRule(BaseRule):
-    """A rule that cannot be asked: it passes, and says so; inside a `not`, where that would be a fail, it is an error."""
+    """A rule that replay cannot evaluate. It passes and says so; where a `not` would turn that into a fail, it is an error."""
 
     kind: ClassVar[str] = "supposed"
 
     inner: BaseRule
+    """The rule as the policy has it."""
     gap: ReplayGap
+    """Why replay cannot evaluate it."""
     negated: bool
+    """Whether it stands inside a `not`."""
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -272,7 +282,7 @@ class AssumedRule(BaseRule):
         return self.inner.used_metrics(setting)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Evaluate what can be asked of the rule; the rest is taken for granted."""
+        """Evaluate what replay can know of the rule, and assume the rest."""
         unknown = f"the ledger to know {self.gap.fact}"
         if self.negated:
             return self.build_finding(Verdict.ERROR, NOT_REPLAYED, f"{unknown}: inside `not` nothing is taken for granted")
@@ -296,20 +306,21 @@ def _assume_unknown_rules(rule: BaseRule, unknown: frozenset[str], *, negated: b
 
 @dataclass(frozen=True)
 class ReplayPolicy:
-    """What a replay has to know of a policy: which parts of a version it looks at, and its variants.
-
-    `tags` are the tags that it reads, None: it may read any.
-    """
+    """What a replay has to know of a policy."""
 
     policy: Policy
+    """The policy."""
     parts: frozenset[EvidencePart]
+    """The parts of a version that it reads."""
     tags: frozenset[str] | None
+    """The tags that it reads; None: it may read any."""
     rules: tuple[BaseRule, ...]
+    """Every rule, also those inside others."""
     _variants: dict[frozenset[str], Policy] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_policy(cls, policy: Policy) -> ReplayPolicy:
-        """Reads the policy."""
+        """Read the policy."""
         rules = tuple(each for rule in policy.document.rules for each in rule.walk_rules())
         need = policy.needed_evidence
         used_tags = [each.used_tags() for each in rules]
@@ -320,17 +331,17 @@ class ReplayPolicy:
 
     @property
     def candidate_alias(self) -> str | None:
-        """The alias that candidates come from; None: any newer version is one."""
+        """Return the alias that candidates come from; None: any newer version is one."""
         candidates = self.policy.document.candidates
         return None if candidates is None or candidates.from_ == ANY_NEWER else candidates.from_
 
     @property
     def soak_aliases(self) -> frozenset[str]:
-        """The aliases that a version has to have held."""
+        """Return the aliases that a version must have held."""
         return self.policy.needed_evidence.held
 
     def assume_unknown(self, unknown: frozenset[str]) -> Policy:
-        """The policy for a version of which the ledger cannot say these kinds."""
+        """Return the policy with the rules of these kinds assumed to pass."""
         if not unknown:
             return self.policy
         if unknown not in self._variants:
@@ -340,7 +351,7 @@ class ReplayPolicy:
         return self._variants[unknown]
 
     def name_rules_of_kinds(self, unknown: frozenset[str]) -> list[str]:
-        """The rules of these kinds, as they are written."""
+        """Return the rules of these kinds, as they are written."""
         return list(dict.fromkeys(str(each) for each in self.rules if each.replay_gap and each.replay_gap.kind in unknown))
 
     def find_unknown_kinds(self, known: VersionTrack) -> frozenset[str]:
@@ -358,35 +369,40 @@ _ALWAYS_RECALLED = ("tags", "loading")
 
 @dataclass(frozen=True)
 class VersionAsOf:
-    """A version as of a moment. `unknown` are the kinds of rules that nobody can answer for it."""
+    """A version as it was known at a moment."""
 
     evidence: VersionEvidence
+    """Its evidence."""
     source: EvidenceSource
+    """Where the evidence comes from."""
     unknown: frozenset[str] = frozenset()
+    """The kinds of rules that nobody can evaluate for it."""
 
 
 @dataclass(frozen=True)
 class ReplayHistory:
-    """One model, and the alias that is replayed.
-
-    `now` is what MLflow says of its versions now, `memory` what the ledger recorded, `holdings` the past of every alias that
-    matters, the replayed one among them.
-    """
+    """One model and the alias that is replayed."""
 
     model: str
+    """The registered model."""
     alias: str
+    """The alias that is replayed."""
     versions: Mapping[int, ModelVersion]
+    """The versions that exist now."""
     now: Mapping[int, VersionEvidence]
+    """The evidence that MLflow has for each version now."""
     memory: EvidenceLog
+    """What the ledger recorded."""
     holdings: Mapping[str, AliasTimeline]
+    """The past of every alias that matters, the replayed one among them."""
 
     @property
     def replayed_timeline(self) -> AliasTimeline:
-        """The past of the replayed alias."""
+        """Return the past of the replayed alias."""
         return self.holdings[self.alias]
 
     def build_version_as_of(self, lens: ReplayPolicy, number: int, at: datetime) -> VersionAsOf:
-        """The version as of that moment: the ledger's last word by then, else its first after that, else MLflow's now."""
+        """Return the version as of that moment: the ledger's last record by then, else its first after that, else MLflow's now."""
         version, now = self.versions.get(number), self.now.get(number) or VersionEvidence(number)
         known = self.memory.find_version_track(self.model, number, version.created_at if version else None)
         held = self._build_held_stretches(lens, version, number, at)
@@ -416,7 +432,7 @@ class ReplayHistory:
     def build_evidence_as_of(
         self, lens: ReplayPolicy, number: int, at: datetime, held: int | None, past: AliasPast | None = None
     ) -> tuple[Evidence, VersionAsOf]:
-        """Whether that version may take the alias from `held` at that moment: the evidence, and what it rests on."""
+        """Return the evidence for that version taking the alias from `held` at that moment, and what it rests on."""
         candidate = self.build_version_as_of(lens, number, at)
         source = candidate.source
         holders: dict[str, VersionEvidence | None] = {}
@@ -434,7 +450,7 @@ class ReplayHistory:
         return evidence, replace(candidate, source=source)
 
     def list_judgement_times(self, lens: ReplayPolicy, version: ModelVersion) -> Iterator[datetime]:
-        """When the verdict on that version may change: it becomes a candidate, a wait is over, or something new is known."""
+        """Yield when the verdict may change: the version becomes a candidate, a wait ends, or something new is recorded."""
         yield from self.list_candidate_times(lens, version)
         for rule in lens.rules:
             yield from self._list_wait_ends(rule, version)
@@ -443,7 +459,7 @@ class ReplayHistory:
         yield from known.list_change_times(first=any(rule.is_dated for rule in lens.rules))
 
     def find_earliest_pass_time(self, lens: ReplayPolicy, version: ModelVersion) -> datetime:
-        """Before that moment the version cannot pass: the policy asks for a wait that was not over."""
+        """Return the moment before which the version cannot pass, because a wait that the policy asks for was not over."""
         document = lens.policy.document
         if any((each.model, each.version) == (self.model, version.number) for each in document.waivers):
             return version.created_at
@@ -451,11 +467,11 @@ class ReplayHistory:
         return max([version.created_at, *waits])
 
     def _list_wait_ends(self, rule: BaseRule, version: ModelVersion) -> Iterator[datetime]:
-        """When a wait that the rule asks for was over."""
+        """Yield when each wait that the rule asks for ended."""
         return rule.list_wait_ends(version.created_at, lambda alias: self._list_held_since_times(alias, version))
 
     def list_candidate_times(self, lens: ReplayPolicy, version: ModelVersion) -> Iterator[datetime]:
-        """When the version may have become a candidate: when it was registered, or given the alias that they come from."""
+        """Yield when the version may have become a candidate: at its registration, or when it got the candidates' alias."""
         yield version.created_at
         if lens.candidate_alias is not None:
             yield from (
@@ -465,7 +481,7 @@ class ReplayHistory:
             )
 
     def is_candidate(self, lens: ReplayPolicy, version: ModelVersion, at: datetime, held: int | None) -> bool:
-        """Whether rotation would look at it. Where nobody knows who held the alias they come from: every newer version."""
+        """Return whether rotation would consider it. Where the holder of the candidates' alias is unknown, every newer version is one."""
         if not version.ready or version.number == held or version.created_at > at:
             return False
         if lens.candidate_alias is not None:
@@ -475,7 +491,7 @@ class ReplayHistory:
         return version.number > (held or 0)
 
     def list_assumed_held_aliases(self, lens: ReplayPolicy, version: ModelVersion, at: datetime) -> list[str]:
-        """The aliases that the version, judged at that moment, is taken to have held since it was registered."""
+        """Return the aliases that the version is assumed to have held since its registration."""
         source = lens.candidate_alias
         supposed = {alias for alias in lens.soak_aliases if not self.holdings[alias].knows_version(version)}
         if source is not None and self.holdings[source].find_holder_at(at).basis is not EvidenceBasis.THEN:
@@ -508,9 +524,9 @@ def _recall_tags(
     recalled: Mapping[EvidencePart, tuple[Any, EvidenceSource]],
     at: datetime,
 ) -> tuple[Mapping[str, str], EvidenceSource]:
-    """The tags as of then: those recorded with a decision, and over them what was seen of single ones by then.
+    """Return the tags as of then: those recorded with a decision, and over them single tags that were observed by then.
 
-    Where no decision was recorded, what was first seen of a tag after that counts too, before what it is now.
+    Where no decision was recorded, the first later observation of a tag counts too, before its present value.
     """
     base, source = recalled.get("tags", (now.tags, SOURCE_NOW))
     if source.basis is EvidenceBasis.THEN or not known.seen_tags:

@@ -26,7 +26,7 @@ _RULES_SHOWN = 3
 
 
 class CandidateOutcome(StrEnum):
-    """What became of a version: it would have held the alias, was turned down, or passed while a better one was there."""
+    """What became of a version: it would have held the alias, it was blocked, or it passed while a better one was there."""
 
     HELD = "held"
     TURNED_DOWN = "turned down"
@@ -35,41 +35,56 @@ class CandidateOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class JudgedVersion:
-    """The last judgement of one version. `supposed` are the kinds of rules that were taken as passing."""
+    """The last evaluation of one version."""
 
     version: int
+    """The version."""
     at: datetime
+    """When it was evaluated."""
     decision: Decision
+    """The decision."""
     source: EvidenceSource
+    """Where its evidence comes from."""
     outcome: CandidateOutcome
+    """What became of the version."""
     supposed: frozenset[str] = frozenset()
+    """The kinds of rules that were assumed to pass."""
 
 
 @dataclass(frozen=True)
 class SimulatedSpan:
-    """A time in which the version would have held the alias. `judged` None: it was there when the replay began."""
+    """A time in which the version would have held the alias."""
 
     version: int
+    """The version."""
     since: datetime
+    """Its begin."""
     until: datetime | None
+    """Its end; None: it still lasts."""
     replaced_by: int | None
+    """The version that followed."""
     judged: JudgedVersion | None
+    """The evaluation that let it in; None where it held the alias when the replay began."""
     why: str
+    """Why it held the alias."""
 
 
 @dataclass(frozen=True)
 class RotationSimulation:
-    """What came of one policy on one alias: spans in order of time, and the last judgement of every version."""
+    """What one policy would have done on one alias."""
 
     start: AliasHolder
+    """Who held the alias when the replay began."""
     spans: tuple[SimulatedSpan, ...]
+    """Who would have held the alias, in order of time."""
     judged: tuple[JudgedVersion, ...]
+    """The last evaluation of every version."""
     never: tuple[int, ...]
     """Versions of that time that never were candidates: not ready, or never given the alias that candidates come from."""
 
 
 def simulate_rotation(history: ReplayHistory, lens: ReplayPolicy, since: datetime, until: datetime) -> RotationSimulation:
-    """Who would have held the alias from `since` to `until`."""
+    """Return who would have held the alias from `since` to `until`."""
     return _RotationSimulator(history, lens, since, until).run_simulation()
 
 
@@ -79,28 +94,37 @@ _ALL_VERSIONS, _LIMIT_OVER = 0, -1
 
 @dataclass
 class _RotationSimulator:
-    """The state of one simulation.
-
-    `open` are the versions that have come so far and may yet take the alias, `waiting` those of them that pass and wait for
-    a limit or a freeze, `shut` what it says, and `opens` when it is over.
-    """
+    """The state of one simulation."""
 
     history: ReplayHistory
+    """The real past."""
     lens: ReplayPolicy
+    """The policy."""
     since: datetime
+    """The begin of the replay."""
     until: datetime
+    """The end of the replay."""
     held: int | None = None
+    """Who holds the alias in the simulation."""
     spans: list[SimulatedSpan] = field(default_factory=list)
+    """The spans so far."""
     last: dict[int, JudgedVersion] = field(default_factory=dict)
+    """The last evaluation of each version."""
     open: set[int] = field(default_factory=set)
+    """The versions so far that may still take the alias."""
     waiting: set[int] = field(default_factory=set)
+    """Those that pass and wait for a limit or a freeze."""
     moves: list[datetime] = field(default_factory=list)
+    """When the alias moved."""
     shut: list[RuleFinding] = field(default_factory=list)
+    """What the limit or freeze in the way says."""
     opens: datetime | None = None
+    """When that is over."""
     queue: list[tuple[datetime, int]] = field(default_factory=list)
+    """The moments to come, each with a version."""
 
     def run_simulation(self) -> RotationSimulation:
-        """Moment by moment."""
+        """Run through the moments in order."""
         start = self.history.replayed_timeline.find_holder_at(self.since)
         self.moves = list(self.history.replayed_timeline.list_gated_moves(self.since))
         if start.version is not None:
@@ -121,9 +145,9 @@ class _RotationSimulator:
         return RotationSimulation(start, tuple(self.spans), judged, tuple(sorted(set(new) - self.last.keys())))
 
     def _schedule_moments(self, start: AliasHolder) -> None:
-        """Every moment at which something may change. What was before the replay counts at its beginning.
+        """Schedule every moment at which something may change. What was before the replay counts at its begin.
 
-        Versions that were there before are candidates as they are for rotation, if it is known who held the alias.
+        Versions that existed before are candidates as for rotation, if it is known who held the alias.
         """
         for number, version in self.history.versions.items():
             if version.created_at > self.until or (version.created_at < self.since and start.basis is None):
@@ -137,7 +161,7 @@ class _RotationSimulator:
         heapq.heapify(self.queue)
 
     def _process_moment(self, at: datetime, due: set[int]) -> None:
-        """What a look at that moment would do, until it has nothing left to do."""
+        """Rotate at that moment until nothing is left to do."""
         history = self.history
         asked = due - {_ALL_VERSIONS, _LIMIT_OVER}
         self.open |= asked
@@ -152,13 +176,13 @@ class _RotationSimulator:
             asked = self._list_possible_candidates(at)
 
     def _list_possible_candidates(self, at: datetime) -> set[int]:
-        """Every version that may be a candidate at that moment."""
+        """Return every version that may be a candidate at that moment."""
         source = self.lens.candidate_alias
         named = self.history.holdings[source].find_holder_at(at).version if source else None
         return self.open | ({named} if named in self.history.versions and named is not None else set())
 
     def _move_to_best(self, at: datetime, asked: Collection[int]) -> bool:
-        """Judge these; move the alias to the best that passes, unless a limit is in the way. Whether it moved."""
+        """Evaluate these versions, and move the alias to the best that passes unless a limit stops it. Return whether it moved."""
         versions = self.history.versions
         fit = sorted(each for each in asked if self.history.is_candidate(self.lens, versions[each], at, self.held))
         if not fit:
@@ -185,7 +209,7 @@ class _RotationSimulator:
         return JudgedVersion(number, at, decision, seen.source, CandidateOutcome.TURNED_DOWN, seen.unknown)
 
     def _is_limited(self, at: datetime, passing: Collection[int]) -> bool:
-        """Whether a limit or a freeze is in the way; then these wait for its end."""
+        """Return whether a limit or a freeze stops the move; these versions then wait for its end."""
         if self.opens is None:
             self.shut, self.opens = find_limit_end(self.lens.policy.document, self.moves, at)
             if self.opens is not None and self.opens <= self.until:
@@ -213,10 +237,7 @@ class _RotationSimulator:
 def find_limit_end(
     document: PolicyDocument, moves: Sequence[datetime], at: datetime
 ) -> tuple[list[RuleFinding], datetime | None]:
-    """What limits and freezes find at that moment, after these moves in order of time, and when all of them are over.
-
-    None: nothing is in the way.
-    """
+    """Return what limits and freezes find at that moment after these moves, and when all of them end; None: nothing stops it."""
     limits = document.limits
     past = AliasPast(tuple(moves[-(limits.max_per_day or 1) :]))
     findings = [*limits.evaluate_limits(past, at), *(freeze.evaluate_freeze(past, at) for freeze in document.freeze)]
@@ -257,35 +278,44 @@ _MOST_PAST_MOVES = 1_000  # no limit looks back further
 
 @dataclass(frozen=True)
 class JudgedPromotion:
-    """A real move to a version, and what the policy says of it. `actor` None: not known."""
+    """A real move to a version, and what the policy decides of it."""
 
     at: datetime
+    """When the alias moved."""
     from_version: int | None
+    """The version before."""
     to_version: int
+    """The version after."""
     actor: str | None
+    """Who moved it; None: unknown."""
     decision: Decision
+    """The policy's decision."""
     source: EvidenceSource
+    """Where its evidence comes from."""
     supposed: frozenset[str] = frozenset()
+    """The kinds of rules that were assumed to pass."""
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the policy would not have let it through (under `enforcement: audit`: would have said so)."""
+        """Return whether the policy would have blocked it; with `enforcement: audit`, would have reported it."""
         return self.decision.verdict is not Verdict.PASS
 
 
 @dataclass(frozen=True)
 class PastPromotions:
-    """Every real move of the alias in the time of the replay; `ungated` of them no policy is asked about."""
+    """Every real move of the alias in the replayed time."""
 
     promotions: tuple[JudgedPromotion, ...] = ()
+    """The moves that the policy evaluates."""
     ungated: int = 0
+    """How many moves no policy gates."""
 
 
 def judge_past_promotions(history: ReplayHistory, lens: ReplayPolicy, since: datetime, until: datetime) -> PastPromotions:
-    """Each on the evidence of its time, against who really held the alias, with the limits of that time.
+    """Evaluate each real move on the evidence of its time, against the real holder, with the limits of that time.
 
-    Left out are deletions, and what is no new decision: the record by which the ledger first saw the alias, drift that was
-    put back, and a version that returned under a hold.
+    Deletions are left out, and so is what is no new decision: the record by which the ledger first saw the alias, drift that was
+    reverted, and a version that returned under a hold.
     """
     found, ungated = [], 0
     for record in history.replayed_timeline.moves:
@@ -312,7 +342,7 @@ def _judge_promotion(history: ReplayHistory, lens: ReplayPolicy, record: AuditRe
 
 
 def _is_ungated(record: AuditRecord) -> bool:
-    """Drift that Promoter put back has no verdict, and a return under a hold has one that no policy gave."""
+    """Return whether no policy decided the move: reverted drift has no verdict, and a return under a hold only a readiness check."""
     fact = record.fact
     drift = fact.verdict is None and fact.actor == PROMOTER_ACTOR
     return fact.kind is RecordKind.CHANGE and (drift or (fact.verdict is not None and fact.policy is None))
