@@ -1,7 +1,7 @@
-"""Notify: each event of the ledger to each channel, at least once. What was sent is recorded after it was sent.
+"""Send each event of the ledger to each channel, at least once. An attempt is recorded after it was made.
 
-The ledger itself is the outbox: an event is a function of an entry, so that to record the outcome is to record the event. A
-channel remembers up to which entry it is through, and which events wait for another try.
+The ledger itself is the outbox: an event is a function of an entry, so recording the outcome records the event. A channel
+remembers up to which entry it is done, and which events wait for another attempt.
 """
 
 from __future__ import annotations
@@ -47,21 +47,24 @@ _LOCK = "lock"
 
 
 def random_jitter() -> float:
-    """A random quarter more or less."""
+    """Return a random factor, up to a quarter more or less than one."""
     return random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not cryptography
 
 
 @dataclass(frozen=True)
 class DeliveryTerms:
-    """How long a channel is tried before an event is dead, what this Promoter's address is, and how pauses are spread."""
+    """How channels are served."""
 
     patience: timedelta = DEFAULT_PATIENCE
+    """How long an event is tried before it is dead."""
     url: str | None = None
+    """The address of this Promoter."""
     spread: Callable[[], float] = random_jitter
+    """Returns a factor by which a pause is scaled."""
 
 
 class ChannelNotifier:
-    """All channels. `run` is one round of one; rounds of one channel never overlap, across replicas as far as locks reach."""
+    """Serves all channels. Rounds of one channel never overlap, across replicas as far as locks reach."""
 
     def __init__(
         self,
@@ -80,12 +83,12 @@ class ChannelNotifier:
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """The channels."""
+        """Return the names of the channels."""
         return tuple(self._senders)
 
     @property
     def event_counts(self) -> Mapping[tuple[str, str], int]:
-        """How many events wait, and how many are dead, by channel and state; zero where there are none."""
+        """Return how many events wait and how many are dead, by channel and state; zero where there are none."""
         found = self._outbox.count_undelivered_events() if self._senders else {}
         return {
             (name, state): found.get((name, state), 0)
@@ -94,18 +97,18 @@ class ChannelNotifier:
         }
 
     def start_channels(self) -> None:
-        """Channels that are new start here: what is recorded from now on, they are told."""
+        """Start new channels here: they get what is recorded from now on."""
         now = self._clock.now()
         for name in self._senders:
             self._outbox.start_channel(name, now)
 
     def stop_sending(self) -> None:
-        """Rounds under way end after what is being sent."""
+        """End the rounds under way after the event that is being sent."""
         for post in self._senders.values():
             post.stopping = True
 
     def run_channel(self, name: str, trigger: str) -> float:
-        """One round; the seconds until the next. Faults of the world are logged, never raised."""
+        """Run one round of a channel, and return the seconds until the next. External errors are logged, never raised."""
         del trigger  # it only says "look"
         post = self._senders[name]
         try:
@@ -124,7 +127,7 @@ class ChannelNotifier:
 
 
 class _ChannelSender:
-    """One channel, and what this program knows of how it stands."""
+    """Sends to one channel, and remembers its cursor."""
 
     def __init__(self, channel: NotificationChannel, terms: DeliveryTerms, outbox: EventOutbox, clock: Clock) -> None:
         self.stopping = False
@@ -137,11 +140,11 @@ class _ChannelSender:
         self._event_builder: EventBuilder | None = None
 
     def forget_cursor(self) -> None:
-        """Whatever is known may be wrong: the next round reads it again."""
+        """Drop the cursor, so that the next round reads it again."""
         self._cursor = None
 
     def send_due_events(self) -> float:
-        """What is new first, then what is due again. The seconds until the next round."""
+        """Send new events first, then those that are due again. Return the seconds until the next round."""
         standing = self._update_cursor()
         self._send_new_events(standing)
         more = self._retry_due_events(standing)
@@ -157,7 +160,7 @@ class _ChannelSender:
         return min(POLL_SECONDS, max(0.0, (due - self._clock.now()).total_seconds())) if due else POLL_SECONDS
 
     def _update_cursor(self) -> ChannelCursor:
-        """With what others did since: another replica, or a person who put an event back."""
+        """Return the cursor with what another replica, or a person who asked for redelivery, wrote meanwhile."""
         outbox, name = self._outbox, self._channel.name
         if self._cursor is None:
             outbox.start_channel(name, self._clock.now())
@@ -182,7 +185,7 @@ class _ChannelSender:
                 return
 
     def _send_entry_events(self, entry: SourceEntry) -> None:
-        """All events of an entry, and then one record of all: in between, a crash makes it all come again."""
+        """Send all events of an entry, and then record all attempts at once: after a crash in between, all are sent again."""
         name = self._channel.name
         wanted = [event for event in self._build_events(entry) if event.type in self._channel.wanted_event_types]
         attempts = [
@@ -193,7 +196,7 @@ class _ChannelSender:
             self._record_attempts(attempts)
 
     def _retry_due_events(self, standing: ChannelCursor) -> bool:
-        """Whether some were left for the next round."""
+        """Send what is due again. Return whether some events are left for the next round."""
         clock = self._clock
         started = clock.now()
         for last in standing.list_due_attempts(started):
@@ -220,7 +223,7 @@ class _ChannelSender:
         return self._event_builder.build_events(entry)
 
     def _attempt_delivery(self, event: NotificationEvent, last: DeliveryAttempt) -> DeliveryAttempt:
-        """Send it; the row for what came of it."""
+        """Send the event, and return the row for the outcome."""
         name, now = self._channel.name, self._clock.now
         try:
             self._channel.send_event(event)
@@ -250,7 +253,7 @@ WHAT = "notifications"
 
 
 def redeliver(outbox: EventOutbox, clock: Clock, number: int) -> list[DeliveryAttempt]:
-    """Put back the one whose row has that number. Raises `PermanentError` where there is none, or where it has arrived."""
+    """Send the event of that row again. Raises `PermanentError` where there is none, or where it was delivered."""
     last = outbox.find_undelivered_event(number)
     if last is None:
         fix = "`promoter notifications list` shows which there are"
@@ -261,7 +264,7 @@ def redeliver(outbox: EventOutbox, clock: Clock, number: int) -> list[DeliveryAt
 
 
 def redeliver_all(outbox: EventOutbox, clock: Clock, channel: str | None = None) -> list[DeliveryAttempt]:
-    """Put back all that are dead."""
+    """Send all dead events again."""
     done: list[DeliveryAttempt] = []
     while dead := outbox.list_undelivered_events(channel, dead=True):
         done += outbox.record_delivery_attempts(build_redelivery(each, clock.now()) for each in dead)
@@ -271,7 +274,7 @@ def redeliver_all(outbox: EventOutbox, clock: Clock, channel: str | None = None)
 def send_test_event(
     channels: Sequence[NotificationChannel], name: str, teller: EventBuilder, clock: Clock
 ) -> NotificationEvent:
-    """Send a channel an event that says nothing. Raises `TransientError` or `PermanentError` where it does not arrive."""
+    """Send a test event to the channel. Raises `TransientError` or `PermanentError` where it is not delivered."""
     channel = next((each for each in channels if each.name == name), None)
     if channel is None:
         known = ", ".join(each.name for each in channels) or "none"

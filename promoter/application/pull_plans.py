@@ -234,9 +234,9 @@ class PullPlanner:
     ) -> PullPlan:
         """Return the plan of merging `head` into `base`.
 
-        `read_origin` is called where a rule asks for reviews; None: no pull request yet. `instead` replaces a base that is refused. Raises
-        `TransientError` or `PermanentError` where git, the registry or the ledger does not answer; a replay that cannot be made is
-        reported, and is no failure.
+        `read_origin` is called where a rule asks for reviews; None: no pull request yet. `instead` replaces a base that is
+        refused. Raises `TransientError` or `PermanentError` where git, the registry or the ledger does not answer; a replay
+        that cannot be made is reported, and is no failure.
         """
         merge = self._files.preview_merge(base, head)
         if not merge.changed:
@@ -362,11 +362,15 @@ def _note_freezes(changes: Collection[Change]) -> Iterator[str]:
         findings = change.decision.findings if change.decision else ()
         if any(each.verdict is Verdict.PENDING and each.rule.startswith("freeze ") for each in findings):
             name = "@".join(_find_change_key(change))
-            yield f"{name}: `{FREEZE_OVERRIDE_TRAILER}: REASON`, in the message of the commit that merges it, ends the freeze for it then"
+            trailer = f"`{FREEZE_OVERRIDE_TRAILER}: REASON`"
+            yield f"{name}: {trailer}, in the message of the commit that merges it, ends the freeze for it then"
 
 
 class PullPlanUpdater:
-    """Keeps the plan on one pull request at a time. Each write follows a read, so that the next run finishes what a crash left."""
+    """Keeps the plan on one pull request at a time.
+
+    Each write follows a read, so that the next run finishes what a crash left.
+    """
 
     def __init__(
         self,

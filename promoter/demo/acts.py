@@ -1,4 +1,4 @@
-"""The acts of the story, each a method: what somebody does, and what Promoter makes of it."""
+"""The acts of the demo's story. Each is a method: what a person does, and what Promoter does in response."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ EXPLAIN_NOT_PASSED, PLAN_HAS_CHANGES = 3, 2
 
 @dataclass
 class DemoActs:
-    """Alice trains models, Bob approves, Carol reviews, Erin is in a hurry, and monitoring measures what is served."""
+    """Alice trains models, Bob approves, Carol reviews, Erin moves an alias by hand, and monitoring measures what serves."""
 
     narrator: StoryNarrator
+    """Prints the story."""
     system: DemoSystem
+    """The servers."""
     fitted: Mapping[str, FittedModel]
+    """The fitted models, by name."""
     observer: ModelObserver = field(init=False)
+    """Reads what happened."""
     clone: WorkingClone = field(init=False)
+    """The clone in which people work."""
     _logged: dict[str, LoggedTraining] = field(default_factory=dict)
     _registered: int = 0
 
@@ -39,7 +44,7 @@ class DemoActs:
         self.clone = WorkingClone(self.system.git.url, self.system.folder / "clone")
 
     def play_story(self) -> None:
-        """The whole story."""
+        """Play all acts in order."""
         self.train_model_grid()
         first = self.choose_first_champion()
         weak = self.register_failing_version()
@@ -50,7 +55,7 @@ class DemoActs:
         self.break_champion_guard(first, better)
 
     def train_model_grid(self) -> None:
-        """Six fits, logged as MLflow runs."""
+        """Fit six models, and log each as an MLflow run."""
         self.narrator.print_act_heading("A grid of models")
         grid = [self.fitted[recipe.display_name] for recipe in training.GRID]
         self.narrator.print_deed(
@@ -69,7 +74,7 @@ class DemoActs:
         )
 
     def choose_first_champion(self) -> int:
-        """Nobody holds an alias yet: rotation finds a challenger, and with an approval a champion."""
+        """Let rotation find a challenger where nobody holds an alias yet, and a champion once it is approved."""
         self.narrator.print_act_heading("The first champion")
         self.narrator.print_note(
             "registry.yaml names the aliases champion and challenger, and no version yet: rotation finds them."
@@ -80,7 +85,7 @@ class DemoActs:
         return version
 
     def register_failing_version(self) -> int:
-        """Its metrics are below what the policy asks for."""
+        """Register a version whose metrics are below what the policy asks for."""
         self.narrator.print_act_heading("A version that fails the policy")
         version, since = self._register_version(training.WEAK)
         self._expect_unchanged_alias("challenger", version, since)
@@ -88,7 +93,7 @@ class DemoActs:
         return version
 
     def choose_challenger(self, weak: int) -> tuple[int, int]:
-        """The best of the new versions, not the newest."""
+        """Let rotation choose the best of the new versions, not the newest."""
         self.narrator.print_act_heading("A challenger is chosen")
         self.narrator.print_note(f"policies/challenger.yaml wants more than a newer version, and v{weak} stays where it is.")
         better, since = self._register_version(training.BETTER)
@@ -100,7 +105,7 @@ class DemoActs:
         return better, newer
 
     def approve_champion(self, version: int, before: int) -> None:
-        """The tag arrives, and the champion rotates by a commit."""
+        """Approve a version, and let the champion rotate by a commit."""
         self.narrator.print_act_heading("An approval arrives, and the champion rotates")
         self._approve_version(version, "champion", why=False)
         self.clone.pull_main()
@@ -108,7 +113,7 @@ class DemoActs:
         self.narrator.print_block(self.clone.read_commit_message())
 
     def merge_registry_change(self, version: int) -> None:
-        """What a pull request is on a forge: a branch, a plan, a merge commit."""
+        """Work as with a pull request: a branch, a plan, a merge commit."""
         self.narrator.print_act_heading("A change of registry.yaml is merged")
         self.clone.pull_main()
         self.clone.create_branch("add-shadow")
@@ -128,7 +133,7 @@ class DemoActs:
         self._report_alias_move(self.observer.wait_for_alias("shadow", version, since))
 
     def revert_manual_move(self, wrong: int, right: int) -> None:
-        """Drift: the registry is put back to what git says."""
+        """Move an alias by hand, and let Promoter revert the drift."""
         self.narrator.print_act_heading("Somebody moves an alias by hand")
         since = self.narrator.print_deed("Erin", f"points champion at v{wrong} in the MLflow UI, past git and every policy")
         self.system.mlflow_client.set_registered_model_alias(MODEL, "champion", str(wrong))
@@ -147,7 +152,7 @@ class DemoActs:
         )
 
     def break_champion_guard(self, first: int, better: int) -> None:
-        """What served well no longer does: the previous champion returns, with a hold that rotation respects."""
+        """Log a bad live metric, and let the previous champion return under a hold."""
         self.narrator.print_act_heading("Quality drops in production, and a guard puts the previous champion back")
         self.narrator.print_note(
             f"policies/champion.yaml guards the champion: {GUARD_CHECKS} looks in a row that find live_auc too low."
@@ -194,7 +199,7 @@ class DemoActs:
         return self._logged[recipe.display_name]
 
     def _register_version(self, recipe: ModelRecipe) -> tuple[int, float]:
-        """The new version, and when that was asked for."""
+        """Return the new version, and when its registration was requested."""
         logged, number = self._log_training_run(recipe), self._registered + 1
         since = self.narrator.print_deed(
             "Alice", f"registers version {number}: {recipe.display_name}, val_auc {self.fitted[recipe.display_name].val_auc}"
@@ -213,7 +218,7 @@ class DemoActs:
         self._report_alias_move(self.observer.wait_for_alias(alias, version, since), why=why)
 
     def _expect_unchanged_alias(self, alias: str, version: int, since: float) -> None:
-        """The candidate is judged, and found wanting."""
+        """Wait for the decision that blocks the candidate."""
         held = self.observer.read_aliases()[alias]
         seconds, decision = self.observer.wait_for_decision(alias, version, "fail", since)
         self.narrator.print_effect(
@@ -221,7 +226,7 @@ class DemoActs:
         )
 
     def _show_explanation(self, alias: str) -> None:
-        """The real command, in a clone."""
+        """Run `promoter explain` in a clone, and print its output."""
         self.clone.pull_main()
         command = ("explain", f"{MODEL}@{alias}")
         result = self.system.run_promoter(

@@ -1,4 +1,4 @@
-"""People who work on the git repository: a clone, edits of `registry.yaml` as text, commits in their name, a push."""
+"""People who work on the git repository: a clone, text edits of `registry.yaml`, commits in their names, and pushes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class CommitAuthor:
-    """Who commits."""
+    """A person who commits."""
 
     name: str
+    """The person's name."""
 
     @property
     def mail_address(self) -> str:
-        """An address that nobody has."""
+        """Return an address that nobody has."""
         return f"{self.name.lower()}@example.org"
 
 
 def insert_alias_line(text: str, alias: str, version: int) -> str:
-    """`registry.yaml` with one more alias at the top of its only model's aliases. Raises `PermanentError` where it has no place."""
+    """Return `registry.yaml` with one more alias at the top of its only model.
+
+    Raises `PermanentError` where that is impossible.
+    """
     return _replace_first_match(r"^( +)aliases:[^\n]*\n", rf"\g<0>\g<1>  {alias}: {version}\n", text)
 
 
@@ -45,27 +49,27 @@ class WorkingClone:
     """A clone of the remote, with `main` checked out."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        """Clones. Raises `PermanentError` where git does not do as told, as does everything here."""
+        """Clone the remote. Raises `PermanentError` where git fails, as every method does."""
         self.folder = folder
         _run_git_command(folder.parent, "clone", "--quiet", url, str(folder))
 
     def pull_main(self) -> str:
-        """Bring `main` up to date; its revision."""
+        """Update `main`, and return its revision."""
         self._run_in_clone("pull", "--quiet", "--ff-only")
         return self.head_revision
 
     @property
     def head_revision(self) -> str:
-        """The revision of what is checked out."""
+        """Return the revision that is checked out."""
         return self._run_in_clone("rev-parse", "HEAD")
 
     @property
     def remote_head_revision(self) -> str:
-        """The revision of `main` on the remote, asked now."""
+        """Return the present revision of `main` on the remote."""
         return self._run_in_clone("ls-remote", "origin", "refs/heads/main").split()[0]
 
     def commit_registry_edit(self, person: CommitAuthor, message: str, change: Callable[[str], str]) -> str:
-        """Edit `registry.yaml` and commit it; the lines that changed, as a diff shows them."""
+        """Edit and commit `registry.yaml`, and return the changed lines as a diff shows them."""
         file = self.folder / REGISTRY_FILE
         file.write_text(change(file.read_text("utf-8")), "utf-8")
         self._run_in_clone("commit", "--quiet", "--all", "--message", message, person=person)
@@ -73,20 +77,20 @@ class WorkingClone:
         return "\n".join(line for line in shown.splitlines() if re.match(r"[+-](?![+-])", line))
 
     def read_commit_message(self) -> str:
-        """The message of the newest commit."""
+        """Return the message of the newest commit."""
         return self._run_in_clone("log", "-1", "--format=%B")
 
     def create_branch(self, name: str) -> None:
-        """Begin a branch."""
+        """Create a branch, and check it out."""
         self._run_in_clone("switch", "--quiet", "--create", name)
 
     def merge_branch(self, person: CommitAuthor, name: str) -> None:
-        """Back to `main`, with the branch merged into it by a commit of its own."""
+        """Return to `main`, and merge the branch into it with a merge commit."""
         self._run_in_clone("switch", "--quiet", "main")
         self._run_in_clone("merge", "--quiet", "--no-ff", "--message", f"Merge branch '{name}'", name, person=person)
 
     def push_main(self) -> str:
-        """Push `main`; its revision."""
+        """Push `main`, and return its revision."""
         self._run_in_clone("push", "--quiet", "origin", "main")
         return self.head_revision
 

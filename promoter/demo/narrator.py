@@ -1,4 +1,4 @@
-"""How the demo tells its story: acts, deeds with the time, effects with the seconds since; plain lines where nobody watches."""
+"""How the demo prints its story: acts, deeds with their time, and effects with the seconds since."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "pending": ("…", "
 
 
 class WorkProgress:
-    """Long work under way. `now` says how far it is; only a terminal shows it."""
+    """The progress of long work. Only a terminal shows it."""
 
     def __init__(self, status: Any) -> None:
-        """`status`: rich's, or None where there is no terminal."""
+        """`status` is rich's; None where there is no terminal."""
         self._status = status
 
     def show_progress(self, text: str) -> None:
-        """Say what is being done."""
+        """Show what is being done."""
         if self._status is not None:
             self._status.update(text)
 
@@ -47,53 +47,53 @@ class StoryNarrator:
 
     @property
     def command_environment(self) -> Mapping[str, str]:
-        """What a command is started with, so that its output fits in here."""
+        """Return the environment for a command, so that its output fits into the story's width."""
         colours = {"FORCE_COLOR": "1"} if self.console.is_terminal and self.console.color_system else {"NO_COLOR": "1"}
         return {"COLUMNS": str(max(40, self.console.width - _LEFT)), **colours}
 
     def print_title(self, text: str, *below: str) -> None:
-        """What this is."""
+        """Print the title, with lines below it."""
         self.console.print(Text(text, style="bold"))
         for line in below:
             self.console.print(line, markup=False)
 
     def print_act_heading(self, heading: str) -> None:
-        """A new act."""
+        """Print the heading of a new act."""
         self._act_count += 1
         self.console.print()
         self.console.print(Rule(Text(f"{self._act_count}. {heading}", style="bold"), align="left", style="dim"))
 
     def print_note(self, text: str) -> None:
-        """A sentence between the lines."""
+        """Print a sentence between the lines."""
         self._print_row("", Text(text, style="dim"))
 
     def print_fact(self, text: str) -> None:
-        """Something that is so from now on, with the time."""
+        """Print a new fact, with the time."""
         self._print_row(_format_current_time(), Text(text))
 
     def print_deed(self, who: str, what: str) -> float:
-        """Somebody does something now: from when its effects are measured."""
+        """Print what somebody does, and return the moment from which its effects are measured."""
         self._print_row(_format_current_time(), Text.assemble((who, "bold cyan"), f" {what}"))
         return time.monotonic()
 
     def print_effect(self, seconds: float, text: str, why: Iterable[Text] = ()) -> None:
-        """What came of a deed after so many seconds, and why, a line each."""
+        """Print what followed after so many seconds, and why, one line each."""
         self._print_row(f"+{seconds:.1f} s", Text.assemble(("→ ", "bold green"), text))
         for line in why:
             self._print_row("", line, _LEFT + 2)
 
     def print_command_output(self, command: str, output: str) -> None:
-        """A command as somebody typed it, and what it said."""
+        """Print a command as a person types it, and its output."""
         self._print_row("", Text(f"$ {command}", style="bold"))
         self.print_block(Text.from_ansi(output.rstrip("\n")))
 
     def print_block(self, content: RenderableType) -> None:
-        """Something set apart; text is shown as it is."""
+        """Print a block set apart; text is shown as it is."""
         shown = Text(content) if isinstance(content, str) else content
         self.console.print(Padding(shown, (0, 0, 0, _LEFT), expand=False))
 
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-        """A small table, set apart; cells fold instead of being cut."""
+        """Print a small table set apart; cells fold instead of being cut."""
         made = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             made.add_column(column, overflow="fold")
@@ -102,13 +102,13 @@ class StoryNarrator:
         self.print_block(made)
 
     def print_failure(self, text: str) -> None:
-        """What went wrong."""
+        """Print what went wrong."""
         self.console.print()
         self.console.print(Text.assemble(("The demo failed. ", "bold red"), text[:1].upper(), text[1:]))
 
     @contextmanager
     def track_progress(self, text: str) -> Iterator[WorkProgress]:
-        """Long work: a spinner on a terminal, one line elsewhere."""
+        """Show long work: a spinner on a terminal, one line elsewhere."""
         if not self.console.is_terminal:
             self._print_row(_format_current_time(), Text(f"{text} ..."))
             yield WorkProgress(None)
@@ -127,7 +127,7 @@ class StoryNarrator:
 def render_rule_lines(
     decision: Mapping[str, Any] | None, only: Sequence[str] = ("pass", "fail", "pending", "error")
 ) -> list[Text]:
-    """A decision's rules in short, a line each: verdict, rule, value seen, expectation."""
+    """Return a line for each rule of a decision: verdict, rule, value and expectation."""
     lines = []
     for rule in decision["rules"] if decision else ():
         if rule["verdict"] not in only:

@@ -1,4 +1,4 @@
-"""What somebody watching sees: who holds an alias, what the ledger says of it, and how long it took."""
+"""What an observer sees: who holds an alias, what the ledger recorded, and whether all parts agree at the end."""
 
 from __future__ import annotations
 
@@ -22,33 +22,38 @@ APPLIED_OUTCOMES = ("applied", "recovered")
 
 @dataclass(frozen=True)
 class ObservedEffect:
-    """An alias reached a version, so many seconds after the deed; the audit record that says so, and its decision."""
+    """An alias that reached a version."""
 
     seconds: float
+    """The seconds since the deed."""
     record: Mapping[str, Any]
+    """The audit record of the move."""
     decision: Mapping[str, Any] | None
+    """The decision behind it."""
 
 
 @dataclass
 class ModelObserver:
-    """Watches one model through the registry and the daemon's API."""
+    """Observes one model through the registry and the daemon's API."""
 
     system: DemoSystem
+    """The servers."""
     model: str
+    """The registered model."""
     _seen: dict[str, int] = field(default_factory=dict)
 
     def read_aliases(self) -> dict[str, int]:
-        """The registry, read now."""
+        """Return the aliases that the registry has now."""
         found = self.system.mlflow_client.get_registered_model(self.model).aliases
         return {alias: int(version) for alias, version in found.items()}
 
     def fetch_audit_records(self) -> list[dict[str, Any]]:
-        """The whole ledger of the model, oldest first."""
+        """Return all audit records of the model, oldest first."""
         found: list[dict[str, Any]] = self.system.fetch_json(f"/api/v1/audit?model={self.model}&limit=1000")["records"]
         return found
 
     def wait_for_alias(self, alias: str, version: int, since: float) -> ObservedEffect:
-        """Wait until the registry shows it and the ledger says who did it. `since`: the moment of the deed."""
+        """Wait until the registry and the ledger show the move. `since` is the moment of the deed."""
         expected = f"{alias} to be v{version}"
         self.system.wait_for_value(
             expected, lambda: True if self.read_aliases().get(alias) == version else None, self.read_aliases
@@ -62,7 +67,7 @@ class ModelObserver:
         return ObservedEffect(seconds, record, decision)
 
     def wait_for_decision(self, alias: str, version: int, verdict: str, since: float) -> tuple[float, Mapping[str, Any]]:
-        """Wait until Promoter has decided so about the version; after how many seconds, and the decision."""
+        """Wait for a decision with that verdict on the version. Return the seconds since the deed, and the decision."""
 
         def newest() -> dict[str, Any] | None:
             return next((each for each in self._fetch_decisions(alias) if each["version"] == version), None)
@@ -75,10 +80,10 @@ class ModelObserver:
         return time.monotonic() - since, found
 
     def reconcile_and_wait(self, since: float) -> tuple[float, Mapping[str, Any]]:
-        """Have the daemon look at everything once more; after how many seconds that was done, and what it says of each alias.
+        """Let the daemon reconcile everything, and wait for the end.
 
-        The request puts its keys on the queue before it is answered, so an empty queue afterwards means that a look which
-        began after this call is over.
+        Return the seconds since the deed, and the aliases' states. The request is queued before it is answered. So an empty
+        queue afterwards means that a run which began after this call is over.
         """
         self.system.post_request("/api/v1/reconcile")
         self.system.wait_for_value("the daemon to have looked at everything", self._is_queue_empty)
@@ -106,15 +111,18 @@ CLOSING_OUTCOMES = (*APPLIED_OUTCOMES, "failed")
 
 @dataclass(frozen=True)
 class AgreementCheck:
-    """One thing that was checked: whether it holds, and what was seen."""
+    """One check at the end of the story."""
 
     name: str
+    """What is checked."""
     good: bool
+    """Whether it holds."""
     seen: str
+    """What was found."""
 
 
 def run_final_checks(observer: ModelObserver) -> Iterator[AgreementCheck]:
-    """Every check, whatever the others say. Reads a fresh clone, the registry, and the ledger through the command line."""
+    """Yield every check. They read a fresh clone, the registry, and the ledger through the command line."""
     clone = WorkingClone(observer.system.git.url, observer.system.folder / "verdict")
     records: list[dict[str, Any]] = json.loads(
         observer.system.run_promoter("audit", "list", "--format", "json", "--limit", "10000", cwd=clone.folder).output

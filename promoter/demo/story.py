@@ -1,4 +1,4 @@
-"""`promoter demo`: starts the system, has the story told, checks what came of it, and leaves nothing behind."""
+"""`promoter demo`: start the system, play the story, check its end, and clean up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.5
 
 
 def run_demo(*, leave: bool) -> int:
-    """Tell the story; the exit code. `leave`: stop everything at its end, instead of waiting for Ctrl-C."""
+    """Play the story, and return the exit code. `leave`: stop everything at its end instead of waiting for Ctrl-C."""
     narrator = StoryNarrator()
     clean_environment()
     training.silence_mlflow_output()
@@ -72,7 +72,7 @@ def _play_and_check(narrator: StoryNarrator, system: DemoSystem, *, leave: bool)
 
 
 def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, training.FittedModel]:
-    """Start the servers while the models are being fitted; the models."""
+    """Start the servers while the models are being fitted, and return the models."""
     narrator.print_act_heading("A whole system on this machine")
     pool = ThreadPoolExecutor(1)
     try:
@@ -95,7 +95,7 @@ def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, trai
 
 
 def _wait_for_interrupt(narrator: StoryNarrator, system: DemoSystem) -> None:
-    """Until Ctrl-C, which is then no fault."""
+    """Wait for Ctrl-C, which is no error then."""
     narrator.print_act_heading("Yours now")
     narrator.print_table(
         ["", ""],
@@ -117,7 +117,7 @@ def _wait_for_interrupt(narrator: StoryNarrator, system: DemoSystem) -> None:
 
 
 def _stop_and_clean_up(narrator: StoryNarrator, system: DemoSystem, code: int) -> None:
-    """Stop everything; the folder goes, unless it is needed to find out what went wrong."""
+    """Stop everything, and remove the folder unless it is needed to find out what went wrong."""
     with narrator.track_progress("Stopping the daemon, the git remote and the MLflow server"):
         system.stop_servers()
     if code in (0, STOPPED):

@@ -1,4 +1,7 @@
-"""The demo's system: an MLflow server, a git remote, and `promoter serve`, each started here and stopped by its process id."""
+"""The demo's system: an MLflow server, a git remote and `promoter serve`.
+
+Each is started here, and stopped by its process id.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +43,16 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command said, and its exit code."""
+    """The result of a command."""
 
     output: str
+    """Its output."""
     code: int
+    """Its exit code."""
 
 
 class DemoSystem:
-    """A whole system in one folder. `begin` starts it, `end` stops everything; the folder stays until `remove`."""
+    """A whole system in one folder. The folder stays until `remove_folder`."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="promoter-demo-"))
@@ -61,19 +66,19 @@ class DemoSystem:
 
     @property
     def log_files(self) -> Mapping[str, Path]:
-        """Where each part writes its log."""
+        """Return the log file of each part."""
         folder = self.folder
         return {"MLflow": self.mlflow.log_file, "promoter serve": folder / "promoter.log", "the demo": folder / "demo.log"}
 
     @cached_property
     def mlflow_client(self) -> Any:
-        """MLflow's own client, as people use it."""
+        """Return MLflow's own client, as people use it."""
         from promoter.adapters.mlflow.client import create_mlflow_client
 
         return create_mlflow_client(self.mlflow.uri)
 
     def start_servers(self, now: Callable[[str], None]) -> None:
-        """Start all three, and wait until the daemon is ready. `now` is told what is being started."""
+        """Start all three, and wait until the daemon is ready. `now` is called with what is being started."""
         now("starting the MLflow server")
         self._cleanup.callback(self.mlflow.stop)
         self.mlflow.start()
@@ -88,7 +93,7 @@ class DemoSystem:
         self.wait_for_value("the daemon to be ready", self._is_daemon_ready)
 
     def stop_servers(self) -> None:
-        """Stop what was started, the last first. Being asked twice does no harm."""
+        """Stop what was started, the last one first. Calling it twice is harmless."""
         self._cleanup.close()
 
     def remove_folder(self) -> None:
@@ -97,13 +102,13 @@ class DemoSystem:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server and the daemon are alive."""
+        """Return whether the server and the daemon are alive."""
         return self.mlflow.is_running and self._daemon is not None and self._daemon.poll() is None
 
     def run_promoter(
         self, *arguments: str, cwd: Path, codes: tuple[int, ...] = (0,), extra: Mapping[str, str] | None = None
     ) -> CommandResult:
-        """Run the real command. Raises `PermanentError` with what it said where its exit code is none of `codes`."""
+        """Run the real command. Raises `PermanentError` with its output where the exit code is none of `codes`."""
         done = subprocess.run(  # noqa: S603  # this very program
             [sys.executable, "-m", "promoter", *arguments],
             cwd=cwd, env=self._build_environment() | dict(extra or {}), stdin=subprocess.DEVNULL, capture_output=True, check=False,
@@ -116,19 +121,22 @@ class DemoSystem:
         return CommandResult(done.stdout.decode("utf-8", "replace"), done.returncode)
 
     def fetch_text(self, path: str) -> str:
-        """What the daemon answers, also where the status is an error."""
+        """Return what the daemon answers, also with an error status."""
         return self._send_request(Request(self.page_url + path))  # noqa: S310  # the scheme is ours
 
     def fetch_json(self, path: str) -> Any:
-        """The same, parsed."""
+        """Return what the daemon answers, parsed."""
         return json.loads(self.fetch_text(path))
 
     def post_request(self, path: str) -> None:
-        """Ask the daemon for something."""
+        """Send a POST request to the daemon."""
         self._send_request(Request(self.page_url + path, method="POST"))  # noqa: S310
 
     def wait_for_value(self, what: str, read: Callable[[], Seen | None], now: Callable[[], object] = lambda: None) -> Seen:
-        """What `read` returns as soon as it is not None. Raises `PermanentError` with what was expected, what is, and the logs."""
+        """Return the first value of `read` that is not None.
+
+        Raises `PermanentError` with the expectation, the state and the logs.
+        """
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             with suppress(OSError):  # not listening yet, or not any more: the deadline and `running` tell which
@@ -144,7 +152,7 @@ class DemoSystem:
             time.sleep(_POLL_SECONDS)
 
     def build_ended_error(self, meanwhile: str) -> PermanentError:
-        """The fault that a part ended by itself, with the ends of the logs."""
+        """Return the error that a part ended by itself, with the ends of the logs."""
         return PermanentError("demo", f"the MLflow server or the daemon ended while {meanwhile}\n{self._read_log_endings()}")
 
     def _is_daemon_ready(self) -> bool | None:
@@ -175,7 +183,7 @@ class DemoSystem:
         }
 
     def _read_log_endings(self) -> str:
-        """The last lines of each log, without the requests that went well."""
+        """Return the last lines of each log, without requests that succeeded."""
         parts = []
         for name, path in self.log_files.items():
             lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
@@ -193,7 +201,7 @@ class DemoSystem:
 
 
 def clean_environment() -> None:
-    """Forget what the shell says of other servers and repositories: the demo must never touch those. No proxy for its own."""
+    """Remove the shell's settings of other servers and repositories: the demo must never touch those. Its own need no proxy."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN_PREFIXES)]:
         del os.environ[name]
     for name in ("NO_PROXY", "no_proxy"):
@@ -202,7 +210,7 @@ def clean_environment() -> None:
 
 @contextmanager
 def allow_interrupts() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end what runs inside by `KeyboardInterrupt`, also where a shell has them ignored."""
+    """Let SIGINT, SIGTERM and SIGHUP raise `KeyboardInterrupt` inside, also where a shell ignores them."""
 
     def interrupt(number: int, frame: object) -> None:
         del number, frame
@@ -218,7 +226,7 @@ def allow_interrupts() -> Iterator[None]:
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Whoever presses Ctrl-C twice still leaves no process behind."""
+    """Ignore interrupts inside, so that a second Ctrl-C leaves no process behind."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""A data scientist's work: fits a small grid on data that scikit-learn ships, and logs each fit so that it can be judged."""
+"""A data scientist's work: fit a small grid on data that scikit-learn ships, and log each fit with its metrics."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ QUIET_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """What to fit: `boosting` or `logistic-regression`, and its hyperparameters."""
+    """What to fit."""
 
     learner: str
+    """`boosting` or `logistic-regression`."""
     parameters: Mapping[str, float]
+    """The hyperparameters."""
 
     @property
     def display_name(self) -> str:
-        """For people."""
+        """Return the name that people read."""
         if self.learner == "boosting":
             trees, depth = self.parameters["n_estimators"], self.parameters["max_depth"]
             return f"{trees} {plural(trees, 'tree')} of depth {depth}"
@@ -43,7 +45,7 @@ class ModelRecipe:
 
 
 def build_boosting_recipe(trees: int, depth: int) -> ModelRecipe:
-    """Gradient boosting with so many trees of that depth."""
+    """Return gradient boosting with so many trees of that depth."""
     return ModelRecipe("boosting", {"n_estimators": trees, "max_depth": depth, "learning_rate": 0.1})
 
 
@@ -59,37 +61,49 @@ ANOTHER = ModelRecipe("logistic-regression", {"C": 1.0})
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Measurements of breast tumours (malignant 0, benign 1): what is learnt from, and what is only measured on."""
+    """Measurements of breast tumours (malignant 0, benign 1), split into rows to learn from and rows to measure on."""
 
     train: Any
+    """The rows to learn from."""
     train_answers: Any
+    """Their labels."""
     validation: Any
+    """The rows to measure on."""
     validation_answers: Any
+    """Their labels."""
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A fitted model and what was measured: `p99_ms` is the CPU time of one prediction, 99th percentile."""
+    """A fitted model with its measurements."""
 
     recipe: ModelRecipe
+    """What was fitted."""
     model: Any
+    """The fitted estimator."""
     val_auc: float
+    """The area under the ROC curve on the validation rows."""
     fold_auc: tuple[float, ...]
+    """The same on each fold of the training rows."""
     p99_ms: float
+    """The CPU time of one prediction in milliseconds, 99th percentile."""
 
 
 @dataclass(frozen=True)
 class LoggedTraining:
-    """Where MLflow keeps it."""
+    """Where MLflow keeps a fitted model."""
 
     run_id: str
+    """The run."""
     model_id: str
+    """The logged model."""
     model_uri: str
+    """The address of its artifacts."""
 
 
 @cache
 def load_training_data() -> TrainingData:
-    """The same split every time. Ships with scikit-learn: nothing is downloaded."""
+    """Return the data with the same split every time. It ships with scikit-learn: nothing is downloaded."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
 
@@ -101,7 +115,7 @@ def load_training_data() -> TrainingData:
 def fit_all_recipes(
     recipes: Iterable[ModelRecipe], progress: Callable[[int], None] = lambda _done: None
 ) -> dict[str, FittedModel]:
-    """Fit and measure each; by the recipe's name. `progress` is told how many are done."""
+    """Fit and measure each recipe, and return the models by name. `progress` is called with the number done."""
     fitted: dict[str, FittedModel] = {}
     for recipe in recipes:
         fitted[recipe.display_name] = fit_recipe(recipe)
@@ -110,7 +124,7 @@ def fit_all_recipes(
 
 
 def fit_recipe(recipe: ModelRecipe) -> FittedModel:
-    """Fit on the training rows, measure on the validation rows, and on folds of the training rows."""
+    """Fit on the training rows; measure on the validation rows, and on folds of the training rows."""
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
@@ -128,7 +142,10 @@ def fit_recipe(recipe: ModelRecipe) -> FittedModel:
 
 
 def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, author: str) -> LoggedTraining:
-    """A run with parameters, metrics and the model with its signature and an input example; finished when this returns."""
+    """Log a run with parameters, metrics, and the model with its signature and an input example.
+
+    The run is finished on return.
+    """
     import mlflow
     import mlflow.sklearn
     import sklearn
@@ -157,7 +174,7 @@ def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, au
 
 
 def register_model_version(client: Any, logged: LoggedTraining, name: str, description: str) -> int:
-    """The next version of the registered model, which is made where there is none yet; its number."""
+    """Register the next version, and the model where it does not exist yet. Return the number."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -170,12 +187,12 @@ def register_model_version(client: Any, logged: LoggedTraining, name: str, descr
 
 
 def silence_mlflow_output() -> None:
-    """Keep MLflow's client from chatting on standard output. To be called before it is imported."""
+    """Keep MLflow's client from writing to standard output. Call it before MLflow is imported."""
     os.environ.update(QUIET_ENVIRONMENT)
 
 
 def check_score_order(fitted: Mapping[str, FittedModel]) -> None:
-    """The story is told of models that stand in this order. Raises `PermanentError` where they were measured otherwise."""
+    """Raise `PermanentError` where the models' scores are not in the order that the story needs."""
     first, weak, better, no_better, another = (
         fitted[recipe.display_name].val_auc for recipe in (FIRST, WEAK, BETTER, NO_BETTER, ANOTHER)
     )

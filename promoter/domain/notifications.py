@@ -190,7 +190,8 @@ def _describe_blocked_change(tree: Mapping[str, Any]) -> str:
     unmet_rules = "; ".join(f"{rule['rule']} is {rule['verdict']}" for rule in unmet[:_RULES_SHOWN])
     more = f"; and {len(unmet) - _RULES_SHOWN} more" if len(unmet) > _RULES_SHOWN else ""
     under = f"policy {tree['policy']}" if tree.get("policy") else "readiness"
-    return f"{tree['model']}@{tree['alias']} does not move to v{tree['version']}: {under} says {tree['verdict']}: {unmet_rules}{more}"
+    target = f"{tree['model']}@{tree['alias']} does not move to v{tree['version']}"
+    return f"{target}: {under} says {tree['verdict']}: {unmet_rules}{more}"
 
 
 def _format_utc_minute(at: datetime) -> str:
@@ -207,7 +208,8 @@ _DOUBLINGS = 20
 class DeliveryState(StrEnum):
     """STARTED: the channel exists, and gets what comes after that entry. PASSED: nothing for it up to that entry.
 
-    DELIVERED, WAITING (for the next attempt) and DEAD (given up) are states of one event. AGAIN: a person asked for another attempt.
+    DELIVERED, WAITING (for the next attempt) and DEAD (given up) are states of one event. AGAIN: a person asked for another
+    attempt.
     """
 
     STARTED = "started"

@@ -80,8 +80,8 @@ class ProposalBranches:
     ) -> tuple[Sequence[PullRequest], Mapping[str, str]]:
         """Return the open pull requests of Promoter's branches, and the heads of the model's branches.
 
-        `listed` has all open pull requests, as just read. They are read in this order, and before the watched branch is fetched, so
-        that git shows the merge of whatever is not open any more.
+        `listed` has all open pull requests, as just read. They are read in this order, and before the watched branch is
+        fetched, so that git shows the merge of whatever is not open any more.
         """
         opened = self._forge.list_open_pull_requests() if listed is None else listed
         return [each for each in opened if is_own_pull_request(each)], self._repository.list_branches(
@@ -196,7 +196,10 @@ class ProposalRequestReader:
         self._documents = documents
 
     def __call__(self, site: ProposalBranch, declared: AliasIntent | None) -> Proposal | None:
-        """Return the proposal; None where no person asked. `declared` is what git states. Raises `PermanentError` where it is impossible."""
+        """Return the proposal; None where no person asked. `declared` is what git states.
+
+        Raises `PermanentError` where it is impossible.
+        """
         if site.tip is None or site.requested_reason is None:
             return None
         by, reason = site.tip.trailers.get("Promoter-By"), site.tip.trailers.get("Promoter-Reason")

@@ -29,8 +29,8 @@ class RotationProposer:
     def commit_next_proposal(self, view: RegistrySnapshot) -> Declaration | None:
         """Commit the first proposal whose alias rotates by commit. Return the resulting declaration, or None.
 
-        Only one is committed, since the next one is evaluated against the registry that this one makes. Raises `Conflict` where somebody
-        else pushed first: fetch and decide again; `PermanentError` where the file cannot be edited safely.
+        Only one is committed, since the next one is evaluated against the registry that this one makes. Raises `Conflict`
+        where somebody else pushed first: fetch and decide again; `PermanentError` where the file cannot be edited safely.
         """
         declaration = view.declaration
         proposal = next(iter(_find_commit_proposals(view)), None)
@@ -62,7 +62,7 @@ class RotationProposer:
 
 
 def require_signing_key(repository: Repository, declaration: Declaration) -> None:
-    """Raise `PermanentError` where commits must be signed and Promoter has no key, since its commit would then block the branch."""
+    """Raise `PermanentError` where commits must be signed and Promoter has no key: its commit would block the branch."""
     if requires_signed_commits(declaration) and not repository.signs_commits:
         fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
         raise PermanentError("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
@@ -101,9 +101,10 @@ class OpenedProposal:
 
 
 Opener = Callable[[Proposal], OpenedProposal]
-"""Puts a proposal on its branch, and opens or revises its pull request. Raises `TransientError` or `PermanentError` where git fails.
+"""Puts a proposal on its branch, and opens or revises its pull request.
 
-A forge that fails is told, not raised: the branch is there then, and whoever looks next opens the pull request.
+Raises `TransientError` or `PermanentError` where git fails. A forge that fails is told, not raised: the branch is there
+then, and whoever looks next opens the pull request.
 """
 
 
@@ -118,8 +119,9 @@ class ProposalCommitter:
     def commit_proposal(self, proposal: Proposal, declaration: Declaration) -> Declaration:
         """Commit the proposal on the declaration's revision, and put the result in force.
 
-        Return the declaration itself where git states the same already. Raises `Conflict` where somebody pushed first: refresh and
-        decide again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot be edited.
+        Return the declaration itself where git states the same already. Raises `Conflict` where somebody pushed first:
+        refresh and decide again; `BranchProtected` where the branch takes no pushes; `PermanentError` where the file cannot
+        be edited.
         """
         if declaration.revision is None:
             raise PermanentError("git", "what git says is not committed")

@@ -78,7 +78,10 @@ class PullRequestWriter:
         log.info("pull request revised" if site.pull else "pull request opened", number=number, title=draft.title)
 
     def _open_pull_request(self, each: DesiredPullRequest, draft: PullRequestDraft) -> int:
-        """Return the number of a new pull request. Raises where another one was opened meanwhile, which a person may have answered."""
+        """Return the number of a new pull request.
+
+        Raises where another one was opened meanwhile, which a person may have answered.
+        """
         newest = self._forge.find_latest_pull_request(each.site.branch)
         if newest is not None and (each.last is None or (newest.number, newest.state) != (each.last.number, each.last.state)):
             raise Conflict(self._forge.name, f"{newest.url} was opened or answered during this look")

@@ -45,10 +45,12 @@ _TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class PushNotification:
-    """Where to announce pushes, and the secret that signs them."""
+    """Where to send push webhooks, and the secret that signs them."""
 
     url: str
+    """The address."""
     secret: str = field(repr=False)
+    """The secret."""
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -56,10 +58,10 @@ class PushNotification:
 
 
 class PushSender:
-    """Knows the refs of a repository, and tells what changed since it looked last. One attempt, as GitHub makes."""
+    """Knows the refs of a repository, and sends what changed since its last run. It tries once, as GitHub does."""
 
     def __init__(self, repository: Path, name: str) -> None:
-        """`name`: OWNER/NAME, as the payload says it."""
+        """`name` is OWNER/NAME, as the payload has it."""
         self.statuses: deque[int | None] = deque(maxlen=100)
         self._repository = repository
         self._name = name
@@ -68,7 +70,7 @@ class PushSender:
         self._executor = ThreadPoolExecutor(1, "git-push-webhook")
 
     def announce_pushes(self, notify: PushNotification | None) -> None:
-        """Look at the refs again, and announce the difference in the background, in order."""
+        """Read the refs again, and send the differences in the background, in order."""
         with self._lock:
             before, self._known_refs = self._known_refs, self._read_repository_refs()
             after = self._known_refs
@@ -78,7 +80,7 @@ class PushSender:
                     self._executor.submit(self._send_webhook, notify, ref, old, new)
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for what is being sent."""
         self._executor.shutdown()
 
     def _send_webhook(self, notify: PushNotification, ref: str, old: str, new: str) -> None:
@@ -110,7 +112,7 @@ class PushSender:
         }
 
     def _list_pushed_commits(self, span: str) -> Iterator[dict[str, Any]]:
-        """The newest commits, oldest first."""
+        """Yield the newest commits, oldest first."""
         form = "%H%x00%cI%x00%an%x00%ae%x00%s"
         text = self._run_in_repository("log", "--reverse", f"--max-count={_COMMIT_LIMIT}", f"--format={form}", span)
         for line in text.splitlines():
@@ -131,7 +133,7 @@ class PushSender:
 
 
 def _post_signed_webhook(notify: PushNotification, payload: dict[str, Any]) -> int:
-    """Send it, signed; the status of the answer."""
+    """Send the signed payload, and return the status of the answer."""
     body = json.dumps(payload).encode()
     headers = {
         "Content-Type": "application/json",
@@ -156,8 +158,8 @@ _STOP_SECONDS = 10.0
 class GitHttpServer:
     """A bare repository under `folder`, served as `http://127.0.0.1:PORT/OWNER/NAME.git` while started.
 
-    `token`: the password that fetches and pushes need, with any user name; None: no authentication.
-    `notify`: where pushes are announced; may be set or changed at any time.
+    `token` is the password that fetches and pushes need, with any user name; None: no authentication. `notify` says where
+    pushes are sent; it may be set or changed at any time.
     """
 
     def __init__(
@@ -168,7 +170,7 @@ class GitHttpServer:
         token: str | None = None,
         notify: PushNotification | None = None,
     ) -> None:
-        """Makes the repository where it does not exist yet; serves nothing before `start`."""
+        """Create the repository where it does not exist; nothing is served before `start`."""
         self.name = name
         self.branch = branch
         self.path = folder / f"{name}.git"
@@ -188,16 +190,16 @@ class GitHttpServer:
 
     @property
     def url(self) -> str:
-        """The repository's address, without credentials. Known once started; the same after a stop and a new start."""
+        """Return the address without credentials. It is known once started, and stays the same after a restart."""
         return f"http://127.0.0.1:{self._port}/{self.name}.git"
 
     @property
     def webhook_statuses(self) -> list[int | None]:
-        """What the last announcements were answered with, oldest first; None: no answer."""
+        """Return the answers' statuses to the last webhooks, oldest first; None: no answer."""
         return list(self._sender.statuses) if self._sender else []
 
     def start(self) -> Self:
-        """Serve, on the port of the last time if there was one."""
+        """Serve on the port of the last time, if there was one."""
         self._channels = {}
         self._server = self._create_listening_server()
         self._port = int(self._server.effective_port)
@@ -225,9 +227,9 @@ class GitHttpServer:
             self._sender.close()
 
     def _create_listening_server(self) -> Any:
-        """A server on the port of the last time, or on a free one below those that the system hands out to clients.
+        """Return a server on the port of the last time, or on a free one below those that the system hands out to clients.
 
-        Such a client, of anybody, could else take the port during an outage.
+        Otherwise any client could take the port during an outage.
         """
         ports = [self._port] if self._port else [*secrets.SystemRandom().sample(range(20_000, 32_000), 20), 0]
         for port in ports:
@@ -252,7 +254,7 @@ class GitHttpServer:
     def commit_files(
         self, files: Mapping[str, bytes], message: str = "First commit", author: str = "Ada <ada@example.org>"
     ) -> str:
-        """Commit the files on top of the branch, past the server and without an announcement; the new revision."""
+        """Commit the files on top of the branch without the server and without a webhook. Return the new revision."""
         head = (
             _run_git_command(self.path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{self.branch}").decode().strip()
         )
@@ -272,7 +274,7 @@ class GitHttpServer:
         return revision
 
     def _answer_git_request(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes] | list[bytes]:
-        """The WSGI application."""
+        """Answer as the WSGI application."""
         user = self._authenticate_user(environ.get("HTTP_AUTHORIZATION", ""))
         if user is None:
             start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Length", "0")])
@@ -287,7 +289,7 @@ class GitHttpServer:
         return self._stream_response(process, feeder, pushes=pushes)
 
     def _stream_response(self, process: subprocess.Popen[bytes], feeder: threading.Thread, *, pushes: bool) -> Iterator[bytes]:
-        """The body as it comes; afterwards, what a push changed is announced."""
+        """Yield the body as it comes; afterwards, send webhooks for what a push changed."""
         assert process.stdout is not None  # noqa: S101  # the pipe was asked for
         try:
             while chunk := process.stdout.read1(_CHUNK):  # type: ignore[attr-defined]  # a BufferedReader, typed as IO
@@ -304,7 +306,7 @@ class GitHttpServer:
                 self._sender.announce_pushes(self.notify)
 
     def _authenticate_user(self, authorization: str) -> str | None:
-        """Who asks; None: nobody that may."""
+        """Return who asks; None where nobody may."""
         kind, _, encoded = authorization.partition(" ")
         try:
             user, _, password = base64.b64decode(encoded if kind.lower() == "basic" else "").decode().partition(":")
@@ -343,7 +345,7 @@ _GIT_ENVIRONMENT = {
 
 
 def _run_git_command(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """Run git in the folder; its output. Raises `CalledProcessError`."""
+    """Run git in the folder, and return its output. Raises `CalledProcessError`."""
     return subprocess.run(  # noqa: S603  # a fixed argument list, no shell
         ["git", *arguments],  # noqa: S607  # the git of the PATH
         cwd=folder,
@@ -361,7 +363,7 @@ def _find_backend_program() -> str:
 
 
 def _feed_request_body(body: IO[bytes], stdin: IO[bytes] | None) -> None:
-    """Hand the request's body to the program, while its answer is read elsewhere."""
+    """Write the request's body to the program, while its answer is read elsewhere."""
     assert stdin is not None  # noqa: S101  # the pipe was asked for
     try:
         while chunk := body.read(_CHUNK):
@@ -372,7 +374,7 @@ def _feed_request_body(body: IO[bytes], stdin: IO[bytes] | None) -> None:
 
 
 def _parse_cgi_headers(output: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:
-    """Status and headers as a CGI program writes them."""
+    """Return status and headers as a CGI program writes them."""
     status = "200 OK"
     headers: list[tuple[str, str]] = []
     for line in iter(output.readline, b""):

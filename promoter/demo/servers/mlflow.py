@@ -25,7 +25,7 @@ _PORTS = range(20_000, 32_768)
 
 
 def find_free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now, nor is given unless they name it. Raises OSError after 200 in vain."""
+    """Return a port of 127.0.0.1 that is free and that systems hand out only on request. Raises OSError after 200 tries."""
     for port in secrets.SystemRandom().sample(_PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
@@ -41,7 +41,7 @@ class MlflowServer:
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, workers: int = 1) -> None:
-        """Starts nothing yet. `port` None: a free one."""
+        """Start nothing yet. `port` None: a free one."""
         self.folder = folder.resolve()
         self.port = port or find_free_port()
         self.workers = workers
@@ -49,17 +49,17 @@ class MlflowServer:
 
     @property
     def uri(self) -> str:
-        """The tracking URI."""
+        """Return the tracking URI."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def log_file(self) -> Path:
-        """Where the server's output goes."""
+        """Return the file with the server's output."""
         return self.folder / "mlflow.log"
 
     @property
     def is_running(self) -> bool:
-        """Whether the process that was started is still alive."""
+        """Return whether the process that was started is alive."""
         return self._child is not None and self._child.poll() is None
 
     def start(self, *, timeout: float = 120) -> Self:
@@ -85,7 +85,7 @@ class MlflowServer:
         return self
 
     def stop(self, *, grace: float = 10) -> None:
-        """End the server and its workers: asked first, killed after `grace` seconds."""
+        """End the server and its workers: by request first, killed after `grace` seconds."""
         if self._child is None:
             return
         self._signal_process_group(signal.SIGTERM)
@@ -135,7 +135,7 @@ class MlflowServer:
         }
 
     def _load_webhook_key(self) -> str:
-        """A Fernet key, made once: 32 random bytes in URL-safe base64."""
+        """Return a Fernet key that is created once: 32 random bytes in URL-safe base64."""
         path = self.folder / "webhook.key"
         if not path.exists():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

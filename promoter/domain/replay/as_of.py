@@ -1,4 +1,7 @@
-"""What was known of a model at a moment: evidence from the ledger part by part, who held its aliases, and a policy read for replay."""
+"""What was known of a model at a moment.
+
+Evidence from the ledger part by part, who held its aliases, and a policy read for replay.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,10 @@ VersionKey = tuple[str, int]
 
 
 class EvidenceLog:
-    """The tracks of all versions, by model, number and time of creation: a model that is registered anew may reuse its numbers."""
+    """The tracks of all versions, by model, number and time of creation.
+
+    A model that is registered anew may reuse its numbers.
+    """
 
     def __init__(self) -> None:
         self._known: dict[VersionKey, dict[datetime, VersionTrack]] = {}
@@ -221,7 +227,10 @@ class AliasTimeline:
         return tuple(self._gated[: bisect_left(self._gated, before)])
 
     def find_holder_at(self, moment: datetime) -> AliasHolder:
-        """Return who held the alias then. Where the ledger cannot know: the first or the present holder, if that version existed."""
+        """Return who held the alias then. Where the ledger cannot know.
+
+        The first or the present holder, if that version existed.
+        """
         index = bisect_right(self._starts, moment)
         if index:
             return AliasHolder(self._known[index - 1].version, EvidenceBasis.THEN)
@@ -402,7 +411,10 @@ class ReplayHistory:
         return self.holdings[self.alias]
 
     def build_version_as_of(self, lens: ReplayPolicy, number: int, at: datetime) -> VersionAsOf:
-        """Return the version as of that moment: the ledger's last record by then, else its first after that, else MLflow's now."""
+        """Return the version as of that moment.
+
+        The ledger's last record by then, else its first after that, else MLflow's now.
+        """
         version, now = self.versions.get(number), self.now.get(number) or VersionEvidence(number)
         known = self.memory.find_version_track(self.model, number, version.created_at if version else None)
         held = self._build_held_stretches(lens, version, number, at)
@@ -481,7 +493,10 @@ class ReplayHistory:
             )
 
     def is_candidate(self, lens: ReplayPolicy, version: ModelVersion, at: datetime, held: int | None) -> bool:
-        """Return whether rotation would consider it. Where the holder of the candidates' alias is unknown, every newer version is one."""
+        """Return whether rotation would consider it.
+
+        Where the holder of the candidates' alias is unknown, every newer version is one.
+        """
         if not version.ready or version.number == held or version.created_at > at:
             return False
         if lens.candidate_alias is not None:

@@ -182,7 +182,10 @@ class _RotationSimulator:
         return self.open | ({named} if named in self.history.versions and named is not None else set())
 
     def _move_to_best(self, at: datetime, asked: Collection[int]) -> bool:
-        """Evaluate these versions, and move the alias to the best that passes unless a limit stops it. Return whether it moved."""
+        """Evaluate these versions, and move the alias to the best that passes unless a limit stops it.
+
+        Return whether it moved.
+        """
         versions = self.history.versions
         fit = sorted(each for each in asked if self.history.is_candidate(self.lens, versions[each], at, self.held))
         if not fit:
@@ -237,7 +240,10 @@ class _RotationSimulator:
 def find_limit_end(
     document: PolicyDocument, moves: Sequence[datetime], at: datetime
 ) -> tuple[list[RuleFinding], datetime | None]:
-    """Return what limits and freezes find at that moment after these moves, and when all of them end; None: nothing stops it."""
+    """Return what limits and freezes find at that moment after these moves, and when all of them end.
+
+    None: nothing stops it.
+    """
     limits = document.limits
     past = AliasPast(tuple(moves[-(limits.max_per_day or 1) :]))
     findings = [*limits.evaluate_limits(past, at), *(freeze.evaluate_freeze(past, at) for freeze in document.freeze)]
@@ -314,8 +320,8 @@ class PastPromotions:
 def judge_past_promotions(history: ReplayHistory, lens: ReplayPolicy, since: datetime, until: datetime) -> PastPromotions:
     """Evaluate each real move on the evidence of its time, against the real holder, with the limits of that time.
 
-    Deletions are left out, and so is what is no new decision: the record by which the ledger first saw the alias, drift that was
-    reverted, and a version that returned under a hold.
+    Deletions are left out, and so is what is no new decision: the record by which the ledger first saw the alias, drift
+    that was reverted, and a version that returned under a hold.
     """
     found, ungated = [], 0
     for record in history.replayed_timeline.moves:
@@ -342,7 +348,10 @@ def _judge_promotion(history: ReplayHistory, lens: ReplayPolicy, record: AuditRe
 
 
 def _is_ungated(record: AuditRecord) -> bool:
-    """Return whether no policy decided the move: reverted drift has no verdict, and a return under a hold only a readiness check."""
+    """Return whether no policy decided the move.
+
+    Reverted drift has no verdict, and a return under a hold only a readiness check.
+    """
     fact = record.fact
     drift = fact.verdict is None and fact.actor == PROMOTER_ACTOR
     return fact.kind is RecordKind.CHANGE and (drift or (fact.verdict is not None and fact.policy is None))
