@@ -149,7 +149,8 @@ def _check_registry_against_git(observer: ModelObserver, clone: WorkingClone) ->
     held = observer.read_aliases()
     return (
         bool(stated) and stated == held,
-        f"registry {_format_alias_versions(held)}; registry.yaml at {clone.head_revision[:10]} {_format_alias_versions(stated)}",
+        f"registry {_format_alias_versions(held)}; "
+        f"registry.yaml at {clone.head_revision[:10]} {_format_alias_versions(stated)}",
     )
 
 

@@ -111,8 +111,12 @@ class DemoSystem:
         """Run the real command. Raises `PermanentError` with its output where the exit code is none of `codes`."""
         done = subprocess.run(  # noqa: S603  # this very program
             [sys.executable, "-m", "promoter", *arguments],
-            cwd=cwd, env=self._build_environment() | dict(extra or {}), stdin=subprocess.DEVNULL, capture_output=True, check=False,
-        )  # fmt: skip
+            cwd=cwd,
+            env=self._build_environment() | dict(extra or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
         if done.returncode not in codes:
             error_output = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
             raise PermanentError(

@@ -1,7 +1,7 @@
-"""Keep Promoter's own pull requests: at most one open one a model and alias, and it says what is wanted now.
+"""Keep Promoter's own pull requests: at most one open for each model and alias, with what should be proposed now.
 
-A look works out what is wanted, reads branch and pull request as they are, and takes the steps that are missing. Nothing is
-remembered: after a stop anywhere in between, the next look finds what there is, and goes on.
+Each run computes what should be open, reads branch and pull request, and takes the missing steps. Nothing is remembered: after
+a stop anywhere in between, the next run finds what there is, and goes on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 
 def find_pull_request_proposals(model: ModelSnapshot | None) -> dict[str, Proposal]:
-    """What goes through a pull request, by alias: broken guards, rotations, and drift that is to be adopted."""
+    """Return what goes through a pull request, by alias: broken guards, rotations, and drift to adopt."""
     if model is None:
         return {}
     aliases = model.intent.aliases
@@ -64,9 +64,9 @@ def find_pull_request_proposals(model: ModelSnapshot | None) -> dict[str, Propos
 def find_obsolete_reason(
     view: RegistrySnapshot, model: ModelSnapshot | None, marker: PullRequestMarker, declared: AliasIntent | None
 ) -> str | None:
-    """Why what is open is not wanted any more; None: nothing is wanted just now, and it stays open.
+    """Return why an open proposal is obsolete; None: it stays open.
 
-    `said` is git's word on the alias. What is pending, or cannot be known, is no reason: it may pass again.
+    `declared` is what git states of the alias. A pending or unknown verdict is no reason: the version may pass again.
     """
     alias = model.intent.aliases.get(marker.alias) if model else None
     if model is None or alias is None or declared is None:
@@ -84,7 +84,7 @@ def find_obsolete_reason(
 
 
 def _check_settings(view: RegistrySnapshot, alias: AliasIntent, marker: PullRequestMarker) -> str | None:
-    """What git says that speaks against it."""
+    """Return which setting in git is against the proposal."""
     if alias.rotation != "pull-request":
         return f"the alias has `rotation: {alias.rotation}` now"
     if alias.hold and alias.hold.is_in_force(view.at):
@@ -122,14 +122,14 @@ def _check_candidate(model: ModelSnapshot, marker: PullRequestMarker) -> str | N
 
 
 def _is_source_unreadable(view: RegistrySnapshot, alias: AliasIntent) -> bool:
-    """Whether versions come from where nobody answers just now."""
+    """Return whether the registry that versions come from cannot be read now."""
     place = AliasRef.from_intent(alias)
     holding = view.source_aliases.get(place) if place else None
     return place is not None and (holding is None or holding.trouble is not None)
 
 
 def _is_out_of_sync(view: RegistrySnapshot, alias: AliasIntent, observed: ObservedModel) -> bool:
-    """Whether the alias, or the one that its candidates come from, is not where git says."""
+    """Return whether the alias, or the one that its candidates come from, differs from git."""
     held = observed.aliases.get(alias.alias)
     if alias.version is not None and held != alias.version:
         return True
@@ -147,7 +147,7 @@ MAX_ROUNDS = 5
 
 
 class ProposalReconciler:
-    """Looks at the proposals for one model at a time."""
+    """Reconciles the proposals of one model at a time."""
 
     def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
         self,
@@ -177,10 +177,10 @@ class ProposalReconciler:
         self._listed: dict[str, Sequence[PullRequest]] = {}
 
     def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
-        """The models that have something open, or a branch that waits to be opened or cleared away; and `also`.
+        """Return the models that have something open or a branch to open or remove, and those in `also`.
 
-        The next look at each goes by this list of all that is open, which may be another by then: what is written is read
-        again before, and where it is another, the look begins again with a list of its own.
+        The list is kept for the next run of each model. It may be outdated by then: before a write it is read again, and
+        where it differs, the run starts over with a list of its own.
         """
         found = self._branches.find_models(opened) | frozenset(also)
         self._verified.retain_pull_requests({pull.number for pull in opened})
@@ -188,9 +188,9 @@ class ProposalReconciler:
         return found
 
     def open_pull_request(self, proposal: Proposal) -> PullRequest:
-        """The open pull request for what a person asks for, whose branch is pushed: looks once, and opens it where it is not.
+        """Return the open pull request for what a person asks for on a pushed branch; open it where it is not.
 
-        Raises `TransientError` where it is not open yet: the next look opens it.
+        Raises `TransientError` where it is not open yet: the next run opens it.
         """
         self.reconcile_model(proposal.edit.model)
         found = self._forge.find_latest_pull_request(proposal.branch_name)
@@ -199,7 +199,7 @@ class ProposalReconciler:
         return found
 
     def reconcile_model(self, model: str) -> bool:
-        """Look at the proposals for a model; whether the model itself has to be looked at after that.
+        """Reconcile the proposals of a model. Return whether the model itself has to be reconciled after that.
 
         Raises `PermanentError` where a person has to act, once everything else is done.
         """
@@ -238,7 +238,7 @@ class ProposalReconciler:
     def _reconcile_branch(
         self, site: ProposalBranch, context: ProposalContext, found: Proposal | None, desired: list[DesiredPullRequest]
     ) -> bool:
-        """Add what is to be open; where nothing is, leave the site in order. Whether an override ended."""
+        """Add what should be open to `desired`, or clear the branch. Return whether an override ended."""
         declared, override = context.find_declared_intent(site.alias), context.find_override(site.alias)
         requested = self._read_request(site, declared)
         last = None
@@ -263,7 +263,10 @@ class ProposalReconciler:
         return ended
 
     def _find_last_pull_request(self, site: ProposalBranch, context: ProposalContext) -> PullRequest | None:
-        """The branch's last pull request. It is not open, and git has it where it was merged; or this look began too early."""
+        """Return the branch's last pull request.
+
+        Raises where it is open, or merged into a commit that this run has not read.
+        """
         last = self._forge.find_latest_pull_request(site.branch)
         if last is not None and last.state is PullRequestState.OPEN:
             raise Conflict(self._forge.name, f"{last.url} was opened during this look")
@@ -274,7 +277,7 @@ class ProposalReconciler:
         return last
 
     def _end_declined_override(self, override: Override, last: PullRequest | None) -> bool:
-        """Where a person decided otherwise, git's word counts again."""
+        """End the override where a person decided against it, and git counts again. Return whether it ended."""
         answer = find_override_answer(override, last)
         if answer is None:
             return False
@@ -283,7 +286,7 @@ class ProposalReconciler:
         return True
 
     def _leave_branch_alone(self, site: ProposalBranch, found: Proposal | None) -> None:
-        """A person committed to the branch: nothing of it is touched."""
+        """Report that a person committed to the branch, and touch nothing of it."""
         if site.pull is not None:
             log.info("somebody committed to the branch, left alone", branch=site.branch, pull_request=site.pull.url)
             if not self._verified.is_verified(site.pull.number, LEFT_ALONE):
@@ -293,17 +296,18 @@ class ProposalReconciler:
         elif found is not None:
             raise PermanentError(
                 "git",
-                f"{site.branch} has commits that are not Promoter's, and no pull request: {found.subject_line!r} is not proposed",
+                f"{site.branch} has commits that are not Promoter's, and no pull request: "
+                f"{found.subject_line!r} is not proposed",
                 "open a pull request from the branch, or delete it",
             )
 
     def _build_content(self, context: ProposalContext, proposal: Proposal) -> bytes | None:
-        """`registry.yaml` as it asks for; None where git says so already."""
+        """Return the `registry.yaml` that the proposal asks for; None where git states it already."""
         wanted = build_proposed_content(self._repository, self._documents, context.base, proposal)
         return wanted[0] if wanted else None
 
     def _clear_branch(self, site: ProposalBranch, context: ProposalContext) -> None:
-        """Nothing is to be open. What is, and is overtaken, is closed; the branch goes, where nobody has it open."""
+        """Close a pull request that is obsolete, and delete the branch where nobody has it open."""
         if site.pull is not None:
             marker = site.current_marker
             why = (
@@ -326,7 +330,7 @@ class ProposalReconciler:
             log.info("branch removed", branch=site.branch)
 
     def _withdraw_pull_request(self, pull: PullRequest, marker: PullRequestMarker, why: str) -> None:
-        """Says so first, so that nobody takes it for a person's no."""
+        """Comment first, then close, so that nobody takes the closing for a person's refusal."""
         forge = self._forge
         self._require_open(pull)
         if marker.withdrawn != why:
@@ -344,7 +348,7 @@ class ProposalReconciler:
 
 
 def _is_declined(site: ProposalBranch, last: PullRequest | None, found: Proposal) -> bool:
-    """Whether a person said no to it: to the last pull request of the branch, or to one before what is open now."""
+    """Return whether a person refused it: in the branch's last pull request, or in one before the open one."""
     if site.pull is None:
         return is_refused(last, found.subject_line, find_answer_key(found))
     marker = parse_marker(site.pull.body)
@@ -352,14 +356,17 @@ def _is_declined(site: ProposalBranch, last: PullRequest | None, found: Proposal
 
 
 class ProposalOpener:
-    """Pushes the branch, then looks at it as the daemon does. To do it again is harmless."""
+    """Pushes the branch, then reconciles it as the daemon does. Repeating it changes nothing."""
 
     def __init__(self, branch: BranchOpener, proposals: ProposalReconciler) -> None:
         self._branch = branch
         self._proposals = proposals
 
     def __call__(self, proposal: Proposal) -> OpenedProposal:
-        """Raises `TransientError` or `PermanentError` where git fails. What fails after that is told: the next look goes on with it."""
+        """Open the proposal. Raises `TransientError` or `PermanentError` where git fails.
+
+        Later failures are reported, and the next run goes on.
+        """
         pushed = self._branch(proposal)
         if pushed.revision is None:
             return pushed
