@@ -146,11 +146,10 @@ def _run_check_safely(name: str, check: Callable[[], tuple[bool, str]]) -> Agree
 def _check_registry_against_git(observer: ModelObserver, clone: WorkingClone) -> tuple[bool, str]:
     desired = YamlDocuments().parse_declaration(WorkTree(clone.folder).read_sources(), clone.head_revision).desired
     stated = {alias.alias: alias.version for alias in desired.stated_aliases if alias.model == observer.model}
-    held = observer.read_aliases()
+    held, head = observer.read_aliases(), clone.head_revision
     return (
         bool(stated) and stated == held,
-        f"registry {_format_alias_versions(held)}; "
-        f"registry.yaml at {clone.head_revision[:10]} {_format_alias_versions(stated)}",
+        f"registry {_format_alias_versions(held)}; registry.yaml at {head[:10]} {_format_alias_versions(stated)}",
     )
 
 

@@ -62,7 +62,7 @@ class RotationProposer:
 
 
 def require_signing_key(repository: Repository, declaration: Declaration) -> None:
-    """Raise `PermanentError` where commits must be signed and Promoter has no key, since its commit would then block the branch."""
+    """Raise `PermanentError` where commits must be signed and Promoter has no key: its commit would block the branch."""
     if requires_signed_commits(declaration) and not repository.signs_commits:
         fix = "set PROMOTER_SIGNING_KEY to an SSH key that signers/allowed_signers has, or use `rotation: pull-request`"
         raise PermanentError("git", "registry.yaml asks for signed commits, and Promoter has no key to sign with", fix)
