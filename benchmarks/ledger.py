@@ -1,9 +1,9 @@
-"""A ledger of up to 1,000,000 audit records: what verifying, looking back and listing cost, and how each grows.
+"""A ledger of up to 1,000,000 audit records: what verification, history and lists cost, and how each grows.
 
     python benchmarks/ledger.py [--database sqlite|postgresql] [--url URL] [--sizes 10000,100000,1000000] [--rounds 50]
 
 Half of the records are intents, half their outcomes, each behind the other in one chain, over 1,000 models with three aliases;
-a tenth of all of them is of one single alias. Every figure comes from a process of its own, so that its memory can be told (the
+a tenth of all of them is of one single alias. Every figure comes from a process of its own, so that its memory can be measured (the
 highest it ever had, with the program itself in it). Both sides of the ratio are measured in turn, three times each, on the same
 rows: `bare` reads them through the bare driver, in order, and takes the SHA-256 of each, and nothing else.
 
@@ -34,7 +34,7 @@ ACTORS = ("Alice <alice@example.com>", "Bob <bob@example.com>", "Promoter", "Car
 
 
 def facts(number: int) -> Iterator[dict[str, Any]]:
-    """An intent and its outcome, as `Ledger.intend` and `close` have them."""
+    """An intent and its outcome, as `record_intent` and `record_outcome` write them."""
     model, alias = HOT if number % 10 == 0 else (f"model-{number * 7 % MODELS:04}", ALIASES[number % 3])
     common = {
         "kind": "change", "model": model, "alias": alias, "from": number % 900 + 1, "to": number % 900 + 2,
@@ -127,7 +127,7 @@ def queries(url: str, size: int, rounds: int) -> dict[str, Any]:
     ledger = SqlLedger.open(url, read_only=True)
     now = BEGAN + size // 2 * PACE
     moments = [BEGAN + (now - BEGAN) * ((number * 37 % 100) / 100) for number in range(rounds)]
-    asked: dict[str, Callable[[int], object]] = {
+    queries_by_name: dict[str, Callable[[int], object]] = {
         "history --at": lambda n: find_alias_at(ledger, f"model-{n * 13 % MODELS:04}", ALIASES[n % 3], moments[n], now),
         "history --at, one alias with a tenth of all": lambda n: find_alias_at(ledger, *HOT, moments[n], now),
         "list --model --alias, newest 100": lambda n: ledger.find_audit_records(
@@ -143,12 +143,12 @@ def queries(url: str, size: int, rounds: int) -> dict[str, Any]:
             RecordFilter(after=size * (n % 10) // 10, limit=100)
         ),
     }
-    told: dict[str, Any] = {}
-    for name, ask in asked.items():
+    measured: dict[str, Any] = {}
+    for name, ask in queries_by_name.items():
         ask(0)
-        told[name] = _timed(ask, rounds)
-    told["state --at (3,000 aliases)"] = _timed(lambda n: find_registry_at(ledger, moments[n], now), min(rounds, 5))
-    return told
+        measured[name] = _timed(ask, rounds)
+    measured["state --at (3,000 aliases)"] = _timed(lambda n: find_registry_at(ledger, moments[n], now), min(rounds, 5))
+    return measured
 
 
 def _timed(ask: Callable[[int], object], rounds: int) -> list[float]:
@@ -170,8 +170,8 @@ def alone(what: str, url: str, size: int, rounds: int) -> dict[str, Any]:
 
 def peak() -> float:
     """The most memory that this process ever had, in MB; `ru_maxrss` would count what its parent had when it started."""
-    told = Path("/proc/self/status").read_text(encoding="ascii")
-    return round(int(told.split("VmHWM:")[1].split()[0]) / 1024, 1)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
 
 
 def measure(url: str, size: int, rounds: int) -> dict[str, Any]:
@@ -188,8 +188,8 @@ def measure(url: str, size: int, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tell(by_size: dict[int, dict[str, Any]], written: dict[int, float]) -> None:
-    """The table."""
+def print_table(by_size: dict[int, dict[str, Any]], written: dict[int, float]) -> None:
+    """Print the table."""
     sizes = list(by_size)
     rows: list[tuple[str, list[object]]] = [
         ("appending, ms a record (in bulk)", [f"{written[size]:.3f}" for size in sizes]),
@@ -226,30 +226,32 @@ def database(stack: ExitStack, kind: str) -> str:
 
 
 def main() -> None:
-    """Measure, and tell."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--url")
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--only", choices=("bare", "verify", "queries"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    sizes = [int(size) for size in asked.sizes.split(",")]
-    if asked.only:
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    if options.only:
         whole = {"bare": bare, "verify": verify}
-        found = queries(asked.url, sizes[0], asked.rounds) if asked.only == "queries" else whole[asked.only](asked.url)
+        found = (
+            queries(options.url, sizes[0], options.rounds) if options.only == "queries" else whole[options.only](options.url)
+        )
         print(json.dumps(found | {"peak_mb": peak()}))
         return
     with ExitStack() as stack:
-        url = asked.url or database(stack, asked.database)
+        url = options.url or database(stack, options.database)
         by_size, written, start = {}, {}, 0
         for size in sizes:
             print(f"filling up to {size:,} records ...", file=sys.stderr)
             written[size] = fill(url, start, size)
             analyze(url)
             print("measuring ...", file=sys.stderr)
-            by_size[size], start = measure(url, size, asked.rounds), size
-        tell(by_size, written)
+            by_size[size], start = measure(url, size, options.rounds), size
+        print_table(by_size, written)
 
 
 if __name__ == "__main__":

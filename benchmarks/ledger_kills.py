@@ -1,4 +1,4 @@
-"""`kill -9` of a daemon at work, at random moments; then ledger, MLflow, git and receivers are compared, and the figures told.
+"""`kill -9` of a daemon at work, at random moments; then ledger, MLflow, git and receivers are compared, and the figures printed.
 
     python benchmarks/ledger_kills.py [--kills 300] [--database sqlite|postgresql] [--seed 5] [--json]
 
@@ -57,7 +57,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description="kill -9 of a daemon at work, and what its ledger says afterwards.")
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--database", choices=DATABASES, help="one of them alone (both, if not said)")
+    parser.add_argument("--database", choices=DATABASES, help="one of them alone (both, where not given)")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one object a database instead of tables")
     options = parser.parse_args()

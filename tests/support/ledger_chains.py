@@ -1,4 +1,4 @@
-"""Chains for tests, and what a walk over them names."""
+"""Chains for tests, and the problems that their verification reports."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ facts = st.fixed_dictionaries(
 )
 
 
-def chained(news: Sequence[tuple[str, dict[str, Any]]]) -> list[LedgerEntry]:
+def chained(entries: Sequence[tuple[str, dict[str, Any]]]) -> list[LedgerEntry]:
     """A ledger of these facts, behind the entry that names it."""
     head, found = LedgerHead(NAME), []
-    for table, told in [("milestones", {"event": "opened", "ledger": NAME}), *news]:
-        entry = seal_entry(head, table, told)
+    for table, facts in [("milestones", {"event": "opened", "ledger": NAME}), *entries]:
+        entry = seal_entry(head, table, facts)
         head = advance_head(head, entry)
         found.append(entry)
     return found
@@ -48,7 +48,7 @@ def head_of(entries: Sequence[LedgerEntry]) -> LedgerHead:
     return LedgerHead(NAME, entries[-1].id, entries[-1].hash)
 
 
-def walked(
+def verified(
     entries: Sequence[LedgerEntry],
     *witnesses: Witness,
     rows: bool = True,
@@ -57,10 +57,10 @@ def walked(
     trusted: frozenset[str] = frozenset(),
 ) -> list[LedgerProblem]:
     """The problems that are named. `end`: what the last line of an export says."""
-    walk = ChainVerifier(WitnessIndex(NAME, witnesses), start, rows=rows, trusted=trusted)
-    walk.verify_entries(entries if rows else [replace(entry, id=0, hash="", table="") for entry in entries])
-    walk.finish_verification(Witness(end, "the last line") if end else None)
-    return walk.problems
+    verifier = ChainVerifier(WitnessIndex(NAME, witnesses), start, rows=rows, trusted=trusted)
+    verifier.verify_entries(entries if rows else [replace(entry, id=0, hash="", table="") for entry in entries])
+    verifier.finish_verification(Witness(end, "the last line") if end else None)
+    return verifier.problems
 
 
 def named(problems: Sequence[LedgerProblem]) -> list[tuple[ProblemKind, int | None]]:

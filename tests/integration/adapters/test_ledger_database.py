@@ -24,7 +24,7 @@ from promoter.application.ports import Ledger
 from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind, RevisionState, WebhookDelivery
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.errors import PermanentError, TransientError
-from tests.support.fixtures.ledger import fill, inside, locked, outside, rows, second_look
+from tests.support.fixtures.ledger import fill, inside, locked, outside, rows, waiting_for_the_lock
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 
@@ -105,7 +105,7 @@ def test_a_ledger_is_read_while_it_is_written(database_url: str) -> None:
 
 
 def test_a_read_sees_one_moment(database_url: str) -> None:
-    """However often it looks, and whoever writes meanwhile."""
+    """However often it reads, and whoever writes meanwhile."""
     ledger = opened(database_url)
     with ledger._database.read_transaction() as connection:
         assert not inside(connection).find_audit_records(RecordFilter())
@@ -151,7 +151,7 @@ def test_what_no_database_keeps_is_refused_in_words(unheard: str, ledger: SqlLed
 
 
 def test_what_is_only_long_is_kept(ledger: SqlLedger) -> None:
-    """Where nothing is looked up by it."""
+    """Where no query searches by it."""
     ledger.record_intent(replace(change(), reason="m" * 2_000_000), None)
     assert [each.fact.reason for each in ledger.find_audit_records(RecordFilter())] == ["m" * 2_000_000]
 
@@ -173,13 +173,13 @@ def test_rows_are_never_changed_or_deleted(table: str, ledger: SqlLedger, databa
 
 def test_every_table_is_guarded(ledger: SqlLedger, database_url: str) -> None:
     """Against changes all of them; against deletion those of the chain, since old evidence may be dropped."""
-    asked = {
+    queries = {
         "sqlite": "SELECT tbl_name, CASE WHEN sql LIKE '%BEFORE UPDATE%' THEN 'UPDATE' ELSE 'DELETE' END"
         " FROM sqlite_master WHERE type = 'trigger'",
         "postgresql": "SELECT event_object_table, event_manipulation FROM information_schema.triggers",
     }
     with outside(database_url) as connection:
-        found = {tuple(row) for row in connection.exec_driver_sql(asked[connection.dialect.name])}
+        found = {tuple(row) for row in connection.exec_driver_sql(queries[connection.dialect.name])}
     assert found == {(table, verb) for table in metadata.tables for verb in ("UPDATE", "DELETE")} - {("contents", "DELETE")}
     ledger.read_chain_head()
 
@@ -199,16 +199,16 @@ def test_a_newer_schema_is_refused(database_url: str) -> None:
 def test_an_intent_survives_a_kill_right_after_it_was_made(database_url: str) -> None:
     """The row is there, open, for the next run to close."""
     process = child(database_url, Path(__file__), "die")
-    told, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     ledger = opened(database_url)
-    assert [record.id for record in ledger.find_open_intents()] == [int(told.split()[1])]
+    assert [record.id for record in ledger.find_open_intents()] == [int(output.split()[1])]
     ledger.close_connections()
 
 
 @pytest.mark.slow
 def test_processes_that_open_a_new_database_at_once_share_it(database_url: str, tmp_path: Path) -> None:
-    """All of them write; what only the first may say is said once for each model."""
+    """All of them write; what only the first may record is recorded once for each model."""
     start = tmp_path / "start"
     processes = [child(database_url, start, "write") for _ in range(4)]
     try:
@@ -249,10 +249,10 @@ def test_eight_threads_lose_nothing(database_url: str) -> None:
     ledger.close_connections()
 
 
-def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_url: str) -> None:
-    """Somebody else says it between the first look and the lock: it is not said twice, nor contradicted."""
+def test_what_only_the_first_may_record_is_compared_again_under_the_lock(database_url: str) -> None:
+    """Another writer records it between the first comparison and the lock: it is not repeated, nor contradicted."""
     mine = SqlLedger.open(database_url)
-    looked = second_look(mine)
+    waits = waiting_for_the_lock(mine)
     calls: list[Callable[[SqlLedger, int], object]] = [
         lambda ledger, to: ledger.record_observed_moves(
             [NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "champion", None, to)], only_first=True
@@ -263,10 +263,10 @@ def test_what_only_the_first_may_say_is_looked_up_again_under_the_lock(database_
     ]
     with ThreadPoolExecutor(1) as pool:
         for call in calls:
-            looked.clear()
+            waits.clear()
             with locked(database_url) as connection:
                 waiting = pool.submit(call, mine, 2)
-                assert looked.wait(10)
+                assert waits.wait(10)
                 call(inside(connection), 1)
             waiting.result()
     assert [rows(database_url, table) for table in ("records", "settled", "revisions", "decisions")] == [1, 1, 1, 1]

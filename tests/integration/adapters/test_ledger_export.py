@@ -34,9 +34,9 @@ def lines(ledger: SqlLedger, after: int = 0) -> list[bytes]:
 
 def parts(found: Sequence[bytes]) -> tuple[list[bytes], list[dict[str, Any]]]:
     """The lines of entries, and what those of texts tell."""
-    told = [json.loads(line) for line in found[1:-1]]
-    entries = [line for line, each in zip(found[1:-1], told, strict=True) if "content" not in each]
-    return entries, [each for each in told if "content" in each]
+    parsed = [json.loads(line) for line in found[1:-1]]
+    entries = [line for line, each in zip(found[1:-1], parsed, strict=True) if "content" not in each]
+    return entries, [each for each in parsed if "content" in each]
 
 
 def judged(ledger: SqlLedger, version: int, policy: str = "rules: []") -> None:
@@ -59,8 +59,8 @@ def test_every_line_is_what_the_next_one_follows(ledger: SqlLedger) -> None:
     entries, texts = parts(found)
     previous = GENESIS_HASH
     for number, line in enumerate(entries, start=1):
-        told = json.loads(line)
-        assert (told["id"], told["previous"]) == (number, previous)
+        parsed = json.loads(line)
+        assert (parsed["id"], parsed["previous"]) == (number, previous)
         previous = hashlib.sha256(line).hexdigest()
     ending = ExportEnding.from_facts(json.loads(found[-1]))
     assert ending == ExportEnding(ledger.read_chain_head(), len(entries), len(texts))
@@ -119,7 +119,7 @@ def test_what_comes_meanwhile_is_not_in_it(ledger: SqlLedger, database_url: str)
     assert ExportEnding.from_facts(json.loads(found[-1])) == ExportEnding(head, head.entry, 3)
 
 
-def test_an_edited_ledger_is_told_as_it_is(ledger: SqlLedger, database_url: str) -> None:
+def test_an_edited_ledger_is_exported_as_it_is(ledger: SqlLedger, database_url: str) -> None:
     """Whoever reads the export sees what was done: nothing is mended on the way."""
     judged(ledger, 1)
     with outside(database_url) as other:
@@ -151,11 +151,11 @@ def test_events_of_all_that_happened(ledger: SqlLedger) -> None:
     """Also more than one page of them, and only behind an entry."""
     moves = [NewAuditRecord(NOW + timedelta(minutes=n), RecordKind.OBSERVED, "fraud", "champion", n, n + 1) for n in range(600)]
     ledger.record_observed_moves(moves)
-    told = [json.loads(line) for line in export_cloud_events(ledger.outbox, 0, None)]
-    assert len(told) == 1200
-    assert [each["sequence"] for each in told] == sorted(each["sequence"] for each in told)
-    assert told[0]["source"] == f"urn:promoter:{ledger.read_chain_head().ledger}"
-    assert {each["type"] for each in told} == {"dev.promoter.alias.changed", "dev.promoter.alias.drifted"}
+    parsed = [json.loads(line) for line in export_cloud_events(ledger.outbox, 0, None)]
+    assert len(parsed) == 1200
+    assert [each["sequence"] for each in parsed] == sorted(each["sequence"] for each in parsed)
+    assert parsed[0]["source"] == f"urn:promoter:{ledger.read_chain_head().ledger}"
+    assert {each["type"] for each in parsed} == {"dev.promoter.alias.changed", "dev.promoter.alias.drifted"}
     last = ledger.read_chain_head().entry
     behind = [json.loads(line) for line in export_cloud_events(ledger.outbox, last - 1, "https://promoter.example.com/")]
     assert [each["data"]["id"] for each in behind] == [last, last]
@@ -165,14 +165,14 @@ def test_events_of_all_that_happened(ledger: SqlLedger) -> None:
 def test_lines_that_are_none() -> None:
     """What is not of the form is not taken for it."""
     good = ExportManifest("u", 1, NOW, "1", EXPORTED_TABLES)
-    told = json.loads(good.to_line)
+    parsed = json.loads(good.to_line)
     assert ExportManifest.parse_line(good.to_line) == good
     broken = [
-        {**told, "promoter-ledger": 2},
-        {**told, "from": 0},
-        {**told, "from": True},
-        {**told, "made": 5},
-        {**told, "ledger": 5},
+        {**parsed, "promoter-ledger": 2},
+        {**parsed, "from": 0},
+        {**parsed, "from": True},
+        {**parsed, "made": 5},
+        {**parsed, "ledger": 5},
     ]
     assert [
         ExportManifest.parse_line(line) for line in (b"", b"[]", b"{", *(json.dumps(each).encode() for each in broken))

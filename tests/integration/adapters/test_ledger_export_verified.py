@@ -110,33 +110,33 @@ def test_a_text_that_was_changed_is_named(lines: list[bytes]) -> None:
     """With the decision that stands on it."""
     count = entries(lines)
     for index in range(count + 1, len(lines) - 1):
-        told = json.loads(lines[index])
-        forged = json.dumps({**told, "body": told["body"] + " "}).encode() + b"\n"
+        parsed = json.loads(lines[index])
+        forged = json.dumps({**parsed, "body": parsed["body"] + " "}).encode() + b"\n"
         (problem,) = verified([*lines[:index], forged, *lines[index + 1 :]]).problems
         assert problem.wrong is ProblemKind.TEXT
-        assert told["kind"] in problem.message
+        assert parsed["kind"] in problem.message
 
 
 def test_the_last_line_is_held_against_the_rest(lines: list[bytes]) -> None:
     """Its head, its counts, its ledger; and nothing comes behind it."""
-    told = json.loads(lines[-1])
-    ledger, entry, digest = told["head"].split()
+    parsed = json.loads(lines[-1])
+    ledger, entry, digest = parsed["head"].split()
     for changed, wrong in (
-        ({"entries": told["entries"] + 1}, ProblemKind.EDITED),
-        ({"contents": told["contents"] - 1}, ProblemKind.EDITED),
+        ({"entries": parsed["entries"] + 1}, ProblemKind.EDITED),
+        ({"contents": parsed["contents"] - 1}, ProblemKind.EDITED),
         ({"head": f"{ledger} {entry} {'0' * 64}"}, ProblemKind.REWRITTEN),
         ({"head": f"{ledger} {int(entry) + 2} {digest}"}, ProblemKind.DROPPED),
         ({"head": f"{ledger} {int(entry) - 2} {digest}"}, ProblemKind.INSERTED),
         ({"head": f"other {entry} {digest}"}, ProblemKind.EDITED),
         ({"head": "?"}, ProblemKind.CUT),
     ):
-        forged = json.dumps({**told, **changed}).encode() + b"\n"
+        forged = json.dumps({**parsed, **changed}).encode() + b"\n"
         assert [each.wrong for each in verified([*lines[:-1], forged]).problems] == [wrong], changed
     assert [each.wrong for each in verified([*lines, b"{}\n"]).problems] == [ProblemKind.INSERTED]
 
 
-def test_witnesses_are_asked(lines: list[bytes]) -> None:
-    """A commit that vouches for more than there is: the export is of an older moment, or was made to look so."""
+def test_witnesses_are_compared(lines: list[bytes]) -> None:
+    """A commit that attests more than there is: the export is of an older moment, or was made to look so."""
     head = LedgerHead.parse_trailer(json.loads(lines[-1])["head"])
     assert head
     good = Witness(head, "commit 1f2e3d", "commit")

@@ -30,7 +30,7 @@ def found(connection: Connection, *witnesses: Witness) -> list[tuple[ProblemKind
 
 
 def test_dropped_rows(filled: FilledLedger) -> None:
-    """Any one, and any few; the last one only where somebody vouches for it."""
+    """Any one, and any few; the last one only where a witness attests it."""
     with forging(filled) as connection:
         for entry in filled.entries[:-1]:
             with undone(connection):

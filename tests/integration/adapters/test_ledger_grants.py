@@ -77,7 +77,7 @@ def test_select_and_insert_are_all_that_a_daemon_needs(owner: str, role: str, da
 
 
 def test_who_may_drop_old_evidence_may_delete_nothing_else(owner: str, role: str, daemon: str) -> None:
-    """The daemon may not, and is told so."""
+    """The daemon may not, and the error says so."""
     grant(owner, render_grants_sql(role))
     ledger = SqlLedger.open(daemon)
     fill(ledger)
@@ -94,7 +94,7 @@ def test_who_may_drop_old_evidence_may_delete_nothing_else(owner: str, role: str
 
 
 def test_select_is_all_that_a_reader_needs(owner: str, role: str, daemon: str) -> None:
-    """It cannot write, and is told so."""
+    """It cannot write, and the error says so."""
     grant(owner, render_grants_sql(role).replace("SELECT, INSERT", "SELECT"))
     for read_only in (True, False):
         ledger = SqlLedger.open(daemon, read_only=read_only)
@@ -108,7 +108,7 @@ def test_select_is_all_that_a_reader_needs(owner: str, role: str, daemon: str) -
         ledger.close_connections()
 
 
-def test_without_its_rights_it_is_told_which_to_give(daemon: str) -> None:
+def test_without_its_rights_the_error_names_them(daemon: str) -> None:
     """Not that there is no ledger."""
     for read_only in (True, False):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""The ledger's contract on each kind of database: what was settled, delivered, and marked."""
+"""The ledger's contract on each kind of database: what was last applied, deliveries, and states of revisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 ATTEMPTED, APPLIED, REFUSED = RevisionState.ATTEMPTED, RevisionState.APPLIED, RevisionState.REFUSED
 
 
-def test_settled_is_what_was_agreed_on_last(ledger: Ledger, database_url: str) -> None:
+def test_last_applied_is_the_last_agreement(ledger: Ledger, database_url: str) -> None:
     """By model and alias; to agree on the same again writes nothing, to come back to an earlier version does."""
     ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}, "r1", NOW)
     ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}}, "r2", NOW)
@@ -29,14 +29,14 @@ def test_settled_is_what_was_agreed_on_last(ledger: Ledger, database_url: str) -
     assert ledger.read_last_applied(["churn"]) == {"churn": {"champion": 1}}
 
 
-def test_settle_only_first_leaves_alone_what_was_agreed_on(ledger: Ledger) -> None:
+def test_only_first_leaves_earlier_agreements_alone(ledger: Ledger) -> None:
     """Also where that was absence."""
     ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}}, "r1", NOW)
     ledger.record_last_applied({"fraud": {"champion": 8, "legacy": 2, "shadow": 3}}, None, NOW, only_first=True)
     assert ledger.read_last_applied() == {"fraud": {"champion": 7, "legacy": None, "shadow": 3}}
 
 
-def test_settled_at_is_the_revision_of_the_last_agreement(ledger: Ledger) -> None:
+def test_last_applied_revision_is_that_of_the_last_agreement(ledger: Ledger) -> None:
     """The one that began it: neither the same again nor silence is another one; absence can be agreed on."""
     assert ledger.last_applied_revision("fraud", "champion") is None
     ledger.record_last_applied({"fraud": {"champion": 7, "legacy": 1}}, "r1", NOW)
@@ -69,8 +69,8 @@ def test_a_delivery_that_no_database_can_keep_is_refused_in_words(ledger: Ledger
         ledger.record_delivery(WebhookDelivery("mlflow", "id-1", NOW, "registered_model.created", "\ud800"))
 
 
-def test_marking_a_revision_again_writes_only_news(ledger: Ledger, database_url: str) -> None:
-    """The same state with the same detail is no news, unless another revision had that state in between."""
+def test_a_repeated_revision_state_writes_nothing(ledger: Ledger, database_url: str) -> None:
+    """The same state with the same detail is not new, unless another revision had that state in between."""
     assert ledger.find_last_revision(APPLIED) is None
     for revision, state, detail, expected in (
         ("r1", APPLIED, None, 1),

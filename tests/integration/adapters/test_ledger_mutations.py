@@ -89,14 +89,14 @@ def test_every_field_of_every_kind_of_entry(filled: FilledLedger, table: str, fi
 
 def test_nothing_that_the_ledger_keeps_is_left_out(filled: FilledLedger) -> None:
     """Every kind of entry is among those that are changed, and in each of them every field that it can have."""
-    said = [(entry.table, parse_entry_facts(entry)) for entry in filled.entries]
+    documents = [(entry.table, parse_entry_facts(entry)) for entry in filled.entries]
     words = {"from_version": "from", "to_version": "to"}
 
     def facts(of: type, *more: str) -> set[str]:
         return {words.get(each.name, each.name) for each in fields(of)} | {*more} | SEAL
 
     keys: dict[str, set[str]] = {}
-    for table, document in said:
+    for table, document in documents:
         keys[table] = keys.get(table, set()) | document.keys()
     assert keys["records"] == facts(NewAuditRecord, "intent", "decision")
     assert keys["sightings"] == facts(TagObservation)
@@ -106,16 +106,16 @@ def test_nothing_that_the_ledger_keeps_is_left_out(filled: FilledLedger) -> None
     assert keys["decisions"] == decided | {"model", "alias", "version", "policy", "policy_digest", "digest"}
     for table in CHAIN:
         assert {words.get(column, column) for column in computed(table)} <= keys[table], table
-    assert {document["event"] for table, document in said if table == "milestones"} == set(LifecycleEventType)
-    assert {document["state"] for table, document in said if table == "revisions"} == set(RevisionState)
-    kinds = {(document["kind"], document.get("outcome")) for table, document in said if table == "records"}
+    assert {document["event"] for table, document in documents if table == "milestones"} == set(LifecycleEventType)
+    assert {document["state"] for table, document in documents if table == "revisions"} == set(RevisionState)
+    kinds = {(document["kind"], document.get("outcome")) for table, document in documents if table == "records"}
     assert kinds == {(RecordKind.CHANGE, each) for each in ChangeOutcome} | {
         (RecordKind.OBSERVED, None),
         (RecordKind.OVERRIDE, None),
     }
-    overrides = [document for table, document in said if table == "records" and document["kind"] == RecordKind.OVERRIDE]
+    overrides = [document for table, document in documents if table == "records" and document["kind"] == RecordKind.OVERRIDE]
     assert ["intent" in each for each in overrides] == [False, True]
-    whole = [set(document) for table, document in said if table == "records"]
+    whole = [set(document) for table, document in documents if table == "records"]
     assert all(each | {"outcome", "intent", "decision"} == keys["records"] for each in whole)
 
 

@@ -1,4 +1,4 @@
-"""The ledger's contract on each kind of database: sightings of tags, checks of guards, and moves in bulk."""
+"""The ledger's contract on each kind of database: observed tags, checks of guards, and moves in bulk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind, is_a
 from promoter.domain.decision import Verdict
 from promoter.domain.evidence import TagObservation
 from promoter.domain.policy.guards import GuardCheck
-from tests.support.fixtures.ledger import inside, locked, plans_of, rows, second_look
+from tests.support.fixtures.ledger import inside, locked, plans_of, rows, waiting_for_the_lock
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,8 +23,8 @@ SEEN = TagObservation("fraud", 8, BORN, "approved_by", None, NOW)
 CHECK = GuardCheck("fraud", "champion", 8, "metric val_auc at least 0.9", Verdict.FAIL, NOW)
 
 
-def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
-    """As they were told, whatever the zone; a model that was never looked at has none, and no other is told."""
+def test_observations_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
+    """As they were recorded, whatever the zone; a model that was never observed has none, and no other model is returned."""
     set_later = replace(SEEN, value="Grün \N{CHECK MARK}", at=NOW + HOUR)
     other = replace(SEEN, version=1, created_at=BORN.astimezone(timezone(timedelta(hours=2))), tag="a")
     ledger.record_tag_observations([SEEN, other, replace(SEEN, model="churn"), set_later])
@@ -34,7 +34,7 @@ def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "news"),
+    ("again", "is_new"),
     [
         (SEEN, False),
         (replace(SEEN, at=NOW + HOUR), False),
@@ -47,69 +47,74 @@ def test_sightings_come_back_oldest_first_by_model(ledger: SqlLedger) -> None:
         (replace(SEEN, created_at=BORN + timedelta(microseconds=1)), True),
     ],
 )
-def test_only_news_are_recorded(again: TagObservation, news: bool, ledger: SqlLedger, database_url: str) -> None:
-    """What repeats the last sighting of its tag is skipped: in another call, and within one."""
+def test_only_what_is_new_is_recorded(again: TagObservation, is_new: bool, ledger: SqlLedger, database_url: str) -> None:
+    """What repeats the last observation of its tag is skipped: in another call, and within one."""
     ledger.record_tag_observations([SEEN])
     ledger.record_tag_observations([again])
-    assert rows(database_url, "sightings") == 1 + news
+    assert rows(database_url, "sightings") == 1 + is_new
     ledger.record_tag_observations([again, again])
-    assert rows(database_url, "sightings") == 1 + news
+    assert rows(database_url, "sightings") == 1 + is_new
     ledger.record_tag_observations([replace(each, model="m") for each in (SEEN, again, again)])
-    assert len(ledger.find_tag_observations(["m"])["m"]) == 1 + (news and again.model == SEEN.model)
+    assert len(ledger.find_tag_observations(["m"])["m"]) == 1 + (is_new and again.model == SEEN.model)
 
 
-def test_what_is_seen_of_another_version_ends_no_sighting(ledger: SqlLedger, database_url: str) -> None:
-    """A model that was deleted and registered anew uses its numbers again: each version has its own last sighting."""
-    told = [SEEN, replace(SEEN, created_at=NOW, value="a"), replace(SEEN, version=9, value="b"), replace(SEEN, tag="owner")]
-    ledger.record_tag_observations(told)
-    for each in told:
+def test_each_version_has_its_own_last_observation(ledger: SqlLedger, database_url: str) -> None:
+    """A model that was deleted and registered anew uses its numbers again."""
+    observations = [
+        SEEN,
+        replace(SEEN, created_at=NOW, value="a"),
+        replace(SEEN, version=9, value="b"),
+        replace(SEEN, tag="owner"),
+    ]
+    ledger.record_tag_observations(observations)
+    for each in observations:
         ledger.record_tag_observations([each])
-    assert rows(database_url, "sightings") == len(told)
+    assert rows(database_url, "sightings") == len(observations)
 
 
-def test_a_value_that_returns_is_news(ledger: SqlLedger) -> None:
-    """Only the last sighting counts, not any before it."""
-    told = [replace(SEEN, value=value) for value in (None, "a", None, "a")]
-    for each in told:
+def test_a_value_that_returns_is_new(ledger: SqlLedger) -> None:
+    """Only the last observation counts, not any before it."""
+    observations = [replace(SEEN, value=value) for value in (None, "a", None, "a")]
+    for each in observations:
         ledger.record_tag_observations([each])
-    ledger.record_tag_observations(told[:3])
+    ledger.record_tag_observations(observations[:3])
     assert [each.value for each in ledger.find_tag_observations(["fraud"])["fraud"]] == [None, "a", None, "a", None, "a", None]
 
 
-def test_many_sightings_at_once(ledger: SqlLedger) -> None:
+def test_many_observations_at_once(ledger: SqlLedger) -> None:
     """More than fit into one statement; of models that have many versions, and of many models."""
-    told = [replace(SEEN, model=f"m{number % 40}", version=number // 40 + 1) for number in range(4_000)]
-    told += [replace(SEEN, model=f"n{number}") for number in range(2_500)]
-    ledger.record_tag_observations(told)
-    changed = [replace(each, value="x") for each in told[::100]]
-    ledger.record_tag_observations([*told[1::100], *changed])
-    found = ledger.find_tag_observations({each.model for each in told})
-    assert sum(map(len, found.values())) == len(told) + len(changed)
+    observations = [replace(SEEN, model=f"m{number % 40}", version=number // 40 + 1) for number in range(4_000)]
+    observations += [replace(SEEN, model=f"n{number}") for number in range(2_500)]
+    ledger.record_tag_observations(observations)
+    changed = [replace(each, value="x") for each in observations[::100]]
+    ledger.record_tag_observations([*observations[1::100], *changed])
+    found = ledger.find_tag_observations({each.model for each in observations})
+    assert sum(map(len, found.values())) == len(observations) + len(changed)
     assert [each for each in found["m0"] if each.value] == [each for each in changed if each.model == "m0"]
 
 
-def test_sightings_are_looked_up_again_under_the_lock(ledger: SqlLedger, database_url: str) -> None:
-    """Somebody else records the same between the first look and the lock: it is recorded once."""
-    looked = second_look(ledger)
+def test_observations_are_compared_again_under_the_lock(ledger: SqlLedger, database_url: str) -> None:
+    """Somebody else records the same between the first comparison and the lock: it is recorded once."""
+    waits = waiting_for_the_lock(ledger)
     with ThreadPoolExecutor(1) as pool:
         with locked(database_url) as connection:
             waiting = pool.submit(ledger.record_tag_observations, [SEEN, replace(SEEN, tag="owner")])
-            assert looked.wait(10)
+            assert waits.wait(10)
             inside(connection).record_tag_observations([SEEN])
         waiting.result()
     assert ledger.find_tag_observations(["fraud"]) == {"fraud": [SEEN, replace(SEEN, tag="owner")]}
 
 
-def test_many_writers_record_a_sighting_once(ledger: SqlLedger) -> None:
+def test_many_writers_record_an_observation_once(ledger: SqlLedger) -> None:
     """Threads that saw the same at once: what they saw is recorded once."""
-    told = [replace(SEEN, version=number) for number in range(1, 51)]
+    observations = [replace(SEEN, version=number) for number in range(1, 51)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: ledger.record_tag_observations(told), range(8)))
-    assert ledger.find_tag_observations(["fraud"])["fraud"] == told
+        list(pool.map(lambda _: ledger.record_tag_observations(observations), range(8)))
+    assert ledger.find_tag_observations(["fraud"])["fraud"] == observations
 
 
 def test_nothing_new_takes_no_lock(ledger: SqlLedger, database_url: str) -> None:
-    """While another program writes, a look that finds nothing to record does not wait for it."""
+    """While another program writes, a call that finds nothing to record does not wait for it."""
     ledger.record_tag_observations([SEEN])
     impatient = SqlLedger.open(database_url, busy_timeout=0.05)
     with locked(database_url):
@@ -120,7 +125,7 @@ def test_nothing_new_takes_no_lock(ledger: SqlLedger, database_url: str) -> None
 
 
 def test_checks_come_back_oldest_first_by_alias(ledger: SqlLedger) -> None:
-    """Exactly those that are asked for, also where two aliases share a model or a name; each with its verdict."""
+    """Exactly the requested ones, also where two aliases share a model or a name; each with its verdict."""
     passed = replace(CHECK, verdict=Verdict.PASS, at=NOW + HOUR)
     shadow, churn = replace(CHECK, alias="shadow"), replace(CHECK, model="churn", verdict=Verdict.PENDING)
     ledger.record_guard_checks([CHECK, shadow, churn])
@@ -144,7 +149,7 @@ def test_the_last_thousand_checks_of_each_alias_are_read(ledger: SqlLedger) -> N
 
 
 def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
-    """The records of an alias for which `moved` holds, in order: not intents, not failures, nothing of another alias."""
+    """The records of an alias for which `is_alias_move` holds, in order: not intents, not failures, nothing of another alias."""
     names = [(f"m{number % 50}", f"a{number // 50}") for number in range(1_500)]
     ledger.record_observed_moves([NewAuditRecord(NOW, RecordKind.OBSERVED, model, alias, None, 1) for model, alias in names])
     outcomes = ("applied", "failed", "recovered", None)
@@ -152,10 +157,10 @@ def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
         intent = ledger.record_intent(NewAuditRecord(NOW, RecordKind.CHANGE, model, alias, 1, 10 - number // 40), None)
         if outcome := outcomes[number % 4]:
             ledger.record_outcome(intent, outcome, NOW)
-    asked = [*names[:1_200], ("m0", "never"), ("never", "a0")]
-    found = ledger.find_alias_moves(asked)
-    assert found.keys() == set(asked)
-    for model, alias in [*names[:60], names[1_199], *asked[-2:]]:
+    aliases = [*names[:1_200], ("m0", "never"), ("never", "a0")]
+    found = ledger.find_alias_moves(aliases)
+    assert found.keys() == set(aliases)
+    for model, alias in [*names[:60], names[1_199], *aliases[-2:]]:
         alone = ledger.find_audit_records(RecordFilter(model=model, alias=alias))
         assert found[model, alias] == [record for record in alone if is_alias_move(record)], (model, alias)
     assert [record.fact.to_version for record in found["m0", "a0"]] == [1, 10, 9]
@@ -167,13 +172,13 @@ def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
     [
         ("find_alias_moves", "records_(moved|stood)", "records"),
         ("find_guard_checks", "guard_checks_of", "guard_checks"),
-        ("sight", "sightings_of", "sightings"),
+        ("record_tag_observations", "sightings_of", "sightings"),
     ],
 )
-def test_what_is_asked_for_is_searched_by_an_index(query: str, index: str, table: str, ledger: SqlLedger) -> None:
+def test_queries_are_answered_by_an_index(query: str, index: str, table: str, ledger: SqlLedger) -> None:
     """A few aliases or versions cost no scan of all that was ever recorded."""
     plans = plans_of(ledger)
-    if query == "sight":
+    if query == "record_tag_observations":
         ledger.record_tag_observations([SEEN])
     else:
         getattr(ledger, query)([("a", "b"), ("c", "d")])

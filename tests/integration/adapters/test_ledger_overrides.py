@@ -39,7 +39,7 @@ BEGIN = NewAuditRecord(
 
 
 def test_one_that_began_stands_until_it_ends(ledger: Ledger) -> None:
-    """Also past its end in time: whoever looks next ends it. To end it twice writes one record."""
+    """Also past its end in time: the next reconcile ends it. To end it twice writes one record."""
     number = ledger.record_override(BEGIN)
     stands = Override(number, NOW, "fraud", "champion", 7, 8, "bad recall", "alice", NOW + timedelta(hours=24))
     assert ledger.find_open_overrides() == [stands]
@@ -54,7 +54,7 @@ def test_one_that_began_stands_until_it_ends(ledger: Ledger) -> None:
     assert (ended.fact.actor, ended.fact.until, ended.fact.cause) == ("alice", begun.fact.until, "override")
 
 
-def test_several_are_told_oldest_first(ledger: Ledger) -> None:
+def test_several_are_listed_oldest_first(ledger: Ledger) -> None:
     """Of whichever model."""
     numbers = [ledger.record_override(replace(BEGIN, model=model)) for model in ("fraud", "churn", "fraud")]
     assert [each.id for each in ledger.find_open_overrides()] == numbers
@@ -104,14 +104,16 @@ def test_it_says_nothing_of_where_the_alias_was(ledger: Ledger) -> None:
     assert len(ledger.find_audit_records(RecordFilter(kind=RecordKind.OVERRIDE))) == 2
 
 
-@pytest.mark.parametrize(("cause", "settled"), [(ChangeCause.OVERRIDE, {}), (ChangeCause.COMMIT, {"fraud": {"champion": 7}})])
+@pytest.mark.parametrize(
+    ("cause", "last_applied"), [(ChangeCause.OVERRIDE, {}), (ChangeCause.COMMIT, {"fraud": {"champion": 7}})]
+)
 def test_what_an_override_moved_is_not_agreed_on(
-    ledger: Ledger, cause: ChangeCause, settled: dict[str, dict[str, int]]
+    ledger: Ledger, cause: ChangeCause, last_applied: dict[str, dict[str, int]]
 ) -> None:
     """Git does not say so. It held the alias all the same."""
     fact = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 8, 7, "r1", cause=cause.value)
     ledger.record_outcome(ledger.record_intent(fact, None), "applied", NOW)
-    assert ledger.read_last_applied() == settled
+    assert ledger.read_last_applied() == last_applied
     assert ledger.has_held_alias("fraud", "champion", 7)
 
 

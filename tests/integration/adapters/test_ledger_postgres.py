@@ -36,7 +36,7 @@ def database(url: str) -> str:
     return str(make_url(url).database)
 
 
-def told(error: BaseException) -> str:
+def full_text(error: BaseException) -> str:
     """All that a log could say of an error, its causes included."""
     causes = [error, *(each for each in (error.__cause__, error.__context__) if each)]
     return " ".join(f"{each} {each!r}" for each in causes)
@@ -44,7 +44,7 @@ def told(error: BaseException) -> str:
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize(
-    ("wrong", "kind", "said"),
+    ("wrong", "kind", "message"),
     [
         (lambda url: url.set(password="hunter2"), PermanentError, "authentication failed"),
         (lambda url: url.set(password=""), PermanentError, "no password supplied"),
@@ -56,18 +56,18 @@ def told(error: BaseException) -> str:
     ],
     ids=["password", "no-password", "user", "database", "ssl", "port", "host"],
 )
-def test_a_server_that_lets_nobody_in_is_told_in_words(
-    wrong: Callable[..., object], kind: type[ExternalError], said: str, read_only: bool, url: str
+def test_a_server_that_lets_nobody_in_is_reported_in_words(
+    wrong: Callable[..., object], kind: type[ExternalError], message: str, read_only: bool, url: str
 ) -> None:
     """By kind of fault, in one line, with what to do, and without the password."""
     there = make_url(url)
-    asked = wrong(there).render_as_string(hide_password=False)  # type: ignore[attr-defined]
+    wrong_url = wrong(there).render_as_string(hide_password=False)  # type: ignore[attr-defined]
     with pytest.raises(kind) as caught:
-        SqlLedger.open(asked, read_only=read_only)
-    assert said in caught.value.message
+        SqlLedger.open(wrong_url, read_only=read_only)
+    assert message in caught.value.message
     assert "\n" not in caught.value.message
     assert (caught.value.fix or "").startswith("check PROMOTER_DATABASE_URL") == (kind is PermanentError)
-    assert not [secret for secret in ("hunter2", str(there.password)) if secret in told(caught.value)]
+    assert not [secret for secret in ("hunter2", str(there.password)) if secret in full_text(caught.value)]
 
 
 def _written_while_it_stops(ledger: SqlLedger, server: PostgresServer) -> None:
@@ -132,7 +132,7 @@ def test_a_server_that_takes_no_writes_is_refused_and_read(url: str) -> None:
     ledger.close_connections()
 
 
-def test_a_text_that_is_too_long_to_be_looked_up_by_is_refused(url: str) -> None:
+def test_a_text_that_is_too_long_for_an_index_is_refused(url: str) -> None:
     """Another try would end the same way, for ever."""
     ledger = SqlLedger.open(url)
     with pytest.raises(PermanentError, match="index row"):

@@ -39,8 +39,8 @@ def seen(model: str = "fraud", alias: str = "champion", to: int | None = 8, sinc
     return NewAuditRecord(NOW, RecordKind.OBSERVED, model, alias, since, to)
 
 
-def test_a_closed_intent_leaves_two_rows_that_tell_the_same_facts(ledger: Ledger) -> None:
-    """The outcome repeats what the intent said, names it, and both name the decision."""
+def test_a_closed_intent_leaves_two_rows_of_the_same_facts(ledger: Ledger) -> None:
+    """The outcome repeats the facts of the intent, names it, and both name the decision."""
     intent = ledger.record_intent(change(), DECISION)
     later = NOW + timedelta(microseconds=1)
     ledger.record_outcome(intent, "applied", later)
@@ -54,7 +54,7 @@ def test_a_closed_intent_leaves_two_rows_that_tell_the_same_facts(ledger: Ledger
 
 
 def test_detail_becomes_the_reason_of_the_outcome(ledger: Ledger) -> None:
-    """What went wrong is said by the row that says so."""
+    """The error stands in the row of the outcome."""
     ledger.record_outcome(ledger.record_intent(change(), None), "failed", NOW, "MLflow answered 503")
     assert [record.fact.reason for record in ledger.find_audit_records(RecordFilter())] == [
         "passes champion",
@@ -94,18 +94,18 @@ def test_open_intents_are_those_without_an_outcome(ledger: Ledger) -> None:
 
 
 def test_times_keep_their_microseconds_and_come_back_in_utc(ledger: Ledger) -> None:
-    """Whatever zone they were told in."""
-    told = datetime(2026, 1, 1, 1, 0, 0, 7, tzinfo=timezone(timedelta(hours=2)))
-    ledger.record_observed_moves([replace(seen(), at=told)])
+    """Whatever zone they were given in."""
+    given = datetime(2026, 1, 1, 1, 0, 0, 7, tzinfo=timezone(timedelta(hours=2)))
+    ledger.record_observed_moves([replace(seen(), at=given)])
     at = ledger.find_audit_records(RecordFilter())[0].fact.at
-    assert at == told
+    assert at == given
     assert at.isoformat() == "2025-12-31T23:00:00.000007+00:00"
     with pytest.raises(PermanentError, match="without a zone"):
-        ledger.record_observed_moves([replace(seen(), at=told.replace(tzinfo=None))])
+        ledger.record_observed_moves([replace(seen(), at=given.replace(tzinfo=None))])
 
 
 def test_last_known_is_where_the_last_move_left_each_alias(ledger: Ledger) -> None:
-    """Intents and failures move nothing; a deletion leaves None; models that nobody asked for are left out."""
+    """Intents and failures move nothing; a deletion leaves None; models that were not requested are left out."""
     ledger.record_observed_moves([seen(to=5), seen(alias="shadow", to=None), seen("churn", to=3)])
     ledger.record_outcome(ledger.record_intent(change(to=6), None), "applied", NOW)
     ledger.record_outcome(ledger.record_intent(change(to=7), None), "failed", NOW)
@@ -118,7 +118,7 @@ def test_last_known_is_where_the_last_move_left_each_alias(ledger: Ledger) -> No
     assert ledger.read_last_known_versions([]) == {}
 
 
-def test_observe_only_first_leaves_alone_what_is_recorded(ledger: Ledger) -> None:
+def test_only_first_leaves_alone_what_is_recorded(ledger: Ledger) -> None:
     """Any record counts, an open intent too, and so does an earlier one of the same call."""
     ledger.record_intent(change(), None)
     ledger.record_observed_moves(
@@ -159,7 +159,7 @@ def test_records_are_filtered_and_paged(ledger: Ledger) -> None:
 
 
 def test_a_decision_that_says_the_same_again_is_one_row(ledger: Ledger) -> None:
-    """The time and the revision do not make it another; the intents name the same row, until something else is said."""
+    """The time and the revision do not make it another; the intents name the same row, until another decision comes."""
     again = replace(DECISION, at=NOW + timedelta(hours=1))
     other = replace(DECISION, verdict=Verdict.FAIL)
     for decision in (DECISION, again, other, DECISION):
@@ -172,9 +172,15 @@ def test_a_decision_that_says_the_same_again_is_one_row(ledger: Ledger) -> None:
 
 def test_decisions_in_bulk_are_recorded_once(ledger: Ledger) -> None:
     """Per model, alias (or none) and version; within one call as well."""
-    news = [DECISION, replace(DECISION, alias=None), replace(DECISION, version=9), replace(DECISION, model="churn"), DECISION]
-    ledger.record_decisions(news, "abc")
-    ledger.record_decisions(news, "def")
+    decisions = [
+        DECISION,
+        replace(DECISION, alias=None),
+        replace(DECISION, version=9),
+        replace(DECISION, model="churn"),
+        DECISION,
+    ]
+    ledger.record_decisions(decisions, "abc")
+    ledger.record_decisions(decisions, "def")
     assert len(ledger.list_recent_decisions()) == 4
     failing = replace(DECISION, verdict=Verdict.FAIL)
     ledger.record_decisions([failing, DECISION], "ghi")
@@ -183,7 +189,7 @@ def test_decisions_in_bulk_are_recorded_once(ledger: Ledger) -> None:
 
 
 def test_a_decision_comes_back_with_its_tree_and_its_evidence(ledger: Ledger) -> None:
-    """As they were told, NaN in words, and null where there was none."""
+    """As they were recorded, NaN in words, and null where there was none."""
     run = TrainingRun("r1", "FINISHED", {"auc": float("nan"), "loss": float("-inf")})
     evidence = Evidence(NOW, VersionEvidence(8, {"team": "Grün"}, "r1", run), {"champion": None}, model="fraud")
     ledger.record_decisions([replace(DECISION, evidence=evidence, enforcement="audit"), replace(DECISION, version=9)], "abc")
@@ -204,11 +210,11 @@ def test_past_evidence_is_that_of_every_decision_oldest_first(ledger: Ledger) ->
     """Of all models, of some, and of more than fit into one statement; decisions without evidence are left out."""
     evidence = Evidence(NOW, VersionEvidence(8))
     names = [f"m{number % 5}" for number in range(250)]
-    told = [
+    given = [
         replace(DECISION, model=name, version=number, evidence=evidence if number % 2 else None)
         for number, name in enumerate(names)
     ]
-    ledger.record_decisions(told, "abc")
+    ledger.record_decisions(given, "abc")
 
     def found(models: list[str] | None = None) -> list[tuple[str, int]]:
         return [(row.tree["model"], row.tree["version"]) for row in ledger.iterate_decisions_with_evidence(models)]
@@ -240,8 +246,8 @@ def test_past_evidence_takes_no_more_memory_than_a_page_of_it(ledger: Ledger) ->
     assert ledger._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-def test_observe_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Ledger, database_url: str) -> None:
-    """Another replica was faster: the same move is not told twice, and an older one not behind a newer one."""
+def test_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Ledger, database_url: str) -> None:
+    """Another replica was faster: the same move is not recorded twice, and an older one not behind a newer one."""
     other = SqlLedger.open(database_url)
     other.record_observed_moves([seen(to=1), seen("churn", to=2)], only_first=True)
     ledger.record_observed_moves([seen(to=1), seen("churn", to=3), seen("fresh", to=4)], only_next=True)
@@ -256,17 +262,17 @@ def test_observe_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Le
 
 
 def test_of_replicas_that_see_the_same_at_once_one_records_it(ledger: Ledger, database_url: str) -> None:
-    """One that looks at all models and one that holds a model's lock: what is recorded is read in the transaction that adds."""
+    """One that reconciles all models and one that holds a model's lock: what is recorded is read in the transaction that adds."""
     models = [f"m-{number:02}" for number in range(30)]
     other, together = SqlLedger.open(database_url), threading.Barrier(2, timeout=20)
 
-    def tell(told: SqlLedger | Ledger, how: str) -> None:
+    def record(one: SqlLedger | Ledger, how: str) -> None:
         for model in models:
             together.wait()
-            told.record_observed_moves([seen(model, to=1)], **{how: True})
+            one.record_observed_moves([seen(model, to=1)], **{how: True})
 
     with ThreadPoolExecutor(2) as pool:
-        for each in [pool.submit(tell, ledger, "only_next"), pool.submit(tell, other, "only_first")]:
+        for each in [pool.submit(record, ledger, "only_next"), pool.submit(record, other, "only_first")]:
             each.result()
     assert sorted(each.fact.model for each in ledger.find_audit_records(RecordFilter())) == models
     other.close_connections()

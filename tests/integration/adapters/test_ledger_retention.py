@@ -110,7 +110,7 @@ def test_portions_are_each_accounted_for(ledger: SqlLedger, monkeypatch: pytest.
     assert unbroken(ledger)
 
 
-def test_text_and_milestone_go_in_one_transaction(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_and_lifecycle_event_go_in_one_transaction(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the record cannot be made, nothing is dropped."""
     ledger.record_decisions([decision(0, 1)], None)
 
@@ -153,7 +153,7 @@ def test_the_purpose_and_the_texts_digests_are_part_of_the_entry(ledger: SqlLedg
     ledger.record_decisions([decision(0, 1)], "r1", "webhook:mlflow:d-1")
     (entry,) = [each for each in ledger.iterate_entries() if each.table == "decisions"]
     (recorded,) = ledger.iterate_decisions()
-    said = parse_entry_facts(entry)
-    assert (said["purpose"], said["trigger"]) == ("gate", "webhook:mlflow:d-1")
-    assert (recorded.purpose, recorded.trigger, recorded.evidence_digest) == ("gate", "webhook:mlflow:d-1", said["evidence"])
-    assert (recorded.approvers, recorded.tool) == (said["approvers"], said["tool"])
+    facts = parse_entry_facts(entry)
+    assert (facts["purpose"], facts["trigger"]) == ("gate", "webhook:mlflow:d-1")
+    assert (recorded.purpose, recorded.trigger, recorded.evidence_digest) == ("gate", "webhook:mlflow:d-1", facts["evidence"])
+    assert (recorded.approvers, recorded.tool) == (facts["approvers"], facts["tool"])

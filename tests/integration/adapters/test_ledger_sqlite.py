@@ -107,14 +107,14 @@ def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
 
 def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """No such folder, a folder itself, memory only, another kind of database, no URL."""
-    for url, said in (
+    for url, message in (
         (f"sqlite:///{tmp_path}/none/promoter.db", "there is no folder"),
         (f"sqlite:///{tmp_path}", "is a folder"),
         ("sqlite://", "needs a file"),
         ("mysql://alice:hunter2@host/db", "no ledger is kept in `mysql`"),
         ("hunter2", "not a database URL"),
     ):
-        with pytest.raises(PermanentError, match=said) as caught:
+        with pytest.raises(PermanentError, match=message) as caught:
             SqlLedger.open(url)
         assert "hunter2" not in f"{caught.value}{caught.value!r}{caught.value.__cause__}"
 
@@ -127,7 +127,7 @@ def test_a_file_without_write_permission_is_refused() -> None:
         folder.chmod(0o555)
         process = os.fork()
         if process == 0:
-            said: list[str] = []
+            messages: list[str] = []
             try:
                 if os.getuid() == 0:
                     os.setuid(65534)
@@ -135,9 +135,9 @@ def test_a_file_without_write_permission_is_refused() -> None:
                     try:
                         opened(folder / "promoter.db", read_only=read_only)
                     except PermanentError as refusal:
-                        said.append(refusal.message)
+                        messages.append(refusal.message)
             finally:
-                os._exit(len([text for text in said if "may not be written" in text]))
+                os._exit(len([text for text in messages if "may not be written" in text]))
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 2
         folder.chmod(0o755)
 

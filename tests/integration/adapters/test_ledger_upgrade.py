@@ -66,8 +66,8 @@ def test_all_that_was_there_is_in_the_chain(old: str) -> None:
     ledger.record_revision_state("r2", RevisionState.APPLIED, NOW)
     head = LedgerHead(ledger.read_chain_head().ledger)
     for entry in ledger.iterate_entries():
-        told = json.loads(entry.body)
-        assert (entry.id, told["id"], told["table"], told["previous"]) == (head.entry + 1, entry.id, entry.table, head.hash)
+        facts = json.loads(entry.body)
+        assert (entry.id, facts["id"], facts["table"], facts["previous"]) == (head.entry + 1, entry.id, entry.table, head.hash)
         assert digest_bytes(entry.body) == entry.hash
         head = advance_head(head, entry)
     assert (head, head.entry) == (ledger.read_chain_head(), 8)

@@ -1,4 +1,4 @@
-"""The chain: canonical form, hashes, and the trailer by which commits vouch for it."""
+"""The chain: canonical form, hashes, and the trailer by which commits attest it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text("abcdefé", min_size=1, max_size=4), VALUES, max_size=5))
 def test_the_canonical_form_is_that_of_the_library(facts: dict[str, object]) -> None:
-    """What JSON can tell is told as RFC 8785 says, and read back as it was."""
+    """What JSON can represent is written as RFC 8785 has it, and read back as it was."""
     assert encode_canonical(facts) == rfc8785.dumps(facts)
     assert json.loads(encode_canonical(facts), parse_int=float) == facts
 
@@ -50,7 +50,7 @@ def test_what_json_cannot_tell_becomes_text() -> None:
 
 @pytest.mark.parametrize("fact", ["a\0b", ["a\0b"], {"k": {"a\0b": 1}}, "\ud800", datetime(2026, 1, 1), b"bytes"])  # noqa: DTZ001
 def test_what_nobody_can_keep_is_refused(fact: object) -> None:
-    """It is told, and never kept as something else."""
+    """It is refused, and never stored as something else."""
     with pytest.raises(NotCanonical):
         encode_canonical({"fact": fact})
 
@@ -93,6 +93,6 @@ def test_the_trailer_joins_the_others() -> None:
     assert add_ledger_trailer("Rotate\n", LedgerHead()) == "Rotate\n"
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_written_in_utc() -> None:
     """Whatever zone they came in."""
     assert json.loads(encode_canonical({"at": datetime(2026, 1, 1, tzinfo=UTC)}))["at"] == "2026-01-01T00:00:00.000000+00:00"

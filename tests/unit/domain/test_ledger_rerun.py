@@ -1,4 +1,4 @@
-"""Rerun: what was decided comes out the same from what was stored of it; and whatever is changed of that is told."""
+"""Rerun: a recorded decision comes out the same from its recorded evidence, and whatever is changed is reported."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def stored(decision: Decision, purpose: DecisionPurpose) -> RecordedDecision:
     """As the ledger gives it back."""
     tree = json.loads(encode_canonical({"tree": decision.to_json()}))["tree"]
     assert decision.evidence is not None
-    told = json.loads(json.dumps(decision.evidence.to_json()))
-    return RecordedDecision(1, decision.at, None, tree, told, purpose=purpose.value)
+    evidence = json.loads(json.dumps(decision.evidence.to_json()))
+    return RecordedDecision(1, decision.at, None, tree, evidence, purpose=purpose.value)
 
 
 def rerun(recorded: RecordedDecision, policy: Policy | None) -> tuple[RerunDifference, ...]:
@@ -87,7 +87,7 @@ def test_the_purpose_says_how_the_policy_is_applied() -> None:
         rerun_decision(stored(gate, DecisionPurpose.GATE), None, evidence)
 
 
-def test_each_changed_field_is_told() -> None:
+def test_each_changed_field_is_reported() -> None:
     """Where it is, what was recorded and what comes out; a field or a rule that is only on one side, too."""
     evidence = Evidence(NOW, CANDIDATE, model="m")
     recorded = stored(evaluate_policy(POLICY, "m", "champion", evidence), DecisionPurpose.GATE)
@@ -105,25 +105,25 @@ def test_each_changed_field_is_told() -> None:
     }
 
 
-def test_any_change_of_the_evidence_that_a_rule_sees_is_told() -> None:
+def test_any_change_of_the_evidence_that_a_rule_sees_is_reported() -> None:
     """The stored evidence decides, and nothing else does."""
     recorded = stored(evaluate_policy(POLICY, "m", "champion", Evidence(NOW, CANDIDATE, model="m")), DecisionPurpose.GATE)
-    told: dict[str, Any] = json.loads(json.dumps(recorded.evidence))
-    told["candidate"]["run"]["metrics"]["p99"] = 40.0
-    found = rerun(replace(recorded, evidence=told), POLICY)
+    evidence: dict[str, Any] = json.loads(json.dumps(recorded.evidence))
+    evidence["candidate"]["run"]["metrics"]["p99"] = 40.0
+    found = rerun(replace(recorded, evidence=evidence), POLICY)
     assert {"rules[2].rules[1].value", "rules[2].rules[1].verdict", "rules[2].value"} == {each.field for each in found}
 
 
 def test_evidence_from_before_it_was_complete_is_read() -> None:
     """As earlier versions of Promoter wrote it."""
-    told = {
+    evidence = {
         "at": "2026-11-23T12:00:00Z",
         "candidate": {"version": 2, "tags": {"x": "y"}, "run_id": "r", "created_at": "2026-11-23T11:00:00Z", "witnessed": ["x"],
                       "run": {"run_id": "r", "status": "FINISHED", "metrics": {"auc": "NaN"}}},
         "holders": {"champion": None},
         "model": "m",
     }  # fmt: skip
-    found = Evidence.from_json(told).candidate
+    found = Evidence.from_json(evidence).candidate
     assert not found.seen
     assert found.checked is None
     assert found.witnessed == frozenset({"x"})
