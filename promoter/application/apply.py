@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from promoter.application.planner import Planner, RegistrySnapshot
-from promoter.application.ports import Clock, Ledger
+from promoter.application.ports import Clock, LastApplied
 from promoter.application.reconciler import ModelReconciler, ReconcileRequest
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
@@ -33,7 +33,7 @@ class PlanApplier:
 
     planner: Planner
     model_reconciler: ModelReconciler
-    ledger: Ledger
+    ledger: LastApplied
     clock: Clock
 
     def __call__(

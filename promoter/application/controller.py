@@ -14,7 +14,7 @@ import structlog
 
 from promoter import __version__
 from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
-from promoter.application.ports import Clock, Forge, Ledger, PullRequest
+from promoter.application.ports import Clock, Forge, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
@@ -287,7 +287,7 @@ def _find_pull_request_content(view: ModelSnapshot) -> tuple[object, ...]:
 class Heartbeat:
     """One run of a daemon. A ledger that cannot be written now is told in the log: to say so keeps nothing else waiting."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, survey: Planner) -> None:
+    def __init__(self, ledger: ObservationLog, clock: Clock, survey: Planner) -> None:
         """Gives the run a name."""
         self.run = uuid.uuid4().hex
         self._ledger = ledger

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from promoter.application.evidence import EvidenceGatherer, ObservationsByVersion, PolicyQuestion, build_registry_evidence
-from promoter.application.ports import Ledger, Registry, VersionCopies
+from promoter.application.ports import AuditLog, Ledger, Registry, VersionCopies
 from promoter.application.provenance import ChangeProvenance
 from promoter.domain.copy_source import AliasRef, SourceAlias
 from promoter.domain.decision import Decision, DecisionPurpose, Verdict
@@ -31,7 +31,7 @@ from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_bes
 class QuestionJudge:
     """Makes decisions. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger) -> None:
+    def __init__(self, registry: Registry, ledger: AuditLog) -> None:
         """Takes the ports that it reads."""
         self._registry = registry
         self._gather = EvidenceGatherer(registry, ledger)

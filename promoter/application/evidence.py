@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from promoter.application.ports import EvidenceTarget, Ledger, Registry, VersionKey
+from promoter.application.ports import AuditLog, EvidenceTarget, ObservationLog, Registry, VersionKey
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import DecisionPurpose
 from promoter.domain.desired import Declaration, ModelIntent
@@ -121,7 +121,7 @@ class _EvidenceReads:
 class EvidenceGatherer:
     """Gathers evidence. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger) -> None:
+    def __init__(self, registry: Registry, ledger: AuditLog) -> None:
         """Takes the ports that it reads."""
         self._registry = registry
         self._ledger = ledger
@@ -234,7 +234,7 @@ class TagObserver:
     That a tag is not there is worth a sighting only where it counts that it was set later: with `bound` rules, and of copies.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ObservationLog) -> None:
         """Takes the ledger."""
         self._ledger = ledger
 

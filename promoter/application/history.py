@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from promoter.application.ports import Ledger
+from promoter.application.ports import AuditLog, Ledger, ObservationLog
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.history import (
@@ -120,7 +120,9 @@ def find_registry_at(ledger: Ledger, moment: datetime, now: datetime, models: Co
     return RegistryAt(moment, tuple(found), _find_gap_at(ledger, moment, now) if known else None)
 
 
-def _find_next_move(ledger: Ledger, place: AliasKey, last: AuditRecord | None, then: AuditRecord | None) -> AuditRecord | None:
+def _find_next_move(
+    ledger: AuditLog, place: AliasKey, last: AuditRecord | None, then: AuditRecord | None
+) -> AuditRecord | None:
     """The first behind `last`. By the clock alone it may be one before it, where a replica's clock was ahead."""
     while last and then and then.id < last.id:
         then = ledger.first_moves_after(then.fact.at, [place[0]]).get(place)
@@ -132,7 +134,7 @@ def _may_be_under_way(record: AuditRecord, moment: datetime) -> bool:
     return record.fact.outcome is ChangeOutcome.RECOVERED or record.fact.at - moment <= _LONGEST_WRITE
 
 
-def _find_intent_times(ledger: Ledger, records: Iterable[AuditRecord]) -> dict[int, datetime]:
+def _find_intent_times(ledger: AuditLog, records: Iterable[AuditRecord]) -> dict[int, datetime]:
     """When the intents of these records were recorded, as far as they are not among them."""
     known = list(records)
     asked = {each.intent for each in known if each.intent and is_alias_move(each)} - {each.id for each in known}
@@ -140,11 +142,11 @@ def _find_intent_times(ledger: Ledger, records: Iterable[AuditRecord]) -> dict[i
     return {record.id: record.fact.at for record in found if record}
 
 
-def _find_gap_at(ledger: Ledger, moment: datetime, now: datetime) -> WatchGap | None:
+def _find_gap_at(ledger: ObservationLog, moment: datetime, now: datetime) -> WatchGap | None:
     return next(iter(find_watch_gaps(_find_watched_periods(ledger, moment, moment, now), moment, moment)), None)
 
 
-def _find_watched_periods(ledger: Ledger, begin: datetime, end: datetime, now: datetime) -> list[HeldStretch]:
+def _find_watched_periods(ledger: ObservationLog, begin: datetime, end: datetime, now: datetime) -> list[HeldStretch]:
     """When somebody watched, at least as far around as it takes to see where the gaps at both ends begin and end."""
     reach = _FIRST_REACH
     while reach < _LAST_REACH:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCommit, Ledger, Sources
+from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCommit, LastApplied, Sources
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, TransientError
 from promoter.domain.evidence import NOT_REQUESTED
@@ -143,7 +143,7 @@ class GitProvenance:
         self,
         repository: CommitReader,
         documents: DeclarationDocuments,
-        ledger: Ledger,
+        ledger: LastApplied,
         clock: Clock,
         forge: Callable[[], Forge | None],
     ) -> None:

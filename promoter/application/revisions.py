@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import RLock
 
 from promoter.application.planner import Planner
-from promoter.application.ports import Clock, DeclarationDocuments, Ledger, Locks, Repository
+from promoter.application.ports import Clock, DeclarationDocuments, LastApplied, Locks, Repository
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults
@@ -41,7 +41,7 @@ class RevisionTracker:
         self,
         repository: Repository,
         documents: DeclarationDocuments,
-        ledger: Ledger,
+        ledger: LastApplied,
         planner: Planner,
         clock: Clock,
         locks: Locks,

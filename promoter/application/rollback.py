@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.ports import Clock, Ledger, Locks, Registry
+from promoter.application.ports import AuditLog, Clock, Locks, Registry
 from promoter.application.proposals.commits import MAX_ATTEMPTS, Opener, ProposalCommitter
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import RevisionTracker
@@ -58,7 +58,7 @@ class AliasRollback:
         self,
         *,
         registry: Registry,
-        ledger: Ledger,
+        ledger: AuditLog,
         clock: Clock,
         locks: Locks,
         revisions: RevisionTracker,
@@ -299,7 +299,7 @@ def find_declared_intent(declaration: Declaration, model: str, alias: str) -> Al
     return intent.aliases[alias]
 
 
-def find_active_override(ledger: Ledger, clock: Clock, declared: AliasIntent) -> Override | None:
+def find_active_override(ledger: AuditLog, clock: Clock, declared: AliasIntent) -> Override | None:
     """The one that stands in for what git says of the alias now."""
     now = clock.now()
     found: Sequence[Override] = [
@@ -341,7 +341,7 @@ class HoldRelease:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: AuditLog,
         clock: Clock,
         revisions: RevisionTracker,
         committer: ProposalCommitter,

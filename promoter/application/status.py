@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from promoter.application.planner import ModelSnapshot
-from promoter.application.ports import Ledger
+from promoter.application.ports import AuditLog
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, RecordKind, is_alias_move
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Override
@@ -53,7 +53,7 @@ class ModelRows:
     rows: list[AliasRow]
 
 
-def build_model_rows(snapshot: ModelSnapshot, ledger: Ledger, now: datetime) -> ModelRows:
+def build_model_rows(snapshot: ModelSnapshot, ledger: AuditLog, now: datetime) -> ModelRows:
     """Build the rows of one model, each with its alias's last move."""
     newest = snapshot.observed.newest_version if snapshot.observed else None
     rows = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now)
@@ -74,7 +74,7 @@ def find_last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
     return {record.fact.alias: record for record in records if is_alias_move(record)}
 
 
-def load_latest_moves(ledger: Ledger, view: ModelSnapshot) -> dict[str, AuditRecord]:
+def load_latest_moves(ledger: AuditLog, view: ModelSnapshot) -> dict[str, AuditRecord]:
     """The last move of each alias of the model, however long ago it was."""
     model = view.intent.name
     found = find_last_moves(ledger.find_audit_records(RecordFilter(model=model, limit=_RECENT, newest=True)))
@@ -141,7 +141,7 @@ def _find_open_candidate(view: ModelSnapshot, alias: str) -> Decision | None:
     return next(open_ones, None)
 
 
-def load_alias_history(ledger: Ledger, model: str, alias: str) -> list[AliasSpan]:
+def load_alias_history(ledger: AuditLog, model: str, alias: str) -> list[AliasSpan]:
     """Who held the alias when, oldest first."""
     return build_alias_spans(list(ledger.find_audit_records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
 

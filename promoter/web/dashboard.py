@@ -9,7 +9,7 @@ from flask import Blueprint, render_template, request
 
 from promoter.application.controller import Controller
 from promoter.application.planner import ModelSnapshot
-from promoter.application.ports import Clock, Ledger
+from promoter.application.ports import AuditLog, Clock
 from promoter.application.status import (
     BLOCKED,
     CANDIDATE,
@@ -32,7 +32,7 @@ _URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
 _MAX_PAGE_NUMBER = 10**9
 
 
-def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clock) -> Blueprint:
+def build_dashboard_blueprint(controller: Controller, ledger: AuditLog, clock: Clock) -> Blueprint:
     """`GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
     routes = Blueprint("page", __name__)
 
@@ -104,7 +104,7 @@ def describe_cause(record: AuditRecord) -> str:
     return f"{text}; {record.review_summary}" if record.review_summary else text
 
 
-def _load_recent_records(ledger: Ledger) -> list[AuditRecord]:
+def _load_recent_records(ledger: AuditLog) -> list[AuditRecord]:
     """The newest first, without the intents that an outcome among them closes."""
     records = ledger.find_audit_records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
     closed = {record.intent for record in records}

@@ -16,10 +16,10 @@ from promoter.application.markdown.plan import inline_text
 from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker, parse_marker
 from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
 from promoter.application.ports import (
+    AuditLog,
     Clock,
     DeclarationDocuments,
     Forge,
-    Ledger,
     Locks,
     PullRequest,
     PullRequestDraft,
@@ -155,7 +155,7 @@ class ProposalReconciler:
         forge: Forge,
         repository: Repository,
         documents: DeclarationDocuments,
-        ledger: Ledger,
+        ledger: AuditLog,
         locks: Locks,
         clock: Clock,
         planner: Planner,

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from promoter.application.controller import Controller, EnqueueWork, WorkItem, WorkKind, build_webhook_trigger
-from promoter.application.ports import Clock, Ledger
+from promoter.application.ports import Clock, ObservationLog
 from promoter.domain.audit import WebhookDelivery
 from promoter.domain.errors import ExternalError
 from promoter.domain.standard_webhooks import InvalidSignature
@@ -32,7 +32,7 @@ class WebhookReceiver:
     """Takes deliveries, and asks the controller for the work that they name."""
 
     settings: Settings
-    ledger: Ledger
+    ledger: ObservationLog
     controller: Controller
     clock: Clock
     enqueue: EnqueueWork
