@@ -83,12 +83,14 @@ if { $(IN_MEMORY); } 2>/dev/null; then export TMPDIR=/dev/shm; fi; \
 endef
 
 .PHONY: lint
-lint: $(INSTALLED) ## style, types and import contracts
-	@echo 'Checking style, types and import contracts ...'
+lint: $(INSTALLED) ## style, types, import contracts and the code's shape (each tool keeps what it knows of files that stayed)
+	@echo 'Checking style, types, import contracts and shape ...'
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy & types=$$!; failed=0; \
+	$(BIN)/lint-imports --no-logo || failed=1; \
+	$(BIN)/python checks/shape.py || failed=1; \
+	wait $$types || failed=1; exit $$failed
 
 .PHONY: chromium
 chromium: ## the browser that the dashboard's tests drive

@@ -48,7 +48,7 @@ class Agreed:
         return self._revision
 
 
-class Clone:
+class BenchClone:
     """A person's clone of a repository that has nothing yet."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class Programs:
         GitCommand.run_command = noted  # type: ignore[method-assign]  # for the benchmark alone
 
 
-def side(place: Path, clone: Clone, agreed: str, changes: int, programs: Programs, *, keep: bool) -> Side:
+def side(place: Path, clone: BenchClone, agreed: str, changes: int, programs: Programs, *, keep: bool) -> Side:
     """Ask for the commit behind so many changes."""
     from promoter.adapters.git.repository import GitRepository
     from promoter.adapters.system import SystemClock
@@ -128,7 +128,7 @@ def main() -> None:
     for models, followed in itertools.product(*(map(int, text.split(",")) for text in (options.models, options.followed))):
         with tempfile.TemporaryDirectory(prefix="promoter-commits-") as name:
             folder = Path(name)
-            clone = Clone(folder / "clone")
+            clone = BenchClone(folder / "clone")
             agreed = clone.commit(models, 1, "as it was")
             moving = clone.commit(models, 2, "move all")
             for number in range(followed):

@@ -53,7 +53,7 @@ os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_DISABLE
 os.environ |= {"MLFLOW_WEBHOOK_CACHE_TTL": "1"}
 
 
-class Bench:
+class LatencyBench:
     """The running system, and a person's clone of its repository."""
 
     def __init__(self, folder: Path, stack: ExitStack, workers: int) -> None:
@@ -90,16 +90,20 @@ class Bench:
             "PROMOTER_MLFLOW_WEBHOOK_SECRET": SECRET,
             "PROMOTER_GITHUB_WEBHOOK_SECRET": SECRET,
         }
-        self.promoter("webhooks", "install", "--url", self.daemon_url)
         self.log = folder / "daemon.log"
-        log = stack.enter_context(self.log.open("wb"))
-        daemon = subprocess.Popen([sys.executable, "-m", "promoter", "serve"], env=self.environment, stderr=log, stdout=log)
-        stack.callback(lambda: (daemon.terminate(), daemon.wait(30)))
-        self.await_ready()
+        self.start_daemon(stack)
         self.clones = {}
         for name, remote in (("person", self.remote), ("bare", self.bare_remote)):
             self.clones[name] = folder / f"{name}-clone"
             git(folder, "clone", "-q", remote.url, str(self.clones[name]))
+
+    def start_daemon(self, stack: ExitStack) -> None:
+        """Have MLflow announce to it what happens, start it, and wait until it is ready."""
+        self.promoter("webhooks", "install", "--url", self.daemon_url)
+        log = stack.enter_context(self.log.open("wb"))
+        daemon = subprocess.Popen([sys.executable, "-m", "promoter", "serve"], env=self.environment, stderr=log, stdout=log)
+        stack.callback(lambda: (daemon.terminate(), daemon.wait(30)))
+        self.await_ready()
 
     def promoter(self, *arguments: str) -> None:
         """Run a command of Promoter's."""
@@ -160,14 +164,14 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def version_to_alias(bench: Bench) -> float:
+def version_to_alias(bench: LatencyBench) -> float:
     """Seconds from the version's creation to the closed audit record."""
     made = bench.register(MODEL)
     created = datetime.fromtimestamp(made.creation_timestamp / 1_000, UTC)
     return (bench.applied("champion", int(made.version)) - created).total_seconds()
 
 
-def push_to_alias(bench: Bench) -> float:
+def push_to_alias(bench: LatencyBench) -> float:
     """Seconds from the return of the push to the closed audit record."""
     clone = bench.clones["person"]
     git(clone, "pull", "-q", "--rebase")
@@ -181,7 +185,7 @@ def push_to_alias(bench: Bench) -> float:
     return (bench.applied("shadow", target, after=before) - pushed).total_seconds()
 
 
-def bare_rotation(bench: Bench) -> float:
+def bare_rotation(bench: LatencyBench) -> float:
     """Seconds of the calls that a rotation cannot leave out."""
     made = bench.register("bare")
     clone, client = bench.clones["bare"], bench.client
@@ -198,7 +202,7 @@ def bare_rotation(bench: Bench) -> float:
     return time.perf_counter() - start
 
 
-def bare_push(bench: Bench) -> float:
+def bare_push(bench: LatencyBench) -> float:
     """Seconds of the calls that following a push cannot leave out."""
     clone, client = bench.clones["bare"], bench.client
     start = time.perf_counter()
@@ -216,7 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--workers", type=int, default=4, help="server workers of MLflow (its default is 4)")
     options = parser.parse_args()
-    measures: dict[str, Callable[[Bench], float]] = {
+    measures: dict[str, Callable[[LatencyBench], float]] = {
         "version -> alias": version_to_alias,
         "bare rotation": bare_rotation,
         "push -> alias": push_to_alias,
@@ -225,7 +229,7 @@ def main() -> None:
     seen: dict[str, list[float]] = {name: [] for name in measures}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promoter-bench-")))
-        bench = Bench(folder, stack, options.workers)
+        bench = LatencyBench(folder, stack, options.workers)
         bench.applied("champion", 1)
         bench.applied("shadow", 1)
         time.sleep(2)  # MLflow caches the list of webhooks for a second here

@@ -120,7 +120,7 @@ def seed_ledger(ledger: Any, registry: Any, policy: Any) -> None:
     ledger.observe(sorted(moves, key=lambda each: each.at))
 
 
-class Bench:
+class ReplayBench:
     """A seeded server, and the use case on it."""
 
     def __init__(self, folder: Path, stack: ExitStack, models: int, each: int) -> None:
@@ -211,7 +211,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promoter-bench-")))
-        bench = Bench(folder, stack, options.models, max(options.versions // options.models, 1))
+        bench = ReplayBench(folder, stack, options.models, max(options.versions // options.models, 1))
         parts: dict[str, dict[str, float]] = {}
         reports: dict[str, Any] = {}
 

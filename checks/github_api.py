@@ -36,7 +36,7 @@ from pydantic import SecretStr
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from promoter.adapters.forges.github import GitHub
-from promoter.application.ports.forge import CommitStatus, CommitStatusState
+from promoter.application.ports.forge import CommitStatus, CommitStatusState, PullRequest
 from promoter.domain.errors import Conflict, ExternalError, PermanentError
 from tests.support.forges.under_test import TOKEN, ForgeUnderTest, hosted
 
@@ -130,16 +130,7 @@ def every_call(scene: ForgeUnderTest, port: GitHub) -> None:
     scene.home.protected, scene.home.approvals = frozenset({"main"}), 1
     scene.forge.team("acme/risk", "ada", "cy")
     teams = frozenset({"acme/risk", "acme/none"})
-    draft = scene.draft("Rotate", "Why", labels=("promoter", "models"), reviewers=("ada", "eve", "acme/risk"), auto_merge=True)
-    port.list_open_pull_requests()
-    made = port.open_pull_request(draft)
-    with suppress(Conflict):
-        port.open_pull_request(draft)
-    port.update_pull_request(
-        made.number, scene.draft("Again", "Because", labels=("urgent",), reviewers=("bob", "promoter-bot"))
-    )
-    with suppress(PermanentError):
-        port.read_pull_request(99)
+    made = opened(scene, port)
     for body in ("Plan", "Note"):
         port.add_comment(made.number, body)
     first, second = port.list_own_comments(made.number)
@@ -167,6 +158,21 @@ def every_call(scene: ForgeUnderTest, port: GitHub) -> None:
     with suppress(PermanentError):
         port.find_commit_origin("0" * 40)
     ends(scene, port)
+
+
+def opened(scene: ForgeUnderTest, port: GitHub) -> PullRequest:
+    """One that is opened, opened again in vain, and revised; and one that is not there."""
+    draft = scene.draft("Rotate", "Why", labels=("promoter", "models"), reviewers=("ada", "eve", "acme/risk"), auto_merge=True)
+    port.list_open_pull_requests()
+    made = port.open_pull_request(draft)
+    with suppress(Conflict):
+        port.open_pull_request(draft)
+    port.update_pull_request(
+        made.number, scene.draft("Again", "Because", labels=("urgent",), reviewers=("bob", "promoter-bot"))
+    )
+    with suppress(PermanentError):
+        port.read_pull_request(99)
+    return made
 
 
 def ends(scene: ForgeUnderTest, port: GitHub) -> None:

@@ -50,7 +50,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @dataclass
-class Clone:
+class CiClone:
     """A clone on CI's machine, with the branch of a pull request, and the files that the service reads."""
 
     folder: Path
@@ -94,9 +94,9 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Clone:
+def clone(tmp_path: Path) -> CiClone:
     """One commit on main; nobody is on the branch yet."""
-    made = Clone(tmp_path / "clone")
+    made = CiClone(tmp_path / "clone")
     made.folder.mkdir()
     git(made.folder, "init", "--quiet", "--initial-branch=main")
     files = {"registry.yaml": registry_yaml(""), "policies/champion.yaml": POLICY, "policies/tests/champion.yaml": CASES}
@@ -105,7 +105,7 @@ def clone(tmp_path: Path) -> Clone:
 
 
 @pytest.fixture
-def planned(clone: Clone, mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str) -> Clone:
+def planned(clone: CiClone, mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str) -> CiClone:
     """A branch that moves the champion to a better version."""
     for auc in (0.8, 0.9):
         make_version(mlflow_client, fresh_name, {"auc": auc}, {}, mlmodel=None)
@@ -145,7 +145,7 @@ def test_the_action_installs_from_the_locks() -> None:
 
 
 @pytest.mark.slow
-def test_the_actions_checks(clone: Clone) -> None:
+def test_the_actions_checks(clone: CiClone) -> None:
     """Good files pass; a broken policy fails both steps and is told with its place."""
     assert clone.step("Validate").returncode == 0
     junit = str(clone.folder.parent / "junit.xml")
@@ -160,7 +160,7 @@ def test_the_actions_checks(clone: Clone) -> None:
     assert clone.step("Test the policies", REQUIRE_COVERAGE="false", JUNIT=junit).returncode == 1
 
 
-def test_the_action_without_cases_or_a_server(clone: Clone) -> None:
+def test_the_action_without_cases_or_a_server(clone: CiClone) -> None:
     """Says that there is nothing to do."""
     git(clone.folder, "rm", "--quiet", "-r", "policies/tests")
     nothing = clone.step("Test the policies", REQUIRE_COVERAGE="false", JUNIT="unused.xml")
@@ -170,7 +170,7 @@ def test_the_action_without_cases_or_a_server(clone: Clone) -> None:
     assert clone.written("GITHUB_OUTPUT") == ""
 
 
-def test_the_action_plans_a_pull_request(planned: Clone, fresh_name: str) -> None:
+def test_the_action_plans_a_pull_request(planned: CiClone, fresh_name: str) -> None:
     """The summary has the plan, the output its exit code, the file the same as JSON."""
     done = planned.step("Plan")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,7 +181,7 @@ def test_the_action_plans_a_pull_request(planned: Clone, fresh_name: str) -> Non
 
 
 @pytest.mark.slow
-def test_the_action_fails_where_the_base_blocks(planned: Clone) -> None:
+def test_the_action_fails_where_the_base_blocks(planned: CiClone) -> None:
     """Also where the pull request weakens the policy that stands in its way."""
     text = (planned.folder / "registry.yaml").read_bytes()
     planned.base = planned.commit({"policies/champion.yaml": POLICY.replace(b"0.005", b"0.5")})
@@ -212,7 +212,7 @@ def test_the_template_is_one_that_gitlab_can_include() -> None:
 
 
 @pytest.mark.slow
-def test_the_templates_checks(clone: Clone) -> None:
+def test_the_templates_checks(clone: CiClone) -> None:
     """The report is where the job says."""
     places = {"PROMOTER_DIRECTORY": ".", "CI_PROJECT_DIR": str(clone.folder)}
     good = clone.shell(_lines("promoter:validate"), **places)
@@ -223,7 +223,7 @@ def test_the_templates_checks(clone: Clone) -> None:
 
 
 @pytest.mark.slow
-def test_the_template_plans_a_merge_request(planned: Clone, tmp_path: Path) -> None:
+def test_the_template_plans_a_merge_request(planned: CiClone, tmp_path: Path) -> None:
     """Against what the target branch is now; without a server it says so."""
     git(planned.folder, "remote", "add", "origin", str(planned.folder))
     places = {
@@ -241,7 +241,7 @@ def test_the_template_plans_a_merge_request(planned: Clone, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def hooked(clone: Clone) -> Clone:
+def hooked(clone: CiClone) -> CiClone:
     """With the hooks of the manifest, run from this environment instead of one that would be made anew."""
     manifest = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     hooks = [{**hook, "language": "system"} for hook in manifest]
@@ -252,14 +252,14 @@ def hooked(clone: Clone) -> Clone:
     return clone
 
 
-def test_the_manifest_is_one_that_pre_commit_takes(clone: Clone) -> None:
+def test_the_manifest_is_one_that_pre_commit_takes(clone: CiClone) -> None:
     """By its own check."""
     done = clone.shell(f"pre-commit validate-manifest '{ROOT / '.pre-commit-hooks.yaml'}'")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_pre_commit_runs_the_hooks(hooked: Clone) -> None:
+def test_pre_commit_runs_the_hooks(hooked: CiClone) -> None:
     """Both pass on good files and fail on a broken policy; what does not concern them runs neither."""
     good = hooked.shell("pre-commit run --all-files --color never")
     assert good.returncode == 0, good.stdout + good.stderr

@@ -104,7 +104,11 @@ def test_from_init_to_history(stage: Stage, fresh_name: str, run: Run) -> None:
     assert applied.code == 0
     assert applied.json["revision"] == revision
     assert stage.aliases(fresh_name) == {"champion": 2, "shadow": 1}
+    _reads_back(stage, fresh_name, run, revision)
 
+
+def _reads_back(stage: Stage, fresh_name: str, run: Run, revision: str) -> None:
+    """What history and audit have of both steps."""
     spans = run(stage, "history", f"{fresh_name}@champion", "--format", "json").json["spans"]
     assert [span["version"] for span in spans] == [1, 2]
     assert spans[1].keys() >= {"version", "since", "until", "revision", "actor"}

@@ -200,7 +200,7 @@ def _web(status: int = 404, redirect: str | None = None) -> Iterator[tuple[str, 
     """A web server that is no git server; its address, and the Authorization headers that it gets."""
     seen: list[str] = []
 
-    class Answer(BaseHTTPRequestHandler):
+    class HostileAnswer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append(self.headers.get("Authorization", ""))
             self.send_response(302 if redirect else status)
@@ -212,7 +212,7 @@ def _web(status: int = 404, redirect: str | None = None) -> Iterator[tuple[str, 
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HostileAnswer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

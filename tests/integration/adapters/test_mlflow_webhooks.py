@@ -18,7 +18,7 @@ from promoter.domain.errors import PermanentError
 
 
 @dataclass
-class Receiver:
+class HookReceiver:
     """Takes deliveries, and checks who signed them."""
 
     url: str = ""
@@ -34,9 +34,9 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver() -> Iterator[HookReceiver]:
     """A receiver on this machine."""
-    taken = Receiver()
+    taken = HookReceiver()
 
     class Taking(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -60,7 +60,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_installing_again_leaves_one_webhook_as_asked(
-    mlflow_webhooks: MlflowWebhooks, mlflow_client: Any, receiver: Receiver
+    mlflow_webhooks: MlflowWebhooks, mlflow_client: Any, receiver: HookReceiver
 ) -> None:
     """Also where somebody made a second one, changed its events, or switched it off."""
     assert mlflow_webhooks.install_webhook(receiver.url, "one").outcome is InstallOutcome.CREATED
@@ -76,7 +76,7 @@ def test_installing_again_leaves_one_webhook_as_asked(
     assert (installed.webhook.url, installed.webhook.events, installed.webhook.active) == (receiver.url, WEBHOOK_EVENTS, True)
 
 
-def test_the_secret_is_the_one_of_the_last_install(mlflow_webhooks: MlflowWebhooks, receiver: Receiver) -> None:
+def test_the_secret_is_the_one_of_the_last_install(mlflow_webhooks: MlflowWebhooks, receiver: HookReceiver) -> None:
     """It cannot be read back, so the signature of a test delivery tells."""
     mlflow_webhooks.install_webhook(receiver.url, "one")
     mlflow_webhooks.install_webhook(receiver.url, "two")
@@ -86,7 +86,7 @@ def test_the_secret_is_the_one_of_the_last_install(mlflow_webhooks: MlflowWebhoo
     assert not receiver.last_signed_with("one")
 
 
-def test_a_test_says_what_the_receiver_answers(mlflow_webhooks: MlflowWebhooks, receiver: Receiver) -> None:
+def test_a_test_says_what_the_receiver_answers(mlflow_webhooks: MlflowWebhooks, receiver: HookReceiver) -> None:
     """Such as that the secret is wrong."""
     receiver.status = 401
     mlflow_webhooks.install_webhook(receiver.url, "one")
@@ -94,7 +94,7 @@ def test_a_test_says_what_the_receiver_answers(mlflow_webhooks: MlflowWebhooks, 
 
 
 def test_others_webhooks_are_listed_and_left_alone(
-    mlflow_webhooks: MlflowWebhooks, mlflow_client: Any, receiver: Receiver
+    mlflow_webhooks: MlflowWebhooks, mlflow_client: Any, receiver: HookReceiver
 ) -> None:
     """Their addresses are shown without what may be secret; removing removes Promoter's own."""
     theirs = mlflow_client.create_webhook("chat", "http://bob:pw@127.0.0.1:9/x?token=abc", ["model_version.created"])

@@ -25,7 +25,7 @@ def received(git_remote: GitHttpServer) -> Iterator[queue.Queue[Received]]:
     """What arrives at the address that `git_remote` announces its pushes to."""
     arrived: queue.Queue[Received] = queue.Queue()
 
-    class Answer(BaseHTTPRequestHandler):
+    class WebhookAnswer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             arrived.put(({name.lower(): value for name, value in self.headers.items()}, body))
@@ -36,7 +36,7 @@ def received(git_remote: GitHttpServer) -> Iterator[queue.Queue[Received]]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WebhookAnswer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     git_remote.notify = PushNotification(f"http://127.0.0.1:{server.server_port}/webhooks/github", SECRET)

@@ -25,7 +25,7 @@ class MergeConflict(Exception):  # noqa: N818  # what it is
 
 
 @dataclass(frozen=True)
-class GitCommit:
+class BareCommit:
     """A commit as git has it. Names and mails of author and committer, times with their zone."""
 
     sha: str
@@ -104,11 +104,11 @@ class BareRepository:
         """Where the two histories part."""
         return self.run("merge-base", one, other)
 
-    def commit(self, sha: str) -> GitCommit:
+    def commit(self, sha: str) -> BareCommit:
         """That one."""
         form = "%H%n%T%n%P%n%an%n%ae%n%aI%n%cn%n%ce%n%cI%n%B"
         lines = self.run("log", "--max-count=1", f"--format={form}", sha).split("\n", 9)
-        return GitCommit(
+        return BareCommit(
             lines[0],
             lines[1],
             tuple(lines[2].split()),

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.support.forges.model import Hook, WebhookDelivery
+from tests.support.forges.model import Hook, HostedDelivery
 
 
 class WebhookPost:
@@ -21,7 +21,7 @@ class WebhookPost:
         self._lock = threading.Lock()
         self._pending: list[Future[None]] = []
 
-    def send(self, hooks: Iterable[tuple[Hook, WebhookDelivery]]) -> None:
+    def send(self, hooks: Iterable[tuple[Hook, HostedDelivery]]) -> None:
         """In the background."""
         with self._lock:
             self._pending = [each for each in self._pending if not each.done()]
@@ -38,7 +38,7 @@ class WebhookPost:
         """What is under way ends."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _one(self, url: str, delivery: WebhookDelivery) -> None:
+    def _one(self, url: str, delivery: HostedDelivery) -> None:
         request = Request(url, data=delivery.body, headers=delivery.headers, method="POST")
         try:
             with urlopen(request, timeout=10) as response:

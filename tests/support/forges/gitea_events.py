@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from tests.support.forges.gitea_json import GiteaJson
-from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
+from tests.support.forges.model import ForgeEvent, Hook, HostedDelivery
 from tests.support.forges.repository import HostedRepository
 
 _ACTIONS = {
@@ -23,7 +23,7 @@ _REVIEWS = {"approved": "approved", "changes_requested": "rejected", "commented"
 _ZERO = "0" * 40
 
 
-def rendered(words: GiteaJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery | None:
+def rendered(words: GiteaJson, happening: ForgeEvent, hook: Hook) -> HostedDelivery | None:
     """What Gitea sends. A branch that goes is a `delete`; one that comes is a `push` whose `before` is zeros.
 
     Of reviews, that one was dismissed is not told.
@@ -60,7 +60,7 @@ def rendered(words: GiteaJson, happening: ForgeEvent, hook: Hook) -> WebhookDeli
         "X-GitHub-Event": event,
         "X-Hub-Signature-256": f"sha256={digest}",
     }
-    return WebhookDelivery(headers, body)
+    return HostedDelivery(headers, body)
 
 
 def signature(secret: str, body: bytes) -> str:

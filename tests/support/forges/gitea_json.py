@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from tests.support.forges.bare import GitCommit
-from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeReview, Pull
+from tests.support.forges.bare import BareCommit
+from tests.support.forges.model import ForgeRemark, ForgeReview, HostedStatus, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.state import HostedForge
 
@@ -66,8 +66,6 @@ class GiteaJson:
     def pull_request(self, repository: HostedRepository, pull: Pull) -> dict[str, Any]:
         """A pull request. Without its branch, the head's `ref` is the pull request's own."""
         merged = pull.state == "merged"
-        there = pull.head_repository != repository.name or pull.branch in repository.git.heads()
-        base = repository.git.heads().get(pull.base, "")
         return {
             "id": pull.id,
             "url": f"{self.base}/{repository.name}/pulls/{pull.number}",
@@ -87,10 +85,21 @@ class GiteaJson:
             "merged_at": written(pull.closed_at) if merged else None,
             "merge_commit_sha": pull.merge_commit,
             "merged_by": self.user(pull.merged_by) if merged and pull.merged_by else None,
+            **self._sides(repository, pull),
+            "merge_base": pull.start,
+            "created_at": written(pull.created_at),
+            "updated_at": written(pull.updated_at),
+            "closed_at": written(pull.closed_at),
+        }
+
+    def _sides(self, repository: HostedRepository, pull: Pull) -> dict[str, Any]:
+        heads = repository.git.heads()
+        there = pull.head_repository != repository.name or pull.branch in heads
+        return {
             "base": {
                 "label": pull.base,
                 "ref": pull.base,
-                "sha": base,
+                "sha": heads.get(pull.base, ""),
                 "repo_id": self.repository_id(repository.name),
                 "repo": self.repository(repository),
             },
@@ -101,13 +110,9 @@ class GiteaJson:
                 "repo_id": self.repository_id(pull.head_repository),
                 "repo": self.repository(repository) if pull.head_repository == repository.name else None,
             },
-            "merge_base": pull.start,
-            "created_at": written(pull.created_at),
-            "updated_at": written(pull.updated_at),
-            "closed_at": written(pull.closed_at),
         }
 
-    def commit(self, commit: GitCommit) -> dict[str, Any]:
+    def commit(self, commit: BareCommit) -> dict[str, Any]:
         """A commit; its author's account is found by the mail."""
         return {
             "sha": commit.sha,
@@ -172,7 +177,7 @@ class GiteaJson:
             "updated_at": written(remark.updated_at),
         }
 
-    def status(self, status: CommitStatus) -> dict[str, Any]:
+    def status(self, status: HostedStatus) -> dict[str, Any]:
         """A commit status: its state is called `status`."""
         return {
             "id": status.id,

@@ -9,13 +9,13 @@ import uuid
 from typing import Any
 
 from tests.support.forges.github_json import GitHubJson
-from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
+from tests.support.forges.model import ForgeEvent, Hook, HostedDelivery
 from tests.support.forges.repository import HostedRepository
 
 _ZERO = "0" * 40
 
 
-def rendered(words: GitHubJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery:
+def rendered(words: GitHubJson, happening: ForgeEvent, hook: Hook) -> HostedDelivery:
     """What GitHub sends. A branch that comes or goes is a `push` like any other."""
     repository = words.forge.repositories[happening.repository]
     if happening.kind == "push":
@@ -35,7 +35,7 @@ def rendered(words: GitHubJson, happening: ForgeEvent, hook: Hook) -> WebhookDel
     }
     if hook.secret:
         headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(hook.secret.encode(), body, hashlib.sha256).hexdigest()
-    return WebhookDelivery(headers, body)
+    return HostedDelivery(headers, body)
 
 
 def _common(words: GitHubJson, repository: HostedRepository, happening: ForgeEvent) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tests.support.forges.bare import GitCommit
+from tests.support.forges.bare import BareCommit
 from tests.support.forges.github_places import of_repository, of_user
-from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeReview, Pull
+from tests.support.forges.model import ForgeRemark, ForgeReview, HostedStatus, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.state import HostedForge
 
@@ -171,7 +171,7 @@ class GitHubJson:
         """What the account has to do with the repository."""
         return "COLLABORATOR" if repository.may(login, "read") else "NONE"
 
-    def commit(self, repository: HostedRepository, commit: GitCommit) -> dict[str, Any]:
+    def commit(self, repository: HostedRepository, commit: BareCommit) -> dict[str, Any]:
         """A commit; accounts are found by mail."""
         here, page = f"{self.api}/repos/{repository.name}", f"{self.base}/{repository.name}"
         name, mail = commit.author
@@ -228,7 +228,7 @@ class GitHubJson:
             "author_association": self.association(repository, remark.by),
         }
 
-    def status(self, repository: HostedRepository, sha: str, status: CommitStatus) -> dict[str, Any]:
+    def status(self, repository: HostedRepository, sha: str, status: HostedStatus) -> dict[str, Any]:
         """A commit status, as the combined status has it."""
         return {
             "id": status.id,

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support.forges.gitlab_events import rendered
 from tests.support.forges.gitlab_json import GitLabJson
-from tests.support.forges.model import CommitStatus, ForgeRefusal, Pull, Refusal
+from tests.support.forges.model import ForgeRefusal, HostedStatus, Pull, Refusal
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.routing import ForgeReply, ForgeRequest, HttpFailure, ReplyPages, Routes
 from tests.support.forges.state import HostedForge
@@ -234,7 +234,7 @@ class GitLabFace(Routes):
         if not repository.git.exists(sha):
             raise HttpFailure(404, "404 Commit Not Found")
         name = asked.query.get("name")
-        newest: dict[tuple[str, str], CommitStatus] = {}
+        newest: dict[tuple[str, str], HostedStatus] = {}
         for status in repository.statuses.get(sha, []):
             if name in (None, status.context):
                 newest[status.context, status.by] = status

@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 
 from tests.support.forges.gitlab_json import GitLabJson
-from tests.support.forges.model import ForgeEvent, Hook, WebhookDelivery
+from tests.support.forges.model import ForgeEvent, Hook, HostedDelivery
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.routing import stamp
 
@@ -20,7 +20,7 @@ _REVIEWS = {"approved": "approved", "dismissed": "unapproved"}
 _ZERO = "0" * 40
 
 
-def rendered(words: GitLabJson, happening: ForgeEvent, hook: Hook) -> WebhookDelivery | None:
+def rendered(words: GitLabJson, happening: ForgeEvent, hook: Hook) -> HostedDelivery | None:
     """What GitLab sends; of reviews, only approvals, given or taken back.
 
     A secret that begins with `whsec_` is a signing token; any other is sent along as it is.
@@ -49,7 +49,7 @@ def rendered(words: GitLabJson, happening: ForgeEvent, hook: Hook) -> WebhookDel
         headers |= signed(hook.secret, number, int(words.forge.now().timestamp()), body)
     elif hook.secret:
         headers["X-Gitlab-Token"] = hook.secret
-    return WebhookDelivery(headers, body)
+    return HostedDelivery(headers, body)
 
 
 def signed(token: str, number: str, at: int, body: bytes) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.forges.bare import GitCommit
-from tests.support.forges.model import CommitStatus, ForgeRemark, ForgeVersion, Pull
+from tests.support.forges.bare import BareCommit
+from tests.support.forges.model import ForgeRemark, ForgeVersion, HostedStatus, Pull
 from tests.support.forges.repository import HostedRepository
 from tests.support.forges.routing import stamp
 from tests.support.forges.state import HostedForge
@@ -94,7 +94,7 @@ class GitLabJson:
         one = len(repository.git.commit(pull.merge_commit).parents) == 1
         return (None, pull.merge_commit) if one else (pull.merge_commit, None)
 
-    def commit(self, repository: HostedRepository, commit: GitCommit) -> dict[str, Any]:
+    def commit(self, repository: HostedRepository, commit: BareCommit) -> dict[str, Any]:
         """A commit: names and mails, no account."""
         return {
             "id": commit.sha,
@@ -170,7 +170,7 @@ class GitLabJson:
             if each.verdict == "approved"
         ]
 
-    def status(self, sha: str, status: CommitStatus) -> dict[str, Any]:
+    def status(self, sha: str, status: HostedStatus) -> dict[str, Any]:
         """A commit status."""
         return {
             "id": status.id,

@@ -71,7 +71,7 @@ class ForgeRemark:
 
 
 @dataclass(frozen=True)
-class CommitStatus:
+class HostedStatus:
     """A commit status; a later one of the same context replaces an earlier one."""
 
     id: int
@@ -148,7 +148,7 @@ class ForgeEvent:
 
 
 @dataclass(frozen=True)
-class WebhookDelivery:
+class HostedDelivery:
     """A webhook as the face words it, signature included."""
 
     headers: dict[str, str]

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import count
 
-from tests.support.forges.bare import ZERO, BareRepository, GitCommit, MergeConflict
+from tests.support.forges.bare import ZERO, BareCommit, BareRepository, MergeConflict
 from tests.support.forges.model import (
-    CommitStatus,
     ForgeEvent,
     ForgeRefusal,
     ForgeRemark,
     ForgeReview,
     ForgeVersion,
+    HostedStatus,
     Pull,
     Refusal,
 )
@@ -44,7 +44,7 @@ class HostedRepository:
         self.branch = branch
         self.pulls: dict[int, Pull] = {}
         self.labels: dict[str, str] = {}
-        self.statuses: dict[str, list[CommitStatus]] = {}
+        self.statuses: dict[str, list[HostedStatus]] = {}
         self.levels: dict[str, str] = {}
         self.protected: frozenset[str] = frozenset()
         self.required: frozenset[str] = frozenset()
@@ -204,22 +204,22 @@ class HostedRepository:
 
     def set_status(
         self, sha: str, by: str, context: str, state: str, description: str | None = None, url: str | None = None
-    ) -> CommitStatus:
+    ) -> HostedStatus:
         """One more; `state` in the forge's own words."""
         if not self.git.exists(sha):
             raise ForgeRefusal(Refusal.INVALID, f"No commit found for SHA: {sha}")
-        status = CommitStatus(next(self._ids), by, context, state, description, url, self._now())
+        status = HostedStatus(next(self._ids), by, context, state, description, url, self._now())
         self.statuses.setdefault(sha, []).append(status)
         self.merge_what_may()
         return status
 
-    def status_of(self, sha: str, context: str) -> CommitStatus | None:
+    def status_of(self, sha: str, context: str) -> HostedStatus | None:
         """The newest of that context."""
         return next((each for each in reversed(self.statuses.get(sha, [])) if each.context == context), None)
 
     # What git says.
 
-    def commits_of(self, number: int) -> list[GitCommit]:
+    def commits_of(self, number: int) -> list[BareCommit]:
         """A pull request's commits, oldest first."""
         pull = self.pull(number)
         return [self.git.commit(sha) for sha in self.git.shas(pull.start, pull.head)]

@@ -14,10 +14,10 @@ from promoter.demo.servers.git import GitHttpServer
 from tests.support.forges.bare import BareRepository
 from tests.support.forges.deliveries import WebhookPost
 from tests.support.forges.faults import FaultPlan
-from tests.support.forges.model import ForgeAccount, ForgeEvent, Hook, WebhookDelivery
+from tests.support.forges.model import ForgeAccount, ForgeEvent, Hook, HostedDelivery
 from tests.support.forges.repository import HostedRepository
 
-Render = Callable[[ForgeEvent, Hook], WebhookDelivery | None]
+Render = Callable[[ForgeEvent, Hook], HostedDelivery | None]
 
 
 class HostedForge:

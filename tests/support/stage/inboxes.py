@@ -108,7 +108,7 @@ class SignedInbox:
 
 
 def _receiver(inbox: SignedInbox) -> type[BaseHTTPRequestHandler]:
-    class Receiver(BaseHTTPRequestHandler):
+    class InboxServer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with contextlib.suppress(OSError):
@@ -121,4 +121,4 @@ def _receiver(inbox: SignedInbox) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             """Nothing: a test that fails tells enough."""
 
-    return Receiver
+    return InboxServer

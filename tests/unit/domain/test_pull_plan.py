@@ -155,6 +155,29 @@ def test_who_gates() -> None:
     )
 
 
+SENTENCES = (
+    "`defaults` change",
+    "`families` change",
+    "`safety.max_changes` is 5 instead of 30%",
+    "signed commits are required from now on",
+    "m: owned by risk instead of nobody",
+    "m: aliases that are not listed are deleted (`prune`)",
+    "m: `on_drift` is report instead of revert",
+    "m: labels, reviewers or auto-merge of proposals change",
+    "m@a: held by ada until 2026-11-23 12:00:00 UTC: bad recall",
+    "m@a: v2 in quarantine",
+    "m@a: v3 out of quarantine",
+    "m@a: rotation is commit instead of off",
+    "m@a: versions come from m@x in registry s instead of this model's own",
+    "m@b: git says absent instead of v1",
+    "m@gone: git says nothing of it any more",
+    "m@held: the hold by ada is lifted: bad recall",
+    "n: managed from now on",
+    "n: owned by ml instead of nobody",
+    "n@c: git says v1 instead of none",
+)
+
+
 def test_everything_that_is_said_besides_is_told() -> None:
     """One sentence each: whatever a document may say of a model or an alias, and what all models share."""
     hold = Hold(reason="bad recall", by="ada", until=AT)
@@ -179,27 +202,7 @@ def test_everything_that_is_said_besides_is_told() -> None:
     safety = {"max_changes": 5, "require_signed_commits": True}
     told = {"models": {"m": changed, "n": {"aliases": {"c": 1}}}, "safety": safety, "defaults": {"owners": ["ml"]}}
     merged = declared(told | {"families": [{"match": "x"}]})
-    assert describe_setting_changes(base, merged, {("m", "held")}) == (
-        "`defaults` change",
-        "`families` change",
-        "`safety.max_changes` is 5 instead of 30%",
-        "signed commits are required from now on",
-        "m: owned by risk instead of nobody",
-        "m: aliases that are not listed are deleted (`prune`)",
-        "m: `on_drift` is report instead of revert",
-        "m: labels, reviewers or auto-merge of proposals change",
-        "m@a: held by ada until 2026-11-23 12:00:00 UTC: bad recall",
-        "m@a: v2 in quarantine",
-        "m@a: v3 out of quarantine",
-        "m@a: rotation is commit instead of off",
-        "m@a: versions come from m@x in registry s instead of this model's own",
-        "m@b: git says absent instead of v1",
-        "m@gone: git says nothing of it any more",
-        "m@held: the hold by ada is lifted: bad recall",
-        "n: managed from now on",
-        "n: owned by ml instead of nobody",
-        "n@c: git says v1 instead of none",
-    )
+    assert describe_setting_changes(base, merged, {("m", "held")}) == SENTENCES
     assert describe_setting_changes(merged, declared({}), ())[-2:] == (
         "m: no longer managed; its aliases stay as they are",
         "n: no longer managed; its aliases stay as they are",
