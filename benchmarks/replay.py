@@ -182,9 +182,10 @@ def tell(report: Any) -> None:
     from rich.console import Console
 
     from promoter.cli import replay
+    from promoter.cli.render import render_report_text
     from promoter.domain.replay.chart import render_replay_chart
 
-    replay.render_replay_text(Console(file=io.StringIO(), width=160), report)
+    render_report_text(Console(file=io.StringIO(), width=160), replay.build_replay_report(report))
     json.dumps(report.as_json())
     render_replay_chart(report)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promoter.application.markdown.report import DecisionTree, MarkdownOnly, Notes, Paragraph, TerminalOnly
 from promoter.cli.common import (
     FormatOption,
     OutputFormat,
@@ -19,6 +20,7 @@ from promoter.cli.common import (
     parse_version_argument,
     print_json,
 )
+from promoter.cli.render import print_report
 from promoter.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -201,8 +203,6 @@ def _print_draft(draft: ApprovalDraft) -> None:
 
 
 def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
-    from promoter.application.markdown.plan import render_decision_markdown
-
     subject, decision = done.draft.subject, done.decision
     if output is OutputFormat.JSON:
         from promoter.application.responses.plans import ApprovalResponse
@@ -213,10 +213,6 @@ def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
     sentence = f"{name} approved {subject.model} v{subject.version} under policy {subject.policy}."
     lines = [sentence if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
     lines += [str(tally) for tally in done.tallies]
-    if output is OutputFormat.MARKDOWN:
-        sys.stdout.write("\n".join([*(f"- {line}" for line in lines), "", *render_decision_markdown(decision)]) + "\n")
-        return
-    screen = create_console()
-    for line in lines:
-        screen.print(line, markup=False)
-    screen.print(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}", markup=False)
+    verdict = Paragraph(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}")
+    notes = Notes(lines, style="", escape=str)
+    print_report(output, [notes, MarkdownOnly(DecisionTree(decision)), TerminalOnly([verdict])])

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.application.markdown.report import Facts, MarkdownOnly, Paragraph, Part, Table, TerminalOnly
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.render import build_records_table, print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
 from promoter.domain.errors import PermanentError
-from promoter.domain.text import format_count
+from promoter.domain.text import NO_VERSION, format_count
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -68,36 +70,25 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
         from promoter.application.responses.ledger import RecordPageResponse
 
         print_json(RecordPageResponse.from_values(records=found.records, next=found))
-    elif output is OutputFormat.MARKDOWN:
-        _print_records_markdown(found)
-    else:
-        _render_record_page(found)
-
-
-def _render_record_page(found: RecordPage) -> None:
-    from promoter.cli import render
-
-    if not found.records:
+    elif output is OutputFormat.TEXT and not found.records:
         sys.stdout.write("The ledger has no such record.\n")
-        return
-    screen = create_console()
-    screen.print(render.build_records_table(found.records, screen.width))
-    more = [f"older: --before {found.older}"] if found.older else []
-    more += [f"newer: --after {found.newer}"] if found.newer else []
-    if more:
-        screen.print(f"There are more; {', '.join(more)}", style="dim")
+    else:
+        print_report(output, _build_records_report(found))
 
 
-def _print_records_markdown(found: RecordPage) -> None:
-    from promoter.application.markdown.plan import render_table, table_cell
-
+def _build_records_report(found: RecordPage) -> Iterator[Part]:
     columns = ["id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision", "review"]
-    records = (
+    records = [
         {**record.to_event_data(), "outcome": record.status_label, "review": record.review_summary or None}
         for record in found.records
-    )
-    rows = [[table_cell(str(row[column])) for column in columns] for row in records]
-    sys.stdout.write("\n".join(render_table(columns, rows)) + "\n")
+    ]
+    for row in records:
+        row |= {end: NO_VERSION for end in ("from", "to") if row[end] is None}
+    yield MarkdownOnly(Table(columns, [[str(row[column]) for column in columns] for row in records]))
+    more = [f"older: --before {found.older}"] if found.older else []
+    more += [f"newer: --after {found.newer}"] if found.newer else []
+    ending = [Paragraph(f"There are more; {', '.join(more)}", style="dim")] if more else []
+    yield TerminalOnly([build_records_table(found.records), *ending])
 
 
 def _parse_moment_option(text: str | None, now: datetime, option: str) -> datetime | None:
@@ -195,8 +186,6 @@ def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
 
     Example: PROMOTER_CHECKPOINT_KEY=checkpoint.pem promoter audit checkpoint
     """
-    from promoter.application.markdown.plan import inline_text
-
     container = build_container()
     container.require_settings("checkpoint_key")
     if container.checkpoint_signer is None:
@@ -208,11 +197,7 @@ def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
         print_json(CheckpointResponse.from_values(checkpoint=number, **vars(made)))
         return
     rows = [("entry", str(number)), ("head", made.head.trailer_value), ("key", made.key)]
-    if output is OutputFormat.MARKDOWN:
-        lines = [f"- {name}: {inline_text(value)}" for name, value in rows]
-    else:
-        lines = [f"{name:<6}{value}" for name, value in rows]
-    sys.stdout.write("\n".join(lines) + "\n")
+    print_report(output, [Facts(rows, label_format="{:<6}")])
 
 
 def prune(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from promoter.application.markdown.report import DecisionTree, Facts, MarkdownOnly, Paragraph, Part, Table, TerminalOnly, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.cli.render import print_report
 from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 NOT_SAME = 1
 _MAX_LISTED = 50
 _PROGRESS_STEP = 100
-ColumnNames = tuple[str, ...]
 
 
 def rerun(
@@ -51,33 +52,28 @@ def rerun(
 
 
 def _print_rerun(found: DecisionRerun, output: OutputFormat) -> bool:
-    from promoter.application.markdown.plan import inline_text
     from promoter.domain.ledger.rerun import RerunOutcome
 
     if output is OutputFormat.JSON:
         from promoter.application.responses.ledger import RerunResponse
 
         print_json(RerunResponse.from_rerun(found))
-    elif output is OutputFormat.MARKDOWN:
-        lines = [f"**{inline_text(_format_rerun_subject(found))}**", "", inline_text(_summarize_rerun(found))]
-        _print_markdown_table(lines, ("field", "recorded", "now"), _build_difference_rows(found.differences))
     else:
-        _render_rerun_text(found)
+        print_report(output, _build_rerun_report(found))
     return found.ending is RerunOutcome.SAME
 
 
-def _render_rerun_text(found: DecisionRerun) -> None:
-    from promoter.cli import render
+def _build_rerun_report(found: DecisionRerun) -> Iterator[Part]:
     from promoter.domain.decision import DecisionPurpose
 
-    screen = create_console()
-    screen.print(_format_rerun_subject(found), style="bold", markup=False)
-    screen.print(render.build_facts_grid(_list_decision_inputs(found)))
-    if found.decision:
-        screen.print(render.build_decision_tree(found.decision, guards=found.recorded.purpose == DecisionPurpose.GUARD))
+    summary = Paragraph(_summarize_rerun(found))
+    yield Title(_format_rerun_subject(found))
+    yield MarkdownOnly(summary)
+    guards = found.recorded.purpose == DecisionPurpose.GUARD
+    yield TerminalOnly([Facts(_list_decision_inputs(found)), DecisionTree(found.decision, guards=guards)])
     if found.differences:
-        screen.print(render.build_plain_table(["FIELD", "RECORDED", "NOW"], _build_difference_rows(found.differences)))
-    screen.print(_summarize_rerun(found), markup=False)
+        yield Table(["field", "recorded", "now"], _build_difference_rows(found.differences))
+    yield TerminalOnly([summary])
 
 
 def _format_rerun_subject(found: DecisionRerun) -> str:
@@ -136,28 +132,28 @@ def _rerun_every_decision(rerunner: DecisionRerunner, output: OutputFormat) -> b
 
 
 def _print_rerun_totals(counts: dict[Any, int], alarming: list[DecisionRerun], output: OutputFormat) -> None:
-    from promoter.cli import render
-
     totals = {ending.value: count for ending, count in counts.items()}
-    rows = [
-        [str(each.recorded.id), _format_decision_name(each), each.ending.value, _explain_difference(each)] for each in alarming
-    ]
-    summary = _summarize_totals(totals)
     if output is OutputFormat.JSON:
         from promoter.application.responses.ledger import RerunResponse, RerunTotalsResponse
 
         count = sum(totals.values())
         shown = [RerunResponse.from_rerun(each) for each in alarming]
         print_json(RerunTotalsResponse.from_values(decisions=count, **totals, alarming=shown))
-    elif output is OutputFormat.MARKDOWN:
-        _print_markdown_table([summary], ("id", "decision", "ending", "why"), rows)
     else:
-        screen = create_console()
-        screen.print(render.build_plain_table([each.upper() for each in totals], [[str(count) for count in totals.values()]]))
-        if rows:
-            screen.print()
-            screen.print(render.build_plain_table(["ID", "DECISION", "ENDING", "WHY"], rows))
-        screen.print(summary, markup=False)
+        print_report(output, _build_totals_report(totals, alarming))
+
+
+def _build_totals_report(totals: dict[str, int], alarming: list[DecisionRerun]) -> Iterator[Part]:
+    summary = Paragraph(_summarize_totals(totals))
+    rows = [
+        (str(each.recorded.id), _format_decision_name(each), each.ending.value, _explain_difference(each)) for each in alarming
+    ]
+    yield MarkdownOnly(summary)
+    yield TerminalOnly([Table(list(totals), [[str(count) for count in totals.values()]])])
+    if rows:
+        yield TerminalOnly()
+        yield Table(["id", "decision", "ending", "why"], rows)
+    yield TerminalOnly([summary])
 
 
 def _summarize_totals(totals: dict[str, int]) -> str:
@@ -182,10 +178,3 @@ def _explain_difference(found: DecisionRerun) -> str:
         return found.why
     first = found.differences[0]
     return f"{first.field} was {_format_field_value(first.recorded)}, is {_format_field_value(first.now)}"
-
-
-def _print_markdown_table(lines: list[str], columns: ColumnNames, rows: list[list[str]]) -> None:
-    from promoter.application.markdown.plan import render_table, table_cell
-
-    output = [*lines, "", *render_table(list(columns), [[table_cell(each) for each in row] for row in rows])] if rows else lines
-    sys.stdout.write("\n".join(output) + "\n")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from promoter.application.markdown.report import Facts, MarkdownOnly, Notes, Paragraph, Part, Table, TerminalOnly, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.cli.render import print_report
 from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
@@ -180,10 +182,8 @@ def _print_verification(found: VerificationReport, remarks: list[str], output: O
         from promoter.application.responses.ledger import CheckedLedgerResponse
 
         print_json(CheckedLedgerResponse.from_values(verification=found, not_checked=remarks))
-    elif output is OutputFormat.MARKDOWN:
-        _print_verification_markdown(found, remarks)
     else:
-        _render_verification_text(found, remarks)
+        print_report(output, _build_verification_report(found, remarks))
 
 
 def _summarize_verification(found: VerificationReport) -> str:
@@ -218,35 +218,11 @@ def _build_problem_rows(found: VerificationReport) -> list[list[str]]:
     return rows + ([["-", "text", "-", f"{found.more:,} more"]] if found.more else [])
 
 
-def _render_verification_text(found: VerificationReport, remarks: list[str]) -> None:
-    from promoter.cli import render
-
-    screen = create_console()
-    screen.print(_summarize_verification(found), style="bold", markup=False)
-    for name, value in _list_verified_facts(found):
-        screen.print(f"  {name:<8} {value}", markup=False, soft_wrap=True)
+def _build_verification_report(found: VerificationReport, remarks: list[str]) -> Iterator[Part]:
+    yield Title(_summarize_verification(found))
+    yield Facts(_list_verified_facts(found), label_format="  {:<8} ")
     if found.problems:
-        screen.print(render.build_plain_table(["ENTRY", "PROBLEM", "OF", "WHAT"], _build_problem_rows(found)))
+        yield Table(["entry", "problem", "of", "what"], _build_problem_rows(found))
     if remarks:
-        screen.print("Not checked:", markup=False)
-    for each in remarks:
-        screen.print(f"  {each}", markup=False)
-
-
-def _print_verification_markdown(found: VerificationReport, remarks: list[str]) -> None:
-    from promoter.application.markdown.plan import inline_text, render_table, table_cell
-
-    lines = [
-        f"**{inline_text(_summarize_verification(found))}**",
-        "",
-        *(f"- {name}: {inline_text(value)}" for name, value in _list_verified_facts(found)),
-    ]
-    if found.problems:
-        lines += [
-            "",
-            *render_table(
-                ["entry", "problem", "of", "what"], [[table_cell(each) for each in row] for row in _build_problem_rows(found)]
-            ),
-        ]
-    lines += ["", *(f"- not checked: {inline_text(each)}" for each in remarks)] if remarks else []
-    sys.stdout.write("\n".join(lines) + "\n")
+        yield TerminalOnly([Paragraph("Not checked:"), Notes(remarks, prefix="  ", style="")])
+        yield MarkdownOnly(Notes([f"not checked: {each}" for each in remarks]))

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promoter.application.markdown.report import DecisionTree, Notes, Paragraph, Part, TerminalOnly, Title
 from promoter.cli.common import (
     FormatOption,
     OutputFormat,
     build_container,
-    create_console,
     load_declaration,
     parse_alias_argument,
     parse_version_argument,
     print_json,
 )
+from promoter.cli.render import print_report
 
 if TYPE_CHECKING:
     from promoter.application.explain import DecisionExplanation
 
 
 NOT_PASSED = 3
+_MAX_OTHERS = 20
 
 
 def explain(
@@ -57,27 +59,20 @@ def explain(
 
 
 def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None:
-    from promoter.application.markdown.plan import render_decision_markdown
-    from promoter.cli import render
-
     if output is OutputFormat.JSON:
         from promoter.application.responses.plans import ExplanationResponse
 
         print_json(ExplanationResponse.from_value(found))
-    elif output is OutputFormat.MARKDOWN:
-        lines = render_decision_markdown(found.decision) if found.decision else []
-        lines = [f"**{found.subject}**", "", *(f"- {note}" for note in found.notes), "", *lines]
-        for guarding in found.guards:
-            lines += ["", *render_decision_markdown(guarding, guards=True)]
-        sys.stdout.write("\n".join(lines) + "\n")
     else:
-        screen = create_console()
-        screen.print(found.subject, style="bold", markup=False)
-        for note in found.notes:
-            screen.print(f"  {note}", markup=False)
-        if found.decision:
-            screen.print(render.build_decision_tree(found.decision))
-        for guarding in found.guards:
-            screen.print(render.build_decision_tree(guarding, guards=True))
-        for other in found.others[:20]:
-            screen.print(f"also v{other.version}: {other.verdict.value}: {other.summary_line}", markup=False)
+        print_report(output, build_explanation_report(found))
+
+
+def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
+    """The decision, what the guards say, and on a terminal a line for other versions."""
+    yield Title(found.subject, escape=str)
+    yield Notes(found.notes, prefix="  ", style="", escape=str)
+    yield DecisionTree(found.decision)
+    for guarding in found.guards:
+        yield DecisionTree(guarding, guards=True)
+    for other in found.others[:_MAX_OTHERS]:
+        yield TerminalOnly([Paragraph(f"also v{other.version}: {other.verdict.value}: {other.summary_line}")])

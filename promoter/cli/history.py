@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from promoter.application.history import AliasAt, AliasBetween, RegistryAt
-from promoter.application.markdown.plan import inline_text, render_decision_markdown, table_cell
-from promoter.application.markdown.plan import render_table as markdown_table
+from promoter.application.markdown.report import (
+    Cell,
+    DecisionTree,
+    Facts,
+    MarkdownOnly,
+    Notes,
+    Paragraph,
+    Part,
+    StyledText,
+    Table,
+    TerminalOnly,
+    Title,
+)
 from promoter.cli import render
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.fields import format_utc, format_utc_window
@@ -74,10 +83,8 @@ def state(
         from promoter.application.responses.registry import RegistryAtResponse
 
         print_json(RegistryAtResponse.from_value(found))
-    elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write("\n".join(render_registry_at_markdown(found)) + "\n")
     else:
-        render_registry_at_text(create_console(), found)
+        render.print_report(output, build_registry_at_report(found))
 
 
 def _print_alias_at(container: Container, model: str, alias: str, at: datetime, output: OutputFormat) -> None:
@@ -88,10 +95,8 @@ def _print_alias_at(container: Container, model: str, alias: str, at: datetime, 
         from promoter.application.responses.registry import AliasAtResponse
 
         print_json(AliasAtResponse.from_value(found))
-    elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write("\n".join(render_alias_at_markdown(found)) + "\n")
     else:
-        render_alias_at_text(create_console(), found)
+        render.print_report(output, build_alias_at_report(found))
 
 
 def _print_alias_between(container: Container, model: str, alias: str, between: tuple[str, str], output: OutputFormat) -> None:
@@ -108,15 +113,12 @@ def _print_alias_between(container: Container, model: str, alias: str, between: 
         from promoter.application.responses.registry import AliasBetweenResponse
 
         print_json(AliasBetweenResponse.from_value(found))
-    elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write("\n".join(render_alias_between_markdown(found)) + "\n")
     else:
-        render_alias_between_text(create_console(), found)
+        render.print_report(output, build_alias_between_report(found))
 
 
 def _print_alias_history(container: Container, model: str, alias: str, output: OutputFormat) -> None:
     from promoter.application import status
-    from promoter.cli import render
 
     spans = status.load_alias_history(container.existing_ledger, model, alias)
     if output is OutputFormat.JSON:
@@ -125,11 +127,8 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
         print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans))
     elif not spans:
         sys.stdout.write(f"The ledger knows nothing of {model}@{alias}.\n")
-    elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write("\n".join(render_spans_markdown(spans)) + "\n")
     else:
-        screen = create_console()
-        screen.print(render.build_spans_table(spans, screen.width))
+        render.print_report(output, _build_spans_parts(spans))
 
 
 def _parse_time_option(text: str, now: datetime, option: str) -> datetime:
@@ -141,42 +140,26 @@ def _parse_time_option(text: str, now: datetime, option: str) -> datetime:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-_COLUMNS = ("MODEL@ALIAS", "VERSION", "SINCE", "BY", "COMMIT", "RECORD")
+_COLUMNS = ("model@alias", "version", "since", "by", "commit", "record")
 _NARROW_COLUMN_COUNT = 5
 """As many columns as fit into 80 characters."""
 
 
-def render_alias_at_text(console: Console, found: AliasAt) -> None:
-    """Who held the alias, what put it there, and the decision behind that as a tree."""
-    state_at = found.state
-    name = f"{found.model}@{found.alias} at {format_utc(state_at.at)}: "
-    console.print(Text.assemble((name, "bold"), (state_at.version_text, f"bold {_certainty_style(state_at.known)}")))
-    _render_notes(console, found.notes)
-    if found.placing_record is None:
+def build_alias_at_report(found: AliasAt) -> Iterator[Part]:
+    """Who held the alias, what put it there, and the decision behind that."""
+    at, record = found.state, found.placing_record
+    held = StyledText(at.version_text, f"bold {_certainty_style(at.known)}")
+    yield Title(f"{found.model}@{found.alias} at {format_utc(at.at)}: ", held)
+    yield Notes(found.notes)
+    if record is None:
         return
-    console.print()
-    console.print(render.build_facts_grid(_list_record_facts(found, found.placing_record)))
-    console.print()
+    yield TerminalOnly()
+    yield Facts(_list_record_facts(found, record), joined=True)
+    yield TerminalOnly()
     if found.decision:
-        console.print(render.build_decision_tree(Decision.from_json(found.decision.tree)))
+        yield DecisionTree(Decision.from_json(found.decision.tree))
     else:
-        console.print(_explain_missing_decision(found.placing_record), markup=False)
-
-
-def render_alias_at_markdown(found: AliasAt) -> list[str]:
-    """The same."""
-    state_at = found.state
-    lines = [f"**{inline_text(f'{found.model}@{found.alias}')} at {format_utc(state_at.at)}: {state_at.version_text}**", ""]
-    lines += [f"- {inline_text(note)}" for note in found.notes]
-    if found.placing_record:
-        lines += [f"- {label}: {inline_text(content)}" for label, content in _list_record_facts(found, found.placing_record)]
-        content = (
-            render_decision_markdown(Decision.from_json(found.decision.tree))
-            if found.decision
-            else [_explain_missing_decision(found.placing_record)]
-        )
-        lines += ["", *content]
-    return lines
+        yield Paragraph(_explain_missing_decision(record))
 
 
 def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[str, str]]:
@@ -219,69 +202,43 @@ def _explain_missing_decision(record: AuditRecord) -> str:
     return "No decision is behind it: no policy gates the alias, or git had said so before."
 
 
-def render_alias_between_text(console: Console, found: AliasBetween) -> None:
+def build_alias_between_report(found: AliasBetween) -> Iterator[Part]:
     """The spans of the time, whole, and what is not known."""
-    console.print(Text(_alias_between_title(found), style="bold"))
-    _render_notes(console, found.notes)
+    yield Title(f"{found.model}@{found.alias} from {format_utc(found.period.begin)} to {format_utc(found.period.end)}")
+    yield Notes(found.notes)
     if found.period.spans:
-        console.print()
-        console.print(render.build_spans_table(found.period.spans, console.width))
+        yield TerminalOnly()
+        yield from _build_spans_parts(found.period.spans)
 
 
-def render_alias_between_markdown(found: AliasBetween) -> list[str]:
-    """The same."""
-    lines = [f"**{inline_text(_alias_between_title(found))}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
-    return [*lines, "", *render_spans_markdown(found.period.spans)] if found.period.spans else lines
-
-
-def _alias_between_title(found: AliasBetween) -> str:
-    return f"{found.model}@{found.alias} from {format_utc(found.period.begin)} to {format_utc(found.period.end)}"
-
-
-def render_spans_markdown(spans: Iterable[AliasSpan]) -> list[str]:
-    """Who held an alias when, oldest first."""
+def _build_spans_parts(spans: Sequence[AliasSpan]) -> Iterator[Part]:
+    """Who held an alias when, oldest first. Markdown has moments and commits in full."""
     rows = [
-        [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), table_cell(s.actor or "unknown"), s.revision or "-",
-         table_cell(describe_origin(s.review) or "-")]
+        [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), s.actor or "unknown", s.revision or "-",
+         describe_origin(s.review) or "-"]
         for s in spans
     ]  # fmt: skip
-    return markdown_table(["version", "since", "until", "actor", "revision", "review"], rows)
+    yield MarkdownOnly(Table(["version", "since", "until", "actor", "revision", "review"], rows))
+    yield TerminalOnly([render.build_spans_table(spans)])
 
 
-def render_registry_at_text(console: Console, found: RegistryAt) -> None:
+def build_registry_at_report(found: RegistryAt) -> Iterator[Part]:
     """A line for each alias, and below them what is not known."""
-    console.print(Text(_registry_at_title(found), style="bold"))
-    _render_notes(console, found.notes)
+    yield Title(_registry_at_title(found))
+    yield Notes(found.notes)
     if not found.aliases:
         return
-    console.print()
-    count = len(_COLUMNS) if console.width >= render.WIDE_TERMINAL_COLUMNS else _NARROW_COLUMN_COUNT
-    rows: list[list[str | Text]] = [
-        [
-            f"{each.model}@{each.alias}",
-            Text(each.state.version_text, style=_certainty_style(each.state.known)),
-            *_build_alias_cells(each),
-        ]
+    rows: list[tuple[Cell, ...]] = [
+        (f"{each.model}@{each.alias}", StyledText(each.state.version_text, _certainty_style(each.state.known)), *_build_alias_cells(each))
         for each in found.aliases
-    ]
-    console.print(render.build_plain_table(_COLUMNS[:count], [row[:count] for row in rows]))
+    ]  # fmt: skip
+    narrow = Table(_COLUMNS[:_NARROW_COLUMN_COUNT], [row[:_NARROW_COLUMN_COUNT] for row in rows])
     doubts = _list_uncertain_aliases(found)
+    yield TerminalOnly()
+    yield Table(_COLUMNS, rows, narrow)
     if doubts:
-        console.print()
-        _render_notes(console, doubts)
-
-
-def render_registry_at_markdown(found: RegistryAt) -> list[str]:
-    """The same."""
-    lines = [f"**{_registry_at_title(found)}**", "", *(f"- {inline_text(note)}" for note in found.notes)]
-    if not found.aliases:
-        return lines
-    rows = [
-        [table_cell(content) for content in (f"{each.model}@{each.alias}", each.state.version_text, *_build_alias_cells(each))]
-        for each in found.aliases
-    ]
-    notes = [f"- {inline_text(note)}" for note in _list_uncertain_aliases(found)]
-    return [*lines, "", *markdown_table([name.lower() for name in _COLUMNS], rows), "", *notes]
+        yield TerminalOnly()
+    yield Notes(doubts)
 
 
 def _registry_at_title(found: RegistryAt) -> str:
@@ -305,11 +262,6 @@ def _list_uncertain_aliases(found: RegistryAt) -> list[str]:
     unknown = sum(each.state.known is Certainty.NO for each in found.aliases)
     ending = ["unknown: before the first record of the alias; `promoter history MODEL@ALIAS` says when that was"]
     return lines + (ending if unknown else [])
-
-
-def _render_notes(console: Console, notes: Iterable[str]) -> None:
-    for note in notes:
-        console.print(Text(note, style="yellow"))
 
 
 def _certainty_style(known: Certainty) -> str:

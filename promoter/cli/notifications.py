@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.application.markdown.report import Table
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.render import print_report
 
 if TYPE_CHECKING:
     from promoter.domain.notifications import DeliveryAttempt
@@ -29,8 +30,6 @@ def list_letters(
 
     Example: promoter notifications list --dead
     """
-    from promoter.application.markdown.plan import render_table, table_cell
-
     undelivered = build_container().existing_ledger.outbox.list_undelivered_events(channel, dead=dead, limit=limit)
     if output is OutputFormat.JSON:
         from promoter.application.responses.operations import UndeliveredResponse
@@ -38,22 +37,9 @@ def list_letters(
         print_json(UndeliveredResponse.from_values(notifications=undelivered))
     elif not undelivered:
         sys.stdout.write("Nothing was given up.\n" if dead else "Nothing waits, and nothing was given up.\n")
-    elif output is OutputFormat.MARKDOWN:
-        columns = ["id", "channel", "event", "state", "tries", "next", "reason"]
-        rows = [
-            [table_cell(part) for part in (str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each))]
-            for each in undelivered
-        ]
-        sys.stdout.write("\n".join(render_table(columns, rows)) + "\n")
     else:
-        _render_undelivered(undelivered)
-
-
-def _render_undelivered(undelivered: Sequence[DeliveryAttempt]) -> None:
-    from promoter.cli import render
-
-    rows = [(str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each)) for each in undelivered]
-    create_console().print(render.build_plain_table(["ID", "CHANNEL", "EVENT", "STATE", "TRIES", "NEXT", "REASON"], rows))
+        rows = [(str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each)) for each in undelivered]
+        print_report(output, [Table(["id", "channel", "event", "state", "tries", "next", "reason"], rows)])
 
 
 def _shorten_event_id(dispatch: DeliveryAttempt) -> str:

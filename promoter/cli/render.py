@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,20 @@ from rich.text import Text
 from rich.tree import Tree
 
 from promoter.application.markdown.plan import MARK, describe_change_state, render_plan_summary
+from promoter.application.markdown.report import (
+    Cell,
+    DecisionTree,
+    Facts,
+    Heading,
+    Notes,
+    Paragraph,
+    Part,
+    TerminalOnly,
+    Title,
+    render_report_markdown,
+)
+from promoter.application.markdown.report import Table as ReportTable
+from promoter.cli.common import OutputFormat, create_console
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.history import AliasSpan
@@ -24,24 +39,83 @@ WIDE_TERMINAL_COLUMNS = 130
 """Columns of a terminal from which on an audit record fits in one line."""
 
 
-def build_facts_grid(rows: Iterable[tuple[str, str]]) -> Table:
-    """Lines of a name and what it is. What is too long goes on below itself."""
+def print_report(output: OutputFormat, parts: Iterable[Part]) -> None:
+    """Write a report to standard output: as Markdown, or for a terminal."""
+    if output is OutputFormat.MARKDOWN:
+        sys.stdout.write(render_report_markdown(parts))
+    else:
+        render_report_text(create_console(), parts)
+
+
+def render_report_text(console: Console, parts: Iterable[Part]) -> None:
+    """Print the parts, one below the other."""
+    for part in parts:
+        _print_part(console, part)
+
+
+def _print_part(console: Console, part: Part) -> None:
+    match part:
+        case Title():
+            console.print(Text.assemble((part.text, part.style), _style_cell(part.ending or "")))
+        case Heading() | Paragraph():
+            console.print(Text(part.text, style=part.style))
+        case Notes():
+            _print_notes(console, part)
+        case Facts():
+            _print_facts(console, part)
+        case ReportTable():
+            _print_table(console, part)
+        case DecisionTree(decision=Decision() as decision):
+            console.print(build_decision_tree(decision, guards=part.guards))
+        case TerminalOnly():
+            render_report_text(console, part.parts or [Paragraph("")])
+
+
+def _print_notes(console: Console, notes: Notes) -> None:
+    if not notes.hanging:
+        for line in notes.lines:
+            console.print(Text(notes.prefix + line, style=notes.style))
+        return
+    grid = Table.grid(padding=(0, 1))
+    for line in notes.lines:
+        grid.add_row(notes.prefix, Text(line, style=notes.style, overflow="fold"))
+    console.print(grid)
+
+
+def _print_facts(console: Console, facts: Facts) -> None:
+    if facts.label_format:
+        for name, value in facts.rows:
+            console.print(Text(facts.label_format.format(name) + value), soft_wrap=True)
+        return
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    for name, value in rows:
+    for name, value in facts.rows:
         grid.add_row(Text(name), Text(value))
-    return grid
+    console.print(grid)
 
 
-def build_plain_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+def _print_table(console: Console, table: ReportTable) -> None:
+    shown = table.narrow if table.narrow and console.width < WIDE_TERMINAL_COLUMNS else table
+    if shown.columns:
+        console.print(build_plain_table(map(str.upper, shown.columns), shown.rows))
+
+
+def build_plain_table(columns: Iterable[str], rows: Iterable[Iterable[Cell | Text]]) -> Table:
     """A plain table whose cells fold instead of being cut."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(each if isinstance(each, Text) else Text(each) for each in row))  # text is no markup: `renovate[bot]`
+        made.add_row(*map(_style_cell, row))
     return made
+
+
+def _style_cell(cell: Cell | Text) -> Text:
+    """A cell as text: it is no markup, for there are names such as `renovate[bot]`."""
+    if isinstance(cell, Text):
+        return cell
+    return Text(cell) if isinstance(cell, str) else Text(cell.text, style=cell.style)
 
 
 def render_plan_text(console: Console, plan: Plan) -> None:
@@ -122,17 +196,18 @@ def _add_finding_branch(tree: Tree, finding: RuleFinding) -> None:
         _add_finding_branch(branch, child)
 
 
-def build_records_table(records: Iterable[AuditRecord], width: int) -> Table:
-    """Audit records, oldest first: a line each, or two where `width` (in characters) is too little for all columns."""
-    if width < WIDE_TERMINAL_COLUMNS:
-        return build_plain_table(["ID", "RECORD"], [(str(record.id), _render_record_lines(record)) for record in records])
-    return build_plain_table(
-        ["ID", "AT", "MODEL@ALIAS", "FROM", "TO", "OUTCOME", "ACTOR", "REVISION", "POLICY", "REASON"],
+def build_records_table(records: Iterable[AuditRecord]) -> ReportTable:
+    """Audit records, oldest first: a line each, or two on a narrow terminal."""
+    found = list(records)
+    narrow = ReportTable(["id", "record"], [(str(record.id), _render_record_lines(record)) for record in found])
+    return ReportTable(
+        ["id", "at", "model@alias", "from", "to", "outcome", "actor", "revision", "policy", "reason"],
         [
             (str(r.id), _format_record_time(r), f"{r.fact.model}@{r.fact.alias}", version_label(r.fact.from_version), version_label(r.fact.to_version),
              r.status_label, _shorten_actor_name(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", _join_reason_and_review(r.description, r.fact.review))
-            for r in records
+            for r in found
         ],
+        narrow,
     )  # fmt: skip
 
 
@@ -150,25 +225,18 @@ def _format_record_time(record: AuditRecord) -> str:
     return f"{record.fact.at:%Y-%m-%d %H:%M:%S}"
 
 
-def build_spans_table(spans: Iterable[AliasSpan], width: int) -> Table:
-    """Who held an alias when, oldest first: a line each, or several where `width` (in characters) is too little for all."""
-    if width < WIDE_TERMINAL_COLUMNS:
-        return build_plain_table(
-            ["VERSION", "SPAN"], [(version_label(span.version), _render_span_lines(span)) for span in spans]
-        )
-    return build_plain_table(
-        ["VERSION", "SINCE", "UNTIL", "ACTOR", "REVISION", "REASON"],
+def build_spans_table(spans: Iterable[AliasSpan]) -> ReportTable:
+    """Who held an alias when, oldest first: a line each, or several on a narrow terminal."""
+    found = list(spans)
+    return ReportTable(
+        ["version", "since", "until", "actor", "revision", "reason"],
         [
-            (
-                version_label(s.version),
-                *_format_span_bounds(s),
-                _shorten_actor_name(s.actor),
-                (s.revision or "-")[:10],
-                _join_reason_and_review(s.reason, s.review),
-            )
-            for s in spans
+            (version_label(s.version), *_format_span_bounds(s), _shorten_actor_name(s.actor), (s.revision or "-")[:10],
+             _join_reason_and_review(s.reason, s.review))
+            for s in found
         ],
-    )
+        ReportTable(["version", "span"], [(version_label(s.version), _render_span_lines(s)) for s in found]),
+    )  # fmt: skip
 
 
 def _render_span_lines(span: AliasSpan) -> str:

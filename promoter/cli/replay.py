@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from promoter.application.markdown.plan import render_table as markdown_table
 from promoter.application.markdown.plan import table_cell
+from promoter.application.markdown.report import Heading, Notes, Paragraph, Part, Table, TerminalOnly, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
-from promoter.cli.render import WIDE_TERMINAL_COLUMNS, build_plain_table
+from promoter.cli.render import print_report
 from promoter.domain.replay.as_of import EvidenceBasis, EvidenceSource
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources, list_replay_notes
 from promoter.domain.replay.simulate import JudgedPromotion, SimulatedSpan
@@ -85,55 +81,43 @@ def _print_replay_report(report: ReplayReport, output: OutputFormat) -> None:
         from promoter.application.responses.policies import ReplayResponse
 
         print_json(ReplayResponse.from_report(report))
-    elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_replay_markdown(report))
     else:
-        render_replay_text(create_console(), report)
+        print_report(output, build_replay_report(report))
 
 
 MAX_ROWS = 200
 """So many spans are shown, and so many blocked promotions: the newest. JSON has all."""
 _MIN_SPAN_ROWS = 3
+_NO_TABLE = Table((), ())
 
 
-@dataclass(frozen=True)
-class ReportSection:
-    """A table under a heading, and what it leaves out, in words."""
-
-    heading: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    more: str = ""
-
-
-def render_replay_text(console: Console, report: ReplayReport) -> None:
-    """The whole report, in two lines a span where the terminal is narrow."""
-    console.print(Text(_summarize_replay(report), style="bold"))
-    console.print(Text(describe_evidence_sources(report)))
-    for section in _build_sections(report, narrow=console.width < WIDE_TERMINAL_COLUMNS):
-        console.print()
-        console.print(Text(section.heading, style="bold"))
-        if section.rows:
-            console.print(
-                build_plain_table(section.columns, [[Text(escape_lines(each)) for each in row] for row in section.rows])
-            )
-        if section.more:
-            console.print(Text(section.more, style="dim"))
-    console.print()
-    for note in list_replay_notes(report):
-        console.print(Text(f"Note: {escape_lines(note)}", style="dim"))
+def build_replay_report(report: ReplayReport) -> Iterator[Part]:
+    """What the policies would have done, a section each, and below them every assumption."""
+    yield Title(_summarize_replay(report), escape=str)
+    yield Paragraph(describe_evidence_sources(report))
+    yield from _build_summary_section(report)
+    shown = max(MAX_ROWS // max(sum(1 for _ in report.list_all_replays()), 1), _MIN_SPAN_ROWS)
+    for model, replayed in report.list_all_replays():
+        if replayed.simulation.spans:
+            yield from _build_spans_section(model, replayed, shown)
+    yield from _build_blocked_section(report)
+    yield from _build_rules_section(report)
+    yield TerminalOnly()
+    yield Notes(map(escape_lines, list_replay_notes(report)), prefix="Note: ", style="dim", escape=table_cell)
 
 
-def render_replay_markdown(report: ReplayReport) -> str:
-    """The same for a pull request."""
-    lines = [f"**{_summarize_replay(report)}**", "", describe_evidence_sources(report)]
-    for section in _build_sections(report, narrow=False):
-        lines += ["", f"### {table_cell(section.heading)}", ""]
-        if section.rows:
-            lines += markdown_table(section.columns, [[*map(table_cell, row)] for row in section.rows])
-        lines += ["", section.more] if section.more else []
-    lines += ["", *(f"- {table_cell(note)}" for note in list_replay_notes(report))]
-    return "\n".join(lines) + "\n"
+def _build_section(heading: str, table: Table, more: str = "") -> Iterator[Part]:
+    """A table under a heading, and what it leaves out, in words. Tags and names come from outside."""
+    yield TerminalOnly()
+    yield Heading(heading)
+    yield _escape_table(table)
+    if more:
+        yield Paragraph(more, style="dim")
+
+
+def _escape_table(table: Table) -> Table:
+    rows = [[escape_lines(cell) for cell in row if isinstance(cell, str)] for row in table.rows]
+    return Table(table.columns if rows else (), rows, _escape_table(table.narrow) if table.narrow else None)
 
 
 def _summarize_replay(report: ReplayReport) -> str:
@@ -145,24 +129,14 @@ def _summarize_replay(report: ReplayReport) -> str:
     return f"{names} replayed from {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC: {counts}."
 
 
-def _build_sections(report: ReplayReport, *, narrow: bool) -> Iterator[ReportSection]:
-    yield _build_summary_section(report)
-    shown = max(MAX_ROWS // max(sum(1 for _ in report.list_all_replays()), 1), _MIN_SPAN_ROWS)
-    for model, replayed in report.list_all_replays():
-        if replayed.simulation.spans:
-            yield _build_spans_section(model, replayed, shown, narrow=narrow)
-    yield _build_blocked_section(report, narrow=narrow)
-    yield _build_rules_section(report)
-
-
-def _build_summary_section(report: ReplayReport) -> ReportSection:
+def _build_summary_section(report: ReplayReport) -> Iterator[Part]:
     rows = [
         (f"{model.model}@{model.alias}", version_label(model.held_now), each.policy_name, version_label(each.final_holder), str(each.move_count),
          str(len(each.rejected_versions)), _count_blocked_promotions(model, each))
         for model, each in report.list_all_replays()
     ]  # fmt: skip
     columns = ["MODEL@ALIAS", "NOW", "UNDER", "WOULD BE", "MOVES", "TURNED DOWN", "WOULD HAVE BLOCKED"]
-    return ReportSection("Who would hold the alias now", columns, rows)
+    return _build_section("Who would hold the alias now", Table(columns, rows))
 
 
 def _count_blocked_promotions(model: ModelReplay, replayed: PolicyReplay) -> str:
@@ -171,21 +145,18 @@ def _count_blocked_promotions(model: ModelReplay, replayed: PolicyReplay) -> str
     return f"{len(replayed.blocked_promotions)} of {len(replayed.past.promotions)} promotions"
 
 
-def _build_spans_section(model: ModelReplay, replayed: PolicyReplay, shown: int, *, narrow: bool) -> ReportSection:
-    heading = f"{model.model}@{model.alias} under {replayed.policy_name}"
+def _build_spans_section(model: ModelReplay, replayed: PolicyReplay, shown: int) -> Iterator[Part]:
     spans = replayed.simulation.spans
     left = len(spans) - shown
     more = f"{left} earlier {plural(left, 'span is', 'spans are')} left out: --format json has them all." if left > 0 else ""
-    if narrow:
-        return ReportSection(
-            heading, ["VERSION", "SPAN"], [(version_label(s.version), _render_span_lines(s)) for s in spans[-shown:]], more
-        )
     rows = [
         (version_label(s.version), f"{s.since:%Y-%m-%d %H:%M}", f"{s.until:%Y-%m-%d %H:%M}" if s.until else "now",
          version_label(s.replaced_by), _describe_span_evidence(s), s.why)
         for s in spans[-shown:]
     ]  # fmt: skip
-    return ReportSection(heading, ["VERSION", "SINCE", "UNTIL", "REPLACED BY", "EVIDENCE", "WHY"], rows, more)
+    narrow = Table(["VERSION", "SPAN"], [(version_label(s.version), _render_span_lines(s)) for s in spans[-shown:]])
+    table = Table(["VERSION", "SINCE", "UNTIL", "REPLACED BY", "EVIDENCE", "WHY"], rows, narrow)
+    return _build_section(f"{model.model}@{model.alias} under {replayed.policy_name}", table, more)
 
 
 def _render_span_lines(span: SimulatedSpan) -> str:
@@ -204,40 +175,41 @@ def _describe_evidence_source(source: EvidenceSource) -> str:
     return f"as of {source.basis.value}"
 
 
-def _build_blocked_section(report: ReplayReport, *, narrow: bool) -> ReportSection:
+def _build_blocked_section(report: ReplayReport) -> Iterator[Part]:
     heading = "Past promotions that it would have blocked"
     found = [(model, replayed, each) for model, replayed in report.list_all_replays() for each in replayed.blocked_promotions]
     if all(model.began is None for model in report.models):
-        return ReportSection(heading, [], [], "Not known: the ledger knows no move of these aliases.")
+        return _build_section(heading, _NO_TABLE, "Not known: the ledger knows no move of these aliases.")
     if not found:
         count = sum(len(model.replays[0].past.promotions) for model in report.models)
-        return ReportSection(heading, [], [], f"None of {count}." if count else "There were no promotions in that time.")
+        return _build_section(heading, _NO_TABLE, f"None of {count}." if count else "There were no promotions in that time.")
     found.sort(key=lambda row: row[2].at)
     more = f"The last {MAX_ROWS} of {len(found)} are shown: --format json has all." if len(found) > MAX_ROWS else ""
-    rows = [_build_blocked_row(*row, narrow=narrow) for row in found[-MAX_ROWS:]]
-    if narrow:
-        return ReportSection(heading, ["AT", "PROMOTION"], rows, more)
-    return ReportSection(
-        heading, ["AT", "MODEL@ALIAS", "FROM", "TO", "BY", "UNDER", "EVIDENCE", "RULES THAT DID NOT PASS"], rows, more
-    )
+    rows = [_build_blocked_row(*row) for row in found[-MAX_ROWS:]]
+    narrow = Table(["AT", "PROMOTION"], [_build_narrow_row(*row) for row in rows])
+    columns = ["AT", "MODEL@ALIAS", "FROM", "TO", "BY", "UNDER", "EVIDENCE", "RULES THAT DID NOT PASS"]
+    return _build_section(heading, Table(columns, rows, narrow), more)
 
 
 def _build_blocked_row(
-    model: ModelReplay, replayed: PolicyReplay, promotion: JudgedPromotion, *, narrow: bool
-) -> tuple[str, ...]:
+    model: ModelReplay, replayed: PolicyReplay, promotion: JudgedPromotion
+) -> tuple[str, str, str, str, str, str, str, str]:
     at, name = f"{promotion.at:%Y-%m-%d %H:%M}", f"{model.model}@{model.alias}"
     actor = "unknown" if promotion.actor is None else promotion.actor.partition(" <")[0]
     move = (version_label(promotion.from_version), version_label(promotion.to_version))
-    summary, evidence = promotion.decision.summary_line, _describe_evidence_source(promotion.source)
-    if narrow:
-        description = f"{name} {' -> '.join(move)} by {actor}, under {replayed.policy_name}:\n{summary}\nevidence: {evidence}"
-        return at, description
-    return at, name, *move, actor, replayed.policy_name, evidence, summary
+    evidence = _describe_evidence_source(promotion.source)
+    return at, name, *move, actor, replayed.policy_name, evidence, promotion.decision.summary_line
 
 
-def _build_rules_section(report: ReplayReport) -> ReportSection:
+def _build_narrow_row(  # noqa: PLR0913, PLR0917  # a row's cells
+    at: str, name: str, from_version: str, to_version: str, actor: str, policy: str, evidence: str, summary: str
+) -> tuple[str, str]:
+    return at, f"{name} {from_version} -> {to_version} by {actor}, under {policy}:\n{summary}\nevidence: {evidence}"
+
+
+def _build_rules_section(report: ReplayReport) -> Iterator[Part]:
     rows = [(row.policy, row.rule, *map(str, row.found)) for row in report.count_rejecting_rules()]
     heading = "Versions turned down, by rule"
     if not rows:
-        return ReportSection(heading, [], [], "None.")
-    return ReportSection(heading, ["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows)
+        return _build_section(heading, _NO_TABLE, "None.")
+    return _build_section(heading, Table(["UNDER", "RULE", "FAIL", "PENDING", "ERROR"], rows))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, parse_alias_argument, print_json
+from promoter.application.markdown.report import Notes, Title
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
+from promoter.cli.render import print_report
+from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -112,26 +114,9 @@ def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:
         from promoter.application.responses.plans import RollbackResponse
 
         print_json(RollbackResponse.from_value(done))
-    elif output is OutputFormat.MARKDOWN:
-        from promoter.application.markdown.plan import inline_text
-
-        lines = [f"**{inline_text(done.title_line)}**", "", *(f"- {inline_text(each)}" for each in done.messages)]
-        sys.stdout.write("\n".join(lines) + "\n")
     else:
-        _render_rollback_text(done)
+        title = Title(done.title_line, style="bold" if done.done else "bold red")
+        messages = map(escape_invisible, done.messages)
+        print_report(output, [title, Notes(messages, prefix=" -", style="", hanging=True)])
     if not done.done:
         raise typer.Exit(NOT_DONE)
-
-
-def _render_rollback_text(done: RollbackResult) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from promoter.domain.text import escape_invisible
-
-    screen = create_console()
-    screen.print(Text(done.title_line, style="bold" if done.done else "bold red"))
-    steps = Table.grid(padding=(0, 1))
-    for each in done.messages:
-        steps.add_row(" -", Text(escape_invisible(each), overflow="fold"))
-    screen.print(steps)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from promoter.cli.render import build_records_table
+from promoter.cli.render import build_records_table, render_report_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.web.dashboard import describe_cause
 
@@ -40,7 +40,7 @@ ID  AT                   MODEL@ALIAS              FROM  TO    OUTCOME   ACTOR   
 def test_audit_records_are_readable_at_any_width(width: int, expected: str) -> None:
     """No word is broken: where a line is too short for all columns, a record takes two."""
     told = io.StringIO()
-    Console(file=told, width=width).print(build_records_table([AuditRecord(6, CHANGED), AuditRecord(7, MOVED)], width))
+    render_report_text(Console(file=told, width=width), [build_records_table([AuditRecord(6, CHANGED), AuditRecord(7, MOVED)])])
     assert "".join(f"{line.rstrip()}\n" for line in told.getvalue().splitlines()) == expected
 
 

@@ -13,8 +13,10 @@ from rich.console import Console
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.yaml import YamlDocuments
+from promoter.application.markdown.report import render_report_markdown
 from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.cli import replay
+from promoter.cli.render import render_report_text
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.replay.chart import render_replay_chart
 from promoter.domain.replay.report import ReplayReport
@@ -87,7 +89,7 @@ def replayed(tmp_path: Path, days: int) -> ReplayReport:
 
 def test_markdown(report: ReplayReport) -> None:
     """The whole of it, up to the notes: what comes from outside is escaped."""
-    told = replay.render_replay_markdown(report)
+    told = render_report_markdown(replay.build_replay_report(report))
     assert told.partition("\n- ")[0].rstrip() + "\n" == EXPECTED
     assert "\n- Not replayed: `loads` of champion is taken as passing for 2 versions; the ledger cannot tell.\n" in told
 
@@ -96,7 +98,7 @@ def test_markdown(report: ReplayReport) -> None:
 def test_text(width: int, report: ReplayReport) -> None:
     """It fits the terminal, says the same, and steers nothing."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    replay.render_replay_text(console, report)
+    render_report_text(console, replay.build_replay_report(report))
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, told.splitlines())) <= width
     assert "\x1b" not in told
@@ -109,7 +111,7 @@ def test_what_is_too_much_is_left_out_and_told(report: ReplayReport, monkeypatch
     """The newest are shown."""
     monkeypatch.setattr(replay, "MAX_ROWS", 1)
     monkeypatch.setattr(replay, "_MIN_SPAN_ROWS", 1)
-    told = replay.render_replay_markdown(report)
+    told = render_report_markdown(replay.build_replay_report(report))
     assert "| v1 |" not in told
     assert "1 earlier span is left out: --format json has them all." in told
 
