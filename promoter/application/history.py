@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from promoter.application.ports import AuditLog, Ledger, ObservationLog
-from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
+from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.history import (
     AliasPeriod,
@@ -29,9 +29,6 @@ _REACH_FACTOR = 6
 _LAST_REACH = timedelta(days=200)
 _SHORTEST_TIME = timedelta(microseconds=1)
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
-
-AliasKey = tuple[str, str]
-"""Model and alias."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from promoter.application.provenance import ChangeProvenance, NoProvenance, Open
 from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.application.revisions import RevisionTracker, find_restated_models
 from promoter.domain.approvals import ApproverDirectory
+from promoter.domain.audit import AliasKey
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults
@@ -50,7 +51,6 @@ from promoter.domain.policy_diff import (
 )
 from promoter.domain.proposal import BRANCH_PREFIX, REGISTRY_FILE
 from promoter.domain.pull_plan import (
-    AliasKey,
     MergeEffects,
     PullPlan,
     build_gated_declaration,

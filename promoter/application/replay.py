@@ -8,7 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from promoter.application.ports import Clock, EvidenceTarget, Ledger, Registry, VersionKey
-from promoter.domain.audit import AuditRecord
+from promoter.domain.audit import AliasKey, AuditRecord
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import NOT_REQUESTED, Need, VersionEvidence
@@ -37,10 +37,6 @@ class ReplayRequest:
     """A pattern for models' names; None: models of which an alias names the policy."""
     alias: str | None = None
     """The alias; None: the one that names the policy, else champion."""
-
-
-AliasKey = tuple[str, str]
-"""Model and alias."""
 
 
 class PolicyReplayer:

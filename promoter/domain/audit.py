@@ -10,6 +10,9 @@ from typing import Any
 
 from promoter.domain.review import describe_origin
 
+AliasKey = tuple[str, str]
+"""Model and alias."""
+
 
 class RecordKind(StrEnum):
     """What an audit record is about."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from promoter.domain.audit import AliasKey
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
 from promoter.domain.errors import Fault
@@ -18,9 +19,6 @@ from promoter.domain.text import escape_invisible, format_count, version_label
 STATUS_LENGTH_LIMIT = 140
 """Characters of a status's description: GitHub takes no more."""
 _SHOWN_FILES = 2
-
-AliasKey = tuple[str, str]
-"""Model and alias."""
 
 
 class PullState(StrEnum):

@@ -23,8 +23,7 @@ from promoter.adapters.ledger.schema import (
     split_key_conditions,
     tag_observations,
 )
-from promoter.application.ports.ledger import AliasKey
-from promoter.domain.audit import WebhookDelivery
+from promoter.domain.audit import AliasKey, WebhookDelivery
 from promoter.domain.decision import Verdict
 from promoter.domain.evidence import TagObservation
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType

@@ -29,8 +29,7 @@ from promoter.adapters.ledger.schema import (
     split_in_conditions,
     split_key_conditions,
 )
-from promoter.application.ports.ledger import AliasKey
-from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
+from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError

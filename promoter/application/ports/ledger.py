@@ -10,7 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordedDecision, RecordFilter, RevisionState, WebhookDelivery
+from promoter.domain.audit import (
+    AliasKey,
+    AuditRecord,
+    NewAuditRecord,
+    RecordedDecision,
+    RecordFilter,
+    RevisionState,
+    WebhookDelivery,
+)
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Override
 from promoter.domain.evidence import TagObservation
@@ -20,9 +28,6 @@ from promoter.domain.ledger.export import ExportedText
 from promoter.domain.ledger.problems import EntryRow
 from promoter.domain.ledger.witnesses import TextReference
 from promoter.domain.policy.guards import GuardCheck
-
-AliasKey = tuple[str, str]
-"""Model and alias."""
 
 
 class AuditLog(Protocol):
