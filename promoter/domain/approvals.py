@@ -49,7 +49,7 @@ def _validate_public_key(text: str) -> str:
 
 
 class Approver(Document):
-    """One person: a public key, the groups that the person belongs to, and an end."""
+    """One person: a public key, the groups that they speak for, and until when."""
 
     key: Annotated[str, AfterValidator(_validate_public_key)] = Field(
         json_schema_extra={"pattern": "^ed25519:[A-Za-z0-9+/]{43}=$"},

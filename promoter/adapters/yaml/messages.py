@@ -210,7 +210,7 @@ def _explain_details(where: LocationTrace, node: YamlNode, details: list[Any]) -
 def _explain_unknown_key(where: LocationTrace, _node: YamlNode, _context: dict[str, Any]) -> MessageAndFix:
     name = str(where.path[-1])
     message = f"unknown key `{name:.60}`"
-    if name in _RULE_KINDS and not _RULE_KINDS.isdisjoint(where.keys):
+    if name in _RULE_KINDS and not (_RULE_KINDS.isdisjoint(where.keys) or set(where.keys) >= _POLICY_KEYS):
         return message, "a rule is of one kind: make it a rule of its own"
     elsewhere = _POLICY_KEY_FIX if name in _POLICY_KEYS and where.path[0] in _REGISTRY_KEYS else None
     return message, _suggest_synonym(name, where.keys) or suggest_known_name(name, where.keys) or elsewhere

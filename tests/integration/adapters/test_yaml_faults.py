@@ -187,3 +187,9 @@ def test_what_holds_between_fields_is_told_beside_other_faults() -> None:
     lines = told({"registry.yaml": b"version: 1\nmodels: {}\n", "policies/a.yaml": policy})
     assert [line.split(" ")[0] for line in lines] == ["policies/a.yaml:2:14:", "policies/a.yaml:4:11:", "policies/a.yaml:5:5:"]
     assert "which direction is better" in lines[-1]
+
+
+def test_a_rule_beside_the_rules_of_a_policy() -> None:
+    """The keys of a policy are no kinds of rules, whatever they are called."""
+    faults = told({"registry.yaml": b"version: 1\nmodels: {}\n", "policies/champion.yaml": POLICY + b"metric: val_auc\n"})
+    assert faults == ["policies/champion.yaml:3:1: unknown key `metric` (did you mean `metrics`?)"]
