@@ -190,6 +190,7 @@ RULE_SAMPLES: list[dict[str, Any]] = [
     {"soak": {"alias": "challenger", "at_least": "24h"}},
     {"signature": {"present": True, "equals": None}},
     {"signature": {"equals": "champion"}},
+    {"description": {"present": True}},
     {"loads": True},
     {"expression": "metrics.a > 0.5", "metrics": ["a"], "holders": ["champion"]},
     {"approval": {"at_least": 2, "from": ["risk"]}},

@@ -81,6 +81,10 @@ def ran(tested: Policy, version: dict[str, Any], **more: Any) -> CaseRun:
         ({"loads": True}, {"loads": False}, "fail"),
         ({"loads": True}, {"loads": "untried"}, "error"),
         ({"loads": True}, {}, "pending"),
+        ({"description": {"present": True}}, {"description": "Detects fraud."}, "pass"),
+        ({"description": {"present": True}}, {"description": " "}, "pending"),
+        ({"description": {"present": True}}, {}, "pending"),
+        ({"description": {"present": True}}, {"description": "unreadable"}, "error"),
     ],
 )
 def test_a_case_states_the_evidence_of_every_rule(rule: dict[str, Any], version: dict[str, Any], verdict: str) -> None:

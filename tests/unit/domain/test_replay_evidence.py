@@ -79,6 +79,18 @@ def test_a_judgement_is_as_good_as_its_weakest_part() -> None:
     assert watched.build_evidence_as_of(other, 2, hours(3), None)[1].source.basis is EvidenceBasis.THEN
 
 
+def test_a_description_of_then_and_of_now() -> None:
+    """MLflow keeps no history of descriptions: without a record of the ledger, the text is that of today, and says so."""
+    described = lens({"description": {"present": True}}, candidates={"from": "any"})
+    now = {1: replace(evidence(1, (0, 0.5)), description="Detects fraud.")}
+    found = replace(history({1: (0, 0.5)}), now=now).build_version_as_of(described, 1, hours(3))
+    assert (found.evidence.description, found.source.basis, found.unknown) == ("Detects fraud.", EvidenceBasis.NOW, frozenset())
+    memory = EvidenceLog()
+    memory.add_decision(record(2, replace(evidence(1, (0, 0.5)), description=None)))
+    found = replace(history({1: (0, 0.5)}, memory=memory), now=now).build_version_as_of(described, 1, hours(3))
+    assert (found.evidence.description, found.source.basis, found.unknown) == (None, EvidenceBasis.THEN, frozenset())
+
+
 def test_evidence_in_an_unknown_form() -> None:
     """It is counted, and teaches nothing."""
     memory = EvidenceLog()

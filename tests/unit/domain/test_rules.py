@@ -170,6 +170,8 @@ def test_groups_follow_three_valued_logic(written: dict[str, Any], verdict: str)
         {"run": {"params": {"depth": 6}}},
         {"signature": {"present": True, "equals": "champion"}},
         {"loads": False},
+        {"description": {"present": False}},
+        {"description": "present"},
         {"loads": 1},
         {"tag": "a", "present": 1.0},
         {"tag": "a", "present": True, "bound": True, "copied": "accept"},

@@ -251,6 +251,25 @@ def test_a_signature(terms: dict[str, Any], ours: Any, holder: VersionEvidence |
     assert told({"signature": terms}, version(signature=ours), holder, RuleContext()) == expected
 
 
+DESCRIBED = "a description of the version or its model"
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"description": "Detects fraud."}, ("pass", "Detects fraud.", DESCRIBED)),
+        ({"description": "x" * 300}, ("pass", "x" * 200, DESCRIBED)),
+        ({"description": None}, ("pending", None, DESCRIBED)),
+        ({"description": " \n\t"}, ("pending", None, DESCRIBED)),
+        ({"description": Unreadable("no answer")}, ("error", None, "a description that can be read: no answer")),
+        ({}, ("error", None, "a description that can be read: it was not asked for")),
+    ],
+)
+def test_a_description(known: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """Pending until somebody writes one: of the version, or of its model."""
+    assert told({"description": {"present": True}}, version(**known), None, RuleContext()) == expected
+
+
 @pytest.mark.parametrize(
     ("loading", "expected"),
     [
@@ -304,6 +323,7 @@ def test_what_rules_need_is_all_that_is_read() -> None:
         '{"run": {"experiment": "fraud"}}': Need(run=True, experiment=True),
         '{"signature": {"equals": "champion"}}': Need(signature=True, holders=frozenset({"champion"})),
         '{"not": {"loads": true}}': Need(loading=True),
+        '{"description": {"present": true}}': Need(description=True),
         '{"metric": "auc", "at_least": 1}': Need(run=True, logged_model=True),
         '{"metric": "auc", "beats": "champion", "confidence": 0.9}': Need(
             run=True, logged_model=True, holders=frozenset({"champion"}), series=frozenset({holdout})

@@ -15,6 +15,7 @@ from promoter.domain.observed import MetricRef
 from promoter.domain.policy.rules.age import AgeRule
 from promoter.domain.policy.rules.approval import ApprovalRule
 from promoter.domain.policy.rules.base import BaseRule, RuleContext
+from promoter.domain.policy.rules.description import DescriptionRule
 from promoter.domain.policy.rules.expression import ExpressionRule
 from promoter.domain.policy.rules.loads import LoadsRule
 from promoter.domain.policy.rules.metric import MetricRule
@@ -125,6 +126,7 @@ RULES: tuple[type[BaseRule], ...] = (
     AgeRule,
     SoakRule,
     SignatureRule,
+    DescriptionRule,
     LoadsRule,
     ExpressionRule,
     ApprovalRule,
