@@ -7,19 +7,19 @@ import queue
 import tempfile
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from math import inf
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import yaml
+from cachetools import LRUCache, cachedmethod
 
 from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_message, redact_message
 from promoter.application.ports import EvidenceTarget, VersionKey
-from promoter.domain.observed import Unreadable, VersionSignature
+from promoter.domain.observed import ModelVersion, Unreadable, VersionSignature
 
 READ_SECONDS = 60.0
 MLMODEL_FILE = "MLmodel"
@@ -163,35 +163,9 @@ def _check_yaml_depth(content: bytes) -> None:
             raise ArtifactError(f"MLmodel is nested more than {_MAX_YAML_DEPTH} deep")
 
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class ExpiringCache(Generic[K, V]):
-    """Key to value; what was not used for longest is dropped. Safe to share between threads."""
-
-    def __init__(self, size: int) -> None:
-        """Holds at most `size` values."""
-        self._size = size
-        self._kept: OrderedDict[K, tuple[V, float]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: K) -> V | None:
-        """The value; None where there is none, or none any more."""
-        with self._lock:
-            value, until = self._kept.get(key, (None, inf))
-            if value is None or time.monotonic() >= until:
-                return None
-            self._kept.move_to_end(key)
-            return value
-
-    def put(self, key: K, value: V, seconds: float = inf) -> None:
-        """Keep the value, for that long."""
-        with self._lock:
-            self._kept[key] = value, time.monotonic() + seconds
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
+def build_artifact_key(model: str, version: ModelVersion) -> Hashable:
+    """Build what tells an artifact from every other: a number may be given anew, and a version be moved to another source."""
+    return model, version.number, version.created_at, version.source
 
 
 _MAX_THREADS = 8
@@ -208,7 +182,8 @@ class ArtifactReader(Generic[ContentT]):
         """`client` is an `MlflowClient`; `fetch` reads from a location within so many seconds, and raises `ArtifactError`."""
         self._client = client
         self._fetch = fetch
-        self._read: ExpiringCache[tuple[object, ...], tuple[ContentT | None]] = ExpiringCache(_CACHE_SIZE)
+        self._cache: LRUCache[Hashable, ContentT | None] = LRUCache(_CACHE_SIZE)
+        self._cache_lock = Lock()
 
     def read_artifacts(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, ContentT | Unreadable | None]:
         """By version; None where it has none. Raises what MLflow raises, but for what concerns a single one of them."""
@@ -218,15 +193,18 @@ class ArtifactReader(Generic[ContentT]):
             return {each.version_key: read for each, read in zip(versions, found, strict=True)}
 
     def _read_artifact(self, requested: EvidenceTarget, deadline: float) -> ContentT | Unreadable | None:
-        identity = (requested.model, requested.version.number, requested.version.created_at, requested.version.source)
-        remembered = self._read.get(identity)
-        if remembered is None:
-            try:
-                remembered = (self._fetch(self._find_location(requested), min(READ_SECONDS, deadline - time.monotonic())),)
-            except ArtifactError as flawed:
-                return Unreadable(flawed.reason)
-            self._read.put(identity, remembered)
-        return remembered[0]
+        try:
+            return self._fetch_content(requested, deadline)
+        except ArtifactError as flawed:
+            return Unreadable(flawed.reason)
+
+    @cachedmethod(
+        attrgetter("_cache"),
+        key=lambda _self, requested, _deadline: build_artifact_key(requested.model, requested.version),
+        lock=attrgetter("_cache_lock"),
+    )
+    def _fetch_content(self, requested: EvidenceTarget, deadline: float) -> ContentT | None:
+        return self._fetch(self._find_location(requested), min(READ_SECONDS, deadline - time.monotonic()))
 
     def _find_location(self, requested: EvidenceTarget) -> str:
         try:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
-from promoter.adapters.mlflow.artifacts import ArtifactError, ExpiringCache, run_with_deadline
+from cachetools import TTLCache
+
+from promoter.adapters.mlflow.artifacts import ArtifactError, run_with_deadline
 from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
     create_mlflow_client,
@@ -179,8 +181,9 @@ class MlflowCopies:
         self._bounds = bounds or CopyBounds()
         self._own = MlflowRegistry(tracking_uri)
         self._others = {name: MlflowRegistry(uri, elsewhere=True) for name, uri in registries.items()}
-        self._silent: ExpiringCache[str, ExternalError] = ExpiringCache(_CACHE_SIZE)
-        self._too_large: ExpiringCache[str, ArtifactTooLarge] = ExpiringCache(_CACHE_SIZE)
+        self._silent: TTLCache[str, ExternalError] = TTLCache(_CACHE_SIZE, _RETRY_AFTER_SECONDS)
+        self._too_large: TTLCache[str, ArtifactTooLarge] = TTLCache(_CACHE_SIZE, _TOO_LARGE_SECONDS)
+        self._cache_lock = Lock()
         self._turn = BoundedSemaphore(1)
 
     def __repr__(self) -> str:
@@ -203,7 +206,8 @@ class MlflowCopies:
             return found
         if not source.registry:
             return self._copy_within_server(source, model)
-        known = self._too_large.get(source.short_digest)
+        with self._cache_lock:
+            known = self._too_large.get(source.short_digest)
         if known is not None:
             raise known.with_traceback(None)
         if not self._turn.acquire(timeout=_TURN_SECONDS):
@@ -211,7 +215,8 @@ class MlflowCopies:
         try:
             return self._build_transfer(source)(source, model)
         except ArtifactTooLarge as fault:
-            self._too_large.put(source.short_digest, fault, _TOO_LARGE_SECONDS)
+            with self._cache_lock:
+                self._too_large[source.short_digest] = fault
             raise
         finally:
             self._turn.release()
@@ -225,7 +230,8 @@ class MlflowCopies:
 
     def _observe_registry(self, name: str, models: Collection[str]) -> Mapping[str, ObservedModel]:
         registry = self._own if not name else self._require_other_registry(name)
-        silent = self._silent.get(name)
+        with self._cache_lock:
+            silent = self._silent.get(name)
         if silent is not None:
             raise silent.with_traceback(None)
         try:
@@ -236,7 +242,8 @@ class MlflowCopies:
         except ExternalError as fault:
             error = type(fault)(name or fault.what, fault.message, fault.fix)
         if isinstance(error, TransientError):
-            self._silent.put(name, error, _RETRY_AFTER_SECONDS)
+            with self._cache_lock:
+                self._silent[name] = error
         raise error
 
     def _require_other_registry(self, name: str) -> MlflowRegistry:

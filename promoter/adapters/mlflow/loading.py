@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
+
+from cachetools import TLRUCache
 
 from promoter.adapters.mlflow import subprocesses
 from promoter.adapters.mlflow.artifacts import (
     MLMODEL_FILE,
     ArtifactError,
-    ExpiringCache,
+    build_artifact_key,
     list_flavors,
     parse_mlmodel,
     read_bounded_file,
@@ -29,14 +32,14 @@ from promoter.adapters.mlflow.artifacts import (
 from promoter.adapters.mlflow.client import find_refusal_message, redact_message
 from promoter.domain.observed import LoadingResult, ModelVersion
 
-_FETCH_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.fetch_subprocess")
-_UPLOAD_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.put_subprocess")
+_TRANSFER_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.transfer_subprocess")
 
 
 def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: int, limit: int) -> Path:
     """Fetch what is at that location into a new folder; where it is in there. Raises `ArtifactError`, and nothing else."""
     folder.mkdir()
     request = {
+        "action": "fetch",
         "location": location,
         "tracking_uri": tracking_uri,
         "folder": str(folder),
@@ -44,7 +47,7 @@ def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: i
         "seconds": seconds,
     }
     ended = subprocesses.run_child(
-        _FETCH_COMMAND,
+        _TRANSFER_COMMAND,
         request,
         seconds=seconds,
         folder=folder,
@@ -69,6 +72,7 @@ def upload_artifact(
 ) -> None:
     """Put what is in the folder among the artifacts of a run or, if given, of a logged model. Raises `ArtifactError`."""
     request = {
+        "action": "upload",
         "tracking_uri": tracking_uri,
         "run_id": run_id,
         "model_id": model_id,
@@ -77,7 +81,7 @@ def upload_artifact(
         "seconds": seconds,
     }
     ended = subprocesses.run_child(
-        _UPLOAD_COMMAND, request, seconds=seconds, folder=folder.parent, environment=_build_client_environment(tracking_uri)
+        _TRANSFER_COMMAND, request, seconds=seconds, folder=folder.parent, environment=_build_client_environment(tracking_uri)
     )
     if ended.status is None:
         raise ArtifactError(f"its artifact could not be put within {seconds} s")
@@ -140,7 +144,8 @@ class ModelLoader:
         self._bounds = bounds
         self._turns = BoundedSemaphore(_MAX_PARALLEL_LOADS)
         self._too_large = LoadingResult("untried", describe_size_limit(bounds.artifact))
-        self._known: ExpiringCache[tuple[object, ...], LoadingResult] = ExpiringCache(_CACHE_SIZE)
+        self._cache: TLRUCache[Hashable, LoadingResult] = TLRUCache(_CACHE_SIZE, self._find_expiry, time.monotonic)
+        self._cache_lock = Lock()
 
     def load_version(self, model: str, version: ModelVersion) -> LoadingResult:
         """LOADED; FAILED where the loader raises, or there is nothing to load; UNTRIED where that cannot be told here.
@@ -148,17 +153,25 @@ class ModelLoader:
         That is: the artifact cannot be fetched, or is too large; a library is missing; time or memory is not enough. Nor is a
         crash of the child certain, since native code takes a limit on memory in many ways. Raises what MLflow raises.
         """
-        identity = (model, version.number, version.created_at, version.source)
-        known = self._known.get(identity)
+        key = build_artifact_key(model, version)
+        known = self._find_known_result(key)
         if known is not None:
             return known
         with self._turns:
-            known = self._known.get(identity)  # somebody else may have tried it meanwhile
+            known = self._find_known_result(key)  # another thread may have tried it meanwhile
             if known is None:
                 known = self._try_loading(model, version)
-                lasting = known.outcome == "loaded" or known == self._too_large
-                self._known.put(identity, known, inf if lasting else _RETRY_AFTER_SECONDS)
+                with self._cache_lock:
+                    self._cache[key] = known
             return known
+
+    def _find_known_result(self, key: Hashable) -> LoadingResult | None:
+        with self._cache_lock:
+            return self._cache.get(key)
+
+    def _find_expiry(self, _key: Hashable, result: LoadingResult, now: float) -> float:
+        lasts = result.outcome == "loaded" or result == self._too_large
+        return inf if lasts else now + _RETRY_AFTER_SECONDS
 
     def _try_loading(self, model: str, version: ModelVersion) -> LoadingResult:
         try:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import product
 from math import isnan, nan
+from threading import Lock
 from typing import Any
 
-from promoter.adapters.mlflow.artifacts import ExpiringCache
+from cachetools import LRUCache
+
 from promoter.adapters.mlflow.client import (
     build_name_filter,
     find_refusal_message,
@@ -176,7 +178,8 @@ class LoggedModelReader:
         self._client = client
         self._experiments = experiments
         self._histories = histories
-        self._true_values: ExpiringCache[LoggedValue, float] = ExpiringCache(_CACHE_SIZE)
+        self._cache: LRUCache[LoggedValue, float] = LRUCache(_CACHE_SIZE)
+        self._cache_lock = Lock()
 
     def read_logged_models(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, LoggedModel | Unreadable | None]:
         """By version, with the last value of each metric on each dataset, whichever digest that has."""
@@ -214,15 +217,17 @@ class LoggedModelReader:
         """
         unique = list(dict.fromkeys(logged))
         true = {each: each for each in unique if each.point.value != 0}
-        remembered = {each: self._true_values.get(each) for each in unique if each not in true}
-        known = {each: value for each, value in remembered.items() if value is not None}
-        doubtful = [each for each in remembered if each not in known]
+        with self._cache_lock:
+            cached = {each: self._cache.get(each) for each in unique if each not in true}
+        known = {each: value for each, value in cached.items() if value is not None}
+        doubtful = [each for each in cached if each not in known]
         histories = self._histories.read_histories({(each.run_id, each.name) for each in doubtful if each.run_id})
         for each in doubtful:
             history = histories.get((each.run_id or "", each.name))
             known[each] = value = _confirm_zero(each, history or [])
             if history is not None:
-                self._true_values.put(each, value)
+                with self._cache_lock:
+                    self._cache[each] = value
         return true | {each: replace(each, point=replace(each.point, value=value)) for each, value in known.items()}
 
     def _search_models(self, requested: list[str], experiments: Collection[str]) -> dict[str, MeasuredModel]:

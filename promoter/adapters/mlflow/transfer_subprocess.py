@@ -1,0 +1,59 @@
+"""Script of the child that fetches an artifact or uploads one: with its parent's credentials; the parent can kill it any time.
+
+Run as `python -P -m promoter.adapters.mlflow.transfer_subprocess`. `loading.py` writes the request to its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+from promoter.adapters.mlflow.artifacts import describe_fetch_error
+from promoter.adapters.mlflow.client import create_mlflow_client, redact_server_address
+
+
+def run_transfer_child() -> None:
+    """Answer `{"path": ...}` for a fetch, `{"done": true}` for an upload, or `{"fault": ...}` in words."""
+    request = json.load(sys.stdin)
+    signal.alarm(request["seconds"] + 10)  # in case the parent is killed
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answer = _fetch_artifact(request) if request["action"] == "fetch" else _upload_artifact(request)
+    os.write(request["answer_to"], json.dumps(answer).encode())
+
+
+def _fetch_artifact(request: dict[str, Any]) -> dict[str, Any]:
+    one_file = request["bytes"] + 1024**2  # the parent measures all files together, but only every now and then
+    resource.setrlimit(resource.RLIMIT_FSIZE, (one_file, one_file))
+    try:
+        from mlflow.artifacts import download_artifacts
+
+        path = download_artifacts(
+            artifact_uri=request["location"], dst_path=request["folder"], tracking_uri=request["tracking_uri"]
+        )
+    except Exception as error:  # noqa: BLE001  # the library of a storage client raises what it likes
+        return _build_fault(error, "fetch the artifact", request)
+    return {"path": str(path)}
+
+
+def _upload_artifact(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        client = create_mlflow_client(request["tracking_uri"])
+        if request["model_id"]:
+            client.log_model_artifacts(request["model_id"], request["folder"])
+        else:
+            client.log_artifacts(request["run_id"], request["folder"], request["path"])
+    except Exception as error:  # noqa: BLE001  # the library of a storage client raises what it likes
+        return _build_fault(error, "put the artifact", request)
+    return {"done": True}
+
+
+def _build_fault(error: Exception, doing: str, request: dict[str, Any]) -> dict[str, Any]:
+    return {"fault": describe_fetch_error(error, doing, redact_server_address(request["tracking_uri"]))}
+
+
+if __name__ == "__main__":
+    run_transfer_child()
