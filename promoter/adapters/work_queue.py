@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import random
 import threading
 import time
 from collections import OrderedDict
@@ -12,6 +11,9 @@ from itertools import count
 from typing import Generic, TypeVar
 
 import structlog
+
+from promoter.application.notifications import random_jitter
+from promoter.domain.backoff import compute_backoff
 
 log = structlog.get_logger(__name__)
 
@@ -22,8 +24,7 @@ FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 
 def compute_backoff_delay(failures: int) -> float:
     """Return the seconds until the next try: doubling from 0.5 to 30, each with a random quarter more or less."""
-    delay: float = min(LAST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 10))
-    return delay * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not cryptography
+    return compute_backoff(failures, FIRST_DELAY, LAST_DELAY) * random_jitter()
 
 
 class KeyedWorkQueue(Generic[Key]):

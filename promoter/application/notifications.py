@@ -16,6 +16,7 @@ import structlog
 
 from promoter.application.ports import Clock, Locks
 from promoter.application.ports.outbox import EventOutbox, NotificationChannel
+from promoter.domain.backoff import compute_backoff
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.notifications import (
     DEFAULT_PATIENCE,
@@ -41,8 +42,7 @@ MAX_WAITING_EVENTS = 10_000
 """So many events may wait; then what is new waits too, in the ledger, so that memory stays flat."""
 PROGRESS_STRIDE = 1_000
 """After so many entries without an event a row says that the channel is through with them."""
-_MAX_BACKOFF = 60.0
-_DOUBLINGS = 6
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 60.0
 _LOCK = "lock"
 
 
@@ -119,7 +119,7 @@ class ChannelNotifier:
             if isinstance(error, TransientError) and error.what == _LOCK:
                 return POLL_SECONDS  # another replica has the channel
             failures = self._failures[name] = self._failures[name] + 1
-            delay = min(_MAX_BACKOFF, 2.0 ** min(failures - 1, _DOUBLINGS))
+            delay = compute_backoff(failures, _FIRST_BACKOFF, _LONGEST_BACKOFF)
             log.warning("notifications have to wait", channel=name, error=str(error), seconds=delay)
             return delay
         self._failures[name] = 0

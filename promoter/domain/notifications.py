@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind, is_alias_move
+from promoter.domain.backoff import compute_backoff
 from promoter.domain.decision import Verdict
 from promoter.domain.plan import ChangeCause
 from promoter.domain.text import escape_invisible, version_label
@@ -202,7 +203,6 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(hours=1)
 """The first and the longest pause between two tries."""
 DEFAULT_PATIENCE = timedelta(hours=24)
 """How long an event is tried for until it is dead, unless told otherwise."""
-_DOUBLINGS = 20
 
 
 class DeliveryState(StrEnum):
@@ -286,8 +286,7 @@ class ChannelCursor:
 
 def compute_retry_pause(attempts: int) -> timedelta:
     """Return the pause after so many failures: it doubles, from a second to an hour."""
-    doublings = min(max(attempts, 1) - 1, _DOUBLINGS)
-    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << doublings))
+    return timedelta(seconds=compute_backoff(attempts, FIRST_PAUSE.total_seconds(), LONGEST_PAUSE.total_seconds()))
 
 
 def build_failed_attempt(

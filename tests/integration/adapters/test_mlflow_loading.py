@@ -217,13 +217,14 @@ def test_what_did_not_load_is_tried_again_only_later(
         [LoadingResult("untried", "no time"), LoadingResult("failed", "ValueError"), LoadingResult("loaded", "python_function")]
     )
     monkeypatch.setattr(ModelLoader, "_try_loading", lambda *_: next(outcomes))
-    started = time.monotonic()
-    minutes = 0
-    monkeypatch.setattr(time, "monotonic", lambda: started + 60 * minutes)
-    seen = []
-    for minutes in (0, 9, 11, 20, 22, 10_000):  # noqa: B007  # the clock reads it
-        seen.append(registry.check_loading(fresh_name, asked.version).outcome)
+    started, elapsed = time.monotonic(), [0]
+    monkeypatch.setattr(time, "monotonic", lambda: started + 60 * elapsed[0])
 
+    def load_after(minutes: int) -> str:
+        elapsed[0] = minutes
+        return registry.check_loading(fresh_name, asked.version).outcome
+
+    seen = [load_after(minutes) for minutes in (0, 9, 11, 20, 22, 10_000)]
     assert seen == ["untried", "untried", "failed", "failed", "loaded", "loaded"]
 
 
