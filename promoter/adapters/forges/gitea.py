@@ -31,7 +31,7 @@ _STATUSES = {
 
 
 def parse_pull_request(row: Mapping[str, Any]) -> PullRequest:
-    """Parse a pull request. Once its branch is deleted, `ref` is the pull request's own, and only the label names the branch."""
+    """Parse a pull request. Once its branch is deleted, only the label names the branch, not `ref`."""
     number, head, merged = int(row["number"]), row["head"], bool(row.get("merged"))
     ref = str(head["ref"])
     return PullRequest(

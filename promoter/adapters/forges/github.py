@@ -330,8 +330,8 @@ class GitHub(ForgeBase):
             if error.status != HTTPStatus.FORBIDDEN or _is_rate_limited(error):
                 raise
         message = f"the token for {self._place.project} at {self._place.url} belongs to an app, and is not told its account"
-        fix = "set PROMOTER_FORGE_ACCOUNT to it: github-actions[bot] for a workflow's token, else the app's name with [bot] after it"
-        raise PermanentError(self.name, message, fix)
+        bot = "github-actions[bot] for a workflow's token, else the app's name with [bot] after it"
+        raise PermanentError(self.name, message, f"set PROMOTER_FORGE_ACCOUNT to it: {bot}")
 
     def _build_commit_limit_error(self, number: int, commits: int) -> PermanentError:
         message = f"pull request #{number} of {self._place.project} at {self._place.url} has {commits} commits"

@@ -1,4 +1,4 @@
-"""A client for GitHub: PyGithub, but each request is sent once, to one host, without waits, and answers and lists are bounded."""
+"""A client for GitHub: PyGithub, but each request is sent once, to one host, without waits, and what is read is bounded."""
 
 from __future__ import annotations
 

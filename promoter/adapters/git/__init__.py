@@ -1,4 +1,4 @@
-"""The git room: one branch of one remote (`repository.GitRepository`), and the folder on disk (`worktree.WorkTree`).
+"""Git: one branch of one remote (`repository.GitRepository`), and the clone on disk (`checkout`).
 
-The only room that knows GitPython, and of GitPython only the command wrapper, imported when a command is first needed.
+Only here is GitPython used, and of GitPython only the command wrapper, imported when a command is first needed.
 """

@@ -1,6 +1,6 @@
-"""The clone that one stands in, for reading: any of its commits, and what a merge of two would give. No network, no checkout.
+"""The user's clone, for reading: its folder, any of its commits, and what a merge of two would give. No network, no checkout.
 
-What git writes to compute a merge goes to a folder of its own that is thrown away.
+What git writes to compute a merge goes to a temporary folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DEPTH_FIX = (
 
 
 class _CloneMirror(BareMirror):
-    """The clone's own objects, with a place beside them for what is written."""
+    """The clone's own objects, with a scratch folder beside them for what is written."""
 
     def __init__(self, folder: Path, objects: str) -> None:
         super().__init__(folder, RemoteAddress(str(folder), GitTransport.LOCAL), "-", _CLONE_TIMEOUT_SECONDS)
@@ -52,10 +52,10 @@ class _CloneMirror(BareMirror):
         return super().run_git(*arguments, stdin=stdin, variables={**apart, **(variables or {})})
 
     def is_shallow(self) -> bool:
-        """Whether its history was cut."""
+        """Whether the clone lacks older commits."""
         return self.run_git("rev-parse", "--is-shallow-repository").output_text == "true"
 
-    def _mark_damaged(self, reply: GitReply) -> PermanentError:  # type: ignore[override]  # there is nothing that would be made anew
+    def _mark_damaged(self, reply: GitReply) -> PermanentError:  # type: ignore[override]  # a clone is never made anew
         message = redact_to_one_line(reply.err, RemoteAddress("", GitTransport.LOCAL)) or "an object is missing"
         return PermanentError("git", f"this clone lacks what it should have: {message}", _DEPTH_FIX)
 
@@ -76,7 +76,7 @@ class LocalClone:
         self._history = CommitHistory(self._mirror, self._remote, GitAnswerCache())
 
     def resolve_commit(self, ref: str) -> str:
-        """The commit that git takes it for: a branch, a tag, a commit id, `origin/main`. Raises `PermanentError` for none."""
+        """Resolve a branch, a tag, a commit id, `origin/main`. Raises `PermanentError` where git knows no such commit."""
         reply = self._mirror.run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
         if reply.status != 0 or not is_revision(reply.output_text):
             fix = (
@@ -88,22 +88,22 @@ class LocalClone:
         return reply.output_text
 
     def read_sources(self, revision: str) -> Sources:
-        """The files of that revision that Promoter reads."""
+        """Read the files of that revision that Promoter reads."""
         return self._mirror.read_sources(revision)
 
     def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
-        """First-parent commits after `base` up to `head` that touch `path`, oldest first; without base the `last` so many."""
+        """List first-parent commits after `base` up to `head` that touch `path`, oldest first; or the `last` so many."""
         return self._history.find_commits(base, head, path, last)
 
     def has_merged(self, branch: str, revision: str) -> bool:
-        """Whether the branch of a remote, as it was last fetched, has that commit. Raises `PermanentError` in a shallow clone."""
+        """Whether a remote's branch, as last fetched, has that commit. Raises `PermanentError` in a shallow clone."""
         if self._mirror.is_shallow():
             raise PermanentError("git", "this clone is too shallow: it does not show who brought what", _DEPTH_FIX)
         refs = ("for-each-ref", "--count=1", "--format=x", f"--contains={revision}", f"refs/remotes/*/{branch}")
         return bool(self._mirror.run_git(*refs).output_text)
 
     def preview_merge(self, base: str, head: str) -> MergePreview:
-        """What merging `head` into `base` would give. Raises `PermanentError` where the clone is too shallow to tell."""
+        """Compute what merging `head` into `base` would give. Raises `PermanentError` in a clone that is too shallow."""
         common = self._mirror.run_git("merge-base", "--end-of-options", base, head)
         if common.status != 0 and self._mirror.is_shallow():
             raise PermanentError("git", "this clone is too shallow: it does not show where base and head part", _DEPTH_FIX)
@@ -115,12 +115,12 @@ class LocalClone:
                 self._mirror.scratch = None
 
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
-        """The commits after `base` up to `head` that change the watched files without a signature that holds."""
+        """Find the commits after `base` up to `head` that change the watched files without a valid signature."""
         return SignatureVerifier(self._mirror, self._remote).find_unsigned_commits(base, head)
 
 
 def _quote_path(path: str) -> str:
-    """As git reads it in a list that colons part."""
+    """Quote a path for a list that colons separate."""
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -128,10 +128,10 @@ _WORK_TREE_TIMEOUT_SECONDS = 30.0
 
 
 class WorkTree:
-    """A folder with `registry.yaml` in it, or one inside such a folder. Reading files needs no git."""
+    """The files on disk: a folder with `registry.yaml` in it, or one inside such a folder. Reading files needs no git."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: where to start looking; it need not exist yet."""
+        """`path`: where the search starts; it need not exist yet."""
         self._path = path
 
     @cached_property
@@ -146,13 +146,13 @@ class WorkTree:
         return start
 
     def read_sources(self) -> Sources:
-        """The files that Promoter reads, as bytes: regular files only; what is not there is not in the mapping."""
+        """Read the files that Promoter reads, as bytes: regular files only; what is not there is not in the mapping."""
         sizes = self._find_file_sizes()
         require_within_bounds(sizes)
         return {path: self._read_content(path) for path in sorted(sizes)}
 
     def find_revision(self) -> str | None:
-        """The commit that the files are at; None where one is changed or not committed, and outside a repository."""
+        """Find the commit that the files are at; None where one is changed or not committed, and outside a repository."""
         from promoter.adapters.git.command import GitCommand
 
         git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
@@ -173,7 +173,7 @@ class WorkTree:
         return head.output_text if clean and committed == self._find_file_sizes().keys() else None
 
     def find_user_name(self) -> str | None:
-        """The name that git signs commits with here (`user.name`); None where it has none, or where there is no git."""
+        """Find the name that git gives to commits here (`user.name`); None where it has none, or where there is no git."""
         from promoter.adapters.git.command import GitCommand
 
         try:
@@ -198,7 +198,7 @@ class WorkTree:
         return [path for path in (*TOP_LEVEL_FILES, *(f"{POLICIES_FOLDER}/{name}" for name in names)) if is_source_file(path)]
 
     def _read_file_size(self, path: str) -> int | None:
-        """Bytes of a regular file; None for anything else."""
+        """Return the bytes of a regular file; None for anything else."""
         try:
             found = (self.root_folder / path).lstat()
         except (FileNotFoundError, NotADirectoryError):

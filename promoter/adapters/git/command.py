@@ -1,4 +1,4 @@
-"""Runs git: fixed argument lists, an environment of our own, and an end to what hangs.
+"""Runs git with fixed argument lists and an environment of its own, ends what hangs, and says in words what failed.
 
 Nothing that a user's or a mirror's configuration says is run: no hooks, no helpers, no prompts. Credentials travel in the
 environment, never among the arguments.
@@ -21,8 +21,7 @@ from promoter.adapters._text import redact_secrets, to_one_line, truncate_messag
 from promoter.adapters.git.remote import GitTransport, RemoteAddress
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
 
-# nosec: only its exceptions and constants; GitPython starts the processes
-
+# Of `subprocess` only exceptions and constants are used here: GitPython starts the processes.
 
 _BOUND_ELSEWHERE = (
     "GIT_DIR",
@@ -43,7 +42,7 @@ _BOUND_ELSEWHERE = (
     "GIT_TRACE_CURL",
     "GIT_CURL_VERBOSE",
 )
-"""What a calling git (Promoter run in a hook) sets for its own repository, and traces that would show credentials."""
+"""The variables that a calling git (Promoter run in a hook) sets for its own repository, and traces that would show secrets."""
 
 _SETTINGS = {
     "core.hooksPath": os.devnull,
@@ -63,20 +62,23 @@ _DRAIN_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class GitReply:
-    """What a git command said. `err` may name the remote with what it echoed: redact before it is shown."""
+    """How a git command ended."""
 
     status: int
+    """The exit status."""
     out: bytes
+    """Standard output."""
     err: str
+    """Standard error. It may repeat what the remote sent: redact it before it is shown."""
 
     @property
     def output_text(self) -> str:
-        """Standard output as text, without the space around it."""
+        """Standard output as text, without the white space around it."""
         return self.out.decode("utf-8", "replace").strip()
 
     @property
     def output_lines(self) -> list[str]:
-        """The lines of standard output, parted by line feeds only: names of refs may have other breaks in them."""
+        """The lines of standard output. Only line feeds separate them: names of refs may have other breaks in them."""
         return [line for line in self.out.decode("utf-8", "replace").split("\n") if line]
 
 
@@ -86,7 +88,7 @@ class GitCommand:
     def __init__(
         self, folder: Path, remote: RemoteAddress | None = None, timeout: float = 60.0, config: Path | None = NO_CONFIGURATION
     ) -> None:
-        """`config` stands in for the user's own configuration and the system's; None: those are read, as ever."""
+        """`config` replaces the configuration of the user and the system; None: git reads those."""
         self.timeout = timeout
         self._folder = folder
         self._environment = _build_environment(remote, timeout, config)
@@ -98,7 +100,7 @@ class GitCommand:
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> GitReply:
-        """Run to its end. Any exit status is a reply. Raises `TransientError` on timeout, `PermanentError` where git is not installed."""
+        """Run to the end; any exit status is a reply. Raises `TransientError` on timeout, `PermanentError` without git."""
         limit = timeout or self.timeout
         with self._start_process(arguments, feed=stdin is not None, variables=variables) as process:
             try:
@@ -108,7 +110,7 @@ class GitCommand:
             return GitReply(process.returncode, out, err.decode("utf-8", "replace"))
 
     def read_first_bytes(self, limit: int, *arguments: str) -> bytes:
-        """At most the first `limit` bytes of the output; the rest is not waited for."""
+        """Read at most the first `limit` bytes of the output, and kill what still writes."""
         with self._start_process(arguments, feed=False) as process:
             out = process.stdout
             if out is None:  # pragma: no cover - the pipe was asked for
@@ -133,7 +135,7 @@ class GitCommand:
     def _start_process(
         self, arguments: tuple[str, ...], *, feed: bool, variables: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A git process in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
+        """Start git in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails where git is not installed
         from git import Git, GitCommandNotFound
 
@@ -169,7 +171,7 @@ class GitCommand:
 
 
 def _build_environment(remote: RemoteAddress | None, timeout: float, config: Path | None) -> dict[str, str]:
-    """The variables for every command. Configuration given here outranks every file."""
+    """Build the variables for every command. Configuration in variables outranks every file."""
     settings = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
     if remote is not None and remote.header is not None:
         settings[f"http.{remote.http_origin}.extraHeader"] = remote.header.get_secret_value()
@@ -211,13 +213,18 @@ _READ_OR_WRITE = "set PROMOTER_GIT_TOKEN, or give a key, that may read and write
 
 @dataclass(frozen=True)
 class _FailureCause:
-    """A known failure: how git puts it, and how we do. `quoted`: git's own words add to it."""
+    """A known failure of git."""
 
     pattern: re.Pattern[str]
+    """What git's message matches."""
     kind: type[ExternalError]
+    """Whether it may pass by itself."""
     message: str
+    """How we say it."""
     fix: str | None = None
+    """What a person can do."""
     quoted: bool = False
+    """Whether git's own message is added."""
 
 
 def _compile_failure_cause(
@@ -303,12 +310,12 @@ _CONTESTED = re.compile(
     re.IGNORECASE,
 )
 _PROTECTED = re.compile(r"declined|protected|pull request", re.IGNORECASE)
-"""GitHub, GitLab and Gitea say that a hook, or a rule, declined, and the words on the lines above say which. A house's own hook
-may mean something else; the branch of a pull request is then declined too, and that is told."""
+"""GitHub, GitLab and Gitea say that a hook or a rule declined, and the lines above say which. A hook of the user's own may
+mean something else; then it declines the branch of a pull request too, and that is reported."""
 
 
 def convert_known_failure(reply: GitReply, remote: RemoteAddress) -> ExternalError | None:
-    """The failure of talking to the remote, where its cause is known."""
+    """Convert a failure of talking to the remote; None where its cause is not known."""
     for cause in _FAILURE_CAUSES:
         if cause.pattern.search(reply.err):
             quotation = f" ({redact_to_one_line(_PREAMBLE.sub('', reply.err), remote)})" if cause.quoted else ""
@@ -317,13 +324,13 @@ def convert_known_failure(reply: GitReply, remote: RemoteAddress) -> ExternalErr
 
 
 def convert_command_failure(action: str, reply: GitReply, remote: RemoteAddress) -> ExternalError:
-    """The failure of a command. What is not known is worth another try."""
+    """Convert the failure of a command. An unknown one is worth another try."""
     message = redact_to_one_line(reply.err, remote) or f"exit status {reply.status}"
     return convert_known_failure(reply, remote) or TransientError("git", truncate_message(f"git {action} failed: {message}"))
 
 
 def convert_push_failure(reply: GitReply, remote: RemoteAddress) -> ExternalError | None:
-    """Why a push did not go through. None: the remote could not move the branch, and only its head now tells why."""
+    """Say why a push did not go through; None where the remote could not move the branch, and only its head now tells why."""
     lines = reply.out.decode("utf-8", "replace").splitlines()
     reasons = [redact_to_one_line(line.rpartition("\t")[2], remote) for line in lines if line.startswith("!\t")]
     if not reasons:
@@ -336,7 +343,7 @@ def convert_push_failure(reply: GitReply, remote: RemoteAddress) -> ExternalErro
 
 
 def convert_missing_ref(reply: GitReply, remote: RemoteAddress) -> PermanentError | None:
-    """The failure of fetching a ref by its name that the remote does not have."""
+    """Convert the failure of fetching a ref that the remote does not have; None for any other."""
     absent = re.search(r"couldn't find remote ref (.*)", reply.err)
     return (
         PermanentError("git", truncate_message(f"{remote.url}: there is no {redact_to_one_line(absent[1], remote)}"))
@@ -346,12 +353,12 @@ def convert_missing_ref(reply: GitReply, remote: RemoteAddress) -> PermanentErro
 
 
 def build_push_conflict() -> Conflict:
-    """The branch's head is not what the commit was made on."""
+    """Build the error for a branch whose head is not what the commit was made on."""
     return Conflict("git", "somebody else pushed to the branch first")
 
 
 def _convert_push_rejection(reason: str, reply: GitReply, remote: RemoteAddress) -> ExternalError:
-    """What the remote's own rules, or its disk, say against a commit that is otherwise in order."""
+    """Convert the rejection of a commit by the remote's rules, or by its disk."""
     message = redact_to_one_line(" ".join(re.findall(r"^remote: ?(.*)$", reply.err, re.MULTILINE)) or reply.err, remote)
     if "currently checked out" in reason:
         return PermanentError(

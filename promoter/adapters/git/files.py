@@ -1,4 +1,4 @@
-"""Which files of a repository Promoter reads, bounded: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`."""
+"""The files of a repository that Promoter reads, and their bounds: `registry.yaml`, `approvers.yaml`, `policies/*.yaml`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNERS_FOLDER = "signers"
 WATCHED_PATHS = (*TOP_LEVEL_FILES, POLICIES_FOLDER, SIGNERS_FOLDER)
 """The files and folders that a change of what Promoter does has to go through."""
 BLOB_LIMIT = 5 * 2**20
-"""Bytes of a file that are read; one more is, so that the parser sees that there is more, and says so."""
+"""Bytes of a file that are read, and one more, so that the parser sees that there is more."""
 TOTAL_LIMIT = 64 * 2**20
 POLICY_LIMIT = 1_000
 
@@ -27,11 +27,13 @@ _REGULAR_MODES = ("100644", "100755", "100664")
 
 @dataclass(frozen=True)
 class TreeEntry:
-    """A regular file of a revision: its object id and its size in bytes."""
+    """A regular file of a revision."""
 
     path: str
     blob: str
+    """Its object id."""
     size: int
+    """Its bytes."""
 
 
 def is_source_file(path: str) -> bool:
@@ -49,7 +51,7 @@ def require_within_bounds(sizes: Mapping[str, int]) -> None:
 
 
 def parse_regular_files(listing: bytes) -> list[TreeEntry]:
-    """The regular files in the output of `git ls-tree -z -l`; symlinks, folders and submodules are left out."""
+    """Parse the regular files in the output of `git ls-tree -z -l`; symlinks, folders and submodules are left out."""
     entries = []
     for line in listing.split(b"\0"):
         head, tab, path = line.partition(b"\t")
@@ -61,7 +63,7 @@ def parse_regular_files(listing: bytes) -> list[TreeEntry]:
 
 
 def parse_batch_output(output: bytes, entries: Collection[TreeEntry], kind: str = "blob") -> dict[str, bytes] | None:
-    """The contents in the output of `git cat-file --batch`, in the order of the entries; None where an object is missing."""
+    """Parse the output of `git cat-file --batch`, in the order of the entries; None where an object is missing."""
     contents, at = {}, 0
     for entry in entries:
         end = output.find(b"\n", at)

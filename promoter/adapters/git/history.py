@@ -1,4 +1,4 @@
-"""What commits say of themselves: who made them, when, and with which words."""
+"""Reads commits: who made them, when, with which subject and trailers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from promoter.domain.ledger.witnesses import Witness
 _COMMIT_LIMIT = 1_000
 _COMMIT_FORMAT = "%H%n%an <%ae>%n%ct%n%s%n%(trailers:only,unfold)"
 """A line each, and one for each trailer: unfolding leaves no line break in a value, and commits end with NUL, which no message
-has. So nothing that a message says can pass for another field, another trailer or another commit."""
+has. So no part of a message can pass for another field, another trailer or another commit."""
 _MAKERS_FORMAT = "%an%n%ae%n%cn%n%ce"
 _AS_WRITTEN = ("--no-color", "--no-show-signature", "--no-mailmap", "--no-notes")
 _TRAILER_LIMIT = 100
@@ -31,13 +31,13 @@ class CommitHistory:
     """Reads commits of a mirror."""
 
     def __init__(self, mirror: BareMirror, remote: RemoteAddress, cache: GitAnswerCache) -> None:
-        """Touches nothing yet. `known`: where answers are kept."""
+        """Reads nothing yet. `cache` keeps answers."""
         self._mirror = mirror
         self._remote = remote
         self._cache = cache
 
     def find_commits(self, base: str | None, head: str, path: str, last: int) -> Sequence[GitCommit]:
-        """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most.
+        """Find first-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most.
 
         The `last` so many without a base, or with one that a rewritten history has dropped. Trailers are those of the commit's
         own message, as git sees them (in its last paragraph): the last 100, values cut at 1,000 characters.
@@ -49,7 +49,7 @@ class CommitHistory:
         return self._cache.get_or_compute(("last", head, path, str(last)), lambda: self._find_last_commits(head, path, last))
 
     def _find_commits_since(self, base: str, head: str, path: str) -> Sequence[GitCommit] | None:
-        """None where `base` is not in the mirror."""
+        """Find them; None where `base` is not in the mirror."""
         self._mirror.require_commit(require_full_revision(head))
         return (
             self._find_touching_commits(f"{base}..{head}", path, _COMMIT_LIMIT)
@@ -68,7 +68,7 @@ class CommitHistory:
         return [_parse_commit(text) for text in found[::-1]]
 
     def read_commit(self, revision: str) -> GitCommit:
-        """One commit. Raises `PermanentError` where it is not in the mirror."""
+        """Read one commit. Raises `PermanentError` where it is not in the mirror."""
         self._mirror.require_commit(require_full_revision(revision))
         (found,) = self._run_git_log(_COMMIT_FORMAT, "--no-walk", "--end-of-options", revision, "--")
         return _parse_commit(found)
@@ -76,7 +76,7 @@ class CommitHistory:
     def is_all_made_by(self, maker: tuple[str, str], base: str, head: str) -> bool:
         """Whether author and committer of each commit that `head` has and `base` lacks are that name and mail.
 
-        More than 1,000 commits are more than one account makes there, and are not looked through.
+        More than 1,000 commits are more than one account makes there, and are not read.
         """
         for revision in (base, head):
             self._mirror.require_commit(require_full_revision(revision))
@@ -86,7 +86,7 @@ class CommitHistory:
         return len(found) <= _COMMIT_LIMIT and all(tuple(text.lstrip("\n").split("\n")) == maker * 2 for text in found)
 
     def _run_git_log(self, form: str, *arguments: str) -> list[str]:
-        """What `git log` says of each commit, newest first."""
+        """Return the output of `git log` for each commit, newest first."""
         reply = self._mirror.run_git("log", "-z", *_AS_WRITTEN, f"--format={form}", *arguments)
         if reply.status != 0:
             raise convert_command_failure("log", reply, self._remote)
@@ -99,7 +99,7 @@ def _parse_commit(text: str) -> GitCommit:
 
 
 def _parse_commit_time(seconds: str) -> datetime:
-    """The time of a commit; the start of 1970 where it bears none that can be: anybody can write such a commit."""
+    """Parse the time of a commit; the start of 1970 for an impossible one: anybody can write such a commit."""
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):
@@ -107,7 +107,7 @@ def _parse_commit_time(seconds: str) -> datetime:
 
 
 def _parse_trailers(lines: Sequence[str]) -> dict[str, str]:
-    """By key, as written; the last one of a key. A key longer than any that means something is left out."""
+    """Parse trailers by key, as written; the last one of a key counts. Keys longer than any of ours are left out."""
     parts = (line.partition(":") for line in [line for line in lines if line][-_TRAILER_LIMIT:])
     return {
         key: replace_unprintable(value.strip()[:_VALUE_LENGTH])
@@ -121,22 +121,25 @@ _TIMEOUT_SECONDS = 600.0
 _TRAILER_FORMAT = f"%H%n%(trailers:key={LEDGER_TRAILER},valueonly,unfold)"
 _SHORT_REVISION_LENGTH = 10
 _PLAIN = ("-c", "trailer.separators=:")
-"""Whatever the clone's configuration says of trailers, Promoter's are written so."""
+"""How Promoter's trailers are written, whatever the clone's configuration has."""
 
 
 @dataclass(frozen=True)
 class LedgerTrailers:
-    """What commits said. `unreadable`: how many have a trailer that names no head; `shallow`: older commits are not there."""
+    """The heads of the ledger that commits name."""
 
     witnesses: tuple[Witness, ...]
+    """One for each head."""
     unreadable: int
+    """How many commits have a trailer that names no head."""
     shallow: bool
+    """Whether the clone lacks older commits."""
 
 
 def read_ledger_trailers(path: Path) -> LedgerTrailers:
-    """Of all branches and tags of the clone, or bare repository, at the path. Raises `PermanentError` where there is none."""
+    """Read them from all branches and tags of the clone, or bare repository. Raises `PermanentError` where there is none."""
     git = GitCommand(path, timeout=_TIMEOUT_SECONDS, config=None)
-    grep = ("--extended-regexp", f"--grep=^{LEDGER_TRAILER}: ")  # most commits bear none: git need not print them
+    grep = ("--extended-regexp", f"--grep=^{LEDGER_TRAILER}: ")  # most commits have none: git need not print them
     shown = ("-z", "--encoding=UTF-8", "--no-color", "--no-show-signature", "--no-notes", f"--format={_TRAILER_FORMAT}")
     reply = git.run_command(*_PLAIN, "log", "--all", *grep, *shown)
     if reply.status != 0:

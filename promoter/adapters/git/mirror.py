@@ -1,6 +1,6 @@
-"""A bare copy of one branch in a cache folder: made whole or not at all, and made anew when it is damaged.
+"""A bare mirror of one branch in a cache folder: made whole or not at all, and made anew when it is damaged.
 
-Beside the branch it holds what was asked for of the remote's other refs, under `refs/promoter/`.
+Beside the branch it holds other refs of the remote that were fetched, under `refs/promoter/`.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ _FIRST_FETCH_FACTOR = 10
 
 
 class BareMirror:
-    """The cache folder. Its user holds it (`held`) while it changes; a lock file keeps other processes out meanwhile."""
+    """The mirror's folder. Callers hold it (`hold_lock`) while it changes; a lock file keeps other processes out meanwhile."""
 
     def __init__(self, folder: Path, remote: RemoteAddress, branch: str, timeout: float) -> None:
-        """Touches nothing yet."""
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
@@ -107,7 +106,7 @@ class BareMirror:
                 return
 
     def _trust_local_remote(self) -> None:
-        """A path that the user named is trusted; only a file tells that to the git which serves the path."""
+        """Trust a path that the user named: the git that serves the path reads that from a file only."""
         path = self._remote.local_path
         if path is None:
             return
@@ -124,7 +123,7 @@ class BareMirror:
         return self._command.run_command(*start, *arguments, stdin=stdin, variables=variables)
 
     def read_remote_head(self) -> str:
-        """The branch's head on the remote, now. Raises `PermanentError` where the branch does not exist."""
+        """Read the branch's head on the remote, now. Raises `PermanentError` where the branch does not exist."""
         head = self.list_remote_refs(self._ref).get(self._ref)
         if head is None:
             raise PermanentError(
@@ -135,7 +134,7 @@ class BareMirror:
         return head
 
     def list_remote_refs(self, *patterns: str) -> dict[str, str]:
-        """The remote's refs that fit one of the patterns, and some that end so, with what they lead to, now."""
+        """List the remote's refs that match a pattern (and some that end with it), with their object ids, now."""
         reply = self._command.run_command(
             _NO_REPOSITORY, "ls-remote", "--quiet", "--end-of-options", self._remote.url, *patterns
         )
@@ -145,14 +144,14 @@ class BareMirror:
         return {name: require_full_revision(revision) for revision, _, name in lines}
 
     def read_local_head(self) -> str | None:
-        """The branch's head as of the last fetch; None: nothing fetched yet, or nothing that can be relied on."""
+        """Read the branch's head as of the last fetch; None where nothing was fetched yet, or the mirror is damaged."""
         if self._is_damaged or not (self._folder / "HEAD").is_file():
             return None
         reply = self.run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
         return reply.output_text if reply.status == 0 and is_revision(reply.output_text) else None
 
     def fetch_branch(self, expected: str) -> str:
-        """Fetch the branch, whose head on the remote was just `expected`; the head that came. Force-pushes are followed."""
+        """Fetch the branch, whose head on the remote was just `expected`; return its head. Force-pushes are followed."""
         if self.read_local_head() is None:
             return self._rebuild_mirror(expected)
         reply = self._run_git_fetch(self._folder, self._timeout, self._branch_refspec)
@@ -165,7 +164,7 @@ class BareMirror:
         return self.read_local_head() or self._rebuild_mirror(expected)
 
     def fetch_refspec(self, refspec: str) -> None:
-        """Fetch other refs of the remote, and drop what is gone there. Raises `PermanentError` where a ref by name is not there."""
+        """Fetch other refs of the remote, and drop what is gone there. Raises `PermanentError` for a name that is not there."""
         if self.read_local_head() is None:
             self._rebuild_mirror(self.read_remote_head())
         reply = self._run_git_fetch(self._folder, self._timeout, refspec, "--prune")
@@ -183,15 +182,15 @@ class BareMirror:
         self.collect_garbage()
 
     def list_own_refs(self, under: str) -> dict[str, str]:
-        """The commits that the mirror's own refs under that name lead to, by the rest of their names."""
+        """List the commits of the mirror's own refs under that name, by the rest of their names."""
         reply = self.run_git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", under)
         fields = (line.split(" ", 2) for line in reply.output_lines)
         return {name.removeprefix(f"{under}/"): revision for revision, kind, name in fields if kind == "commit"}
 
     def collect_garbage(self) -> None:
-        """Pack what has gathered, once it is much; never in the background, and no matter if it fails.
+        """Pack loose objects, once there are many; never in the background, and a failure does not matter.
 
-        Git is asked for it the first time and then now and then: it starts a program only to find that there is not much.
+        Git runs for it the first time and then now and then: each run starts a program, mostly for nothing.
         """
         if next(self._changes) % _GARBAGE_COLLECTION_INTERVAL:
             return
@@ -199,7 +198,7 @@ class BareMirror:
             self.run_git("-c", f"gc.auto={_LOOSE_OBJECTS}", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 
     def delete_own_refs(self, under: str) -> None:
-        """Drop the mirror's own refs under that name. What they led to can be read for some days yet."""
+        """Drop the mirror's own refs under that name. Their commits stay readable for some days."""
         self.run_git(
             "update-ref", "--stdin", stdin="".join(f"delete {under}/{name}\n" for name in self.list_own_refs(under)).encode()
         )
@@ -244,7 +243,7 @@ class BareMirror:
         return head
 
     def _remove_leftovers(self) -> None:
-        """Remove what a making left behind, now or when it was killed."""
+        """Remove what `_rebuild_mirror` left behind, now or when it was killed."""
         for left in self._folder.parent.glob(f".{glob.escape(self._folder.name)}.new-*"):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -261,11 +260,11 @@ class BareMirror:
             raise PermanentError("git", f"commit {revision} is not known here", "fetch first; it may be on another branch")
 
     def is_rewritten(self, before: str, after: str) -> bool:
-        """Whether the way from one head to the other leaves commits behind: somebody forced a push."""
+        """Whether the head after lacks commits of the head before: somebody forced a push."""
         return before != after and self.run_git("merge-base", "--is-ancestor", before, after).status != 0
 
     def list_tree_entries(self, revision: str, *paths: str) -> list[TreeEntry]:
-        """The regular files under those paths. Raises `PermanentError` where the revision is unknown."""
+        """List the regular files under those paths. Raises `PermanentError` where the revision is unknown."""
         reply = self.run_git("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
         if reply.status != 0:
             self.require_commit(revision)
@@ -273,7 +272,7 @@ class BareMirror:
         return parse_regular_files(reply.out)
 
     def read_sources(self, revision: str) -> Mapping[str, bytes]:
-        """The contents of the files that Promoter reads, bounded, with one listing and one batch."""
+        """Read the files that Promoter reads, bounded, with one listing and one batch."""
         entries = [
             entry
             for entry in self.list_tree_entries(revision, *TOP_LEVEL_FILES, f"{POLICIES_FOLDER}/")
@@ -283,7 +282,7 @@ class BareMirror:
         return self.read_contents(entries)
 
     def read_contents(self, entries: Collection[TreeEntry]) -> dict[str, bytes]:
-        """The contents of the files by path, each cut after the limit and one byte."""
+        """Read the files by path, each cut after the limit and one byte."""
         small = [entry for entry in entries if entry.size <= BLOB_LIMIT]
         reply = self.run_git("cat-file", "--batch", stdin="".join(f"{entry.blob}\n" for entry in small).encode())
         contents = parse_batch_output(reply.out, small)
@@ -299,7 +298,7 @@ class BareMirror:
         return contents
 
     def _mark_damaged(self, reply: GitReply) -> TransientError:
-        """The mirror lacks what it should have: distrust it, so that the next fetch makes it anew."""
+        """Distrust the mirror, which lacks what it should have, so that the next fetch makes it anew."""
         self._is_damaged = True
         message = redact_to_one_line(reply.err, self._remote) or "an object is missing"
         return TransientError("git", f"the mirror is damaged, and is made anew with the next fetch: {message}")
@@ -309,23 +308,23 @@ Answer = TypeVar("Answer")
 
 CACHE_BYTES = 64 * 2**20
 _ANSWER_OVERHEAD_BYTES = 1_000
-"""Bytes that any answer takes besides what is counted, roughly."""
+"""Bytes that any answer takes beside what is counted, roughly."""
 
 
 class GitAnswerCache:
-    """Answers by question. A question names whole object ids, never a ref; what is no answer (a fault, None) is asked again.
+    """Caches answers by question. A question names whole object ids, never a ref; errors and None are not cached.
 
     Whether a commit is in the mirror is no such question: it may come, and be dropped once nothing leads to it.
 
-    Not safe to use from several threads at once: its user holds a lock anyway.
+    Not safe to use from several threads at once: its callers hold a lock anyway.
     """
 
     def __init__(self, bound: int = CACHE_BYTES) -> None:
-        """`bound` in bytes; an answer that alone is larger is not kept."""
+        """`bound` in bytes; an answer that alone is larger is not cached."""
         self._answers: LRUCache[tuple[str, ...], Any] = LRUCache(bound, getsizeof=_estimate_memory)
 
     def get_or_compute(self, question: tuple[str, ...], compute: Callable[[], Answer]) -> Answer:
-        """The answer, which is worked out where it is not known."""
+        """Return the cached answer, or compute it."""
         if question in self._answers:
             return cast("Answer", self._answers[question])
         answer = compute()
@@ -335,7 +334,7 @@ class GitAnswerCache:
 
 
 def _estimate_memory(answer: object) -> int:
-    """Bytes that it takes in memory, roughly."""
+    """Estimate the bytes that an answer takes in memory."""
     if isinstance(answer, list):
         return _ANSWER_OVERHEAD_BYTES + sum(map(_estimate_memory, answer))
     if isinstance(answer, MergePreview):
@@ -350,15 +349,15 @@ _CONFLICT_STATUS = 1
 _MERGE_BASE_LIMIT = 100
 _MERGE_SETTINGS = (
     *("-c", f"core.attributesFile={os.devnull}"),
-    *("-c", "merge.directoryRenames=false"),  # else what conflicts is told under a name that it has nowhere
+    *("-c", "merge.directoryRenames=false"),  # else git names a conflict by a path that exists nowhere
     *("-c", "merge.renameLimit=1000"),
 )
 _AMONG_WATCHED = re.compile(rf"(?:{'|'.join(map(re.escape, WATCHED_PATHS))})(?:~[^/]*)?(?:/|$)")
-"""A file that gets into the way of a folder is told with `~` and a revision behind its name."""
+"""A file that is in the way of a folder appears with `~` and a revision behind its name."""
 
 
 def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: str) -> MergePreview:
-    """What the watched files say once `head` is merged into `base`. Objects of the merge stay in the mirror for a while.
+    """Compute the watched files as merging `head` into `base` gives them. Objects of the merge stay in the mirror for a while.
 
     Two histories that have nothing in common conflict in `registry.yaml`.
     """
@@ -379,7 +378,7 @@ def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: st
 
 
 def _list_differing_files(mirror: BareMirror, remote: RemoteAddress, one: str, two: str) -> frozenset[str]:
-    """The watched files that are not the same in both revisions."""
+    """List the watched files that are not the same in both revisions."""
     reply = mirror.run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, two, "--", *WATCHED_PATHS)
     if reply.status != 0:
         raise convert_command_failure("diff-tree", reply, remote)

@@ -1,4 +1,4 @@
-"""The address of a git remote: checked, parted from its credentials, and safe to show."""
+"""The address of a git remote: checked, separated from its credentials, and safe to show; and checks of refs and paths."""
 
 from __future__ import annotations
 
@@ -35,16 +35,19 @@ class GitTransport(Enum):
 
 @dataclass(frozen=True)
 class RemoteAddress:
-    """A remote as git gets to see it. `url` carries no credentials; they are in `header`, for the remote's own host only."""
+    """A remote as git gets to see it."""
 
     url: str
+    """Its address, without credentials."""
     transport: GitTransport
     header: SecretStr | None = None
+    """Its credentials, as an HTTP header that is sent to the remote's own host only."""
     secrets: tuple[SecretStr, ...] = field(default=(), repr=False)
+    """All forms of its credentials, the longest first: what messages must not show."""
 
     @property
     def http_origin(self) -> str:
-        """Scheme, host and port of an HTTP remote, with a slash: what a header is bound to."""
+        """Scheme, host and port of an HTTP remote, with a slash: where the header is sent."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}/"
 
@@ -55,7 +58,7 @@ class RemoteAddress:
 
 
 def parse_remote_address(url: str, token: SecretStr | None = None) -> RemoteAddress:
-    """The remote behind a URL or a path. `token` wins over a password in the URL. Raises `PermanentError` for an unfit address."""
+    """Parse a URL or a path. `token` wins over a password in the URL. Raises `PermanentError` for an unfit address."""
     if not url or url.startswith("-") or _CONTROL_CHARACTER.search(url):
         raise PermanentError("git", "the repository's address is empty or not an address", _ADDRESS_FIX)
     if _REMOTE_HELPER.match(url):
@@ -75,7 +78,7 @@ def parse_remote_address(url: str, token: SecretStr | None = None) -> RemoteAddr
 
 
 def _parse_without_scheme(url: str) -> RemoteAddress:
-    """`user@host:path`, or a path; a colon before the first slash makes the difference, as it does for git."""
+    """Parse `user@host:path`, or a path; a colon before the first slash makes the difference, as it does for git."""
     if ":" in url.split("/", 1)[0]:
         if not _SCP_LIKE.fullmatch(url):
             raise PermanentError("git", "the repository's address is not of the form user@host:path", _ADDRESS_FIX)
@@ -139,21 +142,21 @@ def is_revision(text: str) -> bool:
 
 
 def require_full_revision(revision: str) -> str:
-    """The revision itself. Raises `PermanentError` for anything but a full object id."""
+    """Return the revision. Raises `PermanentError` for anything but a full object id."""
     if not is_revision(revision):
         raise PermanentError("git", f"{revision[:_SHOWN_LENGTH]!r} is not a full commit id")
     return revision
 
 
 def build_branch_ref(branch: str) -> str:
-    """The ref of a branch. Raises `PermanentError` for what git would not take as a branch, or would take as something else."""
+    """Return the ref of a branch. Raises `PermanentError` for what git would not take as a branch."""
     if len(branch) > _BRANCH_LENGTH or not _BRANCH.fullmatch(branch):
         raise PermanentError("git", f"{branch[:_SHOWN_LENGTH]!r} is not a branch name", "name a branch, such as main")
     return HEADS + branch
 
 
 def require_fetchable_ref(ref: str) -> str:
-    """The ref itself: a branch, or the head of a pull request. Raises `PermanentError` for any other."""
+    """Return the ref of a branch or of the head of a pull request. Raises `PermanentError` for any other."""
     if _PULL_REQUEST_REF.fullmatch(ref):
         return ref
     if not ref.startswith(HEADS):
@@ -162,13 +165,13 @@ def require_fetchable_ref(ref: str) -> str:
 
 
 def require_tracked_path(path: str) -> str:
-    """The path itself. Raises `PermanentError` for one that could not be a file of the repository."""
+    """Return the path. Raises `PermanentError` for one that could not be a file of the repository."""
     if not _PATH.fullmatch(path):
         raise PermanentError("git", f"{path[:_SHOWN_LENGTH]!r} is not the path of a file in the repository")
     return path
 
 
 def normalize_identity(author: tuple[str, str]) -> tuple[str, str]:
-    """Name and mail as git writes them: it takes some marks from the ends, and what is compared later has to be the same."""
+    """Return name and mail as git writes them: it strips some marks from the ends, and later comparisons need the same."""
     name, mail = (_NOT_IN_A_NAME.sub("", part).strip(_NOT_AT_AN_END) for part in author)
     return name or "Promoter", mail or "promoter@localhost"

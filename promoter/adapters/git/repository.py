@@ -1,7 +1,6 @@
 """The user's GitOps repository: a mirror to read from, and commits pushed by compare-and-swap.
 
-Here stand the calls, one at a time and each with the mirror held while it changes. What they do is in `history` (reading
-commits), `merging`, `writing` (making and pushing commits) and `signatures`.
+Calls run one at a time, each with the mirror locked while it changes. `history`, `mirror` and `signatures` do the reading.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ log = structlog.get_logger(__name__)
 
 
 _DRAFT_REF = "refs/promoter/draft"
-"""Where a commit stands until the remote has it. One name is enough: whoever writes it holds the mirror."""
+"""The mirror's ref of a commit until the remote has it. One name is enough: whoever writes it holds the mirror."""
 
 
 class CommitWriter:
-    """Makes commits in a mirror that its user holds, and pushes them."""
+    """Makes commits in a mirror that the caller holds, and pushes them."""
 
     def __init__(self, mirror: BareMirror, remote: RemoteAddress, author: tuple[str, str], signing_key: Path | None) -> None:
-        """`parse_signing_key`: the file of an SSH private key without a passphrase. It is read by `ssh-keygen` alone."""
+        """`signing_key`: the file of an SSH private key without a passphrase. It is read by `ssh-keygen` alone."""
         self._mirror = mirror
         self._remote = remote
         self._author = author
@@ -61,7 +60,7 @@ class CommitWriter:
 
     @contextlib.contextmanager
     def draft_commit(self, base: str, path: str, content: bytes, message: str) -> Iterator[str]:
-        """A commit of that file on top of `base`, kept while it is pushed."""
+        """Make a commit of that file on top of `base`, which the mirror keeps while it is pushed."""
         text = (message.replace("\0", "").strip() or f"Change {path}").encode() + b"\n"
         now = int(time.time())
         try:
@@ -82,7 +81,7 @@ class CommitWriter:
         return require_full_revision(reply.output_text)
 
     def _sign_draft(self, draft: str, base: str, text: bytes, now: int) -> str:
-        """The same commit with a signature: fast-import makes none."""
+        """Make the commit again with a signature: fast-import makes none."""
         reply = self._mirror.run_git(
             *("-c", "gpg.format=ssh", "-c", "gpg.ssh.program=ssh-keygen", "-c", f"user.signingKey={self._key}"),
             *("commit-tree", "-S", "-p", base, "-F", "-", f"{draft}^{{tree}}"),
@@ -98,7 +97,7 @@ class CommitWriter:
         return {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in parts.items()}
 
     def _convert_signing_error(self, reply: GitReply) -> ExternalError:
-        """Why the commit could not be signed; a person has to mend all of it."""
+        """Say why the commit could not be signed; each cause needs a person."""
         message, place = reply.err, f"PROMOTER_SIGNING_KEY ({self._key})"
         if "cannot run" in message:
             return PermanentError("git", "ssh-keygen, which signs commits, was not found", "install the package openssh-client")
@@ -128,7 +127,7 @@ class CommitWriter:
             raise fault
 
     def _explain_contested_push(self, ref: str, expected: str | None, new: str | None) -> ExternalError | None:
-        """Why the remote did not move the branch, told by what it has there now."""
+        """Find out from the remote's refs why it did not move the branch; None where it did after all."""
         folders = [str(each) for each in PurePosixPath(ref.removeprefix(HEADS)).parents][:-1]
         above = [HEADS + folder for folder in folders]
         there = self._mirror.list_remote_refs(ref, *above, f"{ref}/*")
@@ -151,7 +150,7 @@ _FETCHED_LIMIT = 1_000
 
 
 class GitRepository:
-    """One branch of one remote. Calls from several threads are served one after the other."""
+    """One branch of one remote. Calls from several threads run one after the other."""
 
     def __init__(  # noqa: PLR0913  # what the settings say of the repository, most of it with a default
         self,
@@ -188,16 +187,15 @@ class GitRepository:
         return self._writer.signs
 
     def __repr__(self) -> str:
-        """Address and branch; the address has no credentials in it."""
         return f"GitRepository({self._remote.url!r}, {self._ref!r})"
 
     @property
     def is_rewritten(self) -> bool:
-        """Whether the last fetch found the branch moved other than forward: somebody rewrote history."""
+        """Whether the last fetch found that somebody rewrote the branch's history."""
         return self._is_rewritten
 
     def fetch_branch(self) -> str:
-        """Fetch the branch; the full object id of its head. `forced` says whether it was rewritten."""
+        """Fetch the branch; return the full object id of its head. `is_rewritten` says whether its history was rewritten."""
         with self._lock, self._mirror.hold_lock():
             expected = self._mirror.read_remote_head()
             before = self._mirror.read_local_head()
@@ -211,31 +209,31 @@ class GitRepository:
             return after
 
     def read_sources(self, revision: str) -> Sources:
-        """The files of that revision that Promoter reads, as bytes; what is not there is not in the mapping."""
+        """Read the files of that revision that Promoter reads, as bytes; what is not there is not in the mapping."""
         with self._lock:
             return self._cache.get_or_compute(
                 ("read", revision), lambda: self._mirror.read_sources(require_full_revision(revision))
             )
 
     def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
-        """First-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
+        """List first-parent commits after `base` up to `head` that touch `path`, oldest first, the newest 1,000 at most."""
         with self._lock:
             return self._history.find_commits(base, head, path, last)
 
     def read_commit(self, revision: str) -> GitCommit:
-        """One commit, of whichever branch that was fetched. Raises `PermanentError` for one that was not."""
+        """Read one commit of any branch that was fetched. Raises `PermanentError` for one that was not."""
         with self._lock:
             return self._cache.get_or_compute(("message", revision), lambda: self._history.read_commit(revision))
 
     def has_only_own_commits(self, base: str, head: str) -> bool:
-        """Whether Promoter's own account, by name and mail, is author and committer of all that `head` has and `base` lacks."""
+        """Whether Promoter, by name and mail, is author and committer of all commits that `head` has and `base` lacks."""
         with self._lock:
             return self._cache.get_or_compute(
                 ("untouched", base, head), lambda: self._history.is_all_made_by(self._author, base, head)
             )
 
     def list_branches(self, prefix: str) -> Mapping[str, str]:
-        """The remote's branches whose names begin so, by name, as they are now, with their heads, which can then be read."""
+        """Fetch the remote's branches whose names begin so; return their heads by name."""
         ref = build_branch_ref(f"{prefix}x")[:-1]  # the prefix itself may end with a slash, as no branch does
         with self._lock, self._mirror.hold_lock():
             self._mirror.fetch_refspec(f"+{ref}*:{_PROPOSAL_REFS}/{prefix}*")
@@ -243,7 +241,7 @@ class GitRepository:
         return {name: head for name, head in found.items() if name.startswith(prefix)}
 
     def fetch_ref(self, ref: str) -> str:
-        """Fetch a branch by its ref, or `refs/pull/7/head`, `refs/merge-requests/7/head`; its head.
+        """Fetch a branch by its ref, or `refs/pull/7/head`, `refs/merge-requests/7/head`; return its head.
 
         Raises `PermanentError` for any other ref, and for one that the remote does not have.
         """
@@ -258,20 +256,20 @@ class GitRepository:
         return head
 
     def preview_merge(self, base: str, head: str) -> MergePreview:
-        """What merging `head` into `base` would give, as git merges. Nothing is written to the remote."""
+        """Compute what merging `head` into `base` would give. Nothing is written to the remote."""
         with self._lock:
             return self._cache.get_or_compute(("merge", base, head), lambda: self._compute_merge(base, head))
 
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
-        """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
+        """Find the commits after `base` up to `head` that change the watched files without a valid signature, oldest first.
 
-        `signatures` says which and by which keys. Raises `PermanentError` where ssh-keygen or gpg is needed and not installed.
+        `SignatureVerifier` says which and by which keys. Raises `PermanentError` where ssh-keygen or gpg is missing.
         """
         with self._lock:
             return self._signatures.find_unsigned_commits(base, head)
 
     def commit_file(self, base: str, path: str, content: bytes, message: str) -> str:
-        """Commit the file on top of `base` and push it, if the branch's head is still `base`; the new revision.
+        """Commit the file on top of `base` and push it, if the branch's head is still `base`; return the new revision.
 
         Content that `base` has already writes nothing, and returns `base`. Raises `Conflict` where somebody pushed first,
         `BranchProtected` where the remote's rules keep pushes from the branch.
@@ -289,7 +287,7 @@ class GitRepository:
             return new
 
     def push_proposal(self, branch: str, expected: str | None, base: str, content: bytes, message: str) -> str:
-        """Commit `registry.yaml` on top of `base`, and put that branch there; the new revision.
+        """Commit `registry.yaml` on top of `base`, and move that branch there; return the new revision.
 
         Only if the branch's head still is `expected` (None: there is no such branch), else raises `Conflict`. Raises
         `PermanentError` for a branch that is not one of Promoter's own, and where another branch's name is in the way.
@@ -320,7 +318,7 @@ class GitRepository:
             return merged
 
     def _require_proposal_ref(self, branch: str) -> str:
-        """The ref of a branch for proposals. Raises `PermanentError` for any other."""
+        """Return the ref of a branch for proposals. Raises `PermanentError` for any other."""
         ref = build_branch_ref(branch)
         if not branch.startswith(BRANCH_PREFIX) or ref == self._ref:
             raise PermanentError(
@@ -338,6 +336,6 @@ class GitRepository:
 
 
 def _compute_blob_id(content: bytes, length: int) -> str:
-    """The object id that git gives to the content, in a repository whose ids are that long."""
+    """Compute the object id that git gives to the content, in a repository whose ids are that long."""
     kind = hashlib.sha256 if length == 64 else hashlib.sha1  # noqa: PLR2004  # the length of a SHA-256 in hex
     return kind(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Which commits change the watched files without a signature of a key that the repository had before them.
+"""Finds commits that change the watched files without a signature by a key that the repository had before them.
 
 Git verifies (OpenSSH and GnuPG do it for git), commits and keys are found here. A long history is cheap: one walk, one
 listing of what the commits change, and programs are started only for signed commits that change the watched files.
@@ -53,26 +53,34 @@ _GPG_SETTINGS = "batch\nno-tty\nno-autostart\ndisable-dirmngr\nno-auto-key-retri
 
 @dataclass(frozen=True)
 class SignerKeys:
-    """The files of a revision: the lines that allow SSH keys, and armoured OpenPGP keys by path."""
+    """The keys in the files of a revision."""
 
     allowed: Sequence[str]
+    """The lines that allow SSH keys."""
     armoured: Mapping[str, bytes]
+    """Armoured OpenPGP keys, by path."""
 
 
 @dataclass(frozen=True)
 class SignerKeyring:
-    """The keys where git finds them. `settings` and `variables` go to the git command; `outdated` are fingerprints."""
+    """The keys where git finds them."""
 
     settings: tuple[str, ...]
+    """Options of the git command."""
     variables: Mapping[str, str]
+    """Variables of the git command."""
     known: frozenset[str]
+    """The fingerprints of all SSH keys."""
     outdated: frozenset[str]
+    """The fingerprints of the SSH keys that have expired, or are not valid yet."""
     ssh: bool
+    """Whether there are SSH keys."""
     openpgp: bool
+    """Whether there are OpenPGP keys."""
 
 
 def read_signer_keys(mirror: BareMirror, revision: str) -> SignerKeys:
-    """The keys of a revision. Raises `PermanentError` where there are more than can be meant."""
+    """Read the keys of a revision. Raises `PermanentError` for an absurd number or size of them."""
     entries = [
         each
         for each in mirror.list_tree_entries(revision, f"{SIGNERS_FOLDER}/")
@@ -93,10 +101,10 @@ def read_signer_keys(mirror: BareMirror, revision: str) -> SignerKeys:
 
 @contextlib.contextmanager
 def open_keyring(keys: SignerKeys, now: float) -> Iterator[SignerKeyring]:
-    """The keys in a folder of its own, which is removed afterwards. Raises `PermanentError` where a program for them is missing.
+    """Write the keys to a temporary folder. Raises `PermanentError` where a program for them is missing.
 
-    An SSH key whose time is over `now` is left out. Git itself looks at the time that the commit says it was made, which
-    whoever has an expired key can choose.
+    An SSH key that is not valid `now` is left out. Git itself compares with the time that the commit claims, which whoever
+    has an expired key can choose.
     """
     _require_program("ssh-keygen", "openssh-client", needed=bool(keys.allowed))
     _require_program("gpg", "gnupg", needed=bool(keys.armoured))
@@ -127,7 +135,7 @@ def _require_program(program: str, package: str, *, needed: bool) -> None:
 
 
 def _import_openpgp_keys(home: Path, armoured: Mapping[str, bytes]) -> None:
-    """Put the keys into a keyring, without what others have signed of them. One that cannot be read does not count."""
+    """Import the keys into a keyring, without others' signatures on them. One that cannot be read does not count."""
     files = []
     for number, content in enumerate(armoured.values()):
         files.append(home / f"{number}.asc")
@@ -149,7 +157,7 @@ def _import_openpgp_keys(home: Path, armoured: Mapping[str, bytes]) -> None:
 
 
 def _is_within_validity(options: str, now: float) -> bool:
-    """Whether now is within the times that the options name; a time that cannot be read is over."""
+    """Whether now is within the times that the options name; a time that cannot be read has passed."""
     limits = list(_VALIDITY_LIMIT.finditer(options))
     if len(limits) != len(_VALIDITY_OPTION.findall(options)):
         return False
@@ -160,7 +168,7 @@ def _is_within_validity(options: str, now: float) -> bool:
 
 
 def _parse_validity_time(limit: re.Match[str]) -> float:
-    """Seconds since 1970 of `YYYYMMDD[HHMM[SS]]`: as OpenSSH reads it, in local time unless a Z follows."""
+    """Parse `YYYYMMDD[HHMM[SS]]` to seconds since 1970: as OpenSSH reads it, in local time unless a Z follows."""
     digits = (limit[2] or limit[3] or limit[4]).ljust(14, "0")
     try:
         parsed = time.strptime(digits, "%Y%m%d%H%M%S")
@@ -170,7 +178,7 @@ def _parse_validity_time(limit: re.Match[str]) -> float:
 
 
 def _compute_fingerprint(key: str) -> str:
-    """As ssh-keygen prints it."""
+    """Compute a key's fingerprint as ssh-keygen prints it."""
     try:
         blob = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError):
@@ -192,11 +200,11 @@ _STATUS_MESSAGES = {
     "Y": "its key has expired",
     "R": "its key is revoked",
 }
-"""By what git says of a signature; `G` is good, `U` and `E` are of a key that was not given."""
+"""Messages by git's status of a signature; `G` is good, `U` and `E` are for a key that was not given."""
 
 
 class _SignatureKind(Enum):
-    """What a commit is signed with, as it says itself: enough for words, never for trust."""
+    """What a commit claims to be signed with: enough for a message, never for trust."""
 
     NONE = auto()
     SSH = auto()
@@ -220,19 +228,18 @@ class _CommitCandidate:
 
 
 class SignatureVerifier:
-    """Verifies commits of a mirror."""
+    """Verifies the signatures of commits in a mirror."""
 
     def __init__(self, mirror: BareMirror, remote: RemoteAddress) -> None:
-        """Touches nothing yet."""
         self._mirror = mirror
         self._remote = remote
 
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
-        """The commits after `base` up to `head` that change the watched files without a signature that holds, oldest first.
+        """Find the commits after `base` up to `head` that change the watched files without a valid signature, oldest first.
 
         A merge changes what differs from any of its parents. Keys are those at `base`; where the branch itself has moved on
-        from there by commits that are all vouched for, keys that it gained or lost on the way count from the next commit on,
-        as if each had been looked at when it was pushed. Without a base, `head` alone, whatever it changes, by its own keys.
+        from there by commits that are all signed so, keys that it gained or lost on the way count from the next commit on,
+        as if each had been verified when it was pushed. Without a base, `head` alone, whatever it changes, by its own keys.
         """
         self._mirror.require_commit(require_full_revision(head))
         if base is None:
@@ -247,7 +254,7 @@ class SignatureVerifier:
         return found
 
     def _find_key_changes(self, base: str, head: str) -> list[str]:
-        """The commits at which the branch's keys changed, oldest first; none where it does not come straight from `base`.
+        """Find the commits at which the branch's keys changed, oldest first; none where it does not come straight from `base`.
 
         A branch that took `base` in sideways may come from where a key was not yet removed.
         """
@@ -258,7 +265,7 @@ class SignatureVerifier:
         return changes if oldest.split()[1:2] == [base] else []
 
     def _find_watched_changes(self, start: str, end: str) -> list[str]:
-        """The commits after `start` up to `end` whose watched files differ from those of a parent, oldest first."""
+        """Find the commits after `start` up to `end` whose watched files differ from those of a parent, oldest first."""
         span = self._run_rev_list("--reverse", "--topo-order", f"{start}..{end}", "--")
         if not span:
             return []
@@ -277,7 +284,7 @@ class SignatureVerifier:
         return reply.output_lines
 
     def _find_failing_commits(self, revisions: Sequence[str], trusted: str) -> list[UnsignedCommit]:
-        """Those of the commits that no key at `trusted` has signed."""
+        """Find those of the commits that no key at `trusted` has signed."""
         if not revisions:
             return []
         found = []
@@ -292,7 +299,7 @@ class SignatureVerifier:
         return found
 
     def _read_candidates(self, revisions: Sequence[str]) -> list[_CommitCandidate]:
-        """Who made the commits, and what they are signed with."""
+        """Read who made the commits, and what they claim to be signed with."""
         stdin = "".join(f"{each}\n" for each in revisions).encode()
         form = "--batch-check=%(objectname) %(objectsize)"
         sizes = [line.split() for line in self._mirror.run_git("cat-file", form, stdin=stdin).output_lines]
@@ -319,10 +326,10 @@ class SignatureVerifier:
         )
 
     def _verify_signatures(self, revisions: Sequence[str], ring: SignerKeyring) -> dict[str, tuple[str, str]]:
-        """What git says of each commit's signature, and the key that it names.
+        """Return git's status of each commit's signature, and the key that it names.
 
-        ssh-keygen may end at a broken signature before it has heard the commit, and git then dies of the pipe: nobody can stop
-        others from being verified by such a commit, which is searched for.
+        ssh-keygen may end at a broken signature before it has read the commit, and git then dies of the pipe. Such a commit is
+        searched for by halves, so that it cannot keep others from being verified.
         """
         if not revisions:
             return {}
@@ -349,7 +356,7 @@ def _is_verifiable(kind: _SignatureKind, ring: SignerKeyring) -> bool:
 
 
 def _explain_failure(candidate: _CommitCandidate, results: Mapping[str, tuple[str, str]], ring: SignerKeyring) -> str | None:
-    """Why the signature does not hold, in words; None: it holds."""
+    """Say why the signature is not valid; None where it is."""
     if candidate.kind in _NOT_VERIFIED:
         return _NOT_VERIFIED[candidate.kind]
     status, key = results.get(candidate.revision, ("U", ""))

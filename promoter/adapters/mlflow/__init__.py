@@ -1,1 +1,1 @@
-"""The MLflow room: the model registry, its runs, and its webhooks. Only here is `mlflow` imported, and only when used."""
+"""MLflow: the model registry, its runs, artifacts and webhooks. Only here is `mlflow` imported, and only when it is used."""

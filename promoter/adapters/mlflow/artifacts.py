@@ -32,17 +32,19 @@ ResultT = TypeVar("ResultT")
 
 
 class ArtifactError(Exception):  # what a read found out, not an error of the program
-    """What is wrong with an artifact. `certain`: it will not get better by waiting, or by mending the storage."""
+    """An artifact cannot be read or used.
+
+    `reason` says why, in words. `certain`: neither waiting nor mending the storage will help.
+    """
 
     def __init__(self, reason: str, *, certain: bool = False) -> None:
-        """`reason` is for people."""
         self.reason = reason
         self.certain = certain
         super().__init__(reason)
 
 
 def read_mlmodel_file(location: str, tracking_uri: str, server: str, seconds: float | None = None) -> Mapping[str, Any]:
-    """The `MLmodel` file of the artifact at that location, parsed; after 60 s at most. Raises `ArtifactError`, and nothing else."""
+    """Read and parse the artifact's `MLmodel` file, within 60 s. Raises `ArtifactError`, and nothing else."""
     content = run_with_deadline(
         READ_SECONDS if seconds is None else seconds, lambda: _fetch_artifact_file(location, tracking_uri, server, MLMODEL_FILE)
     )
@@ -52,7 +54,7 @@ def read_mlmodel_file(location: str, tracking_uri: str, server: str, seconds: fl
 
 
 def read_requirements_file(location: str, tracking_uri: str, server: str, seconds: float) -> tuple[str, ...] | None:
-    """The lines of the artifact's `requirements.txt`, without empty ones and comments; None where it has none.
+    """Read the lines of the artifact's `requirements.txt`, without empty ones and comments; None where it has none.
 
     Raises `ArtifactError`, and nothing else.
     """
@@ -73,7 +75,7 @@ def read_requirements_file(location: str, tracking_uri: str, server: str, second
 
 
 def parse_mlmodel(content: bytes) -> Mapping[str, Any]:
-    """What the file says. Raises `ArtifactError`."""
+    """Parse an `MLmodel` file. Raises `ArtifactError`."""
     if len(content) > _MAX_FILE_BYTES:
         raise ArtifactError(_describe_oversize(len(content)))
     try:
@@ -85,13 +87,13 @@ def parse_mlmodel(content: bytes) -> Mapping[str, Any]:
 
 
 def read_bounded_file(file: Path) -> bytes:
-    """The content of a file, and no more of it than shows that it is too large. Raises OSError."""
+    """Read a file, and no more of it than shows that it is too large. Raises OSError."""
     with file.open("rb") as opened:
         return opened.read(_MAX_FILE_BYTES + 1)
 
 
 def list_flavors(description: Mapping[str, Any]) -> list[str]:
-    """The names of its flavors, in order. Raises `ArtifactError` where it has none."""
+    """List the names of a model's flavors, in order. Raises `ArtifactError` where it has none."""
     named = description.get("flavors")
     if not isinstance(named, dict) or not named:
         raise ArtifactError("MLmodel names no flavor", certain=True)
@@ -99,7 +101,7 @@ def list_flavors(description: Mapping[str, Any]) -> list[str]:
 
 
 def run_with_deadline(seconds: float, work: Callable[[], ResultT], what: str = MLMODEL_FILE) -> ResultT:
-    """Run it on a thread that is given up after that time: storage clients bound a read, not a download."""
+    """Run the work on a thread that is given up after that time: storage clients bound a read, not a download."""
     outcome: queue.SimpleQueue[tuple[ResultT | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -128,7 +130,7 @@ def _fetch_artifact_file(location: str, tracking_uri: str, server: str, name: st
 
 
 def describe_fetch_error(error: Exception, doing: str, server: str) -> str:
-    """Why an artifact does not come, in words."""
+    """Say why an artifact cannot be fetched."""
     if isinstance(error, ImportError):
         return f"a library for its storage is not installed: {redact_message(str(error))}"
     fault = convert_mlflow_error(error, doing, server)
@@ -136,7 +138,7 @@ def describe_fetch_error(error: Exception, doing: str, server: str) -> str:
 
 
 def _download_file(location: str, tracking_uri: str, name: str) -> bytes | None:
-    """Listed first: that tells absent from unreadable, and its size before it travels."""
+    """Download a file; None where there is none. Listing it first tells absent from unreadable, and shows its size."""
     from mlflow.artifacts import download_artifacts, list_artifacts
 
     listed = list_artifacts(artifact_uri=location, tracking_uri=tracking_uri)
@@ -155,7 +157,7 @@ def _describe_oversize(size: int, name: str = MLMODEL_FILE) -> str:
 
 
 def _check_yaml_depth(content: bytes) -> None:
-    """Looks at the events before anything is built: the time to build nested collections grows with the square of the depth."""
+    """Check the depth before anything is built: the time to build nested collections grows with the square of it."""
     depth = 0
     for event in yaml.parse(content, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -169,14 +171,14 @@ def build_artifact_key(model: str, version: ModelVersion) -> Hashable:
 
 
 _MAX_THREADS = 8
-_TOTAL_SECONDS = 180.0  # seconds for one call, however many versions: storage that hangs must not hold up a look
+_TOTAL_SECONDS = 180.0  # seconds for one call, however many versions: storage that hangs must not hold up a reconciliation
 _CACHE_SIZE = 4_096
 
 ContentT = TypeVar("ContentT")
 
 
 class ArtifactReader(Generic[ContentT]):
-    """By version. Artifacts do not change: what was read once is remembered, what failed is tried again."""
+    """Reads one kind of file of artifacts. Artifacts do not change: what was read is cached, what failed is tried again."""
 
     def __init__(self, client: Any, fetch: Callable[[str, float], ContentT | None]) -> None:
         """`client` is an `MlflowClient`; `fetch` reads from a location within so many seconds, and raises `ArtifactError`."""
@@ -186,7 +188,7 @@ class ArtifactReader(Generic[ContentT]):
         self._cache_lock = Lock()
 
     def read_artifacts(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, ContentT | Unreadable | None]:
-        """By version; None where it has none. Raises what MLflow raises, but for what concerns a single one of them."""
+        """Read by version; None where there is no such file. Raises what MLflow raises, but for what concerns one version."""
         deadline = time.monotonic() + _TOTAL_SECONDS
         with ThreadPoolExecutor(_MAX_THREADS) as pool:
             found = pool.map(lambda each: self._read_artifact(each, deadline), versions)
@@ -222,7 +224,7 @@ _SPECIAL_CHARACTERS = frozenset('.[]{}"')
 
 
 def parse_signature(description: Mapping[str, Any]) -> VersionSignature | None:
-    """The signature in an `MLmodel` file; None where it has none. Raises `ArtifactError`.
+    """Parse the signature in an `MLmodel` file; None where it has none. Raises `ArtifactError`.
 
     MLflow writes each part as JSON in a string: columns (`{"name", "type", "required"}`, types nested in `items`,
     `properties` and `values`), tensors (`{"type": "tensor", "tensor-spec": {"dtype", "shape"}}`), and parameters
@@ -263,7 +265,7 @@ def _parse_spec_list(text: str | None) -> list[Any]:
 
 
 def _describe_column(name: str, spec: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
-    """The column, and what is nested in it: `input x` an `array`, `input x[]` an `object`, `input x[].age` a `long`."""
+    """Describe a column, and what is nested in it: `input x` an `array`, `input x[]` an `object`, `input x[].age` a `long`."""
     if depth > _MAX_SIGNATURE_DEPTH:
         raise ArtifactError(f"its signature is nested more than {_MAX_SIGNATURE_DEPTH} deep")
     yield name, _describe_type(spec) + ("" if spec.get("required", True) else ", optional")

@@ -1,7 +1,7 @@
-"""How calls travel to MLflow: bounded waits and retries, no telemetry, little noise, and no wait for a delayed ACK.
+"""The client for MLflow: its waits and retries are bounded, it sends no telemetry, and it never waits for a delayed ACK.
 
 MLflow itself imports this module (it names an entry point), in every process of the environment: so it imports nothing
-heavy, and does nothing until `prepare` is called.
+heavy, and does nothing until `prepare_environment` is called.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https:/
 
 
 def redact_server_address(tracking_uri: str) -> str:
-    """The tracking URI for people: without user, password, query."""
+    """Return the tracking URI without user, password and query."""
     try:
         parts = urlsplit(tracking_uri)
     except ValueError:
@@ -64,7 +64,7 @@ def redact_message(text: str) -> str:
 
 
 def require_server_address(tracking_uri: str) -> None:
-    """Raises `PermanentError` where it is empty, or names no host: MLflow would take it for a folder, or for a host named ''."""
+    """Raises `PermanentError` for a URI that is empty or names no host: MLflow would take it for a folder, or a host ''."""
     try:
         parts = urlsplit(tracking_uri)
         usable = bool(parts.hostname) if parts.scheme in ("http", "https") else bool(tracking_uri.strip())
@@ -76,7 +76,7 @@ def require_server_address(tracking_uri: str) -> None:
 
 @contextmanager
 def translate_mlflow_errors(doing: str, server: str) -> Iterator[None]:
-    """Whatever MLflow or the network raises inside becomes a fault in words. `doing`: "read model x". Bugs pass through."""
+    """Turn what MLflow or the network raises inside into an error in words. `doing`: "read model x". Bugs pass through."""
     try:
         yield
     except Exception as error:
@@ -87,7 +87,7 @@ def translate_mlflow_errors(doing: str, server: str) -> Iterator[None]:
 
 
 def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalError | None:
-    """The fault that says what the error says; None where it is neither MLflow's nor the network's."""
+    """Convert an error of MLflow or the network into one in words; None for any other."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
@@ -111,7 +111,7 @@ def explain_error_text(text: str) -> str:
 
 
 def get_error_code(error: Exception) -> str | None:
-    """MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's."""
+    """Return MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's."""
     return getattr(error, "error_code", None)
 
 
@@ -121,7 +121,7 @@ def is_not_found(error: Exception) -> bool:
 
 
 def find_refusal_message(error: Exception) -> str | None:
-    """What MLflow says where it refuses for certain to give this one thing; None where another try may help."""
+    """Return MLflow's message where it refuses this one thing for certain; None where another try may help."""
     code = get_error_code(error)
     return redact_message(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
 
@@ -170,7 +170,7 @@ class _ConnectionSwitch:
 def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
     """Set what MLflow reads from the environment (what the user has set stays), before MLflow is imported.
 
-    `elsewhere`: it is not Promoter's own server, which alone decides how connections are kept.
+    `elsewhere`: another server than Promoter's own, which alone decides how connections are kept.
     """
     for name, value in _ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -182,10 +182,10 @@ def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
 
 
 def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False) -> Any:
-    """An `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` says it.
+    """Create an `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` has it.
 
-    `elsewhere`: it is not Promoter's own server, and what that variable says is not for it.
-    Raises `PermanentError` for an address that is none. Asks the server nothing yet.
+    `elsewhere`: another server than Promoter's own, and that variable is not for it. Sends nothing yet.
+    Raises `PermanentError` for an address that is none.
     """
     require_server_address(tracking_uri)
     prepare_environment(tracking_uri, elsewhere=elsewhere)
@@ -200,15 +200,15 @@ class FreshConnection:
     An MLflow server with several workers (its default) sends an answer in two segments and holds the second back until the
     first is acknowledged, which a kept-alive connection delays by 40 ms. A new connection is acknowledged at once. Over TLS
     a new connection costs more than it saves, so nothing changes there. Other processes are left alone: it answers only
-    where `prepare` was called. (It does not derive from MLflow's abstract class, which would import MLflow.)
+    where `prepare_environment` was called. (It does not derive from MLflow's abstract class, which would import MLflow.)
     """
 
     def in_context(self) -> bool:
-        """Whether this process's registry adapter asked for it."""
+        """Whether this process called `prepare_environment` for a plain-http server."""
         return _ConnectionSwitch.fresh_connections
 
     def request_headers(self) -> dict[str, Any]:
-        """The header to add to each request."""
+        """Return the header to add to each request."""
         return {"Connection": "close"}
 
 
@@ -226,7 +226,7 @@ def parse_registered_model(name: str, entity: Any) -> ObservedModel:
 
 
 def parse_model_version(entity: Any) -> ModelVersion:
-    """A model version. MLflow says the version as text, and times in milliseconds."""
+    """Parse a model version. MLflow has the number as text, and times in milliseconds."""
     return ModelVersion(
         number=int(entity.version),
         created_at=datetime.fromtimestamp(entity.creation_timestamp / 1_000, UTC),
@@ -239,7 +239,7 @@ def parse_model_version(entity: Any) -> ModelVersion:
 
 
 def parse_run_entity(entity: Any) -> TrainingRun | None:
-    """A run, without its experiment's name; None for one that was deleted. A metric may be NaN or infinite.
+    """Parse a run, without its experiment's name; None for one that was deleted. A metric may be NaN or infinite.
 
     The user is the one that the run was created with, which nobody can change later; else the tag that MLflow shows.
     """
@@ -258,12 +258,12 @@ def parse_run_entity(entity: Any) -> TrainingRun | None:
 
 
 def restore_infinity(value: float) -> float:
-    """The value that was logged: MLflow's SQL store keeps an infinity as the largest number that it has."""
+    """Return the value that was logged: MLflow's SQL store keeps an infinity as the largest number that it has."""
     return math.copysign(math.inf, value) if abs(value) == _STORED_INFINITY else float(value)
 
 
 def build_name_filter(name: str) -> str:
-    """A filter for that name. It may find other names too (see below): compare the name of what comes back.
+    """Build a filter for that name. It may find other names too (see below): compare the name of what comes back.
 
     MLflow's filters know no escapes, and a name may hold either kind of quote. `LIKE` with its wildcard `_` in the place
     of each character that would end the string, or escape, finds every such name.
@@ -273,7 +273,7 @@ def build_name_filter(name: str) -> str:
 
 
 def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-    """The rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile."""
+    """Yield the rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile."""
     token = None
     while True:
         page = fetch(token)
@@ -284,6 +284,6 @@ def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def split_into_chunks(rows: Iterable[str], size: int) -> list[list[str]]:
-    """The rows in lists of at most `size`."""
+    """Split the rows into lists of at most `size`."""
     ordered = list(rows)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]

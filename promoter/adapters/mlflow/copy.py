@@ -1,4 +1,4 @@
-"""The port `VersionCopies` on MLflow servers: who holds an alias elsewhere, and copies within a server or between two."""
+"""Versions from elsewhere: reads which version an alias has there, and copies a version within a server or between two."""
 
 from __future__ import annotations
 
@@ -36,45 +36,48 @@ _ACTIVE = "active"
 
 @dataclass(frozen=True)
 class CopyBounds:
-    """What a copy may take: seconds for each way, bytes of the artifact, and values of metrics over the steps in all."""
+    """What one copy may take."""
 
     seconds: int = 900
+    """Seconds to fetch the artifact, and as many to upload it."""
     artifact: int = 10 * 1024**3
+    """Bytes of the artifact."""
     points: int = 100_000
+    """Values of metrics over their steps, of all metrics together."""
 
 
 @dataclass(frozen=True)
 class TrackingServer:
-    """A tracking URI, with its secrets, and an `MlflowClient` for it."""
+    """An MLflow server."""
 
     uri: str
+    """The tracking URI, with its secrets."""
     client: Any
+    """An `MlflowClient` for it."""
 
     def __repr__(self) -> str:
-        """Without secrets."""
-        return f"Server({self.address!r})"
+        return f"TrackingServer({self.address!r})"
 
     @property
     def address(self) -> str:
-        """For people."""
+        """The tracking URI without secrets."""
         return redact_server_address(self.uri)
 
 
 class ArtifactTooLarge(PermanentError):  # noqa: N818  # it says what is wrong
-    """Another try would fetch it all again, to find out the same."""
+    """The artifact is too large: another try would fetch it all again, to find out the same."""
 
 
 class VersionTransfer:
     """Copies versions from one server to the other. Raises `TransientError` or `PermanentError`."""
 
     def __init__(self, source: TrackingServer, target: TrackingServer, bounds: CopyBounds) -> None:
-        """Asks nothing yet."""
         self._source = source
         self._target = target
         self._bounds = bounds
 
     def __call__(self, source: SourceVersion, model: str) -> int:
-        """The number of the copy. Its source is read as it is now: what is measured there later stays there."""
+        """Copy the version; return the copy's number. The source is read as it is now: what is measured later stays there."""
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
             with translate_mlflow_errors(f"read {source}", self._source.address):
                 snapshot = read_source(self._source.client, self._source.uri, source, self._bounds.points)
@@ -92,7 +95,7 @@ class VersionTransfer:
             raise kind(SERVICE_NAME, f"{source} cannot be copied: {flawed.reason}") from None
 
     def _write_copy(self, snapshot: SourceSnapshot, model: str, fetch_folder: Callable[[], Path]) -> int:
-        """The artifact comes late: who may write nothing here learns so before anything large has travelled."""
+        """Write the copy. The artifact comes late: missing rights show before anything large has travelled."""
         experiment = self._ensure_experiment(model)
         run = RunCopyWriter(self._target.client, experiment)
         run_id = run.write_run(snapshot) if snapshot.run else None
@@ -142,7 +145,7 @@ class VersionTransfer:
             ) from None
 
     def _register_version(self, snapshot: SourceSnapshot, model: str, run_id: str | None, model_id: str | None) -> int:
-        """Last of all, with all its tags in one request: from then on it is a copy, and a complete one."""
+        """Register the version last of all, with all its tags in one request: from then on it is a complete copy."""
         client = self._target.client
         try:
             client.create_registered_model(model)
@@ -166,13 +169,13 @@ class VersionTransfer:
 _READ_SECONDS = 30.0  # for one read of another registry: it must not keep this one's aliases waiting
 _RETRY_AFTER_SECONDS = 60.0  # seconds: until a registry that did not answer is asked again
 _TURN_SECONDS = 60.0  # seconds to wait for another copy to be done: each takes room on the disk
-_TOO_LARGE_SECONDS = 3_600.0  # seconds: what is too large is not fetched at every look to find that out
+_TOO_LARGE_SECONDS = 3_600.0  # seconds: what is too large is not fetched again and again to find that out
 _CACHE_SIZE = 1_000
 _MAX_THREADS = 8
 
 
 class MlflowCopies:
-    """The port `VersionCopies`. Safe to share between threads. Connects on first use, and makes one copy at a time."""
+    """Implements the port `VersionCopies`. Safe to share between threads. Connects on first use; makes one copy at a time."""
 
     def __init__(self, tracking_uri: str, registries: Mapping[str, str], bounds: CopyBounds | None = None) -> None:
         """`registries`: name to tracking URI of the others. Any URI may hold user and password: neither is ever shown."""
@@ -187,20 +190,19 @@ class MlflowCopies:
         self._turn = BoundedSemaphore(1)
 
     def __repr__(self) -> str:
-        """Without secrets."""
         return f"MlflowCopies({self._own.address!r}, {sorted(self._others)!r})"
 
     def read_source_aliases(self, places: Collection[AliasRef]) -> Mapping[AliasRef, SourceAlias]:
-        """Who holds each; the registries are read at the same time, each in bulk."""
+        """Read which version each alias points at; the registries are read at the same time, each in bulk."""
         by_registry: dict[str, list[AliasRef]] = {}
         for place in places:
             by_registry.setdefault(place.registry, []).append(place)
         with ThreadPoolExecutor(_MAX_THREADS) as pool:
             found = pool.map(lambda each: self._find_in_registry(*each), by_registry.items())
-            return {holding.place: holding for holdings in found for holding in holdings}
+            return {each.place: each for aliases in found for each in aliases}
 
     def copy_version(self, source: SourceVersion, model: str) -> int:
-        """Within a server MLflow copies by itself, and needs no room; between two, everything travels through this machine."""
+        """Copy the version; return the copy's number. Between two servers everything travels through this machine."""
         found = self._find_ready_copy(source, model)
         if found is not None:
             return found

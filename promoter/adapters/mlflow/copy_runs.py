@@ -1,4 +1,4 @@
-"""Takes what is known of a version at its source: its run, its logged model, and every value that was measured."""
+"""Copies what is known of a version between servers: its run, its logged model, and every value that was measured."""
 
 from __future__ import annotations
 
@@ -33,20 +33,24 @@ _UNPORTABLE_TAGS = ("mlflow.parentRunId", "mlflow.rootRunId", "mlflow.log-model.
 
 @dataclass(frozen=True)
 class SourceSnapshot:
-    """A version as it was read at its source. `run` is None where there is none, or none any more.
-
-    `points` are the values of the run's metrics by name, `logged` those of the logged model. `shortened` names the metrics of
-    which only the last value is taken, since there were too many.
-    """
+    """A version as it was read at its source."""
 
     source: SourceVersion
+    """Which version it is."""
     description: str | None = None
+    """The version's description."""
     run: Any = None
+    """MLflow's run; None where there is none, or none any more."""
     experiment: str = ""
+    """The name of the run's experiment."""
     logged_model: Any = None
+    """MLflow's logged model; None where there is none."""
     points: Mapping[str, tuple[MetricPoint, ...]] = field(default_factory=dict)
+    """The values of the run's metrics, by name."""
     logged: tuple[LoggedValue, ...] = ()
+    """The values of the logged model's metrics."""
     shortened: tuple[str, ...] = ()
+    """The metrics of which only the last value is copied, since there were too many."""
 
     @property
     def by_logged_model(self) -> bool:
@@ -55,12 +59,12 @@ class SourceSnapshot:
 
     @property
     def identifying_tags(self) -> dict[str, str]:
-        """The tags by which what belongs to this copy is found again."""
+        """The tags by which an interrupted copy finds again what it has written."""
         return {**self.source.copy_tags, COPY_TAG: self.source.short_digest}
 
     @property
     def run_tags(self) -> dict[str, str]:
-        """The run's own, and where it comes from. The user is given when the run is created, and stays with it."""
+        """The run's own tags, and where it comes from. The user is set when the run is created, and stays with it."""
         user = self.run.info.user_id or self.run.data.tags.get(_USER_TAG, "")
         recorded = {
             **portable_tags(self.run.data.tags),
@@ -72,12 +76,12 @@ class SourceSnapshot:
 
 
 def portable_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that still say something on another server."""
+    """Select the tags that mean something on another server."""
     return {key: value for key, value in tags.items() if key not in _UNPORTABLE_TAGS}
 
 
 def read_source(client: Any, tracking_uri: str, source: SourceVersion, budget: int) -> SourceSnapshot:
-    """Everything but the artifact. `budget`: how many values of metrics at most.
+    """Read everything but the artifact. `budget`: how many values of metrics at most.
 
     Raises what MLflow raises, or `TransientError`.
     """
@@ -124,7 +128,7 @@ def _fetch_active_run(client: Any, run_id: str | None) -> Any:
 
 
 def _read_metric_points(histories: MetricHistoryReader, run: Any, budget: int) -> Iterator[tuple[str, tuple[MetricPoint, ...]]]:
-    """By name; empty where there are too many, or they cannot be read."""
+    """Yield the values by metric; none where there are too many, or they cannot be read."""
     left = budget
     for names in split_into_chunks(sorted(run.data.metrics), _METRICS_PER_READ):
         found = histories.read_histories([(run.info.run_id, name) for name in names])
@@ -138,7 +142,7 @@ def _read_metric_points(histories: MetricHistoryReader, run: Any, budget: int) -
 def _read_logged_model(
     client: Any, histories: MetricHistoryReader, source: SourceVersion
 ) -> tuple[Any, tuple[LoggedValue, ...]]:
-    """The logged model behind the version, and what was measured on it; where it is gone, neither."""
+    """Read the logged model behind the version, and what was measured on it; where it is gone, neither."""
     reader = LoggedModelReader(client, ExperimentCatalog(client), histories)
     requested = EvidenceTarget(source.model, source.version)
     behind = reader.read_measured_models([requested])[requested.version_key]
@@ -163,7 +167,7 @@ _FINISHED = "FINISHED"
 
 
 class RunCopyWriter:
-    """The run and the logged model of a copy, in an experiment of the target. Raises what MLflow raises."""
+    """Writes the run and the logged model of a copy to an experiment of the target. Raises what MLflow raises."""
 
     def __init__(self, client: Any, experiment: str) -> None:
         """`client` is an `MlflowClient`, `experiment` an id."""
@@ -171,7 +175,7 @@ class RunCopyWriter:
         self._experiment = experiment
 
     def write_run(self, snapshot: SourceSnapshot) -> str:
-        """The run, but for its end; its id."""
+        """Write the run, but not its end; return its id."""
         run_id = self._ensure_run(snapshot.source.short_digest, snapshot.run_tags, snapshot.run.info.start_time)
         params = sorted(snapshot.run.data.params.items())
         self._log_params_and_tags(run_id, params, sorted(snapshot.run_tags.items()))
@@ -184,11 +188,11 @@ class RunCopyWriter:
         return run_id
 
     def finish_run(self, snapshot: SourceSnapshot, run_id: str) -> None:
-        """It ends as its source did, and when."""
+        """End the run as its source ended, and at that time."""
         self._client.set_terminated(run_id, snapshot.run.info.status, snapshot.run.info.end_time)
 
     def ensure_logged_model(self, snapshot: SourceSnapshot, name: str, run_id: str | None) -> str:
-        """The logged model, without an artifact yet; its id."""
+        """Make the logged model, without an artifact yet; return its id."""
         where = f"tags.`{COPY_TAG}` = '{snapshot.source.short_digest}'"
         rows = iterate_pages(lambda token: self._client.search_logged_models([self._experiment], where, page_token=token))
         found = sorted((each.creation_timestamp, each.model_id) for each in rows if (each.source_run_id or None) == run_id)
@@ -207,7 +211,7 @@ class RunCopyWriter:
         return str(made.model_id)
 
     def write_measurements(self, snapshot: SourceSnapshot, model_id: str, run_id: str | None) -> None:
-        """What was measured on the logged model. What other runs measured on it comes to a run of its own."""
+        """Write what was measured on the logged model. What other runs measured on it goes to a run of its own."""
         own_id = snapshot.source.version.run_id
         own = [each for each in snapshot.logged if run_id and each.run_id == own_id]
         others = [each for each in snapshot.logged if each not in own]
@@ -221,7 +225,7 @@ class RunCopyWriter:
             self._client.set_terminated(evaluations, _FINISHED)
 
     def _ensure_run(self, digest: str, tags: dict[str, str], start: int | None) -> str:
-        """The one that an earlier attempt has left, else a new one, which bears its mark as soon as it is there."""
+        """Find the run that an earlier attempt has left, else create one, which bears its mark from the start."""
         where = f"tags.`{COPY_TAG}` = '{digest}'"
         rows = iterate_pages(lambda token: self._client.search_runs([self._experiment], where, page_token=token))
         found = sorted((each.info.start_time, each.info.run_id) for each in rows)
@@ -271,5 +275,5 @@ class RunCopyWriter:
 
 
 def _is_creation_tag(key: str) -> bool:
-    """The tags that a run is created with: by which it is found again, and what MLflow takes from there alone."""
+    """Whether a run is created with that tag: by some it is found again, others MLflow takes at creation only."""
     return key.startswith(("promoter.", "mlflow.user", "mlflow.runName"))

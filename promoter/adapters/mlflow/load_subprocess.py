@@ -1,6 +1,6 @@
-"""The child that loads a model, which may run any code of whoever trained it: without credentials, confined, and on its own.
+"""Script of the child that loads a model, which may run any code of whoever trained it: without credentials, and confined.
 
-Run as a script by `python -I`, so it imports nothing of Promoter; see `loading.py` for what it is asked.
+Run by `python -I`, so it imports nothing of Promoter. `loading.py` writes the request to its standard input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_MESSAGE_LENGTH = 1_000
 _PYFUNC = "python_function"
 _FLAVOR = re.compile(r"[a-z][a-z0-9_]*")
 _SHORTAGES = (errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.EFBIG)
-_NO_MEMORY = re.compile(r"bad_alloc|allocate memory", re.IGNORECASE)  # as native libraries say it
+_NO_MEMORY = re.compile(r"bad_alloc|allocate memory", re.IGNORECASE)  # the messages of native libraries
 
 
 def run_load_child() -> None:
@@ -31,7 +31,7 @@ def run_load_child() -> None:
     _limit_resources(request)
     try:
         answer = _load_model(request["folder"], request["flavors"])
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
+    except BaseException as error:  # noqa: BLE001  # the parent must know, whatever it is
         answer = _describe_load_error(error)
     os.write(request["answer_to"], json.dumps(answer).encode())
     os._exit(0)  # threads and exit hooks of the model are not waited for
@@ -82,7 +82,7 @@ def _describe_load_error(error: BaseException) -> dict[str, str]:
 
 
 def _find_missing_import(error: BaseException | None) -> str | None:
-    """What could not be imported, also where that was wrapped."""
+    """Find what could not be imported, also where another error wraps that one."""
     while error is not None:
         if isinstance(error, ImportError):
             return str(error)

@@ -1,4 +1,4 @@
-"""Loads the artifact of a version, to know that it can be loaded: fetched by one child, loaded by another one, both bounded.
+"""Loads the artifact of a version, to know that it loads: one child fetches it, another one loads it, both bounded.
 
 The second child runs code of whoever trained the model. It gets no credentials, tracking URI or setting: only a search path,
 a language, and a temporary home. That keeps secrets out of its environment, and accidents small. It is no sandbox: the code
@@ -36,7 +36,7 @@ _TRANSFER_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.transfer_subprocess")
 
 
 def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: int, limit: int) -> Path:
-    """Fetch what is at that location into a new folder; where it is in there. Raises `ArtifactError`, and nothing else."""
+    """Fetch what is at that location into a new folder; return its path in there. Raises `ArtifactError`, and nothing else."""
     folder.mkdir()
     request = {
         "action": "fetch",
@@ -92,18 +92,18 @@ def upload_artifact(
 
 
 def describe_size_limit(limit: int) -> str:
-    """The words for it."""
+    """Say that an artifact is too large."""
     return f"its artifact has more than {limit} bytes"
 
 
 def _build_client_environment(tracking_uri: str) -> Mapping[str, str]:
-    """Some of MLflow's storage clients ask the environment which server is meant, whatever they were told."""
+    """Some of MLflow's storage clients read the server from the environment, whatever address they are given."""
     rest = {name: value for name, value in os.environ.items() if name != "MLFLOW_REGISTRY_URI"}
     return {**rest, "MLFLOW_TRACKING_URI": tracking_uri}
 
 
 def measure_folder_size(folder: Path) -> int:
-    """The bytes of all files in a folder that may be changing."""
+    """Count the bytes of all files in a folder that may be changing."""
     sizes = 0
     for place, _, files in os.walk(folder):
         for file in files:
@@ -118,7 +118,9 @@ SWITCHED_OFF = LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
 
 _MAX_PARALLEL_LOADS = 2
 _CACHE_SIZE = 4_096
-_RETRY_AFTER_SECONDS = 600.0  # seconds: what did not load may load once a library is installed, but not at every look
+_RETRY_AFTER_SECONDS = (
+    600.0  # seconds: what did not load may load once a library is installed; a load takes too long for each reconciliation
+)
 _LOAD_COMMAND = ("-I", str(Path(__file__).with_name("load_subprocess.py")))
 _FORBID_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
@@ -126,16 +128,20 @@ _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 @dataclass(frozen=True)
 class LoadBounds:
-    """What a load may take: seconds for fetching and for loading, bytes of the artifact and of address space."""
+    """What one load may take."""
 
     fetch_seconds: int = 120
+    """Seconds to fetch the artifact."""
     load_seconds: int = 60
+    """Seconds to load it."""
     artifact: int = 2 * 1024**3
+    """Bytes of the artifact."""
     memory: int = 8 * 1024**3
+    """Bytes of address space."""
 
 
 class ModelLoader:
-    """Loads versions, two at a time. A success is remembered, and so is that it is too large; the rest for ten minutes."""
+    """Loads versions, two at a time. "Loaded" and "too large" are cached for good, other results for ten minutes."""
 
     def __init__(self, client: Any, tracking_uri: str, bounds: LoadBounds) -> None:
         """`client` is an `MlflowClient`."""
@@ -148,10 +154,10 @@ class ModelLoader:
         self._cache_lock = Lock()
 
     def load_version(self, model: str, version: ModelVersion) -> LoadingResult:
-        """LOADED; FAILED where the loader raises, or there is nothing to load; UNTRIED where that cannot be told here.
+        """Load it: `loaded`; `failed` where the loader raises or there is nothing to load; `untried` where that is not certain.
 
-        That is: the artifact cannot be fetched, or is too large; a library is missing; time or memory is not enough. Nor is a
-        crash of the child certain, since native code takes a limit on memory in many ways. Raises what MLflow raises.
+        It is not where the artifact cannot be fetched, or is too large; where a library, time or memory is missing; or where
+        the child crashes, since native code takes a limit on memory in many ways. Raises what MLflow raises.
         """
         key = build_artifact_key(model, version)
         known = self._find_known_result(key)
@@ -209,7 +215,7 @@ class ModelLoader:
             return LoadingResult("untried", f"it did not load within {bounds.load_seconds} s")
         answer = ended.answer or {}
         outcome, detail = answer.get("outcome"), str(answer.get("detail", ""))
-        # What is told goes into the ledger: the same failure is to read the same the next time.
+        # The detail goes into the ledger: the same failure is to read the same the next time.
         detail = redact_message(
             _ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp"))
         )
@@ -227,7 +233,7 @@ def _read_flavors(artifact: Path) -> list[str]:
 
 
 def _build_model_environment(home: Path) -> Mapping[str, str]:
-    """All that the model's code gets to see of the environment."""
+    """Build all that the model's code gets to see of the environment."""
     given = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": os.environ.get("LANG", "C.UTF-8"),

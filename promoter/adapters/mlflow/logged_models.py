@@ -40,11 +40,11 @@ _MAX_CLOCK_SKEW = timedelta(seconds=1)  # between the clocks of two replicas of 
 
 KnownVersions = dict[VersionKey, ModelVersion | Unreadable]
 ModelOrigin = str | Unreadable | None
-"""The id of a logged model; why it cannot be told; None where there is none."""
+"""The id of a logged model; why it is not known; None where there is none."""
 
 
 def find_version_origins(client: Any, versions: Collection[EvidenceTarget]) -> dict[VersionKey, ModelOrigin]:
-    """The origin of each version, following copies. Asks once for each version on the way that is not among them."""
+    """Find the origin of each version, following copies. Each version on the way that is not among them is read once."""
     known: KnownVersions = {each.version_key: each.version for each in versions}
     resolved = {each.version_key: _follow_sources(each.version_key, known) for each in versions}
     for _ in range(_MAX_COPY_DEPTH):
@@ -57,7 +57,7 @@ def find_version_origins(client: Any, versions: Collection[EvidenceTarget]) -> d
 
 
 def _follow_sources(start: VersionKey, known: KnownVersions) -> ModelOrigin | VersionKey:
-    """As far as what is known leads: the origin, or the version to ask for next."""
+    """Follow the sources as far as they are known: to the origin, or to the version to read next."""
     key, passed = start, [start]
     while True:
         version = known.get(key)
@@ -81,7 +81,7 @@ def _follow_sources(start: VersionKey, known: KnownVersions) -> ModelOrigin | Ve
 
 
 def _parse_source(source: str | None) -> ModelOrigin | VersionKey:
-    """The logged model or the version that a source names."""
+    """Parse a version's source: the logged model or the version that it names."""
     if not source or not source.startswith(_MODEL_SCHEME):
         return None
     name, _, last = source.removeprefix(_MODEL_SCHEME).rpartition("/")
@@ -93,7 +93,7 @@ def _parse_source(source: str | None) -> ModelOrigin | VersionKey:
 
 
 def _read_source_versions(client: Any, unknown: Collection[VersionKey]) -> KnownVersions:
-    """What is known of these versions now: those of one model together, once they are more than a few."""
+    """Read these versions: those of one model together, where they are more than a few."""
     counts = Counter(name for name, _ in unknown)
     searched = [name for name, count in counts.items() if count > _MAX_SINGLE_VERSION_READS]
     single = [key for key in unknown if counts[key[0]] <= _MAX_SINGLE_VERSION_READS]
@@ -128,7 +128,7 @@ def _fetch_version(client: Any, key: VersionKey) -> ModelVersion | Unreadable:
 
 
 def select_model_ids(found: Iterable[ModelOrigin]) -> list[str]:
-    """The logged models among them, each once."""
+    """Select the logged models among the origins, each once."""
     return list(dict.fromkeys(origin for origin in found if isinstance(origin, str)))
 
 
@@ -158,7 +158,7 @@ class LoggedValue:
 
     @property
     def recency_key(self) -> tuple[int, int, str]:
-        """The last one counts: by time, then by step."""
+        """The order of values, of which the last one counts: by time, then by step."""
         return self.point.timestamp, self.point.step, self.run_id or ""
 
 
@@ -171,7 +171,7 @@ class MeasuredModel:
 
 
 class LoggedModelReader:
-    """The logged models behind versions. Raises what MLflow raises, but for what concerns a single one of them."""
+    """Reads the logged models behind versions. Raises what MLflow raises, but for what concerns a single version."""
 
     def __init__(self, client: Any, experiments: ExperimentCatalog, histories: MetricHistoryReader) -> None:
         """`client` is an `MlflowClient`."""
@@ -182,7 +182,7 @@ class LoggedModelReader:
         self._cache_lock = Lock()
 
     def read_logged_models(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, LoggedModel | Unreadable | None]:
-        """By version, with the last value of each metric on each dataset, whichever digest that has."""
+        """Read by version, with the last value of each metric on each dataset, whichever digest that has."""
         found = self.read_measured_models(versions)
         last = {each.model_id: _select_last_values(each.logged) for each in found.values() if isinstance(each, MeasuredModel)}
         true = self.confirm_values(logged for each in last.values() for logged in each)
@@ -194,7 +194,7 @@ class LoggedModelReader:
         }
 
     def read_measured_models(self, versions: Collection[EvidenceTarget]) -> dict[VersionKey, MeasuredModel | Unreadable | None]:
-        """By version, with everything that was logged: see `certain` for what a zero may stand for."""
+        """Read by version, with everything that was logged: see `confirm_values` for what a zero may stand for."""
         behind = find_version_origins(self._client, versions)
         requested = select_model_ids(behind.values())
         found: dict[str, MeasuredModel | Unreadable] = {}
@@ -211,7 +211,7 @@ class LoggedModelReader:
         return {key: found[origin] if isinstance(origin, str) else origin for key, origin in behind.items()}
 
     def confirm_values(self, logged: Iterable[LoggedValue]) -> dict[LoggedValue, LoggedValue]:
-        """Each with its true value: MLflow's SQL store keeps a NaN of a logged model as 0, but that of its run as NaN.
+        """Find the true value of each: MLflow's SQL store keeps a NaN of a logged model as 0, but that of its run as NaN.
 
         A zero that the run's history does not confirm is NaN here.
         """
@@ -286,7 +286,7 @@ def _select_last_values(logged: Iterable[LoggedValue]) -> list[LoggedValue]:
 
 
 def _confirm_zero(zero: LoggedValue, history: Iterable[MetricPoint]) -> float:
-    """Zero where the run logged exactly that at that moment."""
+    """Return zero where the run logged exactly that at that moment, else NaN."""
     there = [point.value for point in history if (point.timestamp, point.step) == (zero.point.timestamp, zero.point.step)]
     return 0.0 if there and all(value == 0 for value in there) else nan
 
@@ -296,10 +296,9 @@ def _build_measurement(logged: LoggedValue) -> MetricValue:
 
 
 class SeriesReader:
-    """Series by version. One that has more than 100,000 points is left out. Raises what MLflow raises."""
+    """Reads metrics over their steps. One that has more than 100,000 points is left out. Raises what MLflow raises."""
 
     def __init__(self, runs: RunReader, logged_models: LoggedModelReader, histories: MetricHistoryReader) -> None:
-        """Reads with these."""
         self._runs = runs
         self._logged_models = logged_models
         self._histories = histories
@@ -307,7 +306,7 @@ class SeriesReader:
     def read_series(
         self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
     ) -> dict[VersionKey, tuple[MetricSeries, ...]]:
-        """By version, in order of the metrics; those that it does not have are left out."""
+        """Read by version, in order of the metrics; those that it does not have are left out."""
         requested = sorted(set(metrics), key=lambda metric: (metric.source, metric.name, metric.dataset or ""))
         of_runs = self._read_run_series(versions, [metric for metric in requested if metric.source == "run"])
         of_models = self._read_model_series(versions, [metric for metric in requested if metric.source == "logged_model"])
@@ -365,7 +364,7 @@ def _group_by_metric(found: MeasuredModel | object, metrics: Iterable[MetricRef]
 
 
 def _reduce_to_steps(points: Iterable[MetricPoint]) -> tuple[tuple[int, float], ...]:
-    """The last point of each step. Of two at the same moment the larger value, as MLflow has it; but NaN before all."""
+    """Take the last point of each step. Of two at the same moment the larger value, as MLflow has it; but NaN before all."""
     found: dict[int, float] = {}
     for point in sorted(points, key=lambda point: (point.timestamp, isnan(point.value), point.value)):
         found[point.step] = point.value

@@ -47,7 +47,7 @@ from promoter.domain.policy.evaluate import READY_STATUS
 
 
 class ReadinessChecker:
-    """Checks versions. Raises what MLflow raises for the registry's own answers."""
+    """Checks whether versions are ready to serve. Raises what MLflow raises for the registry's own answers."""
 
     def __init__(self, client: Any, tracking_uri: str, server: str, loader: ModelLoader | None) -> None:
         """`client` is an `MlflowClient`; without a loader nothing is loaded."""
@@ -57,7 +57,7 @@ class ReadinessChecker:
         self._loader = loader
 
     def check_version(self, model: str, version: int) -> ReadinessCheck:
-        """Its status, the flavors of its `MLmodel` file, and whether it loads; no further than to what it fails by."""
+        """Check its status, the flavors of its `MLmodel` file, and whether it loads, up to the first that fails."""
         entity = self._fetch_version(model, version)
         if entity is None:
             return ReadinessCheck(None)
@@ -93,7 +93,7 @@ VersionsByNumber = dict[int, ModelVersion]
 
 
 class MlflowRegistry:
-    """The port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
+    """Implements the port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
     def __init__(
         self, tracking_uri: str, *, load_models: bool = True, bounds: LoadBounds | None = None, elsewhere: bool = False
@@ -109,11 +109,10 @@ class MlflowRegistry:
         self.address = redact_server_address(tracking_uri)
 
     def __repr__(self) -> str:
-        """Without secrets."""
         return f"MlflowRegistry({self.address!r})"
 
     def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
-        """The named models that exist, or all; prompts are left out."""
+        """Read the named models that exist, or all; prompts are left out."""
         if names is None:
             return self._observe_all_models()
         requested = dict.fromkeys(names)
@@ -123,38 +122,38 @@ class MlflowRegistry:
         return {name: everything[name] for name in requested if name in everything}
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
-        """The runs that exist, by id, with the last value of each metric (which may be NaN)."""
+        """Read the runs that exist, by id, with the last value of each metric (which may be NaN)."""
         with self._translate_errors("read runs"):
             return self._run_reader.read_runs(run_ids, experiments=experiments) if run_ids else {}
 
     def read_logged_models(self, versions: Collection[EvidenceTarget]) -> Mapping[VersionKey, LoggedModel | Unreadable | None]:
-        """The logged model behind each version, with the last value of each metric on each dataset."""
+        """Read the logged model behind each version, with the last value of each metric on each dataset."""
         with self._translate_errors("read logged models"):
             return self._logged_model_reader.read_logged_models(versions)
 
     def read_metric_series(
         self, versions: Collection[EvidenceTarget], metrics: Collection[MetricRef]
     ) -> Mapping[VersionKey, tuple[MetricSeries, ...]]:
-        """The metrics over the steps; one with more than 100,000 points is left out."""
+        """Read the metrics over their steps; one with more than 100,000 points is left out."""
         with self._translate_errors("read metrics over their steps"):
             return self._series_reader.read_series(versions, metrics)
 
     def read_signatures(
         self, versions: Collection[EvidenceTarget]
     ) -> Mapping[VersionKey, VersionSignature | Unreadable | None]:
-        """The signature in each version's `MLmodel` file."""
+        """Read the signature in each version's `MLmodel` file."""
         with self._translate_errors("read signatures"):
             return self._signature_reader.read_artifacts(versions)
 
     def read_requirements(
         self, versions: Collection[EvidenceTarget]
     ) -> Mapping[VersionKey, tuple[str, ...] | Unreadable | None]:
-        """The lines of each version's `requirements.txt`."""
+        """Read the lines of each version's `requirements.txt`."""
         with self._translate_errors("read requirements"):
             return self._requirements_reader.read_artifacts(versions)
 
     def check_loading(self, model: str, version: ModelVersion) -> LoadingResult:
-        """What comes of loading the version; see `loading.py` for what is certain."""
+        """Load the version in a child; see `ModelLoader.load_version` for the results."""
         if not self._load_models:
             return SWITCHED_OFF
         with self._translate_errors(f"load version {version.number} of model {model}"):
@@ -166,7 +165,7 @@ class MlflowRegistry:
             self._mlflow_client.set_model_version_tag(model, str(version), key, value)
 
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
-        """Alias to version, read now; None where there is no such model."""
+        """Read the model's aliases with their versions now; None where there is no such model."""
         with self._translate_errors(f"read model {model}"):
             found = self._fetch_model(model)
             return found.aliases if found else None
@@ -182,7 +181,7 @@ class MlflowRegistry:
             self._mlflow_client.delete_registered_model_alias(model, alias)
 
     def check_readiness(self, model: str, version: int) -> ReadinessCheck:
-        """What says whether the version could serve again; see `promoter.domain.readiness` for the verdicts."""
+        """Check what tells whether the version could serve again; `promoter.domain.policy.evaluate` has the verdicts."""
         with self._translate_errors(f"read version {version} of model {model}"):
             loader = self._model_loader if self._load_models else None
             return ReadinessChecker(self._mlflow_client, self._tracking_uri, self.address, loader).check_version(model, version)

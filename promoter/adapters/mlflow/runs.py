@@ -1,4 +1,7 @@
-"""The experiments of the server. MLflow searches runs and logged models only within experiments that it is told."""
+"""Runs, the experiments that they belong to, and the histories of their metrics, read in bulk.
+
+MLflow searches runs and logged models only within experiments that are named.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _EXPERIMENT_THREADS = 8
 
 
 class ExperimentCatalog:
-    """The active experiments, as far as they were looked at. Raises what MLflow raises."""
+    """Knows the active experiments, as of the last search. Raises what MLflow raises."""
 
     def __init__(self, client: Any) -> None:
         """`client` is an `MlflowClient`."""
@@ -34,11 +37,11 @@ class ExperimentCatalog:
         self._known: frozenset[str] = frozenset()
 
     def list_known_ids(self) -> frozenset[str]:
-        """The ids of those that the last look found."""
+        """List the ids that the last search found."""
         return self._known
 
     def find_other_ids(self, searched: frozenset[str]) -> frozenset[str]:
-        """Look again: the ids of all but those, whatever another thread has found meanwhile."""
+        """Search again; return the ids of all but those, whatever another thread has found meanwhile."""
         found = iterate_pages(
             lambda token: self._client.search_experiments(max_results=_EXPERIMENTS_PER_PAGE, page_token=token)
         )
@@ -46,7 +49,7 @@ class ExperimentCatalog:
         return now - searched
 
     def fetch_experiment_names(self, experiment_ids: Collection[str]) -> dict[str, str]:
-        """Id to name, read now (an experiment can be renamed): one request an id. Those that do not exist are left out."""
+        """Fetch the names by id, now (an experiment can be renamed), one request an id. Unknown ones are left out."""
         with ThreadPoolExecutor(_EXPERIMENT_THREADS) as pool:
             requested: Sequence[str] = list(dict.fromkeys(experiment_ids))
             return {
@@ -57,7 +60,7 @@ class ExperimentCatalog:
 
     @staticmethod
     def split_into_searches(experiment_ids: Collection[str]) -> list[list[str]]:
-        """The ids in lists that one search can take."""
+        """Split the ids into lists that one search can take."""
         return split_into_chunks(sorted(experiment_ids), _EXPERIMENTS_PER_SEARCH)
 
     def _fetch_experiment_name(self, experiment_id: str) -> str | None:
@@ -79,7 +82,7 @@ RunWithExperiment = tuple[TrainingRun, str]
 
 
 class RunReader:
-    """Runs by id. Deleted runs, and runs of deleted experiments, are absent. Raises what MLflow raises."""
+    """Reads runs by id. Deleted runs, and runs of deleted experiments, are absent. Raises what MLflow raises."""
 
     def __init__(self, client: Any, experiments: ExperimentCatalog) -> None:
         """`client` is an `MlflowClient`."""
@@ -87,7 +90,7 @@ class RunReader:
         self._experiments = experiments
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> dict[str, TrainingRun]:
-        """Those that exist, by id; where asked for, with the name of their experiment."""
+        """Read those that exist, by id; with `experiments`, each has the name of its experiment."""
         requested = [run_id for run_id in dict.fromkeys(run_ids) if _RUN_ID.fullmatch(run_id)]
         found = (
             self._fetch_individually(requested)
@@ -108,7 +111,7 @@ class RunReader:
         found = self._search_runs_by_id(requested, known)
         missing = [run_id for run_id in requested if run_id not in found]
         if missing:
-            # Either they are gone, or they belong to an experiment that is new since the last look.
+            # Either they are gone, or they belong to an experiment that is new since the last search.
             found |= self._search_runs_by_id(missing, self._experiments.find_other_ids(known))
         return found
 
@@ -162,22 +165,22 @@ RunMetric = tuple[str, str]
 
 @dataclass(frozen=True, order=True)
 class MetricPoint:
-    """One logged value. Its time is in milliseconds."""
+    """One logged value."""
 
     timestamp: int
+    """Milliseconds since 1970."""
     step: int
     value: float
 
 
 class MetricHistoryReader:
-    """Reads them in parallel. MLflow has no public call that reads those of several runs at once."""
+    """Reads histories of metrics in parallel. MLflow has no public call that reads those of several runs at once."""
 
     def __init__(self, tracking_uri: str) -> None:
-        """Asks nothing yet."""
         self._tracking_uri = tracking_uri
 
     def read_histories(self, requested: Collection[RunMetric]) -> dict[RunMetric, list[MetricPoint]]:
-        """By run and metric; empty where there is no such metric, left out where it cannot be read or is too long."""
+        """Read by run and metric; empty where there is no such metric, left out where it cannot be read or is too long."""
         unique = list(dict.fromkeys(requested))
         with ThreadPoolExecutor(_HISTORY_THREADS) as pool:
             read = zip(unique, pool.map(lambda each: self._read_history(*each), unique), strict=True)
@@ -185,7 +188,7 @@ class MetricHistoryReader:
 
     @cached_property
     def _tracking_store(self) -> Any:
-        # The client's own method reads all pages, however many. What it asks has a bound, and is the same in all versions.
+        # The client's own method reads all pages, however many. That of the store is bounded, and the same in all versions.
         from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
         return TrackingServiceClient(self._tracking_uri).store

@@ -1,4 +1,4 @@
-"""Runs a short-lived Python child: asked by its standard input, bounded in time, gone afterwards with what it started."""
+"""Runs a short-lived Python child: its request comes by standard input, its time is bounded, and it leaves nothing running."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ _MAX_ANSWER_BYTES = 64 * 1024  # what a pipe holds, so that a child never waits 
 
 @dataclass(frozen=True)
 class ChildResult:
-    """How it ended: what it answered (None: nothing that makes sense), its exit status (None: it had to be killed)."""
+    """How a child ended."""
 
     answer: Mapping[str, Any] | None
+    """What it answered; None for nothing that makes sense."""
     status: int | None
+    """Its exit status; None where it had to be killed."""
 
 
 def run_child(
@@ -37,8 +39,8 @@ def run_child(
 ) -> ChildResult:
     """Run this Python with these arguments, working in `folder`, until it ends, time is up, or it is overgrown.
 
-    `ask` travels by standard input, since arguments can be seen by everybody on the machine. The child answers one JSON object
-    into the file descriptor `ask["answer_to"]`. `environment` None: this process's own.
+    `request` travels by standard input, since everybody on the machine can see arguments. The child answers one JSON object
+    into the file descriptor `request["answer_to"]`. `environment` None: this process's own.
     """
     reading, writing = os.pipe()
     try:
@@ -80,7 +82,7 @@ def _wait_for_child(child: subprocess.Popen[bytes], seconds: float, overgrown: C
 
 
 def _kill_child_group(child: subprocess.Popen[bytes]) -> None:
-    """Its whole group, also after it has ended: what it started may still be there."""
+    """Kill its whole group, also after it has ended: what it started may still run."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -95,7 +97,7 @@ def _read_answer(reading: int) -> Mapping[str, Any] | None:
 
 
 def describe_exit_status(status: int) -> str:
-    """How a child ended that did not answer."""
+    """Say how a child ended that did not answer."""
     if status >= 0:
         return f"it ended with status {status} before it was done"
     name = signal.Signals(-status).name

@@ -1,4 +1,4 @@
-"""The webhooks on the MLflow server that tell Promoter where to look."""
+"""Installs, lists, tests and removes the webhooks on the MLflow server that send events to Promoter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BROKEN_SERVER_FIX = (
 
 
 class InstallOutcome(StrEnum):
-    """What `install` did. UNCHANGED: address and events were right already; the secret was written again."""
+    """What `install_webhook` did. UNCHANGED: address and events were right already; the secret was written again."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -49,18 +49,19 @@ class InstallOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class RegistryWebhook:
-    """A webhook on the server. `url` is for people: without user info and query. The secret cannot be read back."""
+    """A webhook on the server. Its secret cannot be read back."""
 
     id: str
     name: str
     url: str
+    """Where it sends to, without user info and query."""
     events: tuple[str, ...]
     active: bool
 
 
 @dataclass(frozen=True)
 class InstallResult:
-    """The webhook, and what `install` did to it."""
+    """The webhook, and what `install_webhook` did to it."""
 
     outcome: InstallOutcome
     webhook: RegistryWebhook
@@ -68,15 +69,18 @@ class InstallResult:
 
 @dataclass(frozen=True)
 class WebhookTestResult:
-    """What came of a test delivery: the receiver's status (None: no answer), and what is wrong where it is not `ok`."""
+    """The result of a test delivery."""
 
     ok: bool
+    """Whether the receiver accepted it."""
     status: int | None
+    """The receiver's status; None for no answer."""
     error: str | None
+    """What is wrong where it is not `ok`."""
 
 
 class MlflowWebhooks:
-    """Installs, lists, tests and removes them. MLflow asks for admin rights. Raises `TransientError` or `PermanentError`."""
+    """Works on the webhooks of one server. MLflow wants admin rights. Raises `TransientError` or `PermanentError`."""
 
     def __init__(self, tracking_uri: str) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown."""
@@ -109,7 +113,7 @@ class MlflowWebhooks:
             return InstallResult(InstallOutcome.UNCHANGED if as_asked else InstallOutcome.UPDATED, _parse_webhook(written))
 
     def list_webhooks(self) -> tuple[RegistryWebhook, ...]:
-        """All webhooks on the server, by name, Promoter's and others'."""
+        """List all webhooks on the server by name, Promoter's and others'."""
         with self._translate_errors("list webhooks"):
             return tuple(sorted(map(_parse_webhook, self._iterate_webhooks()), key=lambda webhook: (webhook.name, webhook.id)))
 
@@ -132,7 +136,7 @@ class MlflowWebhooks:
             return WebhookTestResult(bool(result.success), result.response_status or None, error)
 
     def remove_webhooks(self) -> int:
-        """Delete Promoter's webhook; how many there were."""
+        """Delete Promoter's webhooks; return how many there were."""
         with self._translate_errors("remove the webhook"):
             mine = list(self._iterate_own_webhooks())
             for webhook in mine:
@@ -162,7 +166,7 @@ class MlflowWebhooks:
             raise (self._explain_unsupported(error, fault) or fault) from None
 
     def _explain_unsupported(self, error: Exception, fault: ExternalError) -> PermanentError | None:
-        """Old servers know no such address. Where only webhooks give status 500, waiting does not help either."""
+        """Explain that old servers have no webhooks, and that waiting does not help where only webhooks give status 500."""
         if get_error_code(error) == "ENDPOINT_NOT_FOUND":
             return PermanentError(SERVICE_NAME, f"{self.address} has no webhooks", _OLD_SERVER_FIX)
         if "status 500" not in fault.message:

@@ -1,4 +1,4 @@
-"""The notices' room: channels that are told of events. CloudEvents' and Apprise's libraries are used here and nowhere else."""
+"""Notifications: the channels that events are sent to. Only here are the libraries of CloudEvents and Apprise used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from promoter.domain.notifications import ALIAS_EVENT_TYPES
 
 
 class ChannelConfig(Protocol):
-    """What the settings say of a channel: `url` and `key`, or `apprise`."""
+    """What the settings have of a channel: `url` and a secret, or `apprise`."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The channel's name."""
         ...
 
     @property
@@ -33,40 +33,42 @@ class ChannelConfig(Protocol):
 
     @property
     def signing_secret(self) -> SecretStr:
-        """What a server's events are signed with."""
+        """The secret that a server's events are signed with."""
         ...
 
     @property
     def networks(self) -> Sequence[IPv4Network | IPv6Network]:
-        """Where the server may be although its address is not public."""
+        """Networks in which the server may be although its address is not public."""
         ...
 
     @property
     def events(self) -> Sequence[str]:
-        """The words of the types that it is told of; empty: all."""
+        """The short names of the types of events that it gets; empty: all."""
         ...
 
 
-def create_channels(named: Iterable[ChannelConfig]) -> list[NotificationChannel]:
-    """All of them. Raises `Faults` that name every one which cannot be used."""
-    made: list[NotificationChannel] = []
+def create_channels(configs: Iterable[ChannelConfig]) -> list[NotificationChannel]:
+    """Create all channels. Raises `Faults` that name every channel which cannot be used."""
+    channels: list[NotificationChannel] = []
     faults: list[Fault] = []
-    for each in named:
+    for each in configs:
         try:
-            made.append(_create_channel(each))
+            channels.append(_create_channel(each))
         except ExternalError as error:
             faults.append(Fault(f"PROMOTER_NOTIFICATIONS, {error.what}: {error.message}", fix=error.fix))
     if faults:
         raise Faults(faults)
-    return made
+    return channels
 
 
-def _create_channel(named: ChannelConfig) -> NotificationChannel:
-    event_types = [each for each in ALIAS_EVENT_TYPES if not named.events or each.short_name in named.events]
-    if named.apprise is not None:
+def _create_channel(config: ChannelConfig) -> NotificationChannel:
+    event_types = [each for each in ALIAS_EVENT_TYPES if not config.events or each.short_name in config.events]
+    if config.apprise is not None:
         from promoter.adapters.notifications.apprise import AppriseChannel
 
-        return AppriseChannel(named.name, named.apprise, event_types=event_types)
+        return AppriseChannel(config.name, config.apprise, event_types=event_types)
     from promoter.adapters.notifications.webhook import WebhookChannel
 
-    return WebhookChannel(named.name, named.url or "", named.signing_secret, event_types=event_types, networks=named.networks)
+    return WebhookChannel(
+        config.name, config.url or "", config.signing_secret, event_types=event_types, networks=config.networks
+    )

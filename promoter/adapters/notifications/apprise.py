@@ -1,4 +1,4 @@
-"""People's channels, through Apprise: mail, chat, pagers. The message is in words."""
+"""The channels to people, through Apprise: mail, chat, pagers. They get a message in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.notifications import EventType, NotificationEvent
 
 GENERIC_SCHEMES = frozenset({"json", "jsons", "xml", "xmls", "form", "forms"})
-"""Apprise's channels to any server: for these there is the signed one, which checks where it goes."""
+"""Apprise's channels to any server: `webhook.py` has a signed one, which checks where it goes."""
 _TITLES = {
     EventType.CHANGED: "Alias moved",
     EventType.DRIFTED: "Drift",
@@ -24,7 +24,7 @@ _TITLES = {
 
 
 class AppriseChannel:
-    """One of Apprise's URLs, which is a secret as a whole."""
+    """Sends messages to one of Apprise's URLs, which is a secret as a whole."""
 
     def __init__(self, name: str, url: SecretStr, *, event_types: Collection[EventType]) -> None:
         """Raises `PermanentError` where Apprise is not installed, or knows no such channel."""
@@ -35,24 +35,23 @@ class AppriseChannel:
         self._sender = _create_apprise_sender(name, url.get_secret_value())
 
     def __repr__(self) -> str:
-        """Without what is secret."""
         return f"AppriseChannel({self.name!r})"
 
     def send_event(self, event: NotificationEvent) -> None:
-        """Send it once."""
+        """Send the event once."""
         import apprise
 
         title, body = render_message_text(event)
         try:
             arrived = self._sender.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
         except TypeError:
-            arrived = False  # Apprise's word for a message that it cannot send
+            arrived = False  # what Apprise raises for a message that it cannot send
         if not arrived:
             raise TransientError(self.name, "Apprise could not deliver: the address, its credentials, or the service")
 
 
 def render_message_text(event: NotificationEvent) -> tuple[str, str]:
-    """Title and text for people."""
+    """Render title and text of a message."""
     data = event.data
     lines = [event.summary_line]
     lines += [f"Commit: {data['revision']}"] if data.get("revision") else []
@@ -64,7 +63,7 @@ def render_message_text(event: NotificationEvent) -> tuple[str, str]:
 def _create_apprise_sender(name: str, url: str) -> Any:
     import apprise
 
-    # What Apprise logs may hold the URL; what went wrong is ours to say.
+    # What Apprise logs may hold the URL; our own error says what went wrong.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     scheme = url.partition("://")[0].strip().lower()
     if scheme in GENERIC_SCHEMES:

@@ -76,7 +76,7 @@ def post_checked_request(
 
 
 class _CheckedSession(BoundedSession):
-    """A session for one request: it uses no proxy and no .netrc of this machine, but the certificates that the machine trusts."""
+    """A session for one request: it uses the certificates that this machine trusts, but not its proxy and .netrc."""
 
     def __init__(self, networks: Sequence[IpNetwork], seconds: float) -> None:
         self._checked = _CheckedAdapter(networks, seconds)

@@ -1,4 +1,4 @@
-"""Webhooks: each asks for work, is authenticated before it is parsed, recorded once, and never taken for a statement of state."""
+"""Webhooks: each asks for work. It is authenticated before it is parsed, recorded once, and never taken for state."""
 
 from __future__ import annotations
 
