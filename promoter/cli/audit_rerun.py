@@ -134,10 +134,10 @@ def _rerun_every_decision(rerunner: DecisionRerunner, output: OutputFormat) -> b
 def _print_rerun_totals(counts: dict[Any, int], alarming: list[DecisionRerun], output: OutputFormat) -> None:
     totals = {ending.value: count for ending, count in counts.items()}
     if output is OutputFormat.JSON:
-        from promoter.application.responses.ledger import RerunResponse, RerunTotalsResponse
+        from promoter.application.responses.ledger import DecisionRerunResponse, RerunTotalsResponse
 
         count = sum(totals.values())
-        shown = [RerunResponse.from_rerun(each) for each in alarming]
+        shown = [DecisionRerunResponse.from_rerun(each) for each in alarming]
         print_json(RerunTotalsResponse.from_values(decisions=count, **totals, alarming=shown))
     else:
         print_report(output, _build_totals_report(totals, alarming))

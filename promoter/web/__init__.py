@@ -1,1 +1,1 @@
-"""The web: webhooks in, page and API out. Reads the same queries as the command line."""
+"""The web interface: webhooks come in, the dashboard, the API and health go out. It asks the same use cases as the commands."""

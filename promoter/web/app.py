@@ -31,10 +31,7 @@ MACHINE_PATHS = ("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 
 @dataclass(frozen=True)
 class AppDependencies:
-    """What the web shows and asks for. `put` asks for a look, `depth` is how many wait.
-
-    `undelivered` counts the events that have not arrived, by channel and state.
-    """
+    """What the routes read from, and where they put work."""
 
     settings: Settings
     controller: Controller
@@ -42,11 +39,13 @@ class AppDependencies:
     clock: Clock
     enqueue: EnqueueWork
     depth: Callable[[], int]
+    """Counts the work items that wait or run."""
     undelivered: Callable[[], Mapping[tuple[str, str], int]] = dict
+    """Counts the events that have not arrived, by channel and state."""
 
 
 def create_app(dependencies: AppDependencies) -> Flask:
-    """Every route of the interface, and what answers where none does."""
+    """Register every route, the headers of every answer, and what answers where a route fails or is missing."""
     app = Flask("promoter.web")
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
@@ -98,7 +97,7 @@ def _answer_unexpected_error(error: Exception) -> Response:
 
 
 def _build_error_answer(status: int, message: str) -> Response:
-    """JSON for programs, a page for people."""
+    """Answer programs in JSON, and people with a page."""
     if request.path.startswith(MACHINE_PATHS):
         answer = api.answer_json(ErrorResponse(error=message))
     else:

@@ -1,9 +1,11 @@
-"""The page at `/`: what serves now, since when and why; what waits, and for what; whether Promoter is well."""
+"""The dashboard at `/`: what serves now, since when and why; what waits, and for what; whether Promoter is well."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from flask import Blueprint, render_template, request
 
@@ -33,45 +35,12 @@ _MAX_PAGE_NUMBER = 10**9
 
 
 def build_dashboard_blueprint(controller: Controller, ledger: AuditLog, clock: Clock) -> Blueprint:
-    """`GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
-    routes = Blueprint("page", __name__)
+    """Build `GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
+    routes = Blueprint("dashboard", __name__)
 
     @routes.get("/")
-    def index() -> str:
-        snapshots, now = controller.snapshots, clock.now()
-        search_text = request.args.get("q", "").strip()[:200]
-        found = sorted(
-            (snapshot for snapshot in snapshots.values() if _matches_search(snapshot, search_text)), key=_name_sort_key
-        )
-        pages = max(1, -(-len(found) // MODELS_A_PAGE))
-        page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
-        wait = sorted(
-            chain.from_iterable(find_waiting_items(snapshot, now) for snapshot in snapshots.values()), key=_urgency_sort_key
-        )
-        shown = wait[:WAITING_SHOWN]
-        ready, health = check_readiness(controller)
-        return render_template(
-            "index.html",
-            models=[
-                build_model_rows(snapshot, ledger, now) for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
-            ],
-            total=len(snapshots),
-            found=len(found),
-            search_text=search_text,
-            page=page,
-            pages=pages,
-            waiting=shown,
-            listed={(each.model, each.alias): f"v{each.target} waits" if each.target else "waits" for each in shown},
-            more=max(0, len(wait) - WAITING_SHOWN),
-            counts={status: sum(each.status == status for each in wait) for status in _URGENCY},
-            ready=ready,
-            health=health,
-            checked=controller.health.checked,
-            now=now,
-            live="live" in request.args,
-            seconds=LIVE_SECONDS,
-            recent=_load_recent_records(ledger),
-        )
+    def show() -> str:
+        return render_template("dashboard.html", **_build_page(controller, ledger, clock.now()))
 
     routes.add_app_template_filter(format_moment, "moment")
     routes.add_app_template_filter(format_age, "since")
@@ -79,13 +48,53 @@ def build_dashboard_blueprint(controller: Controller, ledger: AuditLog, clock: C
     return routes
 
 
+def _build_page(controller: Controller, ledger: AuditLog, now: datetime) -> dict[str, Any]:
+    """Build what the template shows: one page of the models that were searched for, and what waits of all models."""
+    snapshots = controller.snapshots
+    search_text = request.args.get("q", "").strip()[:200]
+    found = sorted((each for each in snapshots.values() if _matches_search(each, search_text)), key=_name_sort_key)
+    pages = max(1, -(-len(found) // MODELS_A_PAGE))
+    page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
+    ready, health = check_readiness(controller)
+    return {
+        "models": [
+            build_model_rows(snapshot, ledger, now) for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
+        ],
+        "total": len(snapshots),
+        "found": len(found),
+        "search_text": search_text,
+        "page": page,
+        "pages": pages,
+        **_build_waiting_part(snapshots.values(), now),
+        "ready": ready,
+        "health": health,
+        "checked": controller.health.checked,
+        "now": now,
+        "live": "live" in request.args,
+        "seconds": LIVE_SECONDS,
+        "recent": _load_recent_records(ledger),
+    }
+
+
+def _build_waiting_part(snapshots: Iterable[ModelSnapshot], now: datetime) -> dict[str, Any]:
+    """Build the list of what waits, the most urgent first: the first of them, how many more there are, and counts by status."""
+    waiting = sorted(chain.from_iterable(find_waiting_items(each, now) for each in snapshots), key=_urgency_sort_key)
+    shown = waiting[:WAITING_SHOWN]
+    return {
+        "waiting": shown,
+        "listed": {(each.model, each.alias): f"v{each.target} waits" if each.target else "waits" for each in shown},
+        "more": max(0, len(waiting) - WAITING_SHOWN),
+        "counts": {status: sum(each.status == status for each in waiting) for status in _URGENCY},
+    }
+
+
 def format_moment(at: datetime) -> str:
-    """A time to the minute; the page says once that all are UTC."""
+    """Write a time to the minute; the page says once that all are UTC."""
     return f"{at:%Y-%m-%d %H:%M}"
 
 
 def format_age(at: datetime, now: datetime) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Say how long ago it was, in the largest unit that fits."""
     seconds = int((now - at).total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
@@ -94,7 +103,7 @@ def format_age(at: datetime, now: datetime) -> str:
 
 
 def describe_cause(record: AuditRecord) -> str:
-    """Why an alias moved, and through whom."""
+    """Say why an alias moved, by whom, and through which pull request."""
     fact = record.fact
     reason = record.description or "no reason recorded"
     if fact.kind is RecordKind.OBSERVED:
@@ -105,7 +114,7 @@ def describe_cause(record: AuditRecord) -> str:
 
 
 def _load_recent_records(ledger: AuditLog) -> list[AuditRecord]:
-    """The newest first, without the intents that an outcome among them closes."""
+    """Load the newest records first, without the intents that an outcome among them closes."""
     records = ledger.find_audit_records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
     closed = {record.intent for record in records}
     return [record for record in reversed(records) if record.id not in closed][:RECORDS_SHOWN]

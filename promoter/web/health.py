@@ -1,4 +1,4 @@
-"""Health for machines: alive, ready, and figures for Prometheus."""
+"""Health endpoints for machines: alive, ready, and figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UndeliveredCounts = Callable[[], Mapping[tuple[str, str], int]]
 
 
 def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
-    """Ready: a revision is in force, and every part of the world answered when last asked."""
+    """Return whether a revision is in force and git, registry and ledger answered when last asked; and the parts of that."""
     declaration = controller.revisions.declaration_in_force
     trouble = dict(controller.health.current_problems)
     checked = controller.health.checked
@@ -35,7 +35,7 @@ def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
 
 
 class _PrometheusCollector(Collector):
-    """Read at each scrape, so that they are never stale."""
+    """Reads every figure at each scrape, so that none is stale."""
 
     def __init__(self, controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts) -> None:
         self._controller = controller
@@ -75,7 +75,7 @@ class _PrometheusCollector(Collector):
 def build_health_blueprint(
     controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts = dict
 ) -> Blueprint:
-    """`/healthz`, `/readyz`, `/metrics`."""
+    """Build `/healthz`, `/readyz` and `/metrics`."""
     routes = Blueprint("health", __name__)
     registry = CollectorRegistry()
     registry.register(_PrometheusCollector(controller, depth, undelivered))

@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 THREADS = 16
 MAX_CONNECTIONS = 1_000
 READ_LIMIT = 2 * BODY_LIMIT
-"""Waitress counts the framing of chunks too. What lies between the limits is read, and refused by the application."""
+"""Waitress counts the framing of chunks too. A body between the two limits is read, and then refused by the application."""
 LINGER_SECONDS = 2.0
 _SHUTDOWN_SECONDS = 5.0
 
 
 class _RefusedRequestTask(ErrorTask):  # type: ignore[misc]
-    """What waitress itself refuses (too large, malformed) never reaches the application: it gets its log line here."""
+    """Logs a request that waitress itself refuses (too large, malformed): it never reaches the application."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -41,7 +41,7 @@ class _RefusedRequestTask(ErrorTask):  # type: ignore[misc]
 
 
 class _LingeringChannel(HTTPChannel):  # type: ignore[misc]
-    """A connection. After a refusal it goes on reading for a moment.
+    """A connection that goes on reading for a moment after a refusal.
 
     A socket that is closed with unread bytes resets the connection, and the sender never sees why (RFC 9112, 9.6).
     """
@@ -86,7 +86,7 @@ class WebServer:
     """Serves the application from a thread, and drains on stop."""
 
     def __init__(self, app: Flask, host: str, port: int) -> None:
-        """Listens at once (port 0: any free one). Raises `PermanentError` where the address cannot be had."""
+        """Listen at once (port 0: any free one). Raises `PermanentError` where the address cannot be had."""
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits for a thread
         self._server = create_server(
             app,
@@ -103,11 +103,11 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port that it got."""
+        """The port that the server listens on."""
         return int(self._server.effective_port)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests, in a thread of its own."""
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -128,10 +128,10 @@ class WebServer:
         return any(channel.requests or channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
 
     def _run_in_poll_thread(self, step: Callable[[], None]) -> None:
-        """Sockets are closed by the thread that polls them, or by this one where it does not run.
+        """Run the step in the thread that polls the sockets, or in this one where that does not run.
 
-        But for the trigger: somebody else may have woken that thread while this one is still about to write to it, and by then
-        the descriptor may be another one's.
+        The polling thread closes every socket but the trigger, which `stop` closes last: whoever wakes the thread may still be
+        about to write to it, and by then its descriptor could belong to another file.
         """
         done = threading.Event()
 
@@ -156,7 +156,7 @@ class WebServer:
 
 
 def _open_listening_socket(host: str, port: int) -> socket.socket:
-    """One socket, also for a name with several addresses."""
+    """Open one socket, also for a name with several addresses."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
     try:

@@ -200,7 +200,7 @@ class RerunDifferenceResponse(Response):
     now: str | None
 
 
-class RerunResponse(Answer):
+class DecisionRerunResponse(Response):
     """What came of making a recorded decision again."""
 
     decision: int
@@ -240,6 +240,10 @@ class RerunResponse(Answer):
         )
 
 
+class RerunResponse(DecisionRerunResponse, Answer):
+    """What came of making one recorded decision again."""
+
+
 class RerunTotalsResponse(Answer):
     """How many decisions came out how, and those that are not the same."""
 
@@ -249,7 +253,7 @@ class RerunTotalsResponse(Answer):
     dropped: int
     older: int
     broken: int
-    alarming: list[RerunResponse]
+    alarming: list[DecisionRerunResponse]
 
 
 class LedgerHeadResponse(Response):
