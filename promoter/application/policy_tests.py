@@ -1,4 +1,4 @@
-"""Test policies: run every case, and see which rules were never seen to pass, or never seen to do anything else."""
+"""Policy tests: run every case, and find the rules that no case saw pass, or saw do anything else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promoter.domain.policy.test_runner import CaseRun, VerdictTarget, list_verd
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A run of a case, and where the case stands."""
+    """A run of a case, and the place of the case."""
 
     file: str
     line: int
@@ -29,7 +29,7 @@ class RuleCoverage:
 
     @property
     def unseen_outcomes(self) -> tuple[str, ...]:
-        """What it was never seen to do, in words: to pass; to fail (or be pending, or an error)."""
+        """What no case saw it do, in words: to pass; to fail (or be pending, or an error)."""
         passed = Verdict.PASS in self.verdicts
         other = any(each is not Verdict.PASS for each in self.verdicts)
         return tuple(word for word, seen in (("pass", passed), ("fail", other)) if not seen)
@@ -37,7 +37,7 @@ class RuleCoverage:
 
 @dataclass(frozen=True)
 class PolicyTestSuite:
-    """All cases of one policy, and its coverage."""
+    """All cases of one policy, and the coverage of its rules."""
 
     policy: str
     cases: tuple[CaseResult, ...]
@@ -50,7 +50,7 @@ class PolicyTestSuite:
 
     @property
     def failed_cases(self) -> tuple[CaseResult, ...]:
-        """The cases that did not go as expected."""
+        """The cases with an unexpected verdict."""
         return tuple(each for each in self.cases if not each.run.has_passed)
 
     @property
@@ -61,28 +61,29 @@ class PolicyTestSuite:
 
 @dataclass(frozen=True)
 class PolicyTestReport:
-    """What came of it, by policy in order of their names."""
+    """The result of all cases."""
 
     suites: tuple[PolicyTestSuite, ...]
+    """One suite a policy, in order of their names."""
 
     @property
     def case_count(self) -> int:
-        """How many there are."""
+        """The number of cases."""
         return sum(len(suite.cases) for suite in self.suites)
 
     @property
     def failed_count(self) -> int:
-        """How many did not go as expected."""
+        """The number of cases with an unexpected verdict."""
         return sum(len(suite.failed_cases) for suite in self.suites)
 
     @property
     def rule_count(self) -> int:
-        """How many rules, limits and guards there are in the policies that have cases."""
+        """The number of rules, limits and guards in policies that have cases."""
         return sum(len(suite.coverage) for suite in self.suites if suite.has_cases)
 
     @property
     def covered_count(self) -> int:
-        """How many of these were seen both to pass and not to."""
+        """The number of these that were seen both to pass and not to."""
         return self.rule_count - sum(len(suite.coverage_gaps) for suite in self.suites if suite.has_cases)
 
     @property
@@ -97,7 +98,7 @@ class PolicyTestReport:
 
 
 def run_policy_tests(files: Iterable[CaseFile], policies: Mapping[str, Policy]) -> PolicyTestReport:
-    """Run every case of files that name known policies and rules only (see `promoter.domain.case_runs.slips`)."""
+    """Run every case of files that name only known policies and rules (see `find_case_faults`)."""
     results: dict[str, list[CaseResult]] = {name: [] for name in policies}
     for file in files:
         for line, case in zip(file.lines, file.cases, strict=True):

@@ -1,4 +1,4 @@
-"""Sources: where the versions of an alias with `promote_from` come from, and which version here is a copy of which there."""
+"""Sources of `promote_from`: where an alias's versions come from, and which version here is a copy of which there."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ _DIGEST_DIGITS = 32
 
 @dataclass(frozen=True, order=True)
 class AliasRef:
-    """An alias of a model in a registry. `registry` is a name in the settings; empty: this registry."""
+    """An alias of a model in a registry."""
 
     registry: str
+    """A name in the settings; empty: this registry."""
     model: str
     alias: str
 
     @classmethod
     def from_intent(cls, intent: AliasIntent) -> AliasRef | None:
-        """Where the versions of that alias come from; None where they are this model's own."""
+        """Return where the versions of that alias come from; None where they are its model's own."""
         promote_from = intent.promote_from
         return (
             cls(promote_from.registry or "", promote_from.model or intent.model, promote_from.alias) if promote_from else None
         )
 
     def __str__(self) -> str:
-        """`fraud@champion in staging`, or `fraud-staging@champion`."""
         name = f"{self.model}@{self.alias}"
         return f"{name} in {self.registry}" if self.registry else name
 
 
 @dataclass(frozen=True)
 class SourceVersion:
-    """A version as it stands at its source. A model that was deleted and made anew has the same numbers, not the same times."""
+    """A version at its source. A model that was deleted and registered anew has the same numbers, not the same times."""
 
     registry: str
     model: str
     version: ModelVersion
 
     def __str__(self) -> str:
-        """`v7 of fraud in staging`."""
         name = f"v{self.version.number} of {self.model}"
         return f"{name} in {self.registry}" if self.registry else name
 
     @property
     def copy_tags(self) -> Mapping[str, str]:
-        """What a copy bears from the moment on at which it is there: whose copy it is."""
+        """The tags of its copy, which say from the copy's first moment whose copy it is."""
         origin = {
             "registry": self.registry,
             "model": self.model,
@@ -66,14 +65,14 @@ class SourceVersion:
 
     @property
     def short_digest(self) -> str:
-        """One word for all of that."""
+        """A short hash of its identity."""
         text = "\n".join(f"{key}={value}" for key, value in sorted(self.copy_tags.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
 
     def is_copied_as(self, version: ModelVersion) -> bool:
-        """Whether that version of this registry is a copy of it.
+        """Return whether that version of this registry is a copy of it.
 
-        MLflow itself says it of a copy within one registry. Of one from elsewhere its tags do, unless MLflow says that it was
+        MLflow itself marks a copy within one registry. A copy from another one has its tags, unless MLflow says that it was
         copied here once more: tags come along then.
         """
         if self.registry:
@@ -84,21 +83,23 @@ class SourceVersion:
         return same and version.created_at + REPLICA_CLOCK_SKEW >= self.version.created_at
 
     def find_copies(self, observed: ObservedModel) -> tuple[int, ...]:
-        """The versions of the model that are copies of it, oldest first, also those that are not ready yet."""
+        """Return the model's versions that are copies of it, the oldest first, those that are not ready too."""
         return tuple(sorted(number for number, version in observed.versions.items() if self.is_copied_as(version)))
 
 
 @dataclass(frozen=True)
 class SourceAlias:
-    """What a look at a place found: who holds the alias (None: nobody), or why there is no telling."""
+    """What was read of an alias at its source."""
 
     place: AliasRef
     holder: SourceVersion | None = None
+    """The version that holds it; None: nobody does, or it could not be read."""
     trouble: ExternalError | None = None
+    """Why it could not be read."""
 
     @property
     def trouble_reason(self) -> str:
-        """Why there is no telling, in words."""
+        """Why it could not be read, in words."""
         if self.trouble is None:
             return ""
         return f"{self.place.registry or self.place} cannot be read: {self.trouble.message}"
@@ -106,18 +107,18 @@ class SourceAlias:
 
 @dataclass(frozen=True)
 class SourceSelection:
-    """The version that an alias with `promote_from` is to get: a copy that is there, or the one that is to be copied.
-
-    `reason` says why it is neither. All are empty where the alias points at a copy already.
-    """
+    """The version that an alias with `promote_from` should get. All are empty where the alias has a copy of it already."""
 
     candidate: int | None = None
+    """A copy that is in this registry."""
     missing: SourceVersion | None = None
+    """The version that has to be copied first."""
     reason: str = ""
+    """Why it is neither."""
 
 
 def select_source_version(intent: AliasIntent, observed: ObservedModel, holding: SourceAlias | None) -> SourceSelection:
-    """What follows from who holds the place now."""
+    """Decide which copy an alias should get, given who holds the alias at the source now."""
     if holding is None:
         return SourceSelection(reason=f"{AliasRef.from_intent(intent)} was not looked at")
     if holding.trouble:
@@ -136,7 +137,7 @@ def select_source_version(intent: AliasIntent, observed: ObservedModel, holding:
 def _select_usable_copy(
     intent: AliasIntent, observed: ObservedModel, holder: SourceVersion, copies: tuple[int, ...]
 ) -> SourceSelection:
-    """The newest that can be used. Where one is in quarantine, no other takes its place: it would be the same."""
+    """Return the newest copy that can be used; none where one is in quarantine, since another would be the same."""
     held = observed.aliases.get(intent.alias)
     barred = [number for number in copies if number in intent.quarantine]
     ready = [number for number in copies if observed.versions[number].ready]
@@ -150,12 +151,12 @@ def _select_usable_copy(
 
 
 def build_unknown_registry_error(registry: str) -> PermanentError:
-    """The fault of a registry that the settings do not have."""
+    """Return the fault of a registry that the settings do not have."""
     return PermanentError(registry, f"the settings name no registry `{registry}`", "add it under `registries` in promoter.yaml")
 
 
 def list_used_registries(document: RegistryDocument) -> Mapping[str, list[str]]:
-    """The names of registries that `registry.yaml` uses, each with where."""
+    """Return the registries that `registry.yaml` names, each with its place."""
     found: dict[str, list[str]] = {}
     for where, promote_from in _list_promote_from_uses(document):
         if promote_from is not None and promote_from.registry is not None:

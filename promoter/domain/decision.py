@@ -18,7 +18,10 @@ FindingValue = str | int | float | bool | None
 
 
 class Verdict(StrEnum):
-    """Only PASS lets a change through: PENDING is not known yet, ERROR is evidence that cannot be trusted."""
+    """What a rule or a policy concludes: only PASS lets a change through.
+
+    PENDING is not known yet; ERROR is evidence that cannot be trusted.
+    """
 
     PASS = "pass"  # noqa: S105  # a verdict, not a password
     FAIL = "fail"
@@ -27,17 +30,17 @@ class Verdict(StrEnum):
 
 
 def combine_all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Strong Kleene conjunction (S. C. Kleene, 1952): one FAIL settles it; else ERROR, then PENDING, are what is left open."""
+    """Strong Kleene conjunction (S. C. Kleene, 1952): one FAIL decides; otherwise ERROR comes before PENDING."""
     return _first_present(set(verdicts), (Verdict.FAIL, Verdict.ERROR, Verdict.PENDING), Verdict.PASS)
 
 
 def combine_any_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Strong Kleene disjunction: one PASS settles it; else ERROR, then PENDING, are what is left open."""
+    """Strong Kleene disjunction: one PASS decides; otherwise ERROR comes before PENDING."""
     return _first_present(set(verdicts), (Verdict.PASS, Verdict.ERROR, Verdict.PENDING), Verdict.FAIL)
 
 
 def negate_verdict(verdict: Verdict) -> Verdict:
-    """PASS and FAIL change places. What is not known stays not known."""
+    """Exchange PASS and FAIL. PENDING and ERROR stay."""
     return {Verdict.PASS: Verdict.FAIL, Verdict.FAIL: Verdict.PASS}.get(verdict, verdict)
 
 
@@ -47,39 +50,46 @@ def _first_present(present: set[Verdict], order: tuple[Verdict, ...], otherwise:
 
 @dataclass(frozen=True)
 class AppliedWaiver:
-    """A waiver acted: what the rule found by itself, and the waiver in words."""
+    """A waiver that let a rule pass."""
 
     verdict: Verdict
+    """What the rule found by itself."""
     waiver: str
+    """The waiver, in words."""
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A confidence interval: from `low` to `high`, at that level (0.9: nine times in ten it covers the true value)."""
+    """A confidence interval from `low` to `high`."""
 
     low: float
     high: float
     level: float
+    """How often such an interval covers the true value: 0.9 means nine times in ten."""
 
     def __str__(self) -> str:
-        """For people."""
         return f"{100 * self.level:g} % interval [{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True)
 class RuleFinding:
-    """What one rule found: the rule as written, the value seen, and the expectation in words."""
+    """What one rule found."""
 
     rule: str
+    """The rule's text."""
     verdict: Verdict
     value: FindingValue
+    """The value that it saw; None: none."""
     expected: str
+    """What it expects, in words."""
     children: tuple[RuleFinding, ...] = ()
+    """The findings of rules or terms inside it."""
     interval: ConfidenceInterval | None = None
     waived: AppliedWaiver | None = None
+    """The waiver that lets it pass."""
 
     def __post_init__(self) -> None:
-        """What is told of evidence is visible: nobody's tag may paint over a terminal, a page or a commit message."""
+        """Make every character of evidence visible: nobody's tag may paint over a terminal, a page or a commit message."""
         for name in ("rule", "value", "expected"):
             text = getattr(self, name)
             if isinstance(text, str) and not text.isprintable():
@@ -87,7 +97,7 @@ class RuleFinding:
 
     @property
     def extra_notes(self) -> tuple[str, ...]:
-        """What else there is to tell of it, in words: its interval, and the waiver that acted."""
+        """Its interval and its waiver, in words."""
         waived = f"{self.waived.waiver} (it was {self.waived.verdict})" if self.waived else ""
         return tuple(note for note in (str(self.interval or ""), waived) if note)
 
@@ -125,11 +135,11 @@ class RuleFinding:
 
 
 class DecisionPurpose(StrEnum):
-    """What a decision was made for, since that says how a policy is applied.
+    """What a decision was made for, since that decides how a policy is applied.
 
-    GATE: a change that git states. CANDIDATE: one of several versions that rotation compares by rank; COPY: the only one that
-    it looks at, since it comes from elsewhere. GUARD: whether a holder still holds what guards say. READINESS: a version that
-    returns under a hold, which no policy judges.
+    GATE: a change that git states. CANDIDATE: one of several versions that rotation compares by rank; COPY: its only
+    candidate, since it comes from elsewhere. GUARD: whether a holder still meets the guards. READINESS: a version that returns
+    under a hold, which no policy judges.
     """
 
     GATE = "gate"
@@ -141,38 +151,43 @@ class DecisionPurpose(StrEnum):
 
 @dataclass(frozen=True)
 class DecisionBasis:
-    """The texts that a decision stands on: its policy's file, and approvers.yaml of the same revision (None: there is none)."""
+    """The texts that a decision rests on."""
 
     policy: str
+    """The text of the policy's file."""
     approvers: str | None = None
+    """The text of approvers.yaml at the same revision; None: there is no such file."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether one version may hold one alias under one policy, at one moment, on this evidence.
-
-    `policy` is None for a decision that no policy file made (readiness of a version that returns under a hold);
-    `alias` is None where a version was judged on its own. `gate`: a change that git states waits for it. `purpose` is None for
-    a decision that nobody records.
-    """
+    """Whether one version may hold one alias under one policy, at one moment, on this evidence."""
 
     model: str
     alias: str | None
+    """The alias; None where a version was judged on its own."""
     version: int
     policy: str | None
+    """The policy's name; None for the readiness of a version that returns under a hold."""
     policy_digest: str | None
+    """The SHA-256 of the policy's file."""
     verdict: Verdict
     findings: tuple[RuleFinding, ...]
+    """One finding a rule, limit and freeze, in the order of the policy."""
     at: datetime
     evidence: Evidence | None = None
+    """What it was decided on; None where it was read back without."""
     enforcement: Literal["enforce", "audit"] = "enforce"
     basis: DecisionBasis | None = None
+    """The texts of the files that it rests on."""
     gate: bool = False
+    """Whether a change that git states waits for it."""
     purpose: DecisionPurpose | None = None
+    """What it was made for; None for a decision that nobody records."""
 
     @property
     def lets_through(self) -> bool:
-        """Whether a change may go ahead: it passes, or its policy only watches (`enforcement: audit`)."""
+        """Whether the change may go ahead: it passes, or its policy only watches (`enforcement: audit`)."""
         return self.verdict is Verdict.PASS or self.enforcement == "audit"
 
     @property
@@ -192,7 +207,7 @@ class Decision:
 
     @property
     def summary_line(self) -> str:
-        """One line: the verdict, and the first rules that did not pass with the value seen."""
+        """The verdict, and the first rules that did not pass with the value that they saw, in one line."""
         if self.verdict is Verdict.PASS:
             waived = f", {len(self.waived_findings)} waived" if self.waived_findings else ""
             return f"passes {self.policy or 'readiness'}{waived}"
@@ -230,7 +245,7 @@ class Decision:
         )
 
     def compute_digest(self) -> str:
-        """SHA-256 over what was decided, without the time: equal digests say the same."""
+        """Return the SHA-256 of what was decided, without the time: equal digests mean equal decisions."""
         tree = self.to_json()
         del tree["at"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

@@ -23,25 +23,28 @@ LONGEST_OVERRIDE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Override:
-    """In the place of what git says of one alias. `id` is its audit record's, `replaces` the version that it took away."""
+    """A version that stands in for what git says of one alias, until a pull request is decided or the override ends."""
 
     id: int
+    """The id of its audit record."""
     at: datetime
     model: str
     alias: str
     version: int
     replaces: int | None
+    """The version that it took away; None: nobody held the alias."""
     reason: str
     by: str
+    """The person who asked for it."""
     until: datetime
 
     @property
     def description(self) -> str:
-        """For people: what stands, until when, by whom, and why."""
+        """Version, end, person and reason in one line."""
         return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
 
     def is_in_force(self, now: datetime) -> bool:
-        """Whether it has not expired."""
+        """Return whether it has not expired."""
         return now < self.until
 
 
@@ -73,7 +76,7 @@ class Hold(Document):
     )
 
     def is_in_force(self, now: datetime) -> bool:
-        """Whether it still holds."""
+        """Return whether it has not expired."""
         return self.until is None or now < self.until
 
 
@@ -237,43 +240,48 @@ class RegistryDocument(Document):
 
 @dataclass(frozen=True)
 class AliasIntent:
-    """What git says of one alias of one model, all settings merged. `version` None and not `absent`: nothing stated."""
+    """What git says of one alias of one model, with all settings merged."""
 
     model: str
     alias: str
     version: int | None = None
+    """The version that git states; None without `absent`: git states nothing, and rotation decides."""
     absent: bool = False
+    """Whether the alias must not exist."""
     policy: str | None = None
     rotation: str = "off"
     quarantine: frozenset[int] = frozenset()
+    """Versions that rotation never proposes."""
     hold: Hold | None = None
     promote_from: PromoteFrom | None = None
     override: Override | None = None
-    """What stands in for git's word until a pull request is decided; `version` and `hold` are its own then."""
+    """The override in force; `version` and `hold` are its own then."""
     declared: AliasIntent | None = None
     """With an override: what git itself says."""
 
     @property
     def has_declared_target(self) -> bool:
-        """Whether git says where the alias is to be."""
+        """Whether git says where the alias points, or that it must not exist."""
         return self.absent or self.version is not None
 
 
 @dataclass(frozen=True)
 class ModelIntent:
-    """What git says of one model, all settings merged."""
+    """What git says of one model, with all settings merged."""
 
     name: str
     owners: tuple[str, ...] = ()
     prune: bool = False
+    """Whether aliases that git does not list are deleted."""
     on_drift: OnDrift = "revert"
     proposals: ProposalSettings = field(default_factory=ProposalSettings)
     aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
+    """The aliases that git says anything of, by name."""
 
     def apply_overrides(self, overrides: Iterable[Override]) -> ModelIntent:
-        """With these in the place of what git says of their aliases, of several the last.
+        """Return the intent with each override in the place of what git says of its alias; of several, the last counts.
 
-        One that git itself says by now changes nothing.
+        An override whose version git states by now changes nothing.
         """
         aliases = dict(self.aliases)
         for each in {each.alias: each for each in sorted(overrides, key=lambda one: one.id)}.values():
@@ -295,10 +303,11 @@ class ModelIntent:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """The registry as git wants it. Models under `models` are merged once; others are matched by family when asked for."""
+    """The registry as git wants it. Models under `models` are merged once; others are matched by family on demand."""
 
     document: RegistryDocument
     listed: Mapping[str, ModelIntent]
+    """The models under `models`, by name."""
 
     @classmethod
     def from_document(cls, document: RegistryDocument) -> DesiredState:
@@ -306,17 +315,17 @@ class DesiredState:
         return cls(document, {name: _merge_model_settings(document, name, entry) for name, entry in document.models.items()})
 
     def find_model_intent(self, name: str) -> ModelIntent | None:
-        """What git says of a registered model; None where it is not managed."""
+        """Return what git says of a registered model; None where git does not manage it."""
         if name in self.listed:
             return self.listed[name]
         return _merge_model_settings(self.document, name, None) if _find_matching_family(self.document, name) else None
 
     def manages_model(self, name: str) -> bool:
-        """Whether the model is listed or belongs to a family."""
+        """Return whether the model is listed or belongs to a family."""
         return name in self.listed or _find_matching_family(self.document, name) is not None
 
     def find_shared_hold(self, model: str, alias: str) -> DocumentPath | None:
-        """Where in the document `defaults` or a family holds that alias, should its own entry say nothing of a hold."""
+        """Return the place where `defaults` or a family holds that alias, if the alias's own entry has no hold."""
         family = _find_matching_family(self.document, model)
         layers: list[tuple[DocumentPath, SharedModel]] = [(("defaults",), self.document.defaults)]
         layers += [(("families", self.document.families.index(family)), family)] if family else []
@@ -329,16 +338,16 @@ class DesiredState:
 
     @property
     def stated_aliases(self) -> Iterator[AliasIntent]:
-        """Every alias that git says something definite of."""
+        """The aliases of listed models that git gives a version, or says must not exist."""
         return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.has_declared_target)
 
     @cached_property
     def managed_alias_count(self) -> int:
-        """How many aliases git states something of: what the mass-change limit is a share of."""
+        """The number of stated aliases, of which the mass-change limit is a share."""
         return sum(1 for _ in self.stated_aliases)
 
     def list_policy_uses(self) -> Iterator[tuple[DocumentPath, str]]:
-        """Where in the document which policy is named."""
+        """Yield each place in the document that names a policy, and the name."""
         document = self.document
         for alias, shared in document.defaults.aliases.items():
             if shared.policy:
@@ -358,7 +367,7 @@ def _find_matching_family(document: RegistryDocument, name: str) -> Family | Non
 
 
 def _merge_model_settings(document: RegistryDocument, name: str, entry: ModelEntry | None) -> ModelIntent:
-    """`defaults` < first matching family < the model's own, by each field that is written."""
+    """Merge field by field: `defaults`, then the first matching family, then the model's own entry."""
     layers: list[SharedModel] = [document.defaults]
     family = _find_matching_family(document, name)
     layers += [family] if family else []
@@ -391,25 +400,27 @@ def _build_alias_intent(model: str, alias: str, settings: dict[str, Any]) -> Ali
 
 @dataclass(frozen=True)
 class Declaration:
-    """`revision` is None for a working tree that differs from every commit."""
+    """The desired state and the policies of one revision."""
 
     revision: str | None
+    """The commit; None for a working tree that differs from every commit."""
     desired: DesiredState
     policies: Mapping[str, Policy]
+    """The policies by name."""
 
     def find_missing_policies(self) -> list[tuple[DocumentPath, str]]:
-        """Where `registry.yaml` names a policy that there is no file for, and the name."""
+        """Return each place in `registry.yaml` that names a policy without a file, and the name."""
         return [(path, name) for path, name in self.desired.list_policy_uses() if name not in self.policies]
 
     def find_changed_models(self, other: Declaration) -> frozenset[str]:
-        """The listed models whose effective settings differ between the two."""
+        """Return the listed models whose merged settings differ between the two declarations."""
         names = self.desired.listed.keys() | other.desired.listed.keys()
         return frozenset(
             name for name in names if self.desired.find_model_intent(name) != other.desired.find_model_intent(name)
         )
 
     def count_changed_statements(self, other: Declaration) -> int:
-        """How many aliases the two place differently: the most changes that going from one to the other can plan."""
+        """Return how many aliases the two state differently: the most changes that going from one to the other can plan."""
 
         def stated(declaration: Declaration) -> dict[tuple[str, str], int | None]:
             return {(intent.model, intent.alias): intent.version for intent in declaration.desired.stated_aliases}

@@ -1,4 +1,4 @@
-"""What can be wrong, said for people: in a file (`Fault`), or with the world (`TransientError`, `PermanentError`)."""
+"""Errors for people: faults in a file (`Fault`), and failures of other systems (`TransientError`, `PermanentError`)."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ DocumentPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a file, where it stands, and how to mend it.
-
-    `path` is known to whoever finds the fault; `line` and `column` (both from 1) are filled in by the reader of the file.
-    """
+    """One thing that is wrong in a file, where it is, and how to mend it."""
 
     message: str
     file: str = ""
     path: DocumentPath = field(default=(), compare=False)
+    """The keys and indexes that lead to the value, for whoever finds the fault without its line."""
     line: int | None = None
+    """The line, from 1; the reader of the file fills it in."""
     column: int | None = None
+    """The column, from 1."""
     fix: str | None = None
+    """How to mend it."""
 
     @property
     def location(self) -> str:
-        """`file:line:column`, as far as it is known."""
+        """`file:line:column`, as far as these are known."""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part not in (None, ""))
 
     def __str__(self) -> str:
-        """`file:line:column: message (fix)`."""
         text = f"{self.location}: {self.message}" if self.location else self.message
         return f"{text} ({self.fix})" if self.fix else text
 
 
 class Faults(Exception):  # noqa: N818  # the word of the vocabulary; it carries every fault, not one error
-    """A file, or several, that cannot be used: carries every fault at once, in the order of the files."""
+    """One or several files that cannot be used: carries every fault at once, in the order of the files."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        """Sorts by place, and drops what was found twice."""
+        """Sort the faults by place, and drop duplicates."""
         unique = dict.fromkeys(faults)
         self.faults = tuple(sorted(unique, key=lambda fault: (fault.file, fault.line or 0, fault.column or 0)))
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
 class ExternalError(Exception):
-    """The world did not do as asked. `what` names the part ("MLflow", "git", "ledger"); messages carry no secrets."""
+    """Another system did not do as it was asked. `what` names it ("MLflow", "git", "ledger"); messages carry no secrets."""
 
     def __init__(self, what: str, message: str, fix: str | None = None) -> None:
-        """Keeps the parts apart, so that each surface can lay them out."""
         self.what = what
         self.message = message
         self.fix = fix
@@ -56,16 +55,16 @@ class ExternalError(Exception):
 
 
 class TransientError(ExternalError):  # retryable
-    """Worth another try by itself: unreachable, too slow, overloaded, answering 5xx."""
+    """The same attempt may succeed later: the system is unreachable, too slow, overloaded, or answers 5xx."""
 
 
 class PermanentError(ExternalError):  # not retryable
-    """Another try gives the same answer until a person changes something: no permission, no such thing."""
+    """The same attempt fails until a person changes something: no permission, no such object."""
 
 
 class BranchProtected(PermanentError):  # noqa: N818  # the state of the branch, not a fault of ours
-    """The branch takes no pushes from this account: what is to get there goes through a pull request."""
+    """The branch takes no pushes from this account: changes have to go through a pull request."""
 
 
 class Conflict(ExternalError):  # noqa: N818  # vocabulary
-    """Somebody wrote first: read again, decide again."""
+    """Somebody else wrote first: the caller has to read and decide again."""

@@ -1,4 +1,4 @@
-"""Evidence: what a decision may look at, gathered beforehand, at one moment."""
+"""Evidence: what a decision may use, gathered beforehand, for one moment."""
 
 from __future__ import annotations
 
@@ -29,71 +29,81 @@ NOT_REQUESTED = Unreadable("it was not asked for")
 
 @dataclass(frozen=True)
 class Need:
-    """What rules ask for, so that evidence for many candidates is gathered in bulk, and only that.
-
-    `holders` are aliases whose holder a rule compares with, `held` aliases of which it matters how long the version held
-    them, `watched` tags of which it matters when they were set, `ensure_logged_model` and `series` metrics beyond the run's last
-    values, and `loading` the one that costs seconds: it is asked for only where everything else passes. `description` is that of
-    the version or of its model, `review` the pull request that brings the change, and `teams` those whose members matter there.
-    """
+    """What rules need, so that evidence for many candidates is read in bulk, and nothing else is read."""
 
     run: bool = False
+    """The training run, with the last value of each metric."""
     experiment: bool = False
+    """The name of the run's experiment."""
     logged_model: bool = False
+    """The logged model, with the last value of each metric on each dataset."""
     series: frozenset[MetricRef] = frozenset()
+    """Metrics of which every value over the steps is needed."""
     signature: bool = False
     loading: bool = False
+    """The result of loading the artifact, which costs seconds: only asked for where everything else passes."""
     description: bool = False
+    """The description of the version or of its model."""
     review: bool = False
+    """The pull request that brings the change."""
     holders: frozenset[str] = frozenset()
+    """Aliases whose holder a rule compares with."""
     held: frozenset[str] = frozenset()
+    """Aliases of which it matters how long the version held them."""
     watched: frozenset[str] = frozenset()
+    """Tags of which it matters, for every version, when they were set."""
     tags: frozenset[str] = frozenset()
+    """Tags of which it matters, for copies, when they were set."""
     teams: frozenset[str] = frozenset()
+    """Teams of the forge whose members matter."""
 
     def __or__(self, other: Need) -> Need:
-        """What both ask for."""
         return Need(**{each.name: getattr(self, each.name) | getattr(other, each.name) for each in fields(self)})
 
 
 @dataclass(frozen=True)
 class HeldStretch:
-    """A time in which a version held an alias without a break. `until` None: it still does."""
+    """A time in which a version held an alias without a break."""
 
     since: datetime
     until: datetime | None = None
+    """Its end; None: the version still holds the alias."""
 
 
 @dataclass(frozen=True)
 class VersionEvidence:
-    """What is known of one version.
-
-    `run` is None where there is none that can be read. `witnessed` are the tags that the ledger saw being set, with the
-    value that they have, after the version was there; `seen` is when a tag that rules look at was first seen with the value
-    that it has. `held` is the longest stretch by alias, `checked` what a check for readiness showed. What no rule asked for is
-    NOT_READ or None.
-    """
+    """What is known of one version. What no rule needs is NOT_REQUESTED, None or empty."""
 
     version: int
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     run: TrainingRun | None = None
+    """Its training run; None where there is none that can be read."""
     created_at: datetime | None = None
     source: str | None = None
     copied: bool = False
+    """Whether it is a copy of another version."""
     witnessed: frozenset[str] = frozenset()
+    """Tags whose present value the ledger saw being set after the version was there."""
     logged_model: LoggedModel | Unreadable | None = NOT_REQUESTED
+    """The logged model that it was registered from; None: it was registered from none."""
     series: tuple[MetricSeries, ...] = ()
+    """Values over the steps, of the metrics that rules need so."""
     signature: VersionSignature | Unreadable | None = NOT_REQUESTED
+    """Its signature; None: its artifact has none."""
     loading: LoadingResult | None = None
+    """The result of loading its artifact; None: not tried."""
     held: Mapping[str, HeldStretch] = field(default_factory=dict)
+    """The longest stretch in which it held an alias, by alias."""
     seen: Mapping[str, datetime] = field(default_factory=dict)
+    """When a tag was first observed with the value that it has now, by tag."""
     checked: ReadinessCheck | None = None
+    """The result of a readiness check; None: none was made."""
     description: str | Unreadable | None = NOT_REQUESTED
     """What people wrote about the version, or else about its model; None: nothing."""
 
     def find_measurement(self, metric: MetricRef) -> MetricValue | None:
-        """The last value of the metric, of that source and on that dataset; None where there is none."""
+        """Return the last value of the metric, of that source and on that dataset; None where there is none."""
         if metric.source == "run":
             value = self.run.metrics.get(metric.name) if self.run else None
             return None if value is None else MetricValue(metric.name, value)
@@ -101,7 +111,7 @@ class VersionEvidence:
         return next((each for each in found if (each.name, each.dataset) == (metric.name, metric.dataset)), None)
 
     def find_other_sources(self, metric: MetricRef) -> tuple[MetricRef, ...]:
-        """Where else the version has a metric of that name."""
+        """Return where else the version has a metric of that name."""
         found = [MetricRef(metric.name)] if self.run and metric.name in self.run.metrics else []
         if isinstance(self.logged_model, LoggedModel):
             found += [
@@ -112,46 +122,45 @@ class VersionEvidence:
         return tuple(each for each in found if each != metric)
 
     def find_step_values(self, metric: MetricRef) -> Mapping[int, float]:
-        """Step to value of the metric."""
+        """Return the values of the metric by step."""
         return dict(next((each.points for each in self.series if each.metric == metric), ()))
 
 
 @dataclass(frozen=True)
 class AliasPast:
-    """What matters of an alias's own past to whether it may move now.
-
-    `moves` are the gated moves that the ledger knows, `begun` is when the change under way began (what has begun finishes),
-    `override` the reason that a commit gives for going past a freeze.
-    """
+    """What decides, of an alias's own past, whether it may move now."""
 
     moves: tuple[datetime, ...] = ()
+    """The times of the gated moves that the ledger knows."""
     begun: datetime | None = None
+    """When the change under way began, since what has begun may finish in a freeze; None: none is under way."""
     override: str | None = None
+    """The reason that a commit gives for going past a freeze."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The candidate, and who holds the aliases that it is compared with (None: nobody).
-
-    `past` is None where no move of an alias is in question. `origin` is the pull request that brings the move: None where it
-    came without one, NOT_READ where there is no telling yet (a candidate that nobody proposed so far).
-    """
+    """All that one decision may use."""
 
     at: datetime
     candidate: VersionEvidence
+    """The version in question."""
     holders: Mapping[str, VersionEvidence | None] = field(default_factory=dict)
+    """The holders of the aliases that it is compared with, by alias; None: nobody holds it."""
     past: AliasPast | None = None
+    """The past of the alias that would move; None: none would."""
     model: str = ""
     origin: ChangeOrigin | Unreadable | None = NOT_REQUESTED
+    """The pull request that brings the move; None: it came without one; NOT_REQUESTED: nobody proposed it so far."""
 
     def to_json(self) -> dict[str, Any]:
-        """For the ledger. NaN and infinities become text, since JSON has no word for them."""
+        """Return the evidence as the ledger keeps it. NaN and infinities become text, since JSON has no word for them."""
         tree: dict[str, Any] = json.loads(_EvidenceEnvelope(evidence=self).model_dump_json(exclude_defaults=True))["evidence"]
         return tree
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Evidence:
-        """What `to_json` told. Raises ValueError for anything else."""
+        """Read what `to_json` wrote. Raises ValueError for anything else."""
         return _EvidenceEnvelope.model_validate({"evidence": tree}).evidence
 
 
@@ -163,16 +172,15 @@ class _EvidenceEnvelope(BaseModel):
 
 @dataclass(frozen=True)
 class TagObservation:
-    """A tag of a version as it was seen: its value, None where the version was there without it.
-
-    `created_at` is the version's own: a model that is deleted and registered anew may use its numbers again.
-    """
+    """A tag of a version as it was observed at a time."""
 
     model: str
     version: int
     created_at: datetime
+    """The version's own: a model that is deleted and registered anew may use its numbers again."""
     tag: str
     value: str | None
+    """Its value; None: the version was there without the tag."""
     at: datetime
 
 
@@ -185,7 +193,7 @@ def find_new_observations(
     *,
     missing: bool = True,
 ) -> tuple[TagObservation, ...]:
-    """What these versions' tags show now and the last sightings do not; `missing`: also that one was never there."""
+    """Return what these tags show now and the last observations do not; with `missing`, also that one was never there."""
     last = {(each.version, each.created_at, each.tag): each.value for each in known}
     watched = sorted(set(tags))
     found = []
@@ -199,7 +207,7 @@ def find_new_observations(
 
 
 def find_first_seen_times(version: ModelVersion, known: Iterable[TagObservation]) -> dict[str, datetime]:
-    """When each tag was first seen with the value that it has now, in an unbroken row of sightings; oldest come first."""
+    """Return, by tag, since when each was observed with its present value without a break. `known` has the oldest first."""
     rows: dict[str, tuple[str | None, datetime]] = {}
     for each in known:
         if (each.version, each.created_at) == (version.number, version.created_at):
@@ -210,7 +218,7 @@ def find_first_seen_times(version: ModelVersion, known: Iterable[TagObservation]
 
 
 def find_witnessed_tags(version: ModelVersion, known: Iterable[TagObservation]) -> frozenset[str]:
-    """The tags whose present value was set while the ledger knew the version without it, or with another value."""
+    """Return the tags whose present value was set while the ledger knew the version without it or with another value."""
     before: dict[str, str | None] = {}
     changed: dict[str, str] = {}
     for each in known:

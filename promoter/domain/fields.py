@@ -1,4 +1,4 @@
-"""The names that MLflow accepts, checked before they travel (MLflow itself lets a trailing newline through)."""
+"""Types of the fields of documents: names, durations and times, checked before they travel; and how people read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODEL_LIMIT = 256
 
 
 def validate_alias_name(name: str) -> str:
-    """The name itself. Raises ValueError, in words, where MLflow would refuse or reinterpret it."""
+    """Return the name. Raises ValueError where MLflow would refuse or reinterpret it."""
     if _RESERVED_ALIAS.fullmatch(name):
         raise ValueError(f"`{name}` is reserved by MLflow and cannot be an alias")
     if not _ALIAS_PATTERN.fullmatch(name):
@@ -29,21 +29,21 @@ def validate_alias_name(name: str) -> str:
 
 
 def validate_model_name(name: str) -> str:
-    """The name itself. Raises ValueError, in words, where MLflow could not have registered it."""
+    """Return the name. Raises ValueError where MLflow could not have registered it."""
     if not name.strip() or len(name) > _MODEL_LIMIT or _MODEL_FORBIDDEN.search(name):
         raise ValueError(f"{name!r:.60} is not a model name: not empty, no `/`, no `:`, at most {_MODEL_LIMIT} characters")
     return name
 
 
 def validate_policy_name(name: str) -> str:
-    """The name itself. Raises ValueError where it could not be the stem of a file in `policies/`."""
+    """Return the name. Raises ValueError where it could not be the stem of a file in `policies/`."""
     if not _POLICY_PATTERN.fullmatch(name):
         raise ValueError(f"{name!r:.60} is not a policy name: use letters, digits, `_`, `.` and `-`")
     return name
 
 
 def validate_approver_name(name: str) -> str:
-    """The name itself. Raises ValueError where it could not be part of a tag's key."""
+    """Return the name. Raises ValueError where it could not be part of a tag's key."""
     if not _APPROVER_PATTERN.fullmatch(name):
         raise ValueError(f"{name!r:.60} is not an approver's or a group's name: use letters, digits, `_`, `.`, `@` and `-`")
     return name
@@ -72,7 +72,7 @@ _TEXT_LIMIT = 50
 
 
 def parse_duration(value: object) -> timedelta:
-    """The duration. Raises ValueError, in words, for anything else, and for nothing and for more than ten years."""
+    """Return the duration that a text such as `1d12h` means. Raises ValueError for none and for more than ten years."""
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str) or len(value) > _TEXT_LIMIT or not _DURATION_TEXT.fullmatch(value):
@@ -84,7 +84,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """In the largest unit that comes out even (`62h`, `7d`); in several where that would be a long number (`1d12h30m`)."""
+    """Return the duration in the largest unit that divides it (`62h`, `7d`), or in several (`1d12h30m`)."""
     left = int(duration.total_seconds())
     for unit, seconds in _SHOWN_UNITS:
         if left and left % seconds == 0 and left // seconds < _LARGEST_AMOUNT:
@@ -124,12 +124,12 @@ Moment = Annotated[
 
 
 def format_utc(moment: datetime) -> str:
-    """For people: to the second, in UTC."""
+    """Return the time in UTC, to the second."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def format_utc_window(begin: datetime, end: datetime) -> tuple[str, str]:
-    """The ends of a window, for people: to the millisecond where they would else look the same."""
+    """Return both ends of a window in UTC, to the millisecond where they would look equal to the second."""
     window = format_utc(begin), format_utc(end)
     return window if window[0] != window[1] else (_format_utc_milliseconds(begin), _format_utc_milliseconds(end))
 
@@ -139,7 +139,7 @@ def _format_utc_milliseconds(moment: datetime) -> str:
 
 
 def parse_past_moment(text: str, now: datetime) -> datetime:
-    """As `parse_moment`. Raises ValueError, in words, also for what is yet to come."""
+    """Return the time that `parse_moment` reads. Raises ValueError also where it lies in the future."""
     found = parse_moment(text, now)
     if found >= now:
         raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is yet to come")
@@ -147,7 +147,7 @@ def parse_past_moment(text: str, now: datetime) -> datetime:
 
 
 def parse_time_window(begin: str, end: str, now: datetime) -> tuple[datetime, datetime]:
-    """From the one moment, which is past, up to the other. Raises ValueError, in words, where that is no time."""
+    """Return the two ends of a window that began in the past. Raises ValueError where the end is not after the beginning."""
     since, until = parse_past_moment(begin, now), parse_moment(end, now)
     if until <= since:
         raise ValueError(f"`{begin:.{_SHOWN_CHARACTERS}}` is not before `{end:.{_SHOWN_CHARACTERS}}`")
@@ -155,9 +155,9 @@ def parse_time_window(begin: str, end: str, now: datetime) -> tuple[datetime, da
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Any ISO 8601 that names its zone; a day, by its beginning in UTC; `30d`, `3 days ago`. In UTC.
+    """Return the time, in UTC, of an ISO 8601 text with a zone, of a day (its beginning), of `30d` or `3 days ago`.
 
-    Raises ValueError, in words, for anything else.
+    Raises ValueError for any other text.
     """
     text = text.strip()
     if ago := _AGO_PATTERN.fullmatch(text):
@@ -166,9 +166,8 @@ def parse_moment(text: str, now: datetime) -> datetime:
         return now - parse_duration(text)
     found = _parse_iso_day(text) or _parse_iso_time(text)
     if found is None:
-        raise ValueError(
-            f"`{text:.{_SHOWN_CHARACTERS}}` is no moment: write one like `2026-11-01`, `2026-11-01T08:00:00Z`, `30d` or `3 days ago`"
-        )
+        examples = "`2026-11-01`, `2026-11-01T08:00:00Z`, `30d` or `3 days ago`"
+        raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is no moment: write one like {examples}")
     return found
 
 
@@ -193,7 +192,7 @@ def _parse_iso_time(text: str) -> datetime | None:
 
 
 class Document(BaseModel):
-    """A mapping in a file. An unknown key is a fault; a value of another type is never bent into shape."""
+    """A mapping in a file. An unknown key is a fault; a value of another type is never converted."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -222,20 +221,20 @@ SchemaKeywords = dict[str, Any]
 
 
 def require_key(key: str, value: SchemaKeywords | None = None) -> SchemaKeywords:
-    """The key is there and is not null; or with `value`, is that."""
+    """Return the condition that the key is there and is not null; with `value`, that it has that value."""
     return {"required": [key], "properties": {key: value or {"not": {"type": "null"}}}}
 
 
 def require_exactly_one(*keys: str) -> SchemaKeywords:
-    """One of the keys is said, and no other."""
+    """Return the condition that exactly one of the keys is written."""
     return {"oneOf": [require_key(key) for key in keys]}
 
 
 def require_at_least_one(*keys: str) -> SchemaKeywords:
-    """One of the keys is said, or several."""
+    """Return the condition that at least one of the keys is written."""
     return {"anyOf": [require_key(key) for key in keys]}
 
 
 def forbid_together(*conditions: SchemaKeywords) -> SchemaKeywords:
-    """These do not go together."""
+    """Return the condition that these conditions do not hold together."""
     return {"not": {"allOf": list(conditions)}}

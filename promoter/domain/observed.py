@@ -1,4 +1,4 @@
-"""Observed state: what the registry holds now, as far as Promoter looks at it."""
+"""Observed state: what the registry and the runs hold now, as far as Promoter reads them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ SourceName = Literal["run", "logged_model"]
 
 @dataclass(frozen=True, order=True)
 class MetricRef:
-    """Which metric is meant: its name, whether of the run or of the logged model, and of that one on which dataset."""
+    """A metric by its name, and where it is read."""
 
     name: str
     source: SourceName = "run"
+    """Whether it is the run's, or the logged model's."""
     dataset: str | None = None
+    """The dataset that the logged model was measured on; None: no dataset is named."""
 
     def __str__(self) -> str:
-        """`val_auc`, `val_auc of the logged model`, `val_auc on holdout`."""
         if self.dataset is not None:
             return f"{self.name} on {self.dataset}"
         return self.name if self.source == "run" else f"{self.name} of the logged model"
@@ -27,20 +28,23 @@ class MetricRef:
 
 @dataclass(frozen=True)
 class MetricValue:
-    """The last value of a metric. `dataset` and `digest` say what it was measured on, as far as MLflow was told."""
+    """The last value of a metric."""
 
     name: str
     value: float
     dataset: str | None = None
+    """The dataset that it was measured on, as far as MLflow knows."""
     digest: str | None = None
+    """The digest of that dataset, as far as MLflow knows."""
 
 
 @dataclass(frozen=True)
 class MetricSeries:
-    """All values of one metric, one a step, in order of the steps (folds, batches, days)."""
+    """All values of one metric in the order of its steps (folds, batches, days)."""
 
     metric: MetricRef
     points: tuple[tuple[int, float], ...]
+    """Pairs of a step and its value."""
 
 
 SOURCE_TAG_PREFIX = "promoter.source."
@@ -56,40 +60,45 @@ def shorten_description(text: str | None) -> str:
 
 
 def is_copy_source(source: str | None) -> bool:
-    """Whether a source is that of `copy_model_version`: `models:/NAME/VERSION`, not `models:/m-ID`."""
+    """Return whether `copy_model_version` made this source: `models:/NAME/VERSION`, not `models:/m-ID`."""
     name, slash, version = (source or "").removeprefix("models:/").rpartition("/")
     return bool(source) and str(source).startswith("models:/") and bool(slash and name) and version.isdigit()
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One registered version. `run_id` is None where the version came without a run."""
+    """One version of a registered model."""
 
     number: int
     created_at: datetime
     run_id: str | None = None
+    """Its training run; None where it was registered without one."""
     source: str | None = None
+    """Where its artifact was taken from."""
     ready: bool = True
+    """Whether its registration is complete."""
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     """What people wrote about it, as `shorten_description` leaves it."""
 
     @property
     def is_copied(self) -> bool:
-        """Whether it is a copy of another version: its tags came along, and say nothing of this one.
+        """Whether it is a copy of another version, whose tags came along and tell nothing about this one.
 
-        MLflow tells of copies within a registry, Promoter's own tags of those from another one.
+        MLflow marks copies within a registry; Promoter's own tags mark those from another registry.
         """
         return is_copy_source(self.source) or any(key.startswith(SOURCE_TAG_PREFIX) for key in self.tags)
 
 
 @dataclass(frozen=True)
 class ObservedModel:
-    """One registered model: alias to version number, and its versions by number."""
+    """One registered model, as the registry has it now."""
 
     name: str
     aliases: Mapping[str, int] = field(default_factory=dict)
+    """Version numbers by alias."""
     versions: Mapping[int, ModelVersion] = field(default_factory=dict)
+    """Its versions by number."""
     description: str = ""
     """What people wrote about it, as `shorten_description` leaves it."""
 
@@ -99,7 +108,7 @@ class ObservedModel:
 
     @property
     def newest_version(self) -> int | None:
-        """The highest version number; None where no version is left."""
+        """The highest version number; None where it has no versions."""
         return max(self.versions, default=None)
 
 
@@ -109,7 +118,7 @@ RunStatus = Literal["FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]
 
 @dataclass(frozen=True)
 class RunDataset:
-    """A dataset that a run says it read."""
+    """A dataset that a run logged as an input."""
 
     name: str
     digest: str
@@ -117,36 +126,39 @@ class RunDataset:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training run says: status (`FINISHED`, `RUNNING`, `FAILED`, ...), the last value of each metric, and its origin.
-
-    `experiment` is the name of its experiment; None where it was not asked for.
-    """
+    """A training run as MLflow shows it."""
 
     run_id: str
     status: str
+    """MLflow's status, such as FINISHED; see `RunStatus`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each metric."""
     experiment: str | None = None
+    """The name of its experiment; None where nobody asked for it."""
     user: str | None = None
+    """The user that the run names."""
     params: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[RunDataset, ...] = ()
 
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """The logged model that a version was registered from, and the last values measured on it."""
+    """The logged model that a version was registered from."""
 
     model_id: str
     metrics: tuple[MetricValue, ...] = ()
+    """The last values that were measured on it."""
 
 
 @dataclass(frozen=True)
 class VersionSignature:
-    """What a model takes and gives, flattened: `input age` to `long`, `output 0` to `tensor float64 (-1, 3)`, ..."""
+    """The inputs, outputs and parameters of a model."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
+    """Types by name: `input age` to `long`, `output 0` to `tensor float64 (-1, 3)`."""
 
     def describe_differences(self, other: VersionSignature) -> list[str]:
-        """What changed from `other` to this one, in words, in order of the names."""
+        """Return what changed from `other` to this signature, one phrase a field, in order of the names."""
         changes = []
         for name in sorted(self.fields.keys() | other.fields.keys()):
             ours, theirs = self.fields.get(name), other.fields.get(name)
@@ -160,29 +172,31 @@ class VersionSignature:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Evidence that was asked for and cannot be had, and why."""
+    """Evidence that a rule needs and that could not be read."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class LoadingResult:
-    """What came of loading the version's artifact. LOADED, FAILED for certain, or UNTRIED (no library, no time, no storage)."""
+    """The result of loading a version's artifact."""
 
     outcome: Literal["loaded", "failed", "untried"]
+    """`failed` is certain; `untried` means that it could not be tried here (no library, no time, no storage)."""
     detail: str
 
 
 @dataclass(frozen=True)
 class ReadinessCheck:
-    """What a check of a version showed that is to serve again.
-
-    `status` is the registry's (None: no such version), `flavors` those that its description names, `flaw` why the description
-    cannot be used, which is `certain` or may pass, `loading` what came of loading it. A check ends with what it fails by.
-    """
+    """What a check found of a version that is to serve again. It stops at the first thing that fails."""
 
     status: str | None
+    """The registry's status; None: there is no such version."""
     flavors: tuple[str, ...] = ()
+    """The flavors that its `MLmodel` file names."""
     flaw: str | None = None
+    """Why the `MLmodel` file cannot be used."""
     certain: bool = False
+    """Whether that flaw stays, whoever tries again."""
     loading: LoadingResult | None = None
+    """The result of loading it; None: nobody tried."""

@@ -42,22 +42,24 @@ class ChangeGate(StrEnum):
 
 @dataclass(frozen=True)
 class AliasDifference:
-    """One alias that the registry has elsewhere than git. `to_version` None: it is to be deleted."""
+    """One alias that points elsewhere in the registry than git says."""
 
     model: str
     alias: str
     from_version: int | None
     to_version: int | None
+    """The version that git wants; None: the alias is to be deleted."""
     cause: ChangeCause
     intent: AliasIntent | None = None
+    """What git says of the alias; None: git does not list it."""
 
     @property
     def identity_key(self) -> tuple[str, str, int | None, int | None]:
-        """What the change is, without the decision behind it."""
+        """The alias and its versions, without the decision on them."""
         return (self.model, self.alias, self.from_version, self.to_version)
 
     def select_gate(self, now: datetime, *, held_before: bool) -> ChangeGate:
-        """`has_held_alias`: whether the target version ever held the alias."""
+        """Return what the change must pass; `held_before`: whether the target version ever held the alias."""
         if self.cause is ChangeCause.OVERRIDE:
             return ChangeGate.READINESS
         if self.cause is not ChangeCause.COMMIT or self.intent is None or self.to_version is None:
@@ -73,19 +75,21 @@ class BlockedTarget:
 
     model: str
     alias: str | None
+    """The alias; None: the whole model."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference, and what its gate said (None: not gated)."""
+    """A difference, and what its gate decided."""
 
     difference: AliasDifference
     decision: Decision | None = None
+    """The gate's decision; None: the change needs none."""
 
     @property
     def is_allowed(self) -> bool:
-        """Only a pass lets a gated change through, unless its policy only watches."""
+        """Whether it may be carried out: ungated, passed, or under a policy that only watches."""
         return self.decision is None or self.decision.lets_through
 
     @property
@@ -96,15 +100,17 @@ class Change:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """One model compared: what differs, what blocks it, and drift that is only reported."""
+    """The desired and the observed state of one model, compared."""
 
     differences: tuple[AliasDifference, ...] = ()
     blocked: tuple[BlockedTarget, ...] = ()
+    """What keeps the model or an alias as it is."""
     reported: tuple[AliasDifference, ...] = ()
+    """Drift that is only reported."""
 
 
 def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]) -> ModelComparison:
-    """What git says of a model against what the registry holds.
+    """Compare what git says of a model with what the registry holds.
 
     `settled` is what the two last agreed on, by alias: where git still says the same, a difference is drift. A model or a
     version that the registry lacks blocks the whole model, so that no half of a commit is carried out.
@@ -160,20 +166,20 @@ def _describe_missing_version(observed: ObservedModel, alias: AliasIntent) -> st
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that differs, in safe order. `changes` holds the blocked ones too, with their verdict.
-
-    `refused` says why nothing of the plan may be carried out (the mass-change limit); None: it may.
-    """
+    """Everything that differs, in safe order."""
 
     revision: str | None
     changes: tuple[Change, ...] = ()
+    """All changes, the blocked ones too, with their decisions."""
     blocked: tuple[BlockedTarget, ...] = ()
     reported: tuple[AliasDifference, ...] = ()
+    """Drift that is only reported."""
     refused: str | None = None
+    """Why nothing of the plan may be carried out (the mass-change limit); None: it may."""
     digest: str = field(init=False)
+    """The SHA-256 of what would be done, from which state, at which revision."""
 
     def __post_init__(self) -> None:
-        """Computes the digest: SHA-256 over what would be done, from which state, at which revision."""
         changes = [[*change.difference.identity_key, change.is_allowed] for change in self.changes]
         digest = hashlib.sha256(json.dumps([self.revision, changes]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
@@ -191,7 +197,7 @@ def build_plan(
     safety: Safety,
     managed: int,
 ) -> Plan:
-    """Put the parts in order, tell what is blocked, and hold the whole against the mass-change limit.
+    """Put all changes into safe order, list what is blocked, and check the mass-change limit.
 
     `managed` is the number of aliases that git states something of. Drift does not count: putting back what git has said all
     along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person asked for
@@ -216,7 +222,7 @@ def build_plan(
 
 
 def _safe_order_key(change: Change) -> tuple[str, int, str]:
-    """Within a model: supporting aliases, then champion, then deletes (champion's own last)."""
+    """Order within a model: supporting aliases, then champion, then deletes (champion's own last)."""
     what = change.difference
     phase = (2 if what.to_version is None else 0) + (1 if what.alias == CHAMPION else 0)
     return (what.model, phase, what.alias)

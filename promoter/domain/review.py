@@ -12,30 +12,30 @@ _REVIEWERS_SHOWN = 5
 
 @dataclass(frozen=True)
 class PullRequestReview:
-    """One account that approves, by the last that it said. `stale`: it said so of an earlier state of the pull request."""
+    """An account's approval of a pull request."""
 
     by: str
     at: datetime | None = None
     stale: bool = False
+    """Whether it approved an earlier state of the pull request."""
 
 
 @dataclass(frozen=True)
 class ChangeOrigin:
-    """The pull request that brings a change.
-
-    `authors` are all accounts that the forge names as its author, or as author of one of its commits. `reviews` are the
-    approvals in force (of a merged one: when it was merged). `teams` are the members of the teams that were asked about.
-    """
+    """The pull request that brings a change."""
 
     number: int
     url: str
     author: str
     authors: frozenset[str] = frozenset()
+    """All accounts that the forge names as its author, or as author of one of its commits."""
     reviews: tuple[PullRequestReview, ...] = ()
+    """The approvals in force; of a merged pull request, those when it was merged."""
     merged: bool = False
     merge_commit: str | None = None
     merged_by: str | None = None
     teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The members of the teams that rules name, by team."""
 
     def to_json(self) -> dict[str, Any]:
         """For audit records: `pull_request`, `number`, `author`, `reviewers`, `merged_by`, `merge_commit`."""
@@ -50,7 +50,7 @@ class ChangeOrigin:
 
 
 def describe_origin(origin: Mapping[str, Any] | None) -> str:
-    """What `to_json` told, for people: `#12 by bob, reviewed by alice, merged by carol`. Empty: there is nothing to tell."""
+    """Return `#12 by bob, reviewed by alice, merged by carol` for the JSON of an origin; empty where it has nothing."""
     if not origin:
         return ""
     reviewers = [str(name) for name in origin.get("reviewers") or ()]

@@ -1,4 +1,4 @@
-"""A rollback by a person: which version returns, which ones are turned down, and the proposal that says so in git."""
+"""A rollback by a person: which version returns, which ones go into quarantine, and the proposal that puts it into git."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ NAME_VERSION_FIX = "name the version that is to return: --to N"
 
 @dataclass(frozen=True)
 class RollbackRequest:
-    """What a person asks for. `to` None: the version that last held the alias in good standing.
-
-    `now`: where git cannot be had at once, the alias moves all the same, under an override that `lasts` so long at most.
-    """
+    """What a person asks for."""
 
     model: str
     alias: str
     reason: str
     by: str
     to: int | None = None
+    """The version that is to return; None: the one that last held the alias in good standing."""
     now: bool = False
+    """Whether the alias moves at once under an override, where a commit has to wait for a pull request."""
     lasts: timedelta = DEFAULT_OVERRIDE_DURATION
+    """How long such an override lasts at most."""
 
     @property
     def alias_name(self) -> str:
@@ -42,27 +42,27 @@ class RollbackRequest:
 
 @dataclass
 class RollbackResult:
-    """What came of it. `path`: how it got into git, or `override`; None: there was nothing to do.
-
-    `told` is the whole story, a sentence each. `done` False: something is left to do, which `told` names. `released`: it was
-    a release, which moves nothing.
-    """
+    """What a rollback or a release did."""
 
     model: str
     alias: str
     from_version: int | None = None
     to_version: int | None = None
     path: str | None = None
+    """How it got into git, or `override`; None: there was nothing to do."""
     revision: str | None = None
     pull_request: str | None = None
     override: Override | None = None
     messages: list[str] = field(default_factory=list)
+    """What was done, one sentence each."""
     done: bool = True
+    """Whether nothing is left to do; if something is, `messages` name it."""
     released: bool = False
+    """Whether it was a release, which moves nothing."""
 
     @property
     def title_line(self) -> str:
-        """One line: what, and through what."""
+        """What happened, and by which path, in one line."""
         name = f"{self.model}@{self.alias}"
         if self.path is None:
             return f"{name} stays at v{self.to_version}"
@@ -72,26 +72,28 @@ class RollbackResult:
         return f"{name}: released, by {through}{left}" if self.released else f"{name}: {was} -> {to}, by {through}{left}"
 
     def record_failure(self, message: str) -> None:
-        """Something is left to do."""
+        """Record that something is left to do."""
         self.done = False
         self.messages.append(message)
 
 
 @dataclass(frozen=True)
 class RollbackTarget:
-    """The version that returns, why this one, and what was passed over, a sentence each."""
+    """The version that returns."""
 
     version: int
     why: str
+    """Why it is this one."""
     passed_over: tuple[str, ...] = ()
+    """Which versions were passed over and why, one sentence each."""
 
 
 def find_latest_good_version(
     intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], ready: Callable[[int], RuleFinding]
 ) -> RollbackTarget:
-    """The version that last held the alias in good standing, and can serve. Raises `PermanentError` where there is none.
+    """Return the version that last held the alias in good standing and can serve. Raises `PermanentError` where none can.
 
-    `ready` is asked from the latest on, until one is. The holder itself is never it.
+    `ready` is called from the latest version on, until one is ready. The present holder is never chosen.
     """
     held = observed.aliases.get(intent.alias)
     passed: list[str] = []
@@ -114,7 +116,7 @@ def find_latest_good_version(
 def check_named_version(
     intent: AliasIntent, observed: ObservedModel, version: int, ready: Callable[[int], RuleFinding]
 ) -> RollbackTarget:
-    """The version that a person names. Raises `PermanentError` where it cannot serve, or is in quarantine."""
+    """Return the version that a person named. Raises `PermanentError` where it cannot serve, or is in quarantine."""
     why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
     if why_not is None:
         return RollbackTarget(version, "you named it")
@@ -136,7 +138,7 @@ def _find_readiness_obstacle(version: int, found: RuleFinding) -> str | None:
 
 
 def propose_rollback(declared: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
-    """The proposal: that version under a hold, and what git says and what serves now in quarantine.
+    """Return the proposal: that version under a hold, and what git says and what serves now in quarantine.
 
     `said` is what git itself says, `held` what the registry has.
     """
@@ -146,18 +148,18 @@ def propose_rollback(declared: AliasIntent, held: int | None, version: int, reas
 
 
 def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Proposal:
-    """The proposal that lifts the hold of an alias, and leaves the rest as it is."""
+    """Return the proposal that lifts the hold of an alias and leaves the rest as it is."""
     edit = RegistryEdit(declared.model, declared.alias, None, release=True)
     return Proposal(edit, declared.version, None, ProposalReason.RELEASE, by, reason)
 
 
-def validate_rollback_request(asked: RollbackRequest) -> RollbackRequest:
-    """With reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
-    reason, by = " ".join(asked.reason.split()), " ".join(asked.by.split())
+def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
+    """Return the request with reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
+    reason, by = " ".join(request.reason.split()), " ".join(request.by.split())
     if not 1 <= len(reason) <= 1_000:  # noqa: PLR2004  # what a hold can say
         raise PermanentError(ROLLBACK_PART, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
         raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
-    if not timedelta(0) < asked.lasts <= LONGEST_OVERRIDE:
+    if not timedelta(0) < request.lasts <= LONGEST_OVERRIDE:
         raise PermanentError(ROLLBACK_PART, f"an override lasts for up to {LONGEST_OVERRIDE.days} days", "--for 24h")
-    return replace(asked, reason=reason, by=by)
+    return replace(request, reason=reason, by=by)

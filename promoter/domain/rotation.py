@@ -1,4 +1,4 @@
-"""Rotation: which version an alias should move to next, and why, or why not."""
+"""Rotation: which version an alias should move to next, and why, or why none."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from promoter.domain.text import version_label
 
 @dataclass(frozen=True)
 class RotationStatus:
-    """Where rotation of one alias stands: a proposal, or the reason why there is none.
-
-    `missing` is the version that is to be copied here before it can be judged.
-    """
+    """The state of rotation for one alias: a proposal, or the reason why there is none."""
 
     model: str
     alias: str
     reason: str
     proposal: Proposal | None = None
     decisions: tuple[Decision, ...] = ()
+    """The decisions on all candidates."""
     missing: SourceVersion | None = None
+    """The version that has to be copied here before it can be judged."""
 
 
 @dataclass(frozen=True)
 class CandidateSearch:
-    """The versions that rotation will judge; none: `reason` says why, and `missing` what is to be copied first."""
+    """The versions that rotation will judge."""
 
     versions: tuple[int, ...] = ()
     reason: str = ""
+    """Why there are none."""
     missing: SourceVersion | None = None
+    """The version that has to be copied first."""
 
 
 def find_candidates(
@@ -49,11 +50,10 @@ def find_candidates(
     now: datetime,
     holding: SourceAlias | None = None,
 ) -> CandidateSearch:
-    """Which versions are candidates. `stated` is what git says of the model's aliases.
+    """Return the candidates of an alias. `stated` is what git says of the model's aliases.
 
-    With `promote_from`, the candidate is the copy of what `holding` found there, whatever the policy says of candidates.
-
-    Rotation refuses, in words, whatever it has no clear mandate for: a hold, a missing policy, an alias out of step.
+    With `promote_from`, the candidate is the copy of the version that `holding` found there, whatever the policy says of
+    candidates. Rotation refuses, with a reason, where its mandate is unclear: a hold, a missing policy, an alias out of step.
     """
     held = observed.aliases.get(intent.alias)
     reason = _find_rotation_obstacle(intent, policy, held, now)
@@ -72,7 +72,7 @@ def find_candidates(
 
 
 def _find_rotation_obstacle(intent: AliasIntent, policy: Policy | None, held: int | None, now: datetime) -> str | None:
-    """Why rotation leaves the alias alone, whatever there may be to choose from; None: it does not."""
+    """Return why rotation leaves the alias alone, whatever candidates there may be; None where it does not."""
     if intent.hold and intent.hold.is_in_force(now):
         until = f" until {intent.hold.until:%Y-%m-%d %H:%M %Z}" if intent.hold.until else ""
         return f"held by {intent.hold.by}{until}: {intent.hold.reason}"
@@ -101,9 +101,8 @@ def _find_alias_candidate(
     candidate = observed.aliases.get(source)
     declared = stated.get(source)
     if declared and declared.has_declared_target and declared.version != candidate:
-        return CandidateSearch(
-            reason=f"{source} is out of step: git says {version_label(declared.version)}, the registry {version_label(candidate)}"
-        )
+        in_git, in_registry = version_label(declared.version), version_label(candidate)
+        return CandidateSearch(reason=f"{source} is out of step: git says {in_git}, the registry {in_registry}")
     if candidate is None:
         return CandidateSearch(reason=f"nobody holds {source}")
     if candidate == held:
@@ -125,7 +124,7 @@ def list_rotation_obstacles(
     version: int,
     now: datetime,
 ) -> list[str]:
-    """Everything that keeps rotation from even considering the version for the alias, in words; its rules come after that."""
+    """Return everything that keeps rotation from considering the version for the alias, before any rule is evaluated."""
     obstacles = [f"v{version} is in quarantine for {intent.alias}"] if version in intent.quarantine else []
     seen, held = observed.versions.get(version), observed.aliases.get(intent.alias)
     if seen and not seen.ready:
@@ -154,7 +153,7 @@ def list_rotation_obstacles(
 def choose_best_candidate(
     intent: AliasIntent, policy: Policy, held: int | None, found: Mapping[int, Decision]
 ) -> RotationStatus:
-    """Of the candidates, each with what its policy found, propose the best by rank that passes; of equals the newest.
+    """Propose the best candidate by rank among those that pass; of equals, the newest.
 
     A pull request is where reviews come from: with `rotation: pull-request`, one that waits for nothing else passes as well.
     """
@@ -185,7 +184,7 @@ def _compute_decision_rank(policy: Policy, decision: Decision) -> float | None:
 
 
 def add_rank_finding(policy: Policy, decision: Decision) -> Decision:
-    """With the rank, without which a candidate cannot be compared, so that it is not proposed."""
+    """Return the decision with a finding on the rank, without which a candidate cannot be compared nor proposed."""
     metric, evidence = policy.rank_metric, decision.evidence
     if metric is None or evidence is None or _compute_decision_rank(policy, decision) is not None:
         return decision
@@ -194,7 +193,7 @@ def add_rank_finding(policy: Policy, decision: Decision) -> Decision:
 
 
 def _keep_single_candidate(_policy: Policy, decision: Decision) -> Decision:
-    """As it is: there is one candidate, and nobody to compare it with."""
+    """Return the decision unchanged: one candidate needs no rank."""
     return decision
 
 

@@ -1,4 +1,4 @@
-"""The documents room: YAML files, parsed strictly with the place of every fault, and edited byte by byte."""
+"""YAML files: parsed strictly, with the place of every fault, and edited byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port: a revision's files in, a declaration or every fault out; `registry.yaml` edited by bytes."""
+"""The port `DeclarationDocuments`: files become a declaration or faults; `registry.yaml` is edited by bytes."""
 
 from __future__ import annotations
 
@@ -37,18 +37,20 @@ _NO_APPROVERS = ApproversReading(ApproverDirectory(), words=frozenset())
 
 
 class YamlDocuments:
-    """Implements `DeclarationDocuments`. Remembers the last few files by their bytes: the daemon reads the same ones again and again."""
+    """Implements `DeclarationDocuments`. Safe to share between threads.
+
+    Remembers the last few files by their bytes, since the daemon reads the same ones again and again.
+    """
 
     def __init__(self) -> None:
-        """Nothing is remembered yet. Safe to share between threads."""
         self._registry = lru_cache(maxsize=2)(read_registry_file)
         self._approvers = lru_cache(maxsize=2)(read_approvers_file)
         self._policy = lru_cache(maxsize=256)(read_policy_file)
 
     def parse_declaration(self, sources: Sources, revision: str | None) -> Declaration:
-        """The desired state and the policies, each with the approvers. Raises `Faults` with every fault of every file.
+        """Return the desired state and the policies. Raises `Faults` with every fault of every file.
 
-        No `approvers.yaml` means that nobody may approve.
+        Without `approvers.yaml` nobody may approve.
         """
         faults = list(_find_misnamed_files(sources))
         content, people = sources.get(REGISTRY_FILE), sources.get(APPROVERS_FILE)
@@ -67,12 +69,12 @@ class YamlDocuments:
         return Declaration(revision, registry.desired, policies)
 
     def edit_registry_file(self, content: bytes, edit: RegistryEdit) -> bytes:
-        """`registry.yaml` with what the edit asks for, and every other byte as it was. Raises `Faults`."""
+        """Return `registry.yaml` with the edit, and every other byte as it was. Raises `Faults`."""
         return edit_registry(content, edit)
 
 
 def _list_policy_files(sources: Sources) -> Iterator[tuple[str, str]]:
-    """The policy files with a name that can be used, in order, and these names."""
+    """Yield the policy files with a usable name, in order, and the names of their policies."""
     for file in sorted(sources):
         stem = file.removeprefix(POLICIES_PREFIX).removesuffix(".yaml")
         if file == f"{POLICIES_PREFIX}{stem}.yaml" and "/" not in stem and not _check_policy_name(stem):
@@ -80,7 +82,7 @@ def _list_policy_files(sources: Sources) -> Iterator[tuple[str, str]]:
 
 
 def _find_misnamed_files(sources: Sources) -> Iterator[Fault]:
-    """Files that somebody may think are in force and are not, or that not every file system can tell apart."""
+    """Yield faults for files that look as if they were in force and are not, or that not every file system can tell apart."""
     seen: dict[str, str] = {}
     for file in sorted(sources):
         stem, _, ending = file.rpartition(".")
@@ -121,7 +123,7 @@ def _find_missing_approvers(readings: Mapping[str, PolicyReading], known: Collec
 def _find_missing_names(
     file: str, what: str, uses: Iterable[NameReference], known: Collection[str], otherwise: str
 ) -> Iterator[Fault]:
-    """Up to a limit. To look for what was meant takes time: that has a limit of its own."""
+    """Yield a fault for each unknown name, up to a limit. Suggestions take time, and have a limit of their own."""
     compared = 0
     for use in islice((use for use in uses if use.name not in known), FAULT_LIMIT):
         compared += len(known)
@@ -203,12 +205,12 @@ rules:
 
 
 def render_starter_registry(models: Mapping[str, Mapping[str, int]]) -> str:
-    """`registry.yaml` for a registry whose models have these aliases at these versions. Changes nothing when applied."""
+    """Return a `registry.yaml` that states these aliases as they are, so that applying it changes nothing."""
     return _REGISTRY_HEADER + "\n".join(_render_models(models)) + "\n"
 
 
 def render_starter_policies() -> dict[str, str]:
-    """The policies to begin with, by the path of their file. The metric's name and the bounds are for the user to change."""
+    """Return policies to begin with, by the path of their file. Metrics and bounds are for the user to change."""
     return {"policies/champion.yaml": _CHAMPION_POLICY, "policies/challenger.yaml": _CHALLENGER_POLICY}
 
 

@@ -1,6 +1,6 @@
-"""Edits `registry.yaml`: an alias gets a version, a hold, and versions in quarantine, or is released, and nothing else changes.
+"""Edits `registry.yaml`: an alias gets a version, a hold, and versions in quarantine, or is released; all else stays.
 
-Nothing is trusted: the result is parsed again, and must say what the file said before with exactly that change.
+The result is parsed again before it is used, and must state what the file stated before with exactly that change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EDIT_BY_HAND = "edit the file by hand"
 
 
 def release_alias(content: bytes, edit: RegistryEdit) -> bytes:
-    """The file without the hold; the very same bytes where nothing holds the alias.
+    """Return the file without the alias's hold; the very same bytes where nothing holds it.
 
     Raises `Faults` where the file is faulty, where that cannot be done safely, or where the hold is shared with others.
     """
@@ -64,7 +64,7 @@ def release_alias(content: bytes, edit: RegistryEdit) -> bytes:
 
 
 def _require_alias_mapping(tree: YamlTree, edit: RegistryEdit, path: DocumentPath) -> MappingNode:
-    """The alias's own mapping, which nothing else shares."""
+    """Return the alias's own mapping. Raises where anything else shares it."""
     node: YamlNode | None = tree.root
     for part in (*path, None):
         if node is None or node.anchored or node.target is not node or not isinstance(node, MappingNode):
@@ -76,7 +76,7 @@ def _require_alias_mapping(tree: YamlTree, edit: RegistryEdit, path: DocumentPat
 
 
 def _remove_hold(value: Any, path: DocumentPath) -> Any:
-    """What the file is to say: copied only along the path."""
+    """Return what the file is to state, copied only along the path to the alias."""
     if not path:
         return {key: item for key, item in value.items() if key != "hold"}
     return {**value, path[0]: _remove_hold(value[path[0]], path[1:])}
@@ -88,7 +88,7 @@ def _build_release_fault(tree: YamlTree, edit: RegistryEdit, start: int, why: st
 
 
 def edit_registry(content: bytes, edit: RegistryEdit) -> bytes:
-    """The file with the edit in it. Raises `Faults` where it is faulty, or where that cannot be done safely."""
+    """Return the file with the edit in it. Raises `Faults` where it is faulty, or where that cannot be done safely."""
     _validate_edit_names(edit)
     if edit.release and not edit.hold:
         content = release_alias(content, edit)
@@ -110,17 +110,17 @@ def _validate_edit_names(edit: RegistryEdit) -> None:
 
 
 class _RegistryEdit:
-    """One edit of one file. `hold` is the one that is there."""
+    """One edit of one file."""
 
     def __init__(self, tree: YamlTree, edit: RegistryEdit, hold: Hold | None) -> None:
-        """A hold that is there already, and versions that are in quarantine, are not written again."""
+        """Drop what is there already: the same hold, and versions that are in quarantine."""
         self.tree = tree
         self.edit = edit
         self.text = tree.text.content
         self.hold = _serialize_hold(edit.hold) if edit.hold and edit.hold != hold else None
 
     def apply_edit(self, content: bytes) -> bytes:
-        """The bytes of the edited file; the very same ones where it says so already."""
+        """Return the bytes of the edited file; the very same ones where it states that already."""
         splices = list(self._build_splices())
         if not splices:
             return content
@@ -132,7 +132,7 @@ class _RegistryEdit:
         return result
 
     def _build_intended_value(self, value: dict[str, Any]) -> dict[str, Any]:
-        """What the file is to say: copied only along the path to the alias."""
+        """Return what the file is to state, copied only along the path to the alias."""
         model = dict(value["models"].get(self.edit.model) or {})
         aliases = dict(model.get("aliases") or {})
         alias = aliases.get(self.edit.alias)
@@ -143,7 +143,7 @@ class _RegistryEdit:
         return {**value, "models": {**value["models"], self.edit.model: {**model, "aliases": aliases}}}
 
     def _collect_changes(self, alias: dict[str, Any]) -> dict[str, Any]:
-        """The values of a mapping that are to be others, or to be there."""
+        """Return the keys of a mapping that get another value, or are added."""
         changes: dict[str, Any] = {"version": self.edit.version} if self.edit.version is not None else {}
         changes |= {"hold": self.hold} if self.hold else {}
         there = alias.get("quarantine", [])
@@ -151,7 +151,7 @@ class _RegistryEdit:
         return changes | ({"quarantine": [*there, *added]} if added else {})
 
     def _build_alias_entry(self, there: object = None) -> object:
-        """An alias that is written anew: the short form, where that says it all. `there`: what it says in its short form."""
+        """Return a new entry of the alias, in the short form where that is enough. `there` is its present short form."""
         changes = self._collect_changes({})
         if self.edit.version is None and isinstance(there, int):
             return {"version": there, **changes} if changes else there
@@ -176,7 +176,7 @@ class _RegistryEdit:
             yield replace_scalar(self.text, self._require_own_scalar(node), self._build_alias_entry(node.value))
 
     def _insert_missing_alias(self, node: MappingNode, missing: tuple[str, ...]) -> TextSplice:
-        """The alias, and what it stands in, where that is not there. A block, where a block holds it.
+        """Insert the alias, and the mappings around it that are missing: as a block where a block holds it.
 
         A model's place in an empty `models: {}` becomes a block, since more of them will follow.
         """
@@ -205,7 +205,7 @@ class _RegistryEdit:
             yield append_pairs(self.text, node, missing, self._detect_indent_step())
 
     def _replace_value(self, node: YamlNode, value: Any) -> TextSplice:
-        """Another value: of a list, one that goes on after what is there."""
+        """Replace a value; a list is extended behind its items."""
         if isinstance(node.target, MappingNode):
             return rewrite_mapping(self.text, self._require_own_mapping(node), value)
         if isinstance(node.target, SequenceNode):
@@ -231,7 +231,7 @@ class _RegistryEdit:
         return node
 
     def _detect_indent_step(self) -> int:
-        """By how many columns the file indents: as the first model under `models` does."""
+        """Return by how many columns the file indents, as the first model under `models` shows."""
         models = _require_root(self.tree).pairs["models"]
         if not isinstance(models, MappingNode) or models.flow or not models.pairs:
             return DEFAULT_INDENT
@@ -244,7 +244,7 @@ class _RegistryEdit:
 
 
 def _serialize_hold(hold: Hold) -> dict[str, Any]:
-    """A hold as it is written."""
+    """Return a hold as a mapping of YAML."""
     fields: dict[str, Any] = {"reason": hold.reason, "by": hold.by}
     return fields | ({"until": hold.until} if hold.until else {})
 

@@ -1,7 +1,7 @@
 """JSON Schemas of the files, for editors: generated from the types that read them. Draft 2020-12.
 
-They accept whatever the parser accepts, and refuse most of what it refuses. What no schema can say (that a policy exists, that
-an expression compiles, that a name is given twice) stays with `promoter validate`.
+They accept whatever the parser accepts, and refuse most of what it refuses. What no schema can express (that a policy
+exists, that an expression compiles, that a name is given twice) stays with `promoter validate`.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _GUARD_ONLY_KEYS = ("for", "every")
 
 
 def render_schema_files() -> dict[str, str]:
-    """The text of every schema, by the name of its file."""
+    """Return the text of every schema, by the name of its file."""
     return {schema_file_name(name): render_schema_text(name) for name in DOCUMENTS}
 
 
 def schema_file_name(document: str) -> str:
-    """What the file of a document's schema is called."""
+    """Return the name of the file that has a document's schema."""
     return f"{document}.schema.json"
 
 
 def render_schema_text(document: str) -> str:
-    """The schema of one of DOCUMENTS, as its file has it."""
+    """Return the schema of one of DOCUMENTS as the text of its file."""
     return json.dumps(build_json_schema(document), indent=2, ensure_ascii=False) + "\n"
 
 
 def build_json_schema(document: str) -> SchemaKeywords:
-    """The schema of one of DOCUMENTS."""
+    """Return the schema of one of DOCUMENTS."""
     model, file = DOCUMENTS[document]
     result = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_DocumentSchemaGenerator)
     result = _tidy_schema(result)
@@ -71,14 +71,14 @@ def build_json_schema(document: str) -> SchemaKeywords:
 
 
 class _DocumentSchemaGenerator(GenerateJsonSchema):
-    """Says what validators check, and leaves out what cannot be written."""
+    """Gives every key a description, and leaves out what cannot be written."""
 
     def field_is_present(self, field: Any) -> bool:
-        """A field that is never written out cannot be written either: it is how a type keeps a short form."""
+        """Leave out fields that are never written out: a type keeps a short form in them."""
         return not field.get("serialization_exclude") and super().field_is_present(field)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> SchemaKeywords:
-        """Shows something for each key: what its field says, or else what the type is."""
+        """Give each key the description of its field, or else that of its type."""
         result = super().model_schema(schema)
         for each in result.get("properties", {}).values():
             description = each.pop("description", None)
@@ -88,7 +88,7 @@ class _DocumentSchemaGenerator(GenerateJsonSchema):
 
 
 def _tidy_schema(schema: Any) -> Any:
-    """Without generated titles and defaults that say nothing; each description cut to its first paragraph."""
+    """Return the schema without generated titles and needless defaults; descriptions are cut to their first paragraph."""
     if not isinstance(schema, dict):
         return schema
     given: SchemaKeywords = schema
@@ -112,7 +112,7 @@ def _is_rule_union(schema: SchemaKeywords) -> bool:
 
 
 def _build_rule_union(defs: SchemaKeywords, *, guard: bool) -> SchemaKeywords:
-    """The key says which kind is meant, so that an editor tells what is wrong with that kind, and not with all."""
+    """Return a union in which the key decides the kind, so that an editor shows only the faults of that kind."""
     what = "A guard: what must go on holding." if guard else "A rule: what a version must show."
     properties = {kind.kind: {"description": defs[kind.__name__].get("description", "")} for kind in RULES}
     if not guard:

@@ -1,4 +1,4 @@
-"""Reads the three kinds of file: text, tree, types, and what no single field shows."""
+"""Reads `registry.yaml`, policies and `approvers.yaml`: text, tree, types, and faults that no single field shows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _APPROVER_PATHS = tuple((*kind.approver_keys, "*") for kind in RULES if kind.app
 
 @dataclass(frozen=True)
 class NameReference:
-    """A name, and where it stands."""
+    """A name in a file, and its place."""
 
     name: str
     path: DocumentPath
@@ -53,13 +53,13 @@ class NameReference:
 
 
 def find_policy_references(root: MappingNode, lines: LineIndex) -> Iterator[NameReference]:
-    """Where a `registry.yaml` names policies, also one with faults."""
+    """Yield the places where a `registry.yaml` names policies, also in one with faults."""
     for pattern in _POLICY_PATHS:
         yield from _select_valid_names(find_matching_nodes(root, *pattern), lines, validate_policy_name)
 
 
 def find_approver_references(root: MappingNode, lines: LineIndex) -> Iterator[NameReference]:
-    """Where a policy names approvers or their groups: in rules of approval, however deep, also in a policy with faults."""
+    """Yield the places where a policy names approvers or their groups, in rules however deep, also in one with faults."""
     for part in ("rules", "guards"):
         if part in root.pairs:
             for path, node in _walk_mappings(root.pairs[part], (part,)):
@@ -69,7 +69,7 @@ def find_approver_references(root: MappingNode, lines: LineIndex) -> Iterator[Na
 
 
 def _walk_mappings(node: YamlNode, path: DocumentPath) -> Iterator[tuple[DocumentPath, YamlNode]]:
-    """The mappings in a node, itself among them. Nodes are at most so deep that this may recurse."""
+    """Yield the mappings in a node, the node itself included. Nodes are limited in depth, so that this may recurse."""
     inside = node.target
     if isinstance(inside, MappingNode):
         yield path, node
@@ -83,7 +83,7 @@ def _walk_mappings(node: YamlNode, path: DocumentPath) -> Iterator[tuple[Documen
 def _select_valid_names(
     found: Iterator[tuple[DocumentPath, YamlNode]], lines: LineIndex, check: Callable[[str], str]
 ) -> Iterator[NameReference]:
-    """Those that are names; what else stands there is a fault that is told already."""
+    """Yield the nodes that are names; anything else there is a fault that is reported already."""
     for path, node in found:
         if isinstance(node.value, str) and not node.target.flawed and _is_valid_name(node.value, check):
             yield NameReference(node.value, path, *lines.line_and_column(node.start))
@@ -107,9 +107,9 @@ _STAND_IN_RULES = ({"run": {"status": "FINISHED"}},)
 
 
 def find_remaining_faults(root: MappingNode, faults: Iterable[Fault]) -> list[tuple[DocumentPath, str]]:
-    """What a policy shows without the parts that have faults: where, and what is wrong.
+    """Return the faults that a policy has in the parts that can be read, each with its place.
 
-    Where it is not known how candidates compare or where metrics are read, too little is known to tell anything.
+    Without knowing how candidates compare and where metrics are read, nothing can be checked: no faults then.
     """
     faulty = {fault.path[:2] for fault in faults}
     if any(path[:1] == (part,) for part in _SETTING_PARTS for path in faulty):
@@ -132,7 +132,7 @@ def find_remaining_faults(root: MappingNode, faults: Iterable[Fault]) -> list[tu
 
 
 def _is_list_sound(root: MappingNode, part: str, kept: dict[str, list[int]]) -> bool:
-    """Whether every item of a list can be used."""
+    """Return whether every item of a list can be used."""
     items = root.value.get(part)
     return isinstance(items, list) and len(kept[part]) == len(items) > 0
 
@@ -165,14 +165,14 @@ _COUNT_MAX = 100_000
 
 
 def estimate_pattern_weight(pattern: str) -> int:
-    """An upper bound of the compiled size, in units of about half a KiB."""
+    """Return an upper bound of the compiled size, in units of about half a KiB."""
     total, product = _weigh_tokens(pattern)
     # With the flag x, comments may stand between an atom and its count: take every count as one of everything.
     return total * product if _VERBOSE.search(pattern) else total
 
 
 def find_excessive_pattern(root: YamlNode) -> tuple[YamlNode, str, str | None] | None:
-    """The pattern with which a policy has too many, or too large ones; what is wrong, and what to do. None: all are fine."""
+    """Return the pattern or expression that is one too many or too large, the fault and its fix; None: all are fine."""
     over = next(islice(_find_texts(root, EXPRESSION_KEY), EXPRESSION_LIMIT, None), None)
     if over is not None:
         return over, TOO_MANY_EXPRESSIONS, None
@@ -187,7 +187,7 @@ def find_excessive_pattern(root: YamlNode) -> tuple[YamlNode, str, str | None] |
 
 
 def _weigh_tokens(pattern: str) -> tuple[int, int]:
-    """The weight by nesting, and the product of all counts."""
+    """Return the weight by nesting, and the product of all counts."""
     frames, last, product, classes = [0], 0, 1, 0
     for token in _TOKEN.finditer(pattern):
         kind, text = token.lastgroup, token[0]
@@ -216,7 +216,7 @@ def _parse_count(digits: str | None) -> int:
 
 
 def _find_texts(node: YamlNode, sought: str) -> Iterator[YamlNode]:
-    """The texts under that key, wherever it stands."""
+    """Yield the texts under that key, at any depth."""
     inside = node.target
     if isinstance(inside, MappingNode):
         for key, child in inside.pairs.items():
@@ -240,58 +240,57 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class RegistryReading:
-    """What there is to know of one `registry.yaml`. `desired` is None where anything is wrong with it.
-
-    `uses` are then the places where it names policies all the same.
-    """
+    """What was read of one `registry.yaml`."""
 
     desired: DesiredState | None
+    """The desired state; None where the file has a fault."""
     faults: tuple[Fault, ...]
     uses: tuple[NameReference, ...] = ()
+    """Where a file with faults names policies."""
 
 
 @dataclass(frozen=True)
 class PolicyReading:
-    """What there is to know of one policy file. `policy` is None where anything is wrong with it, and knows no approvers.
-
-    `approvers` are the places where it names approvers or groups.
-    """
+    """What was read of one policy file."""
 
     policy: Policy | None
+    """The policy, without approvers; None where the file has a fault."""
     faults: tuple[Fault, ...]
     approvers: tuple[NameReference, ...] = ()
+    """Where it names approvers or groups."""
 
 
 @dataclass(frozen=True)
 class ApproversReading:
-    """What there is to know of one `approvers.yaml`. `approvers` is None where anything is wrong with it.
-
-    `words` are the names and the groups that it has all the same; None where it cannot be read at all.
-    """
+    """What was read of one `approvers.yaml`."""
 
     approvers: ApproverDirectory | None
+    """The approvers; None where the file has a fault."""
     faults: tuple[Fault, ...] = ()
     words: frozenset[str] | None = None
+    """The names and groups in it, also with faults; None where it cannot be read at all."""
 
 
 @dataclass(frozen=True)
 class YamlTree:
-    """A file's text and nodes. `root` is None where it cannot be read; `faults` are those found on the way."""
+    """A file's text and nodes."""
 
     file: str
     text: SourceText
     lines: LineIndex
     root: MappingNode | None
+    """The whole mapping; None where it cannot be read."""
     faults: tuple[Fault, ...]
+    """The faults of its text and its syntax."""
 
     def build_fault(self, path: DocumentPath, message: str, fix: str | None = None) -> Fault:
-        """A fault at the value that a path leads to."""
+        """Return a fault at the value that a path leads to."""
         node = find_node(self.root, path) if self.root else None
         return Fault(message, self.file, path, *self.lines.line_and_column(node.start if node else 0), fix)
 
 
 def read_yaml_tree(file: str, content: bytes, limit: int = REGISTRY_LIMIT) -> YamlTree:
-    """The nodes of a file. `limit` is in bytes."""
+    """Read the nodes of a file of at most `limit` bytes."""
     text = decode_source_text(file, content, limit)
     if isinstance(text, list):
         return YamlTree(file, SourceText(""), LineIndex(""), None, tuple(text))
@@ -301,7 +300,7 @@ def read_yaml_tree(file: str, content: bytes, limit: int = REGISTRY_LIMIT) -> Ya
 
 
 def read_registry_file(content: bytes) -> RegistryReading:
-    """`registry.yaml`, by itself: whether the policies that it names are there is for the caller to see."""
+    """Read `registry.yaml` by itself: the caller checks whether the policies that it names exist."""
     tree = read_yaml_tree(REGISTRY_FILE, content)
     document, faults = parse_registry_document(tree)
     if document is None:
@@ -310,7 +309,7 @@ def read_registry_file(content: bytes) -> RegistryReading:
 
 
 def parse_registry_document(tree: YamlTree) -> tuple[RegistryDocument | None, list[Fault]]:
-    """What the nodes of a `registry.yaml` say; None where anything is wrong with them."""
+    """Return the document that the nodes state, and all faults; no document where there is any fault."""
     if tree.root is None:
         return None, [
             replace(fault, fix=EMPTY_FILE_FIX) if fault.message == EMPTY_FILE_MESSAGE else fault for fault in tree.faults
@@ -323,13 +322,13 @@ def parse_registry_document(tree: YamlTree) -> tuple[RegistryDocument | None, li
 
 
 def reread_policy_references(content: bytes) -> Iterator[NameReference]:
-    """Where a `registry.yaml` names policies. Reads it once more: that one is missing is rare."""
+    """Read a `registry.yaml` again for the places where it names policies, since it is rare that one is missing."""
     tree = read_yaml_tree(REGISTRY_FILE, content)
     return find_policy_references(tree.root, tree.lines) if tree.root else iter(())
 
 
 def read_policy_file(file: str, name: str, content: bytes) -> PolicyReading:
-    """`policies/NAME.yaml`, by itself: whether the approvers that it names are there is for the caller to see."""
+    """Read `policies/NAME.yaml` by itself: the caller checks whether the approvers that it names exist."""
     tree = read_yaml_tree(file, content, POLICY_LIMIT)
     root = tree.root
     if root is None:
@@ -350,7 +349,7 @@ def read_policy_file(file: str, name: str, content: bytes) -> PolicyReading:
 
 
 def read_approvers_file(content: bytes) -> ApproversReading:
-    """`approvers.yaml`. Two names with one key are a fault: that person would count as two."""
+    """Read `approvers.yaml`. Two names with one key are a fault: that person would count as two."""
     tree = read_yaml_tree(APPROVERS_FILE, content, POLICY_LIMIT)
     if tree.root is None:
         return ApproversReading(None, tree.faults)
@@ -368,7 +367,7 @@ def read_approvers_file(content: bytes) -> ApproversReading:
 
 
 def _validate_tree(tree: YamlTree, root: MappingNode, model: type[_Model]) -> tuple[_Model | None, list[Fault]]:
-    """The document that the nodes are; None where they are none. Faults found on the way come first."""
+    """Return the document that the nodes state, or None, with all faults; those of the text come first."""
     faults = list(tree.faults)
     try:
         return model.model_validate(root.value), faults

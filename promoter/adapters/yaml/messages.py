@@ -1,4 +1,4 @@
-"""What the types complain about, in words and with places: one plain sentence for each value."""
+"""Messages of validation: each complaint of pydantic becomes one plain sentence with a place in the file."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ KEY_MARKER = "[key]"
 
 @dataclass(frozen=True)
 class LocationTrace:
-    """A location as the document is written. `on_key`: the key itself is at fault. `keys`: those that its mapping knows."""
+    """A location of pydantic's, translated to the document as it is written."""
 
     path: DocumentPath
     on_key: bool
+    """Whether the key itself is at fault."""
     keys: tuple[str, ...]
+    """The keys that its mapping knows."""
 
 
 def trace_location(model: type[BaseModel], location: tuple[str | int, ...], *, unknown: bool) -> LocationTrace:
-    """Follow a location of pydantic's, in which the members of a union stand as parts of their own.
+    """Translate a location of pydantic's, in which the members of a union are parts of their own.
 
     `unknown`: it ends with a key that its mapping does not know.
     """
@@ -67,12 +69,12 @@ def trace_location(model: type[BaseModel], location: tuple[str | int, ...], *, u
 
 
 def list_known_keys(model: type[BaseModel]) -> Iterator[str]:
-    """The keys that a mapping may have, as they are written."""
+    """Return the keys that a mapping may have, as they are written."""
     return (field.alias or name for name, field in model.model_fields.items() if not field.exclude)
 
 
 def _find_part_type(kind: Any, part: str | int) -> tuple[Any, tuple[str, ...]] | None:
-    """The type of one part, and the keys beside it; None where there is no such part."""
+    """Return the type of one part, and the keys beside it; None where there is no such part."""
     if _is_model_type(kind):
         fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
         return (fields[str(part)], tuple(list_known_keys(kind))) if part in fields else None
@@ -157,7 +159,7 @@ _LIMIT_MESSAGES: dict[str, Callable[[dict[str, Any]], str]] = {
 def convert_validation_error(
     file: str, lines: LineIndex, root: YamlNode, model: type[BaseModel], error: ValidationError
 ) -> list[Fault]:
-    """Every fault that the types found in a document, at the value (or the key) that it is about."""
+    """Return every fault that the types found in a document, at the value (or the key) that it is about."""
     details = error.errors(include_url=False, include_input=False)
     traced = [(_trace_detail(model, detail), detail) for detail in details[: 2 * FAULT_LIMIT]]
     faults: list[Fault] = []
@@ -170,7 +172,7 @@ def convert_validation_error(
 
 
 def suggest_known_name(name: str, known: Iterable[str]) -> str | None:
-    """`did you mean ...?`, where one of the known names is close."""
+    """Return `did you mean ...?` where one of the known names is close; else None."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None
 
@@ -191,12 +193,12 @@ def _build_value_faults(file: str, lines: LineIndex, root: YamlNode, where: Loca
 
 
 def _is_consequence(kind: str, node: YamlNode) -> bool:
-    """Whether a complaint only follows from another: a list counts as too short when its items are wrong."""
+    """Return whether a complaint only follows from another: a list counts as too short when its items are wrong."""
     return kind == "too_short" and isinstance(node, SequenceNode) and bool(node.items)
 
 
 def _explain_details(where: LocationTrace, node: YamlNode, details: list[Any]) -> MessageAndFix:
-    """A value that fits none of several types has a complaint for each; one that is about more than the type tells more."""
+    """Explain the most telling complaint: a value that fits none of several types has one for each of them."""
     decisive = next((detail for detail in details if detail["type"] not in _TYPE_NOUNS), None)
     if decisive is None:
         return _explain_wrong_type(where, list(dict.fromkeys(_TYPE_NOUNS[detail["type"]] for detail in details)), node)

@@ -27,17 +27,18 @@ _NAME_POLICY_FIX = "say which with `policy: NAME`, or name the file after it"
 
 @dataclass(frozen=True)
 class _TestFileReading:
-    """One file: its nodes, and what they say (None where anything is wrong with them)."""
+    """What was read of one test file."""
 
     tree: YamlTree
     document: CasesDocument | None
+    """Its cases; None where the file has a fault."""
     faults: tuple[Fault, ...]
 
 
 def read_test_files(root: Path, policies: Mapping[str, Policy] | None) -> list[CaseFile]:
-    """The test files under the folder that holds `registry.yaml`, in order. Raises `Faults` with every fault of every file.
+    """Return the test files under the folder of `registry.yaml`, in order. Raises `Faults` with every fault of every file.
 
-    `policies` None: they have faults of their own, so that names of policies and rules are not checked. Raises `PermanentError`
+    `policies` None: they have faults themselves, so that names of policies and rules are not checked. Raises `PermanentError`
     where a file cannot be read.
     """
     contents, faults = _read_contents(root)
@@ -57,7 +58,7 @@ def read_test_files(root: Path, policies: Mapping[str, Policy] | None) -> list[C
 
 
 def _read_contents(root: Path) -> tuple[dict[str, bytes], list[Fault]]:
-    """The test files that can be read, and a fault for each that somebody may think is in force and is not."""
+    """Return the test files that can be read, and a fault for each that looks as if it were one and is not."""
     sizes: dict[str, int] = {}
     faults: list[Fault] = []
     for file, mode, size in _list_test_folder(root):
@@ -78,7 +79,7 @@ def _read_contents(root: Path) -> tuple[dict[str, bytes], list[Fault]]:
 
 
 def _list_test_folder(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Path, mode and size of what is in the folder, links not followed."""
+    """Return path, mode and size of the entries of the folder, without following links."""
     folder = root / TESTS_FOLDER
     try:
         if folder.is_symlink() or folder.parent.is_symlink():
@@ -118,7 +119,7 @@ def _read_test_file(file: str, content: bytes) -> _TestFileReading:
 
 
 def _find_duplicate_names(file: str, tree: YamlTree) -> Iterator[Fault]:
-    """Cases with one name: a report would not tell them apart."""
+    """Yield a fault for each case whose name another one has: a report could not tell them apart."""
     first: dict[str, int] = {}
     for path, node in find_matching_nodes(tree.root, "cases", "*", "name") if tree.root else ():
         line, column = tree.lines.line_and_column(node.start)
@@ -129,7 +130,7 @@ def _find_duplicate_names(file: str, tree: YamlTree) -> Iterator[Fault]:
 
 
 def _find_policy_name(file: str, reading: _TestFileReading) -> str:
-    """The policy that a file is about, also where it has faults."""
+    """Return the policy that a file is about, also where the file has faults."""
     written = reading.tree.root.value.get("policy") if reading.tree.root else None
     return written if isinstance(written, str) else Path(file).stem
 
@@ -137,7 +138,7 @@ def _find_policy_name(file: str, reading: _TestFileReading) -> str:
 def _find_unknown_names(
     file: str, reading: _TestFileReading, name: str, policies: Mapping[str, Policy] | None
 ) -> Iterator[Fault]:
-    """Names of policies, rules and holders that there are not."""
+    """Yield faults for names of policies, rules and holders that do not exist."""
     if policies is None or reading.tree.root is None or any(fault.path == ("policy",) for fault in reading.faults):
         return
     if name not in policies:

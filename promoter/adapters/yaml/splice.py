@@ -1,7 +1,7 @@
 """Changes a YAML text by its characters: spans are replaced, and everything else stays as it was, byte for byte.
 
-What is put in has the style of what it is put into: a pair of a block mapping has a line of its own, and in brackets all
-stays in one line.
+A new value takes the style of the collection around it: a pair of a block mapping gets its own line, and inside brackets
+everything stays on one line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PairsToWrite = Values[str, Any]
 
 @dataclass(frozen=True)
 class TextSplice:
-    """`text` in the place of the characters from `start` up to `end`."""
+    """Text in the place of the characters from `start` up to `end`."""
 
     start: int
     end: int
@@ -39,9 +39,9 @@ class TextSplice:
 
 
 def apply_splices(text: SourceText, splices: Iterable[TextSplice]) -> bytes:
-    """The file with the spans replaced; of two at the same place, the first comes first.
+    """Return the file with the spans replaced; of two at the same place, the first comes first.
 
-    Every other byte is taken from the text as it was.
+    Every other byte is taken from the text unchanged.
     """
     parts, reached = [text.mark], 0
     for splice in sorted(splices, key=lambda each: each.start):
@@ -51,7 +51,7 @@ def apply_splices(text: SourceText, splices: Iterable[TextSplice]) -> bytes:
 
 
 def render_flow_value(value: object) -> str:
-    """A value in one line, with braces and brackets."""
+    """Return a value on one line, with braces and brackets."""
     if isinstance(value, Values):
         return "{" + _render_flow_pairs(value) + "}"
     if isinstance(value, list | tuple):
@@ -63,13 +63,13 @@ def render_flow_value(value: object) -> str:
 
 
 def replace_scalar(text: str, node: ScalarNode, value: object) -> TextSplice:
-    """Another value in the place of a scalar, of an empty one too."""
+    """Put another value in the place of a scalar, also of an empty one."""
     space = " " if node.start == node.end and text[node.start - 1 : node.start] == ":" else ""
     return TextSplice(node.start, node.end, space + render_flow_value(value))
 
 
 def rewrite_mapping(text: str, node: MappingNode, pairs: PairsToWrite) -> TextSplice:
-    """Other pairs in the place of those of a mapping, in its own style."""
+    """Put other pairs in the place of those of a mapping, in its own style."""
     if node.flow or not node.pairs:
         return TextSplice(node.start, node.end, render_flow_value(pairs))
     begin = node.first_key_start
@@ -82,19 +82,19 @@ def rewrite_mapping(text: str, node: MappingNode, pairs: PairsToWrite) -> TextSp
 
 
 def prepend_pairs(text: str, node: MappingNode, pairs: PairsToWrite) -> TextSplice:
-    """Pairs before those of a mapping that has some."""
+    """Insert pairs before those of a mapping that has some."""
     key = node.first_key_start
     between = ", " if node.flow else detect_newline(text, key) + " " * find_column(text, key)
     return TextSplice(key, key, _render_flow_pairs(pairs) + between)
 
 
 def fill_empty_collection(node: MappingNode | SequenceNode, value: PairsToWrite | list[int]) -> TextSplice:
-    """What goes into `{}` or `[]`."""
+    """Return what goes into `{}` or `[]`."""
     return TextSplice(node.start + 1, node.start + 1, render_flow_value(value)[1:-1])
 
 
 def append_pairs(text: str, node: MappingNode, pairs: PairsToWrite, step: int) -> TextSplice:
-    """Pairs behind those of a mapping that has some. In a block, mappings become blocks too, `step` columns further in."""
+    """Insert pairs behind those of a mapping that has some. In a block, mappings become blocks, `step` columns further in."""
     end = find_last_character(text, node)
     if node.flow:
         return TextSplice(end, end, ", " + _render_flow_pairs(pairs))
@@ -105,7 +105,7 @@ def append_pairs(text: str, node: MappingNode, pairs: PairsToWrite, step: int) -
 
 
 def append_items(text: str, node: SequenceNode, items: list[int]) -> TextSplice:
-    """Items behind those of a list that has some."""
+    """Insert items behind those of a list that has some."""
     end = find_last_character(text, node)
     if node.flow:
         return TextSplice(end, end, "".join(f", {item}" for item in items))
@@ -115,7 +115,7 @@ def append_items(text: str, node: SequenceNode, items: list[int]) -> TextSplice:
 
 
 def open_as_block(text: str, node: MappingNode, pairs: PairsToWrite) -> TextSplice | None:
-    """A block in the place of `{}`, where it stands alone behind its key; None where it does not."""
+    """Replace `{}` by a block where it is alone behind its key; return None where it is not."""
     begin = len(text[: node.start].rstrip(" "))
     if text[node.start : node.end] != "{}" or text[begin - 1] != ":" or _rest_of_line(text, node.end).strip():
         return None
@@ -127,12 +127,12 @@ def open_as_block(text: str, node: MappingNode, pairs: PairsToWrite) -> TextSpli
 
 
 def find_column(text: str, index: int) -> int:
-    """How many characters stand before it in its line."""
+    """Return how many characters precede it in its line."""
     return index - find_line_start(text, index)
 
 
 class BlockMapping(dict[str, Any]):
-    """A mapping that is written as a block, where it is put into one."""
+    """A mapping that is written as a block when it is inserted into one."""
 
 
 def _render_flow_pairs(pairs: PairsToWrite) -> str:
@@ -152,7 +152,7 @@ def _render_block_pairs(newline: str, indent: int, step: int, pairs: PairsToWrit
 
 
 def find_last_character(text: str, node: YamlNode) -> int:
-    """Where the last value in a collection ends. The end of a block lies behind the comments and blank lines that follow it."""
+    """Return where the last value of a collection ends. A block itself ends behind the comments and blank lines that follow."""
     if isinstance(node, CollectionNode) and (inside := _find_last_child(node)):
         node = inside
         while isinstance(node, CollectionNode) and not node.flow and (inside := _find_last_child(node)):
@@ -167,18 +167,18 @@ def _find_last_child(node: CollectionNode) -> YamlNode | None:
 
 
 def find_line_start(text: str, index: int) -> int:
-    """Where the line of that character begins."""
+    """Return where the line of that character begins."""
     return max(text.rfind("\n", 0, index), text.rfind("\r", 0, index)) + 1
 
 
 def _rest_of_line(text: str, index: int) -> str:
-    """What follows in the same line."""
+    """Return what follows on the same line."""
     ends = [end for end in (text.find("\n", index), text.find("\r", index)) if end >= 0]
     return text[index : min(ends, default=len(text))]
 
 
 def detect_newline(text: str, index: int) -> str:
-    """How the file ends its lines: this one, or where it is the last, the one before."""
+    """Return the newline of the line around that place; on the last line, that of the line before."""
     end = text.find("\n", index)
     end = end if end >= 0 else text.rfind("\n", 0, index)
     return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
@@ -191,7 +191,7 @@ _BLOCK_SCALARS = ("|", ">")
 
 
 def remove_pair(text: str, node: MappingNode, key: str) -> TextSplice:
-    """The mapping without that key, which it has: lines less in a block, a pair less in braces."""
+    """Remove a key that the mapping has: whole lines of a block, one pair in braces."""
     value, names = node.pairs[key], list(node.pairs)
     if not node.flow:
         return _remove_from_block(text, value, alone=len(names) == 1)
@@ -200,7 +200,7 @@ def remove_pair(text: str, node: MappingNode, key: str) -> TextSplice:
 
 
 def _remove_from_block(text: str, value: YamlNode, *, alone: bool) -> TextSplice:
-    """Whole lines go. What was said in them, or behind them, in comments becomes lines of its own."""
+    """Remove whole lines. Comments in them, or behind them, become lines of their own."""
     begin, end = _find_pair_span(text, value)
     line, end = find_line_start(text, begin), _find_line_end(text, end)
     indent = text[line:begin]
@@ -215,7 +215,7 @@ def _remove_from_block(text: str, value: YamlNode, *, alone: bool) -> TextSplice
 
 
 def _remove_from_braces(text: str, value: YamlNode, before: YamlNode | None) -> TextSplice:
-    """The comma behind it goes too; where there is none, the one before. Comments stay in their place."""
+    """Remove the pair with the comma behind it, or else the one before it. Comments stay in their place."""
     begin, end = _find_pair_span(text, value)
     kept_comments = " ".join(_collect_comments(text, begin, end, value))
     if kept_comments:
@@ -230,7 +230,7 @@ def _remove_from_braces(text: str, value: YamlNode, before: YamlNode | None) -> 
 
 
 def _find_pair_span(text: str, value: YamlNode) -> tuple[int, int]:
-    """From where its key begins to where the value ends."""
+    """Return the span from the beginning of the key to the end of the value."""
     begin = value.start if value.key is None else value.key
     return begin, max(_find_value_end(text, value), begin)
 
@@ -240,7 +240,7 @@ def _find_value_end(text: str, node: YamlNode) -> int:
 
 
 def _collect_comments(text: str, begin: int, end: int, node: YamlNode) -> list[str]:
-    """The comments between two places, of which only the scalars of the node are no place for any."""
+    """Return the comments between two places; a `#` inside a scalar of the node begins none."""
     found, reached = [], begin
     for start, stop in [*sorted(_find_scalar_spans(text, node)), (end, end)]:
         found += [match[0].rstrip() for match in _COMMENT.finditer(text, reached, max(start, reached))]

@@ -23,7 +23,7 @@ from promoter.domain.errors import DocumentPath, Fault
 
 
 class YamlNode:
-    """A value in a file. `start` and `end` count characters from 0; `flawed` ones have had their fault reported.
+    """A value in a file. `start` and `end` count characters from 0; a `flawed` one has had its fault reported.
 
     `key` is where its key starts, for a value of a mapping.
     """
@@ -33,7 +33,7 @@ class YamlNode:
     height: int = 0
 
     def __init__(self, start: int, end: int, value: Any, anchored: bool = False) -> None:
-        """`value` is what it means in Python; of a collection that is still being read, as far as it is known."""
+        """Take its place and its Python value; a collection's value grows while it is read."""
         self.start = start
         self.end = end
         self.value = value
@@ -43,7 +43,7 @@ class YamlNode:
 
     @property
     def target(self) -> YamlNode:
-        """What it stands for: itself, but for an alias."""
+        """The node itself; of an alias, the node that it stands for."""
         return self
 
 
@@ -53,26 +53,26 @@ class ScalarNode(YamlNode):
     __slots__ = ("style", "text")
 
     def __init__(self, start: int, end: int, text: str, style: str, anchored: bool) -> None:
-        """Its value is its text until it is resolved."""
+        """Take its text as the value until it is resolved."""
         super().__init__(start, end, text, anchored)
         self.text = text
         self.style = style
 
 
 class CollectionNode(YamlNode):
-    """A list or a mapping. `flow`: in brackets. `size` and `height` count what aliases bring in as if written out."""
+    """A list or a mapping. `flow`: in brackets. `size` and `height` count what aliases bring in, as if written out."""
 
     __slots__ = ("flow", "height", "size")
 
     def __init__(self, start: int, flow: bool, anchored: bool) -> None:
-        """Empty; `end` is set when it is closed."""
+        """Begin it empty; `end` is set when it is closed."""
         super().__init__(start, start, None, anchored)
         self.flow = flow
         self.size = 1
         self.height = 1
 
     def add_child(self, child: YamlNode) -> None:
-        """Count a child in."""
+        """Add the size and the height of a child."""
         self.size += child.size
         self.height = max(self.height, child.height + 1)
 
@@ -83,7 +83,6 @@ class SequenceNode(CollectionNode):
     __slots__ = ("items",)
 
     def __init__(self, start: int, flow: bool, anchored: bool) -> None:
-        """Empty."""
         super().__init__(start, flow, anchored)
         self.value = []
         self.items: list[YamlNode] = []
@@ -95,14 +94,13 @@ class MappingNode(CollectionNode):
     __slots__ = ("pairs",)
 
     def __init__(self, start: int, flow: bool, anchored: bool) -> None:
-        """Empty."""
         super().__init__(start, flow, anchored)
         self.value = {}
         self.pairs: dict[str, YamlNode] = {}
 
     @property
     def first_key_start(self) -> int:
-        """Where the first key starts; the mapping's own start, where it is empty."""
+        """Where the first key starts; the mapping's own start where it is empty."""
         return next((node.key for node in self.pairs.values() if node.key is not None), self.start)
 
 
@@ -112,7 +110,6 @@ class AliasNode(YamlNode):
     __slots__ = ("_target", "height", "size")
 
     def __init__(self, start: int, end: int, target: YamlNode) -> None:
-        """Shares the value of its target."""
         super().__init__(start, end, target.value)
         self._target = target
         self.size = target.size
@@ -125,7 +122,7 @@ class AliasNode(YamlNode):
 
 
 def find_node(root: YamlNode, path: DocumentPath) -> YamlNode:
-    """The value that a path leads to; the last that is there, where it leads on."""
+    """Return the value that a path leads to, or the last one on the way that exists."""
     node = root
     for part in path:
         inside = node.target
@@ -139,7 +136,7 @@ def find_node(root: YamlNode, path: DocumentPath) -> YamlNode:
 
 
 def find_matching_nodes(node: YamlNode, *path: str) -> Iterator[tuple[DocumentPath, YamlNode]]:
-    """The nodes that a path leads to, in which `*` is every key or every item."""
+    """Yield the nodes that a path leads to, in which `*` is every key or every item."""
     if not path:
         yield (), node
         return
@@ -170,21 +167,21 @@ _LINE_BREAK = re.compile("\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class SourceText:
-    """A file's text. `mark` is the byte order mark that stood before it, kept for writing the file again."""
+    """A file's text."""
 
     content: str
     mark: str = ""
+    """The byte order mark before it, kept for writing the file again."""
 
     def encode_source(self) -> bytes:
-        """The very bytes that it came from."""
+        """Return the very bytes that it came from."""
         return (self.mark + self.content).encode()
 
 
 class LineIndex:
-    """Which line and column a character stands in, for those few that a fault is about."""
+    """Finds the line and the column of a character, which only the few faults need."""
 
     def __init__(self, text: str) -> None:
-        """Where the lines begin is found when first asked for."""
         self._text = text
 
     @cached_property
@@ -192,13 +189,13 @@ class LineIndex:
         return [0, *(found.end() for found in _LINE_BREAK.finditer(self._text))]
 
     def line_and_column(self, index: int) -> tuple[int, int]:
-        """Line and column, from 1, of the character at `index` (from 0)."""
+        """Return line and column, from 1, of the character at `index` (from 0)."""
         line = bisect_right(self._line_starts, index)
         return line, index - self._line_starts[line - 1] + 1
 
 
 def decode_source_text(file: str, content: bytes, limit: int) -> SourceText | list[Fault]:
-    """The text, or why there is none. `limit` is in bytes."""
+    """Return the text of at most `limit` bytes, or the faults that make it unreadable."""
     if len(content) > limit:
         size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"
         return [Fault(f"larger than {size}: not read", file)]
@@ -214,7 +211,7 @@ def decode_source_text(file: str, content: bytes, limit: int) -> SourceText | li
 
 
 def escape_invisible(text: str) -> str:
-    """With each character that `decode_source_text` refuses written as an escape of a double-quoted scalar."""
+    """Return the text with each character that `decode_source_text` refuses as an escape of a double-quoted scalar."""
     return _INVISIBLE_CHARACTER.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
 
 
@@ -269,7 +266,7 @@ _UNREADABLE_MESSAGE = "this is not YAML that can be read"
 
 
 def convert_syntax_error(file: str, text: str, error: YAMLError) -> Fault:
-    """The fault that stopped the parser. A file has at most one of them: what follows cannot be told."""
+    """Return the fault that stopped the parser. A file has at most one: nothing behind it can be read."""
     if not isinstance(error, MarkedYAMLError) or (mark := error.problem_mark or error.context_mark) is None:
         return Fault(_UNREADABLE_MESSAGE, file)
     problem, begin = error.problem or "", error.context_mark
@@ -320,16 +317,15 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class UnclearScalarError(ValueError):
-    """A plain scalar that cannot be read in one way only. Says, in words, what is wrong and what to write instead."""
+    """A plain scalar with more than one meaning: carries what is wrong, and what to write instead."""
 
     def __init__(self, message: str, fix: str) -> None:
-        """Keeps the two apart."""
         self.fix = fix
         super().__init__(message)
 
 
 def resolve_scalar(text: str) -> ScalarValue:
-    """The value of a plain scalar. Raises UnclearError."""
+    """Return the value of a plain scalar. Raises UnclearScalarError."""
     if text in _PLAIN_WORDS:
         return _PLAIN_WORDS[text]
     if text[0] not in _NUMERIC:
@@ -347,7 +343,7 @@ def resolve_scalar(text: str) -> ScalarValue:
 
 
 def render_scalar(text: str) -> str:
-    """A text as a scalar: plain where no reader of YAML could take it for something else, else in double quotes."""
+    """Return a text as a scalar: plain where no reader of YAML could take it for something else, else in double quotes."""
     if _PLAIN_NAME.fullmatch(text) and text not in _PLAIN_WORDS and text.lower() not in ("y", "n"):
         return text
     return escape_invisible(json.dumps(text, ensure_ascii=False))
@@ -374,14 +370,13 @@ EXPANSION_LIMIT = 10_000
 
 
 class _StopReadingError(Exception):
-    """A fault after which reading on is of no use; it is in the list already."""
+    """Stops reading after a fault that leaves nothing to read; the fault is in the list already."""
 
 
 class TreeReader:
-    """Reads one document. `faults` grows as it goes; the tree is there as far as it can be used."""
+    """Reads one document. `faults` grows on the way; the tree is there as far as it can be used."""
 
     def __init__(self, file: str, text: str) -> None:
-        """Nothing is read yet."""
         self.file = file
         self.faults: list[Fault] = []
         self.lines = LineIndex(text)
@@ -395,7 +390,7 @@ class TreeReader:
         self._documents = 0
 
     def read_document(self) -> MappingNode | None:
-        """The mapping that the file is; None where it is none, or where reading had to stop."""
+        """Return the mapping of the file; None where it is none, or where reading had to stop."""
         loader = yaml.CSafeLoader(self._text)
         try:
             while not isinstance(event := loader.get_event(), events.StreamEndEvent):
@@ -554,7 +549,7 @@ class TreeReader:
 
 
 def describe_value_type(value: object) -> str:
-    """What kind of thing a value is, with an article."""
+    """Return what kind of value it is, with an article."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

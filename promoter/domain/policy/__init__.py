@@ -1,1 +1,1 @@
-"""Policies."""
+"""Policies: their files, their evaluation, guards, and their tests."""

@@ -1,4 +1,4 @@
-"""Expressions in CEL, the Common Expression Language: compiled once, bounded in time and memory, told in words.
+"""Expressions in CEL, the Common Expression Language: compiled once, bounded in time and memory, described in words.
 
 The library is Google's (C++), and an extra: `promoter[expressions]`. What is bounded how, and why, is in
 docs/adr/0011-expressions.md. Variables have dots in their names (`metrics.val_auc`), so that the checker knows each.
@@ -64,21 +64,23 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class ExpressionResult:
-    """What an expression gives: its value; or the variable that it needed and that was not given; or why it has no value."""
+    """The result of an expression: a value, a variable that it needs, or an error."""
 
     value: object = None
     unset: str | None = None
+    """The variable that it needed and that had no value."""
     error: str | None = None
+    """Why it has no value."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledExpression:
-    """A compiled expression. May be run by several threads at once."""
+    """A compiled expression. Several threads may evaluate it at once."""
 
     expression: Any
 
     def evaluate_with(self, values: Mapping[str, object]) -> ExpressionResult:
-        """The outcome for these values by variable. One that is left out is an error only where the expression hinges on it."""
+        """Return the result for these values by variable. A missing one is an error only where the result hinges on it."""
         try:
             result = self.expression.eval(data=dict(values))
             failed = result.type() == _import_cel_library().Type.ERROR
@@ -94,16 +96,18 @@ class CompiledExpression:
 
 @dataclass(frozen=True)
 class NamedReading:
-    """A text that an expression reads by name: `tags` or `params`, of the version (`whose` is None) or of an alias's holder."""
+    """A tag or a parameter that an expression reads by name."""
 
     whose: str | None
+    """The alias whose holder has it; None: the version itself."""
     part: str
+    """`tags` or `params`."""
     name: str
 
 
 @lru_cache(maxsize=1_000)
 def compile_expression(source: str, variables: Variables) -> CompiledExpression:
-    """The program. Raises ValueError, in words, with the column, where it is no condition on these variables."""
+    """Return the compiled expression. Raises ValueError, with the column, where it is no condition on these variables."""
     if len(source) > EXPRESSION_LIMIT:
         raise ValueError(f"an expression has at most {EXPRESSION_LIMIT:,} characters")
     checking, running = _build_cel_environments(variables)
@@ -122,7 +126,7 @@ def compile_expression(source: str, variables: Variables) -> CompiledExpression:
 
 
 def find_named_readings(source: str) -> frozenset[NamedReading]:
-    """The tags and parameters that an expression reads. Raises ValueError where it reads one whose name is not written out."""
+    """Return the tags and parameters that an expression reads. Raises ValueError where a name is computed."""
     tokens = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(source) if found.lastgroup]
     words = [text if kind == "other" else "" for kind, text in tokens] + [""] * 3
     found = set()
@@ -148,7 +152,7 @@ def find_named_readings(source: str) -> frozenset[NamedReading]:
 
 
 def _read_name_at(tokens: Sequence[tuple[str | None, str]], words: Sequence[str], start: int, index: int) -> str | None:
-    """The name that is read of the mapping whose path goes from `start` to `index`."""
+    """Return the name that is read from the mapping whose path goes from `start` to `index`."""
     if words[index + 1] == ".":
         return words[index + 2].strip("`")
     at = start - 2
@@ -171,7 +175,7 @@ def _import_cel_library() -> ModuleType:
 
 @lru_cache(maxsize=100)
 def _build_cel_environments(variables: Variables) -> tuple[Any, Any]:
-    """One to check with, and one to run with.
+    """Return an environment to check with, and one to run with.
 
     A holder is checked as a nullable number, of which any part that is not declared is a fault. The library takes no such
     value from Python, so that it runs as a value of any type.
@@ -255,7 +259,7 @@ def _describe_type(kind: str) -> str:
 
 
 def _clean_error_line(message: str) -> str:
-    """The library's words: one line, printable, without its codes."""
+    """Return the library's message as one printable line without its codes."""
     line = next(iter(message.strip().splitlines()), "")
     line = "".join(each if each.isprintable() else " " for each in line)
     while line != (bare := _CODE.sub("", line)):

@@ -39,12 +39,15 @@ _STEPS_SHOWN = 3  # so many steps are named in a message
 
 @dataclass(frozen=True)
 class GainComparison:
-    """What came of it: the mean gain (None: none could be had), the expectation in words, and the interval of the gain."""
+    """The result of a comparison."""
 
     verdict: Verdict
     value: float | None
+    """The mean gain; None: none could be computed."""
     expected: str
+    """The expectation in words."""
     interval: ConfidenceInterval | None = None
+    """The confidence interval of the gain."""
 
 
 def compare_step_values(
@@ -86,7 +89,7 @@ def compare_step_values(
 
 
 def _judge_interval(mean: Decimal, wide: Decimal, reach: Decimal, confidence: float, expected: str) -> GainComparison:
-    """By the lower end of the interval. The very number that is shown decides, as it is shown."""
+    """Compare the lower end of the interval with the margin; the number that is shown is the one that decides."""
     low, high = float(mean - wide), float(mean + wide)
     if not (math.isfinite(low) and math.isfinite(high)):
         return GainComparison(Verdict.ERROR, None, f"{expected}, in figures that a double can hold")
@@ -99,7 +102,7 @@ def _judge_interval(mean: Decimal, wide: Decimal, reach: Decimal, confidence: fl
 def _find_comparison_obstacle(
     ours: Mapping[int, float], theirs: Mapping[int, float], steps: Steps, whom: str
 ) -> tuple[Verdict, str] | None:
-    """Why the two cannot be compared, and what it takes; None where they can."""
+    """Return the verdict and the expectation where the two cannot be compared; None where they can."""
     sides = (("this version", ours), (whom, theirs))
     for who, points in sides:
         if not all(map(math.isfinite, points.values())):
@@ -122,7 +125,7 @@ def _list_first_steps(steps: Sequence[int]) -> str:
 
 
 def _to_shown_decimal(value: float) -> Decimal:
-    """As MLflow shows it: 0.3 - 0.2 is 0.1, at every step."""
+    """Return the value as MLflow shows it, so that 0.3 - 0.2 is 0.1 at every step."""
     return Decimal(repr(float(value)))
 
 
@@ -131,7 +134,7 @@ def _mean_value(values: Sequence[Decimal]) -> Decimal:
 
 
 def _standard_error(gains: Sequence[Decimal], mean: Decimal, steps: Steps) -> Decimal:
-    """Of the mean gain: the root of s^2 (1/n + 1/(n - 1)) for folds, of s^2/n for independent steps."""
+    """Return that of the mean gain: the root of s^2 (1/n + 1/(n - 1)) for folds, of s^2/n for independent steps."""
     count = len(gains)
     variance = sum(((gain - mean) ** 2 for gain in gains), Decimal(0)) / (count - 1)
     share = 1 / Decimal(count) + (1 / Decimal(count - 1) if steps == "folds" else 0)
@@ -139,7 +142,7 @@ def _standard_error(gains: Sequence[Decimal], mean: Decimal, steps: Steps) -> De
 
 
 def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
-    """Student's t at that many degrees of freedom."""
+    """Return the quantile of Student's t at that many degrees of freedom."""
     # `scipy.stats.t.ppf` calls this very function, but takes a second and 50 MB more to import.
     from scipy.special import stdtrit
 

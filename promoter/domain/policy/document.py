@@ -45,11 +45,10 @@ class Waiver(Document):
     until: Moment = Field(description="Until when: a time with its zone, `2026-12-01T00:00:00Z`.")
 
     def is_in_force(self, now: datetime) -> bool:
-        """Whether it still holds."""
+        """Return whether it has not expired."""
         return now < self.until
 
     def __str__(self) -> str:
-        """For whoever reads a decision."""
         who = f" by {self.by}" if self.by else ""
         return f"waived{who} until {self.until:%Y-%m-%d %H:%M %Z}: {self.reason}"
 
@@ -103,7 +102,7 @@ class Limits(Document):
         return self.cooldown is not None or self.max_per_day is not None
 
     def evaluate_limits(self, past: AliasPast, at: datetime) -> list[RuleFinding]:
-        """One for each limit that is set."""
+        """Return a finding for each limit that is set."""
         found = []
         last = max(past.moves, default=None)
         if self.cooldown:
@@ -133,19 +132,19 @@ class Freeze(Document):
     reason: str | None = Field(default=None, min_length=1, max_length=1_000)
 
     def find_freeze_end(self, at: datetime) -> datetime | None:
-        """When the freeze that is in force at that moment ends; None where none is."""
+        """Return the end of the freeze that is in force at that moment; None where none is."""
         local = at.astimezone(ZoneInfo(self.timezone)) + timedelta(minutes=1)
-        begun = next(CronSim(self.cron, local.replace(second=0, microsecond=0), reverse=True), None)
-        end = begun.astimezone(UTC) + self.duration if begun else None
-        return end if end and begun and begun <= at < end else None
+        started = next(CronSim(self.cron, local.replace(second=0, microsecond=0), reverse=True), None)
+        end = started.astimezone(UTC) + self.duration if started else None
+        return end if end and started and started <= at < end else None
 
     def evaluate_freeze(self, past: AliasPast, at: datetime) -> RuleFinding:
-        """Pending while it is in force, unless the change had begun before, or its commit overrides the freeze."""
+        """Return pending while the freeze is in force, unless the change began before it or its commit overrides it."""
         rule = f"freeze {self.cron} for {format_duration(self.duration)} {self.timezone}"
         end = self.find_freeze_end(past.begun or at)
         if end is None:
-            begun = " when the change began" if past.begun and self.find_freeze_end(at) else ""
-            return RuleFinding(rule, Verdict.PASS, "no freeze" + begun, "no freeze")
+            when = " when the change began" if past.begun and self.find_freeze_end(at) else ""
+            return RuleFinding(rule, Verdict.PASS, "no freeze" + when, "no freeze")
         frozen = f"frozen until {format_utc(end)}" + (f": {self.reason}" if self.reason else "")
         if past.override:
             return RuleFinding(
@@ -247,12 +246,12 @@ class PolicyDocument(Document):
 
     @property
     def rule_context(self) -> RuleContext:
-        """What the rules may know of their policy, as far as the document says it."""
+        """What the rules may know of their policy, as far as the document states it."""
         order = self.candidate_rank.order if self.candidate_rank else None
         return RuleContext(order=order, source=self.metrics.source, dataset=self.metrics.dataset)
 
     def find_faults(self) -> list[tuple[DocumentPath, str]]:
-        """What no single field shows: where in the document, and what is wrong."""
+        """Return the faults that no single field shows, each with its place in the document."""
         setting = self.rule_context
         found: list[tuple[DocumentPath, str]] = []
         for part, rules in (("rules", self.rules), ("guards", self.guards)):
@@ -280,28 +279,29 @@ class PolicyDocument(Document):
 
 
 def is_rule_called(rule: BaseRule, called: str) -> bool:
-    """Whether a rule goes by that name or text."""
+    """Return whether a rule has that name or text."""
     return called in (rule.name, str(rule))
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy at a revision: its name is its file's, its digest the SHA-256 of the file's bytes.
-
-    `approvers` are those of the same revision. `source` and `approvers_source` are the two files' texts, for the ledger: None
-    where there is no such file, or nobody read one.
-    """
+    """A policy at a revision."""
 
     name: str
+    """The name of its file."""
     digest: str
+    """The SHA-256 of the file's bytes."""
     document: PolicyDocument
     approvers: ApproverDirectory = NO_APPROVERS
+    """The approvers of the same revision."""
     source: str | None = field(default=None, compare=False, repr=False)
+    """The file's text, for the ledger; None where nobody read a file."""
     approvers_source: str | None = field(default=None, compare=False, repr=False)
+    """The text of approvers.yaml, for the ledger; None where there is no such file."""
 
     @cached_property
     def rule_context(self) -> RuleContext:
-        """What its rules may know."""
+        """What its rules may know of it."""
         bare = self.document.rule_context
         used = {metric for rule in self.document.rules for metric in rule.used_metrics(bare)}
         used |= {self.rank_metric} if self.rank_metric else set()
@@ -315,7 +315,7 @@ class Policy:
 
     @cached_property
     def needed_evidence(self) -> Need:
-        """The evidence that its rules and its rank look at."""
+        """The evidence that its rules and its rank need."""
         metric = self.rank_metric
         need = Need(run=metric is not None, logged_model=metric is not None and metric.source == "logged_model")
         for rule in self.document.rules:
@@ -324,7 +324,7 @@ class Policy:
 
     @cached_property
     def guard_policy(self) -> Policy | None:
-        """The guards, as a policy that a holder is judged by; None where there are none."""
+        """A policy of its guards alone, which judges a holder; None where it has no guards."""
         document = self.document
         if not document.guards:
             return None

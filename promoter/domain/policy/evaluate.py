@@ -1,4 +1,4 @@
-"""One evaluation: a policy's rules on one version's evidence, and the limits of the alias."""
+"""Evaluation: a policy's rules on one version's evidence, the limits of the alias, and the readiness of a version."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _READINESS_EXPECTED = "a READY version whose MLmodel file can be fetched and nam
 
 
 def check_readiness(checked: ReadinessCheck) -> RuleFinding:
-    """FAIL is certain (no such version, registration failed, no such file, no flavor, it does not load).
+    """Judge a readiness check. FAIL is certain: no version, failed registration, no `MLmodel` file, no flavor, or no loading.
 
     PENDING is a registration under way, ERROR an `MLmodel` file that cannot be read now. Where the model cannot be tried (a
-    library that is not installed, no time, no memory), the file is enough, and the value says why.
+    library that is not installed, no time, no memory), the file is enough, and the value names the reason.
     """
     if checked.status == PENDING_STATUS:
         return _build_readiness_finding(Verdict.PENDING, "registration under way")
@@ -58,7 +58,7 @@ def _build_readiness_finding(verdict: Verdict, value: str) -> RuleFinding:
 
 
 def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evidence) -> Decision:
-    """Every rule is evaluated, so that a decision tells all that is missing, not the first."""
+    """Evaluate every rule, so that a decision shows everything that is missing and not only the first."""
     document, past = policy.document, evidence.past
     findings = [
         _apply_waiver(policy, model, evidence, rule, _evaluate_rule(rule, evidence, policy.rule_context))
@@ -83,7 +83,7 @@ def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evi
 
 
 def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Decision:
-    """Whether a version may return under a hold: no policy is asked, only whether it could serve."""
+    """Decide whether a version may return under a hold: by its readiness, whatever any policy says."""
     finding = check_readiness(evidence.candidate.checked or ReadinessCheck(None))
     return Decision(
         model=model,
@@ -101,7 +101,7 @@ def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Dec
 
 
 def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
-    """Whether it is for the artifact to say: everything else is known, and it is not tried yet whether it loads."""
+    """Return whether the artifact decides: everything else is known, and nobody tried yet whether it loads."""
     evidence = decision.evidence
     if (
         decision.verdict is not Verdict.PENDING
@@ -119,7 +119,7 @@ def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
 
 
 def hinges_on_review(policy: Policy, decision: Decision) -> bool:
-    """Whether only people are waited for: it is pending, and would pass if every review that its rules ask for were there."""
+    """Return whether only people are waited for: it is pending, and would pass with every review that its rules ask for."""
     evidence = decision.evidence
     if decision.verdict is not Verdict.PENDING or not policy.needed_evidence.review or evidence is None:
         return False
@@ -132,7 +132,7 @@ def hinges_on_review(policy: Policy, decision: Decision) -> bool:
 
 
 def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
-    """The candidate's place in the rank, higher is better; None where it cannot be ranked."""
+    """Return the candidate's place in the rank, where higher is better; None where it cannot be ranked."""
     rank, metric = policy.document.candidate_rank, policy.rank_metric
     if rank is None or metric is None:
         return float(evidence.candidate.version)

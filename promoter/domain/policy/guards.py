@@ -1,4 +1,4 @@
-"""Guards: what must go on holding while a version has the alias; and where to return to when it does not."""
+"""Guards: what must keep holding while a version has the alias, and which version to return to when it does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 
 @dataclass(frozen=True)
 class GuardCheck:
-    """What a guard found at one moment. Kept while it fails, and when it passes again after that."""
+    """What a guard found at one moment. The ledger keeps failures, and the pass that ends them."""
 
     model: str
     alias: str
@@ -28,34 +28,39 @@ class GuardCheck:
 
 @dataclass(frozen=True)
 class GuardCount:
-    """A guard, and how many checks in a row have failed, of how many that it takes."""
+    """A guard, and how many of its checks in a row failed."""
 
     finding: RuleFinding
+    """What it found last."""
     failed: int
     needed: int
+    """How many failures in a row break it."""
 
     @property
     def is_broken(self) -> bool:
-        """Whether it takes no more."""
+        """Whether it failed often enough to propose a rollback."""
         return self.failed >= self.needed
 
     def __str__(self) -> str:
-        """For people."""
         return f"{self.finding.rule}: {self.finding.verdict}, {self.failed} of {self.needed} in a row failed"
 
 
 @dataclass(frozen=True)
 class GuardStatus:
-    """Where the guards of one alias stand: each with its count, the checks to record, and what is proposed, or why nothing."""
+    """The state of the guards of one alias."""
 
     model: str
     alias: str
     version: int
     decision: Decision
+    """What they found now."""
     rows: tuple[GuardCount, ...]
     checks: tuple[GuardCheck, ...] = ()
+    """The checks that are to be recorded."""
     proposal: Proposal | None = None
+    """The rollback that they propose; None: none."""
     reason: str = ""
+    """Why a broken guard proposes nothing, or what the proposal says."""
 
     @property
     def broken_guards(self) -> tuple[GuardCount, ...]:
@@ -64,9 +69,9 @@ class GuardStatus:
 
 
 def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterable[GuardCheck]) -> GuardStatus:
-    """Count. `decision` is what the guards find now, one finding a rule; `known` are the checks before, oldest first.
+    """Count failures. `decision` has one finding a rule; `known` are the earlier checks, the oldest first.
 
-    Only a failure counts, and only a pass ends a row of failures: what is not known says neither that a version is bad nor
+    Only a failure counts, and only a pass ends a row of failures: what is not known shows neither that a version is bad nor
     that it is good. Checks that lie closer together than the guard's `every` (events come in bursts) count once.
     """
     alias = decision.alias or ""
@@ -92,7 +97,6 @@ def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterab
 
 
 def _failures_since_pass(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
-    """The failures since the last pass."""
     row: list[GuardCheck] = []
     for check in checks:
         row = [*row, check] if check.verdict is Verdict.FAIL else []
@@ -100,23 +104,23 @@ def _failures_since_pass(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
 
 
 def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: Iterable[AuditRecord], bad: int) -> list[int]:
-    """The versions that held the alias in good standing before `bad`, the latest first: there, ready, not in quarantine.
+    """Return the versions that held the alias in good standing before `bad`, the latest first: there, ready, not in quarantine.
 
-    In good standing: Promoter put it there, toward git; or it was there when the ledger began. Not what somebody else put
-    there past git.
+    In good standing: Promoter put it there because git said so, or it was there when the ledger began; not what somebody else
+    put there past git.
     """
     usable = (each for each in list_good_versions(moves) if each in observed.versions and observed.versions[each].ready)
     return [each for each in usable if each != bad and each not in intent.quarantine]
 
 
 def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
-    """Every version that held the alias in good standing, as `earlier` understands it, the latest first."""
+    """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first."""
     held = [each.fact.to_version for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None]
     return list(dict.fromkeys(each for each in reversed(held) if each is not None))
 
 
 def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
-    """Why a broken guard of this alias proposes nothing; None where it may."""
+    """Return why a broken guard of this alias proposes nothing; None where it may."""
     if intent.hold and intent.hold.is_in_force(now):
         return f"held by {intent.hold.by}: a person decides"
     if intent.version is not None and observed.aliases.get(intent.alias) != intent.version:
@@ -126,9 +130,9 @@ def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: da
     return None
 
 
-def add_rollback_proposal(standing: GuardStatus, target: int) -> GuardStatus:
-    """The standing with the proposal: the earlier version, a hold, and the bad one in quarantine."""
-    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in standing.broken_guards)
+def add_rollback_proposal(status: GuardStatus, target: int) -> GuardStatus:
+    """Return the status with the proposal: the earlier version, a hold, and the bad version in quarantine."""
+    reason = "; ".join(f"guard {row.finding.rule} failed {row.failed} times in a row" for row in status.broken_guards)
     hold = Hold(reason=reason[:1_000], by="Promoter")
-    edit = RegistryEdit(standing.model, standing.alias, target, hold, (standing.version,))
-    return replace(standing, proposal=Proposal(edit, standing.version, standing.decision, ProposalReason.GUARD), reason=reason)
+    edit = RegistryEdit(status.model, status.alias, target, hold, (status.version,))
+    return replace(status, proposal=Proposal(edit, status.version, status.decision, ProposalReason.GUARD), reason=reason)

@@ -1,4 +1,4 @@
-"""Cases: unit tests of policies as they are written in `policies/tests/*.yaml`, and the evidence that a case states."""
+"""Test cases of policies as `policies/tests/*.yaml` states them, and the evidence that a case states."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ class MeasuredMetrics(Document):
     )
 
     def last_values(self) -> dict[str, float]:
-        """The last value of each metric."""
+        """Return the last value of each metric."""
         last = {name: [each for each in steps if each is not None][-1:] for name, steps in self.series.items()}
         return {name: found[0] for name, found in last.items() if found} | self.metrics
 
     def build_metric_series(self, source: SourceName, dataset: str | None = None) -> Iterator[MetricSeries]:
-        """All values of the metrics that have them step by step."""
+        """Yield the values of each metric that has them step by step."""
         for name, steps in self.series.items():
             points = tuple((step, value) for step, value in enumerate(steps) if value is not None)
             yield MetricSeries(MetricRef(name, source, dataset), points)
@@ -125,7 +125,7 @@ class LoggedModelCase(MeasuredMetrics):
     unreadable: bool = Field(default=False, exclude=True)
 
     def to_logged_model(self) -> LoggedModel | Unreadable:
-        """As it would be read."""
+        """Return what would be read of MLflow."""
         if self.unreadable:
             return _UNREADABLE_IN_CASE
         found = [MetricValue(name, value) for name, value in self.last_values().items()]
@@ -134,7 +134,7 @@ class LoggedModelCase(MeasuredMetrics):
         return LoggedModel("the case's", tuple(found))
 
     def build_all_series(self) -> Iterator[MetricSeries]:
-        """All values, step by step."""
+        """Yield the values step by step, on no dataset and on each dataset."""
         yield from self.build_metric_series("logged_model")
         for dataset, each in self.datasets.items():
             yield from each.build_metric_series("logged_model", dataset)
@@ -155,7 +155,7 @@ class SignatureCase(Document):
     unreadable: bool = Field(default=False, exclude=True)
 
     def to_model_signature(self) -> VersionSignature | Unreadable:
-        """As it would be read."""
+        """Return what would be read of the artifact."""
         if self.unreadable:
             return _UNREADABLE_IN_CASE
         parts = (("input", self.inputs), ("output", self.outputs), ("param", self.params))
@@ -175,7 +175,7 @@ class HeldCase(Document):
         return self
 
     def to_held_stretch(self, at: datetime) -> HeldStretch:
-        """As the ledger would know it."""
+        """Return what the ledger would know."""
         return HeldStretch(at - self.since, at - self.until if self.until else None)
 
 
@@ -246,11 +246,11 @@ class VersionCase(MeasuredMetrics):
 
     @property
     def loading_result(self) -> LoadingResult | None:
-        """What comes of loading the artifact, once it is tried."""
+        """The result of loading the artifact, once it is tried."""
         return None if self.loads is None else _LOADING_RESULTS[self.loads]
 
     def build_version_evidence(self, number: int, at: datetime) -> VersionEvidence:
-        """What would be known of that version. Its artifact has not been tried yet."""
+        """Return what would be known of that version, before its artifact is tried."""
         return VersionEvidence(
             version=number,
             tags=self.tags,
@@ -291,7 +291,7 @@ class ReviewCase(Document):
 
     @property
     def to_change_origin(self) -> ChangeOrigin | Unreadable | None:
-        """As the forge would tell it."""
+        """The pull request as the forge would describe it."""
         if self.word is not None:
             return Unreadable("the case says so") if self.word == UNREADABLE_WORD else None
         reviews = [PullRequestReview(name) for name in self.reviewers] + [
@@ -315,7 +315,7 @@ StatedReview = Annotated[
 
 
 def build_case_origin(case: ReviewCase | None) -> ChangeOrigin | Unreadable | None:
-    """What a rule sees; a case that says nothing has no pull request yet."""
+    """Return the origin that a rule sees; without a stated review, nobody has proposed the version yet."""
     return case.to_change_origin if case else NOT_REQUESTED
 
 
@@ -402,17 +402,17 @@ class Case(Document):
         return self.version.number or DEFAULT_CANDIDATE_NUMBER
 
     def find_holder_number(self, alias: str) -> int | None:
-        """The number of the version that holds that alias; None: nobody does."""
+        """Return the number of the version that holds that alias; None: nobody does."""
         case = self.holders.get(alias)
         return (case.number or DEFAULT_HOLDER_NUMBER) if case else None
 
     @property
     def moves_alias(self) -> bool:
-        """Whether an alias would move: only then are limits and freezes judged."""
+        """Whether an alias would move: only then limits and freezes are judged."""
         return self.alias is not None and self.find_holder_number(self.alias) != self.version_number
 
     def build_case_evidence(self, policy: Policy) -> Evidence:
-        """What would be gathered for that policy. A version is no rival of its own, as in `promoter.application.evidence`."""
+        """Return what would be gathered for that policy. A version is no rival of its own, as in production."""
         past = AliasPast(
             tuple(sorted(self.at - ago for ago in self.moves)), self.at - self.begun if self.begun else None, self.override
         )
@@ -448,9 +448,11 @@ class CasesDocument(Document):
 
 @dataclass(frozen=True)
 class CaseFile:
-    """A file of cases, the policy that they are about, and the line that each case begins in."""
+    """A file of test cases."""
 
     file: str
     policy: str
+    """The policy that they test."""
     cases: tuple[Case, ...]
     lines: tuple[int, ...]
+    """The line in which each case begins."""

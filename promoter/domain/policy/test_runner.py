@@ -1,4 +1,4 @@
-"""Runs of cases: a policy's own evaluation on the evidence that a case states, against what the case expects."""
+"""Runs of test cases: the product's own evaluation on the evidence that a case states, compared with what it expects."""
 
 from __future__ import annotations
 
@@ -24,37 +24,43 @@ _RULE_TEXT_FIX = "a rule's text is what `promoter explain` shows"
 
 @dataclass(frozen=True)
 class VerdictTarget:
-    """Something that a case may expect a verdict of. `place` counts from 1, and within groups: `rule 4.1`."""
+    """A rule, limit or guard of which a case may expect a verdict."""
 
     part: Part
     place: str
+    """Its number from 1, with the numbers of the groups around it: `rule 4.1`."""
     rule: str
+    """Its text."""
     name: str | None = None
     group: bool = False
+    """Whether it holds other rules."""
 
     def is_called(self, called: str) -> bool:
-        """Whether it goes by that name or text."""
+        """Return whether it has that name or text."""
         return called in (self.name, self.rule)
 
     def __str__(self) -> str:
-        """Its name, or its text; groups without a name are told by their place too."""
+        """Return its name or text; a group without a name also shows its place."""
         return self.name or (f"{self.rule} ({self.place})" if self.group else self.rule)
 
 
 @dataclass(frozen=True)
 class VerdictMismatch:
-    """A verdict that is not what the case expects. `finding` is None where it is about the whole."""
+    """A verdict that the case does not expect."""
 
     part: Part | None
+    """The part of the policy; None where it is about the whole decision."""
     rule: str
     expected: Verdict
     got: Verdict
     finding: RuleFinding | None = None
+    """What the rule found; None where it is about the whole decision."""
     summary: str = ""
+    """The decision in one line, where there is no finding."""
 
     @property
     def description(self) -> str:
-        """The value seen, and what was wanted of it, in words."""
+        """The value seen and the expectation, in words."""
         if self.finding is None:
             return self.summary
         value = "nothing" if self.finding.value is None else self.finding.value
@@ -63,40 +69,45 @@ class VerdictMismatch:
 
 @dataclass(frozen=True)
 class CaseRun:
-    """What came of a case. `verdicts` are those that the rules themselves found, by target: a waiver changes none of them."""
+    """The result of a case."""
 
     case: Case
     decision: Decision
     guards: Decision | None
+    """What the guards decided; None where the case expects nothing of them."""
     mismatches: tuple[VerdictMismatch, ...]
+    """The verdicts that the case does not expect."""
     verdicts: Mapping[VerdictTarget, Verdict]
+    """What each rule found by itself, before any waiver."""
 
     @property
     def has_passed(self) -> bool:
-        """Whether everything is as expected."""
+        """Whether every verdict is as expected."""
         return not self.mismatches
 
 
 @dataclass(frozen=True)
 class CaseFault:
-    """What a case says that its policy has no place for. `known` are the words that may have been meant by `word`."""
+    """A name in a case that its policy does not have, or has more than once."""
 
     path: DocumentPath
     message: str
     word: str = ""
+    """The name."""
     known: tuple[str, ...] = ()
+    """The names that may be meant by it."""
     fix: str | None = None
 
 
 def list_verdict_targets(policy: Policy) -> list[VerdictTarget]:
-    """Everything in a policy that finds a verdict, in the order of the file."""
+    """Return everything in a policy that finds a verdict, in the order of the file."""
     return [target for target, _ in _pair_rule_findings(policy, None)] + [
         target for target, _ in _pair_guard_findings(policy, None)
     ]
 
 
 def run_policy_case(policy: Policy, case: Case) -> CaseRun:
-    """Decide as production does, and compare. Guards are asked only where the case expects something of them."""
+    """Decide as production does, and compare. Guards are judged only where the case expects something of them."""
     decision = _decide_case(policy, case)
     found = list(_pair_rule_findings(policy, decision))
     guarding = policy.guard_policy if case.guards else None
@@ -114,7 +125,7 @@ def run_policy_case(policy: Policy, case: Case) -> CaseRun:
 
 
 def find_case_faults(document: CasesDocument, policy: Policy) -> Iterator[CaseFault]:
-    """What no type shows: names that the policy does not have, or has more than once."""
+    """Yield the names in cases that the policy does not have, or has more than once."""
     known = list_verdict_targets(policy)
     holders = policy.needed_evidence.holders | (
         policy.guard_policy.needed_evidence.holders if policy.guard_policy else frozenset()
@@ -143,7 +154,7 @@ def find_case_faults(document: CasesDocument, policy: Policy) -> Iterator[CaseFa
 
 
 def _find_review_faults(path: DocumentPath, case: Case, policy: Policy) -> Iterator[CaseFault]:
-    """A pull request that no rule looks at, and members of teams that none names."""
+    """Yield faults for a pull request that no rule reads, and for members of teams that no rule names."""
     if case.review is None:
         return
     if not policy.needed_evidence.review:
@@ -167,7 +178,7 @@ def _find_name_faults(
 
 
 def _decide_case(policy: Policy, case: Case) -> Decision:
-    """As `promoter.application.judge` decides: the artifact is tried only once everything else passes."""
+    """Decide as `promoter.application.decisions` does: the artifact is tried only once everything else passes."""
     policy, evidence = _add_case_approvals(policy, case)
     decision = evaluate_policy(policy, case.model, case.alias, evidence)
     loading = case.version.loading_result
@@ -178,9 +189,9 @@ def _decide_case(policy: Policy, case: Case) -> Decision:
 
 
 def _add_case_approvals(policy: Policy, case: Case) -> tuple[Policy, Evidence]:
-    """The evidence with an approval of everybody that the case names, and the policy with the keys that verify these.
+    """Return the evidence with the approvals that the case names, and the policy with keys that verify them.
 
-    Such keys are made of names, for the length of a case: no test file holds a key, and what counts an approval is the
+    The keys are derived from names, for the length of a case: no test file holds a key, and what counts an approval is the
     product's own code. Groups and times are those of `approvers.yaml`.
     """
     evidence = case.build_case_evidence(policy)
@@ -203,7 +214,7 @@ def _add_case_approvals(policy: Policy, case: Case) -> tuple[Policy, Evidence]:
 
 
 def _pair_rule_findings(policy: Policy, decision: Decision | None) -> Iterator[tuple[VerdictTarget, RuleFinding | None]]:
-    """Rules, limits and freezes, each with what it found."""
+    """Yield rules, limits and freezes, each with its finding."""
     document = policy.document
     findings = decision.findings if decision else ()
     yield from _pair_with_targets("rules", "rule", document.rules, findings)
@@ -229,7 +240,7 @@ def _pair_with_targets(
 def _walk_rule_targets(
     part: Part, place: str, rule: BaseRule, finding: RuleFinding | None
 ) -> Iterator[tuple[VerdictTarget, RuleFinding | None]]:
-    """A rule, and those inside. Where a group came to no findings of its own, those inside share what it found."""
+    """Yield a rule and those inside. Where a group has no findings of its own rules, these share the group's finding."""
     inner = rule.inner_rules
     yield VerdictTarget(part, place, escape_invisible(str(rule)), rule.name, group=bool(inner)), finding
     shared = finding is None or len(finding.children) != len(inner)
@@ -246,7 +257,7 @@ def _compare_case_verdict(case: Case, decision: Decision) -> Iterator[VerdictMis
 def _compare_expected_verdicts(
     part: Part, expected: Mapping[str, str], found: Iterable[tuple[VerdictTarget, RuleFinding | None]]
 ) -> Iterator[VerdictMismatch]:
-    """In the order of the policy; then what is expected of nothing there, or of what was not judged: never as expected."""
+    """Yield mismatches in the order of the policy, then those for names that nothing was judged by."""
     judged = [(target, finding) for target, finding in found if finding is not None]
     for target, finding in judged:
         for called, verdict in expected.items():

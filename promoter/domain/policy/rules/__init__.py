@@ -32,22 +32,21 @@ class _RuleGroup(BaseRule):
     """A rule that holds rules."""
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """What the rules inside need."""
+        """Return what the rules inside need."""
         need = Need()
         for rule in self.inner_rules:
             need |= rule.needed_evidence(setting)
         return need
 
     def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
-        """What the rules inside look at."""
+        """Return what the rules inside use."""
         return frozenset(metric for rule in self.inner_rules for metric in rule.used_metrics(setting))
 
     def find_faults(self, setting: RuleContext) -> list[str]:
-        """What the rules inside lack."""
+        """Return the faults of the rules inside."""
         return [fault for rule in self.inner_rules for fault in rule.find_faults(setting)]
 
     def __str__(self) -> str:
-        """The key; the rules inside are told as children."""
         return self.kind
 
     def _build_group_finding(self, verdict: Verdict, children: tuple[RuleFinding, ...], expected: str) -> RuleFinding:
@@ -70,7 +69,7 @@ class AnyOf(_RuleGroup):
         return self.model_copy(update={"any_of": rules})
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Strong Kleene disjunction."""
+        """Combine the rules inside by Strong Kleene disjunction."""
         children = tuple(rule.evaluate(evidence, setting) for rule in self.any_of)
         return self._build_group_finding(combine_any_of(child.verdict for child in children), children, "at least one passes")
 
@@ -90,7 +89,7 @@ class AllOf(_RuleGroup):
         return self.model_copy(update={"all_of": rules})
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Strong Kleene conjunction."""
+        """Combine the rules inside by Strong Kleene conjunction."""
         children = tuple(rule.evaluate(evidence, setting) for rule in self.all_of)
         return self._build_group_finding(combine_all_of(child.verdict for child in children), children, "all pass")
 
@@ -114,7 +113,7 @@ class Not(_RuleGroup):
         return True
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Negation."""
+        """Negate the rule inside."""
         child = self.not_.evaluate(evidence, setting)
         return self._build_group_finding(negate_verdict(child.verdict), (child,), "it fails")
 

@@ -39,7 +39,6 @@ class AgeRule(BaseRule):
     age: AgeTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         terms = (("at_least", self.age.at_least), ("at_most", self.age.at_most))
         return "age " + " ".join(f"{key} {format_duration(value)}" for key, value in terms if value)
 
@@ -50,7 +49,7 @@ class AgeRule(BaseRule):
             yield created_at + self.age.at_least
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Too young is pending, since it passes by waiting; too old is fail. No time of registration is an error."""
+        """Return pending for too young, since it passes by waiting, fail for too old, error for no time of registration."""
         del setting
         created = evidence.candidate.created_at
         at_least, at_most = self.age.at_least, self.age.at_most

@@ -32,16 +32,18 @@ class ApprovalTerms(Document):
 
 @dataclass(frozen=True)
 class WeighedApproval:
-    """One person's approval: whether it counts, and when it was given or why it does not, in words."""
+    """One person's approval, and whether it counts."""
 
     name: str
     groups: tuple[str, ...]
+    """The groups of the person that the rule names."""
     counts: bool
     message: str
+    """When it was given, or why it does not count."""
 
     @property
     def to_finding(self) -> RuleFinding:
-        """As a child of the rule's finding. Pending, where it does not count: a person may approve anew."""
+        """A child of the rule's finding. Pending where it does not count: the person may approve anew."""
         who = f"{self.name} ({', '.join(self.groups)})" if self.groups else self.name
         return RuleFinding(who, Verdict.PASS if self.counts else Verdict.PENDING, self.message, _EXPECTED_APPROVAL)
 
@@ -64,26 +66,25 @@ class ApprovalRule(BaseRule):
     approval: ApprovalTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         return f"approval at_least {self.approval.at_least} from [{', '.join(self.approval.from_)}]"
 
     @property
     def replay_gap(self) -> ReplayGap:
-        """Whether it was approved: an approval is one of a policy as it was, and nobody approved under another one."""
+        """The approval: it is of a policy as it was, and nobody approved under another one."""
         return _APPROVAL_GAP
 
     def used_tags(self) -> None:
-        """Return None: approvals are tags, by the names of people."""
+        """Return None: approvals are tags, and their keys depend on approvers.yaml."""
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The metrics that the policy uses, for that is what is signed. Rules that look at every step ask for these."""
+        """Return the sources of the metrics that the policy uses, since those are signed. Rules on all steps ask for them."""
         sources = {ref.source for ref in setting.used}
         return Need(run="run" in sources, logged_model="logged_model" in sources)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Too few is pending: somebody may yet approve. A bad tag counts for nothing, and is never an error.
+        """Return pending for too few: somebody may yet approve. A bad tag counts for nothing, and is never an error.
 
-        Work is bounded by `approvers.yaml`: no signature is verified of anybody who is not asked for.
+        Work is bounded by `approvers.yaml`: only signatures of people that the rule names are verified.
         """
         terms = self.approval
         expected = f"{terms.at_least} of [{', '.join(terms.from_)}] to approve"
@@ -109,7 +110,7 @@ class ApprovalRule(BaseRule):
     def weigh_approvals(
         self, evidence: Evidence, setting: RuleContext, subject: ApprovalSubject
     ) -> tuple[WeighedApproval, ...]:
-        """The approvals of those who are asked for, by name. `subject` is what there is to approve now."""
+        """Return the approvals of the people that the rule names. `subject` is what there is to approve now."""
         found = []
         owners: dict[bytes, str] = {}
         for name in sorted(setting.approvers.find_matching_names(self.approval.from_)):
@@ -128,10 +129,10 @@ class ApprovalRule(BaseRule):
         return tuple(found)
 
     def _list_other_approvals(self, evidence: Evidence, setting: RuleContext) -> Iterator[RuleFinding]:
-        """Tags of people who are not asked for: named without a look at what they signed."""
-        known, asked = setting.approvers.known, setting.approvers.find_matching_names(self.approval.from_)
+        """Yield the approvals of other people, without verifying what they signed."""
+        known, called = setting.approvers.known, setting.approvers.find_matching_names(self.approval.from_)
         named = {parse_approval_tag_key(setting.policy, key) for key in evidence.candidate.tags}
-        others = sorted(name for name in named if name and name not in asked)
+        others = sorted(name for name in named if name and name not in called)
         for name in others[:OTHERS_SHOWN]:
             message = f"not among [{', '.join(self.approval.from_)}]" if name in known else "not in approvers.yaml"
             yield RuleFinding(name, Verdict.PENDING, message, _EXPECTED_APPROVAL)
@@ -142,7 +143,7 @@ class ApprovalRule(BaseRule):
 def _find_approval_objection(
     approval: Approval | None, name: str, approver: Approver, subject: ApprovalSubject, now: datetime
 ) -> str | None:
-    """Why it does not count. Only what bears the right signature is quoted."""
+    """Return why the approval does not count. Only what bears the right signature is quoted."""
     if not approver.is_key_valid(now):
         return f"the key was valid until {format_utc(approver.until or now)}"
     if approval is None:

@@ -1,4 +1,4 @@
-"""The shape of a rule: the YAML it is written as, the evidence it needs, and how it finds."""
+"""The base of every kind of rule: the YAML that it is written as, the evidence that it needs, and its evaluation."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ DEFAULT_CHECK_INTERVAL = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class RuleContext:
-    """What a rule may know of the policy that it stands in.
-
-    `order` is the direction in which the ranked metric is better (None: not said), `source` and `dataset` where metrics are
-    read unless the rule says otherwise, `used` every metric of the candidate that the policy looks at.
-    """
+    """What a rule may know of its policy."""
 
     order: RankOrder | None = None
+    """The direction in which the ranked metric is better; None: the policy has no rank."""
     source: SourceName = "run"
+    """Where metrics are read, unless the rule states it."""
     dataset: str | None = None
+    """The dataset of the logged model whose metrics are read, unless the rule states it."""
     policy: str = ""
+    """The policy's name."""
     digest: str = ""
+    """The SHA-256 of the policy's file."""
     approvers: ApproverDirectory = NO_APPROVERS
     used: tuple[MetricRef, ...] = ()
+    """Every metric of the candidate that the policy uses."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,16 @@ class BaseRule(Document):
 
     @property
     def has_guard_terms(self) -> bool:
-        """Whether it says what only a guard may say."""
+        """Whether it has keys that only a guard may have."""
         return self.for_ is not None or self.every is not None
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The evidence that `evaluate` looks at."""
+        """Return the evidence that `evaluate` needs."""
         del setting
         return Need()
 
     def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
-        """The metrics of the candidate that `evaluate` looks at."""
+        """Return the metrics of the candidate that `evaluate` uses."""
         del setting
         return frozenset()
 
@@ -126,7 +128,7 @@ class BaseRule(Document):
         yield from ()
 
     def find_faults(self, setting: RuleContext) -> list[str]:
-        """What makes this rule impossible in that policy, in words."""
+        """Return what makes this rule impossible in that policy, one sentence each."""
         del setting
         return []
 
@@ -153,8 +155,8 @@ class BaseRule(Document):
 
     @abstractmethod
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Pure: the same evidence gives the same finding. Anything unknown is never a pass."""
+        """Return the finding, which depends on these arguments only. Anything unknown is never a pass."""
 
     def build_finding(self, verdict: Verdict, value: FindingValue, expected: str) -> RuleFinding:
-        """A finding of this rule."""
+        """Return a finding of this rule."""
         return RuleFinding(str(self), verdict, value, expected)

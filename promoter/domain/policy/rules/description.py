@@ -38,7 +38,7 @@ class DescriptionRule(BaseRule):
         return Need(description=True)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Judge the text: absent or blank is pending, since somebody may yet write one; one that cannot be read is an error."""
+        """Return pending for an absent or blank text, since somebody may write one; error for one that could not be read."""
         del setting
         text = evidence.candidate.description
         if isinstance(text, Unreadable):

@@ -35,21 +35,23 @@ _SHARED_VARIABLES: Variables = (("tags", "texts"), ("params", "texts"), *((f"run
 
 @dataclass(frozen=True)
 class MissingValue:
-    """A value that there is not: the verdict where the result hinges on it, and what was to be, in words."""
+    """A value that an expression needs and that there is not."""
 
     verdict: Verdict
+    """The verdict where the result hinges on it."""
     words: str
+    """What was expected instead."""
 
 
 @dataclass
 class ExpressionScope:
-    """What an expression sees: values by variable, and why there is none."""
+    """The values that an expression reads, by variable, and the reasons where there is none."""
 
     values: dict[str, object] = field(default_factory=dict)
     lacks: dict[str, MissingValue] = field(default_factory=dict)
 
     def set_variable(self, variable: str, value: object) -> None:
-        """The value of a variable, or its lack."""
+        """Set the value of a variable, or the reason why there is none."""
         if isinstance(value, MissingValue):
             self.lacks[variable] = value
         else:
@@ -95,11 +97,10 @@ class ExpressionRule(BaseRule):
         return source
 
     def __str__(self) -> str:
-        """As it is written, on one line."""
         return f"expression {' '.join(self.expression.split())}"
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The run where it is read, the metrics that it names, the holders, and when the tags of a copy were set."""
+        """Return the run and the logged model where it reads them, its holders, and when the tags of a copy were set."""
         logged_model = bool(self.metrics_) and setting.source == "logged_model"
         runs = bool(self.metrics_) or "run" in self.expression or "params" in self.expression
         return Need(
@@ -121,11 +122,11 @@ class ExpressionRule(BaseRule):
         )
 
     def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
-        """Those that it names."""
+        """Return the metrics that it names."""
         return frozenset(_build_metric_ref(name, setting) for name in self.metrics_)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """True passes, false fails. Each metric that it names must be there; of the rest, what the result hinges on."""
+        """Pass where it is true, fail where it is false. Every metric that it names must exist; other values only if needed."""
         unknown = next((alias for alias in self.holders if alias not in evidence.holders), None)
         if unknown is not None:
             return self.build_finding(Verdict.ERROR, None, f"true, and who holds {unknown} to be known")
@@ -153,7 +154,7 @@ class ExpressionRule(BaseRule):
         return self.build_finding(verdict, seen or str(outcome.value).lower(), "true")
 
     def _find_missing_values(self, candidate: VersionEvidence, setting: RuleContext) -> list[MissingValue]:
-        """Why the candidate cannot be judged, or not yet, whatever the expression would make of it."""
+        """Return why the candidate cannot be judged, or not yet, whatever the value of the expression."""
         found = [_find_finite_value(candidate, _build_metric_ref(name, setting), "this version") for name in self.metrics_]
         came_along = [
             MissingValue(
@@ -165,7 +166,7 @@ class ExpressionRule(BaseRule):
         return [each for each in found if isinstance(each, MissingValue)] + came_along
 
     def _find_infinite_texts(self, evidence: Evidence) -> Iterator[MissingValue]:
-        """Texts that `double` would take for NaN or for infinite."""
+        """Yield the texts that `double` would take for NaN or for infinite."""
         for each in sorted(find_named_readings(self.expression), key=str) if "double" in self.expression else ():
             version = evidence.holders[each.whose] if each.whose else evidence.candidate
             texts = version.tags if version and each.part == "tags" else version.run.params if version and version.run else {}
@@ -205,7 +206,7 @@ class ExpressionRule(BaseRule):
         return scope
 
     def _describe_seen_metrics(self, evidence: Evidence, setting: RuleContext) -> str | None:
-        """The last values of the metrics that it names, of this version and of each holder."""
+        """Return the last values of the metrics that it names, of this version and of each holder."""
         parts = []
         for alias, version in (("", evidence.candidate), *((alias, evidence.holders[alias]) for alias in self.holders)):
             found = (
@@ -238,7 +239,7 @@ def _declare_holder_variables(alias: str, metrics: tuple[str, ...]) -> Variables
 def _set_shared_variables(
     scope: ExpressionScope, at: str, version: VersionEvidence, whom: str, named: set[NamedReading]
 ) -> None:
-    """Tags and parameters, those that the expression names; and the run."""
+    """Set the tags and parameters that the expression names, and the run."""
     run, unread = version.run, MissingValue(Verdict.ERROR, f"the run of {whom} to be readable")
     scope.set_variable(f"{at}.tags", _select_read_texts(version.tags, "tags", named))
     scope.set_variable(f"{at}.params", _select_read_texts(run.params, "params", named) if run else unread)
@@ -271,7 +272,7 @@ def _find_finite_value(version: VersionEvidence, ref: MetricRef, whom: str) -> f
 
 
 def _find_comparable_value(ours: VersionEvidence, holder: VersionEvidence, ref: MetricRef, whom: str) -> float | MissingValue:
-    """The holder's metric. The candidate's must have been measured on the same data, as far as MLflow was told."""
+    """Return the holder's metric; it must have been measured on the candidate's data, as far as MLflow knows."""
     value = _find_finite_value(holder, ref, whom)
     other = describe_other_data(ours.find_measurement(ref), holder.find_measurement(ref), whom)
     return MissingValue(Verdict.ERROR, f"{ref} {other}") if other and isinstance(value, float) else value

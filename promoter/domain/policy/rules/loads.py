@@ -25,21 +25,20 @@ class LoadsRule(BaseRule):
     loads: LiteralTrue
 
     def __str__(self) -> str:
-        """As it is written."""
         return "loads"
 
     @property
     def replay_gap(self) -> ReplayGap:
-        """Whether it loaded: nobody can try an artifact of the past."""
+        """The loading: nobody can load an artifact as it was."""
         return _LOADING_GAP
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The loading."""
+        """Return that it needs the loading."""
         del setting
         return Need(loading=True)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Pending until it is tried. What cannot be tried here (no library, no storage, no time) is an error."""
+        """Return pending until it is tried, and error where it cannot be tried here (no library, no storage, no time)."""
         del setting
         loading = evidence.candidate.loading
         if loading is None:

@@ -110,7 +110,6 @@ class MetricRule(BaseRule):
         return self
 
     def __str__(self) -> str:
-        """As it is written."""
         where = f" on {self.dataset}" if self.dataset else f" of the {self.source}" if self.source else ""
         where = where.replace("_", " ")
         if self.beats is None:
@@ -121,7 +120,7 @@ class MetricRule(BaseRule):
         return f"metric {self.metric}{where} beats {self.beats}{margin}{sure}"
 
     def build_metric_ref(self, setting: RuleContext) -> MetricRef:
-        """Which metric is meant: of the rule's own source, or of the policy's. A dataset is always the logged model's."""
+        """Return the metric: of the rule's own source, or of the policy's. A dataset is always the logged model's."""
         if self.dataset is not None:
             return MetricRef(self.metric, "logged_model", self.dataset)
         if self.source is not None:
@@ -129,11 +128,11 @@ class MetricRule(BaseRule):
         return MetricRef(self.metric, setting.source, setting.dataset)
 
     def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
-        """The one."""
+        """Return its one metric."""
         return frozenset({self.build_metric_ref(setting)})
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The metric, for `beats` the holder's, and for `confidence` all of their values."""
+        """Return the metric's source, for `beats` the holder, and for `confidence` all values over the steps."""
         ref = self.build_metric_ref(setting)
         return Need(
             run=True,
@@ -143,13 +142,13 @@ class MetricRule(BaseRule):
         )
 
     def find_faults(self, setting: RuleContext) -> list[str]:
-        """`beats` needs a direction."""
+        """Return a fault where `beats` has no direction."""
         if self.beats and not (self.order or setting.order):
             return ["`beats` needs to know which direction is better: give `candidates.rank`, or `order: highest` here"]
         return []
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Absent is pending, NaN and infinities are errors; with `beats`, an alias that nobody holds is beaten."""
+        """Return pending for an absent metric, error for NaN and infinity; `beats` passes where nobody holds the alias."""
         ref = self.build_metric_ref(setting)
         if self.beats is None:
             return self._compare_with_bound(evidence.candidate, ref)
@@ -239,14 +238,14 @@ def _find_metric_value(version: VersionEvidence, ref: MetricRef) -> float | None
 
 
 def describe_other_data(ours: MetricValue | None, theirs: MetricValue | None, whom: str) -> str | None:
-    """What was to be, in words, where the two were measured on different data; None where they were not, as far as is known."""
+    """Return the expectation where the two were measured on different data, as far as MLflow knows; else None."""
     if ours is None or theirs is None or ours.digest == theirs.digest:
         return None
     return f"measured on the data of {whom}: digest {theirs.digest or 'unknown'}, not {ours.digest or 'unknown'}"
 
 
 def find_unreadable_metric(version: VersionEvidence, ref: MetricRef, whom: str) -> str | None:
-    """Why that version's metric can never be read as meant, in words; None where it is there, or may yet come."""
+    """Return why that version's metric can never be read as the rule means it; None where it exists, or may yet come."""
     if ref.source == "logged_model":
         if isinstance(version.logged_model, Unreadable):
             return f"the logged model of {whom} to be readable: {version.logged_model.reason}"

@@ -64,7 +64,6 @@ class ReviewRule(BaseRule):
     review: ReviewTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         terms = self.review
         text = f"review at_least {terms.at_least}"
         text += f" from [{', '.join(terms.from_)}]" if terms.from_ else ""
@@ -72,24 +71,24 @@ class ReviewRule(BaseRule):
 
     @property
     def replay_gap(self) -> ReplayGap:
-        """Who would have approved: there was no pull request for a version that nobody proposed."""
+        """The reviewers: a version that nobody proposed had no pull request."""
         return _REVIEW_GAP
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The pull request, and who is in the teams."""
+        """Return the pull request, and the members of the teams that it names."""
         del setting
         return Need(review=True, teams=self.review.named_teams)
 
     def find_faults(self, setting: RuleContext) -> list[str]:
-        """More accounts than there are to ask can never approve."""
+        """Return a fault where `from` names fewer accounts than have to approve."""
         del setting
-        asked = len({name.casefold() for name in self.review.from_})
-        if self.review.from_ and not self.review.named_teams and asked < self.review.at_least:
-            return [f"`at_least: {self.review.at_least}` can never be: `from` names {asked} accounts, and no team"]
+        named = len({name.casefold() for name in self.review.from_})
+        if self.review.from_ and not self.review.named_teams and named < self.review.at_least:
+            return [f"`at_least: {self.review.at_least}` can never be: `from` names {named} accounts, and no team"]
         return []
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Too few is pending while people can still approve, and a failure once they cannot."""
+        """Return pending for too few while people can still approve, and fail once they cannot."""
         del setting
         origin, expected = evidence.origin, self._describe_expectation()
         if origin is NOT_REQUESTED:
@@ -116,7 +115,7 @@ class ReviewRule(BaseRule):
         return f"{terms.at_least} {who}to approve the pull request{own}"
 
     def _weigh_reviews(self, origin: ChangeOrigin) -> Iterator[RuleFinding]:
-        """Each account that approves, once, by name; what counts comes first, so that no crowd hides it."""
+        """Yield each account that approves, by name; those that count come first, so that no crowd hides them."""
         by_name: dict[str, PullRequestReview] = {}
         for review in origin.reviews:
             known = by_name.get(review.by.casefold())
@@ -128,7 +127,7 @@ class ReviewRule(BaseRule):
             yield RuleFinding(review.by, verdict, objection or "approves", _EXPECTED_REVIEW)
 
     def _find_review_objection(self, review: PullRequestReview, origin: ChangeOrigin) -> str | None:
-        """Why the approval does not count; None: it does."""
+        """Return why the approval does not count; None: it does."""
         who = review.by.casefold()
         if review.stale:
             return "approved an earlier commit"

@@ -24,7 +24,6 @@ class DatasetTerms(Document):
     name: str | None = Field(default=None, min_length=1, max_length=500)
 
     def __str__(self) -> str:
-        """Name and digest."""
         return f"{self.name} {self.digest}" if self.name else self.digest
 
 
@@ -61,7 +60,6 @@ class RunRule(BaseRule):
     run: RunTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         return "run " + ", ".join(f"{name} {expected}" for name, expected in self._list_terms())
 
     def _list_terms(self) -> Iterator[tuple[str, str]]:
@@ -75,12 +73,12 @@ class RunRule(BaseRule):
             yield "dataset", str(terms.dataset)
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The run, and the name of its experiment where that is asked for."""
+        """Return the run, and the name of its experiment where the rule states one."""
         del setting
         return Need(run=True, experiment=self.run.experiment is not None)
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Unfinished is pending, also for what it may yet log; a version without a run that can be read is an error."""
+        """Return pending for an unfinished run, also for what it may yet log; error for a version without a readable run."""
         del setting
         run = evidence.candidate.run
         if run is None:
@@ -104,9 +102,9 @@ class RunRule(BaseRule):
     def _is_term_met(self, run: TrainingRun, name: str, expected: str) -> bool:
         if name != "dataset":
             return self._find_seen_value(run, name, whole=True) == expected
-        wanted = self.run.dataset
-        return wanted is not None and any(
-            each.digest == wanted.digest and wanted.name in (None, each.name) for each in run.datasets
+        terms = self.run.dataset
+        return terms is not None and any(
+            each.digest == terms.digest and terms.name in (None, each.name) for each in run.datasets
         )
 
     def _find_seen_value(self, run: TrainingRun, name: str, *, whole: bool = False) -> str | None:

@@ -39,16 +39,15 @@ class SignatureRule(BaseRule):
     signature: SignatureTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         return f"signature equals {self.signature.equals}" if self.signature.equals else "signature present"
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """The signature, and the holder's."""
+        """Return the signature, and the holder's."""
         del setting
         return Need(signature=True, holders=frozenset({self.signature.equals} if self.signature.equals else ()))
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """An artifact without a signature fails for good; one that cannot be read is an error, also the holder's."""
+        """Return fail for an artifact without a signature, error for one that cannot be read, also the holder's."""
         del setting
         alias, ours = self.signature.equals, evidence.candidate.signature
         if isinstance(ours, Unreadable):

@@ -31,11 +31,10 @@ class SoakRule(BaseRule):
     soak: SoakTerms
 
     def __str__(self) -> str:
-        """As it is written."""
         return f"soak {self.soak.alias} at_least {format_duration(self.soak.at_least)}"
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """How long the version held the alias."""
+        """Return how long the version held the alias."""
         del setting
         return Need(held=frozenset({self.soak.alias}))
 
@@ -45,7 +44,7 @@ class SoakRule(BaseRule):
         yield from (since + self.soak.at_least for since in held_since(self.soak.alias))
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Never held it, and not long enough yet, are pending; held it too shortly, and no more, is pending as well."""
+        """Return pending for a version that never held it, did not hold it long enough yet, or held it too shortly."""
         del setting
         alias, at_least = self.soak.alias, self.soak.at_least
         stretch = evidence.candidate.held.get(alias)

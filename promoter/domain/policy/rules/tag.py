@@ -83,7 +83,6 @@ class TagRule(BaseRule):
         return self
 
     def __str__(self) -> str:
-        """As it is written."""
         bound = ", bound" if self.bound else ", copied accept" if self.copied == "accept" else ""
         return f"tag {self.tag} {self._test_text}{bound}"
 
@@ -101,7 +100,7 @@ class TagRule(BaseRule):
 
     @property
     def replay_gap(self) -> ReplayGap | None:
-        """When the tag was set, which only matters with `bound`."""
+        """The time at which the tag was set, which only matters with `bound`."""
         return _BOUND_GAP if self.bound else None
 
     def without_replay_gap(self) -> BaseRule:
@@ -109,14 +108,14 @@ class TagRule(BaseRule):
         return self.model_copy(update={"bound": False})
 
     def needed_evidence(self, setting: RuleContext) -> Need:
-        """When the tag was set: of every version with `bound`, else of copies."""
+        """Return when the tag was set: of every version with `bound`, else of copies."""
         del setting
         if self.bound:
             return Need(watched=frozenset({self.tag}))
         return Need() if self.copied == "accept" else Need(tags=frozenset({self.tag}))
 
     def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
-        """Absent is pending: somebody may yet set it. So is one that does not count: somebody may set it anew."""
+        """Return pending for an absent tag, and for one that does not count: somebody may set it, or set it anew."""
         del setting
         candidate = evidence.candidate
         value = candidate.tags.get(self.tag)
