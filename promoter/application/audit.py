@@ -43,7 +43,7 @@ def export_ledger(ledger: ChainReader, behind: int, made: datetime) -> Iterator[
         raise PermanentError("ledger", "nothing has been written to it yet: there is nothing to export")
     if behind > head.entry:
         raise PermanentError("ledger", f"it ends with entry {head.entry}: there is nothing behind {behind}")
-    yield ExportManifest(head.ledger, behind + 1, made, __version__, EXPORTED_TABLES).to_line
+    yield ExportManifest(head.ledger, behind + 1, made, __version__, EXPORTED_TABLES).line
     entries = texts = 0
     for each in ledger.iterate_entries_and_texts(behind):
         if isinstance(each, LedgerEntry):
@@ -52,8 +52,8 @@ def export_ledger(ledger: ChainReader, behind: int, made: datetime) -> Iterator[
             yield each.body + b"\n"
         else:
             texts += 1
-            yield each.to_line
-    yield ExportEnding(head, entries, texts).to_line
+            yield each.line
+    yield ExportEnding(head, entries, texts).line
 
 
 def export_spreadsheet(ledger: AuditLog, behind: int) -> Iterator[bytes]:

@@ -107,7 +107,7 @@ def build_verification_report(
     """Finish a verification. `last`: the head that the ending of an export names; `more`: problems found elsewhere."""
     verifier.finish_verification(last)
     about = [*verifier.problems, *texts.problems, *more]
-    if not any(each.wrong is ProblemKind.CUT for each in about):
+    if not any(each.kind is ProblemKind.CUT for each in about):
         about += _find_foreign_heads(verifier)
     problems = sorted(about, key=lambda problem: (problem.entry or 0, problem.last or 0))
     foreign = [witness.kind for witness in verifier.witnesses.foreign]
@@ -261,7 +261,7 @@ def _finish_report(reader: _ExportReader, manifest: ExportManifest, *, whole: bo
     more = reader.problems
     verifier.verify_waiting_rows()
     last = Witness(ending.head, "the last line", "end") if ending and ending.head.ledger == manifest.ledger else None
-    if ending is None and not any(each.wrong is ProblemKind.CUT for each in more):
+    if ending is None and not any(each.kind is ProblemKind.CUT for each in more):
         where = f"after entry {verifier.current_head.entry}" + ("" if whole else ", in the middle of a line")
         more.append(LedgerProblem(ProblemKind.CUT, None, f"it ends {where}, and its last line is missing: it was cut off"))
     elif ending and last is None:

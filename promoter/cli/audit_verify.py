@@ -214,7 +214,7 @@ def _list_verified_facts(found: VerificationReport) -> list[tuple[str, str]]:
 
 
 def _build_problem_rows(found: VerificationReport) -> list[list[str]]:
-    rows = [[each.entry_range_text, each.wrong.value, each.about or "-", each.message] for each in found.problems]
+    rows = [[each.entry_range_text, each.kind.value, each.about or "-", each.message] for each in found.problems]
     return rows + ([["-", "text", "-", f"{found.more:,} more"]] if found.more else [])
 
 

@@ -65,7 +65,7 @@ def verified(
 
 def named(problems: Sequence[LedgerProblem]) -> list[tuple[ProblemKind, int | None]]:
     """In short."""
-    return [(problem.wrong, problem.entry) for problem in problems]
+    return [(problem.kind, problem.entry) for problem in problems]
 
 
 def edited(entry: LedgerEntry, key: str, value: object) -> LedgerEntry:

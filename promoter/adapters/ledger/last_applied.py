@@ -12,10 +12,9 @@ from promoter.adapters.ledger.chain import ChainWriter
 from promoter.adapters.ledger.database import SqlRepository, appending, reading
 from promoter.adapters.ledger.schema import (
     build_equality_condition,
+    fetch_last_versions,
     last_applied,
     revisions,
-    select_last_of_each,
-    split_in_conditions,
 )
 from promoter.domain.audit import RevisionState
 
@@ -113,13 +112,12 @@ def _select_new_agreements(connection: Connection, agreements: Collection[Agreem
 
 
 def _find_last_applied(connection: Connection, models: Collection[str] | None) -> dict[str, dict[str, int | None]]:
-    key = (last_applied.c.model, last_applied.c.alias)
-    found: dict[str, dict[str, int | None]] = {}
-    for condition in split_in_conditions(last_applied.c.model, models):
-        for model, alias, version in connection.execute(select_last_of_each(key, (*key, last_applied.c.version), condition)):
-            if version != _UNDECLARED:
-                found.setdefault(model, {})[alias] = version
-    return found
+    last = fetch_last_versions(connection, last_applied.c.version, models)
+    declared = {
+        model: {alias: version for alias, version in versions.items() if version != _UNDECLARED}
+        for model, versions in last.items()
+    }
+    return {model: versions for model, versions in declared.items() if versions}
 
 
 def _find_last_revision(connection: Connection, state: RevisionState) -> str | None:

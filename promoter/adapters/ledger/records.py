@@ -22,6 +22,7 @@ from promoter.adapters.ledger.schema import (
     MOVED,
     OVERRIDE,
     build_equality_condition,
+    fetch_last_versions,
     fetch_rows,
     last_applied,
     records,
@@ -194,7 +195,7 @@ class SqlAuditLog(SqlRepository):
         self, connection: Connection, models: Collection[str] | None = None
     ) -> Mapping[str, Mapping[str, int | None]]:
         """Read where the last record that moved each alias left it."""
-        return _find_last_versions(connection, models)
+        return fetch_last_versions(connection, records.c.to_version, models, MOVED)
 
     @reading
     def last_moves_at(
@@ -269,21 +270,12 @@ def _select_first_moves(connection: Connection, moves: Iterable[NewAuditRecord])
 def _select_continuing_moves(connection: Connection, moves: Iterable[NewAuditRecord]) -> list[NewAuditRecord]:
     """Select the moves that begin where the last record left the alias, or the move before them in the list."""
     candidates, found = list(moves), []
-    known = _find_last_versions(connection, {move.model for move in candidates})
+    known = fetch_last_versions(connection, records.c.to_version, {move.model for move in candidates}, MOVED)
     for move in candidates:
         versions = known.setdefault(move.model, {})
         if versions.get(move.alias) == move.from_version:
             versions[move.alias] = move.to_version
             found.append(move)
-    return found
-
-
-def _find_last_versions(connection: Connection, models: Collection[str] | None) -> dict[str, dict[str, int | None]]:
-    found: dict[str, dict[str, int | None]] = {}
-    for condition in split_in_conditions(records.c.model, models):
-        query = select_last_of_each(_ALIAS, (*_ALIAS, records.c.to_version), MOVED, condition)
-        for model, alias, version in connection.execute(query):
-            found.setdefault(model, {})[alias] = version
     return found
 
 

@@ -70,49 +70,36 @@ def _inline_literal(value: str) -> ColumnElement[str]:
     return literal(value, literal_execute=True)
 
 
-def _define_computed_column(name: str, kind: Any) -> Column[Any]:
-    """Define a column that the database computes from the body."""
-    return Column(name, kind, FetchedValue())
+def _define_computed_columns(kind: Any, *names: str) -> list[Column[Any]]:
+    """Define columns that the database computes from the body."""
+    return [Column(name, kind, FetchedValue()) for name in names]
 
 
 def _define_entry_table(name: str, *columns: Column[Any] | Index) -> Table:
+    """Define a table of entries: each has a moment, and columns of its own."""
     return Table(
         name,
         metadata,
         Column("id", _ID, primary_key=True, autoincrement=False),
         Column("body", Text, nullable=False),
         Column("hash", Text, nullable=False),
+        *_define_computed_columns(UtcTime, "at"),
         *columns,
     )
 
 
 decisions = _define_entry_table(
     "decisions",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("model", Text),
-    _define_computed_column("alias", Text),
-    _define_computed_column("version", _ID),
-    _define_computed_column("digest", Text),
-    _define_computed_column("gate", Boolean),
-    _define_computed_column("evidence", Text),
-    _define_computed_column("policy_digest", Text),
-    _define_computed_column("approvers", Text),
+    *_define_computed_columns(Text, "model", "alias", "digest", "evidence", "policy_digest", "approvers"),
+    *_define_computed_columns(_ID, "version"),
+    *_define_computed_columns(Boolean, "gate"),
     Index("decisions_of", "model", "alias", "version", "id"),
 )
 
 records = _define_entry_table(
     "records",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("kind", Text),
-    _define_computed_column("model", Text),
-    _define_computed_column("alias", Text),
-    _define_computed_column("from_version", _ID),
-    _define_computed_column("to_version", _ID),
-    _define_computed_column("actor", Text),
-    _define_computed_column("verdict", Text),
-    _define_computed_column("outcome", Text),
-    _define_computed_column("intent", _ID),
-    _define_computed_column("decision", _ID),
+    *_define_computed_columns(Text, "kind", "model", "alias", "actor", "verdict", "outcome"),
+    *_define_computed_columns(_ID, "from_version", "to_version", "intent", "decision"),
     Index("records_of", "model", "alias", "id"),
     Index("records_at", "at", "id"),
     Index("records_by", "actor", "id"),
@@ -147,59 +134,41 @@ _define_partial_index("records_overrides", OVERRIDE, records.c.model, records.c.
 
 deliveries = _define_entry_table(
     "deliveries",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("source", Text),
-    _define_computed_column("delivery", Text),
+    *_define_computed_columns(Text, "source", "delivery"),
     Index("deliveries_of", "source", "delivery", unique=True),
 )
 
 last_applied = _define_entry_table(
     "settled",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("model", Text),
-    _define_computed_column("alias", Text),
-    _define_computed_column("version", _ID),
-    _define_computed_column("revision", Text),
+    *_define_computed_columns(Text, "model", "alias", "revision"),
+    *_define_computed_columns(_ID, "version"),
     Index("settled_of", "model", "alias", "version", "id"),
 )
 
 revisions = _define_entry_table(
     "revisions",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("revision", Text),
-    _define_computed_column("state", Text),
-    _define_computed_column("detail", Text),
+    *_define_computed_columns(Text, "revision", "state", "detail"),
     Index("revisions_of", "revision", "id"),
     Index("revisions_in", "state", "id"),
 )
 
 tag_observations = _define_entry_table(
     "sightings",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("model", Text),
-    _define_computed_column("version", _ID),
-    _define_computed_column("created_at", UtcTime),
-    _define_computed_column("tag", Text),
-    _define_computed_column("value", Text),
+    *_define_computed_columns(Text, "model", "tag", "value"),
+    *_define_computed_columns(_ID, "version"),
+    *_define_computed_columns(UtcTime, "created_at"),
     Index("sightings_of", "model", "version", "created_at", "tag", "id"),
 )
 
 guard_checks = _define_entry_table(
     "guard_checks",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("model", Text),
-    _define_computed_column("alias", Text),
-    _define_computed_column("version", _ID),
-    _define_computed_column("rule", Text),
-    _define_computed_column("verdict", Text),
+    *_define_computed_columns(Text, "model", "alias", "rule", "verdict"),
+    *_define_computed_columns(_ID, "version"),
     Index("guard_checks_of", "model", "alias", "id"),
 )
 
 lifecycle_events = _define_entry_table(
-    "milestones",
-    _define_computed_column("at", UtcTime),
-    _define_computed_column("event", Text),
-    Index("milestones_at", "at", "id"),
+    "milestones", *_define_computed_columns(Text, "event"), Index("milestones_at", "at", "id")
 )
 
 contents = Table(
@@ -275,3 +244,15 @@ def fetch_rows(connection: Connection, query: Select[Any], conditions: Iterable[
     """Run a query once for each condition, and yield all rows."""
     for condition in conditions:
         yield from connection.execute(query.where(condition))
+
+
+def fetch_last_versions(
+    connection: Connection, version: Column[Any], models: Collection[str] | None, *where: ColumnElement[bool]
+) -> dict[str, dict[str, int | None]]:
+    """Fetch, by model and alias, the version in that column of the alias's last entry that meets the conditions."""
+    key = (version.table.c.model, version.table.c.alias)
+    found: dict[str, dict[str, int | None]] = {}
+    for condition in split_in_conditions(key[0], models):
+        for model, alias, number in connection.execute(select_last_of_each(key, (*key, version), *where, condition)):
+            found.setdefault(model, {})[alias] = number
+    return found

@@ -31,7 +31,7 @@ class ExportedText:
     """The text itself."""
 
     @property
-    def to_line(self) -> bytes:
+    def line(self) -> bytes:
         """The text as a line of an export."""
         return _encode_export_line({"content": self.digest, "kind": self.kind, "body": self.body})
 
@@ -58,7 +58,7 @@ class ExportManifest:
     """The tables whose entries are in it."""
 
     @property
-    def to_line(self) -> bytes:
+    def line(self) -> bytes:
         """The manifest as a line of an export."""
         facts = {"promoter-ledger": EXPORT_FORMAT, "ledger": self.ledger, "from": self.start, "made": self.made.isoformat()}
         return _encode_export_line({**facts, "tool": self.tool, "tables": list(self.tables)})
@@ -89,7 +89,7 @@ class ExportEnding:
     """How many texts come before this line."""
 
     @property
-    def to_line(self) -> bytes:
+    def line(self) -> bytes:
         """The ending as a line of an export."""
         return _encode_export_line({"head": self.head.trailer_value, "entries": self.entries, "contents": self.contents})
 

@@ -51,7 +51,7 @@ class ProblemKind(StrEnum):
 class LedgerProblem:
     """A problem of a ledger or an export. Its texts come from what may be forged: invisible characters are escaped."""
 
-    wrong: ProblemKind
+    kind: ProblemKind
     """What is wrong."""
     entry: int | None
     """The number of the first entry that it is about; None where it is about no entry."""

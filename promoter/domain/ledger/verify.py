@@ -344,9 +344,9 @@ class ChainVerifier:
         self.facts.record_passed_hashes(number, [hashes])
 
     def _record_problem(
-        self, wrong: ProblemKind, number: int, message: str, facts: dict[str, Any] | None = None, *, last: int | None = None
+        self, kind: ProblemKind, number: int, message: str, facts: dict[str, Any] | None = None, *, last: int | None = None
     ) -> None:
         before = self.problems[-1] if self.problems else None
-        if before and (before.wrong, before.entry, wrong) == (ProblemKind.MISFILED, number, ProblemKind.EDITED):
+        if before and (before.kind, before.entry, kind) == (ProblemKind.MISFILED, number, ProblemKind.EDITED):
             self.problems.pop()  # where it lies is right, and what it says of that was changed
-        self.problems.append(LedgerProblem(wrong, number, message, last, describe_entry(facts)))
+        self.problems.append(LedgerProblem(kind, number, message, last, describe_entry(facts)))

@@ -199,7 +199,7 @@ class LedgerFacts:
         """
         if self.opening and self.opening not in named:
             return self.problems
-        return [each for each in self.problems if each.wrong is not ProblemKind.SIGNATURE]
+        return [each for each in self.problems if each.kind is not ProblemKind.SIGNATURE]
 
     def _record_ledger_name(self, number: int, name: str) -> None:
         self.name, self.opening = self.name or name, self.opening or number

@@ -165,8 +165,8 @@ def test_events_of_all_that_happened(ledger: SqlLedger) -> None:
 def test_lines_that_are_none() -> None:
     """What is not of the form is not taken for it."""
     good = ExportManifest("u", 1, NOW, "1", EXPORTED_TABLES)
-    parsed = json.loads(good.to_line)
-    assert ExportManifest.parse_line(good.to_line) == good
+    parsed = json.loads(good.line)
+    assert ExportManifest.parse_line(good.line) == good
     broken = [
         {**parsed, "promoter-ledger": 2},
         {**parsed, "from": 0},
@@ -177,14 +177,14 @@ def test_lines_that_are_none() -> None:
     assert [
         ExportManifest.parse_line(line) for line in (b"", b"[]", b"{", *(json.dumps(each).encode() for each in broken))
     ] == [None] * 8
-    ending = json.loads(ExportEnding(LedgerHead("u", 5, "a" * 64), 5, 1).to_line)
+    ending = json.loads(ExportEnding(LedgerHead("u", 5, "a" * 64), 5, 1).line)
     assert ExportEnding.from_facts(ending) == ExportEnding(LedgerHead("u", 5, "a" * 64), 5, 1)
     assert [ExportEnding.from_facts({**ending, **each}) for each in ({"head": 5}, {"entries": "5"}, {"contents": None})] == [
         None
     ] * 3
     content = ExportedText("d", "policy", "ä\n")
-    assert ExportedText.from_facts(json.loads(content.to_line)) == content
+    assert ExportedText.from_facts(json.loads(content.line)) == content
     assert [
         ExportedText.from_facts({"content": "d", "kind": "k"}),
-        ExportedText.from_facts({**json.loads(content.to_line), "body": 5}),
+        ExportedText.from_facts({**json.loads(content.line), "body": 5}),
     ] == [None, None]

@@ -64,9 +64,9 @@ def test_every_line_that_is_missing_is_named(lines: list[bytes]) -> None:
     for index in range(1, len(lines) - 1):
         (problem,) = verified([*lines[:index], *lines[index + 1 :]]).problems
         if index <= count:
-            assert (problem.wrong, problem.entry, problem.last) == (ProblemKind.DROPPED, index, index)
+            assert (problem.kind, problem.entry, problem.last) == (ProblemKind.DROPPED, index, index)
         else:
-            assert problem.wrong is ProblemKind.LACKING
+            assert problem.kind is ProblemKind.LACKING
             assert problem.entry
             assert "decisions" in problem.about
 
@@ -77,7 +77,7 @@ def test_every_end_that_is_missing_is_noticed(lines: list[bytes]) -> None:
         rest = lines[index]
         for part in ([], [rest[:9]], [rest[: len(rest) // 2]], [rest[:-2]]):
             (problem,) = verified([*lines[:index], *part]).problems
-            assert problem.wrong is ProblemKind.CUT
+            assert problem.kind is ProblemKind.CUT
             assert ("in the middle of a line" in problem.message) == bool(part)
     assert verified([*lines[:-1], lines[-1].removesuffix(b"\n")]).is_sound, "an editor left out the end of the last line"
 
@@ -88,9 +88,9 @@ def test_every_line_that_comes_twice_is_named(lines: list[bytes]) -> None:
     for index in range(1, len(lines)):
         (problem,) = verified([*lines[:index], lines[index], *lines[index:]]).problems
         if index <= count:
-            assert (problem.wrong, problem.entry) == (ProblemKind.SECOND, index)
+            assert (problem.kind, problem.entry) == (ProblemKind.SECOND, index)
         else:
-            assert problem.wrong in (ProblemKind.EDITED, ProblemKind.INSERTED)
+            assert problem.kind in (ProblemKind.EDITED, ProblemKind.INSERTED)
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_text_that_was_changed_is_named(lines: list[bytes]) -> None:
         parsed = json.loads(lines[index])
         forged = json.dumps({**parsed, "body": parsed["body"] + " "}).encode() + b"\n"
         (problem,) = verified([*lines[:index], forged, *lines[index + 1 :]]).problems
-        assert problem.wrong is ProblemKind.TEXT
+        assert problem.kind is ProblemKind.TEXT
         assert parsed["kind"] in problem.message
 
 
@@ -131,8 +131,8 @@ def test_the_last_line_is_held_against_the_rest(lines: list[bytes]) -> None:
         ({"head": "?"}, ProblemKind.CUT),
     ):
         forged = json.dumps({**parsed, **changed}).encode() + b"\n"
-        assert [each.wrong for each in verified([*lines[:-1], forged]).problems] == [wrong], changed
-    assert [each.wrong for each in verified([*lines, b"{}\n"]).problems] == [ProblemKind.INSERTED]
+        assert [each.kind for each in verified([*lines[:-1], forged]).problems] == [wrong], changed
+    assert [each.kind for each in verified([*lines, b"{}\n"]).problems] == [ProblemKind.INSERTED]
 
 
 def test_witnesses_are_compared(lines: list[bytes]) -> None:
@@ -143,11 +143,11 @@ def test_witnesses_are_compared(lines: list[bytes]) -> None:
     assert verified(lines, good).vouching["commit"] == 1
     later = Witness(LedgerHead(head.ledger, head.entry + 3, "0" * 64), "commit 4a5b6c", "commit")
     (problem,) = verified(lines, good, later).problems
-    assert (problem.wrong, problem.entry, problem.last) == (ProblemKind.TRUNCATED, head.entry + 1, head.entry + 3)
+    assert (problem.kind, problem.entry, problem.last) == (ProblemKind.TRUNCATED, head.entry + 1, head.entry + 3)
     other = verified(lines, Witness(LedgerHead("another", 2, "0" * 64), "commit 7d", "commit"))
     assert (other.is_sound, other.foreign["commit"]) == (True, 1)
     given = verified(lines, Witness(LedgerHead("another", 2, "0" * 64), "the head that was given"))
-    assert [each.wrong for each in given.problems] == [ProblemKind.REWRITTEN]
+    assert [each.kind for each in given.problems] == [ProblemKind.REWRITTEN]
 
 
 @pytest.mark.parametrize("first", [b"", b"\n", b"id,at\n", b'{"promoter-ledger":2}\n', b"\xff\xfe\n", b"[" * 9_000])

@@ -26,7 +26,7 @@ from tests.support.fixtures.forged_ledger import (
 
 def found(connection: Connection, *witnesses: Witness) -> list[tuple[ProblemKind, int | None, int | None]]:
     """What is named, from which entry to which."""
-    return [(each.wrong, each.entry, each.last or each.entry) for each in problems(connection, *witnesses)]
+    return [(each.kind, each.entry, each.last or each.entry) for each in problems(connection, *witnesses)]
 
 
 def test_dropped_rows(filled: FilledLedger) -> None:
@@ -147,7 +147,7 @@ def test_texts(filled: FilledLedger) -> None:
                 with undone(connection):
                     assert connection.execute(text(statement), {"digest": digest}).rowcount == 1
                     (problem,) = problems(connection)
-                    assert (problem.wrong, problem.entry) == (wrong, decision.id), statement
+                    assert (problem.kind, problem.entry) == (wrong, decision.id), statement
                     assert kind in problem.message
                     assert problem.about == "decisions `fraud@champion`"
 

@@ -142,7 +142,7 @@ def test_a_hash_that_was_changed(filled: FilledLedger) -> None:
             for other in (turned, entry.hash.upper(), filled.entries[entry.id - 2].hash, ""):
                 with undone(connection):
                     overwrite(connection, replace(entry, hash=other))
-                    found = [(each.wrong, each.entry) for each in problems(connection)]
+                    found = [(each.kind, each.entry) for each in problems(connection)]
                 if found != [(ProblemKind.EDITED, entry.id)]:
                     missed.append((entry.id, other, found))
     assert missed == []
@@ -178,5 +178,5 @@ def test_what_another_program_changed_for_good(database_url: str) -> None:
         unguard(connection)
         overwrite(connection, replace(record, body=body, hash=digest_bytes(body)))
     (problem,) = verify_ledger(ledger, [filled.witness]).problems
-    assert (problem.wrong, problem.entry) == (ProblemKind.EDITED, record.id)
+    assert (problem.kind, problem.entry) == (ProblemKind.EDITED, record.id)
     ledger.close_connections()

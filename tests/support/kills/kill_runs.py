@@ -84,7 +84,7 @@ def _violations(killing: KillRun) -> Iterator[str]:
     yield from differences(told_by_mlflow(killing.around.webhooks.letters, models), kept_by(killing.ledger, models))
     yield from outcomes(killing.ledger, models)
     yield from broken_links(killing.ledger)
-    yield from (f"{each.entry_range_text} {each.wrong}: {each.message}" for each in _verified(killing).problems)
+    yield from (f"{each.entry_range_text} {each.kind}: {each.message}" for each in _verified(killing).problems)
     yield from strangers(killing.ledger, models, killing.stream.counts[BY_HAND])
     surplus = killing.around.events.times.keys() - events_of(killing.ledger, CHANNEL)
     yield from (f"the event {each} is of no entry" for each in sorted(surplus))

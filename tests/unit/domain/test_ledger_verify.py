@@ -93,10 +93,10 @@ def test_dropped_entries_are_named(data: st.DataObject, entries: list[LedgerEntr
     forged = [*entries[:first], *entries[last + 1 :]]
     cut = last == len(entries) - 1
     (problem,) = verified(forged, Witness(head_of(entries), "commit 1f2e3d"))
-    assert (problem.wrong, problem.last) == (ProblemKind.TRUNCATED if cut else ProblemKind.DROPPED, last + 1)
+    assert (problem.kind, problem.last) == (ProblemKind.TRUNCATED if cut else ProblemKind.DROPPED, last + 1)
     assert problem.entry == first + 1
     (problem,) = verified(forged, rows=False, end=head_of(entries))
-    assert (problem.wrong, problem.entry, problem.last) == (ProblemKind.DROPPED, first + 1, last + 1)
+    assert (problem.kind, problem.entry, problem.last) == (ProblemKind.DROPPED, first + 1, last + 1)
 
 
 @given(st.data(), ledgers)
@@ -119,7 +119,7 @@ def test_an_inserted_line_is_named(data: st.DataObject, entries: list[LedgerEntr
     where = data.draw(st.integers(1, len(entries)))
     fake = resealed(entries[0], "id", number)
     (problem,) = verified([*entries[:where], fake, *entries[where:]], rows=False, end=head_of(entries))
-    assert problem.wrong in (
+    assert problem.kind in (
         ProblemKind.INSERTED,
         ProblemKind.SECOND,
         ProblemKind.REORDERED,
@@ -137,10 +137,10 @@ def test_swapped_entries_are_named(data: st.DataObject, entries: list[LedgerEntr
     rows = list(entries)
     rows[one], rows[other] = replace(entries[other], id=one + 1), replace(entries[one], id=other + 1)
     found = verified(rows)
-    assert {problem.wrong for problem in found} <= {ProblemKind.REORDERED}, found
+    assert {problem.kind for problem in found} <= {ProblemKind.REORDERED}, found
     assert [problem.entry for problem in found] == [one + 1, other + 1]
     lines = verified(rows, rows=False, end=head_of(entries))
-    assert {problem.wrong for problem in lines} == {ProblemKind.REORDERED}, lines
+    assert {problem.kind for problem in lines} == {ProblemKind.REORDERED}, lines
     assert {problem.entry for problem in lines} <= {one + 1, other + 1}
 
 
@@ -154,7 +154,7 @@ def test_a_moved_line_is_named(data: st.DataObject, entries: list[LedgerEntry]) 
     lines.insert(where, entries[index])
     found = verified(lines, rows=False, end=head_of(entries))
     assert found
-    assert {problem.wrong for problem in found} == {ProblemKind.REORDERED}, found
+    assert {problem.kind for problem in found} == {ProblemKind.REORDERED}, found
     assert len(found) == 1 or abs(index - where) == 1 or len(entries) < 5, found
 
 
@@ -166,7 +166,7 @@ def test_an_unreadable_line_is_named(data: st.DataObject, entries: list[LedgerEn
     forged = [*entries[:index], replace(entries[index], body=body), *entries[index + 1 :]]
     assert named(verified(forged)) == [(ProblemKind.EDITED, index + 1)]
     found = verified(forged, rows=False, end=head_of(entries))
-    assert [problem.wrong for problem in found] == [ProblemKind.UNREADABLE]
+    assert [problem.kind for problem in found] == [ProblemKind.UNREADABLE]
     assert found[0].entry == index + 1
     sealed = [*entries[:index], replace(entries[index], body=body, hash=digest_bytes(body)), *entries[index + 1 :]]
     assert named(verified(sealed)) == [(ProblemKind.UNREADABLE, index + 1)]
