@@ -144,8 +144,6 @@ class LedgerFacts:
 
     def __init__(self, witnesses: WitnessIndex, trusted: frozenset[str]) -> None:
         self.problems: list[LedgerProblem] = []
-        self.name = ""
-        """The name that the ledger gives itself."""
         self.opening = 0
         """The entry that names the ledger; 0 where none did."""
         self.keys: dict[str, int] = {}
@@ -202,7 +200,7 @@ class LedgerFacts:
         return [each for each in self.problems if each.kind is not ProblemKind.SIGNATURE]
 
     def _record_ledger_name(self, number: int, name: str) -> None:
-        self.name, self.opening = self.name or name, self.opening or number
+        self.opening = self.opening or number
         if name != self._witnesses.ledger:
             message = (
                 f"it calls the ledger {quote_shortened(name)}, and it was taken for {quote_shortened(self._witnesses.ledger)}"
