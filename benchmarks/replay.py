@@ -181,12 +181,13 @@ def tell(report: Any) -> None:
     """As text, as JSON, and as a picture."""
     from rich.console import Console
 
+    from promoter.application.responses.policies import ReplayResponse
     from promoter.cli import replay
     from promoter.cli.render import render_report_text
     from promoter.domain.replay.chart import render_replay_chart
 
     render_report_text(Console(file=io.StringIO(), width=160), replay.build_replay_report(report))
-    json.dumps(report.as_json())
+    json.dumps(ReplayResponse.from_report(report).to_json())
     render_replay_chart(report)
 
 

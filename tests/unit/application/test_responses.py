@@ -3,18 +3,115 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AliasPath, ValidationError
 
+from promoter.adapters.mlflow.webhooks import InstallResult, RegistryWebhook
 from promoter.application import responses
-from promoter.application.responses import Answer, Inlined, Moment, Recorded, Response, TextOrNull, attribute, left_out
+from promoter.application.apply import AppliedPlan
+from promoter.application.approve import ApprovalResult, ApprovalTally
+from promoter.application.audit import RecordPage
+from promoter.application.audit_verify import VerificationReport
+from promoter.application.explain import DecisionExplanation
+from promoter.application.history import AliasAt, AliasBetween, RegistryAt
+from promoter.application.policy_tests import CaseResult, PolicyTestReport, PolicyTestSuite, RuleCoverage
+from promoter.application.responses import (
+    Answer,
+    Inlined,
+    Moment,
+    Recorded,
+    Response,
+    TextOrNull,
+    attribute,
+    ledger,
+    left_out,
+    operations,
+    plans,
+    policies,
+    registry,
+)
 from promoter.application.responses.ledger import RerunResponse
+from promoter.application.status import AliasRow, ModelRows
+from promoter.cli.doctor import DoctorCheck
+from promoter.domain.audit import AuditRecord
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Override
+from promoter.domain.errors import Fault
+from promoter.domain.history import AliasSpan, Uncertainty, WatchGap
+from promoter.domain.ledger.chain import LedgerHead
+from promoter.domain.ledger.problems import LedgerProblem
+from promoter.domain.ledger.rerun import RerunDifference
+from promoter.domain.notifications import DeliveryAttempt
+from promoter.domain.plan import AliasDifference, BlockedTarget, Change, Plan
+from promoter.domain.policy.rules.approval import WeighedApproval
+from promoter.domain.policy.test_runner import VerdictMismatch
+from promoter.domain.policy_diff import AliasEffect, DivergentVersion, PolicyStep
+from promoter.domain.pull_plan import BroughtChange, PullPlan
+from promoter.domain.replay.as_of import AliasHolder, EvidenceSource
+from promoter.domain.replay.report import ModelReplay, PolicyReplay
+from promoter.domain.replay.simulate import JudgedPromotion, JudgedVersion, SimulatedSpan
+from promoter.domain.rollback import RollbackResult
+
+SOURCES: dict[type[Response], type] = {
+    registry.AliasAtResponse: AliasAt,
+    registry.AliasBetweenResponse: AliasBetween,
+    registry.AliasResponse: AliasRow,
+    registry.AliasThenResponse: AliasAt,
+    registry.DoubtResponse: Uncertainty,
+    registry.GapResponse: WatchGap,
+    registry.ModelResponse: ModelRows,
+    registry.OverrideResponse: Override,
+    registry.RegistryAtResponse: RegistryAt,
+    registry.SpanResponse: AliasSpan,
+    ledger.LedgerHeadResponse: LedgerHead,
+    ledger.NeighboursResponse: RecordPage,
+    ledger.ProblemResponse: LedgerProblem,
+    ledger.RecordResponse: AuditRecord,
+    ledger.RerunDifferenceResponse: RerunDifference,
+    ledger.VerificationResponse: VerificationReport,
+    operations.DeliveryResponse: DeliveryAttempt,
+    operations.DoctorCheckResponse: DoctorCheck,
+    operations.FaultResponse: Fault,
+    operations.InstallResponse: InstallResult,
+    operations.WebhookResponse: RegistryWebhook,
+    plans.AliasEffectResponse: AliasEffect,
+    plans.AppliedPlanResponse: AppliedPlan,
+    plans.ApprovalResponse: ApprovalResult,
+    plans.ApprovalTallyResponse: ApprovalTally,
+    plans.BlockedResponse: BlockedTarget,
+    plans.BroughtChangeResponse: BroughtChange,
+    plans.ChangeResponse: Change,
+    plans.DivergentVersionResponse: DivergentVersion,
+    plans.DriftResponse: AliasDifference,
+    plans.ExplanationResponse: DecisionExplanation,
+    plans.OtherDecisionResponse: Decision,
+    plans.PlanResponse: Plan,
+    plans.PolicyStepResponse: PolicyStep,
+    plans.PullPlanResponse: PullPlan,
+    plans.RollbackResponse: RollbackResult,
+    plans.WeighedApprovalResponse: WeighedApproval,
+    policies.CaseResponse: CaseResult,
+    policies.EvidenceSourceResponse: EvidenceSource,
+    policies.JudgedVersionResponse: JudgedVersion,
+    policies.MismatchResponse: VerdictMismatch,
+    policies.ModelReplayResponse: ModelReplay,
+    policies.PolicyReplayResponse: PolicyReplay,
+    policies.PolicySuiteResponse: PolicyTestSuite,
+    policies.PolicyTestResponse: PolicyTestReport,
+    policies.PromotionResponse: JudgedPromotion,
+    policies.RuleCoverageResponse: RuleCoverage,
+    policies.SimulatedSpanResponse: SimulatedSpan,
+    policies.StartHolderResponse: AliasHolder,
+}
+"""What each model is read from."""
 
 
 class PartResponse(Response):
@@ -110,3 +207,26 @@ def test_the_version_is_said_once() -> None:
                 if isinstance(kind, type) and issubclass(kind, Answer) and not inlined
             ]
     assert inside == []
+
+
+def attribute_type(owner: Any, name: str) -> Any:
+    """What the attribute of that name is declared as; AttributeError where there is none."""
+    kinds = [each for each in get_args(owner) if each is not type(None)] if isinstance(owner, UnionType) else [owner]
+    for kind in kinds:
+        member = inspect.getattr_static(kind, name, None)
+        if isinstance(member, property):
+            return get_type_hints(member.fget)["return"]
+        hints = get_type_hints(kind)
+        if name in hints:
+            return hints[name]
+    raise AttributeError(f"{owner} has no `{name}`")
+
+
+@pytest.mark.parametrize("model", SOURCES, ids=lambda model: model.__name__)
+def test_every_field_has_its_attribute(model: type[Response]) -> None:
+    """Paths are text, which no type checker follows."""
+    for name, field in model.model_fields.items():
+        place = field.validation_alias
+        source: Any = SOURCES[model]
+        for part in place.path if isinstance(place, AliasPath) else [name] if name != "schema_version" else []:
+            source = attribute_type(source, str(part))
