@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from promoter.demo.servers.git import GitHttpServer
-from promoter.demo.servers.mlflow import MlflowServer
 from tests.support.forges.under_test import KINDS, hosted
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.hosted_stage import HostedStage
 from tests.support.stage.proxy import Proxy
 from tests.support.stage.stage import Stage
@@ -21,20 +22,26 @@ MakeStage = Callable[..., Stage]
 
 
 @pytest.fixture
-def passing_client(mlflow_client: Any) -> Iterator[Any]:
+def passing_client(mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """MLflow's own client; the models of the test go with it, since each daemon of a later one would list them every second."""
-    before = _models(mlflow_client)
+    made: set[str] = set()
+    create = mlflow_client.create_registered_model
+
+    def create_registered_model(name: str, *arguments: Any, **named: Any) -> Any:
+        made.add(name)
+        return create(name, *arguments, **named)
+
+    monkeypatch.setattr(mlflow_client, "create_registered_model", create_registered_model)
     yield mlflow_client
-    for name in _models(mlflow_client) - before:
-        mlflow_client.delete_registered_model(name)
-
-
-def _models(client: Any) -> set[str]:
-    return {model.name for model in client.search_registered_models(max_results=1_000)}
+    for model in mlflow_client.search_registered_models(f"name LIKE '{fresh_name}%'"):
+        made.add(model.name)  # by a copy, or by a Promoter
+    for name in made:
+        with contextlib.suppress(MlflowException):  # the test deleted it
+            mlflow_client.delete_registered_model(name)
 
 
 @pytest.fixture
-def make_stage(mlflow_server: MlflowServer, passing_client: Any, warm: Warm, tmp_path: Path) -> Iterator[MakeStage]:
+def make_stage(mlflow_server: SharedMlflow, passing_client: Any, warm: Warm, tmp_path: Path) -> Iterator[MakeStage]:
     """Makes stages on the shared MLflow server (or on `client` and `uri`); ends all that was started on them."""
     with contextlib.ExitStack() as stack:
 
@@ -56,7 +63,7 @@ def stage(make_stage: MakeStage) -> Stage:
 
 
 @pytest.fixture
-def proxy(mlflow_server: MlflowServer) -> Iterator[Proxy]:
+def proxy(mlflow_server: SharedMlflow) -> Iterator[Proxy]:
     """A proxy in front of the shared MLflow server."""
     with Proxy(mlflow_server.uri) as running:
         yield running
@@ -70,7 +77,7 @@ def behind(make_stage: MakeStage, proxy: Proxy) -> Stage:
 
 @pytest.fixture(params=KINDS)
 def hosted_stage(
-    request: pytest.FixtureRequest, mlflow_server: MlflowServer, passing_client: Any, warm: Warm, tmp_path: Path
+    request: pytest.FixtureRequest, mlflow_server: SharedMlflow, passing_client: Any, warm: Warm, tmp_path: Path
 ) -> Iterator[HostedStage]:
     """A stage on a hosted forge, of each kind in turn."""
     with hosted(request.param, tmp_path) as scene:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from promoter.demo.servers.mlflow import MlflowServer
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import make_version
 from tests.support.stage.stage import POLICY, registry_yaml
 
@@ -105,7 +105,7 @@ def clone(tmp_path: Path) -> CiClone:
 
 
 @pytest.fixture
-def planned(clone: CiClone, mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str) -> CiClone:
+def planned(clone: CiClone, mlflow_server: SharedMlflow, mlflow_client: Any, fresh_name: str) -> CiClone:
     """A branch that moves the champion to a better version."""
     for auc in (0.8, 0.9):
         make_version(mlflow_client, fresh_name, {"auc": auc}, {}, mlmodel=None)

@@ -11,10 +11,10 @@ from promoter.adapters.git.checkout import WorkTree
 from promoter.adapters.yaml import YamlDocuments
 from promoter.demo import training
 from promoter.demo.git_edits import insert_alias_line
-from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.errors import PermanentError
 from promoter.domain.proposal import RegistryEdit
+from tests.support.shared_server import SharedMlflow
 
 PROJECT = Path(__file__).parents[2]
 MODEL = "tumour-classifier"
@@ -50,7 +50,7 @@ def test_an_edit_without_its_place_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ambient_mlflow")
 def test_training_logs_what_a_decision_needs(
-    mlflow_server: MlflowServer, mlflow_client: Any, fresh_name: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+    mlflow_server: SharedMlflow, mlflow_client: Any, fresh_name: str, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     """A run with parameters, metrics and folds, its model with signature and example, and a version that knows its run."""
     for name, value in training.QUIET_ENVIRONMENT.items():

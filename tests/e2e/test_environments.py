@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from promoter.demo.servers.mlflow import MlflowServer
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.reruns import made_again
 from tests.support.stage.seeding import make_version
 from tests.support.stage.stage import Stage, until
@@ -22,7 +22,7 @@ rules:
 
 
 def test_what_staging_serves_comes_to_production(
-    stage: Stage, staging_server: MlflowServer, staging_client: Any, fresh_name: str
+    stage: Stage, staging_server: SharedMlflow, staging_client: Any, fresh_name: str
 ) -> None:
     """Copied once, though the daemon is killed; judged, committed, and moved; and production's own versions never get there."""
     make_version(staging_client, fresh_name, {"auc": 0.9})

@@ -10,8 +10,10 @@ import shutil
 
 import pytest
 
+from promoter.adapters.mlflow.client import create_mlflow_client
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.audit import ChangeOutcome
+from tests.e2e.conftest import MakeStage
 from tests.support.stage.proxy import AliasWrite, Proxy, ProxyFault, alias_writes, everything
 from tests.support.stage.stage import Daemon, Stage, assert_one_outcome_each, assert_unbroken, until
 
@@ -41,16 +43,17 @@ def assert_ended_well(stage: Stage, daemon: Daemon, model: str) -> None:
 
 
 @pytest.mark.slow
-def test_mlflow_stopped_and_started(stage: Stage, mlflow_server: MlflowServer, fresh_name: str) -> None:
+def test_mlflow_stopped_and_started(make_stage: MakeStage, own_mlflow_server: MlflowServer, fresh_name: str) -> None:
     """A commit that comes while the MLflow server is down is carried out when it is back."""
+    stage = make_stage(client=create_mlflow_client(own_mlflow_server.uri, elsewhere=True), uri=own_mlflow_server.uri)
     daemon = begin(stage, fresh_name)
     try:
-        mlflow_server.stop()
+        own_mlflow_server.stop()
         stage.commit(MODEL.format(model=fresh_name, number=2))
         assert "connection is refused" in daemon.until_trouble("MLflow")
         assert daemon.ask("/healthz")[0] == 200
     finally:
-        mlflow_server.start()
+        own_mlflow_server.start()
     assert_ended_well(stage, daemon, fresh_name)
 
 

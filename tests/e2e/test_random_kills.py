@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from promoter.adapters.mlflow.client import create_mlflow_client
+from promoter.demo.servers.mlflow import MlflowServer
 from tests.e2e.conftest import MakeStage
 from tests.support.kills.kill_run import KillStage, KillTerms
 from tests.support.kills.kill_runs import kills
@@ -16,9 +18,9 @@ pytestmark = pytest.mark.slow
 KILLS = 6
 
 
-def test_ledger_after_kills(make_stage: MakeStage, database_url: str) -> None:
+def test_ledger_after_kills(make_stage: MakeStage, own_mlflow_server: MlflowServer, database_url: str) -> None:
     """What MLflow's webhook told, what the ledger has, what git says and what receivers got agree, whenever the daemon dies."""
-    stage = make_stage()
+    stage = make_stage(client=create_mlflow_client(own_mlflow_server.uri, elsewhere=True), uri=own_mlflow_server.uri)
     killed = KillStage(stage, database_url)
     figures = kills(KillTerms(KILLS), killed)
     assert not figures.violations, figures.table()

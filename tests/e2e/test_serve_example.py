@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from promoter.demo.servers.mlflow import MlflowServer
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import make_logged_version, make_version
 from tests.support.stage.serving_example import EXAMPLE, SECRET, Example, RequestStream, save_line, save_odd, signed
 
@@ -51,7 +51,7 @@ def champion(mlflow_client: Any, model: str) -> Champion:
 
 @pytest.fixture(scope="module")
 def running(
-    mlflow_server: MlflowServer, mlflow_client: Any, model: str, tmp_path_factory: pytest.TempPathFactory
+    mlflow_server: SharedMlflow, mlflow_client: Any, model: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Example]:
     """One for many tests, since it takes seconds to start. It looks only when it is told to."""
     mlflow_client.set_registered_model_alias(model, "champion", "1")
@@ -227,7 +227,7 @@ def test_an_event_during_a_look() -> None:
 
 
 def test_without_events(
-    mlflow_server: MlflowServer, mlflow_client: Any, model: str, champion: Champion, tmp_path: Path
+    mlflow_server: SharedMlflow, mlflow_client: Any, model: str, champion: Champion, tmp_path: Path
 ) -> None:
     """It starts before there is a champion, says that it is not ready, and finds each move by looking now and then."""
     mlflow_client.delete_registered_model_alias(model, "champion")
@@ -245,7 +245,7 @@ def test_without_events(
         assert told["predictions"] == pytest.approx([2.0, 5.0])
 
 
-def test_sigterm(mlflow_server: MlflowServer, model: str, champion: Champion, odd: Odd, tmp_path: Path) -> None:
+def test_sigterm(mlflow_server: SharedMlflow, model: str, champion: Champion, odd: Odd, tmp_path: Path) -> None:
     """The request that has begun is answered, a connection that is only kept open does not hold it up; its files are gone."""
     champion(number := odd(answer_seconds=2))
     key = b"a key of twenty-four byte"  # `whsec_`: the key is what the base64 says

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from promoter.__main__ import main
-from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.approvals import TAG_VALUE_LIMIT, build_approval_tag_key
 from tests.support.fixtures.git import git
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import make_version
 from tests.support.stage.terminal import at_a_terminal
 
@@ -82,7 +82,7 @@ class ApprovalSite:
 @pytest.fixture
 def approval_site(
     tmp_path: Path,
-    mlflow_server: MlflowServer,
+    mlflow_server: SharedMlflow,
     mlflow_client: Any,
     fresh_name: str,
     monkeypatch: pytest.MonkeyPatch,

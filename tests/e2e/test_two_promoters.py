@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from promoter.adapters.forges.detect import ForgeKind
-from promoter.demo.servers.mlflow import MlflowServer
 from tests.support.races.race import RaceTerms, race
+from tests.support.shared_server import SharedMlflow
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ ROUNDS = 8
 
 @pytest.mark.parametrize(("kind", "shared"), [("gitlab", True), ("gitea", False)], ids=["shared", "separate"])
 def test_two_promoters_and_a_person(
-    mlflow_server: MlflowServer, mlflow_client: Any, tmp_path: Path, kind: ForgeKind, *, shared: bool
+    mlflow_server: SharedMlflow, mlflow_client: Any, tmp_path: Path, kind: ForgeKind, *, shared: bool
 ) -> None:
     """On one database as on two, everything that people did stays, and nothing is proposed twice."""
     figures = race(RaceTerms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)

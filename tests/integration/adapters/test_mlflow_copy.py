@@ -22,10 +22,10 @@ import requests
 from promoter.adapters.mlflow import copy
 from promoter.adapters.mlflow.copy import CopyBounds, MlflowCopies, TrackingServer, VersionTransfer
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.copy_source import AliasRef, SourceVersion
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.observed import LoggedModel, MetricRef, ModelVersion
+from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import evidenced, make_logged_version, make_run, make_version, register
 
 STAGING = "staging"
@@ -51,13 +51,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copies(mlflow_server: MlflowServer, staging_server: MlflowServer) -> MlflowCopies:
+def copies(mlflow_server: SharedMlflow, staging_server: SharedMlflow) -> MlflowCopies:
     """The adapter under test: this registry is `mlflow_server`, the other one is called staging."""
     return MlflowCopies(mlflow_server.uri, {STAGING: staging_server.uri})
 
 
 @pytest.fixture
-def there(staging_server: MlflowServer) -> MlflowRegistry:
+def there(staging_server: SharedMlflow) -> MlflowRegistry:
     """The other registry, as Promoter reads it."""
     return MlflowRegistry(staging_server.uri, elsewhere=True)
 
@@ -289,8 +289,8 @@ class Wreck:
 @pytest.fixture
 def wreck(
     copies: MlflowCopies,
-    mlflow_server: MlflowServer,
-    staging_server: MlflowServer,
+    mlflow_server: SharedMlflow,
+    staging_server: SharedMlflow,
     mlflow_client: Any,
     staging_client: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -458,7 +458,7 @@ def test_who_holds_what(copies: MlflowCopies, staging_client: Any, fresh_name: s
 
 
 @pytest.fixture
-def deaf(mlflow_server: MlflowServer) -> MlflowCopies:
+def deaf(mlflow_server: SharedMlflow) -> MlflowCopies:
     """Staging, at a port that nobody listens on, with a password in its address."""
     return MlflowCopies(mlflow_server.uri, {STAGING: "http://ada:geheim@127.0.0.1:9", "self": mlflow_server.uri})
 
@@ -522,7 +522,7 @@ class Doorman(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def guarded(staging_server: MlflowServer) -> Iterator[str]:
+def guarded(staging_server: SharedMlflow) -> Iterator[str]:
     """The second server behind a password; its address, without it."""
     door = type("Door", (Doorman,), {"behind": staging_server.uri, "refused": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), door) as server:
@@ -532,7 +532,7 @@ def guarded(staging_server: MlflowServer) -> Iterator[str]:
 
 
 def test_each_server_has_its_own_user(
-    mlflow_server: MlflowServer,
+    mlflow_server: SharedMlflow,
     guarded: str,
     staging_client: Any,
     artifact: Path,

@@ -11,7 +11,9 @@ import pytest
 
 from promoter.adapters.mlflow import registry as registry_module
 from promoter.adapters.mlflow import runs
+from promoter.adapters.mlflow.client import create_mlflow_client
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel, RunDataset, TrainingRun
 from tests.support.stage.seeding import make_run, make_version, register
@@ -41,11 +43,13 @@ def test_a_model_is_observed_with_its_versions_and_aliases(
 
 @pytest.mark.slow
 def test_reading_all_models_and_naming_many_say_what_reading_each_says(
-    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+    own_mlflow_server: MlflowServer, fresh_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pages are followed to the end, and the two ways of reading agree."""
     monkeypatch.setattr(registry_module, "_MODELS_PER_PAGE", 2)
     monkeypatch.setattr(registry_module, "_VERSIONS_PER_PAGE", 2)
+    registry = MlflowRegistry(own_mlflow_server.uri)
+    mlflow_client = create_mlflow_client(own_mlflow_server.uri, elsewhere=True)
     names = [f"{fresh_name}-{number}" for number in range(3)]
     for name in names:
         make_version(mlflow_client, name)
