@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from threading import Lock
 from typing import Protocol
 
 import structlog
+from cachetools import FIFOCache
 
 from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCommit, LastApplied, Sources
 from promoter.domain.desired import Declaration
@@ -153,7 +153,7 @@ class GitProvenance:
         self._ledger = ledger
         self._clock = clock
         self._forge = forge
-        self._answers: OrderedDict[tuple[str, frozenset[str]], _ForgeAnswer] = OrderedDict()
+        self._answers: FIFOCache[tuple[str, frozenset[str]], _ForgeAnswer] = FIFOCache(_MAX_ANSWERS)
         self._silent: _ForgeAnswer | None = None
         self._cached_reader: tuple[str, _DeclarationReader] | None = None
         self._lock = Lock()
@@ -242,9 +242,6 @@ class GitProvenance:
     def _cache_answer(self, key: tuple[str, frozenset[str]], answer: _ForgeAnswer) -> None:
         with self._lock:
             self._answers[key] = answer
-            self._answers.move_to_end(key)
-            while len(self._answers) > _MAX_ANSWERS:
-                self._answers.popitem(last=False)
 
     def _reader_for_head(self, head: str) -> _DeclarationReader:
         """Reads the commits before that head. Each is parsed once, however many changes are looked for in it."""

@@ -159,18 +159,18 @@ class Gitea(ForgeBase):
                     raise
                 detail = self._place.redact_message(error.message)
                 raise Conflict(self.name, f"a pull request from {draft.branch} is open already: {detail}") from None
-            made = parse_pull_request(row)
-        self._request_reviews(made.number, draft.reviewers, row)
+            opened = parse_pull_request(row)
+        self._request_reviews(opened.number, draft.reviewers, row)
         if draft.auto_merge:
-            self._enable_auto_merge(made, row)
-        return made
+            self._enable_auto_merge(opened, row)
+        return opened
 
     def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
         """Set title and body as the draft has them; add labels and reviewers that are missing, remove none."""
         with self._translate_errors(f"revise pull request #{number}"):
             row = self._fetch_pull_request(number)
-            there = {each["name"] for each in row.get("labels") or ()}
-            if missing := [label for label in draft.labels if label not in there]:
+            present = {each["name"] for each in row.get("labels") or ()}
+            if missing := [label for label in draft.labels if label not in present]:
                 self._client.post_json(
                     *self._repo, "issues", number, "labels", body={"labels": self._ensure_label_ids(missing)}
                 )

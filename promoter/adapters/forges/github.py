@@ -167,7 +167,7 @@ class GitHub(ForgeBase):
         """
         with self._translate_errors("open a pull request"):
             try:
-                made = self._repository.create_pull(
+                created = self._repository.create_pull(
                     self._branch, draft.branch, title=draft.title[:_TITLE_LIMIT], body=draft.body
                 )
             except GithubException as error:
@@ -175,7 +175,7 @@ class GitHub(ForgeBase):
                     raise
                 detail = self._place.redact_message(extract_error_message(error))
                 raise Conflict(self.name, f"a pull request from {draft.branch} is open already: {detail}") from None
-            row = made.raw_data
+            row = created.raw_data
             pull = parse_pull_request(row)
         with self._translate_errors(f"label pull request #{pull.number}"):
             self._add_missing_labels(draft.labels, row)
@@ -278,13 +278,13 @@ class GitHub(ForgeBase):
         home = self._client.get_json_object(self._repo)
         names = {"merge": "allow_merge_commit", "squash": "allow_squash_merge", "rebase": "allow_rebase_merge"}
         method = next((each for each in _MERGE_METHODS if home.get(names[each], True)), _MERGE_METHODS[0])
-        made = self._build_pull_object(dict(row))
+        pull_object = self._build_pull_object(dict(row))
         try:
-            made.enable_automerge(merge_method=method.upper(), expected_head_oid=pull.head)
+            pull_object.enable_automerge(merge_method=method.upper(), expected_head_oid=pull.head)
         except GithubException as error:
             if _CLEAN_STATUS not in extract_error_message(error):
                 raise
-            made.merge(merge_method=method, sha=pull.head)
+            pull_object.merge(merge_method=method, sha=pull.head)
         return True
 
     def _add_missing_labels(self, names: Sequence[str], row: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""A project on GitLab. Its merge requests are what the port calls pull requests."""
+"""A project on GitLab. Its merge requests are what the port calls pull requests.
+
+The client is python-gitlab, but without retries and waits of its own, for one host only, and with bounded lists.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+import gitlab
+import requests
 import structlog
-from gitlab.exceptions import GitlabError
+from gitlab.exceptions import GitlabAuthenticationError, GitlabError, GitlabParsingError
+from pydantic import SecretStr
 
-from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase
-from promoter.adapters.forges.gitlab_client import collect_bounded, convert_error, create_gitlab_client, get_status_code
+from promoter.adapters._http import BoundedSession
+from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase, ForgeProject, bound_list
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusState,
@@ -27,6 +33,54 @@ from promoter.domain.errors import Conflict, ExternalError, TransientError
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 log = structlog.get_logger(__name__)
+
+
+PAGE_SIZE = 100
+_UNAUTHORIZED = 401
+
+
+class GitLabClient(gitlab.Gitlab):
+    """The client. It takes a 429 as an answer like any other: the caller comes again later."""
+
+    def http_request(self, verb: str, path: str, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send one request, once, to this instance."""
+        if path.startswith(("http://", "https://")) and not path.startswith(f"{self.api_url}/"):
+            raise GitlabParsingError("a page's link leads to another host")
+        kwargs["obey_rate_limit"] = False
+        kwargs["retry_transient_errors"] = False
+        return super().http_request(verb, path, *args, **kwargs)
+
+
+def create_gitlab_client(url: str, token: SecretStr, timeout: float) -> GitLabClient:
+    """Create a client of the instance at that base URL. Sends nothing yet."""
+    return GitLabClient(
+        url,
+        private_token=token.get_secret_value(),
+        timeout=timeout,
+        per_page=PAGE_SIZE,
+        keep_base_url=True,
+        user_agent="promoter",
+        session=BoundedSession(timeout),
+    )
+
+
+def collect_bounded(items: Iterable[Any], what: str) -> list[dict[str, Any]]:
+    """List the attributes of the first thousand items."""
+    return [dict(item) if isinstance(item, Mapping) else item.asdict() for item in bound_list(items, what)]
+
+
+def get_status_code(error: GitlabError) -> int:
+    """Return the status behind an error; 0 where there was no answer that could be read."""
+    return error.response_code or (_UNAUTHORIZED if isinstance(error, GitlabAuthenticationError) else 0)
+
+
+def convert_error(error: Exception, place: ForgeProject, doing: str) -> ExternalError | None:
+    """Convert an error of python-gitlab; None for any other."""
+    if not isinstance(error, GitlabError):
+        return None
+    code = get_status_code(error)
+    return place.build_status_error(doing, code, error.error_message) if code else place.build_format_error(doing)
+
 
 _STATES = {
     "opened": PullRequestState.OPEN,
@@ -217,10 +271,10 @@ class GitLab(ForgeBase):
                 detail = self._place.redact_message(error.error_message)
                 raise Conflict(self.name, f"a merge request from {draft.branch} is open already: {detail}") from None
             self._log_missing_reviewers(reviewers, row)
-            made = parse_merge_request(row)
+            opened = parse_merge_request(row)
         if draft.auto_merge:
-            self._enable_auto_merge(made, row)
-        return made
+            self._enable_auto_merge(opened, row)
+        return opened
 
     def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
         """Set title and body as the draft has them; add labels and reviewers that are missing, remove none."""

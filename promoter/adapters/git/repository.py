@@ -71,8 +71,8 @@ class CommitWriter:
 
     def _write_draft(self, base: str, path: str, content: bytes, text: bytes, now: int) -> str:
         name, mail = self._author
-        made = f"{name} <{mail}> {now} +0000"
-        head = f"commit {_DRAFT_REF}\nmark :1\nauthor {made}\ncommitter {made}\ndata {len(text)}\n".encode()
+        identity = f"{name} <{mail}> {now} +0000"
+        head = f"commit {_DRAFT_REF}\nmark :1\nauthor {identity}\ncommitter {identity}\ndata {len(text)}\n".encode()
         change = f"from {base}\nM 100644 inline {path}\ndata {len(content)}\n".encode()
         stream = b"".join((head, text, change, content, b"\n\nget-mark :1\ndone\n"))
         reply = self._mirror.run_git("fast-import", "--quiet", "--done", "--force", "--date-format=raw", stdin=stream)
@@ -130,13 +130,13 @@ class CommitWriter:
         """Find out from the remote's refs why it did not move the branch; None where it did after all."""
         folders = [str(each) for each in PurePosixPath(ref.removeprefix(HEADS)).parents][:-1]
         above = [HEADS + folder for folder in folders]
-        there = self._mirror.list_remote_refs(ref, *above, f"{ref}/*")
-        now = there.get(ref)
+        refs = self._mirror.list_remote_refs(ref, *above, f"{ref}/*")
+        now = refs.get(ref)
         if now != expected:
             return None if now == new else build_push_conflict()
         if new is None or expected is not None:
             return TransientError("git", "the remote could not move the branch just now")
-        for other in there:
+        for other in refs:
             if other in above or other.startswith(f"{ref}/"):
                 one, two = (redact_to_one_line(name.removeprefix(HEADS), self._remote) for name in (other, ref))
                 fix = f"rename or delete {one}, if nobody needs it"

@@ -278,10 +278,10 @@ class MlflowCopies:
 
     def _build_transfer(self, source: SourceVersion) -> VersionTransfer:
         self._require_other_registry(source.registry)
-        there, here = self._uris[source.registry], self._uri
+        source_uri = self._uris[source.registry]
         return VersionTransfer(
-            TrackingServer(there, create_mlflow_client(there, elsewhere=True)),
-            TrackingServer(here, create_mlflow_client(here)),
+            TrackingServer(source_uri, create_mlflow_client(source_uri, elsewhere=True)),
+            TrackingServer(self._uri, create_mlflow_client(self._uri)),
             self._bounds,
         )
 

@@ -200,7 +200,7 @@ class RunCopyWriter:
             return str(found[0][1])
         source = snapshot.logged_model
         tags = portable_tags(source.tags or {}) if source else {}
-        made = self._client.create_logged_model(
+        created = self._client.create_logged_model(
             self._experiment,
             name=source.name if source else name,
             source_run_id=run_id,
@@ -208,7 +208,7 @@ class RunCopyWriter:
             params=dict(source.params or {}) if source else {},
             model_type=source.model_type if source else None,
         )
-        return str(made.model_id)
+        return str(created.model_id)
 
     def write_measurements(self, snapshot: SourceSnapshot, model_id: str, run_id: str | None) -> None:
         """Write what was measured on the logged model. What other runs measured on it goes to a run of its own."""

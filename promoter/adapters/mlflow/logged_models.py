@@ -151,9 +151,13 @@ class LoggedValue:
     """One value that was logged for a logged model, by that run."""
 
     name: str
+    """The metric's name."""
     dataset: str | None
+    """The name of the dataset that it was measured on."""
     digest: str | None
+    """The dataset's digest."""
     run_id: str | None
+    """The run that measured it."""
     point: MetricPoint
 
     @property
@@ -287,8 +291,8 @@ def _select_last_values(logged: Iterable[LoggedValue]) -> list[LoggedValue]:
 
 def _confirm_zero(zero: LoggedValue, history: Iterable[MetricPoint]) -> float:
     """Return zero where the run logged exactly that at that moment, else NaN."""
-    there = [point.value for point in history if (point.timestamp, point.step) == (zero.point.timestamp, zero.point.step)]
-    return 0.0 if there and all(value == 0 for value in there) else nan
+    values = [point.value for point in history if (point.timestamp, point.step) == (zero.point.timestamp, zero.point.step)]
+    return 0.0 if values and all(value == 0 for value in values) else nan
 
 
 def _build_measurement(logged: LoggedValue) -> MetricValue:

@@ -176,27 +176,27 @@ class _CheckedAdapter(HTTPAdapter):
     def _build_http_pool(self) -> type[HTTPConnectionPool]:
         check_peer = self._check_connected_peer
 
-        class Connection(HTTPConnection):
+        class CheckedHttpConnection(HTTPConnection):
             response_class = _CompleteResponse
 
             def _new_conn(self) -> socket.socket:
                 return check_peer(super()._new_conn())
 
-        class Pool(HTTPConnectionPool):
-            ConnectionCls = Connection
+        class CheckedHttpPool(HTTPConnectionPool):
+            ConnectionCls = CheckedHttpConnection
 
-        return Pool
+        return CheckedHttpPool
 
     def _build_https_pool(self) -> type[HTTPSConnectionPool]:
         check_peer = self._check_connected_peer
 
-        class Connection(HTTPSConnection):
+        class CheckedHttpsConnection(HTTPSConnection):
             response_class = _CompleteResponse
 
             def _new_conn(self) -> socket.socket:
                 return check_peer(super()._new_conn())
 
-        class Pool(HTTPSConnectionPool):
-            ConnectionCls = Connection
+        class CheckedHttpsPool(HTTPSConnectionPool):
+            ConnectionCls = CheckedHttpsConnection
 
-        return Pool
+        return CheckedHttpsPool

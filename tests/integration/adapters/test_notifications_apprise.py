@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.notifications import create_channels
-from promoter.adapters.notifications.apprise import AppriseChannel, render_message_text
+from promoter.adapters.notifications import AppriseChannel, create_channels, render_message_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.errors import Faults, PermanentError, TransientError
 from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder, EventType
