@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
@@ -137,18 +137,19 @@ def _is_list_sound(root: MappingNode, part: str, kept: dict[str, list[int]]) -> 
     return isinstance(items, list) and len(kept[part]) == len(items) > 0
 
 
-PATTERN_KEY = "matches"
+_PATTERN_KEYS = frozenset(kind.pattern_key for kind in RULES if kind.pattern_key)
+_PATTERNS = f"patterns ({', '.join(f'`{key}`' for key in sorted(_PATTERN_KEYS))})"
 PATTERN_COUNT_LIMIT = 100
 PATTERN_WEIGHT_LIMIT = 30_000
 """About 16 MiB, and a third of a second."""
 
-EXPRESSION_KEY = "expression"
+_EXPRESSION_KEYS = frozenset(kind.expression_key for kind in RULES if kind.expression_key)
 EXPRESSION_LIMIT = 100
 """Each set of metrics and holders that expressions name takes some 5 ms to prepare."""
 
-TOO_MANY_PATTERNS = f"more than {PATTERN_COUNT_LIMIT} patterns (`{PATTERN_KEY}`) in one policy"
+TOO_MANY_PATTERNS = f"more than {PATTERN_COUNT_LIMIT} {_PATTERNS} in one policy"
 TOO_MANY_EXPRESSIONS = f"more than {EXPRESSION_LIMIT} expressions in one policy"
-TOO_LARGE_PATTERNS = f"the patterns (`{PATTERN_KEY}`) of this policy are too large, taken together"
+TOO_LARGE_PATTERNS = f"the {_PATTERNS} of this policy are too large, taken together"
 TOO_LARGE_PATTERNS_FIX = "counts such as `{20}` of `\\w` or `\\p{...}` cost most: name the characters, as in `[A-Za-z0-9_]`"
 
 _TOKEN = re.compile(
@@ -173,11 +174,11 @@ def estimate_pattern_weight(pattern: str) -> int:
 
 def find_excessive_pattern(root: YamlNode) -> tuple[YamlNode, str, str | None] | None:
     """Return the pattern or expression that is one too many or too large, the fault and its fix; None: all are fine."""
-    over = next(islice(_find_texts(root, EXPRESSION_KEY), EXPRESSION_LIMIT, None), None)
+    over = next(islice(_find_texts(root, _EXPRESSION_KEYS), EXPRESSION_LIMIT, None), None)
     if over is not None:
         return over, TOO_MANY_EXPRESSIONS, None
     total = 0
-    for count, node in enumerate(_find_texts(root, PATTERN_KEY), start=1):
+    for count, node in enumerate(_find_texts(root, _PATTERN_KEYS), start=1):
         total += estimate_pattern_weight(str(node.value))
         if count > PATTERN_COUNT_LIMIT:
             return node, TOO_MANY_PATTERNS, None
@@ -215,18 +216,18 @@ def _parse_count(digits: str | None) -> int:
     return min(int(digits), _COUNT_MAX) if digits and len(digits) < len(str(_COUNT_MAX)) else _COUNT_MAX if digits else 0
 
 
-def _find_texts(node: YamlNode, sought: str) -> Iterator[YamlNode]:
-    """Yield the texts under that key, at any depth."""
+def _find_texts(node: YamlNode, keys: Collection[str]) -> Iterator[YamlNode]:
+    """Yield the texts under these keys, at any depth."""
     inside = node.target
     if isinstance(inside, MappingNode):
         for key, child in inside.pairs.items():
-            if key == sought and isinstance(child.value, str):
+            if key in keys and isinstance(child.value, str):
                 yield child
             else:
-                yield from _find_texts(child, sought)
+                yield from _find_texts(child, keys)
     elif isinstance(inside, SequenceNode):
         for child in inside.items:
-            yield from _find_texts(child, sought)
+            yield from _find_texts(child, keys)
 
 
 APPROVERS_FILE = "approvers.yaml"

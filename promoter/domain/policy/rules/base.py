@@ -72,7 +72,7 @@ class BaseRule(Document):
     row must fail, and how far apart two of them are at least.
 
     Whatever else needs to know of a kind asks the type: bulk gathering of evidence `needed_evidence`, the reader of policies
-    `find_faults`, `guard_objection` and `approver_keys`, a replay `used_tags`, `replay_gap`, `list_wait_ends` and `is_dated`.
+    `find_faults`, `guard_objection` and the `..._key(s)`, a replay `used_tags`, `replay_gap`, `list_wait_ends` and `is_dated`.
     """
 
     kind: ClassVar[str]
@@ -80,6 +80,10 @@ class BaseRule(Document):
     """Why a rule of this kind cannot guard; None: it can."""
     approver_keys: ClassVar[tuple[str, ...]] = ()
     """The keys that lead to a list of names of approvers or their groups; none: it names no approvers."""
+    pattern_key: ClassVar[str | None] = None
+    """The key whose text is compiled as a regular expression, so that a file can be bounded in the size of all of them."""
+    expression_key: ClassVar[str | None] = None
+    """The key whose text is compiled as an expression, so that a file can be bounded in their number."""
     is_dated: ClassVar[bool] = False
     """Whether its evidence counts from a time that it bears itself, so that it counts before it was first recorded."""
 

@@ -71,6 +71,7 @@ class ExpressionRule(BaseRule):
     """
 
     kind: ClassVar[str] = "expression"
+    expression_key: ClassVar[str | None] = "expression"
 
     metrics_: tuple[MetricName, ...] = Field(
         default=(),

@@ -60,7 +60,7 @@ class MetricRule(BaseRule):
     `beats` compares the last values of the same metric, from the same source and dataset. `by` is absolute, or a share of
     the size of the holder's value (`1%`). Which direction is better is the `order` of the policy's rank, or the rule's own.
     Numbers are compared in decimal as MLflow shows them, so that 0.905 beats 0.9 by 0.005. With `confidence: 0.95` the
-    values of every step are compared in pairs instead; see `promoter.domain.confidence`.
+    values of every step are compared in pairs instead; see `promoter.domain.policy.confidence`.
     """
 
     model_config = ConfigDict(

@@ -40,6 +40,7 @@ class TagRule(BaseRule):
         | forbid_together(require_key("bound", {"const": True}), require_key("copied", {"const": "accept"}))
     )
     kind: ClassVar[str] = "tag"
+    pattern_key: ClassVar[str | None] = "matches"
 
     tag: str = Field(min_length=1, max_length=250)
     present: LiteralTrue | None = Field(default=None, description="The tag is there, with any value.")
