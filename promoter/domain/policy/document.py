@@ -252,10 +252,10 @@ class PolicyDocument(Document):
 
     def find_faults(self) -> list[tuple[DocumentPath, str]]:
         """Return the faults that no single field shows, each with its place in the document."""
-        setting = self.rule_context
+        context = self.rule_context
         found: list[tuple[DocumentPath, str]] = []
         for part, rules in (("rules", self.rules), ("guards", self.guards)):
-            found += [((part, index), message) for index, rule in enumerate(rules) for message in rule.find_faults(setting)]
+            found += [((part, index), message) for index, rule in enumerate(rules) for message in rule.find_faults(context)]
         return [*found, *self._find_guard_faults(), *self._find_waiver_faults()]
 
     def _find_guard_faults(self) -> Iterator[tuple[DocumentPath, str]]:

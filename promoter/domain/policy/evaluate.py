@@ -142,9 +142,9 @@ def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
     return measured.value if rank.order == "highest" else -measured.value
 
 
-def _evaluate_rule(rule: BaseRule, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+def _evaluate_rule(rule: BaseRule, evidence: Evidence, context: RuleContext) -> RuleFinding:
     try:
-        return rule.evaluate(evidence, setting)
+        return rule.evaluate(evidence, context)
     except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
         # Fail closed: whatever evidence a rule was not written for is an error of that rule, never of the daemon.
         return RuleFinding(str(rule), Verdict.ERROR, None, f"evidence that can be judged ({type(error).__name__})")

@@ -290,7 +290,7 @@ class ReviewCase(Document):
     word: str | None = Field(default=None, exclude=True)
 
     @property
-    def to_change_origin(self) -> ChangeOrigin | Unreadable | None:
+    def change_origin(self) -> ChangeOrigin | Unreadable | None:
         """The pull request as the forge would describe it."""
         if self.word is not None:
             return Unreadable("the case says so") if self.word == UNREADABLE_WORD else None
@@ -316,7 +316,7 @@ StatedReview = Annotated[
 
 def build_case_origin(case: ReviewCase | None) -> ChangeOrigin | Unreadable | None:
     """Return the origin that a rule sees; without a stated review, nobody has proposed the version yet."""
-    return case.to_change_origin if case else NOT_REQUESTED
+    return case.change_origin if case else NOT_REQUESTED
 
 
 DEFAULT_CASE_TIME = datetime(2026, 1, 5, 12, tzinfo=UTC)

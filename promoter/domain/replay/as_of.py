@@ -282,15 +282,15 @@ class AssumedRule(BaseRule):
     def __str__(self) -> str:
         return str(self.inner)
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return what the assumed rule needs, since some of it can still be asked."""
-        return self.inner.needed_evidence(setting)
+        return self.inner.needed_evidence(context)
 
-    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+    def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return those of the assumed rule, since an approval of the policy covers them."""
-        return self.inner.used_metrics(setting)
+        return self.inner.used_metrics(context)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Evaluate what replay can know of the rule, and assume the rest."""
         unknown = f"the ledger to know {self.gap.fact}"
         if self.negated:
@@ -298,7 +298,7 @@ class AssumedRule(BaseRule):
         remaining = self.inner.without_replay_gap()
         if remaining is None:
             return self.build_finding(Verdict.PASS, NOT_REPLAYED, unknown)
-        found = remaining.evaluate(evidence, setting)
+        found = remaining.evaluate(evidence, context)
         expected = f"{found.expected} ({NOT_REPLAYED}: {unknown})" if found.verdict is Verdict.PASS else found.expected
         return self.build_finding(found.verdict, found.value, expected)
 

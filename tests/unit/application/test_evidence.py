@@ -22,14 +22,14 @@ class NeedyRule(BaseRule):
     kind: ClassVar[str] = "needy"
     describe: bool = True
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return whether it needs descriptions."""
-        del setting
+        del context
         return Need(description=self.describe)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Pass."""
-        del evidence, setting
+        del evidence, context
         return self.build_finding(Verdict.PASS, None, "anything")
 
 

@@ -31,20 +31,20 @@ __all__ = ["RULES", "BaseRule", "Rule", "RuleContext"]
 class _RuleGroup(BaseRule):
     """A rule that holds rules."""
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return what the rules inside need."""
         need = Need()
         for rule in self.inner_rules:
-            need |= rule.needed_evidence(setting)
+            need |= rule.needed_evidence(context)
         return need
 
-    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+    def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return what the rules inside use."""
-        return frozenset(metric for rule in self.inner_rules for metric in rule.used_metrics(setting))
+        return frozenset(metric for rule in self.inner_rules for metric in rule.used_metrics(context))
 
-    def find_faults(self, setting: RuleContext) -> list[str]:
+    def find_faults(self, context: RuleContext) -> list[str]:
         """Return the faults of the rules inside."""
-        return [fault for rule in self.inner_rules for fault in rule.find_faults(setting)]
+        return [fault for rule in self.inner_rules for fault in rule.find_faults(context)]
 
     def __str__(self) -> str:
         return self.kind
@@ -68,9 +68,9 @@ class AnyOf(_RuleGroup):
     def replace_inner_rules(self, rules: tuple[BaseRule, ...]) -> BaseRule:
         return self.model_copy(update={"any_of": rules})
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Combine the rules inside by Strong Kleene disjunction."""
-        children = tuple(rule.evaluate(evidence, setting) for rule in self.any_of)
+        children = tuple(rule.evaluate(evidence, context) for rule in self.any_of)
         return self._build_group_finding(combine_any_of(child.verdict for child in children), children, "at least one passes")
 
 
@@ -88,9 +88,9 @@ class AllOf(_RuleGroup):
     def replace_inner_rules(self, rules: tuple[BaseRule, ...]) -> BaseRule:
         return self.model_copy(update={"all_of": rules})
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Combine the rules inside by Strong Kleene conjunction."""
-        children = tuple(rule.evaluate(evidence, setting) for rule in self.all_of)
+        children = tuple(rule.evaluate(evidence, context) for rule in self.all_of)
         return self._build_group_finding(combine_all_of(child.verdict for child in children), children, "all pass")
 
 
@@ -112,9 +112,9 @@ class Not(_RuleGroup):
     def negates_inner_rules(self) -> bool:
         return True
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Negate the rule inside."""
-        child = self.not_.evaluate(evidence, setting)
+        child = self.not_.evaluate(evidence, context)
         return self._build_group_finding(negate_verdict(child.verdict), (child,), "it fails")
 
 

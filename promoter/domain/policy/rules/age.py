@@ -48,9 +48,9 @@ class AgeRule(BaseRule):
         if self.age.at_least:
             yield created_at + self.age.at_least
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for too young, since it passes by waiting, fail for too old, error for no time of registration."""
-        del setting
+        del context
         created = evidence.candidate.created_at
         at_least, at_most = self.age.at_least, self.age.at_most
         if created is None:

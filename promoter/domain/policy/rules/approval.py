@@ -42,7 +42,7 @@ class WeighedApproval:
     """When it was given, or why it does not count."""
 
     @property
-    def to_finding(self) -> RuleFinding:
+    def finding(self) -> RuleFinding:
         """A child of the rule's finding. Pending where it does not count: the person may approve anew."""
         who = f"{self.name} ({', '.join(self.groups)})" if self.groups else self.name
         return RuleFinding(who, Verdict.PASS if self.counts else Verdict.PENDING, self.message, _EXPECTED_APPROVAL)
@@ -76,12 +76,12 @@ class ApprovalRule(BaseRule):
     def used_tags(self) -> None:
         """Return None: approvals are tags, and their keys depend on approvers.yaml."""
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the sources of the metrics that the policy uses, since those are signed. Rules on all steps ask for them."""
-        sources = {ref.source for ref in setting.used}
+        sources = {ref.source for ref in context.used}
         return Need(run="run" in sources, logged_model="logged_model" in sources)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for too few: somebody may yet approve. A bad tag counts for nothing, and is never an error.
 
         Work is bounded by `approvers.yaml`: only signatures of people that the rule names are verified.
@@ -89,34 +89,34 @@ class ApprovalRule(BaseRule):
         terms = self.approval
         expected = f"{terms.at_least} of [{', '.join(terms.from_)}] to approve"
         logged_model = evidence.candidate.logged_model
-        if isinstance(logged_model, Unreadable) and self.needed_evidence(setting).logged_model:
+        if isinstance(logged_model, Unreadable) and self.needed_evidence(context).logged_model:
             return self.build_finding(
                 Verdict.ERROR, None, f"{expected}, and its logged model to be readable: {logged_model.reason}"
             )
         try:
-            subject = ApprovalSubject.from_evidence(evidence, setting.policy, setting.digest, setting.used)
+            subject = ApprovalSubject.from_evidence(evidence, context.policy, context.digest, context.used)
         except ValueError:
             missing_facts = "and to know the version's model, its registration, its metrics and the policy"
             return self.build_finding(Verdict.ERROR, None, f"{expected}, {missing_facts}")
-        weighed = self.weigh_approvals(evidence, setting, subject)
+        weighed = self.weigh_approvals(evidence, context, subject)
         count = sum(each.counts for each in weighed)
-        children = [each.to_finding for each in weighed] + list(self._list_other_approvals(evidence, setting))
-        possible = len(setting.approvers.find_matching_names(terms.from_))
+        children = [each.finding for each in weighed] + list(self._list_other_approvals(evidence, context))
+        possible = len(context.approvers.find_matching_names(terms.from_))
         if possible < terms.at_least:
             expected += f", of which approvers.yaml has {possible or 'none'}"
         verdict = Verdict.PASS if count >= terms.at_least else Verdict.PENDING
         return RuleFinding(str(self), verdict, f"{count} of {terms.at_least} approve", expected, tuple(children))
 
     def weigh_approvals(
-        self, evidence: Evidence, setting: RuleContext, subject: ApprovalSubject
+        self, evidence: Evidence, context: RuleContext, subject: ApprovalSubject
     ) -> tuple[WeighedApproval, ...]:
         """Return the approvals of the people that the rule names. `subject` is what there is to approve now."""
         found = []
         owners: dict[bytes, str] = {}
-        for name in sorted(setting.approvers.find_matching_names(self.approval.from_)):
+        for name in sorted(context.approvers.find_matching_names(self.approval.from_)):
             approver, value = (
-                setting.approvers.known[name],
-                evidence.candidate.tags.get(build_approval_tag_key(setting.policy, name)),
+                context.approvers.known[name],
+                evidence.candidate.tags.get(build_approval_tag_key(context.policy, name)),
             )
             if value is not None:
                 groups = tuple(group for group in approver.groups if group in self.approval.from_)
@@ -128,10 +128,10 @@ class ApprovalRule(BaseRule):
                 found.append(WeighedApproval(name, groups, objection is None, objection or given))
         return tuple(found)
 
-    def _list_other_approvals(self, evidence: Evidence, setting: RuleContext) -> Iterator[RuleFinding]:
+    def _list_other_approvals(self, evidence: Evidence, context: RuleContext) -> Iterator[RuleFinding]:
         """Yield the approvals of other people, without verifying what they signed."""
-        known, called = setting.approvers.known, setting.approvers.find_matching_names(self.approval.from_)
-        named = {parse_approval_tag_key(setting.policy, key) for key in evidence.candidate.tags}
+        known, called = context.approvers.known, context.approvers.find_matching_names(self.approval.from_)
+        named = {parse_approval_tag_key(context.policy, key) for key in evidence.candidate.tags}
         others = sorted(name for name in named if name and name not in called)
         for name in others[:OTHERS_SHOWN]:
             message = f"not among [{', '.join(self.approval.from_)}]" if name in known else "not in approvers.yaml"

@@ -103,14 +103,14 @@ class BaseRule(Document):
         """Whether it has keys that only a guard may have."""
         return self.for_ is not None or self.every is not None
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the evidence that `evaluate` needs."""
-        del setting
+        del context
         return Need()
 
-    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+    def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return the metrics of the candidate that `evaluate` uses."""
-        del setting
+        del context
         return frozenset()
 
     def used_tags(self) -> frozenset[str] | None:
@@ -131,9 +131,9 @@ class BaseRule(Document):
         del created_at, held_since
         yield from ()
 
-    def find_faults(self, setting: RuleContext) -> list[str]:
+    def find_faults(self, context: RuleContext) -> list[str]:
         """Return what makes this rule impossible in that policy, one sentence each."""
-        del setting
+        del context
         return []
 
     @property
@@ -158,7 +158,7 @@ class BaseRule(Document):
             yield from rule.walk_rules()
 
     @abstractmethod
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return the finding, which depends on these arguments only. Anything unknown is never a pass."""
 
     def build_finding(self, verdict: Verdict, value: FindingValue, expected: str) -> RuleFinding:

@@ -32,14 +32,14 @@ class DescriptionRule(BaseRule):
     def __str__(self) -> str:
         return "description present"
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return that it needs the description."""
-        del setting
+        del context
         return Need(description=True)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for an absent or blank text, since somebody may write one; error for one that could not be read."""
-        del setting
+        del context
         text = evidence.candidate.description
         if isinstance(text, Unreadable):
             return self.build_finding(Verdict.ERROR, None, f"a description that can be read: {text.reason}")

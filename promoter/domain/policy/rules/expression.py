@@ -100,9 +100,9 @@ class ExpressionRule(BaseRule):
     def __str__(self) -> str:
         return f"expression {' '.join(self.expression.split())}"
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the run and the logged model where it reads them, its holders, and when the tags of a copy were set."""
-        logged_model = bool(self.metrics_) and setting.source == "logged_model"
+        logged_model = bool(self.metrics_) and context.source == "logged_model"
         runs = bool(self.metrics_) or "run" in self.expression or "params" in self.expression
         return Need(
             run=runs,
@@ -122,23 +122,23 @@ class ExpressionRule(BaseRule):
             each.name for each in find_named_readings(self.expression) if each.whose is None and each.part == "tags"
         )
 
-    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+    def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return the metrics that it names."""
-        return frozenset(_build_metric_ref(name, setting) for name in self.metrics_)
+        return frozenset(_build_metric_ref(name, context) for name in self.metrics_)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Pass where it is true, fail where it is false. Every metric that it names must exist; other values only if needed."""
         unknown = next((alias for alias in self.holders if alias not in evidence.holders), None)
         if unknown is not None:
             return self.build_finding(Verdict.ERROR, None, f"true, and who holds {unknown} to be known")
-        seen = self._describe_seen_metrics(evidence, setting)
+        seen = self._describe_seen_metrics(evidence, context)
         candidate = evidence.candidate
-        lacks = [*self._find_missing_values(candidate, setting), *self._find_infinite_texts(evidence)]
+        lacks = [*self._find_missing_values(candidate, context), *self._find_infinite_texts(evidence)]
         if lacks:
             verdict = Verdict.ERROR if any(each.verdict is Verdict.ERROR for each in lacks) else Verdict.PENDING
             missing = " and ".join(each.words for each in lacks if each.verdict is verdict)
             return self.build_finding(verdict, seen, f"true, and {missing}")
-        scope = self._build_scope(evidence, setting)
+        scope = self._build_scope(evidence, context)
         outcome = compile_expression(self.expression, _declare_variables(self.metrics_, self.holders)).evaluate_with(
             scope.values
         )
@@ -154,9 +154,9 @@ class ExpressionRule(BaseRule):
         verdict = Verdict.PASS if outcome.value else Verdict.FAIL
         return self.build_finding(verdict, seen or str(outcome.value).lower(), "true")
 
-    def _find_missing_values(self, candidate: VersionEvidence, setting: RuleContext) -> list[MissingValue]:
+    def _find_missing_values(self, candidate: VersionEvidence, context: RuleContext) -> list[MissingValue]:
         """Return why the candidate cannot be judged, or not yet, whatever the value of the expression."""
-        found = [_find_finite_value(candidate, _build_metric_ref(name, setting), "this version") for name in self.metrics_]
+        found = [_find_finite_value(candidate, _build_metric_ref(name, context), "this version") for name in self.metrics_]
         came_along = [
             MissingValue(
                 Verdict.PENDING, f"the tag {tag} set on this version: it came with the copy (delete it and set it anew)"
@@ -176,7 +176,7 @@ class ExpressionRule(BaseRule):
                 whom = f"{each.whose} v{version.version}" if each.whose and version else "this version"
                 yield MissingValue(Verdict.ERROR, f"{each.name} ({each.part} of {whom}) to be finite, not {text:.20}")
 
-    def _build_scope(self, evidence: Evidence, setting: RuleContext) -> ExpressionScope:
+    def _build_scope(self, evidence: Evidence, context: RuleContext) -> ExpressionScope:
         scope, candidate, named = ExpressionScope(), evidence.candidate, find_named_readings(self.expression)
         age = (
             evidence.at - candidate.created_at
@@ -188,7 +188,7 @@ class ExpressionRule(BaseRule):
         _set_shared_variables(scope, "version", candidate, "this version", {each for each in named if each.whose is None})
         for name in self.metrics_:
             scope.set_variable(
-                f"metrics.{name}", _find_finite_value(candidate, _build_metric_ref(name, setting), "this version")
+                f"metrics.{name}", _find_finite_value(candidate, _build_metric_ref(name, context), "this version")
             )
         for alias in self.holders:
             holder, at = evidence.holders[alias], f"holders.{alias}"
@@ -202,16 +202,16 @@ class ExpressionRule(BaseRule):
             _set_shared_variables(scope, at, holder, whom, {each for each in named if each.whose == alias})
             for name in self.metrics_:
                 scope.set_variable(
-                    f"{at}.metrics.{name}", _find_comparable_value(candidate, holder, _build_metric_ref(name, setting), whom)
+                    f"{at}.metrics.{name}", _find_comparable_value(candidate, holder, _build_metric_ref(name, context), whom)
                 )
         return scope
 
-    def _describe_seen_metrics(self, evidence: Evidence, setting: RuleContext) -> str | None:
+    def _describe_seen_metrics(self, evidence: Evidence, context: RuleContext) -> str | None:
         """Return the last values of the metrics that it names, of this version and of each holder."""
         parts = []
         for alias, version in (("", evidence.candidate), *((alias, evidence.holders[alias]) for alias in self.holders)):
             found = (
-                [(name, version.find_measurement(_build_metric_ref(name, setting))) for name in self.metrics_]
+                [(name, version.find_measurement(_build_metric_ref(name, context))) for name in self.metrics_]
                 if version
                 else []
             )
@@ -255,8 +255,8 @@ def _select_read_texts(texts: Mapping[str, str], part: str, named: set[NamedRead
     return {each.name: texts[each.name] for each in named if each.part == part and each.name in texts}
 
 
-def _build_metric_ref(name: str, setting: RuleContext) -> MetricRef:
-    return MetricRef(name, setting.source, setting.dataset)
+def _build_metric_ref(name: str, context: RuleContext) -> MetricRef:
+    return MetricRef(name, context.source, context.dataset)
 
 
 def _find_finite_value(version: VersionEvidence, ref: MetricRef, whom: str) -> float | MissingValue:

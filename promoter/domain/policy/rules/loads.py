@@ -32,14 +32,14 @@ class LoadsRule(BaseRule):
         """The loading: nobody can load an artifact as it was."""
         return _LOADING_GAP
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return that it needs the loading."""
-        del setting
+        del context
         return Need(loading=True)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending until it is tried, and error where it cannot be tried here (no library, no storage, no time)."""
-        del setting
+        del context
         loading = evidence.candidate.loading
         if loading is None:
             return self.build_finding(Verdict.PENDING, "not tried: it is, once everything else passes", _EXPECTED_LOADING)

@@ -119,21 +119,21 @@ class MetricRule(BaseRule):
         sure += " over independent steps" if self.steps == "independent" else ""
         return f"metric {self.metric}{where} beats {self.beats}{margin}{sure}"
 
-    def build_metric_ref(self, setting: RuleContext) -> MetricRef:
+    def build_metric_ref(self, context: RuleContext) -> MetricRef:
         """Return the metric: of the rule's own source, or of the policy's. A dataset is always the logged model's."""
         if self.dataset is not None:
             return MetricRef(self.metric, "logged_model", self.dataset)
         if self.source is not None:
-            return MetricRef(self.metric, self.source, setting.dataset if self.source == setting.source else None)
-        return MetricRef(self.metric, setting.source, setting.dataset)
+            return MetricRef(self.metric, self.source, context.dataset if self.source == context.source else None)
+        return MetricRef(self.metric, context.source, context.dataset)
 
-    def used_metrics(self, setting: RuleContext) -> frozenset[MetricRef]:
+    def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return its one metric."""
-        return frozenset({self.build_metric_ref(setting)})
+        return frozenset({self.build_metric_ref(context)})
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the metric's source, for `beats` the holder, and for `confidence` all values over the steps."""
-        ref = self.build_metric_ref(setting)
+        ref = self.build_metric_ref(context)
         return Need(
             run=True,
             logged_model=ref.source == "logged_model",
@@ -141,15 +141,15 @@ class MetricRule(BaseRule):
             holders=frozenset({self.beats} if self.beats else ()),
         )
 
-    def find_faults(self, setting: RuleContext) -> list[str]:
+    def find_faults(self, context: RuleContext) -> list[str]:
         """Return a fault where `beats` has no direction."""
-        if self.beats and not (self.order or setting.order):
+        if self.beats and not (self.order or context.order):
             return ["`beats` needs to know which direction is better: give `candidates.rank`, or `order: highest` here"]
         return []
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for an absent metric, error for NaN and infinity; `beats` passes where nobody holds the alias."""
-        ref = self.build_metric_ref(setting)
+        ref = self.build_metric_ref(context)
         if self.beats is None:
             return self._compare_with_bound(evidence.candidate, ref)
         if self.beats not in evidence.holders:
@@ -159,7 +159,7 @@ class MetricRule(BaseRule):
             return self.build_finding(
                 Verdict.PASS, _find_metric_value(evidence.candidate, ref), f"better than {self.beats} (nobody else holds it)"
             )
-        return self._compare_with_version(evidence.candidate, holder, ref, self.order or setting.order)
+        return self._compare_with_version(evidence.candidate, holder, ref, self.order or context.order)
 
     def _format_bound(self) -> str:
         return f"at_least {self.at_least:g}" if self.at_least is not None else f"at_most {self.at_most:g}"

@@ -74,22 +74,22 @@ class ReviewRule(BaseRule):
         """The reviewers: a version that nobody proposed had no pull request."""
         return _REVIEW_GAP
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the pull request, and the members of the teams that it names."""
-        del setting
+        del context
         return Need(review=True, teams=self.review.named_teams)
 
-    def find_faults(self, setting: RuleContext) -> list[str]:
+    def find_faults(self, context: RuleContext) -> list[str]:
         """Return a fault where `from` names fewer accounts than have to approve."""
-        del setting
+        del context
         named = len({name.casefold() for name in self.review.from_})
         if self.review.from_ and not self.review.named_teams and named < self.review.at_least:
             return [f"`at_least: {self.review.at_least}` can never be: `from` names {named} accounts, and no team"]
         return []
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for too few while people can still approve, and fail once they cannot."""
-        del setting
+        del context
         origin, expected = evidence.origin, self._describe_expectation()
         if origin is NOT_REQUESTED:
             return self.build_finding(Verdict.PENDING, "no pull request yet", expected)

@@ -72,14 +72,14 @@ class RunRule(BaseRule):
         if terms.dataset:
             yield "dataset", str(terms.dataset)
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the run, and the name of its experiment where the rule states one."""
-        del setting
+        del context
         return Need(run=True, experiment=self.run.experiment is not None)
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for an unfinished run, also for what it may yet log; error for a version without a readable run."""
-        del setting
+        del context
         run = evidence.candidate.run
         if run is None:
             expected = ", ".join(f"{name} {value}" for name, value in self._list_terms())

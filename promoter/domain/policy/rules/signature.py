@@ -41,14 +41,14 @@ class SignatureRule(BaseRule):
     def __str__(self) -> str:
         return f"signature equals {self.signature.equals}" if self.signature.equals else "signature present"
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return the signature, and the holder's."""
-        del setting
+        del context
         return Need(signature=True, holders=frozenset({self.signature.equals} if self.signature.equals else ()))
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return fail for an artifact without a signature, error for one that cannot be read, also the holder's."""
-        del setting
+        del context
         alias, ours = self.signature.equals, evidence.candidate.signature
         if isinstance(ours, Unreadable):
             return self.build_finding(Verdict.ERROR, None, f"a signature that can be read: {ours.reason}")

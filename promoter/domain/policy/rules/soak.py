@@ -33,9 +33,9 @@ class SoakRule(BaseRule):
     def __str__(self) -> str:
         return f"soak {self.soak.alias} at_least {format_duration(self.soak.at_least)}"
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return how long the version held the alias."""
-        del setting
+        del context
         return Need(held=frozenset({self.soak.alias}))
 
     def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
@@ -43,9 +43,9 @@ class SoakRule(BaseRule):
         del created_at
         yield from (since + self.soak.at_least for since in held_since(self.soak.alias))
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for a version that never held it, did not hold it long enough yet, or held it too shortly."""
-        del setting
+        del context
         alias, at_least = self.soak.alias, self.soak.at_least
         stretch = evidence.candidate.held.get(alias)
         if stretch is None:

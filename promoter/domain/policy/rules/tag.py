@@ -108,16 +108,16 @@ class TagRule(BaseRule):
         """Return the rule about the tag's value alone."""
         return self.model_copy(update={"bound": False})
 
-    def needed_evidence(self, setting: RuleContext) -> Need:
+    def needed_evidence(self, context: RuleContext) -> Need:
         """Return when the tag was set: of every version with `bound`, else of copies."""
-        del setting
+        del context
         if self.bound:
             return Need(watched=frozenset({self.tag}))
         return Need() if self.copied == "accept" else Need(tags=frozenset({self.tag}))
 
-    def evaluate(self, evidence: Evidence, setting: RuleContext) -> RuleFinding:
+    def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for an absent tag, and for one that does not count: somebody may set it, or set it anew."""
-        del setting
+        del context
         candidate = evidence.candidate
         value = candidate.tags.get(self.tag)
         expected = self._test_text.replace("_", " ", 1)
