@@ -1,4 +1,4 @@
-"""`promoter approve`."""
+"""`promoter approve`: signs approvals, and makes the keys for that."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PASSPHRASE_VARIABLE = "PROMOTER_APPROVAL_KEY_PASSPHRASE"  # noqa: S105  # the na
 
 
 def read_signing_key(path: Path) -> SigningKey:
-    """The key in the file; its passphrase is asked for where it has one. Raises `PermanentError`."""
+    """Read the key in the file, and ask for its passphrase where it has one. Raises `PermanentError`."""
     from promoter.adapters.system import read_key_file
     from promoter.domain.approvals import SigningKey, WrongPassphrase
 
@@ -56,7 +56,7 @@ def read_signing_key(path: Path) -> SigningKey:
 
 
 def create_signing_key(path: Path) -> SigningKey:
-    """A new key in a new file that only its owner can read. Raises `PermanentError` where there is such a file already."""
+    """Make a key in a new file that only its owner can read. Raises `PermanentError` where the file exists already."""
     from promoter.domain.approvals import SigningKey
 
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
@@ -176,7 +176,7 @@ def _confirm_signing(draft: ApprovalDraft) -> None:
 
 
 def _print_draft(draft: ApprovalDraft) -> None:
-    """What is to be signed, on standard error: standard output is for what came of it."""
+    """Show what is to be signed on standard error: standard output is for the result."""
     from promoter.cli import render
     from promoter.domain.fields import format_utc
     from promoter.domain.text import escape_invisible

@@ -1,4 +1,4 @@
-"""`promoter audit list`."""
+"""`promoter audit list`, `export`, `checkpoint` and `prune`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
         kind=_parse_enum_option(kind, RecordKind, "--kind"), outcome=_parse_enum_option(outcome, ChangeOutcome, "--outcome"),
         verdict=_parse_enum_option(verdict, Verdict, "--verdict"), newest=after is None,
     )  # fmt: skip
-    found = read_record_page(container.existing_ledger, where)
+    _print_record_page(read_record_page(container.existing_ledger, where), output)
+
+
+def _print_record_page(found: RecordPage, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         from promoter.application.responses.ledger import RecordPageResponse
 
@@ -108,7 +111,7 @@ def _parse_enum_option(text: str | None, choices: type[Word], option: str) -> Wo
 
 
 class ExportFormat(StrEnum):
-    """As what the ledger is told."""
+    """The forms in which the ledger can be exported."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -149,7 +152,7 @@ def export(
 
 
 def _write_file_atomically(path: Path, lines: Iterable[bytes]) -> int:
-    """Write beside the file, then put it in its place; how many lines. Raises `PermanentError`."""
+    """Write beside the file, then put it in its place. Returns the number of lines; raises `PermanentError`."""
     try:
         with _open_temporary_file(path) as descriptor, os.fdopen(descriptor, "wb") as file:
             count = _write_lines(lines, file)

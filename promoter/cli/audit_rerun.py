@@ -1,4 +1,4 @@
-"""`promoter audit rerun`."""
+"""`promoter audit rerun`: makes recorded decisions again, and shows what differs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _format_rerun_subject(found: DecisionRerun) -> str:
 
 
 def _list_decision_inputs(found: DecisionRerun) -> list[tuple[str, str]]:
-    """What it was, in lines of a name and a value."""
+    """List what the decision was made from, each with its name."""
     recorded, tree = found.recorded, found.recorded.tree
     inputs = [("policy", tree.get("policy")), ("its file", tree.get("policy_digest")), ("approvers", recorded.approvers),
             ("evidence", recorded.evidence_digest), ("by", f"Promoter {recorded.tool or '(an earlier one)'}"),
@@ -116,7 +116,7 @@ def _format_field_value(value: str | None) -> str:
 
 
 def _rerun_every_decision(rerunner: DecisionRerunner, output: OutputFormat) -> bool:
-    """Streamed: no more than the counts, and those that are not the same, are kept."""
+    """Make every decision again as a stream: only the counts, and the decisions that differ, are kept in memory."""
     from promoter.domain.ledger.rerun import RerunOutcome
 
     counts = dict.fromkeys(RerunOutcome, 0)

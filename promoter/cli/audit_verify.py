@@ -1,10 +1,11 @@
-"""`promoter audit verify`."""
+"""`promoter audit verify`: proves that nobody rewrote the ledger, or shows where."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -16,6 +17,8 @@ from promoter.cli.render import print_report
 from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from promoter.adapters.git.history import LedgerTrailers
     from promoter.application.audit_verify import VerificationReport
     from promoter.domain.ledger.witnesses import Witness
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 NOT_SOUND = 1
 _MAX_LINE_BYTES = 64 * 2**20
-"""Bytes of a line of an export: more than any text that Promoter keeps, and less than memory."""
+"""The longest line of an export that is read: longer than any text that Promoter keeps, and shorter than memory."""
 
 
 def verify(
@@ -57,10 +60,7 @@ def verify(
     witnesses = [*_parse_head_options(head or []), *(trailers.witnesses if trailers else ())]
     trusted = _parse_key_options(key or [])
     with create_console(stderr=True).status("Verifying the ledger") as status:
-
-        def progress(count: int) -> None:
-            status.update(f"Verified {count:,} entries")
-
+        progress = partial(_show_progress, status)
         found = (
             _verify_export_file(export, witnesses, trusted, progress)
             if export
@@ -69,6 +69,10 @@ def verify(
     _print_verification(found, _list_unchecked_parts(found, trailers), output)
     if not found.is_sound:
         raise typer.Exit(NOT_SOUND)
+
+
+def _show_progress(status: Status, count: int) -> None:
+    status.update(f"Verified {count:,} entries")
 
 
 def _verify_database(
@@ -117,7 +121,7 @@ def _read_export_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_ledger_trailers(repo: Path | None) -> LedgerTrailers | None:
-    """None: there is no clone here, and none was named."""
+    """Read the trailers of the clone's commits; None where no clone is here, and none was named."""
     from promoter.adapters.git.history import read_ledger_trailers
     from promoter.domain.errors import PermanentError
 
@@ -155,7 +159,7 @@ def _parse_key_options(values: Sequence[str]) -> frozenset[str]:
 
 
 def _list_unchecked_parts(found: VerificationReport, trailers: LedgerTrailers | None) -> list[str]:
-    """What was not checked, and why."""
+    """List what was not checked, and why."""
     remarks: list[str] = []
     if trailers is None:
         remarks.append("commits: this is no clone of the GitOps repository (--repo PATH names one)")

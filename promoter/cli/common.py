@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 PIPE_WIDTH = 160
+"""Columns of output that goes into a pipe."""
 
 
 class OutputFormat(StrEnum):
-    """How output is told."""
+    """The forms in which a command shows its result."""
 
     TEXT = "text"
     JSON = "json"
@@ -34,7 +35,7 @@ FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How 
 
 
 def create_console(*, stderr: bool = False) -> Console:
-    """Colours and the terminal's width on a terminal; plain and wide into a pipe. NO_COLOR and COLUMNS are respected."""
+    """Make a console that suits the terminal; for a pipe it is plain and wide. NO_COLOR and COLUMNS are respected."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -48,7 +49,7 @@ def print_json(answer: Answer) -> None:
 
 
 def build_container() -> Container:
-    """The adapters, by the settings in force. Logs go to standard error, and only warnings."""
+    """Build the adapters from the settings in force. Logs go to standard error, and only warnings."""
     from promoter.container import Container
     from promoter.logs import configure_logging
     from promoter.settings import load_settings
@@ -58,7 +59,7 @@ def build_container() -> Container:
 
 
 def load_declaration(container: Container, path: Path = Path()) -> Declaration:
-    """The files of the working tree that one stands in. Raises `Faults`."""
+    """Parse the files of the working tree that one stands in. Raises `Faults`."""
     from promoter.adapters.git.checkout import WorkTree
 
     tree = WorkTree(path)
@@ -66,7 +67,7 @@ def load_declaration(container: Container, path: Path = Path()) -> Declaration:
 
 
 def parse_alias_argument(name: str) -> tuple[str, str]:
-    """`MODEL@ALIAS` in two. Raises a usage error."""
+    """Split `MODEL@ALIAS`. Raises a usage error."""
     model, found, alias = name.rpartition("@")
     if not found or not model or not alias:
         raise typer.BadParameter(f"`{name}` is not MODEL@ALIAS, such as fraud-detector@champion")
@@ -74,7 +75,7 @@ def parse_alias_argument(name: str) -> tuple[str, str]:
 
 
 def parse_version_argument(name: str) -> tuple[str, int]:
-    """`MODEL/VERSION` in two. Raises a usage error."""
+    """Split `MODEL/VERSION`. Raises a usage error."""
     model, _, number = name.rpartition("/")
     if not model or not number.isascii() or not number.isdigit():
         raise typer.BadParameter(f"`{name}` is neither MODEL@ALIAS nor MODEL/VERSION, such as fraud-detector/9")
@@ -86,7 +87,7 @@ _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ 
 
 
 def run_command_line(app: typer.Typer) -> int:
-    """Run the app; its exit code. Faults of files and of the world become lines; only what nobody foresaw has a traceback."""
+    """Run the app, and return its exit code. Faults and errors from outside become lines; only bugs have a traceback."""
     from promoter.domain.errors import ExternalError, Faults
 
     try:
@@ -110,7 +111,7 @@ def run_command_line(app: typer.Typer) -> int:
 
 
 def print_faults(faults: Exception) -> None:
-    """Every fault on a line of its own, and how many there are."""
+    """Print every fault on a line of its own, and their number."""
     from promoter.domain.errors import Faults
     from promoter.domain.text import format_count
 

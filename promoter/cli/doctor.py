@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 
 MIN_SECRET_LENGTH = 16
-"""Characters of a secret below which it can be guessed."""
+"""The number of characters below which a secret can be guessed."""
 SHARED_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""What MLflow's client gives to every server whose URL has no user of its own."""
+"""The variables that MLflow's client sends to every server whose URL names no user."""
 MAX_ALIASES_NAMED = 3
 REACHABILITY_FIX = "see that it runs, that its address is right, and that this host reaches it"
 
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """What one check found. `good` None: not set up, which may be meant."""
+    """What one check found."""
 
     name: str
     good: bool | None
+    """None: the part is not set up, which may be on purpose."""
     message: str
     fix: str | None = None
+    """How to mend it."""
 
 
 def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
@@ -108,7 +110,7 @@ def _check_git_repository(container: Container) -> DoctorCheck:
 
 
 def _find_committing_aliases(desired: DesiredState) -> list[str]:
-    """The first aliases that rotate by a commit of Promoter's own; families by their pattern."""
+    """Name the first aliases that rotate by commits of Promoter; families go by their pattern."""
     listed = [f"{alias.model}@{alias.alias}" for each in desired.listed.values() for alias in each.aliases.values()
               if alias.rotation == "commit"]  # fmt: skip
     families = [f"{family.match}@{alias}" for family in desired.document.families for alias, declared in family.aliases.items()
@@ -126,7 +128,7 @@ def _check_forge_access(container: Container) -> DoctorCheck:
 
 
 def _find_registry_names(container: Container) -> list[str]:
-    """Other registries: those that the settings name, and those that `registry.yaml` uses, as far as it can be read."""
+    """List the other registries: those of the settings, and those that `registry.yaml` uses, if it can be read."""
     from promoter.domain.errors import ExternalError, Faults
 
     with suppress(ExternalError, Faults):

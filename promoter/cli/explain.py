@@ -1,4 +1,4 @@
-"""`promoter explain`."""
+"""`promoter explain`: shows a decision with each rule behind it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None
 
 
 def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
-    """The decision, what the guards say, and on a terminal a line for other versions."""
+    """Report the decision, what the guards say, and, on a terminal, a line for each other version."""
     yield Title(found.subject, escape=str)
     yield Notes(found.notes, prefix="  ", style="", escape=str)
     yield DecisionTree(found.decision)

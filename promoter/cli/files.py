@@ -1,4 +1,4 @@
-"""Checks of the working tree's files, offline: policies and their tests together, so that no fault hides another."""
+"""`promoter init`, `validate` and `schema`: the files of a GitOps repository are written and checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FolderArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, he
 
 
 def check_working_tree(path: Path) -> tuple[Declaration, list[CaseFile]]:
-    """What the files say, and the tests of the policies. Raises `Faults` with those of every file."""
+    """Parse all files, and the tests of the policies with them, so that no fault hides another. Raises `Faults`."""
     from promoter.adapters.git.checkout import WorkTree
     from promoter.adapters.yaml import YamlDocuments
     from promoter.adapters.yaml.policy_tests import read_test_files
@@ -41,7 +41,7 @@ def check_working_tree(path: Path) -> tuple[Declaration, list[CaseFile]]:
 
 
 def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: Any) -> None:
-    """As JSON (after what `head` says), or as a Markdown list."""
+    """Print the faults as JSON (behind the fields of `head`), or as a Markdown list."""
     found = list(faults)
     if output is OutputFormat.JSON:
         from promoter.application.responses.operations import FaultsResponse, ValidationResponse
@@ -140,7 +140,7 @@ def schema(
 
 
 def _write_schema_file(target: Path, text: str) -> None:
-    """Writes the file where it is not so already, and says what it did. Raises `PermanentError` where it cannot."""
+    """Write the file unless it has this text already, and print which of both. Raises `PermanentError`."""
     from promoter.domain.errors import PermanentError
 
     try:

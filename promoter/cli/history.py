@@ -1,4 +1,4 @@
-"""`promoter history` and `promoter state`."""
+"""`promoter history` and `promoter state`: who held an alias when, as the ledger knows it."""
 
 from __future__ import annotations
 
@@ -142,11 +142,11 @@ def _parse_time_option(text: str, now: datetime, option: str) -> datetime:
 
 _COLUMNS = ("model@alias", "version", "since", "by", "commit", "record")
 _NARROW_COLUMN_COUNT = 5
-"""As many columns as fit into 80 characters."""
+"""The number of columns that fit into 80 characters."""
 
 
 def build_alias_at_report(found: AliasAt) -> Iterator[Part]:
-    """Who held the alias, what put it there, and the decision behind that."""
+    """Report who held the alias, what put it there, and the decision behind that."""
     at, record = found.state, found.placing_record
     held = StyledText(at.version_text, f"bold {_certainty_style(at.known)}")
     yield Title(f"{found.model}@{found.alias} at {format_utc(at.at)}: ", held)
@@ -163,7 +163,7 @@ def build_alias_at_report(found: AliasAt) -> Iterator[Part]:
 
 
 def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[str, str]]:
-    """What the record says that put the version there (where it is not certain: the version that may have been left)."""
+    """List what is known of the record that put the version there (if that is uncertain: the version that may have left)."""
     fact, span = record.fact, found.state.span
     yield "version", f"{version_label(fact.to_version)}, after {version_label(fact.from_version)}"
     yield "since", _describe_record_time(record)
@@ -186,7 +186,7 @@ def _list_record_facts(found: AliasAt, record: AuditRecord) -> Iterator[tuple[st
 
 
 def _describe_record_time(record: AuditRecord) -> str:
-    """The moment, and of an observed move how exactly it is known."""
+    """Describe the moment, and how exactly the moment of an observed move is known."""
     fact = record.fact
     if fact.kind is not RecordKind.OBSERVED:
         return format_utc(fact.at)
@@ -203,7 +203,7 @@ def _explain_missing_decision(record: AuditRecord) -> str:
 
 
 def build_alias_between_report(found: AliasBetween) -> Iterator[Part]:
-    """The spans of the time, whole, and what is not known."""
+    """Report the spans that touch the time, each from its beginning to its end, and what is not known."""
     yield Title(f"{found.model}@{found.alias} from {format_utc(found.period.begin)} to {format_utc(found.period.end)}")
     yield Notes(found.notes)
     if found.period.spans:
@@ -212,7 +212,7 @@ def build_alias_between_report(found: AliasBetween) -> Iterator[Part]:
 
 
 def _build_spans_parts(spans: Sequence[AliasSpan]) -> Iterator[Part]:
-    """Who held an alias when, oldest first. Markdown has moments and commits in full."""
+    """Report who held an alias when, oldest first. Markdown has moments and commits in full."""
     rows = [
         [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), s.actor or "unknown", s.revision or "-",
          describe_origin(s.review) or "-"]
@@ -223,15 +223,12 @@ def _build_spans_parts(spans: Sequence[AliasSpan]) -> Iterator[Part]:
 
 
 def build_registry_at_report(found: RegistryAt) -> Iterator[Part]:
-    """A line for each alias, and below them what is not known."""
+    """Report each alias on a line, and below them what is not known."""
     yield Title(_registry_at_title(found))
     yield Notes(found.notes)
     if not found.aliases:
         return
-    rows: list[tuple[Cell, ...]] = [
-        (f"{each.model}@{each.alias}", StyledText(each.state.version_text, _certainty_style(each.state.known)), *_build_alias_cells(each))
-        for each in found.aliases
-    ]  # fmt: skip
+    rows = [_build_alias_row(each) for each in found.aliases]
     narrow = Table(_COLUMNS[:_NARROW_COLUMN_COUNT], [row[:_NARROW_COLUMN_COUNT] for row in rows])
     doubts = _list_uncertain_aliases(found)
     yield TerminalOnly()
@@ -247,17 +244,19 @@ def _registry_at_title(found: RegistryAt) -> str:
     return f"The registry at {format_utc(found.at)}: {known}"
 
 
-def _build_alias_cells(found: AliasAt) -> tuple[str, ...]:
-    """Since when, by whom, which commit, which record: of the version that the records put there."""
+def _build_alias_row(found: AliasAt) -> tuple[Cell, ...]:
+    """Write which version the alias had, and since when, by whom, by which commit and record."""
+    name = f"{found.model}@{found.alias}"
+    version = StyledText(found.state.version_text, _certainty_style(found.state.known))
     if found.placing_record is None:
-        return ("-", "-", "-", "-")
+        return name, version, "-", "-", "-", "-"
     fact = found.placing_record.fact
     actor = (fact.actor or "unknown").partition(" <")[0]
-    return f"{fact.at:%Y-%m-%d %H:%M}", actor, (fact.revision or "-")[:10], str(found.placing_record.id)
+    return name, version, f"{fact.at:%Y-%m-%d %H:%M}", actor, (fact.revision or "-")[:10], str(found.placing_record.id)
 
 
 def _list_uncertain_aliases(found: RegistryAt) -> list[str]:
-    """Of each alias that may have had several versions, which; of those that are unknown, only how many."""
+    """List the aliases that may have had several versions, and why others are unknown."""
     lines = [f"{each.model}@{each.alias}: {note}" for each in found.aliases if each.state.doubt for note in each.notes]
     unknown = sum(each.state.known is Certainty.NO for each in found.aliases)
     ending = ["unknown: before the first record of the alias; `promoter history MODEL@ALIAS` says when that was"]

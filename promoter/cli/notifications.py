@@ -1,4 +1,4 @@
-"""`promoter notifications list`, `retry`, `test`."""
+"""`promoter notifications list`, `retry` and `test`: what has not arrived, and sending it again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def list_letters(
 
 
 def _shorten_event_id(dispatch: DeliveryAttempt) -> str:
-    """Entry and word: the name of the ledger is the same in all of them."""
+    """Drop the ledger's name from the event's: it is the same in all of them."""
     return (dispatch.event or "").partition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""`promoter plan` and `promoter apply`."""
+"""`promoter plan`, also for a pull request, and `promoter apply`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def apply(
 
 
 def _load_committed_declaration(container: Container, revision: str | None) -> tuple[Container, Declaration]:
-    """The declaration to apply, and the container to apply it with: its repository is the one that the declaration is from."""
+    """Find the declaration to apply, and the container whose repository it comes from."""
     from pathlib import Path
 
     from promoter.adapters.git.checkout import WorkTree
@@ -125,7 +125,8 @@ def _load_committed_declaration(container: Container, revision: str | None) -> t
     local = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)}))
     container = container.with_ports(repository=local.repository)
     try:
-        container.repository.fetch_branch()  # what was in force before may ask for signatures, where this revision asks for none any more
+        # What was in force before may require signatures, even if this revision no longer does.
+        container.repository.fetch_branch()
     except ExternalError:
         if declaration.desired.document.safety.require_signed_commits:
             raise
@@ -133,7 +134,7 @@ def _load_committed_declaration(container: Container, revision: str | None) -> t
 
 
 def _require_signed_commits(container: Container, declaration: Declaration) -> Declaration:
-    """The declaration. Raises `PermanentError` where commits have to be signed, and one on the way to it is not."""
+    """Return the declaration. Raises `PermanentError` where commits have to be signed, and one on the way to it is not."""
     from promoter.domain.errors import PermanentError
 
     refused = container.revisions.find_signing_refusal(declaration)
@@ -166,7 +167,10 @@ _STATE_STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
 
 
 def plan_between(container: Container, base: str, head: str, output: OutputFormat) -> int:
-    """Tell it; the exit code. Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part."""
+    """Print the plan, and return the exit code.
+
+    Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part.
+    """
     from promoter.adapters.git.checkout import LocalClone
     from promoter.application.pull_plans import PullPlanner
 
@@ -200,7 +204,7 @@ def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
 
 
 def render_pull_plan_text(screen: Console, found: PullPlan) -> None:
-    """What it changes as a table, each decision that blocks as a tree, then everything else in lines."""
+    """Print the changes as a table, each decision that blocks as a tree, and everything else in lines."""
     from rich.text import Text
 
     from promoter.cli import render
@@ -247,7 +251,7 @@ def _describe_policy_changes(found: PullPlan) -> Iterable[str]:
 
 
 def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None:
-    """A line that begins with spaces is that much further in."""
+    """Print lines under a heading. A line that begins with spaces is indented by as many more."""
     from rich.padding import Padding
     from rich.text import Text
 

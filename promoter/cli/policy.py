@@ -1,4 +1,4 @@
-"""`promoter policy test`: the unit tests of policies."""
+"""`promoter policy test`: runs the tests of policies, and reports as text, Markdown, JSON and JUnit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from promoter.application.markdown.plan import render_table
 from promoter.application.policy_tests import CaseResult, PolicyTestReport
 from promoter.cli.common import FormatOption, OutputFormat, create_console, print_json
 from promoter.cli.files import FolderArgument, check_working_tree, print_fault_report
@@ -70,7 +71,7 @@ def _print_test_report(report: PolicyTestReport, output: OutputFormat) -> None:
 
 
 def render_test_report_text(console: Console, report: PolicyTestReport) -> None:
-    """What did not go as expected, what was never seen, and one line that sums up."""
+    """Print what did not go as expected, which outcomes no case has, and a line that sums up."""
     if report.failed_count and console.width >= WIDE_TERMINAL_COLUMNS:
         console.print(build_plain_table(["CASE", "RULE", "EXPECTED", "GOT", "SEEN"], _build_mismatch_rows(report)))
         console.print()
@@ -88,24 +89,25 @@ def render_test_report_text(console: Console, report: PolicyTestReport) -> None:
 
 
 def render_test_report_markdown(report: PolicyTestReport) -> str:
-    """For a pull request."""
+    """Render the same report for a pull request; names of files and rules stand there as code."""
     lines = [f"**{summarize_test_report(report)}**"]
     if report.failed_count:
-        lines += ["", "| case | rule | expected | got | seen |", "| --- | --- | --- | --- | --- |"]
-        lines += [
-            f"| {_quote_table_cell(_format_case_name(policy, case_result))} {_quote_table_cell(_format_case_location(case_result))} | {_quote_table_cell(render_rule_name(each))} "
-            f"| {each.expected} | {each.got} | {_quote_table_cell(each.description)} |"
-            for policy, case_result, each in _find_mismatches(report)
-        ]
-    gaps = list(_find_coverage_gaps(report))
+        rows = (_build_markdown_row(*found) for found in _find_mismatches(report))
+        lines += ["", *render_table(["case", "rule", "expected", "got", "seen"], rows)]
+    gaps = [(never, _quote_table_cell(policy), _quote_table_cell(rule)) for never, policy, rule in _find_coverage_gaps(report)]
     if gaps:
-        lines += ["", "| never seen to | policy | rule |", "| --- | --- | --- |"]
-        lines += [f"| {never} | {_quote_table_cell(policy)} | {_quote_table_cell(rule)} |" for never, policy, rule in gaps]
+        lines += ["", *render_table(["never seen to", "policy", "rule"], gaps)]
     return "\n".join(lines) + "\n"
 
 
+def _build_markdown_row(policy: str, case_result: CaseResult, mismatch: VerdictMismatch) -> tuple[str, ...]:
+    name, place = _format_case_name(policy, case_result), _format_case_location(case_result)
+    rule, seen = map(_quote_table_cell, (render_rule_name(mismatch), mismatch.description))
+    return f"{_quote_table_cell(name)} {_quote_table_cell(place)}", rule, mismatch.expected, mismatch.got, seen
+
+
 def summarize_test_report(report: PolicyTestReport) -> str:
-    """One line: how many cases, how many went wrong, and how much of the policies they cover."""
+    """Count the cases, those that went wrong, and how much of the policies they cover."""
     policies = format_count(len(report.suites), "policy", "policies")
     if not report.case_count:
         return f"{policies}, no cases: add them in policies/tests/NAME.yaml."
@@ -117,7 +119,7 @@ def summarize_test_report(report: PolicyTestReport) -> str:
 
 
 def render_rule_name(mismatch: VerdictMismatch) -> str:
-    """The rule, and whether it is a guard."""
+    """Name the rule, and whether it is a guard."""
     return escape_invisible(f"guard: {mismatch.rule}" if mismatch.part == "guards" else mismatch.rule)
 
 
@@ -129,7 +131,7 @@ def _find_mismatches(report: PolicyTestReport) -> Iterator[tuple[str, CaseResult
 
 
 def _build_mismatch_rows(report: PolicyTestReport) -> Iterator[tuple[Text, ...]]:
-    """One row a verdict; the case stands in the first of its rows."""
+    """Build a row for each verdict; the case stands in the first of its rows."""
     before = None
     for policy, case_result, each in _find_mismatches(report):
         case = (
@@ -143,7 +145,7 @@ def _build_mismatch_rows(report: PolicyTestReport) -> Iterator[tuple[Text, ...]]
 
 
 def _render_mismatch_lines(report: PolicyTestReport) -> Iterator[Text | Padding]:
-    """The same for narrow terminals, where columns would break every word."""
+    """Write the mismatches for narrow terminals, where columns would break every word."""
     before = None
     for policy, case_result, each in _find_mismatches(report):
         if case_result is not before:
@@ -170,18 +172,18 @@ def _format_case_location(case_result: CaseResult) -> str:
 
 
 def _quote_table_cell(text: str) -> str:
-    """As code in a cell of a table, whatever is in it."""
+    """Write any text as code in a cell of a table."""
     escaped = escape_invisible(text).replace("`", "'").replace("|", "\\|")
     return f"`{escaped}`"
 
 
 _TREE_WIDTH = 1_000
 _ILLEGAL_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot say, not even escaped."""
+"""The characters that XML 1.0 does not allow, not even escaped."""
 
 
 def write_junit_report(report: PolicyTestReport, path: Path) -> None:
-    """Write the file. Raises `PermanentError` where it cannot be written."""
+    """Write the report as a file. Raises `PermanentError`."""
     try:
         path.write_bytes(render_junit_xml(report))
     except OSError as error:
@@ -191,7 +193,7 @@ def write_junit_report(report: PolicyTestReport, path: Path) -> None:
 
 
 def render_junit_xml(report: PolicyTestReport) -> bytes:
-    """One `testsuite` a policy, one `testcase` a case; a failure tells each verdict that was not expected, and the decision."""
+    """Write a `testsuite` for each policy, with a `testcase` for each case. A failure has the verdicts and the decision."""
     root = ET.Element(
         "testsuites", name="promoter policy test", tests=str(report.case_count), failures=str(report.failed_count)
     )

@@ -1,4 +1,4 @@
-"""How plans, decisions and records look in a terminal: tables and trees."""
+"""Plans, decisions, records and reports on a terminal: tables and trees."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from promoter.domain.text import version_label
 
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130
-"""Columns of a terminal from which on an audit record fits in one line."""
+"""The width from which on an audit record fits on one line."""
 
 
 def print_report(output: OutputFormat, parts: Iterable[Part]) -> None:
@@ -102,7 +102,7 @@ def _print_table(console: Console, table: ReportTable) -> None:
 
 
 def build_plain_table(columns: Iterable[str], rows: Iterable[Iterable[Cell | Text]]) -> Table:
-    """A plain table whose cells fold instead of being cut."""
+    """Build a table without lines, whose cells fold instead of being cut."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -112,14 +112,14 @@ def build_plain_table(columns: Iterable[str], rows: Iterable[Iterable[Cell | Tex
 
 
 def _style_cell(cell: Cell | Text) -> Text:
-    """A cell as text: it is no markup, for there are names such as `renovate[bot]`."""
+    """Make text of a cell. It is no markup, for there are names such as `renovate[bot]`."""
     if isinstance(cell, Text):
         return cell
     return Text(cell) if isinstance(cell, str) else Text(cell.text, style=cell.style)
 
 
 def render_plan_text(console: Console, plan: Plan) -> None:
-    """The changes as a table, each decision that blocks as a tree, and one line that sums up."""
+    """Print the changes as a table, each decision that blocks as a tree, and a line that sums up."""
     if plan.changes:
         console.print(build_changes_table(plan, plan.changes))
     render_decision_trees(console, plan.changes)
@@ -128,7 +128,7 @@ def render_plan_text(console: Console, plan: Plan) -> None:
 
 
 def build_changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
-    """These changes of the plan."""
+    """Build a table of these changes of the plan, with what becomes of each."""
     rows = [
         (each.difference.model, each.difference.alias, version_label(each.difference.from_version),
          version_label(each.difference.to_version), each.difference.cause.value, _render_change_state(plan, each))
@@ -138,7 +138,7 @@ def build_changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
 
 
 def render_decision_trees(console: Console, changes: Iterable[Change]) -> None:
-    """Of those changes whose decision has something to tell: it blocks, or a waiver acted."""
+    """Print the decisions that block, and those in which a waiver acted."""
     for change in changes:
         if change.decision and (change.gate_verdict is not Verdict.PASS or change.decision.waived_findings):
             console.print()
@@ -154,8 +154,9 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
         name = f"{each.model}@{each.alias}" if each.alias else each.model
         console.print(Text.assemble(("blocked ", "red"), f"{name}: {each.reason}"))
     for drift in plan.reported:
-        where = f"{drift.model}@{drift.alias}: git says {version_label(drift.to_version)}, the registry {version_label(drift.from_version)}"
-        console.print(Text.assemble(("drift ", "yellow"), where + " (reported only)"))
+        declared, held = version_label(drift.to_version), version_label(drift.from_version)
+        drifted = f"{drift.model}@{drift.alias}: git says {declared}, the registry {held} (reported only)"
+        console.print(Text.assemble(("drift ", "yellow"), drifted))
     if plan.refused:
         console.print(Text.assemble(("refused ", "bold red"), plan.refused))
     if plan.changes or rest or plan.reported:
@@ -168,7 +169,7 @@ def _render_change_state(plan: Plan, change: Change) -> Text:
 
 
 def build_decision_tree(decision: Decision, *, guards: bool = False) -> Tree:
-    """The decision, each rule with the value seen and what was expected. `guards`: it is what the guards say of a holder."""
+    """Build a tree of the rules, each with the value seen and what was expected. `guards`: they are guards of a holder."""
     verdict = (decision.verdict.value, VERDICT_STYLE[decision.verdict])
     watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
     tree = Tree(Text.assemble(f"{_format_decision_subject(decision, guards=guards)}: ", verdict, watched), guide_style="dim")
@@ -197,18 +198,19 @@ def _add_finding_branch(tree: Tree, finding: RuleFinding) -> None:
 
 
 def build_records_table(records: Iterable[AuditRecord]) -> ReportTable:
-    """Audit records, oldest first: a line each, or two on a narrow terminal."""
+    """Build a table of audit records, oldest first: a line each, or two on a narrow terminal."""
     found = list(records)
     narrow = ReportTable(["id", "record"], [(str(record.id), _render_record_lines(record)) for record in found])
-    return ReportTable(
-        ["id", "at", "model@alias", "from", "to", "outcome", "actor", "revision", "policy", "reason"],
-        [
-            (str(r.id), _format_record_time(r), f"{r.fact.model}@{r.fact.alias}", version_label(r.fact.from_version), version_label(r.fact.to_version),
-             r.status_label, _shorten_actor_name(r.fact.actor), (r.fact.revision or "-")[:10], r.fact.policy or "-", _join_reason_and_review(r.description, r.fact.review))
-            for r in found
-        ],
-        narrow,
-    )  # fmt: skip
+    columns = ["id", "at", "model@alias", "from", "to", "outcome", "actor", "revision", "policy", "reason"]
+    return ReportTable(columns, [_build_record_row(record) for record in found], narrow)
+
+
+def _build_record_row(record: AuditRecord) -> tuple[str, ...]:
+    fact = record.fact
+    move = (version_label(fact.from_version), version_label(fact.to_version))
+    origin = (record.status_label, _shorten_actor_name(fact.actor), (fact.revision or "-")[:10], fact.policy or "-")
+    reason = _join_reason_and_review(record.description, fact.review)
+    return str(record.id), _format_record_time(record), f"{fact.model}@{fact.alias}", *move, *origin, reason
 
 
 def _render_record_lines(record: AuditRecord) -> str:
@@ -226,7 +228,7 @@ def _format_record_time(record: AuditRecord) -> str:
 
 
 def build_spans_table(spans: Iterable[AliasSpan]) -> ReportTable:
-    """Who held an alias when, oldest first: a line each, or several on a narrow terminal."""
+    """Build a table of who held an alias when, oldest first: a line each, or several on a narrow terminal."""
     found = list(spans)
     return ReportTable(
         ["version", "since", "until", "actor", "revision", "reason"],
@@ -252,7 +254,7 @@ def _format_span_bounds(span: AliasSpan) -> tuple[str, str]:
 
 
 def _join_reason_and_review(reason: str | None, review: Mapping[str, Any] | None) -> str:
-    """The reason, and the pull request that brought it."""
+    """Join the reason and the pull request that brought the change."""
     return "; ".join(part for part in (reason, describe_origin(review)) if part)
 
 

@@ -1,4 +1,4 @@
-"""`promoter replay`."""
+"""`promoter replay`: what a policy would have made of the registry's past."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def _print_replay_report(report: ReplayReport, output: OutputFormat) -> None:
 
 
 MAX_ROWS = 200
-"""So many spans are shown, and so many blocked promotions: the newest. JSON has all."""
+"""The number of spans, and of blocked promotions, that are shown: the newest. JSON has all."""
 _MIN_SPAN_ROWS = 3
 _NO_TABLE = Table((), ())
 
 
 def build_replay_report(report: ReplayReport) -> Iterator[Part]:
-    """What the policies would have done, a section each, and below them every assumption."""
+    """Report what the policies would have done, in sections, and below them every assumption."""
     yield Title(_summarize_replay(report), escape=str)
     yield Paragraph(describe_evidence_sources(report))
     yield from _build_summary_section(report)
@@ -107,7 +107,7 @@ def build_replay_report(report: ReplayReport) -> Iterator[Part]:
 
 
 def _build_section(heading: str, table: Table, more: str = "") -> Iterator[Part]:
-    """A table under a heading, and what it leaves out, in words. Tags and names come from outside."""
+    """Put a table under a heading, and below it what it leaves out. Tags and names come from outside, and are escaped."""
     yield TerminalOnly()
     yield Heading(heading)
     yield _escape_table(table)
@@ -131,10 +131,17 @@ def _summarize_replay(report: ReplayReport) -> str:
 
 def _build_summary_section(report: ReplayReport) -> Iterator[Part]:
     rows = [
-        (f"{model.model}@{model.alias}", version_label(model.held_now), each.policy_name, version_label(each.final_holder), str(each.move_count),
-         str(len(each.rejected_versions)), _count_blocked_promotions(model, each))
+        (
+            f"{model.model}@{model.alias}",
+            version_label(model.held_now),
+            each.policy_name,
+            version_label(each.final_holder),
+            str(each.move_count),
+            str(len(each.rejected_versions)),
+            _count_blocked_promotions(model, each),
+        )
         for model, each in report.list_all_replays()
-    ]  # fmt: skip
+    ]
     columns = ["MODEL@ALIAS", "NOW", "UNDER", "WOULD BE", "MOVES", "TURNED DOWN", "WOULD HAVE BLOCKED"]
     return _build_section("Who would hold the alias now", Table(columns, rows))
 

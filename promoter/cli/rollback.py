@@ -1,4 +1,4 @@
-"""`promoter rollback` and `promoter release`."""
+"""`promoter rollback` and `promoter release`: holds are made and lifted."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _parse_override_duration(text: str) -> timedelta:
 
 
 def find_requester_name() -> str:
-    """Who runs this: git's `user.name`, else the name of the login."""
+    """Find out who runs this: git's `user.name`, else the name of the login. Raises `PermanentError`."""
     import getpass
     from pathlib import Path
 

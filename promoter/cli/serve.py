@@ -1,4 +1,4 @@
-"""`promoter serve`: the daemon."""
+"""`promoter serve` runs the daemon, `promoter demo` a whole system around it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def demo(
 
 
 def _find_missing_packages() -> list[str]:
-    """The packages of the `demo` extra that are not installed; found without importing them, which takes seconds."""
+    """List the packages of the `demo` extra that are not installed, without importing them: that takes seconds."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = []

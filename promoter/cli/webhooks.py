@@ -1,4 +1,4 @@
-"""`promoter webhooks install`, `list`, `test`, `remove`."""
+"""`promoter webhooks install`, `list`, `test` and `remove`: the webhook on the MLflow server."""
 
 from __future__ import annotations
 

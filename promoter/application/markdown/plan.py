@@ -1,4 +1,4 @@
-"""Words from outside in Markdown: visible, and nothing but words on the page that a forge makes of them."""
+"""Plans and decisions in Markdown. Words from outside stay visible, and nothing but words on a forge's page."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from promoter.domain.plan import Change, Plan
 from promoter.domain.text import escape_invisible, version_label
 
 APART = "&#8203;"
-"""A space without width: between `@` and a name, it keeps a forge from telling anybody."""
+"""A space without width: between `@` and a name, it keeps a forge from notifying anybody."""
 _CODE = re.compile(r"(`[^`]+`)")
 _MARKUP = re.compile(r"([\\`*~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))")
 _REFERENCE = re.compile(r"@|#|!(?=\d)|\b[A-Z][A-Z0-9]+-(?=\d)|\b(?:issues|pulls?|merge_requests|work_items|discussions)/(?=\d)")
-"""What forges take for a person, a team, an issue or another pull request, and would tell, link or close."""
+"""What forges take for a person, a team, an issue or another pull request, and would notify, link or close."""
 
 
 def inline_text(text: str) -> str:
-    """In running text. What stands between backticks is code, and stays it; all else is neither markup nor a reference."""
+    """Escape running text. What stands between backticks stays code; all else becomes neither markup nor a reference."""
     parts = _CODE.split(escape_invisible(text))
     return "".join(part if index % 2 else _escape_markup(part) for index, part in enumerate(parts))
 
 
 def table_cell(text: str) -> str:
-    """In a cell of a table."""
+    """Escape the text of a table's cell, on one line."""
     return inline_text(text.replace("\n", " ")).replace("|", "\\|")
 
 
 def code_span(text: str) -> str:
-    """As code, whatever is in it."""
+    """Write any text as code, inside as many backticks as it takes."""
     shown = escape_invisible(text) or " "
     fence = "`" * (max((len(run) for run in re.findall(r"`+", shown)), default=0) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") else ""
@@ -37,7 +37,7 @@ def code_span(text: str) -> str:
 
 
 def render_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table. The cells are Markdown already."""
+    """Write the lines of a table. The cells are Markdown already."""
     return [_render_table_row(columns), _render_table_row("---" for _ in columns), *(_render_table_row(row) for row in rows)]
 
 
@@ -54,7 +54,7 @@ MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdic
 
 
 def render_decision_markdown(decision: Decision, *, guards: bool = False) -> list[str]:
-    """What was decided of what, and below it each rule. `guards`: it is what the guards say of a holder."""
+    """Write the verdict on a version, and below it each rule. `guards`: the rules are guards of a holder."""
     watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
     return [
         f"{_render_subject(decision, guards=guards)}: **{decision.verdict.value}**{watched}",
@@ -64,7 +64,7 @@ def render_decision_markdown(decision: Decision, *, guards: bool = False) -> lis
 
 
 def render_findings_markdown(decision: Decision) -> list[str]:
-    """The rules alone: the verdict, what was seen, and what was expected."""
+    """List each rule with its verdict, the value seen, and what was expected."""
     return [line for finding in decision.findings for line in _render_finding(finding, 0)]
 
 
@@ -82,7 +82,7 @@ def _render_finding(finding: RuleFinding, depth: int) -> list[str]:
 
 
 def render_plan_markdown(plan: Plan) -> str:
-    """The whole of it."""
+    """Write the summary, the changes, what blocks them, and each decision."""
     lines = [f"**{render_plan_summary(plan)}**", ""]
     if plan.changes:
         lines += [
@@ -104,7 +104,7 @@ def render_plan_markdown(plan: Plan) -> str:
 
 
 def render_plan_summary(plan: Plan) -> str:
-    """One line: how many changes, how many blocked."""
+    """Count the changes and what is blocked, on one line."""
     if not (plan.changes or plan.blocked):
         whose = f"git says at {plan.revision[:10]}" if plan.revision else "the files say (not committed)"
         return f"Nothing to do: the registry is as {whose}."
@@ -115,7 +115,7 @@ def render_plan_summary(plan: Plan) -> str:
 
 
 def describe_change_state(plan: Plan, change: Change) -> str:
-    """What becomes of a change, in words."""
+    """Name what becomes of a change."""
     verdict = change.gate_verdict
     if plan.refused:
         return "refused"

@@ -1,4 +1,4 @@
-"""The body of a proposal's pull request. No times of evaluation, and nothing else that changes by itself."""
+"""The body of a proposal's pull request, and its marker. Nothing in it changes by itself, such as times of evaluation."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.text import version_label
 
 MIN_POINTS = 2
-"""So many points make a picture."""
+"""The number of points from which on a chart is drawn."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MARGIN = 0.1
 _SMALLEST, _LARGEST = 1e-9, 1e12
-"""Beyond these, figures get too long for an axis: charts know no exponents."""
+"""The figures beyond which an axis gets too long: charts know no exponents."""
 _CHART_STYLE = (
     '%%{init: {"xyChart": {"width": 900, "height": 300}, "themeVariables": {"xyChart": {"plotColorPalette": "#4c78d8"}}}}%%'
 )
-"""Wide enough for the names of all versions; its own line is nearly white, on white."""
+"""The width has room for the names of all versions; the default colour of lines is nearly white, on white."""
 _TITLE = re.compile(r"[^\w .:/%()@+-]")
 
 Points = Sequence[tuple[int, float]]
-"""Version and value, ascending by version."""
+"""Pairs of version and value, ascending by version."""
 
 
 def render_figure(value: float | None) -> str:
-    """Six digits; a dash where there is none."""
+    """Write a figure with six digits; without a figure, a dash."""
     return "-" if value is None else "NaN" if math.isnan(value) else f"{value:.6g}"
 
 
 def render_metric_chart(metric: str, points: Points) -> list[str]:
-    """A fenced chart; nothing where there is too little to draw, or figures that it cannot draw."""
+    """Draw a fenced chart; nothing where there are too few points, or figures that it cannot draw."""
     values = [value for _, value in points]
     if len(values) < MIN_POINTS or not all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values):
         return []
@@ -66,7 +66,7 @@ def render_metric_chart(metric: str, points: Points) -> list[str]:
 
 
 def render_points_text(metric: str, points: Points, named: Mapping[int, str]) -> str:
-    """The figures in a line, with blocks whose height says the same; `named`: what to say of some versions."""
+    """Write the figures on a line, behind blocks of their heights. `named` has remarks on some versions."""
     parts = []
     for version, value in points:
         text = f"v{version} {render_figure(value)}"
@@ -75,7 +75,7 @@ def render_points_text(metric: str, points: Points, named: Mapping[int, str]) ->
 
 
 def render_sparkline(values: Sequence[float]) -> str:
-    """A block for each value, between the lowest and the highest."""
+    """Write a block for each value, as high as it lies between the lowest and the highest."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     reach = (high - low) if math.isfinite(high - low) else 0.0
     steps = [round((value - low) / reach * (len(_BLOCKS) - 1)) if reach else 0 for value in values]
@@ -83,14 +83,14 @@ def render_sparkline(values: Sequence[float]) -> str:
 
 
 def _render_decimal(value: float) -> str:
-    """Without an exponent."""
+    """Write a figure without an exponent."""
     return f"{Decimal(f'{value:.6g}'):f}"
 
 
 MAX_BODY_LENGTH = 60_000
-"""Characters: GitHub takes 65,536, and the marker needs some."""
+"""The number of characters of a body: GitHub takes 65,536, and the marker needs some."""
 MAX_DIFFERENCES = 100
-"""So many differences of signatures, or of dependencies, are shown."""
+"""The number of differences of signatures, and of dependencies, that are shown."""
 _RESERVED_LENGTH = 200
 _FENCE = "```"
 
@@ -99,7 +99,7 @@ Block = Sequence[str]
 
 
 def render_proposal_markdown(proposal: Proposal, comparison: VersionComparison | None) -> str:
-    """The whole of it, cut to what a forge takes, with a note."""
+    """Write the body, cut to what a forge takes, with a note where it is cut."""
     blocks = [_render_opening(proposal), *_render_evidence(proposal, comparison), _render_ending(proposal)]
     size = sum(_measure_block(block) for block in (blocks[0], blocks[-1]))
     shown, cut = [blocks[0]], False
@@ -233,7 +233,7 @@ def _render_differences(found: Differences | None, was: int) -> list[str]:
 
 
 def _cut_block(block: Block, room: int) -> Block:
-    """As many of its lines as there is room for; all or none of them where there is a fence."""
+    """Keep as many lines as there is room for; a block with a fence is kept whole, or not at all."""
     if _measure_block(block) <= room:
         return block
     if any(line.startswith(_FENCE) for line in block):
@@ -254,17 +254,12 @@ def _measure_block(block: Block) -> int:
 _MARKER = re.compile(r"<!-- promoter:proposal (\{[^<>]*?\}) -->")
 _MAX_MARKER_LENGTH = 20_000
 _MAX_DECLINED = 100
-"""So many answers of "no" are kept: the newest."""
+"""The number of declined proposals that a marker keeps: the newest."""
 
 
 @dataclass(frozen=True)
 class PullRequestMarker:
-    """What is proposed; `head` is the commit, of a person's proposal; `digest` is of title and body.
-
-    `settings` is a digest of labels, reviewers and auto-merge, once all of them were asked for.
-
-    `withdrawn`: Promoter closes it, and why. `declined`: what persons said no to on this branch, as `answer` has it.
-    """
+    """What Promoter writes into the body of a pull request to know it again: what is proposed, and what became of it."""
 
     aim: ProposalReason
     model: str
@@ -272,24 +267,29 @@ class PullRequestMarker:
     version: int | None = None
     replaces: int | None = None
     head: str | None = None
+    """The commit, if a person made the proposal."""
     digest: str = ""
+    """A digest of title and body."""
     settings: str = ""
+    """A digest of labels, reviewers and auto-merge, once all of them were requested."""
     withdrawn: str | None = None
+    """Why Promoter closes it."""
     declined: tuple[str, ...] = ()
+    """The keys of what persons declined on this branch."""
 
     @property
     def answer_key(self) -> str:
-        """What a person says no to who closes it: a version; of a guard's rollback, for this one that broke."""
+        """The key of what a person declines who closes it: a version, and for a guard's rollback the version that broke too."""
         return build_answer_key(self.aim, self.version, self.replaces)
 
     @property
     def declined_answers(self) -> tuple[str, ...]:
-        """What was declined, once it is closed."""
+        """The keys of what was declined, once it is closed."""
         more = () if self.withdrawn or self.answer_key in self.declined else (self.answer_key,)
         return (*self.declined, *more)[-_MAX_DECLINED:]
 
     def __str__(self) -> str:
-        """As it stands in a body. Nothing in it can end the comment."""
+        """Write it as it stands in a body. Nothing in it can end the comment."""
         fields = {
             "aim": self.aim.value,
             "model": self.model,
@@ -307,17 +307,17 @@ class PullRequestMarker:
 
 
 def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
-    """A proposal, for the memory of what was declined."""
+    """Build the key by which a declined proposal is known again."""
     return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
 
 
 def find_answer_key(proposal: Proposal) -> str:
-    """The same of a proposal."""
+    """Build the key of a proposal that is not written yet."""
     return build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
 
 
 def parse_marker(body: str) -> PullRequestMarker | None:
-    """The first one in a body; None where there is none that makes sense."""
+    """Find the first marker in a body; None where there is no valid one."""
     found = _MARKER.search(body)
     if found is None or len(found[1]) > _MAX_MARKER_LENGTH:
         return None
@@ -329,14 +329,14 @@ def parse_marker(body: str) -> PullRequestMarker | None:
 
 
 def insert_marker(body: str, marker: PullRequestMarker) -> str:
-    """The body with this marker in the place of the one that it has; at its beginning where it has none."""
+    """Put the marker in the place of the body's own; at the beginning where the body has none."""
     if _MARKER.search(body):
         return _MARKER.sub(lambda _: str(marker), body, count=1)
     return f"{marker}\n{body}"
 
 
 def remove_marker(body: str) -> str:
-    """The rest."""
+    """Return the body without its marker."""
     return _MARKER.sub("", body, count=1)
 
 
@@ -368,5 +368,5 @@ def _require_number(value: object) -> int | None:
 
 
 def _escape_comment(text: str) -> str:
-    """JSON in which no two hyphens meet, and no bracket of a tag is left."""
+    """Escape JSON so that no two hyphens meet, and no bracket of a tag is left."""
     return text.replace("--", "-\\u002d").replace("<", "\\u003c").replace(">", "\\u003e")

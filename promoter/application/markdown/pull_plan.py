@@ -1,4 +1,4 @@
-"""The plan of a pull request as the one comment on it. No times of evaluation: the same plan reads the same."""
+"""The plan of a pull request as the one comment on it. It has no times of evaluation: the same plan gives the same text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from promoter.domain.pull_plan import PullPlan, PullState
 from promoter.domain.text import escape_invisible, plural, version_label
 
 COMMENT_MARKER = "<!-- promoter:plan -->"
-"""What the comment begins with: it tells it from others of the same account."""
+"""The beginning of the comment, which distinguishes it from others of the same account."""
 MAX_COMMENT_LENGTH = 65_536
-"""Characters of a comment: GitHub takes no more."""
+"""The number of characters of a comment that GitHub takes."""
 MAX_TABLE_ROWS = 100
-"""So many rows of a table, or lines of a list, are shown."""
+"""The number of rows of a table, and of lines of a list, that are shown."""
 _RESERVED_LENGTH = 300
 _MARK = {PullState.SUCCESS: "✓", PullState.FAILURE: "✗", PullState.PENDING: "…"}
 
@@ -34,7 +34,7 @@ Block = list[str]
 
 
 def render_pull_plan_markdown(found: PullPlan) -> str:
-    """The whole comment, cut to what a forge takes, with a note on what is left out."""
+    """Write the comment, cut to what a forge takes, with a note on what is left out."""
     text = "\n".join(_render_header(found)) + "\n"
     left = 0
     for block in _render_blocks(found):
@@ -50,7 +50,7 @@ def render_pull_plan_markdown(found: PullPlan) -> str:
 
 
 def render_withdrawn_markdown() -> str:
-    """For a pull request that was planned once, and no longer touches any file that Promoter reads."""
+    """Write the comment of a pull request that no longer touches any file that Promoter reads."""
     title = f"### {_MARK[PullState.SUCCESS]} Promoter: nothing to plan"
     return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that Promoter reads.\n"
 
@@ -133,7 +133,7 @@ def _render_list(heading: str, lines: Sequence[str]) -> Iterator[Block]:
 
 
 def _render_details(summary: str, lines: Iterable[str]) -> Block:
-    """`summary` is HTML already; the blank lines make what is inside Markdown again."""
+    """Fold lines away. `summary` is HTML already; the empty lines make what is inside Markdown again."""
     return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"]
 
 

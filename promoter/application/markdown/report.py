@@ -13,11 +13,11 @@ Escape = Callable[[str], str]
 
 @dataclass(frozen=True)
 class StyledText:
-    """Text with a style."""
+    """Text that a terminal shows in a style."""
 
     text: str
     style: str
-    """How a terminal shows it, in words of rich; Markdown shows the text alone."""
+    """The style in words of rich; Markdown shows the text alone."""
 
     def __str__(self) -> str:
         return self.text
@@ -47,7 +47,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Running text."""
+    """Running text, a paragraph in Markdown."""
 
     text: str
     style: str = ""
@@ -55,36 +55,36 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences: a line each on a terminal, a list in Markdown."""
+    """Sentences, on a line each on a terminal, as a list in Markdown."""
 
     lines: Iterable[str]
     prefix: str = ""
-    """Stands before each of them on a terminal."""
+    """The text before each of them on a terminal."""
     style: str = "yellow"
     escape: Escape = inline_text
     hanging: bool = False
-    """On a terminal, what is too long goes on behind the prefix."""
+    """Whether a terminal indents what does not fit on the first line."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Names, and what each of them is."""
+    """Names and their values, in two columns on a terminal, as a list in Markdown."""
 
     rows: Iterable[tuple[str, str]]
     label_format: str = ""
-    """How a terminal writes the names of values that are never wrapped, so that they can be copied; without it: a grid."""
+    """The format of the names where a terminal wraps no value, so that it can be copied."""
     joined: bool = False
-    """In Markdown, they go on with the list above them."""
+    """Whether Markdown appends them to the list above them."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows. Where both are empty, nothing is shown."""
+    """Columns and rows. Without columns, nothing is shown."""
 
     columns: Sequence[str]
     rows: Iterable[Sequence[Cell]]
     narrow: Table | None = None
-    """What a narrow terminal shows in its place."""
+    """The table that a narrow terminal shows in its place."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DecisionTree:
 
     decision: Decision | None
     guards: bool = False
-    """Whether it is what the guards say of a holder."""
+    """Whether the rules are guards of a holder."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ Part = Title | Heading | Paragraph | Notes | Facts | Table | DecisionTree | Term
 
 
 def render_report_markdown(parts: Iterable[Part]) -> str:
-    """The parts with an empty line between them."""
+    """Write the parts with an empty line between them."""
     lines: list[str] = []
     for part in parts:
         if not isinstance(part, TerminalOnly):

@@ -1,4 +1,4 @@
-"""The picture of a replay: for each model what was, and what each policy would have made of it."""
+"""The chart of a replay as SVG: for each model what happened, and what each policy would have done."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class ChartBar:
-    """A version over a time. `until` None: to the end. What is not certain has a broken edge."""
+    """A version over a time."""
 
     version: int
     since: datetime
     until: datetime | None
+    """None: to the end of the chart."""
     tooltip: str
     certain: bool = True
+    """A bar that is not certain has a broken edge."""
 
 
 @dataclass(frozen=True)
 class ChartMark:
-    """Something that went wrong, or would have, at a moment."""
+    """A cross at a moment when something went wrong, or would have."""
 
     at: datetime
     tooltip: str
@@ -50,17 +52,18 @@ class ChartMark:
 
 @dataclass(frozen=True)
 class ChartLane:
-    """One line of bars that do not overlap. `empty` is what it says where it has none."""
+    """A line of bars that do not overlap."""
 
     name: str
     bars: tuple[ChartBar, ...] = ()
     marks: tuple[ChartMark, ...] = ()
     empty: str = ""
+    """The text of a lane without bars."""
 
 
 @dataclass(frozen=True)
 class ChartGroup:
-    """Lanes that belong together, under a name."""
+    """Lanes under a name, those of one model."""
 
     name: str
     lanes: tuple[ChartLane, ...]
@@ -68,18 +71,18 @@ class ChartGroup:
 
 @dataclass(frozen=True)
 class TimeScale:
-    """From moments to pixels. Both moments are in UTC."""
+    """The axis, which maps moments to pixels. Both of its ends are in UTC."""
 
     since: datetime
     until: datetime
 
     def x_position(self, moment: datetime) -> float:
-        """Where a moment lies; what is outside lies on the edge."""
+        """Find the place of a moment; a moment outside lies on the edge."""
         share = (moment - self.since) / max(self.until - self.since, timedelta(seconds=1))
         return GUTTER + min(max(share, 0.0), 1.0) * (WIDTH - MARGIN - GUTTER)
 
     def build_axis_ticks(self) -> list[tuple[datetime, str]]:
-        """Round moments, few enough to read, each with its label."""
+        """Choose round moments, few enough to read, each with its label."""
         whole = self.until - self.since
         step = next((step for step in _TICK_STEPS if whole / step <= _MOST_TICKS), max(whole, _TICK_STEPS[-1]))
         shape = "%Y-%m-%d" if step >= timedelta(days=1) else "%m-%d %H:%M"
@@ -93,10 +96,7 @@ class TimeScale:
 
 
 def render_chart_svg(title: str, description: str, scale: TimeScale, groups: Sequence[ChartGroup], legend: str = "") -> str:
-    """The picture as text. `title` and `description` are read out where it cannot be seen. All text is escaped.
-
-    `legend` says what a mark is, where there are any.
-    """
+    """Draw the chart. All text is escaped. Screen readers read `title` and `description`; `legend` explains the marks."""
     marked = any(lane.marks for group in groups for lane in group.lanes)
     bottom = CHART_TOP + sum(GROUP_HEAD_HEIGHT + (LANE_HEIGHT + LANE_GAP) * len(group.lanes) for group in groups) + MARGIN
     height = bottom + (LANE_HEIGHT if marked else 0) + MARGIN
@@ -189,7 +189,7 @@ _AXIS_MARGIN = 0.03
 
 
 def render_replay_chart(report: ReplayReport) -> str:
-    """An SVG: a group of lanes for each model; a cross where a policy would have blocked a real promotion."""
+    """Draw a group of lanes for each model, with a cross where a policy would have blocked a real promotion."""
     names = " and ".join(lens.policy.name for lens in report.lenses)
     title = f"Replay of {names}, {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC"
     summaries = [_describe_model_replay(model) for model in report.models]
@@ -200,7 +200,7 @@ def render_replay_chart(report: ReplayReport) -> str:
 
 
 def _find_axis_start(report: ReplayReport, groups: list[ChartGroup]) -> datetime:
-    """Where the axis begins: shortly before the first thing that there is to see, however long ago was asked for."""
+    """Begin the axis shortly before the first bar or mark, however early the replay begins."""
     seen = [bar.since for group in groups for lane in group.lanes for bar in lane.bars]
     seen += [mark.at for group in groups for lane in group.lanes for mark in lane.marks]
     first = min(seen, default=report.since)

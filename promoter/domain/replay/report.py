@@ -1,4 +1,4 @@
-"""The report of a replay: what to tell of every model and policy, in numbers and as JSON."""
+"""The result of a replay in numbers and sentences: what every policy would have done to every alias."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ REJECTING_VERDICTS = (Verdict.FAIL, Verdict.PENDING, Verdict.ERROR)
 
 @dataclass(frozen=True)
 class PolicyReplay:
-    """One policy on one alias. `list_assumed_held_aliases` counts versions by the alias that they are taken to have held."""
+    """What one policy would have done to one alias."""
 
     lens: ReplayPolicy
     simulation: RotationSimulation
     past: PastPromotions
     supposed_held: tuple[tuple[str, int], ...] = ()
+    """Aliases, each with the number of versions that are assumed to have held it."""
 
     @property
     def policy_name(self) -> str:
-        """Its name."""
+        """The name of the policy."""
         return self.lens.policy.name
 
     @property
     def final_holder(self) -> int | None:
-        """Who would hold the alias now."""
+        """The version that would hold the alias now."""
         return self.simulation.spans[-1].version if self.simulation.spans else None
 
     @property
     def move_count(self) -> int:
-        """How often the alias would have moved."""
+        """The number of times that the alias would have moved."""
         return sum(span.judged is not None for span in self.simulation.spans)
 
     @property
@@ -62,49 +63,55 @@ class PolicyReplay:
 
 @dataclass(frozen=True)
 class ModelReplay:
-    """One alias of one model: what was, as far as the ledger knows, and what each policy would have made of it."""
+    """One alias of one model: what happened, as far as the ledger knows, and what each policy would have done."""
 
     model: str
     alias: str
     held_now: int | None
+    """The version that holds the alias in the registry."""
     began: datetime | None
+    """When the ledger first recorded a move of the alias."""
     actual: tuple[AliasSpan, ...]
+    """Who held the alias when, as the ledger knows it."""
     replays: tuple[PolicyReplay, ...]
 
     @property
     def start_holder(self) -> AliasHolder:
-        """Who held the alias when the replay began: the same for every policy."""
+        """The holder when the replay began, which is the same for every policy."""
         return self.replays[0].simulation.start
 
 
 @dataclass(frozen=True)
 class RejectionCount:
-    """How often one rule kept a version from passing, by what it found."""
+    """The number of versions that one rule kept from passing, by its verdict."""
 
     policy: str
     rule: str
     found: tuple[int, ...]
-    """In the order of TURNING_DOWN."""
+    """Counts in the order of REJECTING_VERDICTS."""
 
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """Everything. `lenses` are the policies, the one that was asked for first; `dropped` is what retention has taken."""
+    """The replay of all aliases under all policies."""
 
     since: datetime
     until: datetime
     lenses: tuple[ReplayPolicy, ...]
+    """The policies: the requested one, then the one to compare it with."""
     models: tuple[ModelReplay, ...]
     unreadable: int = 0
+    """The number of records that could not be read as evidence."""
     dropped: EvidenceRetention | None = None
+    """The evidence that retention has dropped."""
 
     def list_replays_of(self, lens: ReplayPolicy) -> Iterator[tuple[ModelReplay, PolicyReplay]]:
-        """Every model under one policy."""
+        """Yield the replays of one policy, each with its model."""
         for model in self.models:
             yield from ((model, each) for each in model.replays if each.lens is lens)
 
     def list_evidence_sources(self) -> list[tuple[datetime, EvidenceSource]]:
-        """When each judgement was made, and what it rests on: the last one of each version, and each past promotion's."""
+        """List moment and evidence of each judgement: the last one of each version, and that of each past promotion."""
         found = []
         for _, replayed in self.list_all_replays():
             found += [(each.at, each.source) for each in replayed.simulation.judged]
@@ -112,7 +119,7 @@ class ReplayReport:
         return found
 
     def count_rejecting_rules(self) -> list[RejectionCount]:
-        """Which rules turned versions down, the most frequent first."""
+        """Count the versions that each rule rejected, the most frequent rule first."""
         counts = []
         for lens in self.lenses:
             found: dict[str, Counter[Verdict]] = {}
@@ -128,7 +135,7 @@ class ReplayReport:
         return counts
 
     def count_assumed_rules(self) -> list[tuple[str, str, int]]:
-        """Policy, rule, and for how many versions it was taken as passing."""
+        """Count, by policy and rule, the versions for which the rule was assumed to pass."""
         counts: Counter[tuple[str, str]] = Counter()
         for _, replayed in self.list_all_replays():
             for judged in replayed.simulation.judged:
@@ -136,12 +143,12 @@ class ReplayReport:
         return [(policy, rule, count) for (policy, rule), count in counts.items()]
 
     def count_evidence_bases(self) -> dict[str, int]:
-        """How many judgements rest on evidence of each kind."""
+        """Count the judgements by the kind of their evidence."""
         counts = Counter(source.basis for _, source in self.list_evidence_sources())
         return {basis.value: counts[basis] for basis in EvidenceBasis}
 
     def list_all_replays(self) -> Iterator[tuple[ModelReplay, PolicyReplay]]:
-        """Every model under every policy."""
+        """Yield every replay of every model."""
         return ((model, each) for model in self.models for each in model.replays)
 
 
@@ -153,7 +160,7 @@ _STANDING_NOTE = (
 
 
 def describe_evidence_sources(report: ReplayReport) -> str:
-    """One sentence: how much of the evidence is as of then, recorded later, and as of now."""
+    """Write a sentence on how much of the evidence is as of then, recorded later, or as of now."""
     sources = [source for _, source in report.list_evidence_sources()]
     if not sources:
         return "No version was judged."
@@ -170,7 +177,7 @@ def describe_evidence_sources(report: ReplayReport) -> str:
 
 
 def list_replay_notes(report: ReplayReport) -> list[str]:
-    """Every assumption that was made, and everything that was left out."""
+    """List every assumption that was made, and everything that was left out."""
     unreadable = f"{format_count(report.unreadable, 'record')} of the ledger could not be read as evidence."
     return [
         *_note_start_holders(report),
@@ -185,7 +192,8 @@ def list_replay_notes(report: ReplayReport) -> list[str]:
 def _note_start_holders(report: ReplayReport) -> Iterator[str]:
     when = f"Who held the alias on {report.since:%Y-%m-%d %H:%M} UTC"
     if unknown := [each for each in report.models if each.start_holder.basis is None]:
-        yield f"{when} is not known for {_join_alias_names(unknown)}: the replay begins with nobody there, whom every version beats."
+        names = _join_alias_names(unknown)
+        yield f"{when} is not known for {names}: the replay begins with nobody there, whom every version beats."
     if guessed := [each for each in report.models if each.start_holder.basis is EvidenceBasis.NOW]:
         yield f"{when} is concluded from who was seen there first, or is there now, for {_join_alias_names(guessed)}."
     if blind := [each for each in report.models if each.began is None]:
@@ -212,12 +220,14 @@ def _note_candidates(report: ReplayReport) -> Iterator[str]:
             yield f"Under {lens.policy.name}, {format_count(never, 'version')} never became a candidate."
     ungated = sum(model.replays[0].past.ungated for model in report.models)
     if ungated:
-        yield f"{format_count(ungated, 'move')} put drift back, or returned a version under a hold: no policy is asked about these."
+        moves = format_count(ungated, "move")
+        yield f"{moves} put drift back, or returned a version under a hold: no policy is asked about these."
 
 
 def _note_policies(report: ReplayReport) -> Iterator[str]:
     for policy, rule, count in report.count_assumed_rules():
-        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {format_count(count, 'version')}; the ledger cannot tell."
+        versions = format_count(count, "version")
+        yield f"Not replayed: `{rule}` of {policy} is taken as passing for {versions}; the ledger cannot tell."
     for lens in report.lenses:
         name, document = lens.policy.name, lens.policy.document
         if document.enforcement == "audit":
