@@ -29,10 +29,10 @@ def busy(web_site: WebSite) -> WebSite:
 
 def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
     """Champion first; what the registry holds, what git says, and what stands in between."""
-    told = busy.ask("/api/v1/models").json
-    assert told["schema"] == 1
-    assert told["total"] == len(told["models"]) == 10
-    by_name = {model["name"]: model for model in told["models"]}
+    body = busy.ask("/api/v1/models").json
+    assert body["schema"] == 1
+    assert body["total"] == len(body["models"]) == 10
+    by_name = {model["name"]: model for model in body["models"]}
     fraud = by_name["fraud-detector"]
     assert (fraud["owners"], fraud["newest_version"]) == (["risk-team"], 8)
     champion, challenger = fraud["aliases"]
@@ -50,7 +50,7 @@ def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
     assert challenger["alias"] == "challenger"
     assert champion["last_change"]["outcome"] == "applied"
     assert champion["last_change"]["actor"] == "Alice Doe <alice@example.org>"
-    statuses = {row["status"] for model in told["models"] for row in model["aliases"]}
+    statuses = {row["status"] for model in body["models"] for row in model["aliases"]}
     assert statuses == {"in step", "due", "blocked", "drift", "hold", "not stated"}
     shadow = by_name["prices"]["aliases"][1]
     assert (shadow["alias"], shadow["stated"], shadow["absent"]) == ("shadow", None, True)
@@ -66,14 +66,14 @@ def test_one_model_is_found_by_its_name(busy: WebSite, name: str) -> None:
 def test_models_are_paged(web_site: WebSite) -> None:
     """By offset and limit, in order of their names."""
     dashboard_states.many(web_site, 12)
-    told = web_site.ask("/api/v1/models?offset=10&limit=5").json
-    assert (told["total"], [model["name"] for model in told["models"]]) == (12, ["model-010", "model-011"])
+    body = web_site.ask("/api/v1/models?offset=10&limit=5").json
+    assert (body["total"], [model["name"] for model in body["models"]]) == (12, ["model-010", "model-011"])
 
 
 def test_decisions_carry_their_rules_and_evidence(busy: WebSite) -> None:
     """The newest first, of one model and alias where asked."""
-    told = busy.ask("/api/v1/decisions?model=churn&alias=champion").json
-    (decision,) = told["decisions"]
+    body = busy.ask("/api/v1/decisions?model=churn&alias=champion").json
+    (decision,) = body["decisions"]
     assert (decision["model"], decision["version"], decision["policy"], decision["verdict"]) == ("churn", 5, "champion", "fail")
     assert [rule["verdict"] for rule in decision["rules"]] == ["fail", "fail"]
     assert decision["rules"][0]["value"] == 0.71
@@ -249,12 +249,12 @@ def test_metrics_are_readable_by_prometheus(busy: WebSite) -> None:
     busy.depth = 3
     answer = busy.ask("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    told = {
+    body = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
-    assert told == {
+    assert body == {
         ("promoter_ready",): 1,
         ("promoter_queue_depth",): 3,
         ("promoter_models",): 10,

@@ -25,31 +25,31 @@ def week(web_site: WebSite) -> WebSite:
 
 def test_an_alias_at_a_time_and_between_two(week: WebSite) -> None:
     """As the application tells it, with the version of the shape."""
-    told = week.ask(f"{HISTORY}?at=2026-10-03T14:05Z").json
+    body = week.ask(f"{HISTORY}?at=2026-10-03T14:05Z").json
     found = find_alias_at(week.ledger, "fraud-detector", "champion", on(3, 14, 5), NOW)
-    assert told == AliasAtResponse.from_value(found).to_json()
-    assert (told["version"], told["record"]["revision"], told["decision"]["verdict"]) == (7, ledger_week.COMMIT, "pass")
-    told = week.ask(f"{HISTORY}?from=2026-10-02&to=2026-10-06").json
+    assert body == AliasAtResponse.from_value(found).to_json()
+    assert (body["version"], body["record"]["revision"], body["decision"]["verdict"]) == (7, ledger_week.COMMIT, "pass")
+    body = week.ask(f"{HISTORY}?from=2026-10-02&to=2026-10-06").json
     between = find_alias_between(week.ledger, "fraud-detector", "champion", on(2), on(6), NOW)
-    assert told == AliasBetweenResponse.from_value(between).to_json()
-    assert [span["version"] for span in told["spans"]] == [6, 7, 3]
+    assert body == AliasBetweenResponse.from_value(between).to_json()
+    assert [span["version"] for span in body["spans"]] == [6, 7, 3]
     assert week.ask(f"{HISTORY}?at={quote('2026-10-03T16:05+02:00')}").json["at"] == "2026-10-03T14:05:00+00:00"
     assert week.ask(f"{HISTORY}?at=3%20days%20ago").json["at"] == "2026-10-04T12:30:00+00:00"
 
 
 def test_all_that_an_alias_went_through(week: WebSite) -> None:
     """Without a time: its spans; of an alias that nobody knows, none."""
-    told = week.ask(HISTORY).json
-    assert (told["schema"], told["model"], told["alias"]) == (1, "fraud-detector", "champion")
-    assert [span["version"] for span in told["spans"]] == [6, 7, 3, 7]
+    body = week.ask(HISTORY).json
+    assert (body["schema"], body["model"], body["alias"]) == (1, "fraud-detector", "champion")
+    assert [span["version"] for span in body["spans"]] == [6, 7, 3, 7]
     assert week.ask(f"/api/v1/history/{quote('Umsatz Süd 東京')}/champion").json["spans"] == []
 
 
 def test_the_registry_at_a_time(week: WebSite) -> None:
     """All of it, or one model."""
-    told = week.ask("/api/v1/state?at=2026-10-04").json
-    assert told == RegistryAtResponse.from_value(find_registry_at(week.ledger, on(4), NOW)).to_json()
-    assert [each["model"] for each in told["aliases"]] == ["churn", "fraud-detector"]
+    body = week.ask("/api/v1/state?at=2026-10-04").json
+    assert body == RegistryAtResponse.from_value(find_registry_at(week.ledger, on(4), NOW)).to_json()
+    assert [each["model"] for each in body["aliases"]] == ["churn", "fraud-detector"]
     assert [each["model"] for each in week.ask("/api/v1/state?at=2026-10-04&model=churn").json["aliases"]] == ["churn"]
 
 

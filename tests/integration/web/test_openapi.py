@@ -45,27 +45,27 @@ def busy(web_site: WebSite) -> WebSite:
     return web_site
 
 
-def described() -> set[tuple[str, str]]:
-    """Method and path of all operations."""
+def list_operations() -> set[tuple[str, str]]:
+    """List method and path of all operations."""
     return {(method, path) for path, item in build_openapi_document()["paths"].items() for method in item}
 
 
-def closed(schema: Any) -> Any:
-    """The same, but nothing may be there that is not described."""
+def forbid_other_fields(schema: Any) -> Any:
+    """Return the schema with nothing allowed that is not described."""
     if isinstance(schema, list):
-        return [closed(each) for each in schema]
+        return [forbid_other_fields(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {name: closed(each) for name, each in schema.items()}
+    found = {name: forbid_other_fields(each) for name, each in schema.items()}
     return found | ({"additionalProperties": False} if isinstance(found.get("properties"), dict) and "type" in found else {})
 
 
-def faults(path: str, method: str, status: int, body: Any) -> list[str]:
-    """What is wrong with the answer, by the description of that path."""
+def find_faults(path: str, method: str, status: int, body: Any) -> list[str]:
+    """Return what is wrong with the answer, by the description of that path."""
     answers = build_openapi_document()["paths"][path][method]["responses"]
-    told = answers.get(str(status), answers["default"])
-    schema = told["content"]["application/json"]["schema"]
-    whole = closed({**schema, "components": build_openapi_document()["components"]})
+    answer = answers.get(str(status), answers["default"])
+    schema = answer["content"]["application/json"]["schema"]
+    whole = forbid_other_fields({**schema, "components": build_openapi_document()["components"]})
     checker = Draft202012Validator(whole, format_checker=_formats())
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(body)]
 
@@ -80,15 +80,15 @@ def _formats() -> FormatChecker:
     return checker
 
 
-def schemas(node: Any) -> Iterator[Any]:
-    """Every schema in the document."""
+def walk_schemas(node: Any) -> Iterator[Any]:
+    """Yield every schema in the document."""
     if isinstance(node, dict):
         yield from (value for key, value in node.items() if key == "schema")
         for value in node.values():
-            yield from schemas(value)
+            yield from walk_schemas(value)
     elif isinstance(node, list):
         for value in node:
-            yield from schemas(value)
+            yield from walk_schemas(value)
 
 
 def test_every_route_is_described(web_site: WebSite) -> None:
@@ -100,7 +100,7 @@ def test_every_route_is_described(web_site: WebSite) -> None:
         for method in rule.methods or ()
         if method.lower() in METHODS
     }
-    assert served == described()
+    assert served == list_operations()
 
 
 def test_it_is_served(web_site: WebSite) -> None:
@@ -122,7 +122,7 @@ def test_it_is_an_openapi_document() -> None:
     """Of a form that other programs read, with schemas that are some, and references that lead somewhere."""
     OpenAPI.model_validate(build_openapi_document())
     shapes = build_openapi_document()["components"]["schemas"]
-    for schema in [*schemas(build_openapi_document()["paths"]), *shapes.values()]:
+    for schema in [*walk_schemas(build_openapi_document()["paths"]), *shapes.values()]:
         Draft202012Validator.check_schema(schema)
     text = str(build_openapi_document())
     used = set(re.findall(r"#/components/schemas/(\w+)", text))
@@ -151,8 +151,8 @@ ANSWERS = [
 ]
 
 
-def asked(web_site: WebSite, path: str, query: str, model: str) -> Any:
-    """What the API answers about that model."""
+def ask_about(web_site: WebSite, path: str, query: str, model: str) -> Any:
+    """Return what the API answers about that model."""
     answer = web_site.ask(path.format(name=model, alias="champion") + query)
     assert answer.status == 200, answer.text
     return answer.json
@@ -162,37 +162,37 @@ def asked(web_site: WebSite, path: str, query: str, model: str) -> Any:
 def test_what_is_answered_is_described(busy: WebSite, path: str, query: str) -> None:
     """Not a field more, not a field less."""
     for model in MODELS:
-        assert faults(path, "get", 200, asked(busy, path, query, model)) == [], model
+        assert find_faults(path, "get", 200, ask_about(busy, path, query, model)) == [], model
 
 
 def test_all_that_is_described_is_seen(busy: WebSite) -> None:
     """Each shape in some answer, so that the test above has something to hold against it."""
     seen: set[frozenset[str]] = set()
 
-    def look(node: Any) -> None:
+    def collect(node: Any) -> None:
         if isinstance(node, dict):
             seen.add(frozenset(node))
         for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            look(each)
+            collect(each)
 
     for path, query in ANSWERS:
         for model in MODELS:
-            look(asked(busy, path, query, model))
-    look(busy.ask("/api/v1/models/nobody").json)
+            collect(ask_about(busy, path, query, model))
+    collect(busy.ask("/api/v1/models/nobody").json)
     shapes = build_openapi_document()["components"]["schemas"].items()
     assert [
         name for name, each in shapes if not any({*each["required"]} <= keys <= each["properties"].keys() for keys in seen)
     ] == []
 
 
-def test_a_look_that_is_asked_for(web_site: WebSite) -> None:
+def test_a_reconcile_that_is_requested(web_site: WebSite) -> None:
     """202."""
     answer = web_site.ask("/api/v1/reconcile", "POST")
-    assert faults("/api/v1/reconcile", "post", answer.status, answer.json) == []
+    assert find_faults("/api/v1/reconcile", "post", answer.status, answer.json) == []
 
 
 @pytest.mark.parametrize(
-    ("path", "asked", "status"),
+    ("path", "address", "status"),
     [
         ("/api/v1/models/{name}", "/api/v1/models/nobody", 404),
         ("/api/v1/models", "/api/v1/models?limit=ten", 400),
@@ -203,12 +203,12 @@ def test_a_look_that_is_asked_for(web_site: WebSite) -> None:
         ("/api/v1/state", "/api/v1/state?at=ten", 400),
     ],
 )
-def test_errors_are_described(web_site: WebSite, path: str, asked: str, status: int) -> None:
+def test_errors_are_described(web_site: WebSite, path: str, address: str, status: int) -> None:
     """By their own status."""
-    answer = web_site.ask(asked)
+    answer = web_site.ask(address)
     assert answer.status == status
     assert str(status) in build_openapi_document()["paths"][path]["get"]["responses"]
-    assert faults(path, "get", status, answer.json) == []
+    assert find_faults(path, "get", status, answer.json) == []
 
 
 def test_the_ledger_cannot_be_read(web_site: WebSite) -> None:
@@ -217,7 +217,7 @@ def test_the_ledger_cannot_be_read(web_site: WebSite) -> None:
         writing.exec_driver_sql("ALTER TABLE records RENAME TO hidden")
     answer = web_site.ask("/api/v1/audit")
     assert answer.status == 503
-    assert faults("/api/v1/audit", "get", 503, answer.json) == []
+    assert find_faults("/api/v1/audit", "get", 503, answer.json) == []
 
 
 def test_the_check_is_one(busy: WebSite) -> None:
@@ -233,4 +233,4 @@ def test_the_check_is_one(busy: WebSite) -> None:
         {**good, "models": [{**first, "aliases": [{**row, "status": "fine"}]}]},
         {**good, "models": [{**first, "aliases": [{key: row[key] for key in row if key != "detail"}]}]},
     ]
-    assert all(faults("/api/v1/models", "get", 200, each) for each in broken)
+    assert all(find_faults("/api/v1/models", "get", 200, each) for each in broken)

@@ -220,7 +220,7 @@ def test_an_address_that_is_taken_is_refused_in_words(web_site: WebSite) -> None
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
 def test_names_and_all_interfaces_are_served(gate: Gate, host: str) -> None:
     """Whatever a name resolves to, one socket is served."""
-    assert asked(gate, host, "127.0.0.1") == "through"
+    assert ask_for(gate, host, "127.0.0.1") == "through"
 
 
 def test_ipv6_is_served_where_the_machine_has_it(gate: Gate) -> None:
@@ -231,11 +231,11 @@ def test_ipv6_is_served_where_the_machine_has_it(gate: Gate) -> None:
         with pytest.raises(PermanentError, match="cannot listen on ::1"):
             WebServer(gate.app, "::1", 0)
         return
-    assert asked(gate, "::1", "[::1]") == "through"
-    assert asked(gate, "::", "127.0.0.1") == "through"
+    assert ask_for(gate, "::1", "[::1]") == "through"
+    assert ask_for(gate, "::", "127.0.0.1") == "through"
 
 
-def asked(gate: Gate, host: str, name: str) -> str:
+def ask_for(gate: Gate, host: str, name: str) -> str:
     """What a server on that host answers to whoever asks by that name."""
     gate.opened.set()
     server = WebServer(gate.app, host, 0)
