@@ -159,7 +159,7 @@ class DecisionsResponse(Answer):
 class ProblemResponse(Response):
     """A problem of the ledger."""
 
-    problem: str = attribute("wrong")
+    kind: str = attribute("kind", "problem")
     entry: int | None
     last: int | None = attribute("last_entry")
     about: TextOrNull

@@ -30,7 +30,7 @@ class CaseResponse(Response):
     line: int
     name: str = attribute("run.case.name")
     passed: bool = attribute("run.has_passed")
-    expected: str = attribute("run.case.expect")
+    expected: str | None = attribute("run.case.expect")
     verdict: str = attribute("run.decision.verdict")
     mismatches: list[MismatchResponse] = attribute("run.mismatches")
     rules: list[Tree] = attribute("run.decision.findings")

@@ -8,11 +8,11 @@ import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from pydantic import AliasPath, ValidationError
+from pydantic import AliasPath, BeforeValidator, ValidationError
 
 from promoter.adapters.mlflow.webhooks import InstallResult, RegistryWebhook
 from promoter.application import responses
@@ -211,8 +211,7 @@ def test_the_version_is_said_once() -> None:
 
 def attribute_type(owner: Any, name: str) -> Any:
     """What the attribute of that name is declared as; AttributeError where there is none."""
-    kinds = [each for each in get_args(owner) if each is not type(None)] if isinstance(owner, UnionType) else [owner]
-    for kind in kinds:
+    for kind in kinds_of(owner) - {NoneType}:
         member = inspect.getattr_static(kind, name, None)
         if isinstance(member, property):
             return get_type_hints(member.fget)["return"]
@@ -222,11 +221,33 @@ def attribute_type(owner: Any, name: str) -> Any:
     raise AttributeError(f"{owner} has no `{name}`")
 
 
+def kinds_of(annotation: Any) -> set[Any]:
+    """The members of a union, or the type itself; what a Literal or a TypeAlias stands for."""
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return {kind for each in get_args(annotation) for kind in kinds_of(each)}
+    if get_origin(annotation) is Annotated:
+        return kinds_of(get_args(annotation)[0])
+    return {type(each) for each in get_args(annotation)} if get_origin(annotation) is Literal else {annotation}
+
+
+PLAIN = (bool, int, str, datetime)
+
+
 @pytest.mark.parametrize("model", SOURCES, ids=lambda model: model.__name__)
 def test_every_field_has_its_attribute(model: type[Response]) -> None:
-    """Paths are text, which no type checker follows."""
+    """Paths are text, which no type checker follows: what may be None there may be null here, and is of the same type."""
     for name, field in model.model_fields.items():
         place = field.validation_alias
+        path = place.path if isinstance(place, AliasPath) else [name] if name != "schema_version" else []
         source: Any = SOURCES[model]
-        for part in place.path if isinstance(place, AliasPath) else [name] if name != "schema_version" else []:
+        for part in path:
+            assert NoneType not in kinds_of(source) or not field.is_required(), f"{name} may end early"
             source = attribute_type(source, str(part))
+        if not path or any(isinstance(each, BeforeValidator) for each in field.metadata):
+            continue
+        accepted = kinds_of(field.annotation)
+        assert Any in accepted or NoneType not in kinds_of(source) or NoneType in accepted, f"{name} may be None"
+        for kind in accepted & {*PLAIN}:
+            given = [each for each in kinds_of(source) if isinstance(each, type) and each is not NoneType]
+            assert given, name
+            assert all(issubclass(each, kind) and (each is not bool or kind is bool) for each in given), f"{name} is {given}"
