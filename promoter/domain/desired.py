@@ -17,7 +17,7 @@ from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName
 from promoter.domain.policy.document import Policy
 
 DEFAULT_OVERRIDE_DURATION = timedelta(hours=24)
-"""How long an override stands unless told otherwise; the longest is a week."""
+"""How long an override is in force where nobody states an end; the longest is a week."""
 LONGEST_OVERRIDE = timedelta(days=7)
 
 

@@ -214,7 +214,7 @@ FormatVersion = Annotated[
 ]
 """The version of a document's format."""
 LiteralTrue = Annotated[Literal[True], BeforeValidator(_check_literal_true)]
-"""What is said by being there."""
+"""The value `true`, which is the only one that its key may have."""
 
 
 SchemaKeywords = dict[str, Any]

@@ -48,7 +48,7 @@ class MetricSeries:
 
 
 SOURCE_TAG_PREFIX = "promoter.source."
-"""What the keys of the tags begin with that Promoter gives to a copy from another registry."""
+"""The beginning of the keys of tags that Promoter gives to a copy from another registry."""
 
 
 _DESCRIPTION_LIMIT = 500

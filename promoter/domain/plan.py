@@ -29,7 +29,7 @@ class ChangeCause(StrEnum):
 
 
 _UNCOUNTED = (ChangeCause.DRIFT, ChangeCause.OVERRIDE)
-"""What the mass-change limit does not count."""
+"""Causes of changes that the mass-change limit does not count."""
 
 
 class ChangeGate(StrEnum):

@@ -140,7 +140,7 @@ def _find_readiness_obstacle(version: int, found: RuleFinding) -> str | None:
 def propose_rollback(declared: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
     """Return the proposal: that version under a hold, and what git says and what serves now in quarantine.
 
-    `said` is what git itself says, `held` what the registry has.
+    `declared` is what git itself says, `held` what the registry has.
     """
     bad = sorted({each for each in (declared.version, held) if each and each != version})
     edit = RegistryEdit(declared.model, declared.alias, version, Hold(reason=reason, by=by), tuple(bad))

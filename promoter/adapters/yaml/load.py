@@ -100,10 +100,10 @@ def _is_valid_name(name: str, check: Callable[[str], str]) -> bool:
 _LIST_PARTS = ("rules", "guards", "waivers")
 _SETTING_PARTS = ("candidates", "metrics")
 UNEXPECTED_ERRORS = (ArithmeticError, LookupError, TypeError, RecursionError)
-"""What a type may raise over a value that it was not written for."""
+"""Errors that a type may raise over a value that it was not written for."""
 
 _STAND_IN_RULES = ({"run": {"status": "FINISHED"}},)
-"""The rules of a policy none of whose rules can be used, so that its guards are looked at all the same."""
+"""Rules for a policy none of whose own can be used, so that its guards are checked all the same."""
 
 
 def find_remaining_faults(root: MappingNode, faults: Iterable[Fault]) -> list[tuple[DocumentPath, str]]:
@@ -234,7 +234,7 @@ APPROVERS_FILE = "approvers.yaml"
 EMPTY_FILE_FIX = "this never means that everything is to be deleted; `promoter init` writes one"
 UNFORESEEN_MESSAGE = "cannot be read, and for no reason that Promoter knows"
 MATCH_LIMIT = 2_000_000
-"""How many models may be held against how many families: about a second."""
+"""The most pairs of a model and a family that are matched, which takes about a second."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -129,7 +129,7 @@ _KEY_SYNONYMS = {
     "user": "by",
     "value": "equals",
 }
-"""Keys that people try, and no spelling tells what they mean: where the other key is known, it is meant."""
+"""Keys that people try and no spelling suggests; the other key is suggested where the mapping knows it."""
 
 _POLICY_KEYS = frozenset(PolicyDocument.model_fields) - {"version"}
 _REGISTRY_KEYS = ("defaults", "families", "models")

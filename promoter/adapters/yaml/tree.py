@@ -117,7 +117,7 @@ class AliasNode(YamlNode):
 
     @property
     def target(self) -> YamlNode:
-        """What it stands for."""
+        """The anchored node."""
         return self._target
 
 

@@ -60,9 +60,9 @@ def compare_step_values(
     steps: Steps,
     whom: str = "the holder",
 ) -> GainComparison:
-    """Whether the mean gain of `ours` over `theirs` (step to value each) is above the margin, at that confidence.
+    """Judge whether the mean gain of `ours` over `theirs` (values by step) is above the margin, at that confidence.
 
-    `margin` tells it from the mean of `theirs`. `whom` is the other side in words. A gain is positive where `ours` is better
+    `margin` computes it from the mean of `theirs`. `whom` is the other side in words. A gain is positive where `ours` is better
     in the direction of `order`. The interval is two-sided at level `2 * confidence - 1`, so that its lower end is the
     one-sided bound: the verdict is a pass exactly where that end is above the margin.
 

@@ -92,7 +92,7 @@ class ExpressionRule(BaseRule):
     @field_validator("expression")
     @classmethod
     def _check_compiles(cls, source: str, info: ValidationInfo) -> str:
-        if {"metrics_", "holders"} <= info.data.keys():  # else these have faults of their own, and it would not be told apart
+        if {"metrics_", "holders"} <= info.data.keys():  # else these have faults of their own, which come first
             compile_expression(source, _declare_variables(info.data["metrics_"], info.data["holders"]))
             find_named_readings(source)
         return source
