@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from promoter.application.evidence import EvidenceGatherer, ObservationsByVersion, PolicyQuestion, build_registry_evidence
-from promoter.application.ports import AuditLog, Ledger, Registry, VersionCopies
+from promoter.application.ports import Ledger, Registry
 from promoter.application.provenance import ChangeProvenance
 from promoter.domain.copy_source import AliasRef, SourceAlias
 from promoter.domain.decision import Decision, DecisionPurpose, Verdict
@@ -28,111 +28,15 @@ from promoter.domain.review import ChangeOrigin
 from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_best_candidate, find_candidates
 
 
-class QuestionJudge:
-    """Makes decisions. Reads only."""
-
-    def __init__(self, registry: Registry, ledger: AuditLog) -> None:
-        """Takes the ports that it reads."""
-        self._registry = registry
-        self._gather = EvidenceGatherer(registry, ledger)
-
-    def __call__(
-        self, questions: Iterable[PolicyQuestion], at: datetime, sights: ObservationsByVersion
-    ) -> dict[PolicyQuestion, Decision]:
-        """One decision a question. Artifacts are loaded only where nothing else stands in the way."""
-        evidence = self._gather(questions, at, sights)
-        return {question: self._decide_question(question, evidence[question]) for question in evidence}
-
-    def _decide_question(self, question: PolicyQuestion, evidence: Evidence) -> Decision:
-        name = question.observed.name
-        decision = self._evaluate_question(question, evidence)
-        version = question.observed.versions.get(question.version)
-        if version is None or not hinges_on_loading(question.policy, decision):
-            return decision
-        loading = self._registry.check_loading(name, version)
-        return self._evaluate_question(question, replace(evidence, candidate=replace(evidence.candidate, loading=loading)))
-
-    def _evaluate_question(self, question: PolicyQuestion, evidence: Evidence) -> Decision:
-        decision = evaluate_policy(question.policy, question.observed.name, question.alias, evidence)
-        return replace(decision, purpose=question.purpose, gate=question.purpose is DecisionPurpose.GATE)
-
-
 @dataclass(frozen=True)
-class GuardedAlias:
+class _GuardedAlias:
     """An alias whose policy has guards, and the question that its holder is asked."""
 
     intent: AliasIntent
     question: PolicyQuestion
 
 
-def find_guarded_aliases(declaration: Declaration, intent: ModelIntent, observed: ObservedModel) -> Iterable[GuardedAlias]:
-    """The aliases of a model that have a holder and guards."""
-    for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
-        policy = declaration.policies.get(alias.policy) if alias.policy else None
-        held = observed.aliases.get(alias.alias)
-        if policy and policy.guard_policy and held is not None:
-            yield GuardedAlias(
-                alias, PolicyQuestion(observed, alias.alias, held, policy.guard_policy, purpose=DecisionPurpose.GUARD)
-            )
-
-
-class GuardEvaluator:
-    """Counts failures, and finds the version to return to. Reads only."""
-
-    def __init__(self, registry: Registry, ledger: Ledger) -> None:
-        """Takes the ports that it reads."""
-        self._registry = registry
-        self._ledger = ledger
-
-    def __call__(
-        self, watched: Iterable[GuardedAlias], decisions: Mapping[PolicyQuestion, Decision], at: datetime
-    ) -> dict[str, tuple[GuardStatus, ...]]:
-        """Where the guards stand, by model."""
-        asked = list(watched)
-        keys = {(each.intent.model, each.intent.alias) for each in asked}
-        checks = self._ledger.find_guard_checks(keys) if keys else {}
-        found: dict[str, tuple[GuardStatus, ...]] = {}
-        for each in asked:
-            model, alias = each.intent.model, each.intent.alias
-            rules = each.question.policy.document.rules
-            standing = evaluate_guards(decisions[each.question], rules, checks.get((model, alias), ()))
-            if standing.broken_guards:
-                standing = self._add_return_proposal(each, standing, at)
-            found[model] = (*found.get(model, ()), standing)
-        return found
-
-    def _add_return_proposal(self, each: GuardedAlias, standing: GuardStatus, at: datetime) -> GuardStatus:
-        """With a proposal, or with the reason why there is none."""
-        observed, intent = each.question.observed, each.intent
-        why_not = "`enforcement: audit` only watches" if standing.decision.enforcement == "audit" else None
-        why_not = why_not or find_rollback_obstacle(intent, observed, at)
-        if why_not:
-            return replace(standing, reason=why_not)
-        moves = self._ledger.find_alias_moves({(intent.model, intent.alias)}).get((intent.model, intent.alias), ())
-        reasons = []
-        for version in find_earlier_versions(intent, observed, moves, standing.version):
-            found = check_readiness(self._registry.check_readiness(intent.model, version))
-            if found.verdict is Verdict.PASS:
-                return add_rollback_proposal(standing, version)
-            reasons.append(f"v{version} is not ready ({found.value})")
-        return replace(standing, reason="; ".join(reasons) or "the ledger knows no earlier version to return to")
-
-
 SourceAliases = Mapping[AliasRef, SourceAlias]
-
-
-class SourceAliasReader:
-    """Asks only for aliases that rotate: nothing else ever waits for a version from elsewhere."""
-
-    def __init__(self, copies: VersionCopies | None) -> None:
-        """Takes the port that it asks; None: nobody is asked."""
-        self._copies = copies
-
-    def __call__(self, intents: Iterable[ModelIntent]) -> SourceAliases:
-        """By place. Empty where nothing comes from elsewhere: then no other registry is asked anything."""
-        rotating = (alias for intent in intents for alias in intent.aliases.values() if alias.rotation != "off")
-        places = {place for alias in rotating if (place := AliasRef.from_intent(alias))}
-        return self._copies.read_source_aliases(places) if places and self._copies else {}
 
 
 @dataclass(frozen=True)
@@ -182,7 +86,7 @@ class _QuestionSet:
     changes: list[Change] = field(default_factory=list)
     gates: list[tuple[AliasDifference, PolicyQuestion]] = field(default_factory=list)
     rotations: list[_RotationQuestions] = field(default_factory=list)
-    guards: list[GuardedAlias] = field(default_factory=list)
+    guards: list[_GuardedAlias] = field(default_factory=list)
 
     def all_questions(self) -> Iterator[PolicyQuestion]:
         yield from (question for _, question in self.gates)
@@ -190,35 +94,62 @@ class _QuestionSet:
             yield from rotation.questions.values()
         yield from (each.question for each in self.guards)
 
+    def collect_changes(self, decisions: Mapping[PolicyQuestion, Decision]) -> tuple[Change, ...]:
+        return (*self.changes, *(Change(difference, decisions[question]) for difference, question in self.gates))
+
 
 class DecisionMaker:
-    """Makes the decisions of a survey. Reads only."""
+    """Makes decisions: gates of changes, candidates of rotations, guards of holders. Reads only."""
 
     def __init__(self, registry: Registry, ledger: Ledger, provenance: ChangeProvenance) -> None:
-        """Takes the ports that it reads."""
         self._registry = registry
         self._ledger = ledger
         self._provenance = provenance
-        self._judge = QuestionJudge(registry, ledger)
-        self._guarding = GuardEvaluator(registry, ledger)
+        self._gather = EvidenceGatherer(registry, ledger)
 
-    def __call__(self, context: EvaluationContext) -> DecisionResults:
-        """Gates, rotations and guards of every model in the scene."""
-        asked = _QuestionSet()
-        for name, part in context.compared.items():
-            for difference in part.differences:
-                self._add_gate_question(difference, context, asked, context.observed[name])
+    def decide_all(self, context: EvaluationContext) -> DecisionResults:
+        """Decide all gates, rotations and guards of the models in the context, in one bulk read of evidence."""
+        asked = self._build_gate_questions(context)
         for name, intent in context.intents.items():
             asked.rotations += _build_rotation_questions(context, intent, context.observed.get(name))
             if name in context.observed:
-                asked.guards += find_guarded_aliases(context.declaration, intent, context.observed[name])
-        decisions = self._judge(asked.all_questions(), context.at, context.observations)
-        changes = [*asked.changes, *(Change(difference, decisions[question]) for difference, question in asked.gates)]
-        standings: dict[str, tuple[RotationStatus, ...]] = {}
+                asked.guards += _find_guarded_aliases(context.declaration, intent, context.observed[name])
+        decisions = self.decide_questions(asked.all_questions(), context.at, context.observations)
+        statuses: dict[str, tuple[RotationStatus, ...]] = {}
         for rotation in asked.rotations:
             model = rotation.intent.model
-            standings[model] = (*standings.get(model, ()), _choose_rotation_status(context, rotation, decisions))
-        return DecisionResults(tuple(changes), standings, self._guarding(asked.guards, decisions, context.at))
+            statuses[model] = (*statuses.get(model, ()), _choose_rotation_status(context, rotation, decisions))
+        return DecisionResults(
+            asked.collect_changes(decisions), statuses, self._evaluate_guards(asked.guards, decisions, context.at)
+        )
+
+    def decide_changes(self, context: EvaluationContext, alias: str | None) -> tuple[Change, ...]:
+        """Decide the gates only; with `alias` only those of changes of that alias."""
+        asked = self._build_gate_questions(context, alias)
+        return asked.collect_changes(self.decide_questions(asked.all_questions(), context.at, context.observations))
+
+    def decide_questions(
+        self, questions: Iterable[PolicyQuestion], at: datetime, observations: ObservationsByVersion
+    ) -> dict[PolicyQuestion, Decision]:
+        """Answer each question with a decision. Artifacts are loaded only where nothing else stands in the way."""
+        evidence = self._gather(questions, at, observations)
+        return {question: self._decide_question(question, evidence[question]) for question in evidence}
+
+    def _decide_question(self, question: PolicyQuestion, evidence: Evidence) -> Decision:
+        decision = _evaluate_question(question, evidence)
+        version = question.observed.versions.get(question.version)
+        if version is None or not hinges_on_loading(question.policy, decision):
+            return decision
+        loading = self._registry.check_loading(question.observed.name, version)
+        return _evaluate_question(question, replace(evidence, candidate=replace(evidence.candidate, loading=loading)))
+
+    def _build_gate_questions(self, context: EvaluationContext, alias: str | None = None) -> _QuestionSet:
+        asked = _QuestionSet()
+        for name, comparison in context.compared.items():
+            for difference in comparison.differences:
+                if alias in (None, difference.alias):
+                    self._add_gate_question(difference, context, asked, context.observed[name])
+        return asked
 
     def _add_gate_question(
         self, difference: AliasDifference, context: EvaluationContext, asked: _QuestionSet, observed: ObservedModel
@@ -256,6 +187,54 @@ class DecisionMaker:
         checked = self._registry.check_readiness(difference.model, version)
         candidate = replace(build_registry_evidence(observed, version), checked=checked)
         return evaluate_readiness(difference.model, difference.alias, Evidence(at, candidate, model=difference.model))
+
+    def _evaluate_guards(
+        self, guarded: Sequence[_GuardedAlias], decisions: Mapping[PolicyQuestion, Decision], at: datetime
+    ) -> dict[str, tuple[GuardStatus, ...]]:
+        """Count each guard's failures, and find the version to return to where one is broken; by model."""
+        keys = {(each.intent.model, each.intent.alias) for each in guarded}
+        checks = self._ledger.find_guard_checks(keys) if keys else {}
+        found: dict[str, tuple[GuardStatus, ...]] = {}
+        for each in guarded:
+            model, alias = each.intent.model, each.intent.alias
+            rules = each.question.policy.document.rules
+            status = evaluate_guards(decisions[each.question], rules, checks.get((model, alias), ()))
+            if status.broken_guards:
+                status = self._add_return_proposal(each, status, at)
+            found[model] = (*found.get(model, ()), status)
+        return found
+
+    def _add_return_proposal(self, each: _GuardedAlias, status: GuardStatus, at: datetime) -> GuardStatus:
+        """The status with a proposal to return to an earlier version, or with the reason why there is none."""
+        observed, intent = each.question.observed, each.intent
+        obstacle = "`enforcement: audit` only watches" if status.decision.enforcement == "audit" else None
+        obstacle = obstacle or find_rollback_obstacle(intent, observed, at)
+        if obstacle:
+            return replace(status, reason=obstacle)
+        moves = self._ledger.find_alias_moves({(intent.model, intent.alias)}).get((intent.model, intent.alias), ())
+        reasons = []
+        for version in find_earlier_versions(intent, observed, moves, status.version):
+            found = check_readiness(self._registry.check_readiness(intent.model, version))
+            if found.verdict is Verdict.PASS:
+                return add_rollback_proposal(status, version)
+            reasons.append(f"v{version} is not ready ({found.value})")
+        return replace(status, reason="; ".join(reasons) or "the ledger knows no earlier version to return to")
+
+
+def _evaluate_question(question: PolicyQuestion, evidence: Evidence) -> Decision:
+    decision = evaluate_policy(question.policy, question.observed.name, question.alias, evidence)
+    return replace(decision, purpose=question.purpose, gate=question.purpose is DecisionPurpose.GATE)
+
+
+def _find_guarded_aliases(declaration: Declaration, intent: ModelIntent, observed: ObservedModel) -> Iterable[_GuardedAlias]:
+    """The aliases of a model that have a holder and guards."""
+    for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
+        policy = declaration.policies.get(alias.policy) if alias.policy else None
+        held = observed.aliases.get(alias.alias)
+        if policy and policy.guard_policy and held is not None:
+            yield _GuardedAlias(
+                alias, PolicyQuestion(observed, alias.alias, held, policy.guard_policy, purpose=DecisionPurpose.GUARD)
+            )
 
 
 def _build_rotation_questions(

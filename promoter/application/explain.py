@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promoter.application.decisions import QuestionJudge
+from promoter.application.decisions import DecisionMaker
 from promoter.application.evidence import PolicyQuestion, TagObserver
 from promoter.application.planner import ModelSnapshot, Planner
 from promoter.application.ports import Clock, Ledger, Registry
+from promoter.application.provenance import NoProvenance
 from promoter.application.status import render_declared_version
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration
@@ -40,7 +41,7 @@ class DecisionExplainer:
         self._registry = registry
         self._planner = survey
         self._clock = clock
-        self._judge = QuestionJudge(registry, ledger)
+        self._decide = DecisionMaker(registry, ledger, NoProvenance())
         self._observe_tags = TagObserver(ledger)
 
     def explain_alias(self, declaration: Declaration, model: str, alias: str) -> DecisionExplanation:
@@ -89,9 +90,11 @@ class DecisionExplainer:
         """Whether that version may hold that alias (None: any) under that policy, now."""
         at = self._clock.now()
         intent = declaration.desired.find_model_intent(observed.name)
-        sight = self._observe_tags(declaration, {observed.name: intent} if intent else {}, {observed.name: observed}, at)
+        observed_tags = self._observe_tags(
+            declaration, {observed.name: intent} if intent else {}, {observed.name: observed}, at
+        )
         question = PolicyQuestion(observed, alias, version, policy)
-        return self._judge([question], at, sight.known)[question]
+        return self._decide.decide_questions([question], at, observed_tags.known)[question]
 
     def _observe_version(self, model: str, version: int) -> ObservedModel:
         observed = self._registry.observe_models({model}).get(model)

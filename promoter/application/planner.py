@@ -1,22 +1,23 @@
-"""A survey: read the registry in bulk, compare, decide. It writes nothing, anywhere."""
+"""The planner: reads the registry in bulk, compares it with git, decides, and plans. It writes nothing, anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from promoter.application.decisions import DecisionMaker, EvaluationContext, SourceAliases, SourceAliasReader
-from promoter.application.evidence import TagObserver
+from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
+from promoter.application.evidence import ObservedTags, TagObserver
 from promoter.application.ports import Clock, Ledger, Registry, VersionCopies
 from promoter.application.provenance import ChangeProvenance, NoProvenance
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Decision
-from promoter.domain.desired import Declaration, ModelIntent, Override
+from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.evidence import TagObservation
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import Change, ModelComparison, Plan, build_plan, compare_model
+from promoter.domain.plan import AliasDifference, Change, ChangeCause, ModelComparison, Plan, build_plan, compare_model
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
 from promoter.domain.rotation import RotationStatus
@@ -103,14 +104,67 @@ class RegistrySnapshot:
             or any(standing.missing for standing in view.rotation_statuses)
         ) | {each.model for each in self.ended_overrides if each.model in self.models}
 
+    def predict_after_changes(self, at: datetime, observed: ObservedModel) -> RegistrySnapshot | None:
+        """Return what a new plan of the only model would find once every change is carried out and nothing else has changed.
+
+        None: only a new plan can tell, since rotation, a guard, an override or what is left over may ask for more.
+        """
+        ((name, model),) = self.models.items()
+        settled = {ChangeCause.COMMIT, ChangeCause.DRIFT, ChangeCause.ABSENT}
+        if (
+            len(self.plan.allowed_changes) != len(self.plan.changes)
+            or any(change.difference.cause not in settled for change in self.plan.changes)
+            or (self.plan.blocked or self.undeclared or self.ended_overrides or model.active_overrides)
+            or any(self._follows_its_holder(alias) for alias in model.intent.aliases.values())
+        ):
+            return None
+        compared = replace(model.compared, differences=())
+        after = ModelSnapshot(intent=model.intent, observed=observed, compared=compared)
+        plan = Plan(self.plan.revision, reported=self.plan.reported)
+        return RegistrySnapshot(at, self.declaration, {name: after}, plan)
+
+    def _follows_its_holder(self, alias: AliasIntent) -> bool:
+        policy = self.declaration.policies.get(alias.policy) if alias.policy else None
+        return alias.rotation != "off" or bool(policy and policy.guard_policy)
+
     @property
     def models_to_propose(self) -> frozenset[str]:
         """The models with something that goes through a pull request: a proposal, drift to adopt, or an override."""
         return frozenset(name for name, view in self.models.items() if view.needs_pull_request)
 
 
+@dataclass(frozen=True)
+class ChangeRecheck:
+    """What the read right before a write found: the model, and why the change does not hold any more."""
+
+    observed: ObservedModel | None
+    moves: tuple[NewAuditRecord, ...]
+    """Alias moves of the model that the ledger has not seen."""
+    stale_reason: str | None
+    """None: the change still holds."""
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """What one read of registry and ledger found, and how it compares with git."""
+
+    at: datetime
+    known: Mapping[str, Mapping[str, int | None]]
+    """Where the ledger last saw each alias, by model."""
+    observed: Mapping[str, ObservedModel]
+    overrides: Sequence[Override]
+    """Those that nothing has ended yet, expired ones too."""
+    intents: Mapping[str, ModelIntent]
+    last_applied: Mapping[str, Mapping[str, int | None]]
+    compared: Mapping[str, ModelComparison]
+    tags: ObservedTags
+
+    def find_moves(self, name: str) -> tuple[NewAuditRecord, ...]:
+        return _find_unrecorded_moves(self.intents[name], self.observed.get(name), self.known.get(name, {}), self.at)
+
+
 class Planner:
-    """Makes views. Reads only."""
+    """Reads the registry, compares it with git, decides, and plans. Reads only."""
 
     def __init__(
         self,
@@ -120,13 +174,13 @@ class Planner:
         provenance: ChangeProvenance | None = None,
         copies: VersionCopies | None = None,
     ) -> None:
-        """Takes the ports that it reads. No `provenance`: nothing is committed yet; no `copies`: nothing elsewhere is read."""
+        """No `provenance`: nothing is committed yet; no `copies`: no other registry is read."""
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
+        self._copies = copies
         self._observe_tags = TagObserver(ledger)
-        self._decide = DecisionMaker(registry, ledger, provenance or NoProvenance())
-        self._sources = SourceAliasReader(copies)
+        self._decisions = DecisionMaker(registry, ledger, provenance or NoProvenance())
         self._unchanged_at: dict[str, datetime] = {}
         self._all_models: frozenset[str] = frozenset()
 
@@ -139,49 +193,99 @@ class Planner:
     def __call__(
         self, declaration: Declaration, names: Collection[str] | None = None, started_at: datetime | None = None
     ) -> RegistrySnapshot:
-        """Look at the named models, or at every model that git manages. `begun`: when the changes under way began."""
+        """Plan the named models, or every model that git manages; `started_at` is when the changes under way began."""
+        seen = self._observe(declaration, names)
+        source_aliases = self._read_source_aliases(seen.intents.values())
+        decided = self._decisions.decide_all(_build_context(declaration, seen, started_at, source_aliases))
+        desired = declaration.desired
+        plan = build_plan(
+            declaration.revision, decided.changes, seen.compared.values(), desired.document.safety, desired.managed_alias_count
+        )
+        self._all_models = frozenset(seen.intents) if names is None else self._all_models
+        active = _list_active_overrides(seen.intents)
+        changes: dict[str, tuple[Change, ...]] = {}
+        for change in decided.changes:
+            model = change.difference.model
+            changes[model] = (*changes.get(model, ()), change)
+        return RegistrySnapshot(
+            at=seen.at,
+            declaration=declaration,
+            models={name: self._build_model_snapshot(name, seen, changes.get(name, ()), decided) for name in seen.intents},
+            plan=plan,
+            undeclared=_find_undeclared(seen.intents, seen.last_applied),
+            tag_observations=seen.tags.new,
+            ended_overrides=tuple(each for each in seen.overrides if each not in active),
+            source_aliases=source_aliases,
+        )
+
+    def recheck_change(
+        self, declaration: Declaration, difference: AliasDifference, started_at: datetime | None = None
+    ) -> ChangeRecheck:
+        """Read state and evidence again right before a write, for one alias: whether a whole new plan would still allow it.
+
+        The change does not hold either where it would begin at a version that the ledger does not know of: somebody else
+        recorded another one since the plan.
+        """
+        model, alias = difference.model, difference.alias
+        seen = self._observe(declaration, {model})
+        moves = seen.find_moves(model)
+        if not moves:
+            self._unchanged_at[model] = seen.at
+        comparison, desired = seen.compared[model], declaration.desired
+
+        def plan_changes(changes: Iterable[Change]) -> Plan:
+            safety = desired.document.safety
+            return build_plan(declaration.revision, changes, [comparison], safety, desired.managed_alias_count)
+
+        # Other aliases matter only to the mass-change limit: their gates are asked where all of them together could exceed it.
+        near_limit = plan_changes(map(Change, comparison.differences)).refused is not None
+        context = _build_context(declaration, seen, started_at)
+        plan = plan_changes(self._decisions.decide_changes(context, None if near_limit else alias))
+        allowed = any(each.difference.identity_key == difference.identity_key for each in plan.allowed_changes)
+        if allowed and not any(move.alias == alias for move in moves):
+            return ChangeRecheck(seen.observed.get(model), moves, None)
+        blocked = next((each.reason for each in plan.blocked if each.alias in (None, alias)), None)
+        reason = f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
+        return ChangeRecheck(seen.observed.get(model), moves, reason)
+
+    def _observe(self, declaration: Declaration, names: Collection[str] | None) -> _Observation:
         at = self._clock.now()
-        known = self._ledger.read_last_known_versions(
-            names
-        )  # before the registry: what it shows is then no older than what is known
+        # Before the registry, so that what the registry shows is never older than what is known.
+        known = self._ledger.read_last_known_versions(names)
         observed = self._registry.observe_models(names)
         overrides = self._ledger.find_open_overrides(names)
         intents = _find_model_intents(declaration, names, observed, [each for each in overrides if each.is_in_force(at)])
-        settled = self._ledger.read_last_applied(names)
-        compared = {name: compare_model(intent, observed.get(name), settled.get(name, {})) for name, intent in intents.items()}
-        sight = self._observe_tags(declaration, intents, observed, at)
-        holdings = self._sources(intents.values())
-        decided = self._decide(
-            EvaluationContext(declaration, intents, observed, compared, at, sight.known, started_at, holdings)
+        applied = self._ledger.read_last_applied(names)
+        compared = {name: compare_model(intent, observed.get(name), applied.get(name, {})) for name, intent in intents.items()}
+        tags = self._observe_tags(declaration, intents, observed, at)
+        return _Observation(at, known, observed, overrides, intents, applied, compared, tags)
+
+    def _read_source_aliases(self, intents: Iterable[ModelIntent]) -> SourceAliases:
+        """Who holds the aliases elsewhere that rotation copies from. Where there are none, no other registry is asked anything."""
+        rotating = (alias for intent in intents for alias in intent.aliases.values() if alias.rotation != "off")
+        places = {place for alias in rotating if (place := AliasRef.from_intent(alias))}
+        return self._copies.read_source_aliases(places) if places and self._copies else {}
+
+    def _build_model_snapshot(
+        self, name: str, seen: _Observation, changes: tuple[Change, ...], decided: DecisionResults
+    ) -> ModelSnapshot:
+        intent, observed = seen.intents[name], seen.observed.get(name)
+        was_applied, was_known = seen.last_applied.get(name, {}), seen.known.get(name, {})
+        moves = self._bound_moves(seen.find_moves(name), was_known)
+        if not moves:
+            self._unchanged_at[name] = seen.at
+        agreed = _find_agreements(intent, observed, was_applied)
+        return ModelSnapshot(
+            intent=intent,
+            observed=observed,
+            compared=seen.compared[name],
+            changes=changes,
+            rotation_statuses=decided.rotation_statuses.get(name, ()),
+            guards=decided.guards.get(name, ()),
+            moves=moves,
+            agreed=agreed,
+            has_unrecorded=any(move.alias in was_known for move in moves) or any(alias in was_applied for alias in agreed),
         )
-        by_model: dict[str, list[Change]] = {}
-        for change in decided.changes:
-            by_model.setdefault(change.difference.model, []).append(change)
-        views = {}
-        for name, intent in intents.items():
-            seen, was_settled, was_known = observed.get(name), settled.get(name, {}), known.get(name, {})
-            moves = self._bound_moves(_find_unrecorded_moves(intent, seen, was_known, at), was_known)
-            if not moves:
-                self._unchanged_at[name] = at
-            agreed = _find_agreements(intent, seen, was_settled)
-            views[name] = ModelSnapshot(
-                intent=intent,
-                observed=seen,
-                compared=compared[name],
-                changes=tuple(by_model.get(name, ())),
-                rotation_statuses=decided.rotation_statuses.get(name, ()),
-                guards=decided.guards.get(name, ()),
-                moves=moves,
-                agreed=agreed,
-                has_unrecorded=any(move.alias in was_known for move in moves) or any(alias in was_settled for alias in agreed),
-            )
-        desired = declaration.desired
-        plan = build_plan(
-            declaration.revision, decided.changes, compared.values(), desired.document.safety, desired.managed_alias_count
-        )
-        self._all_models = frozenset(intents) if names is None else self._all_models
-        spent = tuple(each for each in overrides if each not in _list_active_overrides(intents))
-        return RegistrySnapshot(at, declaration, views, plan, _find_undeclared(intents, settled), sight.new, spent, holdings)
 
     def _bound_moves(self, moves: tuple[NewAuditRecord, ...], known: Mapping[str, int | None]) -> tuple[NewAuditRecord, ...]:
         """With the last moment at which each was seen as it was before: in this run, else as the ledger knows it."""
@@ -197,6 +301,21 @@ class Planner:
             # An alias that was not there at the last look has come to be since: that is no first sight.
             bounded.append(replace(move, not_before=not_before, reason=MOVED if not_before else move.reason))
         return tuple(bounded)
+
+
+def _build_context(
+    declaration: Declaration, seen: _Observation, started_at: datetime | None, source_aliases: SourceAliases | None = None
+) -> EvaluationContext:
+    return EvaluationContext(
+        declaration=declaration,
+        intents=seen.intents,
+        observed=seen.observed,
+        compared=seen.compared,
+        at=seen.at,
+        observations=seen.tags.known,
+        started_at=started_at,
+        source_aliases=source_aliases or {},
+    )
 
 
 def _find_model_intents(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -19,6 +18,7 @@ from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import Change, ChangeCause
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.text import version_label
@@ -27,13 +27,6 @@ log = structlog.get_logger(__name__)
 
 
 PROMOTER = "Promoter"
-
-
-class ApplyResult(StrEnum):
-    """How carrying out a plan ended: DONE, or OVERTAKEN by a registry that changed underneath: plan again."""
-
-    DONE = "done"
-    STALE = "overtaken"
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,18 @@ class ReconcileRequest:
     declaration: Declaration
     trigger: str
     started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _ExecutedChange:
+    """A change that was carried out."""
+
+    before: ObservedModel | None
+    """The model right before the write; None where it shows moves that nobody has recorded."""
+    aliases_after: Mapping[str, int]
+    """The model's aliases as they were read back."""
+    at: datetime
+    """The moment between the write and that read."""
 
 
 class PlanExecutor:
@@ -80,24 +85,29 @@ class PlanExecutor:
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
         return min(intent.fact.at for intent in left)
 
-    def record_snapshot(self, view: RegistrySnapshot, trigger: str | None = None) -> None:
-        """Tell the ledger what the view saw that nobody had told it: moves of others, agreements, decisions."""
-        revision = view.declaration.revision
-        moves = [move for model in view.models.values() for move in model.moves]
+    def record_snapshot(self, view: RegistrySnapshot, trigger: str | None = None, *, only_first: bool = False) -> None:
+        """Record what the snapshot shows and the ledger does not know: moves of others, agreements, decisions.
+
+        `only_first`: only of what the ledger knows nothing yet, for a caller that holds no lock; a reconcile under the model's
+        lock records the rest.
+        """
+        revision, models = view.declaration.revision, view.models
+        moves = [move for model in models.values() for move in model.moves if not only_first or move.from_version is None]
         if moves:
-            self._ledger.record_observed_moves(moves, only_next=True)  # whoever looks at all models holds no lock
-        agreed = {name: model.agreed for name, model in view.models.items() if model.agreed}
+            self._ledger.record_observed_moves(moves, only_first=only_first, only_next=not only_first)
+        agreed = {name: model.agreed for name, model in models.items() if model.agreed}
         if agreed:
-            self._ledger.record_last_applied(agreed, revision, view.at)
+            self._ledger.record_last_applied(agreed, revision, view.at, only_first=only_first)
         if view.undeclared:
             self._ledger.forget_last_applied(view.undeclared, revision, view.at)
         if view.tag_observations:
             self._ledger.record_tag_observations(view.tag_observations)
-        checks = [check for model in view.models.values() for standing in model.guards for check in standing.checks]
-        if checks:
-            self._ledger.record_guard_checks(checks)
-        for override in view.ended_overrides:
-            self._end_override(override, view)
+        if not only_first:
+            checks = [check for model in models.values() for status in model.guards for check in status.checks]
+            if checks:
+                self._ledger.record_guard_checks(checks)
+            for override in view.ended_overrides:
+                self._end_override(override, view)
         if view.decisions:
             self._ledger.record_decisions(view.decisions, revision, trigger)
 
@@ -120,41 +130,40 @@ class PlanExecutor:
             self._ledger.end_override(override.id, view.at, "void: git says nothing of the alias any more")
         log.info("override is over", model=override.model, alias=override.alias)
 
-    def execute_plan(self, view: RegistrySnapshot, request: ReconcileRequest) -> ApplyResult:
-        """Each allowed change in order. Stops at the first that the registry or the evidence has moved away from."""
-        for change in view.plan.allowed_changes:
-            if self._execute_change(change, request) is ApplyResult.STALE:
-                return ApplyResult.STALE
-        return ApplyResult.DONE
+    def execute_plan(self, view: RegistrySnapshot, request: ReconcileRequest) -> RegistrySnapshot | None:
+        """Carry out the allowed changes of a plan for one model, in order, up to the first that does not hold any more.
 
-    def _execute_change(self, change: Change, request: ReconcileRequest) -> ApplyResult:
+        Return the snapshot that results; None where the model has to be planned again.
+        """
+        (model,) = view.models.values()
+        expected = model.observed
+        as_planned, at = expected is not None, view.at
+        for change in view.plan.allowed_changes:
+            done = self._execute_change(change, request)
+            if done is None or expected is None:
+                return None
+            as_planned &= done.before == expected
+            expected = _apply_change(expected, change)
+            as_planned &= done.aliases_after == expected.aliases
+            at = done.at
+        return view.predict_after_changes(at, expected) if as_planned and expected else None
+
+    def _execute_change(self, change: Change, request: ReconcileRequest) -> _ExecutedChange | None:
+        """Intent, recheck, write, read back, outcome. None: nothing was written, as the change does not hold any more."""
         intent = self._ledger.record_intent(self._build_intent_record(change, request), change.decision)
         try:
-            stale = self._find_stale_reason(change, request)
+            found = self._planner.recheck_change(request.declaration, change.difference, request.started_at)
         except ExternalError as error:
             # Nothing has been written yet, so the outcome is known whatever the world is doing.
             self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")
             raise
-        if stale:
-            self._record_outcome(intent, ChangeOutcome.FAILED, stale)
-            return ApplyResult.STALE
-        answered = self._write_alias(intent, change)
-        self._confirm_write(intent, change, answered=answered)
-        return ApplyResult.DONE
-
-    def _find_stale_reason(self, change: Change, request: ReconcileRequest) -> str | None:
-        """Read state and evidence again, right before the write. Why the change no longer holds, or None.
-
-        It does not either where it would begin at a place that the ledger has not been told of: somebody else told it of
-        another one between this look and its record.
-        """
-        what = change.difference
-        again = self._planner(request.declaration, {what.model}, request.started_at)
-        unrecorded = any(move.alias == what.alias for move in again.models[what.model].moves)
-        if not unrecorded and any(each.difference.identity_key == what.identity_key for each in again.plan.allowed_changes):
+        if found.stale_reason:
+            self._record_outcome(intent, ChangeOutcome.FAILED, found.stale_reason)
             return None
-        blocked = next((each.reason for each in again.plan.blocked if each.alias in (None, what.alias)), None)
-        return f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
+        answered = self._write_alias(intent, change)
+        at = self._clock.now()
+        aliases = self._confirm_write(intent, change, answered=answered)
+        return _ExecutedChange(None if found.moves else found.observed, aliases, at)
 
     def _write_alias(self, intent: int, change: Change) -> bool:
         """Whether MLflow answered: without an answer, the write may have arrived, or may yet."""
@@ -172,10 +181,14 @@ class PlanExecutor:
             return False
         return True
 
-    def _confirm_write(self, intent: int, change: Change, *, answered: bool) -> None:
-        """Raises `TransientError` with the intent left open where the outcome cannot be known: the next run closes it."""
+    def _confirm_write(self, intent: int, change: Change, *, answered: bool) -> Mapping[str, int]:
+        """Read the aliases back, and return them.
+
+        Raises `TransientError` with the intent left open where the outcome cannot be known: the next run closes it.
+        """
         what = change.difference
-        held = (self._registry.read_aliases(what.model) or {}).get(what.alias)
+        aliases = self._registry.read_aliases(what.model) or {}
+        held = aliases.get(what.alias)
         if held != what.to_version:
             if answered:
                 self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {version_label(held)}")
@@ -189,6 +202,7 @@ class PlanExecutor:
             target=version_label(held),
             cause=what.cause.value,
         )
+        return aliases
 
     def _record_outcome(self, intent: int, outcome: ChangeOutcome, detail: str | None) -> None:
         self._ledger.record_outcome(intent, outcome, self._clock.now(), detail)
@@ -227,6 +241,12 @@ class PlanExecutor:
             return known.to_json()
         found = self._provenance.find_commit_origin(commit) if commit else None
         return found.to_json() if isinstance(found, ChangeOrigin) else None
+
+
+def _apply_change(observed: ObservedModel, change: Change) -> ObservedModel:
+    what = change.difference
+    others = {alias: version for alias, version in observed.aliases.items() if alias != what.alias}
+    return replace(observed, aliases=others if what.to_version is None else {**others, what.alias: what.to_version})
 
 
 def _render_reason(change: Change, subject: str | None) -> str:
@@ -327,7 +347,7 @@ class ModelReconciler:
     def plan_declaration(self, declaration: Declaration, trigger: str | None = None) -> RegistrySnapshot:
         """Survey everything against that declaration; record what was seen for the first time."""
         view = self._planner(declaration)
-        self._record_first_observation(view, trigger)
+        self._executor.record_snapshot(view, trigger, only_first=True)
         return view
 
     def reconcile(self, model: str, trigger: str, *, rotate: bool = True) -> RegistrySnapshot | None:
@@ -371,8 +391,8 @@ class ModelReconciler:
             raise PermanentError("plan", view.plan.refused)
         started_at = started_at or view.at
         if view.plan.allowed_changes:
-            self._executor.execute_plan(view, replace(request, started_at=started_at))
-            return view, started_at
+            after = self._executor.execute_plan(view, replace(request, started_at=started_at))
+            return (after, None) if after else (view, started_at)
         if rotate and self._revisions.is_head_in_force and self._copy_or_propose(view):
             return view, started_at
         return view, None
@@ -397,20 +417,3 @@ class ModelReconciler:
             return False
         self._revisions.adopt_own_commit(after, view.declaration)
         return True
-
-    def _record_first_observation(self, view: RegistrySnapshot, trigger: str | None) -> None:
-        """In bulk, and only where the ledger knows nothing yet: a look under the model's lock records everything else."""
-        ledger, models = self._ledger, view.models.items()
-        revision = view.declaration.revision
-        first = [move for _, model in models for move in model.moves if move.from_version is None]
-        if first:
-            ledger.record_observed_moves(first, only_first=True)
-        agreed = {name: model.agreed for name, model in models if model.agreed}
-        if agreed:
-            ledger.record_last_applied(agreed, revision, view.at, only_first=True)
-        if view.undeclared:
-            ledger.forget_last_applied(view.undeclared, revision, view.at)
-        if view.tag_observations:
-            ledger.record_tag_observations(view.tag_observations)
-        if view.decisions:
-            ledger.record_decisions(view.decisions, revision, trigger)
