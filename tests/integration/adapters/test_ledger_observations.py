@@ -149,7 +149,7 @@ def test_the_last_thousand_checks_of_each_alias_are_read(ledger: SqlLedger) -> N
 
 
 def test_moves_in_bulk_are_those_of_each_alias(ledger: SqlLedger) -> None:
-    """The records of an alias for which `is_alias_move` holds, in order: not intents, not failures, nothing of another alias."""
+    """The records of an alias for which `is_alias_move` holds, in order: no intents, no failures, nothing of another alias."""
     names = [(f"m{number % 50}", f"a{number // 50}") for number in range(1_500)]
     ledger.record_observed_moves([NewAuditRecord(NOW, RecordKind.OBSERVED, model, alias, None, 1) for model, alias in names])
     outcomes = ("applied", "failed", "recovered", None)

@@ -262,7 +262,7 @@ def test_only_next_leaves_out_what_somebody_else_has_recorded(ledger: Ledger, da
 
 
 def test_of_replicas_that_see_the_same_at_once_one_records_it(ledger: Ledger, database_url: str) -> None:
-    """One that reconciles all models and one that holds a model's lock: what is recorded is read in the transaction that adds."""
+    """One reconciles all models, one holds a model's lock: what is recorded is read in the transaction that adds."""
     models = [f"m-{number:02}" for number in range(30)]
     other, together = SqlLedger.open(database_url), threading.Barrier(2, timeout=20)
 

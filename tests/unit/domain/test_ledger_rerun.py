@@ -59,9 +59,16 @@ def test_any_decision_comes_out_the_same_from_its_stored_evidence(policy: Policy
 @pytest.mark.parametrize("outcome", ["loaded", "failed", "untried"])
 @pytest.mark.parametrize(
     "checked",
-    [ReadinessCheck(None), ReadinessCheck("PENDING_REGISTRATION"), ReadinessCheck("FAILED"), ReadinessCheck("READY", flaw="no", certain=True),
-     ReadinessCheck("READY", flaw="who knows"), ReadinessCheck("READY", ("sklearn",)), None],
-)  # fmt: skip
+    [
+        ReadinessCheck(None),
+        ReadinessCheck("PENDING_REGISTRATION"),
+        ReadinessCheck("FAILED"),
+        ReadinessCheck("READY", flaw="no", certain=True),
+        ReadinessCheck("READY", flaw="who knows"),
+        ReadinessCheck("READY", ("sklearn",)),
+        None,
+    ],
+)
 def test_readiness_comes_out_the_same(checked: ReadinessCheck | None, outcome: Any) -> None:
     """From what the check showed; without one, it never passes."""
     loading = LoadingResult(outcome, "so it is")
