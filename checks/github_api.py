@@ -60,7 +60,7 @@ class Call:
 
 @dataclass
 class Judge:
-    """Hands each call to Prism, keeps what it finds, and passes the answer on."""
+    """Forwards each call to Prism, keeps what Prism finds wrong, and passes the answer on."""
 
     prism: str
     forge: str
@@ -68,8 +68,8 @@ class Judge:
     calls: list[Call] = field(default_factory=list)
     graphql: int = 0
 
-    def told(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> requests.Response:
-        """The answer. GraphQL goes to the forge itself."""
+    def forward_call(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> requests.Response:
+        """Forward a call; return the answer. GraphQL goes to the forge itself."""
         if not path.startswith(f"{BASE}/"):
             self.graphql += 1
             return requests.request(method, self.forge + path, data=body, headers=headers, timeout=30)
@@ -83,21 +83,21 @@ class Judge:
         if operation is None:
             return Call(f"{method} {path}", response.status_code, "no such operation")
         if response.content and "json" in response.headers.get("Content-Type", ""):
-            told = response.json()
-            kind = str(told.get("type", "")) if isinstance(told, dict) else ""
+            problem = response.json()
+            kind = str(problem.get("type", "")) if isinstance(problem, dict) else ""
             if "stoplight.io/prism" in kind:
-                return self._wrong(operation, response.status_code, told)
+                return self._wrong(operation, response.status_code, problem)
         return Call(operation, response.status_code)
 
-    def _wrong(self, operation: str, status: int, told: dict[str, Any]) -> Call:
-        rows = told.get("validation") or [{"location": ["request"], "message": told.get("detail", told.get("title"))}]
+    def _wrong(self, operation: str, status: int, problem: dict[str, Any]) -> Call:
+        rows = problem.get("validation") or [{"location": ["request"], "message": problem.get("detail", problem.get("title"))}]
         sides: dict[str, list[str]] = {"request": [], "response": []}
         for row in rows:
             where = [str(part) for part in row.get("location", ())]
             side = "response" if where[:1] == ["response"] else "request"
             sides[side].append(f"{'.'.join(where)}: {row.get('message')}")
-        asked, answered = ("; ".join(sides[side][:4]) or None for side in ("request", "response"))
-        return Call(operation, status, asked, answered)
+        request_fault, answer_fault = ("; ".join(sides[side][:4]) or None for side in ("request", "response"))
+        return Call(operation, status, request_fault, answer_fault)
 
 
 def main() -> int:
@@ -194,9 +194,9 @@ def report(judge: Judge) -> int:
     for operation in sorted(counts):
         calls = [call for call in judge.calls if call.operation == operation]
         statuses = ",".join(str(each) for each in sorted({call.status for call in calls}))
-        asked = "invalid" if any(call.request for call in calls) else "valid"
+        verdict = "invalid" if any(call.request for call in calls) else "valid"
         answered = "invalid" if any(call.answer for call in calls) else "valid"
-        print(f"{operation:<68}{counts[operation]:>6}  {statuses:<14}{asked:<10}{answered}")
+        print(f"{operation:<68}{counts[operation]:>6}  {statuses:<14}{verdict:<10}{answered}")
     wrong = [call for call in judge.calls if call.request or call.answer]
     for line in sorted({f"{call.operation} {call.status}: {call.request or call.answer}" for call in wrong}):
         print(line)
@@ -238,7 +238,7 @@ def prism(folder: Path, upstream: str) -> Iterator[str]:
 
 @contextmanager
 def proxy(judge: Judge) -> Iterator[str]:
-    """What the adapter talks to; its address."""
+    """Serve the address that the adapter talks to."""
 
     class Passing(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -248,7 +248,7 @@ def proxy(judge: Judge) -> Iterator[str]:
             body = self.rfile.read(size) if size else None
             names = ("Authorization", "Accept", "Content-Type", "User-Agent")
             headers = {name: self.headers[name] for name in names if self.headers[name]}
-            response = judge.told(self.command, self.path, body, headers)
+            response = judge.forward_call(self.command, self.path, body, headers)
             self.send_response(response.status_code)
             for name in ("Content-Type", "Link"):
                 if name in response.headers:

@@ -170,14 +170,14 @@ def test_webhooks_are_signed(forge: ForgeUnderTest) -> None:
     sent = [each for each in (forge.forge.render(each, hook) for each in forge.forge.happened) if each]
     for each in sent:
         assert each.headers["X-Gitea-Signature"] == hmac.new(b"s3cret", each.body, hashlib.sha256).hexdigest()
-    told = [(each.headers["X-Gitea-Event"], json.loads(each.body)) for each in sent]
-    assert [(event, body.get("action")) for event, body in told if event == "pull_request"] == [
+    events = [(each.headers["X-Gitea-Event"], json.loads(each.body)) for each in sent]
+    assert [(event, body.get("action")) for event, body in events if event == "pull_request"] == [
         ("pull_request", "opened"),
         ("pull_request", "synchronized"),
         ("pull_request", "closed"),
     ]
-    assert told[-1][0] == "delete"
-    assert told[-1][1]["ref"] == BRANCH
+    assert events[-1][0] == "delete"
+    assert events[-1][1]["ref"] == BRANCH
 
 
 def _work(forge: ForgeUnderTest, branch: str) -> tuple[str]:

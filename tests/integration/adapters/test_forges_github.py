@@ -58,9 +58,9 @@ def test_limits_tell_when_to_come_again(
 ) -> None:
     """A limit is for later, never for a person; nothing waits for it, and nothing is sent twice."""
     monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("waits"))
-    told = {name: value.replace("RESET", str(int(time.time()) + 900)) for name, value in headers.items()}
+    values = {name: value.replace("RESET", str(int(time.time()) + 900)) for name, value in headers.items()}
     forge.forge.faults.answer(
-        lambda _call: True, FaultyAnswer(status, json.dumps({"message": words}).encode(), (JSON, *told.items())), times=9
+        lambda _call: True, FaultyAnswer(status, json.dumps({"message": words}).encode(), (JSON, *values.items())), times=9
     )
     for call in (lambda: forge.port.read_pull_request(1), lambda: forge.port.add_comment(1, "x")):
         with pytest.raises(TransientError, match=f"too many requests, again in .*{expected.rpartition(' ')[2]}") as caught:
@@ -201,8 +201,8 @@ def test_teams_to_review(forge: ForgeUnderTest) -> None:
         made = forge.port.open_pull_request(forge.draft(reviewers=("other/risk", "acme/none", "acme/risk", "promoter-bot")))
     forge.port.update_pull_request(made.number, forge.draft(reviewers=("acme/risk",)))
     assert forge.home.pull(made.number).review_teams == ["risk"]
-    told = [each["reviewer"] for each in logs if each["log_level"] == "warning"]
-    assert told == ["other/risk", "acme/none", "promoter-bot"]
+    refused = [each["reviewer"] for each in logs if each["log_level"] == "warning"]
+    assert refused == ["other/risk", "acme/none", "promoter-bot"]
 
 
 def test_branches_of_others_with_the_same_name(forge: ForgeUnderTest) -> None:
@@ -258,13 +258,13 @@ def test_webhooks_are_signed(forge: ForgeUnderTest) -> None:
     forge.push({"notes.md": "x\n"})
     forge.home.merge(made.number, "cy")
     sent = [forge.forge.render(each, Hook("http://127.0.0.1:1/", "s3cret")) for each in forge.forge.happened]
-    told = []
+    events = []
     for delivery in sent:
         assert delivery is not None
         digest = hmac.new(b"s3cret", delivery.body, hashlib.sha256).hexdigest()
         assert delivery.headers["X-Hub-Signature-256"] == f"sha256={digest}"
-        told.append((delivery.headers["X-GitHub-Event"], json.loads(delivery.body).get("action")))
-    assert told == [
+        events.append((delivery.headers["X-GitHub-Event"], json.loads(delivery.body).get("action")))
+    assert events == [
         ("push", None),
         ("pull_request", "opened"),
         ("pull_request_review", "submitted"),

@@ -140,8 +140,8 @@ def test_words_of_a_pending_status_change_over_a_cut(forge: ForgeUnderTest) -> N
 def test_two_set_the_same_status_at_once(forge: ForgeUnderTest) -> None:
     """Where another was first with the same, it is done; with something else, it is for later."""
     made = forge.port.open_pull_request(forge.draft())
-    said = b'{"message": "Cannot transition status via :enqueue from :pending"}'
-    forge.forge.faults.answer(writing("/statuses/"), FaultyAnswer(400, said))
+    answer = b'{"message": "Cannot transition status via :enqueue from :pending"}'
+    forge.forge.faults.answer(writing("/statuses/"), FaultyAnswer(400, answer))
     with pytest.raises(TransientError, match="at the same time"):
         forge.port.set_commit_status(made.head, CommitStatus(CommitStatusState.PENDING, "waits"))
     forge.home.set_status(made.head, "promoter-bot", "promoter/plan", "pending", "waits")
@@ -192,6 +192,6 @@ def _deliveries(forge: ForgeUnderTest, secret: str) -> list[tuple[dict[str, str]
     forge.home.git.delete("refs/heads/short")
     forge.forge.refresh()
     hook = Hook("http://127.0.0.1:1/webhooks/gitlab", secret)
-    told = [each for each in forge.forge.happened if each.ref != "refs/heads/short" or each.after == "0" * 40]
-    rendered = [forge.forge.render(each, hook) for each in told]
+    events = [each for each in forge.forge.happened if each.ref != "refs/heads/short" or each.after == "0" * 40]
+    rendered = [forge.forge.render(each, hook) for each in events]
     return [(each.headers, each.body) for each in rendered if each]

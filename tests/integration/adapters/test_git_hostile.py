@@ -152,10 +152,10 @@ def test_texts_are_redacted() -> None:
     """Whatever git or a proxy echoes: no password, no header, one line, no control characters, at most 300 characters."""
     remote = parse_remote_address("https://al%40ice:p%40ss-word@git.example.org/x.git")
     header = base64.b64encode(b"al@ice:p@ss-word").decode()
-    said = (
+    stderr = (
         f"odd: https://al%40ice:p%40ss-word@git.example.org/x.git\nAuthorization: Basic {header}\x1b[31m p@ss-word " + "x" * 900
     )
-    message = convert_command_failure("fetch", GitReply(1, b"", said), remote).message
+    message = convert_command_failure("fetch", GitReply(1, b"", stderr), remote).message
     assert not any(secret in message for secret in ("p%40ss", "p@ss", header, "\n", "\x1b"))
     assert len(message) <= 300
     assert remote.url == "https://git.example.org/x.git"

@@ -40,9 +40,9 @@ def test_each_commit_has_the_head_of_its_moment(git_remote: GitHttpServer, tmp_p
             base = made = repository.commit_file(base, "registry.yaml", content, "Rotate\n\nWhy.\n\nPromoter-Aim: rotate\n")
         else:
             made = repository.push_proposal("promoter/m/champion", None, base, content, "Rotate again")
-        told = repository.read_commit(made).trailers
-        assert LedgerHead.parse_trailer(told[LEDGER_TRAILER]) == heads[-1]
-        assert told.get("Promoter-Aim") == (None if number else "rotate")
+        trailers = repository.read_commit(made).trailers
+        assert LedgerHead.parse_trailer(trailers[LEDGER_TRAILER]) == heads[-1]
+        assert trailers.get("Promoter-Aim") == (None if number else "rotate")
     assert [head.entry for head in heads] == [2, 3]
     assert heads[0].ledger == heads[1].ledger != ""
 

@@ -38,7 +38,7 @@ def test_commits_are_asked_once(git_repository: GitRepository, started: list[Seq
     base = git_repository.fetch_branch()
     head = git_repository.push_proposal(BRANCH, None, base, b"ours\n", "Rotate")
 
-    def told() -> list[Any]:
+    def answers() -> list[Any]:
         return [
             git_repository.read_sources(base),
             git_repository.read_commit(head),
@@ -48,11 +48,11 @@ def test_commits_are_asked_once(git_repository: GitRepository, started: list[Seq
             git_repository.list_commits(None, head, "registry.yaml", last=5),
         ]
 
-    first = told()
+    first = answers()
     assert first[0] == FIRST_FILES
     assert first[3].sources["registry.yaml"] == b"ours\n"
     started.clear()
-    assert told() == first
+    assert answers() == first
     assert started == []
 
 

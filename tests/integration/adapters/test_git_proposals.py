@@ -26,9 +26,9 @@ def test_proposal_is_one_commit_on_its_base(git_repository: GitRepository, colle
     assert git_repository.fetch_branch() == base
     git(colleague.folder, "fetch", "--quiet")
     assert git(colleague.folder, "diff", "--name-only", base, f"origin/{BRANCH}") == "registry.yaml"
-    told = git_repository.read_commit(new)
-    assert (told.revision, told.author, told.subject) == (new, "Promoter <promoter@localhost>", "Rotate")
-    assert told.trailers == {"Promoter-Aim": "rotate"}
+    commit = git_repository.read_commit(new)
+    assert (commit.revision, commit.author, commit.subject) == (new, "Promoter <promoter@localhost>", "Rotate")
+    assert commit.trailers == {"Promoter-Aim": "rotate"}
     assert git_repository.has_only_own_commits(base, new)
     with pytest.raises(PermanentError, match="not known here"):
         git_repository.read_commit("0123456789" * 4)
@@ -126,9 +126,9 @@ def test_branch_in_the_way(theirs: str, ours: str, git_repository: GitRepository
     base = git_repository.fetch_branch()
     git(git_remote.path, "update-ref", f"refs/heads/{theirs}", base)
     shown = theirs.replace("\u2028", " ")
-    with pytest.raises(PermanentError, match=f"cannot have both branches {shown} and {ours} ") as told:
+    with pytest.raises(PermanentError, match=f"cannot have both branches {shown} and {ours} ") as caught:
         git_repository.push_proposal(ours, None, base, b"ours\n", "Rotate")
-    assert shown in (told.value.fix or "")
+    assert shown in (caught.value.fix or "")
     assert git_repository.list_branches("promoter/") == {theirs: base}
 
 

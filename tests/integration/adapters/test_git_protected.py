@@ -14,19 +14,19 @@ BRANCH = "promoter/fraud/champion"
 
 
 @pytest.mark.parametrize(
-    ("hook", "said"),
+    ("hook", "refusal"),
     [
         ("pre-receive", "GitLab: You are not allowed to push code to protected branches on this project."),
         ("pre-receive", "Gitea: Not allowed to push to protected branch main"),
         ("update", "error: GH006: Protected branch update failed for refs/heads/main."),
     ],
 )
-def test_protected_branch(hook: str, said: str, git_repository: GitRepository, git_remote: GitHttpServer) -> None:
+def test_protected_branch(hook: str, refusal: str, git_repository: GitRepository, git_remote: GitHttpServer) -> None:
     """A commit to a branch that takes none is `BranchProtected`, in the forge's words; a branch for proposals is still made."""
     ref = "$1" if hook == "update" else "$(cut -d ' ' -f 3)"
-    _hook(git_remote, hook, f'[ "{ref}" = refs/heads/main ] || exit 0; echo "{said}" >&2; exit 1')
+    _hook(git_remote, hook, f'[ "{ref}" = refs/heads/main ] || exit 0; echo "{refusal}" >&2; exit 1')
     base = git_repository.fetch_branch()
-    with pytest.raises(BranchProtected, match=said[:40]) as caught:
+    with pytest.raises(BranchProtected, match=refusal[:40]) as caught:
         git_repository.commit_file(base, "registry.yaml", b"ours\n", "Ours")
     assert "pull-request" in (caught.value.fix or "")
     tip = git_repository.push_proposal(BRANCH, None, base, b"ours\n", "Ours")

@@ -59,10 +59,10 @@ def test_signing_key_that_cannot_be_used(git_remote: GitHttpServer, tmp_path: Pa
         tmp_path / "none": "there is no such file",
         junk: "cannot sign",
     }
-    for key, said in cases.items():
+    for key, message in cases.items():
         ours = GitRepository(git_remote.url, "main", tmp_path / "m", SecretStr(GIT_TOKEN), signing_key=key)
         base = ours.fetch_branch()
-        with pytest.raises(PermanentError, match=said) as caught:
+        with pytest.raises(PermanentError, match=message) as caught:
             ours.commit_file(base, "registry.yaml", b"2\n", "Ours")
         assert str(key) in caught.value.message
         assert caught.value.fix

@@ -81,9 +81,9 @@ def test_ssh_failures_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "ssh: connect to host h port 22: Connection refused": TransientError,
         "ssh: Could not resolve hostname h: Name or service not known": TransientError,
     }
-    for said, kind in cases.items():
+    for stderr, kind in cases.items():
         program = tmp_path / "ssh"
-        program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 255\n")
+        program.write_text(f"#!/bin/sh\necho '{stderr}' >&2\nexit 255\n")
         program.chmod(0o755)
         monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
         with pytest.raises(kind):

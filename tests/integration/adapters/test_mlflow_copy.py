@@ -548,6 +548,6 @@ def test_each_server_has_its_own_user(
     place = AliasRef(STAGING, fresh_name, "champion")
     for user in ("", "ada:wrong@"):
         outside = MlflowCopies(mlflow_server.uri, {STAGING: f"http://{user}{guarded}"})
-        told = outside.read_source_aliases([place])[place].trouble_reason
-        assert told.startswith("staging cannot be read: ")
-        assert not any(secret in told for secret in ("wrong", "geheim", "of-production"))
+        trouble = outside.read_source_aliases([place])[place].trouble_reason
+        assert trouble.startswith("staging cannot be read: ")
+        assert not any(secret in trouble for secret in ("wrong", "geheim", "of-production"))

@@ -60,7 +60,7 @@ def canned() -> Iterator[Canned]:
     server.server_close()
 
 
-def said(code: str, words: str = "it is") -> str:
+def error_body(code: str, words: str = "it is") -> str:
     """An error as MLflow's REST API says it."""
     return json.dumps({"error_code": code, "message": f"{code} {words}"})
 
@@ -69,14 +69,19 @@ def said(code: str, words: str = "it is") -> str:
     ("status", "body", "kind", "words"),
     [
         (401, "You are not authenticated.", PermanentError, "MLFLOW_TRACKING_USERNAME"),
-        (403, said("PERMISSION_DENIED"), PermanentError, "EDIT"),
-        (400, said("INVALID_PARAMETER_VALUE"), PermanentError, "does not accept"),
-        (400, said("BAD_REQUEST"), PermanentError, "does not accept"),
-        (400, said("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed"), TransientError, "another client wrote"),
+        (403, error_body("PERMISSION_DENIED"), PermanentError, "EDIT"),
+        (400, error_body("INVALID_PARAMETER_VALUE"), PermanentError, "does not accept"),
+        (400, error_body("BAD_REQUEST"), PermanentError, "does not accept"),
+        (
+            400,
+            error_body("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed"),
+            TransientError,
+            "another client wrote",
+        ),
         (404, "<html>Not Found</html>", PermanentError, "MLFLOW_TRACKING_URI"),
-        (429, said("REQUEST_LIMIT_EXCEEDED"), TransientError, "status 429"),
-        (500, said("INTERNAL_ERROR"), TransientError, "status 500"),
-        (503, said("TEMPORARILY_UNAVAILABLE"), TransientError, "status 503"),
+        (429, error_body("REQUEST_LIMIT_EXCEEDED"), TransientError, "status 429"),
+        (500, error_body("INTERNAL_ERROR"), TransientError, "status 500"),
+        (503, error_body("TEMPORARILY_UNAVAILABLE"), TransientError, "status 503"),
         (200, "<html>Welcome</html>", TransientError, "JSON"),
     ],
 )
@@ -134,7 +139,7 @@ def test_one_thing_that_may_not_be_read_does_not_spoil_the_rest(canned: Canned, 
     """It is told in words; what another try may mend is raised, as everywhere."""
     registry = MlflowRegistry(canned.uri)
     asked = EvidenceTarget("m", ModelVersion(1, datetime(2026, 1, 1, tzinfo=UTC), source=source))
-    canned.status, canned.body = 403, said("PERMISSION_DENIED")
+    canned.status, canned.body = 403, error_body("PERMISSION_DENIED")
 
     (model,) = registry.read_logged_models([asked]).values()
     (signature,) = registry.read_signatures([asked]).values()
@@ -143,9 +148,9 @@ def test_one_thing_that_may_not_be_read_does_not_spoil_the_rest(canned: Canned, 
     assert isinstance(model, Unreadable)
     assert isinstance(signature, Unreadable)
     assert loading.outcome == "untried"
-    for told in (model.reason, signature.reason, loading.detail):
-        assert told.endswith("cannot be read: PERMISSION_DENIED it is")
-    canned.status, canned.body = 409, said("TEMPORARILY_UNAVAILABLE")
+    for message in (model.reason, signature.reason, loading.detail):
+        assert message.endswith("cannot be read: PERMISSION_DENIED it is")
+    canned.status, canned.body = 409, error_body("TEMPORARILY_UNAVAILABLE")
     other = EvidenceTarget("another", asked.version)
     for read in (
         registry.read_logged_models,
@@ -158,7 +163,7 @@ def test_one_thing_that_may_not_be_read_does_not_spoil_the_rest(canned: Canned, 
 
 def test_plain_http_asks_for_a_fresh_connection_each_time(canned: Canned) -> None:
     """The plugin that MLflow found by its entry point adds the header."""
-    canned.status, canned.body = 404, said("RESOURCE_DOES_NOT_EXIST")
+    canned.status, canned.body = 404, error_body("RESOURCE_DOES_NOT_EXIST")
 
     assert MlflowRegistry(canned.uri).read_aliases("m") is None
 

@@ -96,9 +96,9 @@ def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatc
 
     assert loaded(folder, CUSTOM, SPY) == LoadingResult("loaded", "python_function")
 
-    told = (folder / "artifact" / "seen.json").read_text()
-    seen = json.loads(told)
-    assert "hunter2" not in told
+    text = (folder / "artifact" / "seen.json").read_text()
+    seen = json.loads(text)
+    assert "hunter2" not in text
     known = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_NUM_THREADS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
     set_by_python_and_mlflow = {"LC_CTYPE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
     assert known <= set(seen["environment"]) <= known | set_by_python_and_mlflow
@@ -129,17 +129,17 @@ def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, co
 @pytest.mark.slow
 def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(folder: Path) -> None:
     """Not every flavor has a generic form."""
-    told = loaded(folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
+    result = loaded(folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
 
-    assert told.outcome == "failed"
-    assert "none.pkl" in told.detail
+    assert result.outcome == "failed"
+    assert "none.pkl" in result.detail
 
 
 def test_a_model_that_hangs_is_given_up(folder: Path) -> None:
     """However long its loader would take."""
-    told = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
+    result = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
 
-    assert told == LoadingResult("untried", "it did not load within 1 s")
+    assert result == LoadingResult("untried", "it did not load within 1 s")
 
 
 def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
     )
 
     answers = [
-        subprocesses.run_child(("-c", script.format(repr(told))), {}, seconds=60, folder=tmp_path).answer
-        for told in (b'{"outcome": "loaded"}', b"[]", b"{", b"")
+        subprocesses.run_child(("-c", script.format(repr(answer))), {}, seconds=60, folder=tmp_path).answer
+        for answer in (b'{"outcome": "loaded"}', b"[]", b"{", b"")
     ]
 
     assert answers == [{"outcome": "loaded"}, None, None, None]
@@ -176,10 +176,10 @@ def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: py
     )
     monkeypatch.setattr(loading, "_LOAD_COMMAND", ("-I", "-c", script))
 
-    told = loaded(folder, CUSTOM, SPY)
+    result = loaded(folder, CUSTOM, SPY)
 
-    assert told.outcome == "untried"
-    assert "numpy" in told.detail
+    assert result.outcome == "untried"
+    assert "numpy" in result.detail
 
 
 @pytest.mark.slow
@@ -201,9 +201,9 @@ def test_an_artifact_that_does_not_come_is_not_tried(
     assert hasty.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact did not arrive within 0 s")
     assert off.check_loading(fresh_name, first) == LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
     assert registry.check_loading(fresh_name, second) == LoadingResult("failed", "MLmodel names no flavor")
-    told = registry.check_loading(fresh_name, foreign)
-    assert told.outcome == "untried"
-    assert "unknown-store" in told.detail
+    result = registry.check_loading(fresh_name, foreign)
+    assert result.outcome == "untried"
+    assert "unknown-store" in result.detail
     assert not any(leftovers.iterdir())
 
 

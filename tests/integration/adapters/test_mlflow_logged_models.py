@@ -114,7 +114,7 @@ def test_a_deleted_logged_model_and_a_deleted_link_are_told(
 
 
 @pytest.mark.parametrize(
-    ("sources", "told"),
+    ("sources", "expected"),
     [
         (["models:/x/1"], Unreadable("its source leads in a circle, by version 1 of model x")),
         (["models:/x/2", "models:/x/1"], Unreadable("its source leads in a circle, by version 1 of model x")),
@@ -127,7 +127,7 @@ def test_a_deleted_logged_model_and_a_deleted_link_are_told(
     ],
 )
 def test_a_source_is_followed_as_far_as_it_leads(
-    registry: MlflowRegistry, sources: list[str | None], told: Unreadable | None
+    registry: MlflowRegistry, sources: list[str | None], expected: Unreadable | None
 ) -> None:
     """Versions 1, 2, ... of model x with these sources, some of which MLflow would not take today."""
     asked = [
@@ -135,7 +135,7 @@ def test_a_source_is_followed_as_far_as_it_leads(
         for number, source in enumerate(sources, 1)
     ]
 
-    assert registry.read_logged_models(asked)["x", 1] == told
+    assert registry.read_logged_models(asked)["x", 1] == expected
 
 
 def test_a_source_that_was_registered_anew_is_not_what_was_copied(

@@ -63,9 +63,9 @@ def test_of_two_values_at_one_moment_the_larger_counts_and_nan_before_all(
     assert math.isnan(series.points[1][1])
 
 
-@pytest.mark.parametrize(("longest", "told"), [(4, True), (3, False)])
+@pytest.mark.parametrize(("longest", "is_read"), [(4, True), (3, False)])
 def test_a_series_that_is_too_long_is_left_out(
-    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch, longest: int, told: bool
+    registry: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch, longest: int, is_read: bool
 ) -> None:
     """Its pages are read up to the bound, and no further; a part of a series would be no evidence."""
     monkeypatch.setattr(runs, "_POINTS_PER_PAGE", 2)
@@ -76,7 +76,7 @@ def test_a_series_that_is_too_long_is_left_out(
 
     found = registry.read_metric_series(evidenced(registry, fresh_name), [FOLDS, HOLDOUT])
 
-    assert [each.metric for each in found[fresh_name, 1]] == ([HOLDOUT, FOLDS] if told else [])
+    assert [each.metric for each in found[fresh_name, 1]] == ([HOLDOUT, FOLDS] if is_read else [])
 
 
 def test_a_deleted_run_has_no_series(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:

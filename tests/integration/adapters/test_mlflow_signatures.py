@@ -54,7 +54,7 @@ def test_what_mlflow_writes_is_flattened_to_a_line_a_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("declared", "reason"),
     [
         ("text", "its signature is not one that Promoter understands"),
         ({"inputs": "{}"}, "its signature is not one that Promoter understands"),
@@ -73,10 +73,10 @@ def test_what_mlflow_writes_is_flattened_to_a_line_a_field() -> None:
         ),
     ],
 )
-def test_what_is_no_signature_is_not_guessed_at(said: object, reason: str) -> None:
+def test_what_is_no_signature_is_not_guessed_at(declared: object, reason: str) -> None:
     """Neither as an empty signature, nor as a crash."""
     with pytest.raises(ArtifactError) as caught:
-        parse_signature({"signature": said})
+        parse_signature({"signature": declared})
     assert caught.value.reason == reason
 
 

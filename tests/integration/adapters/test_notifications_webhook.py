@@ -44,10 +44,10 @@ def test_an_event_arrives_in_its_form_and_signed(server: Server, secret: str, ke
     read = from_http_event(HTTPMessage(came.headers, came.body))
     assert (read.get_id(), read.get_type(), read.get_time()) == ("led/12/changed", "dev.promoter.alias.changed", NOW)
     assert read.get_extension("sequence") == "00000000000000000012"
-    at, told = came.headers["webhook-timestamp"], came.headers["webhook-id"]
-    assert told == EVENT.id
+    at, event_id = came.headers["webhook-timestamp"], came.headers["webhook-id"]
+    assert event_id == EVENT.id
     assert abs(int(at) - time.time()) < 60
-    digest = hmac.new(key, f"{told}.{at}.".encode() + came.body, hashlib.sha256).digest()
+    digest = hmac.new(key, f"{event_id}.{at}.".encode() + came.body, hashlib.sha256).digest()
     assert came.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
 

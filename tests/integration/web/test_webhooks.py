@@ -55,7 +55,7 @@ BAD_FIELDS = {
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
 def test_a_signed_body_that_says_nothing_is_malformed(web_site: WebSite, log_lines: ReadLines, chunked: bool) -> None:
     """400 and one line each, whatever the type of what it says; the next delivery is taken as ever."""
-    bodies = BAD_BODIES | {name: json.dumps(told).encode() for name, told in BAD_FIELDS.items()}
+    bodies = BAD_BODIES | {name: json.dumps(payload).encode() for name, payload in BAD_FIELDS.items()}
     statuses = {
         name: web_site.post("/webhooks/mlflow", body, mlflow_headers(body), chunked=chunked).status
         for name, body in bodies.items()
@@ -69,10 +69,10 @@ def test_a_signed_body_that_says_nothing_is_malformed(web_site: WebSite, log_lin
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
 def test_the_body_is_capped_at_one_mebibyte(web_site: WebSite, log_lines: ReadLines, chunked: bool) -> None:
     """Exactly that much is read, one byte more is 413, and so are 10 MiB, each with one line."""
-    told = json.dumps(ALIAS_SET).encode()
+    payload = json.dumps(ALIAS_SET).encode()
     statuses = []
     for number, size in enumerate((BODY_LIMIT, BODY_LIMIT + 1, 2 * BODY_LIMIT, 10 * BODY_LIMIT)):
-        body = told + b" " * (size - len(told))
+        body = payload + b" " * (size - len(payload))
         headers = mlflow_headers(body, f"d-{number}")
         statuses.append(web_site.post("/webhooks/mlflow", body, headers, chunked=chunked).status)
     assert statuses == [202, 413, 413, 413]
@@ -197,7 +197,7 @@ def test_a_ledger_that_is_gone_makes_the_sender_try_again(web_site: WebSite) -> 
 
 def test_github_is_heard_when_the_watched_branch_is_pushed(web_site: WebSite, log_lines: ReadLines) -> None:
     """Every other event, branch or tag is not for us, and neither is the branch's deletion."""
-    told: list[tuple[Any, str]] = [
+    payload: list[tuple[Any, str]] = [
         ({"zen": "Keep it simple.", "hook_id": 1}, "ping"),
         ({"action": "opened", "number": 1}, "issues"),
         ({**PUSH, "ref": "refs/heads/feature/main"}, "push"),
@@ -205,7 +205,7 @@ def test_github_is_heard_when_the_watched_branch_is_pushed(web_site: WebSite, lo
         ({**PUSH, "deleted": True, "after": "0" * 40}, "push"),
         (PUSH, "push"),
     ]
-    statuses = [send_github(web_site, body, event, f"g-{number}").status for number, (body, event) in enumerate(told)]
+    statuses = [send_github(web_site, body, event, f"g-{number}").status for number, (body, event) in enumerate(payload)]
     assert statuses == [200, 200, 200, 200, 200, 202]
     assert web_site.puts == [("git", "webhook:github:g-5")]
     assert [line["status"] for line in log_lines()] == statuses
@@ -214,7 +214,7 @@ def test_github_is_heard_when_the_watched_branch_is_pushed(web_site: WebSite, lo
 def test_github_pushes_of_the_wrong_shape_are_malformed(web_site: WebSite) -> None:
     """A field of the wrong type is told, and hurts nobody."""
     wrong: list[Any] = [[], "push", {}, {**PUSH, "ref": None}, {**PUSH, "ref": ["refs/heads/main"]}, {**PUSH, "ref": {"a": 1}}]
-    assert [send_github(web_site, told).status for told in wrong] == [400] * len(wrong)
+    assert [send_github(web_site, payload).status for payload in wrong] == [400] * len(wrong)
     assert send_github(web_site, {**PUSH, "deleted": "yes"}).status == 202
     assert len(web_site.puts) == 1
 

@@ -33,8 +33,8 @@ def pull(forge: str, action: str, *, fork: bool = False, base: str = "main", num
         about = {"iid": number, "action": action, "target_branch": base, "source_project_id": 9 if fork else 1}
         return {"object_kind": "merge_request", "object_attributes": {**about, "target_project_id": 1}}
     head = {"ref": "change", "repo": {"id": 9 if fork else 1}}
-    told = {"number": number, "head": head, "base": {"ref": base, "repo": {"id": 1}}}
-    return {"action": action, "number": number, "pull_request": told}
+    payload = {"number": number, "head": head, "base": {"ref": base, "repo": {"id": 1}}}
+    return {"action": action, "number": number, "pull_request": payload}
 
 
 EVENTS = {
@@ -61,9 +61,9 @@ def headers(forge: str, body: bytes, kind: str, delivery: str = "d-1") -> dict[s
     return {"X-Gitea-Event": event, "X-Gitea-Delivery": delivery, "X-Gitea-Signature": signature}
 
 
-def send(web_site: WebSite, forge: str, told: Any, kind: str, delivery: str = "d-1", **other: str) -> WebAnswer:
+def send(web_site: WebSite, forge: str, payload: Any, kind: str, delivery: str = "d-1", **other: str) -> WebAnswer:
     """One delivery."""
-    body = json.dumps(told).encode()
+    body = json.dumps(payload).encode()
     return web_site.post(f"/webhooks/{forge}", body, {**headers(forge, body, kind, delivery), **other})
 
 
@@ -79,7 +79,7 @@ def web_site(make_web_site: MakeWebSite) -> WebSite:
 def test_a_push_to_the_watched_branch_is_a_hint(web_site: WebSite, forge: str) -> None:
     """Tags, other branches and the branch's deletion are not for us; the same delivery twice is one hint."""
     others = [pushed("refs/heads/feature/main"), pushed("refs/tags/main"), pushed(deleted=True)]
-    assert [send(web_site, forge, told, "push", f"o-{n}").status for n, told in enumerate(others)] == [200] * 3
+    assert [send(web_site, forge, payload, "push", f"o-{n}").status for n, payload in enumerate(others)] == [200] * 3
     assert [send(web_site, forge, pushed(), "push", "same").status for _ in range(2)] == [202, 200]
     assert web_site.puts == [("git", f"webhook:{forge}:same")]
 
@@ -87,8 +87,8 @@ def test_a_push_to_the_watched_branch_is_a_hint(web_site: WebSite, forge: str) -
 @pytest.mark.parametrize("forge", FORGES)
 def test_a_pull_request_is_looked_at_by_its_number(web_site: WebSite, forge: str) -> None:
     """When it is opened, changed or opened again."""
-    told = [send(web_site, forge, pull(forge, action), "pull", action) for action in ACTIONS[forge]]
-    assert [each.status for each in told] == [202] * len(ACTIONS[forge])
+    results = [send(web_site, forge, pull(forge, action), "pull", action) for action in ACTIONS[forge]]
+    assert [each.status for each in results] == [202] * len(ACTIONS[forge])
     assert web_site.puts == [("pull:7", f"webhook:{forge}:{action}") for action in ACTIONS[forge]]
 
 
@@ -116,7 +116,8 @@ def test_forks_other_branches_and_idle_talk_are_nothing_of_ours(web_site: WebSit
         orphan = pull(forge, action)
         orphan["pull_request"]["head"]["repo"] = None
         quiet.append((orphan, "pull"))
-    assert [send(web_site, forge, told, kind, f"q-{n}").status for n, (told, kind) in enumerate(quiet)] == [200] * len(quiet)
+    statuses = [send(web_site, forge, payload, kind, f"q-{n}").status for n, (payload, kind) in enumerate(quiet)]
+    assert statuses == [200] * len(quiet)
     assert not web_site.puts
 
 
@@ -132,12 +133,12 @@ def test_without_a_forge_only_pushes_matter(web_site: WebSite, forge: str) -> No
 @pytest.mark.parametrize("forge", FORGES)
 def test_a_review_is_a_reason_to_plan_again(web_site: WebSite, forge: str) -> None:
     """Since a rule may ask for it."""
-    told, kind = {
+    payload, kind = {
         "github": (pull("github", "submitted"), "pull_request_review"),
         "gitlab": (pull("gitlab", "approved"), "pull"),
         "gitea": (pull("gitea", "reviewed"), "pull_request_approved"),
     }[forge]
-    assert send(web_site, forge, told, kind).status == 202
+    assert send(web_site, forge, payload, kind).status == 202
     assert web_site.puts == [("pull:7", f"webhook:{forge}:d-1")]
 
 
@@ -147,7 +148,7 @@ WRONG = [[], "push", 7, None, {}, {"ref": None}, {"ref": ["refs/heads/main"]}, {
 @pytest.mark.parametrize("forge", FORGES)
 def test_pushes_of_the_wrong_shape_are_malformed(web_site: WebSite, forge: str) -> None:
     """400 each, and the next one is taken as ever."""
-    assert [send(web_site, forge, told, "push", f"w-{n}").status for n, told in enumerate(WRONG)] == [400] * len(WRONG)
+    assert [send(web_site, forge, payload, "push", f"w-{n}").status for n, payload in enumerate(WRONG)] == [400] * len(WRONG)
     assert send(web_site, forge, pushed(), "push", "after").status == 202
 
 
@@ -164,12 +165,12 @@ def test_a_number_that_is_none_is_malformed(web_site: WebSite, forge: str, numbe
 def test_pull_requests_of_the_wrong_shape_are_malformed(web_site: WebSite, forge: str, spoiled: str) -> None:
     """A field of the wrong type is told, and hurts nobody."""
     for value in (None, [], "x", 7):
-        told = pull(forge, "opened")
+        payload = pull(forge, "opened")
         if spoiled == "pull_request":
-            told[spoiled] = value
+            payload[spoiled] = value
         else:
-            told["pull_request"][spoiled] = value
-        assert send(web_site, forge, told, "pull", f"{spoiled}-{value}").status == 400
+            payload["pull_request"][spoiled] = value
+        assert send(web_site, forge, payload, "pull", f"{spoiled}-{value}").status == 400
     assert not web_site.puts
 
 
@@ -191,7 +192,7 @@ def test_a_wrong_proof_is_refused(web_site: WebSite, forge: str) -> None:
     name = {"gitlab": "X-Gitlab-Token", "gitea": "X-Gitea-Signature"}[forge]
     wrong = ["", "lab-token ", "LAB-TOKEN", "f" * 64, "\xe9\xff"]
     wrong = [each for each in wrong if each.strip() != SECRETS["gitlab_webhook_secret"]] + ["lab-toke"]
-    assert [send(web_site, forge, pushed(), "push", f"n-{n}", **{name: told}).status for n, told in enumerate(wrong)] == [
+    assert [send(web_site, forge, pushed(), "push", f"n-{n}", **{name: payload}).status for n, payload in enumerate(wrong)] == [
         401
     ] * len(wrong)
     assert not web_site.puts
@@ -200,8 +201,8 @@ def test_a_wrong_proof_is_refused(web_site: WebSite, forge: str) -> None:
 def test_forgejo_is_heard_under_its_own_name(web_site: WebSite) -> None:
     """It sends both sets of headers; its own alone are enough."""
     body = json.dumps(pushed()).encode()
-    told = {name.replace("Gitea", "Forgejo"): value for name, value in headers("gitea", body, "push").items()}
-    assert web_site.post("/webhooks/gitea", body, told).status == 202
+    sent = {name.replace("Gitea", "Forgejo"): value for name, value in headers("gitea", body, "push").items()}
+    assert web_site.post("/webhooks/gitea", body, sent).status == 202
 
 
 def standard(body: bytes, *, at: int, key: bytes = b"k" * 32, delivery: str = "msg-1") -> Mapping[str, str]:

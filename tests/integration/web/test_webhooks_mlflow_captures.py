@@ -22,9 +22,9 @@ CAPTURES = sorted(Path(__file__).parent.joinpath("mlflow_webhooks").glob("*.json
 
 def read(capture: Path) -> tuple[dict[str, str], bytes, datetime]:
     """Headers and body as they came, and the time of the timestamp."""
-    told = json.loads(capture.read_text())
-    stamp = int(told["headers"]["X-MLflow-Timestamp"])
-    return told["headers"], told["raw_body"].encode(), datetime.fromtimestamp(stamp, UTC)
+    recorded = json.loads(capture.read_text())
+    stamp = int(recorded["headers"]["X-MLflow-Timestamp"])
+    return recorded["headers"], recorded["raw_body"].encode(), datetime.fromtimestamp(stamp, UTC)
 
 
 def test_the_captures_are_there() -> None:
