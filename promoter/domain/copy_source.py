@@ -117,13 +117,13 @@ class SourceSelection:
     """Why it is neither."""
 
 
-def select_source_version(intent: AliasIntent, observed: ObservedModel, holding: SourceAlias | None) -> SourceSelection:
+def select_source_version(intent: AliasIntent, observed: ObservedModel, source_alias: SourceAlias | None) -> SourceSelection:
     """Decide which copy an alias should get, given who holds the alias at the source now."""
-    if holding is None:
+    if source_alias is None:
         return SourceSelection(reason=f"{AliasRef.from_intent(intent)} was not looked at")
-    if holding.trouble:
-        return SourceSelection(reason=holding.trouble_reason)
-    place, holder = holding.place, holding.holder
+    if source_alias.trouble:
+        return SourceSelection(reason=source_alias.trouble_reason)
+    place, holder = source_alias.place, source_alias.holder
     if holder is None:
         return SourceSelection(reason=f"nobody holds {place}")
     if not holder.version.ready:

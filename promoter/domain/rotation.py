@@ -48,11 +48,11 @@ def find_candidates(
     observed: ObservedModel,
     stated: Mapping[str, AliasIntent],
     now: datetime,
-    holding: SourceAlias | None = None,
+    source_alias: SourceAlias | None = None,
 ) -> CandidateSearch:
     """Return the candidates of an alias. `stated` is what git says of the model's aliases.
 
-    With `promote_from`, the candidate is the copy of the version that `holding` found there, whatever the policy says of
+    With `promote_from`, the candidate is the copy of the version that `source_alias` found there, whatever the policy says of
     candidates. Rotation refuses, with a reason, where its mandate is unclear: a hold, a missing policy, an alias out of step.
     """
     held = observed.aliases.get(intent.alias)
@@ -61,7 +61,7 @@ def find_candidates(
         return CandidateSearch(reason=reason)
     candidates = policy.document.candidates if policy else None
     if intent.promote_from or candidates is None:
-        found = select_source_version(intent, observed, holding)
+        found = select_source_version(intent, observed, source_alias)
         return CandidateSearch((found.candidate,) if found.candidate else (), found.reason, found.missing)
     source = candidates.from_
     return (
