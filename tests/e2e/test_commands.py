@@ -15,7 +15,6 @@ import yaml
 
 from promoter.__main__ import main
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-from promoter.demo.servers.mlflow import find_free_port
 from tests.support.fixtures.git import Colleague
 from tests.support.stage.proxy import Proxy, ProxyFault, alias_writes
 from tests.support.stage.stage import POLICY, SECRET, Stage, registry_yaml
@@ -170,6 +169,7 @@ def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fres
     daemon = stage.daemon(cold=True, PROMOTER_POLL_INTERVAL="1h")
     daemon.until_ready()
     assert run(stage, "webhooks", "test").code == 1, "there is none yet"
+    assert run(stage, "webhooks", "install", "--url", "not a url").code == 1
     outcomes = [run(stage, "webhooks", "install", "--url", daemon.url, "--format", "json").json for _ in range(2)]
     assert [told["outcome"] for told in outcomes] == ["created", "unchanged"]
     listed = run(stage, "webhooks", "list", "--format", "json")
@@ -187,63 +187,6 @@ def test_webhooks_and_doctor(stage: Stage, mlflow_webhooks: MlflowWebhooks, fres
     assert SECRET not in ill.out
     assert run(stage, "webhooks", "remove").out == "removed 1\n"
     assert run(stage, "webhooks", "remove").out == "removed 0\n"
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("explain", "no-such-model@champion"),
-        ("explain", "no-such-model/1", "--policy", "champion"),
-        ("explain", "{model}/99", "--policy", "champion"),
-        ("explain", "{model}/1", "--policy", "no-such-policy"),
-        ("explain", "{model}/1"),
-        ("explain", "{model}@no-such-alias"),
-        ("explain", "nonsense"),
-        ("history", "nonsense"),
-        ("plan", "--format", "xml"),
-        ("plan", "--no-such-option"),
-        ("no-such-command",),
-        ("audit", "list", "--limit", "0"),
-        ("apply", "--revision", "main"),
-        ("webhooks", "install", "--url", "not a url"),
-        ("validate", "no/such/folder"),
-    ],
-    ids=" ".join,
-)
-def test_bad_arguments(arguments: tuple[str, ...], stage: Stage, fresh_name: str, run: Run) -> None:
-    """Exit code 1 and a line that says what is wrong: never 2 or 3, which say something of a plan."""
-    stage.version(fresh_name, 0.8)
-    cloned(stage, {"registry.yaml": registry_yaml(GATED.format(model=fresh_name, number=1)), "policies/champion.yaml": POLICY})
-    said = run(stage, *(argument.format(model=fresh_name) for argument in arguments))
-    assert said.code == 1
-    assert said.err.strip()
-
-
-@pytest.mark.parametrize("command", ["plan", "apply", "explain m@champion", "init new", "webhooks list", "doctor"])
-def test_nothing_set_or_nobody_there(command: str, stage: Stage, run: Run) -> None:
-    """Without settings, and with a server that is not there, each command says what to do, with exit code 1."""
-    cloned(stage, {"registry.yaml": registry_yaml("m: {aliases: {champion: 1}}")})
-    unset = run(stage, *command.split(), MLFLOW_TRACKING_URI="", PROMOTER_REPO="")
-    assert unset.code == 1
-    assert "MLFLOW_TRACKING_URI" in unset.err + unset.out
-    nobody = run(stage, *command.split(), MLFLOW_TRACKING_URI=f"http://user:hunter2@127.0.0.1:{find_free_port()}")
-    assert nobody.code == 1
-    assert "refused" in nobody.err + nobody.out
-    assert "hunter2" not in nobody.err + nobody.out
-    assert not (stage.folder / "clone/new").exists(), "init wrote half"
-
-
-def test_faulty_files(stage: Stage, run: Run) -> None:
-    """Every fault at once, with its place, from each command that reads the files."""
-    cloned(stage, {"registry.yaml": b"version: 1\nmodles: {}\nmodels: {m: {aliases: {latest: 0}}}\n"})
-    told = run(stage, "validate", "--format", "json")
-    assert told.code == 1
-    assert told.json["valid"] is False
-    assert {fault["line"] for fault in told.json["faults"]} == {2, 3}
-    for command in ("validate", "plan", "apply", "explain m@champion", "doctor"):
-        said = run(stage, *command.split())
-        assert said.code == 1
-        assert "registry.yaml:2:1" in said.err + said.out, command
 
 
 def test_as_a_program(stage: Stage, tmp_path: Path) -> None:

@@ -3,80 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.domain.approvals import TAG_VALUE_LIMIT, build_approval_tag_key
+from tests.support.approval_site import COPIED, PASSPHRASE, POLICY, ApprovalSite, command_in
 from tests.support.fixtures.git import git
 from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import make_version
-from tests.support.stage.terminal import at_a_terminal
-
-POLICY = """version: 1
-candidates: {{from: any, rank: {{metric: val_auc, order: highest}}}}
-rules:
-  - {{metric: val_auc, at_least: {bound}}}
-  - {{approval: {{at_least: 2, from: [risk]}}}}
-"""
-PLAIN = "version: 1\nrules: [{tag: approved_by, present: true}]\n"
-COPIED = "version: 1\nrules: [{tag: approved_by, present: true, copied: accept}]\n"
-PASSPHRASE = "open sesame 4711"
-Said = tuple[int, str, str]
-
-
-class ApprovalSite:
-    """A folder with a repository's files, and the command in it."""
-
-    def __init__(self, folder: Path, client: Any, model: str, environment: dict[str, str], run: Callable[..., Said]) -> None:
-        """Alice, bob and carol have keys; alice and bob are of `risk`."""
-        self.folder = folder
-        self.client = client
-        self.model = model
-        self.environment = environment
-        self.run = run
-        (folder / "policies").mkdir()
-        self.write("policies/champion.yaml", POLICY.format(bound=0.9))
-        self.write("policies/plain.yaml", PLAIN)
-        self.write("registry.yaml", f"version: 1\nmodels: {{{model}: {{aliases: {{champion: {{policy: champion}}}}}}}}\n")
-        lines = [self._line(name) for name in ("alice", "bob", "carol")]
-        self.approvers(*(line.replace("[]", "[risk]") for line in lines[:2]), lines[2])
-
-    def _line(self, name: str) -> str:
-        code, out, err = self.run("approve", "--new-key", f"{name}.pem", "--as", name)
-        assert (code, err) == (0, "")
-        return out.splitlines()[-1]
-
-    def write(self, path: str, content: str) -> None:
-        """A file of the repository."""
-        (self.folder / path).write_text(content)
-
-    def approvers(self, *lines: str) -> None:
-        """`approvers.yaml`."""
-        self.write("approvers.yaml", "\n".join(["version: 1", "approvers:", *lines]) + "\n")
-
-    def approve(self, name: str, version: int = 1, *more: str) -> Said:
-        """Unasked."""
-        return self.run("approve", f"{self.model}/{version}", "--as", name, "--key", f"{name}.pem", "--yes", *more)
-
-    def at_a_terminal(self, arguments: list[str], answers: dict[str, str]) -> tuple[int, str]:
-        """As a process, asked and answered; its exit code, and what was on the screen."""
-        return at_a_terminal(self.folder, self.environment, arguments, answers)
-
-    def explain(self, model: str = "", policy: str = "champion") -> tuple[int, dict[str, Any]]:
-        """What is found of version 1; the exit code, and the last rule."""
-        code, out, err = self.run("explain", f"{model or self.model}/1", "--policy", policy, "--format", "json")
-        assert not err
-        return code, json.loads(out)["rules"][-1]
-
-    def told(self) -> list[str]:
-        """Each approval that is seen, in words."""
-        return [f"{child['rule']}: {child['value']}".split(" 20")[0] for child in self.explain()[1].get("rules", [])]
 
 
 @pytest.fixture
@@ -88,23 +24,9 @@ def approval_site(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> ApprovalSite:
-    """A desk with version 1 of a model, whose val_auc is 0.95 and which has the tag `approved_by`."""
+    """A site with version 1 of a model, whose val_auc is 0.95 and which has the tag `approved_by`."""
     environment = {"MLFLOW_TRACKING_URI": mlflow_server.uri, "PROMOTER_DATABASE_URL": f"sqlite:///{tmp_path / 'promoter.db'}"}
-    monkeypatch.chdir(tmp_path)
-    for name, text in environment.items():
-        monkeypatch.setenv(name, text)
-
-    def run(*arguments: str) -> Said:
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "argv", ["promoter", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert "PRIVATE KEY" not in out + err
-        return int(str(ended.value.code or 0)), out, err
-
+    run = command_in(tmp_path, environment, monkeypatch, capsys)
     make_version(mlflow_client, fresh_name, {"val_auc": 0.95}, {"approved_by": "risk"}, mlmodel=None)
     return ApprovalSite(tmp_path, mlflow_client, fresh_name, environment, run)
 
@@ -223,65 +145,6 @@ def test_a_committed_policy_is_taken_by_itself(approval_site: ApprovalSite) -> N
         "(give one of them: --policy champion, --policy second)\n"
     )
     assert approval_site.approve("alice", 1, "--policy", "second")[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--as", "carol", "--key", "carol.pem"], "policies: `champion` does not ask `carol`, but [risk] (put carol into"),
-        (["--as", "dave", "--key", "bob.pem"], "approvers.yaml: there is no approver `dave` (it has alice, bob, carol; "),
-        (["--as", "alice", "--key", "bob.pem"], "approvers.yaml: the key of alice is another one than that which is to sign"),
-        (["--as", "alice", "--key", "no.pem"], "key: no.pem: cannot be read: No such file or directory"),
-        (["--as", "alice", "--key", "shared.pem"], "key: shared.pem can be read by others (mode 0640) (chmod 600 shared.pem)"),
-        (["--as", "alice", "--key", "text.pem"], "key: text.pem: not a private key in PEM (PKCS #8 or OpenSSH)"),
-        (["--as", "alice", "--key", "policies"], "key: policies: cannot be read: Is a directory"),
-        (["--as", "alice", "--key", "locked.pem"], "key: locked.pem: it is encrypted, and no passphrase was given"),
-        (["--as", "alice", "--key", "alice.pem"], "approve: nothing was signed: this is no terminal to confirm it on"),
-        (["--as", "alice", "--key", "alice.pem", "--policy", "plain"], "policies: `plain` has no approval rule: an approval"),
-        (["--as", "alice", "--key", "alice.pem", "--policy", "none"], "policies: there is no policy `none` (known: champion,"),
-        (["--as", "alice", "--new-key", "alice.pem"], "--new-key only makes a key"),
-        (["--as", "alice"], "give --key FILE, or set PROMOTER_APPROVAL_KEY_FILE"),
-    ],
-)
-def test_what_is_refused(approval_site: ApprovalSite, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
-    """In words, with what to do, and without a tag on the version."""
-    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115, PTH123  # pytest's own says that it is a terminal to nobody
-    (approval_site.folder / "alice.pem").chmod(0o600)
-    for name, mode, content in (("shared", 0o640, None), ("text", 0o600, b"secret-text")):
-        (approval_site.folder / f"{name}.pem").write_bytes(content or (approval_site.folder / "alice.pem").read_bytes())
-        (approval_site.folder / f"{name}.pem").chmod(mode)
-    with monkeypatch.context() as patched:
-        patched.setenv("PROMOTER_APPROVAL_KEY_PASSPHRASE", PASSPHRASE)
-        assert approval_site.run("approve", "--new-key", "locked.pem", "--as", "alice")[0] == 0
-    code, out, err = approval_site.run("approve", f"{approval_site.model}/1", *arguments)
-    assert (code, out) == (1, "")
-    assert told in " ".join(err.split()).replace("│ ", "")
-    assert "secret-text" not in err
-    assert approval_site.client.get_model_version(approval_site.model, "1").tags.keys() == {"approved_by"}
-
-
-def test_a_new_key_is_its_owners_alone(approval_site: ApprovalSite) -> None:
-    """Nobody else can read the file, what is there is not overwritten, and the line that is printed is what a reader takes."""
-    file = approval_site.folder / "alice.pem"
-    before = file.read_bytes()
-    assert file.stat().st_mode & 0o777 == 0o600
-    code, out, err = approval_site.run("approve", "--new-key", "alice.pem", "--as", "alice")
-    assert (code, out) == (1, "")
-    assert err == "promoter: key: alice.pem is there already, and is not overwritten (give another name)\n"
-    assert file.read_bytes() == before
-    assert approval_site.run("validate")[0] == 0
-
-
-def test_an_expired_key_approves_nothing(approval_site: ApprovalSite) -> None:
-    """What it signed before counts no more, and it signs nothing more."""
-    assert approval_site.approve("alice")[0] == 0
-    text = (approval_site.folder / "approvers.yaml").read_text()
-    alice = text.splitlines()[2]
-    approval_site.write("approvers.yaml", text.replace(alice, alice.replace("}", ", until: 2026-01-01T00:00:00Z}")))
-    assert approval_site.told() == ["alice (risk): the key was valid until"]
-    code, _, err = approval_site.approve("alice")
-    assert code == 1
-    assert "the key of alice was valid until 2026-01-01 00:00 UTC (commit a new one)" in err
 
 
 @pytest.mark.slow

@@ -1,0 +1,125 @@
+"""What cannot be: arguments, settings and files that are wrong. Each command ends with 1 and with words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from promoter.__main__ import main
+from promoter.cli import explain
+from promoter.container import Container
+from promoter.demo.servers.mlflow import find_free_port
+from promoter.settings import load_settings
+from tests.support.app import POLICY
+from tests.support.fakes.registry import FakeRegistry
+from tests.support.fixtures.git import git
+
+Run = Callable[..., tuple[int, str, str]]
+GATED = b"version: 1\nmodels: {m: {aliases: {champion: {version: 1, policy: champion}, shadow: 1}}}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A clone with a commit that states `m`."""
+    made = tmp_path / "clone"
+    (made / "policies").mkdir(parents=True)
+    (made / "policies/champion.yaml").write_bytes(POLICY)
+    git(made, "init", "--quiet", "--initial-branch=main")
+    commit(made, GATED)
+    return made
+
+
+def commit(folder: Path, registry: bytes) -> None:
+    """Commit that `registry.yaml`."""
+    (folder / "registry.yaml").write_bytes(registry)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "By hand")
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in the clone: exit code, output, errors. Settings are changed by name; an empty one is not set."""
+    settings = {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "PROMOTER_REPO": str(folder),
+        "PROMOTER_DATABASE_URL": f"sqlite:///{folder.parent / 'promoter.db'}",
+        "PROMOTER_MLFLOW_WEBHOOK_SECRET": "a secret of the tests",
+    }
+    monkeypatch.chdir(folder)
+
+    def promoter(*arguments: str, **changed: str) -> tuple[int, str, str]:
+        for name, text in (settings | changed).items():
+            monkeypatch.setenv(name, text)
+            if not text:
+                monkeypatch.delenv(name)
+        monkeypatch.setattr(sys, "argv", ["promoter", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(str(ended.value.code or 0)), out, err
+
+    return promoter
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "no-such-model@champion"),
+        ("explain", "no-such-model/1", "--policy", "champion"),
+        ("explain", "m/99", "--policy", "champion"),
+        ("explain", "m/1", "--policy", "no-such-policy"),
+        ("explain", "m/1"),
+        ("explain", "m@no-such-alias"),
+        ("explain", "nonsense"),
+        ("history", "nonsense"),
+        ("plan", "--format", "xml"),
+        ("plan", "--no-such-option"),
+        ("no-such-command",),
+        ("audit", "list", "--limit", "0"),
+        ("apply", "--revision", "main"),
+        ("validate", "no/such/folder"),
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments(arguments: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 1 and a line that says what is wrong: never 2 or 3, which say something of a plan."""
+    registry = FakeRegistry()
+    registry.version("m", auc=0.8)
+    monkeypatch.setattr(explain, "build_container", lambda: Container(load_settings(), registry=registry))
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert err.strip()
+    assert "127.0.0.1:9" not in err, "it is not the server that is at fault"
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "explain m@champion", "init new", "webhooks list", "doctor"])
+def test_nothing_set_or_nobody_there(command: str, folder: Path, run: Run) -> None:
+    """Without settings, and with a server that is not there, each command says what to do, with exit code 1."""
+    commit(folder, b"version: 1\nmodels: {m: {aliases: {champion: 1}}}\n")
+    code, out, err = run(*command.split(), MLFLOW_TRACKING_URI="", PROMOTER_REPO="")
+    assert code == 1
+    assert "MLFLOW_TRACKING_URI" in err + out
+    code, out, err = run(*command.split(), MLFLOW_TRACKING_URI=f"http://user:hunter2@127.0.0.1:{find_free_port()}")
+    assert code == 1
+    assert "refused" in err + out
+    assert "hunter2" not in err + out
+    assert not (folder / "new").exists(), "init wrote half"
+
+
+def test_faulty_files(folder: Path, run: Run) -> None:
+    """Every fault at once, with its place, from each command that reads the files."""
+    commit(folder, b"version: 1\nmodles: {}\nmodels: {m: {aliases: {latest: 0}}}\n")
+    code, out, _ = run("validate", "--format", "json")
+    report = json.loads(out)
+    assert (code, report["valid"]) == (1, False)
+    assert {fault["line"] for fault in report["faults"]} == {2, 3}
+    for command in ("validate", "plan", "apply", "explain m@champion", "doctor"):
+        code, out, err = run(*command.split())
+        assert code == 1
+        assert "registry.yaml:2:1" in err + out, command
