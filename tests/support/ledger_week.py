@@ -28,7 +28,9 @@ DECISION = Decision(
                 interval=ConfidenceInterval(0.001, 0.02, 0.9)),
         RuleFinding("any_of", Verdict.PASS, None, "one of them", (
             RuleFinding("metric p99_ms at_most 50", Verdict.FAIL, float("nan"), "at most 50"),
-            RuleFinding("tag waived_by present", Verdict.PASS, "erin", "present", waived=AppliedWaiver(Verdict.FAIL, "waived by erin")),
+            RuleFinding(
+                "tag waived_by present", Verdict.PASS, "erin", "present", waived=AppliedWaiver(Verdict.FAIL, "waived by erin")
+            ),
         )),
     ),
     on(2, 9),

@@ -14,8 +14,8 @@ from promoter.web.dashboard import describe_cause
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHANGED = NewAuditRecord(
-    AT, RecordKind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion", "pass",
-    ChangeOutcome.APPLIED, "Promote v2",
+    AT, RecordKind.CHANGE, "fraud-detector", "champion", 1, 2, "55aa4f9de8" * 4, "Ada <ada@example.org>", "git", "champion",
+    "pass", ChangeOutcome.APPLIED, "Promote v2",
     review={"number": 12, "author": "bot[bot]", "reviewers": ["al"], "merged_by": None},
 )  # fmt: skip
 MOVED = NewAuditRecord(AT, RecordKind.OBSERVED, "fraud-detector", "champion", 2, None, reason="moved outside Promoter")

@@ -42,8 +42,8 @@ Evidence of 4 judgements: 4 as of now (MLflow).
 | VERSION | SINCE | UNTIL | REPLACED BY | EVIDENCE | WHY |
 | --- | --- | --- | --- | --- | --- |
 | v1 | 2026-11-22 12:00 | 2026-11-22 18:00 | v2 | - | held it when the replay began, to judge by who holds it now |
-| v2 | 2026-11-22 18:00 | now | none | as of now | metric auc beats champion by 0.05: 0.6, at least 0.55 (champion v1 has 0.5); \
-tag state one_of [good]: good, one of [good]; loads: not replayed |
+| v2 | 2026-11-22 18:00 | now | none | as of now | metric auc beats champion by 0.05: 0.6, at least 0.55 (champion v1 has 0.5)\
+; tag state one_of [good]: good, one of [good]; loads: not replayed |
 
 ### Past promotions that it would have blocked
 

@@ -20,8 +20,8 @@ _STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
 class GitLabFace(Routes):
     """`settling`: how often a merge request still reads as being checked. `inactive`: accounts that are blocked.
 
-    `old`: approvals without times, notes of all kinds together, no `enable_auto_merge`. Groups are the forge's teams: `acme/risk`, or
-    `acme/` at the top level.
+    `old`: approvals without times, notes of all kinds together, no `enable_auto_merge`. Groups are the forge's teams:
+    `acme/risk`, or `acme/` at the top level.
     """
 
     def __init__(self, forge: HostedForge) -> None:

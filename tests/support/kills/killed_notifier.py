@@ -1,4 +1,7 @@
-"""A notifier that dies by SIGKILL around the record of what it sent: `python -m tests.support.kills.killed_notifier before|after`."""
+"""A notifier that dies by SIGKILL around the record of what it sent.
+
+`python -m tests.support.kills.killed_notifier before|after`
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A Promoter that looks at one model and dies by SIGKILL at one boundary: `python -m tests.support.kills.killed_reconcile BOUNDARY MODEL`."""
+"""A Promoter that looks at one model and dies by SIGKILL at one boundary.
+
+`python -m tests.support.kills.killed_reconcile BOUNDARY MODEL`
+"""
 
 from __future__ import annotations
 

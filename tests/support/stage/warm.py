@@ -1,4 +1,6 @@
-"""Programs that start at once: copies of one that has everything of Promoter imported. `python -m tests.support.stage.warm` is that one.
+"""Programs that start at once: copies of one that has everything of Promoter imported.
+
+`python -m tests.support.stage.warm` is that one.
 
 A program that is started as users start it spends seconds of a busy machine on imports. What runs in a copy is the same from
 its command line on. Those tests that are about the start itself start one as users do.

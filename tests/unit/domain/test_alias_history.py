@@ -208,7 +208,7 @@ def seen(number: int, was: int | None, now: int | None, not_before: float | None
          f"v6 or v7: somebody moved it between 2026-11-23 12:04:00 UTC and {NINE}, when it was seen"),
         ([seen(1, None, 6), seen(9, 6, 7, 6)], Certainty.YES, "v6", ""),
         ([seen(1, None, 6), seen(9, 6, None)], Certainty.EITHER, "v6 or none", f"UTC and {NINE}, and nobody recorded when"),
-        ([seen(1, None, 6), seen(9, 5, 7, 8)], Certainty.EITHER, "v6 or v5 or v7", "somebody moved it between 2026-11-23 12:01"),
+        ([seen(1, None, 6), seen(9, 5, 7, 8)], Certainty.EITHER, "v6 or v5 or v7", "moved it between 2026-11-23 12:01"),
         ([seen(1, None, 6), seen(9, 6, 6)], Certainty.YES, "v6", ""),
     ],
     ids=["no record", "first seen later", "left later", "since", "gone", "unwatched", "watched", "an old record", "a hole",

@@ -196,7 +196,11 @@ BOB = "bob (risk)"
         ({build_approval_tag_key("champion", "bob"): "[" * TAG_VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
         (tampered(approval("bob"), extra=1), {}, (BOB, "not an approval that can be read")),
         (tampered(approval("bob"), version="3"), {}, (BOB, "not an approval that can be read")),
-        ({build_approval_tag_key("champion", "bob"): FIELDS_TEXT + " " * TAG_VALUE_LIMIT}, {}, (BOB, "not an approval that can be read")),
+        (
+            {build_approval_tag_key("champion", "bob"): FIELDS_TEXT + " " * TAG_VALUE_LIMIT},
+            {},
+            (BOB, "not an approval that can be read"),
+        ),
     ],
 )  # fmt: skip
 def test_why_an_approval_does_not_count(tags: dict[str, str], changed: dict[str, Any], child: tuple[str, str]) -> None:
