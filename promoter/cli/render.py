@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from promoter.application.markdown.plan import MARK, describe_change_state, render_plan_summary
+from promoter.application.markdown.plan import MARK, build_change_row, render_plan_summary
 from promoter.application.markdown.report import (
     Cell,
     DecisionTree,
@@ -21,6 +21,7 @@ from promoter.application.markdown.report import (
     Notes,
     Paragraph,
     Part,
+    StyledText,
     TerminalOnly,
     Title,
     render_report_markdown,
@@ -129,11 +130,11 @@ def render_plan_text(console: Console, plan: Plan) -> None:
 
 def build_changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
     """Build a table of these changes of the plan, with what becomes of each."""
-    rows = [
-        (each.difference.model, each.difference.alias, version_label(each.difference.from_version),
-         version_label(each.difference.to_version), each.difference.cause.value, _render_change_state(plan, each))
-        for each in changes
-    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for each in changes:
+        *cells, state = build_change_row(plan, each)
+        style = "red" if plan.refused else VERDICT_STYLE[each.gate_verdict] if each.gate_verdict else ""
+        rows.append([*cells, StyledText(state, style)])
     return build_plain_table(["MODEL", "ALIAS", "FROM", "TO", "CAUSE", "VERDICT"], rows)
 
 
@@ -161,11 +162,6 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
         console.print(Text.assemble(("refused ", "bold red"), plan.refused))
     if plan.changes or rest or plan.reported:
         console.print()
-
-
-def _render_change_state(plan: Plan, change: Change) -> Text:
-    style = "red" if plan.refused else VERDICT_STYLE[change.gate_verdict] if change.gate_verdict else ""
-    return Text(describe_change_state(plan, change), style=style)
 
 
 def build_decision_tree(decision: Decision, *, guards: bool = False) -> Tree:

@@ -36,7 +36,7 @@ def code_span(text: str) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
-def render_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def render_table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """Write the lines of a table. The cells are Markdown already."""
     return [_render_table_row(columns), _render_table_row("---" for _ in columns), *(_render_table_row(row) for row in rows)]
 
@@ -85,12 +85,8 @@ def render_plan_markdown(plan: Plan) -> str:
     """Write the summary, the changes, what blocks them, and each decision."""
     lines = [f"**{render_plan_summary(plan)}**", ""]
     if plan.changes:
-        lines += [
-            *render_table(
-                ["model", "alias", "from", "to", "cause", "verdict"], [_render_change_row(plan, each) for each in plan.changes]
-            ),
-            "",
-        ]
+        rows = (map(table_cell, build_change_row(plan, each)) for each in plan.changes)
+        lines += [*render_table(["model", "alias", "from", "to", "cause", "verdict"], rows), ""]
     lines += [
         f"- blocked: {code_span(each.model + ('@' + each.alias if each.alias else ''))}: {inline_text(each.reason)}"
         for each in plan.blocked
@@ -126,7 +122,8 @@ def describe_change_state(plan: Plan, change: Change) -> str:
     return f"blocked: {verdict.value}"
 
 
-def _render_change_row(plan: Plan, change: Change) -> list[str]:
+def build_change_row(plan: Plan, change: Change) -> tuple[str, ...]:
+    """List model, alias, both versions, the cause, and what becomes of the change."""
     what = change.difference
-    move = [version_label(what.from_version), version_label(what.to_version)]
-    return [table_cell(what.model), table_cell(what.alias), *move, what.cause.value, describe_change_state(plan, change)]
+    move = (version_label(what.from_version), version_label(what.to_version))
+    return what.model, what.alias, *move, what.cause.value, describe_change_state(plan, change)

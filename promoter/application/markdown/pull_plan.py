@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from promoter.application.markdown.plan import (
     APART,
+    build_change_row,
     code_span,
-    describe_change_state,
     inline_text,
     render_decision_markdown,
     render_findings_markdown,
@@ -90,9 +90,8 @@ def _render_blocks(found: PullPlan) -> Iterator[Block]:
 def _render_changes(plan: Plan, changes: Sequence[Change]) -> Block:
     rows = []
     for each in changes[:MAX_TABLE_ROWS]:
-        what = each.difference
-        move = [version_label(what.from_version), version_label(what.to_version)]
-        rows.append([table_cell(what.model), table_cell(what.alias), *move, describe_change_state(plan, each)])
+        *cells, _, state = build_change_row(plan, each)
+        rows.append([*map(table_cell, cells), state])
     more = [f"{len(changes) - MAX_TABLE_ROWS} more are not shown."] if len(changes) > MAX_TABLE_ROWS else []
     return [*render_table(["model", "alias", "from", "to", "verdict"], rows), *(["", *more] if more else [])]
 
