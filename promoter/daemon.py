@@ -25,16 +25,16 @@ log = structlog.get_logger(__name__)
 WORKERS = 4
 WAKE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 300.0
-"""How often it is asked whether a checkpoint is due."""
+"""Seconds between two checks whether a checkpoint is due."""
 JITTER_SHARE = 0.1
-"""Replicas that start together drift apart, so that MLflow is not asked by all at once."""
+"""The share of the poll interval that is random, so that replicas do not all ask MLflow at once."""
 
 
 class PromoterDaemon:
     """Everything that runs in `promoter serve`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Opens the ledger, and takes the address; works on nothing yet. Raises `PermanentError` or `Faults` where that fails."""
+        """Open the ledger and take the address, but do no work yet. Raises `PermanentError` or `Faults`."""
         self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
         self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
         container = Container(settings, enqueue_work=self.queue.enqueue, enqueue_channel=self._notification_queue.enqueue)
@@ -57,7 +57,7 @@ class PromoterDaemon:
         self._checkpoints = container.checkpoint_signer
 
     def start(self) -> None:
-        """Answer, look at everything once, then poll."""
+        """Answer requests, work on everything once, then poll."""
         self._heartbeat.record_start()
         self._start_notifications()
         self.web.start()
@@ -98,7 +98,7 @@ class PromoterDaemon:
             self._scheduler.add_job(tick, "interval", seconds=CHECKPOINT_SECONDS, next_run_time=now, coalesce=True)
 
     def _start_notifications(self) -> None:
-        """Before anything is looked at, so that channels which start now are told of whatever the first look finds."""
+        """Start the channels before any work, so that new ones get the events of whatever the first work finds."""
         try:
             self.notifier.start_channels()
         except TransientError as error:

@@ -48,7 +48,7 @@ def _escape_control_characters(_logger: Any, _name: str, event: MutableMapping[s
 
 
 class _LogStream:
-    """A stream. A log that cannot be written, for a full disk or a closed pipe, must not stop the work that it tells of."""
+    """A stream for log lines. A line that cannot be written, for a full disk or a closed pipe, must not stop any work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -63,7 +63,7 @@ class _LogStream:
 
 
 class _StructlogForwarder(logging.Handler):
-    """What libraries log, in the same form."""
+    """Passes on what libraries log, so that it has the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(record.name)

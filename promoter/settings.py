@@ -79,7 +79,7 @@ def _parse_network(value: object) -> IPv4Network | IPv6Network:
 
 
 class ChannelSettings(BaseModel):
-    """Who is told of events: a server (`url`, signed with `secret`), or people (`apprise`, one of Apprise's URLs)."""
+    """One receiver of events: a server (`url`, signed with `secret`), or people (`apprise`, one of Apprise's URLs)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -234,5 +234,5 @@ def _build_setting_fault(location: tuple[int | str, ...], message: str) -> Fault
 
 
 def _strip_message_prefix(message: str) -> str:
-    """What pydantic says, so that it goes on behind `must be`."""
+    """Cut pydantic's message so that it reads on behind `must be`."""
     return message.removeprefix("Value error, ").removeprefix("Input should be ")

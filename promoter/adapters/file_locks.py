@@ -101,12 +101,12 @@ class FileLocks:
 
 
 def create_channel_locks(database_url: str) -> FileLocks:
-    """The same for the channels of notifications: in a folder of their own, a file each, so that they keep no model waiting."""
+    """Return the locks of notification channels: in a folder of their own, a file each, so that they keep no model waiting."""
     return FileLocks(_choose_lock_folder(database_url) / "channels", timeout=_CHANNEL_PATIENCE, digits=64)
 
 
 def create_database_locks(database_url: str, *, timeout: float = 60.0) -> FileLocks:
-    """The locks that everybody shares who uses that database.
+    """Return the locks that all programs on that database share.
 
     They lie beside a SQLite file, in `FILE.locks/`. For any other database they lie under this host's temporary directory, in a
     folder named by a hash of the database's address: that excludes the processes of one host and one user, not those of others.
@@ -136,7 +136,7 @@ def _hash_database_address(database_url: str) -> str:
 
 
 def _claim_folder(folder: Path) -> None:
-    """The temporary directory is everybody's: a folder that somebody else put there is not used."""
+    """Make the folder, or raise where somebody else put it into the temporary directory, which all users share."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()

@@ -1,4 +1,4 @@
-"""The system's clock."""
+"""The machine that Promoter runs on: its clock, and key files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from promoter.domain.errors import PermanentError
 
 
 class SystemClock:
-    """Now, aware, in UTC."""
+    """The port `Clock`, on the system's clock."""
 
     def now(self) -> datetime:
-        """The time."""
+        """Return the time now."""
         return datetime.now(UTC)
 
 
@@ -24,7 +24,7 @@ _SHARED_MODE_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_unattended_key(path: Path) -> SigningKey:
-    """The key in a file for a program that nobody can ask for a passphrase. Raises `PermanentError`."""
+    """Read a key for a program that can ask nobody for a passphrase. Raises `PermanentError`."""
     try:
         return SigningKey.from_key_file(read_key_file(path))
     except WrongPassphrase:
@@ -35,7 +35,7 @@ def read_unattended_key(path: Path) -> SigningKey:
 
 
 def read_key_file(path: Path) -> bytes:
-    """What is in the file, where nobody but its owner can read it. Raises `PermanentError`."""
+    """Read a key file that nobody but its owner can read. Raises `PermanentError`."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())

@@ -29,7 +29,7 @@ class WorkKind(StrEnum):
     GIT = "git"
     """The watched branch."""
     REGISTRY = "registry"
-    """Every managed model, in one survey that writes no alias."""
+    """Every managed model: one plan of all, which writes no alias."""
     MODEL = "model"
     """One model, by name."""
     PULLS = "pulls"
@@ -83,7 +83,7 @@ class ControllerHealth:
     def __init__(self) -> None:
         """All is well as long as nobody says otherwise."""
         self.checked: datetime | None = None
-        """When the registry was last looked at."""
+        """When the registry was last read."""
         self.source_problems: Mapping[str, str] = {}
         """Other registries that versions come from, and that cannot be read: nothing here waits for them."""
         self._failed: dict[WorkItem, ExternalError] = {}
@@ -91,7 +91,7 @@ class ControllerHealth:
 
     @property
     def current_problems(self) -> Mapping[str, str]:
-        """Part of the world to what it said last. Empty: all well."""
+        """What is wrong now, by the part that it is wrong with, such as `MLflow` or `git`. Empty: all is well."""
         with self._lock:
             return {error.what: error.message for error in self._failed.values()}
 
@@ -118,11 +118,11 @@ class ProposalWork(Protocol):
     """Keeps Promoter's own pull requests."""
 
     def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
-        """The models that have something open, or something that waits to be opened; and `also`. Looks go by `opened`."""
+        """Return the models that have an open pull request, or something that waits for one; and `also`. `opened` lists all."""
         ...
 
     def reconcile_model(self, model: str) -> bool:
-        """Look at the proposals for a model; whether the model itself has to be looked at after that."""
+        """Make the proposals for a model as they should be; whether the model itself has to be reconciled after that."""
         ...
 
 
@@ -130,17 +130,17 @@ class PullPlanWork(Protocol):
     """Keeps the plans on everybody's pull requests."""
 
     def find_relevant_numbers(self, opened: Sequence[PullRequest]) -> Sequence[int]:
-        """The numbers of those that are to have a plan. Looks go by `opened`."""
+        """Return the numbers of the pull requests that need a plan, from the list `opened` of all."""
         ...
 
     def update_plan(self, number: int) -> None:
-        """Plan one, and say so on it."""
+        """Plan one pull request, and keep the plan in its comment and its commit status."""
         ...
 
 
 @dataclass(frozen=True)
 class PullRequestWork:
-    """What looks at pull requests."""
+    """The use cases that work on pull requests."""
 
     forge: Forge
     proposals: ProposalWork
@@ -148,7 +148,7 @@ class PullRequestWork:
 
 
 class Controller:
-    """Runs one key, keeps the latest view of each model for those who read, and says when to look again."""
+    """Runs one work item at a time, keeps the latest snapshot of each model for the web, and says when to try again."""
 
     def __init__(
         self,
@@ -176,12 +176,12 @@ class Controller:
 
     @property
     def snapshots(self) -> Mapping[str, ModelSnapshot]:
-        """The latest view of each model."""
-        return {name: view for name, (_, view) in self._snapshots.items()}
+        """The latest snapshot of each model, by name."""
+        return {name: snapshot for name, (_, snapshot) in self._snapshots.items()}
 
     @property
     def revisions(self) -> RevisionTracker:
-        """Which revision is in force."""
+        """What knows which revision is in force."""
         return self._revisions
 
     def run_work_item(self, item: WorkItem, trigger: Trigger) -> float | None:
@@ -212,47 +212,47 @@ class Controller:
             case WorkKind.REGISTRY:
                 self._plan_all_models(trigger)
             case WorkKind.MODEL:
-                view = self._model_reconciler.reconcile(item.name, trigger)
-                self._store_snapshots(view)
-                self._enqueue_proposals(view, trigger)
+                snapshot = self._model_reconciler.reconcile(item.name, trigger)
+                self._store_snapshots(snapshot)
+                self._enqueue_proposals(snapshot, trigger)
             case _ if self.pull_request_work:
                 self._run_pull_request_item(self.pull_request_work, item, trigger)
 
     def _plan_all_models(self, trigger: Trigger) -> None:
-        view = self._model_reconciler.plan_all(trigger)
-        if view is None:
+        snapshot = self._model_reconciler.plan_all(trigger)
+        if snapshot is None:
             return
         before = self.snapshots
-        self._store_snapshots(view, whole=True)
+        self._store_snapshots(snapshot, whole=True)
         self.health.source_problems = {
-            each.trouble.what: each.trouble.message for each in view.source_aliases.values() if each.trouble
+            each.trouble.what: each.trouble.message for each in snapshot.source_aliases.values() if each.trouble
         }
-        due = view.needs_reconcile | self._model_reconciler.find_unfinished_models()
+        due = snapshot.needs_reconcile | self._model_reconciler.find_unfinished_models()
         self.health.retain(WorkKind.MODEL, due)
         for name in sorted(due):
             self._enqueue(WorkItem(WorkKind.MODEL, name), trigger)
-        self._enqueue_proposals(view, trigger, before)
-        if view.plan.refused:
-            raise PermanentError("plan", view.plan.refused)
+        self._enqueue_proposals(snapshot, trigger, before)
+        if snapshot.plan.refused:
+            raise PermanentError("plan", snapshot.plan.refused)
 
     def _enqueue_proposals(
-        self, view: RegistrySnapshot | None, trigger: Trigger, before: Mapping[str, ModelSnapshot] | None = None
+        self, snapshot: RegistrySnapshot | None, trigger: Trigger, before: Mapping[str, ModelSnapshot] | None = None
     ) -> None:
-        """Ask for a look at the proposals of each model that has something for a pull request.
+        """Enqueue the proposals of each model that has something for a pull request.
 
-        Not where it had the same in the views `before`: the poll of pull requests looks at those, with one list for all.
+        Not where it had the same in the snapshots `before`: the poll of pull requests covers those, with one list for all.
         """
-        if view is None or not self.pull_request_work:
+        if snapshot is None or not self.pull_request_work:
             return
-        for name in sorted(view.models_to_propose):
+        for name in sorted(snapshot.models_to_propose):
             was = before.get(name) if before else None
-            if was is None or _find_pull_request_content(was) != _find_pull_request_content(view.models[name]):
+            if was is None or _find_pull_request_content(was) != _find_pull_request_content(snapshot.models[name]):
                 self._enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
 
     def _run_pull_request_item(self, pulls: PullRequestWork, item: WorkItem, trigger: Trigger) -> None:
         if item == PULLS:
             opened = pulls.forge.list_open_pull_requests()
-            proposing = {name for name, view in self.snapshots.items() if view.needs_pull_request}
+            proposing = {name for name, snapshot in self.snapshots.items() if snapshot.needs_pull_request}
             models = pulls.proposals.find_models(opened, proposing)
             numbers = {str(number) for number in pulls.plans.find_relevant_numbers(opened)}
             self.health.retain(WorkKind.PULL, numbers)
@@ -265,45 +265,45 @@ class Controller:
         elif pulls.proposals.reconcile_model(item.name):
             self._enqueue(WorkItem(WorkKind.MODEL, item.name), trigger)
 
-    def _store_snapshots(self, view: RegistrySnapshot | None, *, whole: bool = False) -> None:
-        """Keep what was seen last: a look at one model may end while a survey, which began before it, still runs."""
-        if view is None:
+    def _store_snapshots(self, snapshot: RegistrySnapshot | None, *, whole: bool = False) -> None:
+        """Keep the newest of each model: a reconcile of one may end while a plan of all, which began before it, still runs."""
+        if snapshot is None:
             return
         with self._lock:
             kept = self._snapshots
-            news = {name: (view.at, each) for name, each in view.models.items()}
-            older = {name for name in news if name in kept and kept[name][0] > view.at}
+            news = {name: (snapshot.at, each) for name, each in snapshot.models.items()}
+            older = {name for name in news if name in kept and kept[name][0] > snapshot.at}
             self._snapshots = {} if whole else dict(kept)
             self._snapshots.update({name: kept[name] if name in older else new for name, new in news.items()})
 
 
-def _find_pull_request_content(view: ModelSnapshot) -> tuple[object, ...]:
-    """What a model has for a pull request, without the evidence for it."""
-    found = ((each.aim, each.edit.alias, each.edit.version) for each in view.proposals)
-    drift = ((each.alias, each.from_version) for each in view.compared.reported)
-    return view.needs_pull_request, tuple(found), tuple(drift), tuple(each.id for each in view.active_overrides)
+def _find_pull_request_content(snapshot: ModelSnapshot) -> tuple[object, ...]:
+    """Return what a model has for a pull request, without the evidence for it."""
+    found = ((each.aim, each.edit.alias, each.edit.version) for each in snapshot.proposals)
+    drift = ((each.alias, each.from_version) for each in snapshot.compared.reported)
+    return snapshot.needs_pull_request, tuple(found), tuple(drift), tuple(each.id for each in snapshot.active_overrides)
 
 
 class Heartbeat:
-    """One run of a daemon. A ledger that cannot be written now is told in the log: to say so keeps nothing else waiting."""
+    """Records in the ledger that this daemon runs. A ledger that cannot be written now is logged, and stops nothing else."""
 
-    def __init__(self, ledger: ObservationLog, clock: Clock, survey: Planner) -> None:
+    def __init__(self, ledger: ObservationLog, clock: Clock, planner: Planner) -> None:
         """Gives the run a name."""
         self.run = uuid.uuid4().hex
         self._ledger = ledger
         self._clock = clock
-        self._planner = survey
+        self._planner = planner
 
     def record_start(self) -> None:
-        """It begins to watch."""
+        """Record that the daemon has started."""
         self._record_event(LifecycleEventType.STARTED)
 
     def record_heartbeat(self) -> None:
-        """It still watches."""
+        """Record that the daemon still runs."""
         self._record_event(LifecycleEventType.WATCHING)
 
     def record_stop(self) -> None:
-        """It watches no more."""
+        """Record that the daemon stops."""
         self._record_event(LifecycleEventType.STOPPED)
 
     def _record_event(self, event: LifecycleEventType) -> None:

@@ -46,17 +46,17 @@ class DecisionExplainer:
 
     def explain_alias(self, declaration: Declaration, model: str, alias: str) -> DecisionExplanation:
         """The change that git asks for; else rotation's candidate; else the holder under its own policy."""
-        view, observed = self._find_managed_alias(declaration, model, alias)
-        notes, guards = _render_alias_notes(view, alias), _find_guard_decisions(view, alias)
-        change = next((each for each in view.changes if each.difference.alias == alias and each.decision), None)
+        snapshot, observed = self._find_managed_alias(declaration, model, alias)
+        notes, guards = _render_alias_notes(snapshot, alias), _find_guard_decisions(snapshot, alias)
+        change = next((each for each in snapshot.changes if each.difference.alias == alias and each.decision), None)
         if change:
             source = "an override" if change.difference.cause is ChangeCause.OVERRIDE else "git"
             subject = f"{source} says v{change.difference.to_version} for {model}@{alias}"
             return DecisionExplanation(subject, change.decision, notes, guards=guards)
-        standing = next((each for each in view.rotation_statuses if each.alias == alias), None)
-        if standing and standing.decisions:
-            return _explain_candidate(standing, notes, guards)
-        return self._explain_holder(declaration, view, observed, alias)
+        rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+        if rotation_status and rotation_status.decisions:
+            return _explain_candidate(rotation_status, notes, guards)
+        return self._explain_holder(declaration, snapshot, observed, alias)
 
     def explain_version(self, declaration: Declaration, model: str, version: int, policy: str) -> DecisionExplanation:
         """One version under one policy, whatever the aliases say."""
@@ -69,20 +69,20 @@ class DecisionExplainer:
 
     def explain_absence(self, declaration: Declaration, model: str, version: int, alias: str) -> DecisionExplanation:
         """Why that version does not hold the alias: whatever stands in between, and what the alias's policy says of it."""
-        view, observed = self._find_managed_alias(declaration, model, alias)
+        snapshot, observed = self._find_managed_alias(declaration, model, alias)
         if version not in observed.versions:
             raise PermanentError("MLflow", f"the registry has no version {version} of `{model}`")
-        intent = view.intent.aliases[alias]
+        intent = snapshot.intent.aliases[alias]
         if observed.aliases.get(alias) == version:
-            return self._explain_holder(declaration, view, observed, alias)
+            return self._explain_holder(declaration, snapshot, observed, alias)
         policy = declaration.policies.get(intent.policy) if intent.policy else None
         decision = self.decide_version(declaration, observed, alias, version, policy) if policy else None
         notes = list_rotation_obstacles(intent, policy, observed, version, self._clock.now())
-        standing = next((each for each in view.rotation_statuses if each.alias == alias), None)
-        if standing and standing.proposal and standing.proposal.edit.version != version:
-            notes.append(f"v{standing.proposal.edit.version} comes first: {standing.reason}")
+        rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+        if rotation_status and rotation_status.proposal and rotation_status.proposal.edit.version != version:
+            notes.append(f"v{rotation_status.proposal.edit.version} comes first: {rotation_status.reason}")
         subject = f"why v{version} is not {model}@{alias}"
-        return DecisionExplanation(subject, decision, (*_render_alias_notes(view, alias)[:1], *notes), guards=())
+        return DecisionExplanation(subject, decision, (*_render_alias_notes(snapshot, alias)[:1], *notes), guards=())
 
     def decide_version(
         self, declaration: Declaration, observed: ObservedModel, alias: str | None, version: int, policy: Policy
@@ -107,49 +107,59 @@ class DecisionExplainer:
             raise PermanentError(
                 "registry.yaml", f"`{model}` is not managed", "list it under `models`, or match it with a family"
             )
-        view = self._planner(declaration, {model}).models[model]
-        if view.observed is None:
+        snapshot = self._planner(declaration, {model}).models[model]
+        if snapshot.observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{model}`")
-        if alias not in view.intent.aliases:
+        if alias not in snapshot.intent.aliases:
             raise PermanentError("registry.yaml", f"`{model}` says nothing of an alias `{alias}`")
-        return view, view.observed
+        return snapshot, snapshot.observed
 
     def _explain_holder(
-        self, declaration: Declaration, view: ModelSnapshot, observed: ObservedModel, alias: str
+        self, declaration: Declaration, snapshot: ModelSnapshot, observed: ObservedModel, alias: str
     ) -> DecisionExplanation:
-        held, named, notes = observed.aliases.get(alias), view.intent.aliases[alias].policy, _render_alias_notes(view, alias)
+        held, named, notes = (
+            observed.aliases.get(alias),
+            snapshot.intent.aliases[alias].policy,
+            _render_alias_notes(snapshot, alias),
+        )
         if held is None:
             return DecisionExplanation(f"nobody holds {observed.name}@{alias}", None, notes)
         if named is None:
             return DecisionExplanation(f"v{held} holds {observed.name}@{alias}, which no policy gates", None, notes)
         decision = self.decide_version(declaration, observed, alias, held, declaration.policies[named])
         subject = f"v{held} holds {observed.name}@{alias}; under its policy today"
-        return DecisionExplanation(subject, decision, notes, guards=_find_guard_decisions(view, alias))
+        return DecisionExplanation(subject, decision, notes, guards=_find_guard_decisions(snapshot, alias))
 
 
-def _explain_candidate(standing: RotationStatus, notes: tuple[str, ...], guards: tuple[Decision, ...]) -> DecisionExplanation:
-    chosen = (standing.proposal.decision if standing.proposal else None) or standing.decisions[-1]
-    word = "would rotate to" if standing.proposal else "does not rotate to"
-    others = tuple(decision for decision in reversed(standing.decisions) if decision is not chosen)
-    return DecisionExplanation(f"{standing.model}@{standing.alias} {word} v{chosen.version}", chosen, notes, others, guards)
+def _explain_candidate(
+    rotation_status: RotationStatus, notes: tuple[str, ...], guards: tuple[Decision, ...]
+) -> DecisionExplanation:
+    chosen = (rotation_status.proposal.decision if rotation_status.proposal else None) or rotation_status.decisions[-1]
+    word = "would rotate to" if rotation_status.proposal else "does not rotate to"
+    others = tuple(decision for decision in reversed(rotation_status.decisions) if decision is not chosen)
+    return DecisionExplanation(
+        f"{rotation_status.model}@{rotation_status.alias} {word} v{chosen.version}", chosen, notes, others, guards
+    )
 
 
-def _find_guard_decisions(view: ModelSnapshot, alias: str) -> tuple[Decision, ...]:
-    return tuple(each.decision for each in view.guards if each.alias == alias)
+def _find_guard_decisions(snapshot: ModelSnapshot, alias: str) -> tuple[Decision, ...]:
+    return tuple(each.decision for each in snapshot.guards if each.alias == alias)
 
 
-def _render_alias_notes(view: ModelSnapshot, alias: str) -> tuple[str, ...]:
-    intent = view.intent.aliases[alias]
-    held = view.observed.aliases.get(alias) if view.observed else None
+def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
+    intent = snapshot.intent.aliases[alias]
+    held = snapshot.observed.aliases.get(alias) if snapshot.observed else None
     stated = render_declared_version(intent.declared or intent)
     notes = [f"the registry has {f'v{held}' if held else 'nothing'}, git says {stated}"]
     notes += [f"an override stands in for git: {intent.override.description}"] if intent.override else []
-    notes += [each.reason for each in view.compared.blocked if each.alias in (None, alias)]
-    notes += [f"drift, reported only: {each.alias}" for each in view.compared.reported if each.alias == alias]
-    notes += [f"rotation ({intent.rotation}): {each.reason}" for each in view.rotation_statuses if each.alias == alias]
-    for standing in (each for each in view.guards if each.alias == alias):
-        notes += [f"guard {row}" for row in standing.rows if row.failed]
-        if standing.broken_guards:
-            target = standing.proposal.edit.version if standing.proposal else None
-            notes.append(f"back to v{target}" if target else f"a guard is broken, and nothing is proposed: {standing.reason}")
+    notes += [each.reason for each in snapshot.compared.blocked if each.alias in (None, alias)]
+    notes += [f"drift, reported only: {each.alias}" for each in snapshot.compared.reported if each.alias == alias]
+    notes += [f"rotation ({intent.rotation}): {each.reason}" for each in snapshot.rotation_statuses if each.alias == alias]
+    for guard_status in (each for each in snapshot.guards if each.alias == alias):
+        notes += [f"guard {row}" for row in guard_status.rows if row.failed]
+        if guard_status.broken_guards:
+            target = guard_status.proposal.edit.version if guard_status.proposal else None
+            notes.append(
+                f"back to v{target}" if target else f"a guard is broken, and nothing is proposed: {guard_status.reason}"
+            )
     return tuple(notes)

@@ -28,26 +28,29 @@ MOVED = "moved outside Promoter"
 
 @dataclass(frozen=True)
 class ModelSnapshot:
-    """One model as a survey found it.
-
-    `moves` are alias moves that the ledger has not seen; `agreed` is where git and the registry say the same and the
-    ledger does not know it yet. `news`: some of that differs from what the ledger knew, rather than being seen for the
-    first time.
-    """
+    """One model at the moment of a plan: what git wants, what the registry has, and what follows from it."""
 
     intent: ModelIntent
+    """What git says of the model, with the overrides that stand in for it."""
     observed: ObservedModel | None
+    """None: the registry has no such model."""
     compared: ModelComparison
     changes: tuple[Change, ...] = ()
+    """What differs, each with its gate's decision."""
     rotation_statuses: tuple[RotationStatus, ...] = ()
+    """The state of each rotation, with its candidates' decisions."""
     guards: tuple[GuardStatus, ...] = ()
+    """The state of the guards of each alias."""
     moves: tuple[NewAuditRecord, ...] = ()
+    """Alias moves that the ledger has not seen."""
     agreed: Mapping[str, int | None] = field(default_factory=dict)
+    """Aliases on which git and the registry agree, and the ledger does not know it yet."""
     has_unrecorded: bool = False
+    """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""
 
     @property
     def active_overrides(self) -> tuple[Override, ...]:
-        """Those that stand in for git's word."""
+        """The overrides that stand in for what git says."""
         return tuple(alias.override for alias in self.intent.aliases.values() if alias.override)
 
     @property
@@ -66,7 +69,7 @@ class ModelSnapshot:
 
 @dataclass(frozen=True)
 class RegistrySnapshot:
-    """What a survey found, at one moment, against one revision."""
+    """Registry and plan at one moment, against one revision."""
 
     at: datetime
     declaration: Declaration
@@ -85,9 +88,9 @@ class RegistrySnapshot:
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision that was made: gates of changes, candidates of rotations, and guards that are broken."""
         made = [change.decision for change in self.plan.changes if change.decision]
-        for view in self.models.values():
-            made += [each for standing in view.rotation_statuses for each in standing.decisions]
-            made += [standing.decision for standing in view.guards if standing.proposal]
+        for snapshot in self.models.values():
+            made += [each for rotation_status in snapshot.rotation_statuses for each in rotation_status.decisions]
+            made += [rotation_status.decision for rotation_status in snapshot.guards if rotation_status.proposal]
         return tuple(made)
 
     @property
@@ -96,12 +99,12 @@ class RegistrySnapshot:
         changing = {change.difference.model for change in self.plan.allowed_changes}
         return frozenset(
             name
-            for name, view in self.models.items()
+            for name, snapshot in self.models.items()
             if name in changing
-            or view.has_unrecorded
-            or any(view.intent.aliases[each.edit.alias].rotation == "commit" for each in view.proposals)
-            or any(standing.checks for standing in view.guards)
-            or any(standing.missing for standing in view.rotation_statuses)
+            or snapshot.has_unrecorded
+            or any(snapshot.intent.aliases[each.edit.alias].rotation == "commit" for each in snapshot.proposals)
+            or any(rotation_status.checks for rotation_status in snapshot.guards)
+            or any(rotation_status.missing for rotation_status in snapshot.rotation_statuses)
         ) | {each.model for each in self.ended_overrides if each.model in self.models}
 
     def predict_after_changes(self, at: datetime, observed: ObservedModel) -> RegistrySnapshot | None:
@@ -130,7 +133,7 @@ class RegistrySnapshot:
     @property
     def models_to_propose(self) -> frozenset[str]:
         """The models with something that goes through a pull request: a proposal, drift to adopt, or an override."""
-        return frozenset(name for name, view in self.models.items() if view.needs_pull_request)
+        return frozenset(name for name, snapshot in self.models.items() if snapshot.needs_pull_request)
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Planner:
 
     @property
     def observed_until(self) -> datetime | None:
-        """Whatever moved before this moment is recorded; None: not everything was looked at yet."""
+        """The moment before which every move is recorded; None: not every model has been read yet."""
         seen = [self._unchanged_at.get(name) for name in self._all_models]
         return min((each for each in seen if each), default=None) if seen and all(seen) else None
 
@@ -261,7 +264,7 @@ class Planner:
         return _Observation(at, known, observed, overrides, intents, applied, compared, tags)
 
     def _read_source_aliases(self, intents: Iterable[ModelIntent]) -> SourceAliases:
-        """Who holds the aliases elsewhere that rotation copies from. Where there are none, no other registry is asked anything."""
+        """Read who holds the aliases elsewhere that rotation copies from. Without such aliases, no other registry is asked."""
         rotating = (alias for intent in intents for alias in intent.aliases.values() if alias.rotation != "off")
         places = {place for alias in rotating if (place := AliasRef.from_intent(alias))}
         return self._copies.read_source_aliases(places) if places and self._copies else {}

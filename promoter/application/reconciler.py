@@ -1,4 +1,4 @@
-"""Reconcile: one model's aliases toward the revision in force. The only code that writes an alias."""
+"""The reconciler: brings one model's aliases to the revision in force. The only code that writes an alias."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ PROMOTER = "Promoter"
 
 @dataclass(frozen=True)
 class ReconcileRequest:
-    """The revision that is worked toward, and what caused the look.
-
-    `begun` is when the first of the changes began that the look makes.
-    """
+    """The revision to bring a model to, and the cause."""
 
     declaration: Declaration
     trigger: str
+    """What caused it, as the ledger records it."""
     started_at: datetime | None = None
+    """When the first change of this reconcile began: what has begun finishes, also into a freeze."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,24 @@ class _ExecutedChange:
 
 
 class PlanExecutor:
-    """Carries out a view's plan: intent row, re-read, write, read back, outcome row. The caller holds the model's lock."""
+    """Carries out a plan: intent row, recheck, write, read back, outcome row. The caller holds the model's lock."""
 
     def __init__(
         self,
         registry: Registry,
         provenance: GitProvenance,
         ledger: Ledger,
-        survey: Planner,
+        planner: Planner,
         clock: Clock,
     ) -> None:
-        """Takes the ports that it works with."""
         self._registry = registry
         self._provenance = provenance
         self._ledger = ledger
-        self._planner = survey
+        self._planner = planner
         self._clock = clock
 
     def recover_intents(self, model: str) -> datetime | None:
-        """Close what a crash left open, by what the registry shows now; when the first of it began (None: nothing was)."""
+        """Close the intents that a crash left open, by what the registry shows now; when the first began, if any."""
         left = self._ledger.find_open_intents({model})
         if not left:
             return None
@@ -85,60 +83,60 @@ class PlanExecutor:
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
         return min(intent.fact.at for intent in left)
 
-    def record_snapshot(self, view: RegistrySnapshot, trigger: str | None = None, *, only_first: bool = False) -> None:
+    def record_snapshot(self, snapshot: RegistrySnapshot, trigger: str | None = None, *, only_first: bool = False) -> None:
         """Record what the snapshot shows and the ledger does not know: moves of others, agreements, decisions.
 
         `only_first`: only of what the ledger knows nothing yet, for a caller that holds no lock; a reconcile under the model's
         lock records the rest.
         """
-        revision, models = view.declaration.revision, view.models
+        revision, models = snapshot.declaration.revision, snapshot.models
         moves = [move for model in models.values() for move in model.moves if not only_first or move.from_version is None]
         if moves:
             self._ledger.record_observed_moves(moves, only_first=only_first, only_next=not only_first)
         agreed = {name: model.agreed for name, model in models.items() if model.agreed}
         if agreed:
-            self._ledger.record_last_applied(agreed, revision, view.at, only_first=only_first)
-        if view.undeclared:
-            self._ledger.forget_last_applied(view.undeclared, revision, view.at)
-        if view.tag_observations:
-            self._ledger.record_tag_observations(view.tag_observations)
+            self._ledger.record_last_applied(agreed, revision, snapshot.at, only_first=only_first)
+        if snapshot.undeclared:
+            self._ledger.forget_last_applied(snapshot.undeclared, revision, snapshot.at)
+        if snapshot.tag_observations:
+            self._ledger.record_tag_observations(snapshot.tag_observations)
         if not only_first:
             checks = [check for model in models.values() for status in model.guards for check in status.checks]
             if checks:
                 self._ledger.record_guard_checks(checks)
-            for override in view.ended_overrides:
-                self._end_override(override, view)
-        if view.decisions:
-            self._ledger.record_decisions(view.decisions, revision, trigger)
+            for override in snapshot.ended_overrides:
+                self._end_override(override, snapshot)
+        if snapshot.decisions:
+            self._ledger.record_decisions(snapshot.decisions, revision, trigger)
 
-    def _end_override(self, override: Override, view: RegistrySnapshot) -> None:
+    def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:
         """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
 
         Where git says so and the registry never came to it, what git says is a decision like any other.
         """
-        model = view.models.get(override.model)
+        model = snapshot.models.get(override.model)
         intent = model.intent.aliases.get(override.alias) if model else None
         there = model is not None and model.observed is not None and model.observed.aliases.get(override.alias)
         if intent is not None and intent.override is not None:
-            self._ledger.end_override(override.id, view.at, f"replaced by the override of record {intent.override.id}")
+            self._ledger.end_override(override.id, snapshot.at, f"replaced by the override of record {intent.override.id}")
         elif intent is not None and intent.version == override.version:
-            revision = view.declaration.revision if there == override.version else None
-            self._ledger.end_override(override.id, view.at, "decided: git says the same", revision=revision)
-        elif not override.is_in_force(view.at):
-            self._ledger.end_override(override.id, view.at, "expired: nobody decided in time, and git's word counts again")
+            revision = snapshot.declaration.revision if there == override.version else None
+            self._ledger.end_override(override.id, snapshot.at, "decided: git says the same", revision=revision)
+        elif not override.is_in_force(snapshot.at):
+            self._ledger.end_override(override.id, snapshot.at, "expired: nobody decided in time, and git's word counts again")
         else:
-            self._ledger.end_override(override.id, view.at, "void: git says nothing of the alias any more")
+            self._ledger.end_override(override.id, snapshot.at, "void: git says nothing of the alias any more")
         log.info("override is over", model=override.model, alias=override.alias)
 
-    def execute_plan(self, view: RegistrySnapshot, request: ReconcileRequest) -> RegistrySnapshot | None:
+    def execute_plan(self, snapshot: RegistrySnapshot, request: ReconcileRequest) -> RegistrySnapshot | None:
         """Carry out the allowed changes of a plan for one model, in order, up to the first that does not hold any more.
 
         Return the snapshot that results; None where the model has to be planned again.
         """
-        (model,) = view.models.values()
+        (model,) = snapshot.models.values()
         expected = model.observed
-        as_planned, at = expected is not None, view.at
-        for change in view.plan.allowed_changes:
+        as_planned, at = expected is not None, snapshot.at
+        for change in snapshot.plan.allowed_changes:
             done = self._execute_change(change, request)
             if done is None or expected is None:
                 return None
@@ -146,7 +144,7 @@ class PlanExecutor:
             expected = _apply_change(expected, change)
             as_planned &= done.aliases_after == expected.aliases
             at = done.at
-        return view.predict_after_changes(at, expected) if as_planned and expected else None
+        return snapshot.predict_after_changes(at, expected) if as_planned and expected else None
 
     def _execute_change(self, change: Change, request: ReconcileRequest) -> _ExecutedChange | None:
         """Intent, recheck, write, read back, outcome. None: nothing was written, as the change does not hold any more."""
@@ -154,7 +152,7 @@ class PlanExecutor:
         try:
             found = self._planner.recheck_change(request.declaration, change.difference, request.started_at)
         except ExternalError as error:
-            # Nothing has been written yet, so the outcome is known whatever the world is doing.
+            # Nothing has been written yet, so the outcome is known whatever the registry does.
             self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")
             raise
         if found.stale_reason:
@@ -166,7 +164,7 @@ class PlanExecutor:
         return _ExecutedChange(None if found.moves else found.observed, aliases, at)
 
     def _write_alias(self, intent: int, change: Change) -> bool:
-        """Whether MLflow answered: without an answer, the write may have arrived, or may yet."""
+        """Write the alias, and return whether MLflow answered: without an answer, the write may have arrived, or may yet."""
         what = change.difference
         try:
             if what.to_version is None:
@@ -286,19 +284,18 @@ class CopyResult:
 
 
 class VersionCopier:
-    """Makes the copies that a view's standings miss. No alias moves by it. The caller holds the model's lock."""
+    """Copies the versions of other registries that rotation waits for. No alias moves. The caller holds the model's lock."""
 
     def __init__(self, copies: VersionCopies) -> None:
-        """Takes the port that it works with."""
         self._copies = copies
 
-    def __call__(self, view: RegistrySnapshot) -> CopyResult:
-        """One after the other; each only once, however many aliases wait for it. What fails keeps nothing else waiting."""
+    def __call__(self, snapshot: RegistrySnapshot) -> CopyResult:
+        """Make one copy after the other, each once, however many aliases wait for it. One that fails holds up no other."""
         wanted = {
-            (standing.model, standing.missing.short_digest): standing.missing
-            for model in view.models.values()
-            for standing in model.rotation_statuses
-            if standing.missing
+            (rotation_status.model, rotation_status.missing.short_digest): rotation_status.missing
+            for model in snapshot.models.values()
+            for rotation_status in model.rotation_statuses
+            if rotation_status.missing
         }
         made, trouble = 0, None
         for (model, _), source in wanted.items():
@@ -314,11 +311,11 @@ class VersionCopier:
 
 
 MAX_ROUNDS = 8
-"""How often one look plans again, after its own proposals or a registry that moves, before it leaves the rest to the next."""
+"""How often one reconcile plans again, after its own proposals or where the registry moves, before it leaves the rest."""
 
 
 class ModelReconciler:
-    """Looks at one model, or at all. Every trigger ends here; none of them carries state."""
+    """Reconciles one model, or plans all. Every trigger ends here; none of them carries state."""
 
     def __init__(
         self,
@@ -340,18 +337,18 @@ class ModelReconciler:
         self._locks = locks
 
     def plan_all(self, trigger: str | None = None) -> RegistrySnapshot | None:
-        """Survey everything that is managed; record what was seen for the first time. None: no revision is in force."""
+        """Plan everything that is managed, and record what is seen for the first time. None: no revision is in force."""
         declaration = self._revisions.declaration_in_force
         return None if declaration is None else self.plan_declaration(declaration, trigger)
 
     def plan_declaration(self, declaration: Declaration, trigger: str | None = None) -> RegistrySnapshot:
-        """Survey everything against that declaration; record what was seen for the first time."""
-        view = self._planner(declaration)
-        self._executor.record_snapshot(view, trigger, only_first=True)
-        return view
+        """Plan everything against that declaration, and record what is seen for the first time."""
+        snapshot = self._planner(declaration)
+        self._executor.record_snapshot(snapshot, trigger, only_first=True)
+        return snapshot
 
     def reconcile(self, model: str, trigger: str, *, rotate: bool = True) -> RegistrySnapshot | None:
-        """Bring one model to where git wants it, and propose what rotation finds. The last view, for those who watch."""
+        """Bring one model to where git wants it, and propose what rotation finds. Return the last snapshot."""
         with self._locks.hold(model):
             started_at: datetime | None = None
             for _ in range(MAX_ROUNDS):
@@ -360,60 +357,60 @@ class ModelReconciler:
                 if declaration is None or not declaration.desired.manages_model(model):
                     return None
                 request = ReconcileRequest(declaration, trigger, started_at)
-                view, started_at = self._reconcile_once(model, request, rotate=rotate)
+                snapshot, started_at = self._reconcile_once(model, request, rotate=rotate)
                 if started_at is None:
-                    return view
+                    return snapshot
         raise TransientError("registry", f"{model} kept changing while it was looked at; the next look goes on")
 
     def apply_declaration(self, model: str, request: ReconcileRequest) -> RegistrySnapshot:
         """Bring one model to that declaration, without rotation: `promoter apply`."""
         with self._locks.hold(model):
             for _ in range(MAX_ROUNDS):
-                view, started_at = self._reconcile_once(model, request, rotate=False)
+                snapshot, started_at = self._reconcile_once(model, request, rotate=False)
                 if started_at is None:
-                    return view
+                    return snapshot
                 request = replace(request, started_at=started_at)
         raise TransientError("registry", f"{model} kept changing while it was looked at")
 
     def find_unfinished_models(self) -> frozenset[str]:
-        """The models with an intent that no outcome closes."""
+        """Return the models with an intent that no outcome closes."""
         return frozenset(intent.fact.model for intent in self._ledger.find_open_intents())
 
     def _reconcile_once(
         self, model: str, request: ReconcileRequest, *, rotate: bool
     ) -> tuple[RegistrySnapshot, datetime | None]:
-        """One pass. Where another is needed: when the first of all that was done in this look began; else None."""
+        """Plan and carry out once. Where that has to be done again, also return when the first change began; else None."""
         left = self._executor.recover_intents(model)
         started_at = request.started_at or left
-        view = self._planner(request.declaration, {model}, started_at)
-        self._executor.record_snapshot(view, request.trigger)
-        if view.plan.refused:
-            raise PermanentError("plan", view.plan.refused)
-        started_at = started_at or view.at
-        if view.plan.allowed_changes:
-            after = self._executor.execute_plan(view, replace(request, started_at=started_at))
-            return (after, None) if after else (view, started_at)
-        if rotate and self._revisions.is_head_in_force and self._copy_or_propose(view):
-            return view, started_at
-        return view, None
+        snapshot = self._planner(request.declaration, {model}, started_at)
+        self._executor.record_snapshot(snapshot, request.trigger)
+        if snapshot.plan.refused:
+            raise PermanentError("plan", snapshot.plan.refused)
+        started_at = started_at or snapshot.at
+        if snapshot.plan.allowed_changes:
+            after = self._executor.execute_plan(snapshot, replace(request, started_at=started_at))
+            return (after, None) if after else (snapshot, started_at)
+        if rotate and self._revisions.is_head_in_force and self._copy_or_propose(snapshot):
+            return snapshot, started_at
+        return snapshot, None
 
-    def _copy_or_propose(self, view: RegistrySnapshot) -> bool:
-        """Whether something was done, so that another pass is needed. A copy that fails keeps no proposal waiting."""
-        copied = self._copier(view)
-        if copied.made or self._commit_proposal(view):
+    def _copy_or_propose(self, snapshot: RegistrySnapshot) -> bool:
+        """Return whether something was done, so that a new plan is needed. A copy that fails holds up no proposal."""
+        copied = self._copier(snapshot)
+        if copied.made or self._commit_proposal(snapshot):
             return True
         if copied.trouble:
             raise copied.trouble
         return False
 
-    def _commit_proposal(self, view: RegistrySnapshot) -> bool:
+    def _commit_proposal(self, snapshot: RegistrySnapshot) -> bool:
         try:
-            after = self._proposer.commit_next_proposal(view)
+            after = self._proposer.commit_next_proposal(snapshot)
         except Conflict:
             log.info("somebody pushed first, judging again")
             self._revisions.refresh_head()
             return True
         if after is None:
             return False
-        self._revisions.adopt_own_commit(after, view.declaration)
+        self._revisions.adopt_own_commit(after, snapshot.declaration)
         return True

@@ -44,11 +44,11 @@ class _RollbackDraft:
     held: int | None
     target: RollbackTarget
     proposal: Proposal
-    standing: Override | None
+    active_override: Override | None
 
     @property
     def is_already_done(self) -> bool:
-        return self.standing is None and self.declared.version == self.held == self.target.version
+        return self.active_override is None and self.declared.version == self.held == self.target.version
 
 
 class AliasRollback:
@@ -129,17 +129,17 @@ class AliasRollback:
         observed = self._registry.observe_models({asked.model}).get(asked.model)
         if observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{asked.model}`")
-        standing = find_active_override(self._ledger, self._clock, declared)
+        active_override = find_active_override(self._ledger, self._clock, declared)
         held = observed.aliases.get(asked.alias)
         waiting = (
             self._committer.find_waiting_intent(declaration, asked.model, asked.alias)
             if reachable and asked.to is None
             else None
         )
-        target = _find_earlier_target(asked, standing, declared, waiting) or self._choose_target(
-            asked, _quarantine_overridden(declared, standing), observed
+        target = _find_earlier_target(asked, active_override, declared, waiting) or self._choose_target(
+            asked, _quarantine_overridden(declared, active_override), observed
         )
-        same = standing if standing and standing.version == target.version else None
+        same = active_override if active_override and active_override.version == target.version else None
         bad = same.replaces if same else held
         proposal = propose_rollback(declared, bad, target.version, asked.reason, asked.by)
         return _RollbackDraft(declaration, declared, held, target, proposal, same)
@@ -234,9 +234,9 @@ class AliasRollback:
         """The one that stands, or a new one; under the model's lock, so that two who ask at once make one."""
         version = draft.target.version
         with self._locks.hold(asked.model):
-            standing = find_active_override(self._ledger, self._clock, draft.declared)
-            if standing and standing.version == version:
-                return standing
+            active_override = find_active_override(self._ledger, self._clock, draft.declared)
+            if active_override and active_override.version == version:
+                return active_override
             at = self._clock.now()
             record = NewAuditRecord(
                 at=at,
@@ -259,29 +259,29 @@ class AliasRollback:
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """One look at the model, now. What it cannot do, the daemon does with its next one."""
         try:
-            view = self._model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
+            snapshot = self._model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
         except ExternalError as error:
             result.record_failure(f"The registry does not have v{result.to_version} yet: {error}. The daemon goes on with it.")
             return
-        model = view.models.get(asked.model) if view else None
+        model = snapshot.models.get(asked.model) if snapshot else None
         held = model.observed.aliases.get(asked.alias) if model and model.observed else None
         if held == result.to_version:
             result.messages += [] if held == result.from_version else [f"The registry has v{held} now."]
             return
-        blocked = [each.reason for each in view.plan.blocked if each.alias in (None, asked.alias)] if view else []
+        blocked = [each.reason for each in snapshot.plan.blocked if each.alias in (None, asked.alias)] if snapshot else []
         why = "; ".join(blocked) or "what git says now leaves the alias where it is"
         result.record_failure(f"The registry still has {f'v{held}' if held else 'nothing'} there: {why}.")
 
 
 def _find_earlier_target(
-    asked: RollbackRequest, standing: Override | None, declared: AliasIntent, waiting: AliasIntent | None
+    asked: RollbackRequest, active_override: Override | None, declared: AliasIntent, waiting: AliasIntent | None
 ) -> RollbackTarget | None:
     """The version of a rollback that this person asked for before, for this reason; a new reason is a new rollback."""
     mine = (asked.reason, asked.by)
     if asked.to is not None:
         return None
-    if standing and (standing.reason, standing.by) == mine:
-        return RollbackTarget(standing.version, "an override of yours says so")
+    if active_override and (active_override.reason, active_override.by) == mine:
+        return RollbackTarget(active_override.version, "an override of yours says so")
     for intent, where in ((declared, "git says so"), (waiting, "a pull request of yours says so")):
         hold = intent.hold if intent else None
         if intent and intent.version and hold and (hold.reason, hold.by) == mine:
@@ -308,11 +308,13 @@ def find_active_override(ledger: AuditLog, clock: Clock, declared: AliasIntent) 
     return found[-1] if found and found[-1].version != declared.version else None
 
 
-def _quarantine_overridden(declared: AliasIntent, standing: Override | None) -> AliasIntent:
+def _quarantine_overridden(declared: AliasIntent, active_override: Override | None) -> AliasIntent:
     """With what an override took away in quarantine: a new rollback on top of it does not return there."""
-    if standing is None:
+    if active_override is None:
         return declared
-    return replace(declared, quarantine=declared.quarantine | {each for each in (declared.version, standing.replaces) if each})
+    return replace(
+        declared, quarantine=declared.quarantine | {each for each in (declared.version, active_override.replaces) if each}
+    )
 
 
 def _describe_hold(draft: _RollbackDraft) -> str:
@@ -329,7 +331,8 @@ def _render_end_time(override: Override) -> str:
 
 
 def _describe_release(asked: RollbackRequest) -> str:
-    return f"Rotation leaves {asked.alias_name} alone until `promoter release {asked.alias_name}`; the quarantine stays after that, too."
+    until = f"until `promoter release {asked.alias_name}`"
+    return f"Rotation leaves {asked.alias_name} alone {until}; the quarantine stays after that, too."
 
 
 WHAT = "release"
@@ -392,9 +395,9 @@ class HoldRelease:
 
     def _require_releasable(self, declaration: Declaration, declared: AliasIntent) -> None:
         name = f"{declared.model}@{declared.alias}"
-        if standing := find_active_override(self._ledger, self._clock, declared):
+        if active_override := find_active_override(self._ledger, self._clock, declared):
             fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
-            raise PermanentError(WHAT, f"an override stands in for git: {standing.description}", fix)
+            raise PermanentError(WHAT, f"an override stands in for git: {active_override.description}", fix)
         if declared.hold is None:
             raise PermanentError(WHAT, f"nothing to release: git holds nothing of {name}")
         waiting = self._committer.find_waiting_intent(declaration, declared.model, declared.alias)

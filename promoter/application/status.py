@@ -60,11 +60,11 @@ def build_model_rows(snapshot: ModelSnapshot, ledger: AuditLog, now: datetime) -
     return ModelRows(snapshot.intent.name, snapshot.intent.owners, newest, rows)
 
 
-def build_alias_rows(view: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:
+def build_alias_rows(snapshot: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:
     """The rows of one model, champion first. `last` is the last move of each alias."""
-    names = {*view.intent.aliases, *(view.observed.aliases if view.observed else {})}
+    names = {*snapshot.intent.aliases, *(snapshot.observed.aliases if snapshot.observed else {})}
     return [
-        _build_alias_row(view, alias, last.get(alias), now)
+        _build_alias_row(snapshot, alias, last.get(alias), now)
         for alias in sorted(names, key=lambda each: (each != "champion", each))
     ]
 
@@ -74,11 +74,11 @@ def find_last_moves(records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
     return {record.fact.alias: record for record in records if is_alias_move(record)}
 
 
-def load_latest_moves(ledger: AuditLog, view: ModelSnapshot) -> dict[str, AuditRecord]:
+def load_latest_moves(ledger: AuditLog, snapshot: ModelSnapshot) -> dict[str, AuditRecord]:
     """The last move of each alias of the model, however long ago it was."""
-    model = view.intent.name
+    model = snapshot.intent.name
     found = find_last_moves(ledger.find_audit_records(RecordFilter(model=model, limit=_RECENT, newest=True)))
-    for alias in {*view.intent.aliases, *(view.observed.aliases if view.observed else {})} - found.keys():
+    for alias in {*snapshot.intent.aliases, *(snapshot.observed.aliases if snapshot.observed else {})} - found.keys():
         moves = [
             *ledger.find_audit_records(RecordFilter(model, alias, kind=RecordKind.OBSERVED, limit=1, newest=True)),
             *ledger.find_audit_records(RecordFilter(model, alias, outcome=ChangeOutcome.APPLIED, limit=1, newest=True)),
@@ -102,23 +102,25 @@ class WaitingItem:
     unmet: tuple[RuleFinding, ...] = ()
 
 
-def find_waiting_items(view: ModelSnapshot, now: datetime) -> list[WaitingItem]:
+def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingItem]:
     """What of the model is due, blocked or adrift, and candidates of which a rule cannot say yet (a plain no is no wait)."""
-    whole = next((each for each in view.compared.blocked if each.alias is None), None)
+    whole = next((each for each in snapshot.compared.blocked if each.alias is None), None)
     if whole:
         return [WaitingItem(whole.model, None, None, None, BLOCKED, whole.reason)]
     found = []
-    for row in build_alias_rows(view, {}, now):
+    for row in build_alias_rows(snapshot, {}, now):
         if row.status == GUARD:
-            broken = tuple(guard.finding for each in _find_guard_statuses(view, row.alias) for guard in each.broken_guards)
+            broken = tuple(guard.finding for each in _find_guard_statuses(snapshot, row.alias) for guard in each.broken_guards)
             found.append(
-                WaitingItem(row.model, row.alias, row.held, _find_return_version(view, row.alias), GUARD, row.detail, broken)
+                WaitingItem(
+                    row.model, row.alias, row.held, _find_return_version(snapshot, row.alias), GUARD, row.detail, broken
+                )
             )
         elif row.status in (BLOCKED, DUE, DRIFT):
-            decision = _find_change_decision(view, row.alias)
+            decision = _find_change_decision(snapshot, row.alias)
             target = row.override.version if row.override else row.stated
             found.append(_build_waiting_item(row, target, row.status, row.detail, decision))
-        elif (candidate := _find_open_candidate(view, row.alias)) and row.status not in (HOLD, OVERRIDE):
+        elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status not in (HOLD, OVERRIDE):
             found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
     return found
 
@@ -128,16 +130,16 @@ def _build_waiting_item(row: AliasRow, target: int | None, status: str, reason: 
     return WaitingItem(row.model, row.alias, row.held, target, status, reason, unmet)
 
 
-def _find_change_decision(view: ModelSnapshot, alias: str) -> Decision | None:
-    return next((each.decision for each in view.changes if each.difference.alias == alias), None)
+def _find_change_decision(snapshot: ModelSnapshot, alias: str) -> Decision | None:
+    return next((each.decision for each in snapshot.changes if each.difference.alias == alias), None)
 
 
-def _find_open_candidate(view: ModelSnapshot, alias: str) -> Decision | None:
+def _find_open_candidate(snapshot: ModelSnapshot, alias: str) -> Decision | None:
     """The newest candidate that is neither taken nor turned down."""
-    standing = next((each for each in view.rotation_statuses if each.alias == alias), None)
-    if standing is None or standing.proposal:
+    rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+    if rotation_status is None or rotation_status.proposal:
         return None
-    open_ones = (each for each in reversed(standing.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
+    open_ones = (each for each in reversed(rotation_status.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
     return next(open_ones, None)
 
 
@@ -146,37 +148,37 @@ def load_alias_history(ledger: AuditLog, model: str, alias: str) -> list[AliasSp
     return build_alias_spans(list(ledger.find_audit_records(RecordFilter(model=model, alias=alias, limit=1_000_000))))
 
 
-def _build_alias_row(view: ModelSnapshot, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
-    intent = view.intent.aliases.get(alias)
-    held = _find_held_version(view, alias)
-    status, detail = _find_alias_status(view, alias, intent, now)
+def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
+    intent = snapshot.intent.aliases.get(alias)
+    held = _find_held_version(snapshot, alias)
+    status, detail = _find_alias_status(snapshot, alias, intent, now)
     declared = (intent.declared or intent) if intent else None
     stated, absent = (declared.version, declared.absent) if declared else (None, False)
-    failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(view, alias) for row in each.rows if row.failed)
+    failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(snapshot, alias) for row in each.rows if row.failed)
     override = intent.override if intent else None
-    return AliasRow(view.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
+    return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
 
 
-def _find_alias_status(view: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
-    blocked = next((each for each in view.compared.blocked if each.alias in (None, alias)), None)
+def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
+    blocked = next((each for each in snapshot.compared.blocked if each.alias in (None, alias)), None)
     if blocked:
         return BLOCKED, blocked.reason
-    change = next((each for each in view.changes if each.difference.alias == alias), None)
+    change = next((each for each in snapshot.changes if each.difference.alias == alias), None)
     if change:
         return _describe_change(change)
-    reported = next((each for each in view.compared.reported if each.alias == alias), None)
+    reported = next((each for each in snapshot.compared.reported if each.alias == alias), None)
     if reported:
-        adopts = view.intent.on_drift == "adopt" and reported.from_version is not None
+        adopts = snapshot.intent.on_drift == "adopt" and reported.from_version is not None
         ending = "a pull request asks whether to adopt it" if adopts else "only reported"
         return DRIFT, f"git says {version_label(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
-    if view.compared.blocked and intent.has_declared_target and _find_held_version(view, alias) != intent.version:
+    if snapshot.compared.blocked and intent.has_declared_target and _find_held_version(snapshot, alias) != intent.version:
         return (
             BLOCKED,
-            f"{version_label(intent.version)}: waits for {view.compared.blocked[0].alias}, to be carried out with it",
+            f"{version_label(intent.version)}: waits for {snapshot.compared.blocked[0].alias}, to be carried out with it",
         )
-    return _describe_unchanged_alias(view, intent, now)
+    return _describe_unchanged_alias(snapshot, intent, now)
 
 
 def _describe_change(change: Change) -> tuple[str, str]:
@@ -186,34 +188,34 @@ def _describe_change(change: Change) -> tuple[str, str]:
     return BLOCKED, f"{target}: {change.decision.summary_line}"
 
 
-def _describe_unchanged_alias(view: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:
-    if any(each.broken_guards for each in _find_guard_statuses(view, intent.alias)):
-        return GUARD, _describe_broken_guard(view, intent.alias)
+def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:
+    if any(each.broken_guards for each in _find_guard_statuses(snapshot, intent.alias)):
+        return GUARD, _describe_broken_guard(snapshot, intent.alias)
     if intent.override and intent.declared:
         return OVERRIDE, f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
     if intent.hold and intent.hold.is_in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
-    standing = next((each for each in view.rotation_statuses if each.alias == intent.alias), None)
-    return IN_STEP if intent.has_declared_target else OPEN, standing.reason if standing else ""
+    rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == intent.alias), None)
+    return IN_STEP if intent.has_declared_target else OPEN, rotation_status.reason if rotation_status else ""
 
 
-def _find_guard_statuses(view: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:
-    return tuple(each for each in view.guards if each.alias == alias)
+def _find_guard_statuses(snapshot: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:
+    return tuple(each for each in snapshot.guards if each.alias == alias)
 
 
-def _find_return_version(view: ModelSnapshot, alias: str) -> int | None:
-    return next((each.proposal.edit.version for each in _find_guard_statuses(view, alias) if each.proposal), None)
+def _find_return_version(snapshot: ModelSnapshot, alias: str) -> int | None:
+    return next((each.proposal.edit.version for each in _find_guard_statuses(snapshot, alias) if each.proposal), None)
 
 
-def _describe_broken_guard(view: ModelSnapshot, alias: str) -> str:
+def _describe_broken_guard(snapshot: ModelSnapshot, alias: str) -> str:
     """What follows from a broken guard, in words."""
-    target = _find_return_version(view, alias)
-    reasons = [each.reason for each in _find_guard_statuses(view, alias) if each.reason]
+    target = _find_return_version(snapshot, alias)
+    reasons = [each.reason for each in _find_guard_statuses(snapshot, alias) if each.reason]
     return f"back to v{target}" if target else f"nothing is proposed: {'; '.join(reasons)}"
 
 
-def _find_held_version(view: ModelSnapshot, alias: str) -> int | None:
-    return view.observed.aliases.get(alias) if view.observed else None
+def _find_held_version(snapshot: ModelSnapshot, alias: str) -> int | None:
+    return snapshot.observed.aliases.get(alias) if snapshot.observed else None
 
 
 def render_declared_version(declared: AliasIntent) -> str:

@@ -1,4 +1,4 @@
-"""What the use cases need of the world. Each port is implemented in one room of `adapters`."""
+"""The ports: what the use cases need from outside. Each is implemented in one package of `adapters`."""
 
 from __future__ import annotations
 

@@ -22,42 +22,45 @@ class PullRequestState(StrEnum):
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A pull request, as its forge tells it.
-
-    `branch` is where it comes from and `base` what it is to be merged into, both without `refs/heads/`; `head` is the newest
-    commit, `ref` what to fetch it by, `author` an account's name. `fork`: the branch lies in another repository.
-    `closed_at`: when it was merged or closed.
-    """
+    """A pull request, as its forge describes it."""
 
     number: int
     url: str
     title: str
     body: str
     author: str
+    """The account's name."""
     branch: str
+    """The branch that it comes from, without `refs/heads/`."""
     head: str
+    """The newest commit of that branch."""
     ref: str
+    """The ref to fetch that commit by."""
     base: str
+    """The branch that it is to be merged into, without `refs/heads/`."""
     fork: bool
+    """Whether its branch lies in another repository."""
     state: PullRequestState
     merge_commit: str | None = None
     merged_by: str | None = None
     closed_at: datetime | None = None
+    """When it was merged or closed."""
 
 
 @dataclass(frozen=True)
 class PullRequestDraft:
-    """What a pull request is to say. `body` is Markdown. Labels that the repository lacks are made.
-
-    `reviewers` are accounts, or teams written `org/team`. `enable_auto_merge`: the forge is to merge it once it may.
-    """
+    """A pull request as it is to be."""
 
     branch: str
     title: str
     body: str
+    """Markdown."""
     labels: tuple[str, ...] = ()
+    """Labels that the repository lacks are made."""
     reviewers: tuple[str, ...] = ()
+    """Accounts, or teams written `org/team`."""
     auto_merge: bool = False
+    """Whether the forge is to merge it once it may."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class PullRequestComment:
 
 
 class CommitStatusState(StrEnum):
-    """What a commit status says."""
+    """The verdict of a commit status."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -92,21 +95,21 @@ class CommitStatus:
 class Forge(Protocol):
     """One repository on a forge, and pull requests into its watched branch.
 
-    Every call may raise `TransientError` (retry) or `PermanentError` (a person must act). None of them repeats a write by itself where
-    a repetition could leave two: the caller looks, then writes, and looks again.
+    Every call may raise `TransientError` (retry) or `PermanentError` (a person must act). No call repeats a write by itself
+    where a repetition could leave two: the caller reads, then writes, and reads again.
     """
 
     @property
     def name(self) -> str:
-        """For people: GitHub, GitLab, Gitea."""
+        """The forge's name in messages: GitHub, GitLab, Gitea."""
         ...
 
     def list_open_pull_requests(self) -> Sequence[PullRequest]:
-        """All open ones into the watched branch, by number."""
+        """List the open pull requests into the watched branch, by number."""
         ...
 
     def read_pull_request(self, number: int) -> PullRequest:
-        """That one. Raises `PermanentError` where there is none."""
+        """Read one pull request. Raises `PermanentError` where there is none of that number."""
         ...
 
     def find_latest_pull_request(self, branch: str) -> PullRequest | None:
@@ -114,7 +117,7 @@ class Forge(Protocol):
         ...
 
     def open_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """Open one. Raises `Conflict` where one from that branch is open already."""
+        """Open a pull request. Raises `Conflict` where one from that branch is open already."""
         ...
 
     def update_pull_request(self, number: int, draft: PullRequestDraft) -> None:
@@ -125,23 +128,23 @@ class Forge(Protocol):
         ...
 
     def close_pull_request(self, number: int) -> None:
-        """Close it without merging; one that is not open is no error."""
+        """Close the pull request without merging; one that is not open is no error."""
         ...
 
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
-        """Those of Promoter's own account, oldest first. What others write is never taken for it."""
+        """List the comments of Promoter's own account, oldest first. What others write is never taken for one."""
         ...
 
     def add_comment(self, number: int, body: str) -> None:
-        """Add one."""
+        """Add a comment."""
         ...
 
     def edit_comment(self, number: int, comment: int, body: str) -> None:
-        """Replace its text."""
+        """Replace a comment's text."""
         ...
 
     def delete_comment(self, number: int, comment: int) -> None:
-        """Remove it; one that is gone is no error."""
+        """Remove a comment; one that is gone is no error."""
         ...
 
     def read_commit_status(self, revision: str) -> CommitStatus | None:
@@ -149,7 +152,7 @@ class Forge(Protocol):
         ...
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
-        """Give the commit that status: the caller has looked, and it has another or none."""
+        """Give the commit that status. The caller has read the one that it has, and it differs."""
         ...
 
     def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:

@@ -23,7 +23,7 @@ from promoter.domain.observed import (
 
 @dataclass(frozen=True)
 class EvidenceTarget:
-    """A version whose evidence is asked for: what a read of models told of it, and the name that it goes by."""
+    """A version whose evidence is needed: the model's name, and the version as it was observed."""
 
     model: str
     version: ModelVersion
@@ -100,7 +100,7 @@ class Registry(Protocol):
 
 
 class VersionCopies(Protocol):
-    """What `promote_from` needs of the world."""
+    """The versions of other registries, and copies of them here: what `promote_from` needs."""
 
     def read_source_aliases(self, places: Collection[AliasRef]) -> Mapping[AliasRef, SourceAlias]:
         """Who holds each of these now: one read in bulk a registry. Never raises: a holding tells its own trouble.

@@ -70,7 +70,8 @@ class Repository(Protocol):
     def commit_file(self, base: str, path: str, content: bytes, message: str) -> str:
         """Commit the file on top of `base`, push to the branch if its head is still `base`; the new revision.
 
-        Raises `Conflict` where the remote's head is not `base` any more, `BranchProtected` where only pull requests may move it.
+        Raises `Conflict` where the remote's head is not `base` any more, `BranchProtected` where only pull requests may move
+        it.
         """
         ...
 

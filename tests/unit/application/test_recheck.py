@@ -24,7 +24,8 @@ DOCUMENTS = YamlDocuments()
 ALIASES = ("champion", "challenger", "shadow")
 POLICIES = {
     "floor": b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n",
-    "duel": b"version: 1\ncandidates: {from: any, rank: {metric: auc, order: highest}}\nrules: [{metric: auc, beats: champion}]\n",
+    "duel": b"version: 1\ncandidates: {from: any, rank: {metric: auc, order: highest}}\n"
+    b"rules: [{metric: auc, beats: champion}]\n",
     "tag": b"version: 1\nrules: [{tag: approved, equals: 'yes', bound: true}]\n",
     "watch": b"version: 1\nenforcement: audit\nrules: [{metric: auc, at_least: 0.9}]\n",
     "frozen": b'version: 1\nrules: [{metric: auc, at_least: 0.1}]\nfreeze: [{cron: "30 12 * * *", duration: 1h}]\n',
