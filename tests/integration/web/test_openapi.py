@@ -22,7 +22,7 @@ from promoter.web.openapi import build_openapi_document
 from tests.support import dashboard_states
 from tests.support.web_site import WebSite
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "openapi.json"
+GOLDEN = Path(__file__).with_name("openapi.json")
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
