@@ -89,6 +89,21 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
             raise NotFound("no managed model of this name")
         return answer_json(OneModelResponse.from_values(model=build_model_rows(snapshot, ledger, clock.now())))
 
+    @routes.post("/reconcile")
+    def reconcile() -> tuple[Response, int]:
+        enqueue(GIT, "api")
+        enqueue(REGISTRY, "api")
+        if controller.pull_request_work:
+            enqueue(PULLS, "api")
+        return answer_json(ReconcileResponse()), 202
+
+    _add_ledger_routes(routes, ledger, clock)
+    return routes
+
+
+def _add_ledger_routes(routes: Blueprint, ledger: Ledger, clock: Clock) -> None:
+    """Add the routes that ask the ledger alone: decisions, audit records, the past."""
+
     @routes.get("/decisions")
     def decisions() -> Response:
         found = ledger.list_recent_decisions(request.args.get("model"), request.args.get("alias"), int_param("limit", 100))
@@ -107,16 +122,6 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
     @routes.get("/state")
     def state() -> Response:
         return answer_json(_load_registry_state(ledger, clock.now()))
-
-    @routes.post("/reconcile")
-    def reconcile() -> tuple[Response, int]:
-        enqueue(GIT, "api")
-        enqueue(REGISTRY, "api")
-        if controller.pull_request_work:
-            enqueue(PULLS, "api")
-        return answer_json(ReconcileResponse()), 202
-
-    return routes
 
 
 def answer_json(answer: Answer) -> Response:

@@ -1,8 +1,8 @@
 """Responses: the shape of every JSON that users read, as pydantic models for the API, its OpenAPI document and `--format json`.
 
 Each model reads its fields from the attributes of one value of the domain or the application (`SpanResponse` from an
-`AliasSpan`). `registry` holds what is said of models and aliases, `ledger` of records, decisions and their verification,
-`plans` of plans and what carries them out, `policies` of policies, their tests and replays, `operations` of files, webhooks,
+`AliasSpan`). `registry` is about models and aliases, `ledger` about records, decisions and their verification,
+`plans` about plans and what carries them out, `policies` about their tests and replays, `operations` about files, webhooks,
 deliveries and health.
 """
 

@@ -11,7 +11,7 @@ from promoter.application.responses.operations import FaultResponse
 
 
 class ChangeResponse(Response):
-    """A change of a plan, and what its gate said."""
+    """A change of a plan, and the decision of its gate."""
 
     model: str = attribute("difference.model")
     alias: str = attribute("difference.alias")
