@@ -1,4 +1,4 @@
-"""Apply: carry a whole plan out, model by model, some at a time. `promoter apply`."""
+"""`promoter apply`: carry out a whole plan, several models at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from promoter.domain.errors import ExternalError
 from promoter.domain.plan import Change
 
 MAX_PARALLEL_MODELS = 8
-"""Models that are written at once: what MLflow's client keeps connections for."""
+"""How many models are written at once: as many as MLflow's client keeps connections for."""
 
 
 @dataclass
 class AppliedPlan:
-    """What came of a plan: its view, the changes that were carried out, and the models that failed, with the reason."""
+    """A plan, the changes of it that were carried out, and the models that failed, with the reason."""
 
     view: RegistrySnapshot
     changes: list[Change] = field(default_factory=list)
@@ -29,7 +29,7 @@ class AppliedPlan:
 
 @dataclass(frozen=True)
 class PlanApplier:
-    """Plans, refuses what is over the mass-change limit, and looks at each model that something is to be done for."""
+    """Plans everything, refuses a plan over the mass-change limit, and reconciles each model that has something to do."""
 
     planner: Planner
     model_reconciler: ModelReconciler
@@ -39,7 +39,7 @@ class PlanApplier:
     def __call__(
         self, declaration: Declaration, trigger: str, progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> AppliedPlan:
-        """`progress` is told how many models of how many are done. Faults of one model do not stop the others."""
+        """Plan and carry out. `progress` gets how many models of how many are done; one that fails stops no other."""
         revision = declaration.revision or ""
         self.ledger.record_revision_state(revision, RevisionState.ATTEMPTED, self.clock.now())
         view = self.model_reconciler.plan_declaration(declaration, trigger)
@@ -53,11 +53,11 @@ class PlanApplier:
             (view.needs_reconcile & view.models.keys()) | (self.model_reconciler.find_unfinished_models() & view.models.keys())
         )
         with ThreadPoolExecutor(max_workers=MAX_PARALLEL_MODELS) as pool:
-            looks = {pool.submit(self.model_reconciler.apply_declaration, name, request): name for name in due}
-            for done, look in enumerate(as_completed(looks), start=1):
-                name = looks[look]
+            reconciles = {pool.submit(self.model_reconciler.apply_declaration, name, request): name for name in due}
+            for done, reconcile in enumerate(as_completed(reconciles), start=1):
+                name = reconciles[reconcile]
                 try:
-                    look.result()
+                    reconcile.result()
                     result.changes += [change for change in view.plan.allowed_changes if change.difference.model == name]
                 except ExternalError as error:
                     result.failed[name] = str(error)

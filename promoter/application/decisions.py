@@ -1,4 +1,4 @@
-"""Decide: everything that a survey asks of policies, in one bulk read of evidence: gates, rotations and guards."""
+"""Decisions: everything that a plan asks of policies: gates, rotations and guards, with evidence read in bulk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_bes
 
 @dataclass(frozen=True)
 class _GuardedAlias:
-    """An alias whose policy has guards, and the question that its holder is asked."""
+    """An alias whose policy has guards, and the question whether its holder passes them."""
 
     intent: AliasIntent
     question: PolicyQuestion
@@ -41,28 +41,32 @@ SourceAliases = Mapping[AliasRef, SourceAlias]
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What is looked at: the revision, its intents, the registry, how the two compare, and when.
-
-    `begun` is when the look's first change began: what has begun finishes, also into a freeze.
-    """
+    """Everything that decisions are made from, but for the evidence; models by name."""
 
     declaration: Declaration
     intents: Mapping[str, ModelIntent]
+    """What git wants of each model."""
     observed: Mapping[str, ObservedModel]
+    """What the registry has."""
     compared: Mapping[str, ModelComparison]
+    """How the two differ."""
     at: datetime
+    """The moment of the evaluation."""
     observations: ObservationsByVersion
+    """What is known of tags."""
     started_at: datetime | None = None
+    """When the first change of the reconcile began: what has begun finishes, also into a freeze."""
     source_aliases: SourceAliases = field(default_factory=dict)
+    """Who holds the aliases elsewhere that versions come from."""
 
     def find_policy(self, name: str | None) -> Policy:
-        """Parsing has made sure that every policy which is named exists at the same revision."""
+        """Return the policy; parsing has made sure that each one that is named exists at the same revision."""
         return self.declaration.policies[name or ""]
 
 
 @dataclass(frozen=True)
 class DecisionResults:
-    """What came of it: changes with their gates' decisions; and by model, where rotations and guards stand."""
+    """Changes with their gates' decisions; and by model, the state of rotations and guards."""
 
     changes: tuple[Change, ...]
     rotation_statuses: Mapping[str, tuple[RotationStatus, ...]]
@@ -81,7 +85,7 @@ class _RotationQuestions:
 
 @dataclass
 class _QuestionSet:
-    """Every question, each kept beside what it is about."""
+    """All questions of one plan, each kept beside what it is about."""
 
     changes: list[Change] = field(default_factory=list)
     gates: list[tuple[AliasDifference, PolicyQuestion]] = field(default_factory=list)
@@ -205,7 +209,7 @@ class DecisionMaker:
         return found
 
     def _add_return_proposal(self, each: _GuardedAlias, status: GuardStatus, at: datetime) -> GuardStatus:
-        """The status with a proposal to return to an earlier version, or with the reason why there is none."""
+        """Return the status with a proposal to return to an earlier version, or with the reason why there is none."""
         observed, intent = each.question.observed, each.intent
         obstacle = "`enforcement: audit` only watches" if status.decision.enforcement == "audit" else None
         obstacle = obstacle or find_rollback_obstacle(intent, observed, at)
@@ -227,7 +231,7 @@ def _evaluate_question(question: PolicyQuestion, evidence: Evidence) -> Decision
 
 
 def _find_guarded_aliases(declaration: Declaration, intent: ModelIntent, observed: ObservedModel) -> Iterable[_GuardedAlias]:
-    """The aliases of a model that have a holder and guards."""
+    """Yield the aliases of a model that have a holder and guards."""
     for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
         policy = declaration.policies.get(alias.policy) if alias.policy else None
         held = observed.aliases.get(alias.alias)
@@ -240,7 +244,7 @@ def _find_guarded_aliases(declaration: Declaration, intent: ModelIntent, observe
 def _build_rotation_questions(
     context: EvaluationContext, intent: ModelIntent, seen: ObservedModel | None
 ) -> Iterator[_RotationQuestions]:
-    """Of a model that is not registered yet, only what comes from elsewhere: its first copy registers it."""
+    """Yield the rotations of a model; before it is registered only those from elsewhere, since the first copy registers it."""
     observed = seen or ObservedModel(intent.name)
     for alias in sorted(intent.aliases.values(), key=lambda each: each.alias):
         place = AliasRef.from_intent(alias)

@@ -1,4 +1,4 @@
-"""Gather evidence: for many questions at once, each kind in one bulk read, and only what a rule looks at."""
+"""Evidence: gathered for many questions at once, each kind in one bulk read, and only what a rule needs."""
 
 from __future__ import annotations
 
@@ -42,23 +42,25 @@ ObservationsByVersion = Mapping[VersionKey, Sequence[TagObservation]]
 
 @dataclass(frozen=True, eq=False)
 class PolicyQuestion:
-    """Whether this version may hold that alias under this policy. `begun`, `override`: see `AliasPast`.
-
-    `origin`: see `Evidence`; `purpose`: see `Decision`.
-    """
+    """Whether this version may hold that alias under this policy."""
 
     observed: ObservedModel
     alias: str | None
+    """None: any alias."""
     version: int
     policy: Policy
     started_at: datetime | None = None
+    """When the reconcile's first change began, as in `AliasPast`."""
     override: str | None = None
+    """The reason for going past a freeze, as in `AliasPast`."""
     origin: ChangeOrigin | Unreadable | None = NOT_REQUESTED
+    """The pull request behind the change, as in `Evidence`."""
     purpose: DecisionPurpose | None = None
+    """What the decision is for, as in `Decision`."""
 
     @property
     def rival_versions(self) -> Mapping[str, int | None]:
-        """Who holds the aliases that the policy compares with. The version in question is not its own rival.
+        """The holders of the aliases that the policy compares with. The version in question is not its own rival.
 
         Without an alias in question it is a rival nowhere: what it would have to beat is everybody else.
         """
@@ -68,18 +70,18 @@ class PolicyQuestion:
 
     @property
     def moves_alias(self) -> bool:
-        """Whether the alias would move by it: only then its limits matter."""
+        """Whether the alias would move: only then its limits matter."""
         return self.alias is not None and self.observed.aliases.get(self.alias) != self.version
 
     def find_target(self, number: int | None) -> EvidenceTarget | None:
-        """The version of that number, as it was observed."""
+        """Return the version of that number, as it was observed."""
         version = self.observed.versions.get(number) if number is not None else None
         return EvidenceTarget(self.observed.name, version) if version else None
 
 
 @dataclass
 class _EvidenceRequest:
-    """What all questions together ask for."""
+    """What has to be read for all questions together."""
 
     runs: dict[str, bool] = field(default_factory=dict)
     logged_models: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
@@ -108,7 +110,7 @@ class _EvidenceRequest:
 
 @dataclass(frozen=True)
 class _EvidenceReads:
-    """What was read."""
+    """The evidence that was read, by what it is about."""
 
     runs: Mapping[str, TrainingRun]
     logged_models: Mapping[VersionKey, LoggedModel | Unreadable | None]
@@ -119,17 +121,16 @@ class _EvidenceReads:
 
 
 class EvidenceGatherer:
-    """Gathers evidence. Reads only."""
+    """Gathers the evidence for questions. Reads only."""
 
     def __init__(self, registry: Registry, ledger: AuditLog) -> None:
-        """Takes the ports that it reads."""
         self._registry = registry
         self._ledger = ledger
 
     def __call__(
         self, questions: Iterable[PolicyQuestion], at: datetime, sights: ObservationsByVersion
     ) -> dict[PolicyQuestion, Evidence]:
-        """One piece of evidence a question."""
+        """Return the evidence for each question."""
         asked = list(questions)
         wanted = _EvidenceRequest()
         for question in asked:
@@ -171,7 +172,7 @@ def _build_evidence(question: PolicyQuestion, read: _EvidenceReads, at: datetime
 
 
 def build_registry_evidence(observed: ObservedModel, number: int) -> VersionEvidence:
-    """What the registry itself says of a version; nothing but its number, where it has none of that number."""
+    """Return what the registry itself knows of a version; only its number where there is no such version."""
     version = observed.versions.get(number)
     if version is None:
         return VersionEvidence(number)
@@ -222,20 +223,21 @@ def _build_alias_past(question: PolicyQuestion, read: _EvidenceReads) -> AliasPa
 
 @dataclass(frozen=True)
 class ObservedTags:
-    """What is known of each version, with what is seen now. `new` is to be recorded by whoever may write."""
+    """The tags that policies read, as they were and are observed."""
 
     known: Mapping[VersionKey, Sequence[TagObservation]] = field(default_factory=dict)
+    """Every observation of each version, the present ones too."""
     new: tuple[TagObservation, ...] = ()
+    """The present ones that the ledger does not have: whoever may write records them."""
 
 
 class TagObserver:
-    """Looks at the tags that a policy of the model reads. Reads only.
+    """Observes the tags that a policy of the model reads. Reads only.
 
     That a tag is not there is worth a sighting only where it counts that it was set later: with `bound` rules, and of copies.
     """
 
     def __init__(self, ledger: ObservationLog) -> None:
-        """Takes the ledger."""
         self._ledger = ledger
 
     def __call__(
@@ -245,7 +247,7 @@ class TagObserver:
         observed: Mapping[str, ObservedModel],
         at: datetime,
     ) -> ObservedTags:
-        """Every version counts from the first look on, long before it is a candidate."""
+        """Observe the tags of every version, long before it is a candidate."""
         needs = {name: _combine_needs(declaration, intent) for name, intent in intents.items() if name in observed}
         watched = {name: need for name, need in needs.items() if _find_watched_versions(need, observed[name])}
         if not watched:
@@ -276,5 +278,5 @@ def _combine_needs(declaration: Declaration, intent: ModelIntent) -> Need:
 
 
 def _find_watched_versions(need: Need, observed: ObservedModel) -> Mapping[int, ModelVersion]:
-    """The versions whose tags are looked at: all, if any rule reads tags."""
+    """Return the versions whose tags are observed: all, if any rule reads tags."""
     return observed.versions if need.watched or need.tags else {}

@@ -21,25 +21,25 @@ from promoter.domain.rotation import RotationStatus, list_rotation_obstacles
 
 @dataclass(frozen=True)
 class DecisionExplanation:
-    """`subject` says in words what `decision` is about; `notes` are what else bears on the alias, one sentence each.
-
-    `guards` is what the guards say of the holder.
-    """
+    """A decision, with what else matters to the alias."""
 
     subject: str
+    """What the decision is about, in words."""
     decision: Decision | None
     notes: tuple[str, ...] = ()
+    """What else bears on the alias, one sentence each."""
     others: tuple[Decision, ...] = ()
+    """The decisions on the other candidates, the newest first."""
     guards: tuple[Decision, ...] = ()
+    """What the guards say of the holder."""
 
 
 class DecisionExplainer:
     """Makes explanations. Reads only."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, survey: Planner, clock: Clock) -> None:
-        """Takes what it reads."""
+    def __init__(self, registry: Registry, ledger: Ledger, planner: Planner, clock: Clock) -> None:
         self._registry = registry
-        self._planner = survey
+        self._planner = planner
         self._clock = clock
         self._decide = DecisionMaker(registry, ledger, NoProvenance())
         self._observe_tags = TagObserver(ledger)

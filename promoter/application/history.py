@@ -1,4 +1,4 @@
-"""The past, asked of the ledger: an alias at a moment or in a time, and the whole registry at a moment."""
+"""History from the ledger: an alias at a moment or in a period, and the whole registry at a moment."""
 
 from __future__ import annotations
 
@@ -33,17 +33,19 @@ _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class AliasAt:
-    """One alias at a moment. `decision` is the one behind the record that put the version there; `gap`: nobody watched then."""
+    """One alias at a moment."""
 
     model: str
     alias: str
     state: AliasStateAt
     decision: RecordedDecision | None = None
+    """The decision behind the record that put the version there."""
     gap: WatchGap | None = None
+    """The time around the moment in which no daemon watched."""
 
     @property
     def placing_record(self) -> AuditRecord | None:
-        """The one that put the version there."""
+        """The audit record that put the version there."""
         return self.state.span.record if self.state.span else None
 
     @property
@@ -54,7 +56,7 @@ class AliasAt:
 
 @dataclass(frozen=True)
 class AliasBetween:
-    """One alias in a time. `gaps`: nobody watched then."""
+    """One alias in a period, with the gaps in which no daemon watched."""
 
     model: str
     alias: str
@@ -69,7 +71,7 @@ class AliasBetween:
 
 @dataclass(frozen=True)
 class RegistryAt:
-    """Every alias that there was at a moment, or may have been."""
+    """Every alias that existed at a moment, or may have."""
 
     at: datetime
     aliases: tuple[AliasAt, ...]
@@ -82,7 +84,7 @@ class RegistryAt:
 
 
 def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now: datetime) -> AliasAt:
-    """Where the alias stood at the moment, what put it there, and what was decided."""
+    """Return the version that the alias had at the moment, what put it there, and the decision behind that."""
     last, then = ledger.moves_around(model, alias, moment)
     found = build_alias_state_at(moment, last, then, _find_intent_times(ledger, [each for each in (last, then) if each]))
     decision = ledger.find_decision(last.decision) if last and last.decision else None
@@ -91,7 +93,7 @@ def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now:
 
 
 def find_alias_between(ledger: Ledger, model: str, alias: str, begin: datetime, end: datetime, now: datetime) -> AliasBetween:
-    """Who held the alias from `begin` up to `end`. What is yet to come is left out."""
+    """Return who held the alias from `begin` up to `end`, at the latest up to now."""
     end = min(end, now)
     inside = ledger.find_audit_records(RecordFilter(model, alias, since=begin, until=end, limit=_NO_LIMIT))
     last, _ = ledger.moves_around(model, alias, begin)
@@ -104,7 +106,7 @@ def find_alias_between(ledger: Ledger, model: str, alias: str, begin: datetime, 
 
 
 def find_registry_at(ledger: Ledger, moment: datetime, now: datetime, models: Collection[str] | None = None) -> RegistryAt:
-    """Every alias at the moment, by model, champion first; those that were certainly absent are left out."""
+    """Return every alias at the moment, by model, champion first; those that were certainly absent are left out."""
     lasts, nexts = ledger.last_moves_at(moment, models), ledger.first_moves_after(moment, models)
     thens = {place: _find_next_move(ledger, place, lasts.get(place), then) for place, then in nexts.items()}
     intents = _find_intent_times(ledger, [each for each in thens.values() if each and _may_be_under_way(each, moment)])
@@ -127,7 +129,7 @@ def _find_next_move(
 
 
 def _may_be_under_way(record: AuditRecord, moment: datetime) -> bool:
-    """Whether what the record tells may have been under way at that moment before it."""
+    """Whether the move of the record may have been under way at that moment before it."""
     return record.fact.outcome is ChangeOutcome.RECOVERED or record.fact.at - moment <= _LONGEST_WRITE
 
 
@@ -144,7 +146,7 @@ def _find_gap_at(ledger: ObservationLog, moment: datetime, now: datetime) -> Wat
 
 
 def _find_watched_periods(ledger: ObservationLog, begin: datetime, end: datetime, now: datetime) -> list[HeldStretch]:
-    """When somebody watched, at least as far around as it takes to see where the gaps at both ends begin and end."""
+    """Return when a daemon watched, at least as far around as it takes to find the ends of the gaps at both ends."""
     reach = _FIRST_REACH
     while reach < _LAST_REACH:
         seen = find_watched_stretches(ledger.find_lifecycle_events(begin - min(reach, begin - _FIRST_MOMENT), end + reach), now)

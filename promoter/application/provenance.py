@@ -1,4 +1,4 @@
-"""Where a change comes from: the commit whose `registry.yaml` first says it, and the pull request that brought that commit."""
+"""Provenance: the commit whose `registry.yaml` first declares a change, and the pull request that brought that commit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 WALK_LIMIT = 50
 """Commits that are read to find the one that brought a change; what is older has none that can be named."""
 ANSWER_LIFETIME = timedelta(seconds=30)
-"""How long an answer of the forge counts that may be another tomorrow, and how long a silent one is left alone."""
+"""How long an answer of the forge that can change is used again, and how long a forge that gave none is left alone."""
 _REASON_LIMIT = 500
 _MAX_ANSWERS = 1_000
 _MAX_PARSED_REVISIONS = 16
@@ -37,50 +37,50 @@ _DeclarationReader = Callable[[str], Declaration | None]
 
 
 class ChangeProvenance(Protocol):
-    """What a decision may ask of where a change comes from. Only asked where a freeze, or a rule, makes it matter."""
+    """Finds where a change comes from. Asked only where a freeze or a rule needs it."""
 
     def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
-        """The reason that the change's commit gives for going past a freeze; None: it gives none."""
+        """Return the reason that the change's commit gives for going past a freeze; None: it gives none."""
         ...
 
     def find_change_origin(
         self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
     ) -> ChangeOrigin | Unreadable | None:
-        """The pull request that brings the change, with the members of these teams.
+        """Return the pull request that brings the change, with the members of these teams.
 
-        None: it was pushed without one; NOT_READ: there is none yet; `Unreadable`: it cannot be had, and why.
+        None: it was pushed without one; NOT_REQUESTED: there is none yet; `Unreadable`: it cannot be had, and why.
         """
         ...
 
 
 class NoProvenance:
-    """Where nothing is committed yet: a working tree, or no repository at all."""
+    """For changes that nobody has committed yet: a working tree, or no repository at all."""
 
     def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
-        """None: there is no commit that could give a reason."""
+        """Return None: there is no commit that could give a reason."""
         del difference, declaration
         return None
 
     def find_change_origin(
         self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
     ) -> ChangeOrigin | Unreadable | None:
-        """NOT_READ: there is no pull request yet."""
+        """Return NOT_REQUESTED: there is no pull request yet."""
         del difference, declaration, teams
         return NOT_REQUESTED
 
 
 class OpenProvenance(NoProvenance):
-    """A pull request that is not merged yet: what it says now, asked for once for each set of teams."""
+    """For the changes of a pull request that is not merged yet; it is read once for each set of teams."""
 
     def __init__(self, read_origin: Callable[[frozenset[str]], ChangeOrigin]) -> None:
-        """`asked` reads the pull request, with the members of the teams."""
+        """`read_origin` reads the pull request, with the members of the teams."""
         self._read_origin = read_origin
         self._known: dict[frozenset[str], ChangeOrigin | Unreadable] = {}
 
     def find_change_origin(
         self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
     ) -> ChangeOrigin | Unreadable | None:
-        """The pull request. A forge that does not answer makes no decision possible, and stops no plan."""
+        """Return the pull request. A forge that does not answer makes no decision possible, and stops no plan."""
         del difference, declaration
         if teams not in self._known:
             try:
@@ -91,14 +91,14 @@ class OpenProvenance(NoProvenance):
 
 
 class ClonedProvenance(NoProvenance):
-    """The clone that one stands in: what is on the watched branch there was brought, all else is yet to be proposed."""
+    """For a clone: what its watched branch has is merged, everything else is yet to be proposed."""
 
     def __init__(self, merged: Callable[[str], ChangeProvenance | None]) -> None:
-        """`merged`: where changes of a revision come from; None where the watched branch does not have it."""
+        """`merged` returns the provenance of a revision; None where the watched branch does not have it."""
         self._find_merged = merged
 
     def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
-        """As the branch says; None: it does not have the commit, or the clone cannot say."""
+        """Return the reason; None too where the branch does not have the commit, or the clone cannot be read."""
         try:
             found = self._find_merged(declaration.revision) if declaration.revision else None
         except ExternalError:
@@ -108,7 +108,7 @@ class ClonedProvenance(NoProvenance):
     def find_change_origin(
         self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
     ) -> ChangeOrigin | Unreadable | None:
-        """As the forge says; NOT_READ: the branch does not have the commit."""
+        """Return the pull request; NOT_REQUESTED: the branch does not have the commit."""
         try:
             found = self._find_merged(declaration.revision) if declaration.revision else None
         except ExternalError as error:
@@ -117,7 +117,7 @@ class ClonedProvenance(NoProvenance):
 
 
 class CommitReader(Protocol):
-    """What is read of git: `Repository`, or a clone."""
+    """The part of `Repository` that provenance reads, which a clone has as well."""
 
     def read_sources(self, revision: str) -> Sources:
         """As in `Repository`."""
@@ -130,14 +130,14 @@ class CommitReader(Protocol):
 
 @dataclass(frozen=True)
 class _ForgeAnswer:
-    """What the forge said, and when."""
+    """An answer of the forge, and when it came."""
 
     at: datetime
     origin: ChangeOrigin | Unreadable | None
 
 
 class GitProvenance:
-    """The watched branch, and the forge that it lies on (None: none is configured)."""
+    """For changes on the watched branch, with the forge that it lies on (None: none is configured)."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class GitProvenance:
         clock: Clock,
         forge: Callable[[], Forge | None],
     ) -> None:
-        """Takes the ports that it reads; the forge is asked for where it is needed first."""
+        """`forge` is called where the forge is needed first."""
         self._repository = repository
         self._documents = documents
         self._ledger = ledger
@@ -159,7 +159,7 @@ class GitProvenance:
         self._lock = Lock()
 
     def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
-        """The reason in the trailer of the commit that brought the change, at most 500 characters."""
+        """Return the reason in the trailer of the commit that brought the change, at most 500 characters."""
         commit = self.find_change_commit(difference, declaration)
         trailers = {key.lower(): value for key, value in commit.trailers.items()} if commit else {}
         reason = " ".join(trailers.get(FREEZE_OVERRIDE_TRAILER.lower(), "").split())
@@ -168,7 +168,7 @@ class GitProvenance:
     def find_change_origin(
         self, difference: AliasDifference, declaration: Declaration, teams: frozenset[str]
     ) -> ChangeOrigin | Unreadable | None:
-        """The merged pull request that brought the commit behind the change."""
+        """Return the merged pull request that brought the commit behind the change."""
         commit = self.find_change_commit(difference, declaration)
         if commit is None:
             why = f"it is not among the last {WALK_LIMIT} of {REGISTRY_FILE}, or hides behind one that cannot be used"
@@ -176,7 +176,7 @@ class GitProvenance:
         return self.find_commit_origin(commit, teams)
 
     def find_commit_origin(self, commit: GitCommit, teams: frozenset[str] = frozenset()) -> ChangeOrigin | Unreadable | None:
-        """The merged pull request that brought the commit; None: it was pushed.
+        """Return the merged pull request that brought the commit; None: it was pushed.
 
         What is merged is merged, and remembered; who is in a team changes, so that an answer with teams counts for seconds. A
         forge that does not answer is left alone as long: many changes do not wait for it one after the other.
@@ -200,7 +200,7 @@ class GitProvenance:
         return answer.origin
 
     def find_change_commit(self, difference: AliasDifference, declaration: Declaration) -> GitCommit | None:
-        """The commit that brought a change; None for drift, for an override, or where git cannot say.
+        """Return the commit that brought a change; None for drift, for an override, or where git cannot tell.
 
         It is the oldest of those that say so without a break up to now, also where others followed. Never a guess: whoever made
         it answers for the change.
@@ -224,7 +224,7 @@ class GitProvenance:
         return None if unsure or len(commits) > WALK_LIMIT else found
 
     def _list_file_commits(self, agreed: str | None, revision: str) -> Sequence[GitCommit]:
-        """Those of the file since git and the registry last agreed on the alias; the last ones where that is not known."""
+        """List the file's commits since git and the registry last agreed on the alias; the last ones where that is unknown."""
         if agreed is not None:
             since = self._repository.list_commits(agreed, revision, REGISTRY_FILE, last=WALK_LIMIT + 1)
             if since:
@@ -244,14 +244,14 @@ class GitProvenance:
             self._answers[key] = answer
 
     def _reader_for_head(self, head: str) -> _DeclarationReader:
-        """Reads the commits before that head. Each is parsed once, however many changes are looked for in it."""
+        """Return what reads the commits before that head. Each is parsed once, however many changes are searched for in it."""
         with self._lock:
             if self._cached_reader is None or self._cached_reader[0] != head:
                 self._cached_reader = head, lru_cache(maxsize=_MAX_PARSED_REVISIONS)(self._read_declaration)
             return self._cached_reader[1]
 
     def _read_declaration(self, revision: str) -> Declaration | None:
-        """None: its files cannot be used."""
+        """Parse the files of a revision; None: they cannot be used."""
         try:
             return self._documents.parse_declaration(self._repository.read_sources(revision), revision)
         except Faults:
@@ -259,7 +259,7 @@ class GitProvenance:
 
 
 def _declares_change(declared: _DeclarationReader, commit: GitCommit, difference: AliasDifference) -> bool | None:
-    """Whether the commit says what the change is to; None: its files cannot be used or read, so that nobody can tell."""
+    """Whether the commit declares the change's target; None: its files cannot be read or used, so that nobody knows."""
     try:
         declaration = declared(commit.revision)
     except ExternalError:

@@ -1,4 +1,4 @@
-"""Which revision is in force: the newest that parses and whose plan is within the mass-change limit."""
+"""The revision in force: the newest that parses, is signed where it must be, and keeps to the mass-change limit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from promoter.domain.plan import MASS_CHANGE_FLOOR
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """What a look at git brought. `models` None: anything may have changed; empty: nothing has."""
+    """What a fetch of the branch led to."""
 
     declaration: Declaration | None
+    """The declaration in force now."""
     models: frozenset[str] | None
+    """The models that the new revision affects; None: possibly all."""
     refused: str | None = None
+    """Why the head is not in force."""
 
 
 GIT_TRIGGER = "git"
@@ -35,7 +38,7 @@ _LOCK = "/revisions"  # no model can have this name
 
 
 class RevisionTracker:
-    """Follows the branch. A revision that cannot be used is refused and told; the last good one stays in force."""
+    """Follows the branch. A revision that cannot be used is refused, with the reason; the last good one stays in force."""
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class RevisionTracker:
 
     @property
     def declaration_in_force(self) -> Declaration | None:
-        """The declaration that reconcile works towards; None before the first good revision."""
+        """The declaration that models are reconciled to; None before the first good revision."""
         return self._in_force
 
     @property
@@ -102,7 +105,7 @@ class RevisionTracker:
 
     @contextmanager
     def _hold_fetch_lock(self) -> Iterator[None]:
-        """From the fetch to the mark in the ledger no other replica fetches: the last mark is the newest that anybody has."""
+        """Keep other replicas from fetching until the ledger has the revision's state: its last row is then the newest."""
         with self._locks.hold(_LOCK), self._lock:
             yield
 
@@ -117,7 +120,7 @@ class RevisionTracker:
         return self._attempt_revision(head, trigger)
 
     def _restore_last_good(self, trigger: str) -> None:
-        """A start without git: what was last in force, as the mirror has it, so that drift is put back meanwhile."""
+        """Put the last good revision in force from the mirror, where Promoter starts without git, so that drift is put back."""
         if self._in_force is None and (good := self._load_last_good(None)):
             self._in_force = good
             self._announce(None, trigger)
@@ -194,7 +197,7 @@ class RevisionTracker:
     def _check_change_limit(
         self, last: Declaration | None, declaration: Declaration, models: frozenset[str] | None
     ) -> str | None:
-        """The mass-change limit. Few changed statements cannot exceed it, so that a small commit needs no survey."""
+        """Return why the revision exceeds the mass-change limit, or None. A commit that changes little needs no plan for it."""
         if self._ledger.find_last_revision(RevisionState.APPLIED) == declaration.revision:
             return None  # it was in force before the restart, within the limit
         prunes = models is None or any(_prunes_aliases(declaration, name) for name in models)
@@ -233,12 +236,12 @@ def _prunes_aliases(declaration: Declaration, name: str) -> bool:
 
 
 def find_affected_models(old: Declaration, new: Declaration) -> frozenset[str] | None:
-    """The models that a step from one revision to the other concerns; None: possibly all (shared settings, policies)."""
+    """Return the models that a step from one revision to the other affects; None: possibly all (shared settings, policies)."""
     return find_restated_models(old, new) if _find_policy_digests(old) == _find_policy_digests(new) else None
 
 
 def find_restated_models(old: Declaration, new: Declaration) -> frozenset[str] | None:
-    """The models that git says something else of, policies aside; None: possibly all, as settings that they share differ."""
+    """Return the models that git declares otherwise, policies aside; None: possibly all, since shared settings differ."""
     was, now = old.desired.document, new.desired.document
     if (was.defaults, was.families, was.safety) != (now.defaults, now.families, now.safety):
         return None

@@ -1,4 +1,4 @@
-"""Rollback: an earlier version back by a person's word, under a hold, with what it replaces in quarantine."""
+"""Rollback and release: a person puts an earlier version back under a hold, or lifts the hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRIGGER = "rollback"
 
 @dataclass(frozen=True)
 class _RollbackDraft:
-    """What is to be done, as things stand. `standing` is an override that is in force already."""
+    """What a rollback is to do. `active_override` is an override to the same version that is in force already."""
 
     declaration: Declaration
     declared: AliasIntent
@@ -76,7 +76,7 @@ class AliasRollback:
         self._open_branch = open_proposal
 
     def __call__(self, asked: RollbackRequest) -> RollbackResult:
-        """Bring it about as far as git, the forge and the registry let it. Raises where nothing was done at all."""
+        """Carry the rollback out as far as git, the forge and the registry allow. Raises where nothing was done at all."""
         asked = validate_rollback_request(asked)
         for _ in range(MAX_ATTEMPTS):
             declaration, trouble = self._refresh_declaration(asked)
@@ -103,7 +103,7 @@ class AliasRollback:
         raise TransientError("git", "others kept pushing to the branch", "run it again")
 
     def _refresh_declaration(self, asked: RollbackRequest) -> tuple[Declaration, ExternalError | None]:
-        """What git says, and why it cannot be written to. Raises where that matters, and `now` was not asked for."""
+        """Return what git says, and why it cannot be written to. Raises where that matters, and `now` was not asked for."""
         revisions = self._revisions
         trouble: ExternalError | None = None
         try:
@@ -231,7 +231,7 @@ class AliasRollback:
         result.done = result.done and opened.done
 
     def _ensure_override(self, asked: RollbackRequest, draft: _RollbackDraft) -> Override:
-        """The one that stands, or a new one; under the model's lock, so that two who ask at once make one."""
+        """Return the override in force, or record one; under the model's lock, so that two requests at once make one."""
         version = draft.target.version
         with self._locks.hold(asked.model):
             active_override = find_active_override(self._ledger, self._clock, draft.declared)
@@ -257,7 +257,7 @@ class AliasRollback:
         return Override(number, at, asked.model, asked.alias, version, draft.held, asked.reason, asked.by, at + asked.lasts)
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
-        """One look at the model, now. What it cannot do, the daemon does with its next one."""
+        """Reconcile the model now. What this cannot do, the daemon does with its next reconcile."""
         try:
             snapshot = self._model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
         except ExternalError as error:

@@ -1,4 +1,4 @@
-"""Queries: what the page, the API and the command line tell of models, from the same rows."""
+"""Status: the rows that the page, the API and the command line show of models."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class AliasRow:
     absent: bool = False
     """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
     failing: str = ""
-    """Guards that failed when they were last asked, with their counts."""
+    """Guards that failed when they were last evaluated, with their counts."""
     override: Override | None = None
-    """What stands in for git's word; `stated` is that word all the same."""
+    """The override that stands in for what git says; `stated` is what git says all the same."""
 
 
 @dataclass(frozen=True)
