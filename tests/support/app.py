@@ -21,12 +21,12 @@ rules: [{metric: auc, beats: champion, by: 0.005}]
 
 
 class App(DrivenContainer):
-    """A world with handles on its fakes."""
+    """A Promoter with handles on its fakes."""
 
     def __init__(
         self, folder: Path, registry: FakeRegistry, repository: FakeRepository, forge: FakeForge | None = None
     ) -> None:
-        """A second office on the same folder and fakes is a restart, or another replica."""
+        """A second one on the same folder and fakes is a restart, or another replica."""
         self.mlflow, self.git, self.time, self.keys = registry, repository, FakeClock(), FreeLocks()
         self.hub = forge or FakeForge(repository)
         self.folder = folder
@@ -40,7 +40,7 @@ class App(DrivenContainer):
         )
 
     def another(self) -> App:
-        """The same world, seen by a process that has just started."""
+        """The same app, as a process has it that has just started."""
         return App(self.folder, self.mlflow, self.git, self.hub)
 
     def commit(self, models: str, head: str = "", subject: str = "By hand", **policies: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A notifier at work in a test: a desk, and mailboxes for channels."""
+"""A notifier at work in a test, and inboxes for its channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A desk with a pull request on it: what people do there, what Promoter plans, and what it says."""
+"""An app with a pull request on it: what people do there, what Promoter plans, and what it says."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def busy(app: App) -> App:
 
 
 def rerunner(app: App) -> DecisionRerunner:
-    """On the office's ledger and nothing else."""
+    """On the app's ledger and nothing else."""
     return DecisionRerunner(app.ledger, app.documents)
 
 

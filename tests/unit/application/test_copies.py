@@ -21,7 +21,7 @@ FROM_STAGING = "promote_from: {registry: staging, alias: champion}"
 
 
 class CopyingApp(App):
-    """An office with another registry beside it."""
+    """An app with another registry beside it."""
 
     def __init__(self, folder: Path) -> None:
         """Nothing is registered, here or there."""

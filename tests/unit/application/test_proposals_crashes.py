@@ -23,7 +23,7 @@ class ProcessStop(Exception):  # noqa: N818  # the process is gone
 
 
 class PreparedApps:
-    """Offices by the dozen: each a copy of one that was prepared once."""
+    """Apps by the dozen: each is a copy of one that was prepared once."""
 
     def __init__(self, folder: Path) -> None:
         """None yet."""
@@ -49,9 +49,9 @@ class PreparedApps:
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory: pytest.TempPathFactory) -> PreparedApps:
-    """One street a module."""
-    return PreparedApps(tmp_path_factory.mktemp("offices"))
+def prepared_apps(tmp_path_factory: pytest.TempPathFactory) -> PreparedApps:
+    """One set of them a module."""
+    return PreparedApps(tmp_path_factory.mktemp("apps"))
 
 
 def outside(app: App, act: Callable[[str, str], None]) -> None:
@@ -83,12 +83,14 @@ def looked(app: App, stop: int) -> bool:
 
 @pytest.mark.slow_except("opening")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
-def test_a_stop_at_any_moment(prepare: Callable[[App], None], check: Callable[[App], None], streets: PreparedApps) -> None:
+def test_a_stop_at_any_moment(
+    prepare: Callable[[App], None], check: Callable[[App], None], prepared_apps: PreparedApps
+) -> None:
     """Whatever was done until then, a process that has just started finishes it, and does nothing twice."""
     stop, stopped = 0, True
     while stopped:
         stop += 1
-        app = streets.begin(prepare)
+        app = prepared_apps.begin(prepare)
         stopped = looked(app, stop)
         fresh = app.another()
         settle(fresh)
@@ -100,12 +102,12 @@ def test_a_stop_at_any_moment(prepare: Callable[[App], None], check: Callable[[A
 
 @pytest.mark.slow_except("leaving")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
-def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None], streets: PreparedApps) -> None:
+def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None], prepared_apps: PreparedApps) -> None:
     """At each moment of one look, another Promoter's whole look comes in between."""
     moment, between = 0, True
     while between:
         moment += 1
-        app = streets.begin(prepare)
+        app = prepared_apps.begin(prepare)
         between = meddled(app, moment, lambda other: other.propose())
         settle(app)
         check(app)
@@ -116,12 +118,12 @@ def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None
 @pytest.mark.slow_except("merge-standing")
 @pytest.mark.parametrize("prepare", [standing, updating])
 @pytest.mark.parametrize("act", ["merge", "decline", "push"])
-def test_a_person_at_any_moment(act: str, prepare: Callable[[App], None], streets: PreparedApps) -> None:
+def test_a_person_at_any_moment(act: str, prepare: Callable[[App], None], prepared_apps: PreparedApps) -> None:
     """Who merges, closes or commits while one is open, or a better candidate is being proposed, has his way."""
     moment, between = 0, True
     while between:
         moment += 1
-        app = streets.begin(prepare)
+        app = prepared_apps.begin(prepare)
 
         def person(other: App) -> None:
             if act == "merge":

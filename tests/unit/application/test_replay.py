@@ -41,7 +41,7 @@ def rotating(alias: str = "champion", policy: str = "champion") -> str:
 
 
 def register(app: App, tags: dict[str, str] | None = None, status: str = "FINISHED", **metrics: float) -> int:
-    """The next version of `m`, registered at the time that it is in the office."""
+    """The next version of `m`, registered at the time that the app's clock has."""
     number = app.mlflow.version("m", tags, status, **metrics)
     model = app.mlflow.models["m"]
     made = replace(model.versions[number], created_at=app.time.at)
