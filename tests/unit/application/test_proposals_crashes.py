@@ -49,7 +49,7 @@ class PreparedApps:
 
 
 @pytest.fixture(scope="module")
-def prepared_apps(tmp_path_factory: pytest.TempPathFactory) -> PreparedApps:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedApps:
     """One set of them a module."""
     return PreparedApps(tmp_path_factory.mktemp("apps"))
 
@@ -83,14 +83,12 @@ def looked(app: App, stop: int) -> bool:
 
 @pytest.mark.slow_except("opening")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
-def test_a_stop_at_any_moment(
-    prepare: Callable[[App], None], check: Callable[[App], None], prepared_apps: PreparedApps
-) -> None:
+def test_a_stop_at_any_moment(prepare: Callable[[App], None], check: Callable[[App], None], prepared: PreparedApps) -> None:
     """Whatever was done until then, a process that has just started finishes it, and does nothing twice."""
     stop, stopped = 0, True
     while stopped:
         stop += 1
-        app = prepared_apps.begin(prepare)
+        app = prepared.begin(prepare)
         stopped = looked(app, stop)
         fresh = app.another()
         settle(fresh)
@@ -102,12 +100,12 @@ def test_a_stop_at_any_moment(
 
 @pytest.mark.slow_except("leaving")
 @pytest.mark.parametrize(("prepare", "check"), SCENES, ids=[scene[0].__name__ for scene in SCENES])
-def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None], prepared_apps: PreparedApps) -> None:
+def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None], prepared: PreparedApps) -> None:
     """At each moment of one look, another Promoter's whole look comes in between."""
     moment, between = 0, True
     while between:
         moment += 1
-        app = prepared_apps.begin(prepare)
+        app = prepared.begin(prepare)
         between = meddled(app, moment, lambda other: other.propose())
         settle(app)
         check(app)
@@ -118,12 +116,12 @@ def test_two_at_once(prepare: Callable[[App], None], check: Callable[[App], None
 @pytest.mark.slow_except("merge-standing")
 @pytest.mark.parametrize("prepare", [standing, updating])
 @pytest.mark.parametrize("act", ["merge", "decline", "push"])
-def test_a_person_at_any_moment(act: str, prepare: Callable[[App], None], prepared_apps: PreparedApps) -> None:
+def test_a_person_at_any_moment(act: str, prepare: Callable[[App], None], prepared: PreparedApps) -> None:
     """Who merges, closes or commits while one is open, or a better candidate is being proposed, has his way."""
     moment, between = 0, True
     while between:
         moment += 1
-        app = prepared_apps.begin(prepare)
+        app = prepared.begin(prepare)
 
         def person(other: App) -> None:
             if act == "merge":
