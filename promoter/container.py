@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from promoter.adapters.git.checkout import LocalClone
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
+    from promoter.application.apply import PlanApplier
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
     from promoter.application.rollback import AliasRollback, HoldRelease
@@ -294,6 +295,13 @@ class Container:
 
     def _announce_revision(self, models: frozenset[str] | None, trigger: Trigger) -> None:
         enqueue_affected_models(self._enqueue_work, models, trigger)
+
+    @cached_property
+    def plan_applier(self) -> PlanApplier:
+        """What carries out the plan of a revision: `promoter apply`."""
+        from promoter.application.apply import PlanApplier
+
+        return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
 
     @cached_property
     def model_reconciler(self) -> ModelReconciler:

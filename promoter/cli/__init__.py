@@ -1,4 +1,4 @@
-"""The command line: one module a command, each importing what it needs only when it runs."""
+"""The command line: a module for each command or a few that belong together, each importing what it needs only when it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from promoter.cli import (
     audit_rerun,
     audit_verify,
     doctor,
-    explain,
     files,
     history,
     notifications,
@@ -19,7 +18,6 @@ from promoter.cli import (
     replay,
     rollback,
     serve,
-    webhooks,
 )
 
 app = typer.Typer(
@@ -35,7 +33,7 @@ app.command("validate")(files.validate)
 app.command("schema")(files.schema)
 app.command("plan")(plan.plan)
 app.command("apply")(plan.apply)
-app.command("explain")(explain.explain)
+app.command("explain")(plan.explain)
 app.command("rollback")(rollback.rollback)
 app.command("release")(rollback.release)
 app.command("approve")(approve.approve)
@@ -52,6 +50,8 @@ app.add_typer(
 app.add_typer(policy.app, name="policy", help="The policies: unit tests of what they let through.")
 app.command("replay")(replay.replay)
 app.command("serve")(serve.serve)
-app.add_typer(webhooks.app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions.")
+app.add_typer(
+    serve.webhooks_app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions."
+)
 app.add_typer(notifications.app, name="notifications", help="What the daemon tells others: what has not arrived, and a test.")
 app.command("doctor")(doctor.doctor)

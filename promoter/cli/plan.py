@@ -1,14 +1,26 @@
-"""`promoter plan`, also for a pull request, and `promoter apply`."""
+"""`promoter plan`, also for a pull request, `promoter apply`, and `promoter explain`: the decisions on changes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
+from promoter.application.markdown.report import DecisionTree, Notes, Paragraph, Part, TerminalOnly, Title
+from promoter.cli.common import (
+    FormatOption,
+    OutputFormat,
+    build_container,
+    create_console,
+    load_declaration,
+    parse_alias_argument,
+    parse_version_argument,
+    print_json,
+)
+from promoter.cli.render import print_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from promoter.application.apply import AppliedPlan
+    from promoter.application.explain import DecisionExplanation
     from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.plan import Plan
@@ -23,6 +36,8 @@ if TYPE_CHECKING:
 
 
 CHANGES, BLOCKED = 2, 3
+NOT_PASSED = 3
+_MAX_OTHERS = 20
 
 
 def plan(
@@ -86,12 +101,11 @@ def apply(
 
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
     """
-    from promoter.application.apply import PlanApplier
-
     container, declaration = _load_committed_declaration(build_container(), revision)
-    run = PlanApplier(container.planner, container.model_reconciler, container.ledger, container.clock)
     with create_console(stderr=True).status("Applying") as status:
-        result = run(declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models"))
+        result = container.plan_applier(
+            declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models")
+        )
     _print_apply_result(result, output)
     if result.failed or result.view.plan.refused:
         raise typer.Exit(1)
@@ -265,3 +279,54 @@ def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None
         content = line.lstrip(" ")
         screen.print(Padding(Text(escape_invisible(content)), (0, 0, 0, 2 + len(line) - len(content))))
     screen.print()
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS | MODEL/VERSION")],
+    policy: Annotated[str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.")] = None,
+    alias: Annotated[str | None, typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Show a decision as a tree: each rule, the value seen against what was expected. Exit code 0: pass, 3: not.
+
+    Examples: promoter explain fraud-detector@champion; promoter explain fraud-detector/9 --policy champion;
+    promoter explain fraud-detector/8 --alias champion
+    """
+    from promoter.application.explain import DecisionExplainer
+
+    container = build_container()
+    declaration = load_declaration(container)
+    explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
+    if "@" in what:
+        if policy or alias:
+            raise typer.BadParameter("--policy and --alias go with MODEL/VERSION")
+        found = explainer.explain_alias(declaration, *parse_alias_argument(what))
+    else:
+        model, version = parse_version_argument(what)
+        if (policy is None) == (alias is None):
+            raise typer.BadParameter("MODEL/VERSION goes with either --policy NAME or --alias ALIAS")
+        ask = explainer.explain_version if policy else explainer.explain_absence
+        found = ask(declaration, model, version, policy or alias or "")
+    _print_explanation(found, output)
+    if found.decision is not None and found.decision.verdict.value != "pass":
+        raise typer.Exit(NOT_PASSED)
+
+
+def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.plans import ExplanationResponse
+
+        print_json(ExplanationResponse.from_value(found))
+    else:
+        print_report(output, build_explanation_report(found))
+
+
+def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
+    """Report the decision, what the guards say, and, on a terminal, a line for each other version."""
+    yield Title(found.subject, escape=str)
+    yield Notes(found.notes, prefix="  ", style="", escape=str)
+    yield DecisionTree(found.decision)
+    for guarding in found.guards:
+        yield DecisionTree(guarding, guards=True)
+    for other in found.others[:_MAX_OTHERS]:
+        yield TerminalOnly([Paragraph(f"also v{other.version}: {other.verdict.value}: {other.summary_line}")])

@@ -1,10 +1,15 @@
-"""`promoter serve` runs the daemon, `promoter demo` a whole system around it."""
+"""The daemon: `promoter serve` runs it, `promoter webhooks` lets MLflow call it, `promoter demo` shows a whole system."""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+
+webhooks_app = typer.Typer(no_args_is_help=True)
 
 
 def serve(
@@ -50,3 +55,74 @@ def _find_missing_packages() -> list[str]:
         except PackageNotFoundError:
             found.append(name)
     return found
+
+
+@webhooks_app.command()
+def install(
+    url: Annotated[str, typer.Option(help="The daemon as the MLflow server reaches it, such as https://promoter.example.com.")],
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Install Promoter's webhook on the MLflow server, or bring it up to date. Running it again changes nothing.
+
+    Example: PROMOTER_MLFLOW_WEBHOOK_SECRET=... promoter webhooks install --url https://promoter.example.com
+    """
+    from promoter.domain.errors import Fault, Faults
+
+    container = build_container()
+    secret = container.settings.mlflow_webhook_secret
+    if secret is None or not secret.get_secret_value():
+        fix = "give the daemon and this command the same long random text"
+        raise Faults([Fault("PROMOTER_MLFLOW_WEBHOOK_SECRET is not set", fix=fix)])
+    target = url.rstrip("/")
+    target = target if target.endswith("/webhooks/mlflow") else target + "/webhooks/mlflow"
+    done = container.mlflow_webhooks.install_webhook(target, secret.get_secret_value())
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import InstallResponse
+
+        print_json(InstallResponse.from_value(done))
+    else:
+        sys.stdout.write(
+            f"{done.outcome.value}: {done.webhook.name} -> {done.webhook.url} ({len(done.webhook.events)} events)\n"
+        )
+
+
+@webhooks_app.command("list")
+def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
+    """List every webhook on the MLflow server.
+
+    Example: promoter webhooks list --format json
+    """
+    from promoter.cli import render
+
+    found = build_container().mlflow_webhooks.list_webhooks()
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import WebhooksResponse
+
+        print_json(WebhooksResponse.from_values(webhooks=found))
+    elif found:
+        rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
+        create_console().print(render.build_plain_table(["NAME", "URL", "STATE", "EVENTS"], rows))
+    else:
+        sys.stdout.write("The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one.\n")
+
+
+@webhooks_app.command()
+def test() -> None:
+    """Have the MLflow server send a test event to the daemon. Exit code 0: it was accepted.
+
+    Example: promoter webhooks test
+    """
+    done = build_container().mlflow_webhooks.send_test_event()
+    status = f"status {done.status}" if done.status else "no answer"
+    sys.stdout.write(f"delivered: {status}\n" if done.ok else f"not delivered: {done.error or status}\n")
+    if not done.ok:
+        raise typer.Exit(1)
+
+
+@webhooks_app.command()
+def remove() -> None:
+    """Remove Promoter's webhook from the MLflow server; others' stay.
+
+    Example: promoter webhooks remove
+    """
+    sys.stdout.write(f"removed {build_container().mlflow_webhooks.remove_webhooks()}\n")

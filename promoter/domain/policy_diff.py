@@ -107,8 +107,8 @@ class PolicyStep:
 def compare_policies(base: Declaration, merged: Declaration) -> tuple[PolicyStep, ...]:
     """Return every policy that differs, by name.
 
-    A policy with the very bytes of one that goes is renamed. One that is added replaces the one that gated its aliases, where it
-    is one only.
+    A policy with the very bytes of one that goes is renamed. One that is added replaces the one that gated its aliases,
+    where it is one only.
     """
     gone = {name: policy.digest for name, policy in base.policies.items() if name not in merged.policies}
     found = []

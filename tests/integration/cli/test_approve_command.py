@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.cli import approve, explain
+from promoter.cli import approve, plan
 from promoter.container import Container
 from promoter.domain.observed import ModelVersion
 from promoter.settings import load_settings
@@ -32,7 +32,7 @@ def approval_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     """A site with version 1 of `m`, whose val_auc is 0.95 and which has the tag `approved_by`."""
     registry = FakeRegistry()
     registry.version("m", {"approved_by": "risk"}, val_auc=0.95)
-    for command in (approve, explain):
+    for command in (approve, plan):
         monkeypatch.setattr(command, "build_container", lambda: Container(load_settings(), registry=registry))
     environment = {"PROMOTER_DATABASE_URL": f"sqlite:///{tmp_path / 'promoter.db'}"}
     run = command_in(tmp_path, environment, monkeypatch, capsys)
