@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
+from promoter.application.apply import PlanExecutor
 from promoter.application.controller import (
     Controller,
     EnqueueWork,
@@ -26,7 +27,7 @@ from promoter.application.ports import Clock, DeclarationDocuments, Forge, Ledge
 from promoter.application.ports.outbox import EventOutbox, NotificationChannel
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, ProposalCommitter, RotationProposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
-from promoter.application.reconciler import ModelReconciler, PlanExecutor, VersionCopier
+from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.errors import ExternalError, Fault, Faults
 from promoter.domain.ledger.chain import add_ledger_trailer
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from promoter.adapters.git.checkout import LocalClone
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
-    from promoter.application.apply import PlanApplier
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
     from promoter.application.rollback import AliasRollback, HoldRelease
@@ -299,8 +299,6 @@ class Container:
     @cached_property
     def plan_applier(self) -> PlanApplier:
         """What carries out the plan of a revision: `promoter apply`."""
-        from promoter.application.apply import PlanApplier
-
         return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
 
     @cached_property

@@ -1,65 +1,273 @@
-"""`promoter apply`: carry out a whole plan, several models at a time."""
+"""Apply a plan: intent row, recheck, write, read back, outcome row. The only code that writes an alias."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
 
 from promoter.application.planner import Planner, RegistrySnapshot
-from promoter.application.ports import Clock, LastApplied
-from promoter.application.reconciler import ModelReconciler, ReconcileRequest
-from promoter.domain.audit import RevisionState
-from promoter.domain.desired import Declaration
-from promoter.domain.errors import ExternalError
-from promoter.domain.plan import Change
+from promoter.application.ports import Clock, GitCommit, Ledger, Registry
+from promoter.application.provenance import GitProvenance
+from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
+from promoter.domain.decision import Decision
+from promoter.domain.desired import Declaration, Override
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.observed import ObservedModel
+from promoter.domain.plan import Change, ChangeCause
+from promoter.domain.review import ChangeOrigin
+from promoter.domain.text import version_label
 
-MAX_PARALLEL_MODELS = 8
-"""How many models are written at once: as many as MLflow's client keeps connections for."""
+log = structlog.get_logger(__name__)
 
 
-@dataclass
-class AppliedPlan:
-    """A plan, the changes of it that were carried out, and the models that failed, with the reason."""
-
-    view: RegistrySnapshot
-    changes: list[Change] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+PROMOTER = "Promoter"
 
 
 @dataclass(frozen=True)
-class PlanApplier:
-    """Plans everything, refuses a plan over the mass-change limit, and reconciles each model that has something to do."""
+class ReconcileRequest:
+    """The revision to bring a model to, and the cause."""
 
-    planner: Planner
-    model_reconciler: ModelReconciler
-    ledger: LastApplied
-    clock: Clock
+    declaration: Declaration
+    trigger: str
+    """What caused it, as the ledger records it."""
+    started_at: datetime | None = None
+    """When the first change of this reconcile began: what has begun finishes, also into a freeze."""
 
-    def __call__(
-        self, declaration: Declaration, trigger: str, progress: Callable[[int, int], None] = lambda _done, _all: None
-    ) -> AppliedPlan:
-        """Plan and carry out. `progress` gets how many models of how many are done; one that fails stops no other."""
-        revision = declaration.revision or ""
-        self.ledger.record_revision_state(revision, RevisionState.ATTEMPTED, self.clock.now())
-        view = self.model_reconciler.plan_declaration(declaration, trigger)
-        result = AppliedPlan(view)
-        if view.plan.refused:
-            self.ledger.record_revision_state(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)
-            return result
-        self.ledger.record_revision_state(revision, RevisionState.APPLIED, self.clock.now())
-        request = ReconcileRequest(declaration, trigger)
-        due = sorted(
-            (view.needs_reconcile & view.models.keys()) | (self.model_reconciler.find_unfinished_models() & view.models.keys())
+
+@dataclass(frozen=True)
+class _ExecutedChange:
+    """A change that was carried out."""
+
+    before: ObservedModel | None
+    """The model right before the write; None where it shows moves that nobody has recorded."""
+    aliases_after: Mapping[str, int]
+    """The model's aliases as they were read back."""
+    at: datetime
+    """The moment between the write and that read."""
+
+
+class PlanExecutor:
+    """Carries out a plan: intent row, recheck, write, read back, outcome row. The caller holds the model's lock."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        provenance: GitProvenance,
+        ledger: Ledger,
+        planner: Planner,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._provenance = provenance
+        self._ledger = ledger
+        self._planner = planner
+        self._clock = clock
+
+    def recover_intents(self, model: str) -> datetime | None:
+        """Close the intents that a crash left open, by what the registry shows now; when the first began, if any."""
+        left = self._ledger.find_open_intents({model})
+        if not left:
+            return None
+        held = self._registry.read_aliases(model) or {}
+        for intent in left:
+            reached = held.get(intent.fact.alias) == intent.fact.to_version
+            outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
+            detail = "found written after a stop" if reached else "found not written after a stop"
+            self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
+            log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
+        return min(intent.fact.at for intent in left)
+
+    def record_snapshot(self, snapshot: RegistrySnapshot, trigger: str | None = None, *, only_first: bool = False) -> None:
+        """Record what the snapshot shows and the ledger does not know: moves of others, agreements, decisions.
+
+        `only_first`: only of what the ledger knows nothing yet, for a caller that holds no lock; a reconcile under the model's
+        lock records the rest.
+        """
+        revision, models = snapshot.declaration.revision, snapshot.models
+        moves = [move for model in models.values() for move in model.moves if not only_first or move.from_version is None]
+        if moves:
+            self._ledger.record_observed_moves(moves, only_first=only_first, only_next=not only_first)
+        agreed = {name: model.agreed for name, model in models.items() if model.agreed}
+        if agreed:
+            self._ledger.record_last_applied(agreed, revision, snapshot.at, only_first=only_first)
+        if snapshot.undeclared:
+            self._ledger.forget_last_applied(snapshot.undeclared, revision, snapshot.at)
+        if snapshot.tag_observations:
+            self._ledger.record_tag_observations(snapshot.tag_observations)
+        if not only_first:
+            checks = [check for model in models.values() for status in model.guards for check in status.checks]
+            if checks:
+                self._ledger.record_guard_checks(checks)
+            for override in snapshot.ended_overrides:
+                self._end_override(override, snapshot)
+        if snapshot.decisions:
+            self._ledger.record_decisions(snapshot.decisions, revision, trigger)
+
+    def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:
+        """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
+
+        Where git says so and the registry never came to it, what git says is a decision like any other.
+        """
+        model = snapshot.models.get(override.model)
+        intent = model.intent.aliases.get(override.alias) if model else None
+        there = model is not None and model.observed is not None and model.observed.aliases.get(override.alias)
+        if intent is not None and intent.override is not None:
+            self._ledger.end_override(override.id, snapshot.at, f"replaced by the override of record {intent.override.id}")
+        elif intent is not None and intent.version == override.version:
+            revision = snapshot.declaration.revision if there == override.version else None
+            self._ledger.end_override(override.id, snapshot.at, "decided: git says the same", revision=revision)
+        elif not override.is_in_force(snapshot.at):
+            self._ledger.end_override(override.id, snapshot.at, "expired: nobody decided in time, and git's word counts again")
+        else:
+            self._ledger.end_override(override.id, snapshot.at, "void: git says nothing of the alias any more")
+        log.info("override is over", model=override.model, alias=override.alias)
+
+    def execute_plan(self, snapshot: RegistrySnapshot, request: ReconcileRequest) -> RegistrySnapshot | None:
+        """Carry out the allowed changes of a plan for one model, in order, up to the first that does not hold any more.
+
+        Return the snapshot that results; None where the model has to be planned again.
+        """
+        (model,) = snapshot.models.values()
+        expected = model.observed
+        as_planned, at = expected is not None, snapshot.at
+        for change in snapshot.plan.allowed_changes:
+            done = self._execute_change(change, request)
+            if done is None or expected is None:
+                return None
+            as_planned &= done.before == expected
+            expected = _apply_change(expected, change)
+            as_planned &= done.aliases_after == expected.aliases
+            at = done.at
+        return snapshot.predict_after_changes(at, expected) if as_planned and expected else None
+
+    def _execute_change(self, change: Change, request: ReconcileRequest) -> _ExecutedChange | None:
+        """Intent, recheck, write, read back, outcome. None: nothing was written, as the change does not hold any more."""
+        intent = self._ledger.record_intent(self._build_intent_record(change, request), change.decision)
+        try:
+            found = self._planner.recheck_change(request.declaration, change.difference, request.started_at)
+        except ExternalError as error:
+            # Nothing has been written yet, so the outcome is known whatever the registry does.
+            self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")
+            raise
+        if found.stale_reason:
+            self._record_outcome(intent, ChangeOutcome.FAILED, found.stale_reason)
+            return None
+        answered = self._write_alias(intent, change)
+        at = self._clock.now()
+        aliases = self._confirm_write(intent, change, answered=answered)
+        return _ExecutedChange(None if found.moves else found.observed, aliases, at)
+
+    def _write_alias(self, intent: int, change: Change) -> bool:
+        """Write the alias, and return whether MLflow answered: without an answer, the write may have arrived, or may yet."""
+        what = change.difference
+        try:
+            if what.to_version is None:
+                self._registry.delete_alias(what.model, what.alias)
+            else:
+                self._registry.set_alias(what.model, what.alias, what.to_version)
+        except PermanentError as error:
+            self._record_outcome(intent, ChangeOutcome.FAILED, f"MLflow refused: {error.message}")
+            raise
+        except TransientError:
+            log.warning("write unanswered, reading back", model=what.model, alias=what.alias)
+            return False
+        return True
+
+    def _confirm_write(self, intent: int, change: Change, *, answered: bool) -> Mapping[str, int]:
+        """Read the aliases back, and return them.
+
+        Raises `TransientError` with the intent left open where the outcome cannot be known: the next run closes it.
+        """
+        what = change.difference
+        aliases = self._registry.read_aliases(what.model) or {}
+        held = aliases.get(what.alias)
+        if held != what.to_version:
+            if answered:
+                self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {version_label(held)}")
+            raise TransientError("MLflow", f"{what.model}@{what.alias} reads {version_label(held)} after the write")
+        self._record_outcome(intent, ChangeOutcome.APPLIED, None)
+        log.info(
+            "alias moved",
+            model=what.model,
+            alias=what.alias,
+            source=version_label(what.from_version),
+            target=version_label(held),
+            cause=what.cause.value,
         )
-        with ThreadPoolExecutor(max_workers=MAX_PARALLEL_MODELS) as pool:
-            reconciles = {pool.submit(self.model_reconciler.apply_declaration, name, request): name for name in due}
-            for done, reconcile in enumerate(as_completed(reconciles), start=1):
-                name = reconciles[reconcile]
-                try:
-                    reconcile.result()
-                    result.changes += [change for change in view.plan.allowed_changes if change.difference.model == name]
-                except ExternalError as error:
-                    result.failed[name] = str(error)
-                progress(done, len(due))
-        return result
+        return aliases
+
+    def _record_outcome(self, intent: int, outcome: ChangeOutcome, detail: str | None) -> None:
+        self._ledger.record_outcome(intent, outcome, self._clock.now(), detail)
+
+    def _build_intent_record(self, change: Change, request: ReconcileRequest) -> NewAuditRecord:
+        what, decision = change.difference, change.decision
+        override = what.intent.override if what.intent else None
+        commit = self._provenance.find_change_commit(what, request.declaration)
+        return NewAuditRecord(
+            at=self._clock.now(),
+            kind=RecordKind.CHANGE,
+            model=what.model,
+            alias=what.alias,
+            from_version=what.from_version,
+            to_version=what.to_version,
+            revision=commit.revision if commit else (None if override else request.declaration.revision),
+            actor=override.by
+            if override
+            else PROMOTER
+            if what.cause is ChangeCause.DRIFT
+            else (commit.author if commit else None),
+            trigger=request.trigger,
+            policy=decision.policy if decision else None,
+            verdict=decision.verdict.value if decision else None,
+            outcome=ChangeOutcome.INTENDED,
+            reason=_render_reason(change, commit.subject if commit else None) + _render_exceptions(decision),
+            cause=what.cause.value,
+            review=self._find_review(commit, decision),
+            hold=_find_hold_reason(change, self._clock.now()),
+        )
+
+    def _find_review(self, commit: GitCommit | None, decision: Decision | None) -> Mapping[str, Any] | None:
+        """The pull request that brought the commit. It is worth a question, and no change waits for the answer."""
+        known = decision.evidence.origin if decision and decision.evidence else None
+        if isinstance(known, ChangeOrigin):
+            return known.to_json()
+        found = self._provenance.find_commit_origin(commit) if commit else None
+        return found.to_json() if isinstance(found, ChangeOrigin) else None
+
+
+def _apply_change(observed: ObservedModel, change: Change) -> ObservedModel:
+    what = change.difference
+    others = {alias: version for alias, version in observed.aliases.items() if alias != what.alias}
+    return replace(observed, aliases=others if what.to_version is None else {**others, what.alias: what.to_version})
+
+
+def _render_reason(change: Change, subject: str | None) -> str:
+    match change.difference.cause:
+        case ChangeCause.DRIFT:
+            return "drift put back: git still says so"
+        case ChangeCause.PRUNE:
+            return "pruned: registry.yaml does not list it"
+        case ChangeCause.OVERRIDE:
+            override = change.difference.intent.override if change.difference.intent else None
+            return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
+        case _:
+            return subject or "stated in registry.yaml"
+
+
+def _find_hold_reason(change: Change, now: datetime) -> str | None:
+    hold = change.difference.intent.hold if change.difference.intent else None
+    return hold.reason if hold and hold.is_in_force(now) else None
+
+
+def _render_exceptions(decision: Decision | None) -> str:
+    """What was in the way, and did not stop it: a freeze that the commit overrides, waivers, a policy that only watches."""
+    if decision is None:
+        return ""
+    past = decision.evidence.past if decision.evidence else None
+    notes = f"; freeze overridden: {past.override}" if past and past.override else ""
+    notes += "".join(f"; {finding.rule} {finding.waived.waiver}" for finding in decision.waived_findings if finding.waived)
+    return notes + ("; would be blocked, but the policy only watches" if decision.would_block else "")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from promoter.application.apply import AppliedPlan
     from promoter.application.explain import DecisionExplanation
+    from promoter.application.reconciler import AppliedPlan
     from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.plan import Plan

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.apply import PlanApplier
 from promoter.application.controller import GIT, REGISTRY, Controller
+from promoter.application.reconciler import PlanApplier
 from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
 from promoter.settings import Settings
 from tests.support.driven import DrivenContainer

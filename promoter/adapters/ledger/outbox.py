@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, sel
 from promoter.adapters.ledger.chain import read_ledger_name
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.decisions import DECISION_COLUMNS, parse_decision_row
-from promoter.adapters.ledger.records import RECORD_COLUMNS, parse_record_row
+from promoter.adapters.ledger.history import RECORD_COLUMNS, parse_record_row
 from promoter.adapters.ledger.schema import MOVED, decisions, dispatches, records
 from promoter.application.ports.outbox import SourceEntryPage
 from promoter.domain.notifications import OPEN_STATES, ChannelCursor, DeliveryAttempt, DeliveryState, SourceEntry

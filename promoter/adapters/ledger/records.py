@@ -1,34 +1,37 @@
-"""Audit records in SQL: intents and their outcomes, observed moves, overrides, and what follows from them."""
+"""Audit records in SQL: intents and their outcomes, observed moves, and overrides."""
 
 from __future__ import annotations
 
-import json
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, except_, exists, func, or_, select
+from sqlalchemy import Connection, except_, exists, select
 
 from promoter.adapters.ledger.chain import ChainWriter
-from promoter.adapters.ledger.database import SqlRepository, appending, reading
+from promoter.adapters.ledger.database import appending, reading
 from promoter.adapters.ledger.decisions import append_decision_once
 from promoter.adapters.ledger.engines import LEDGER
+from promoter.adapters.ledger.history import (
+    ALIAS_COLUMNS,
+    FIELD_KEYS,
+    RECORD_COLUMNS,
+    SqlAliasHistory,
+    get_number,
+    parse_record_row,
+)
 from promoter.adapters.ledger.last_applied import append_new_agreement
 from promoter.adapters.ledger.schema import (
     CLOSING,
     INTENDED,
     MOVED,
     OVERRIDE,
-    build_equality_condition,
     fetch_last_versions,
     fetch_rows,
-    last_applied,
     records,
-    select_last_of_each,
     split_in_conditions,
-    split_key_conditions,
 )
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision
@@ -36,17 +39,10 @@ from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
 from promoter.domain.plan import ChangeCause
 
-RECORD_COLUMNS: Sequence[Column[Any]] = (records.c.id, records.c.body, records.c.hash)
-"""The columns that `parse_record_row` needs; every other one is computed from the body."""
-
-_ALIAS = (records.c.model, records.c.alias)
-_FIELD_KEYS = {"from_version": "from", "to_version": "to"}
 _FILTER_FIELDS = ("model", "alias", "kind", "outcome", "actor", "verdict")
-_NEAREST_LIMIT = 20
-_TIME_FIELDS = ("at", "until", "not_before")
 
 
-class SqlAuditLog(SqlRepository):
+class SqlAuditLog(SqlAliasHistory):
     """The port `AuditLog` on a SQL database."""
 
     @appending
@@ -133,7 +129,7 @@ class SqlAuditLog(SqlRepository):
         ended = select(records.c.intent).where(OVERRIDE, records.c.intent.is_not(None))
         query = select(*RECORD_COLUMNS).where(OVERRIDE, records.c.intent.is_(None), records.c.id.not_in(ended))
         rows = fetch_rows(connection, query, split_in_conditions(records.c.model, models))
-        return [_build_override(parse_record_row(row)) for row in sorted(rows, key=_get_number)]
+        return [_build_override(parse_record_row(row)) for row in sorted(rows, key=get_number)]
 
     @reading
     def find_audit_record(self, connection: Connection, number: int) -> AuditRecord | None:
@@ -157,92 +153,10 @@ class SqlAuditLog(SqlRepository):
         rows = connection.execute(select(*RECORD_COLUMNS).where(*conditions).order_by(order).limit(where.limit)).all()
         return [parse_record_row(row) for row in (reversed(rows) if where.newest else rows)]
 
-    @reading
-    def find_alias_moves(
-        self, connection: Connection, aliases: Collection[AliasKey]
-    ) -> Mapping[AliasKey, Sequence[AuditRecord]]:
-        """Find the records that moved each alias, oldest first; an empty list for one that never moved."""
-        found: dict[AliasKey, list[AuditRecord]] = {key: [] for key in aliases}
-        rows = fetch_rows(connection, select(*RECORD_COLUMNS).where(MOVED), split_key_conditions(_ALIAS, aliases))
-        for record in map(parse_record_row, sorted(rows, key=_get_number)):
-            found[record.fact.model, record.fact.alias].append(record)
-        return found
-
-    @reading
-    def has_held_alias(self, connection: Connection, model: str, alias: str, version: int) -> bool:
-        """Whether git and the registry agreed on the version, a record moved the alias to it, or the first one away from it."""
-        of_alias = build_equality_condition((records.c.model, model), (records.c.alias, alias))
-        first = select(func.min(records.c.id)).where(MOVED, of_alias).scalar_subquery()
-        arrived = select(records.c.id).where(MOVED, of_alias, records.c.to_version == version)
-        left = select(records.c.id).where(records.c.id == first, records.c.from_version == version)
-        agreed = build_equality_condition(
-            (last_applied.c.model, model), (last_applied.c.alias, alias), (last_applied.c.version, version)
-        )
-        ways = (select(last_applied.c.id).where(agreed), arrived, left)
-        return bool(connection.scalar(select(or_(*(way.exists() for way in ways)))))
-
-    @reading
-    def last_recorded_at(self, connection: Connection, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
-        """Return when the last record that moved each alias was made."""
-        found: dict[AliasKey, datetime] = {}
-        for condition in split_key_conditions(_ALIAS, aliases):
-            query = select_last_of_each(_ALIAS, (*_ALIAS, records.c.at), MOVED, condition)
-            found.update({(model, alias): at for model, alias, at in connection.execute(query)})
-        return found
-
-    @reading
-    def read_last_known_versions(
-        self, connection: Connection, models: Collection[str] | None = None
-    ) -> Mapping[str, Mapping[str, int | None]]:
-        """Read where the last record that moved each alias left it."""
-        return fetch_last_versions(connection, records.c.to_version, models, MOVED)
-
-    @reading
-    def last_moves_at(
-        self, connection: Connection, at: datetime, models: Collection[str] | None = None
-    ) -> Mapping[AliasKey, AuditRecord]:
-        """Find the last record up to that moment that moved each alias."""
-        return _find_nearest_moves(connection, records.c.at <= at, func.max, models)
-
-    @reading
-    def first_moves_after(
-        self, connection: Connection, at: datetime, models: Collection[str] | None = None
-    ) -> Mapping[AliasKey, AuditRecord]:
-        """Find the first record after that moment that moved each alias."""
-        return _find_nearest_moves(connection, records.c.at > at, func.min, models)
-
-    @reading
-    def moves_around(
-        self, connection: Connection, model: str, alias: str, at: datetime
-    ) -> tuple[AuditRecord | None, AuditRecord | None]:
-        """Take two steps in an index, however many records the alias has.
-
-        Entries are in the order of what happened, and clocks of replicas may differ a little: of the nearest few by the clock,
-        their numbers decide which was last, and which came next.
-        """
-        of_alias = build_equality_condition((records.c.model, model), (records.c.alias, alias))
-        moves = select(*RECORD_COLUMNS).where(MOVED, of_alias).limit(_NEAREST_LIMIT)
-        before = moves.where(records.c.at <= at).order_by(records.c.at.desc(), records.c.id.desc())
-        after = moves.where(records.c.at > at).order_by(records.c.at, records.c.id)
-        last = max(connection.execute(before), key=_get_number, default=None)
-        later = [row for row in connection.execute(after) if last is None or row.id > last.id]
-        following = min(later, key=_get_number, default=None)
-        return parse_record_row(last) if last else None, parse_record_row(following) if following else None
-
-
-def parse_record_row(row: Row[Any]) -> AuditRecord:
-    """Parse a row of `RECORD_COLUMNS`."""
-    body = json.loads(row.body)
-    facts = {name: body.get(_FIELD_KEYS.get(name, name)) for name in NewAuditRecord.__dataclass_fields__}
-    facts |= {name: datetime.fromisoformat(facts[name]) for name in _TIME_FIELDS if facts[name] is not None}
-    facts["kind"] = RecordKind(facts["kind"])
-    facts["outcome"] = ChangeOutcome(facts["outcome"]) if facts["outcome"] else None
-    return AuditRecord(row.id, NewAuditRecord(**facts), body.get("intent"), body.get("decision"), row.hash)
-
 
 def _build_record_facts(record: NewAuditRecord) -> dict[str, Any]:
     """Build the facts of an entry, under the keys of `AuditRecord.to_json`."""
-    return {_FIELD_KEYS.get(name, name): fact for name, fact in vars(record).items()}
+    return {FIELD_KEYS.get(name, name): fact for name, fact in vars(record).items()}
 
 
 def _append_record(
@@ -252,16 +166,12 @@ def _append_record(
     return chain.append_entry(records, _build_record_facts(record) | {"intent": intent, "decision": decision})
 
 
-def _get_number(row: Row[Any]) -> int:
-    return int(row.id)
-
-
 def _select_first_moves(connection: Connection, moves: Iterable[NewAuditRecord]) -> list[NewAuditRecord]:
     """Select the first move of each alias that no record speaks of; that an override began says nothing of where it was."""
     firsts: dict[AliasKey, NewAuditRecord] = {}
     for move in moves:
         firsts.setdefault((move.model, move.alias), move)
-    known = select(*_ALIAS).where(~OVERRIDE).distinct()
+    known = select(*ALIAS_COLUMNS).where(~OVERRIDE).distinct()
     for row in fetch_rows(connection, known, split_in_conditions(records.c.model, {model for model, _ in firsts})):
         firsts.pop((row.model, row.alias), None)
     return list(firsts.values())
@@ -276,19 +186,6 @@ def _select_continuing_moves(connection: Connection, moves: Iterable[NewAuditRec
         if versions.get(move.alias) == move.from_version:
             versions[move.alias] = move.to_version
             found.append(move)
-    return found
-
-
-def _find_nearest_moves(
-    connection: Connection, when: ColumnElement[bool], nearest: Callable[..., Any], models: Collection[str] | None
-) -> dict[AliasKey, AuditRecord]:
-    found = {}
-    for condition in split_in_conditions(records.c.model, models):
-        # By number, not by time: entries are in the order of what happened, and clocks of replicas may differ a little.
-        numbers = select(nearest(records.c.id)).where(MOVED, when, condition).group_by(*_ALIAS)
-        for row in connection.execute(select(*RECORD_COLUMNS).where(records.c.id.in_(numbers))):
-            record = parse_record_row(row)
-            found[record.fact.model, record.fact.alias] = record
     return found
 
 

@@ -48,7 +48,8 @@ def _verify_signing_token(headers: Headers, body: bytes, secret: str, now: datet
     if not delivery or not standard_webhooks.is_timestamp(timestamp):
         raise InvalidSignature("webhook-id or webhook-timestamp missing or malformed")
     signatures = headers.get("webhook-signature", "").split()[:_MAX_SIGNATURES]
-    standard_webhooks.verify_signature(key, delivery, timestamp, body, signatures=signatures, now=now)
+    standard_webhooks.require_same_signature(signatures, standard_webhooks.compute_signature(key, delivery, timestamp, body))
+    standard_webhooks.require_recent_timestamp(timestamp, now)
 
 
 def parse_event(payload: Any, event: str, branch: str) -> WebhookEvent:

@@ -24,12 +24,13 @@ _ENTITIES = ("registered_model", "model_version", "model_version_tag", "model_ve
 
 
 def verify_signature(headers: Headers, body: bytes, secret: str, now: datetime) -> str:
-    """Return the delivery's id. Raises `InvalidSignature`."""
+    """Return the delivery's id. The signature is HMAC-SHA256 over id, time and body. Raises `InvalidSignature`."""
     delivery, timestamp = headers.get("X-MLflow-Delivery-Id", ""), headers.get("X-MLflow-Timestamp", "")
     if not delivery or len(delivery) > MAX_NAME_LENGTH or not standard_webhooks.is_timestamp(timestamp):
         raise InvalidSignature("delivery id or timestamp missing or malformed")
-    signatures = [headers.get("X-MLflow-Signature", "")]
-    standard_webhooks.verify_signature(secret.encode(), delivery, timestamp, body, signatures=signatures, now=now)
+    expected = standard_webhooks.compute_signature(secret.encode(), delivery, timestamp, body)
+    standard_webhooks.require_same_signature([headers.get("X-MLflow-Signature", "")], expected)
+    standard_webhooks.require_recent_timestamp(timestamp, now)
     return delivery
 
 

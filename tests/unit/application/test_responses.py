@@ -16,13 +16,13 @@ from pydantic import AliasPath, BeforeValidator, ValidationError
 
 from promoter.adapters.mlflow.webhooks import InstallResult, RegistryWebhook
 from promoter.application import responses
-from promoter.application.apply import AppliedPlan
 from promoter.application.approve import ApprovalResult, ApprovalTally
 from promoter.application.audit import RecordPage
 from promoter.application.audit_verify import VerificationReport
 from promoter.application.explain import DecisionExplanation
 from promoter.application.history import AliasAt, AliasBetween, RegistryAt
 from promoter.application.policy_tests import CaseResult, PolicyTestReport, PolicyTestSuite, RuleCoverage
+from promoter.application.reconciler import AppliedPlan
 from promoter.application.responses import (
     Answer,
     Inlined,
