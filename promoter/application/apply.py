@@ -17,7 +17,7 @@ from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration, Override
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import Change, ChangeCause
+from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.text import version_label
 
@@ -36,6 +36,36 @@ class ReconcileRequest:
     """What caused it, as the ledger records it."""
     started_at: datetime | None = None
     """When the first change of this reconcile began: what has begun finishes, also into a freeze."""
+
+
+@dataclass(frozen=True)
+class ChangeRecheck:
+    """What the read right before a write found: the model, and why the change does not hold any more."""
+
+    observed: ObservedModel | None
+    moves: tuple[NewAuditRecord, ...]
+    """Alias moves of the model that the ledger has not seen."""
+    stale_reason: str | None
+    """None: the change still holds."""
+
+
+def recheck_change(
+    planner: Planner, declaration: Declaration, difference: AliasDifference, started_at: datetime | None = None
+) -> ChangeRecheck:
+    """Read state and evidence again right before a write, for one alias: whether a whole new plan would still allow it.
+
+    The change does not hold either where it would begin at a version that the ledger does not know of: somebody else
+    recorded another one since the plan.
+    """
+    model, alias = difference.model, difference.alias
+    seen = planner.observe(declaration, {model})
+    plan, moves = planner.plan_alias(declaration, seen, (model, alias), started_at), seen.find_moves(model)
+    allowed = any(each.difference.identity_key == difference.identity_key for each in plan.allowed_changes)
+    if allowed and not any(move.alias == alias for move in moves):
+        return ChangeRecheck(seen.observed.get(model), moves, None)
+    blocked = next((each.reason for each in plan.blocked if each.alias in (None, alias)), None)
+    reason = f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
+    return ChangeRecheck(seen.observed.get(model), moves, reason)
 
 
 @dataclass(frozen=True)
@@ -148,7 +178,7 @@ class PlanExecutor:
         """Intent, recheck, write, read back, outcome. None: nothing was written, as the change does not hold any more."""
         intent = self._ledger.record_intent(self._build_intent_record(change, request), change.decision)
         try:
-            found = self._planner.recheck_change(request.declaration, change.difference, request.started_at)
+            found = recheck_change(self._planner, request.declaration, change.difference, request.started_at)
         except ExternalError as error:
             # Nothing has been written yet, so the outcome is known whatever the registry does.
             self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")

@@ -10,14 +10,14 @@ from promoter.application.decisions import DecisionMaker, DecisionResults, Evalu
 from promoter.application.evidence import ObservedTags, TagObserver
 from promoter.application.ports import Clock, Ledger, Registry, VersionCopies
 from promoter.application.provenance import ChangeProvenance, NoProvenance
-from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.audit import AliasKey, NewAuditRecord, RecordKind
 from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Decision
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.evidence import TagObservation
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import AliasDifference, Change, ChangeCause, ModelComparison, Plan, build_plan, compare_model
+from promoter.domain.plan import Change, ChangeCause, ModelComparison, Plan, build_plan, compare_model
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
 from promoter.domain.rotation import RotationStatus
@@ -137,18 +137,7 @@ class RegistrySnapshot:
 
 
 @dataclass(frozen=True)
-class ChangeRecheck:
-    """What the read right before a write found: the model, and why the change does not hold any more."""
-
-    observed: ObservedModel | None
-    moves: tuple[NewAuditRecord, ...]
-    """Alias moves of the model that the ledger has not seen."""
-    stale_reason: str | None
-    """None: the change still holds."""
-
-
-@dataclass(frozen=True)
-class _Observation:
+class RegistryObservation:
     """What one read of registry and ledger found, and how it compares with git."""
 
     at: datetime
@@ -163,6 +152,7 @@ class _Observation:
     tags: ObservedTags
 
     def find_moves(self, name: str) -> tuple[NewAuditRecord, ...]:
+        """Return the alias moves of the model that the ledger has not seen."""
         return _find_unrecorded_moves(self.intents[name], self.observed.get(name), self.known.get(name, {}), self.at)
 
 
@@ -197,7 +187,7 @@ class Planner:
         self, declaration: Declaration, names: Collection[str] | None = None, started_at: datetime | None = None
     ) -> RegistrySnapshot:
         """Plan the named models, or every model that git manages; `started_at` is when the changes under way began."""
-        seen = self._observe(declaration, names)
+        seen = self.observe(declaration, names)
         source_aliases = self._read_source_aliases(seen.intents.values())
         decided = self._decisions.decide_all(_build_context(declaration, seen, started_at, source_aliases))
         desired = declaration.desired
@@ -221,18 +211,12 @@ class Planner:
             source_aliases=source_aliases,
         )
 
-    def recheck_change(
-        self, declaration: Declaration, difference: AliasDifference, started_at: datetime | None = None
-    ) -> ChangeRecheck:
-        """Read state and evidence again right before a write, for one alias: whether a whole new plan would still allow it.
-
-        The change does not hold either where it would begin at a version that the ledger does not know of: somebody else
-        recorded another one since the plan.
-        """
-        model, alias = difference.model, difference.alias
-        seen = self._observe(declaration, {model})
-        moves = seen.find_moves(model)
-        if not moves:
+    def plan_alias(
+        self, declaration: Declaration, seen: RegistryObservation, key: AliasKey, started_at: datetime | None = None
+    ) -> Plan:
+        """Plan one alias of the observed model as a whole plan would, without asking for the gates of the others."""
+        model, alias = key
+        if not seen.find_moves(model):
             self._unchanged_at[model] = seen.at
         comparison, desired = seen.compared[model], declaration.desired
 
@@ -243,15 +227,10 @@ class Planner:
         # Other aliases matter only to the mass-change limit: their gates are asked where all of them together could exceed it.
         near_limit = plan_changes(map(Change, comparison.differences)).refused is not None
         context = _build_context(declaration, seen, started_at)
-        plan = plan_changes(self._decisions.decide_changes(context, None if near_limit else alias))
-        allowed = any(each.difference.identity_key == difference.identity_key for each in plan.allowed_changes)
-        if allowed and not any(move.alias == alias for move in moves):
-            return ChangeRecheck(seen.observed.get(model), moves, None)
-        blocked = next((each.reason for each in plan.blocked if each.alias in (None, alias)), None)
-        reason = f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
-        return ChangeRecheck(seen.observed.get(model), moves, reason)
+        return plan_changes(self._decisions.decide_changes(context, None if near_limit else alias))
 
-    def _observe(self, declaration: Declaration, names: Collection[str] | None) -> _Observation:
+    def observe(self, declaration: Declaration, names: Collection[str] | None) -> RegistryObservation:
+        """Read the named models, or all that git manages, from registry and ledger, and compare them with git."""
         at = self._clock.now()
         # Before the registry, so that what the registry shows is never older than what is known.
         known = self._ledger.read_last_known_versions(names)
@@ -261,7 +240,7 @@ class Planner:
         applied = self._ledger.read_last_applied(names)
         compared = {name: compare_model(intent, observed.get(name), applied.get(name, {})) for name, intent in intents.items()}
         tags = self._observe_tags(declaration, intents, observed, at)
-        return _Observation(at, known, observed, overrides, intents, applied, compared, tags)
+        return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags)
 
     def _read_source_aliases(self, intents: Iterable[ModelIntent]) -> SourceAliases:
         """Read who holds the aliases elsewhere that rotation copies from. Without such aliases, no other registry is asked."""
@@ -270,7 +249,7 @@ class Planner:
         return self._copies.read_source_aliases(places) if places and self._copies else {}
 
     def _build_model_snapshot(
-        self, name: str, seen: _Observation, changes: tuple[Change, ...], decided: DecisionResults
+        self, name: str, seen: RegistryObservation, changes: tuple[Change, ...], decided: DecisionResults
     ) -> ModelSnapshot:
         intent, observed = seen.intents[name], seen.observed.get(name)
         was_applied, was_known = seen.last_applied.get(name, {}), seen.known.get(name, {})
@@ -307,7 +286,10 @@ class Planner:
 
 
 def _build_context(
-    declaration: Declaration, seen: _Observation, started_at: datetime | None, source_aliases: SourceAliases | None = None
+    declaration: Declaration,
+    seen: RegistryObservation,
+    started_at: datetime | None,
+    source_aliases: SourceAliases | None = None,
 ) -> EvaluationContext:
     return EvaluationContext(
         declaration=declaration,

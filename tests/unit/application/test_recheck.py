@@ -12,6 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from promoter.adapters.yaml import YamlDocuments
+from promoter.application.apply import recheck_change
 from promoter.application.planner import Planner
 from promoter.domain.desired import Declaration, Override
 from promoter.domain.evidence import TagObservation
@@ -190,7 +191,7 @@ def test_the_recheck_of_one_alias_says_what_a_whole_plan_says(data: st.DataObjec
     for _ in range(data.draw(st.integers(0, 4))):
         _change_something(data.draw, now)
     for change in changes:
-        found = now.planner.recheck_change(now.declaration, change.difference, START)
+        found = recheck_change(now.planner, now.declaration, change.difference, START)
         event("holds" if found.stale_reason is None else found.stale_reason.rpartition(":")[2])
         assert found.stale_reason == now.full_reason(change.difference)
 

@@ -66,7 +66,7 @@ class ReplayGap:
 
 
 class BaseRule(Document):
-    """One rule. `kind` is the key that it is recognised by; a new kind is one file beside this one.
+    """One rule. `kind` is the key that it is recognised by; a new kind is a file beside this one and a line in `RULES`.
 
     `name` is what a waiver calls it, where its text is not enough. `for` and `every` belong to guards: how many checks in a
     row must fail, and how far apart two of them are at least.
