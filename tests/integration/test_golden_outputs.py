@@ -57,6 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     for name in [name for name in os.environ if name.startswith(("PROMOTER_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("COLUMNS", "120")
     clock = FakeClock()
     clock.pass_time(days=2)
     monkeypatch.setattr(Container, "clock", clock)

@@ -262,7 +262,7 @@ def test_holds_releases_quarantines_and_settings(pull_app: PullRequestApp) -> No
     assert pull_app.plan.brought.settings == (
         "m: no longer managed; its aliases stay as they are",
         "n: managed from now on",
-        "n@champion: git says v1 instead of nothing",
+        "n@champion: git says v1 instead of none",
     )
 
 
