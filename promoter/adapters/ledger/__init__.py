@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from promoter.adapters.ledger.database import open_for_reading, open_for_writing, select_backend
 from promoter.adapters.ledger.decisions import SqlDecisionLog
-from promoter.adapters.ledger.engines import LEDGER
 from promoter.adapters.ledger.last_applied import SqlLastApplied
 from promoter.adapters.ledger.observations import SqlObservationLog
 from promoter.adapters.ledger.outbox import SqlOutbox
 from promoter.adapters.ledger.records import SqlAuditLog
+from promoter.adapters.ledger.schema import LEDGER
 from promoter.adapters.ledger.verification import SqlChainReader
 from promoter.domain.errors import PermanentError
 

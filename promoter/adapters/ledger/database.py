@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from promoter.adapters.ledger.chain import ChainWriter
-from promoter.adapters.ledger.engines import LEDGER, DatabaseBackend
-from promoter.adapters.ledger.schema import SCHEMA_REVISION, VERSION_TABLE
+from promoter.adapters.ledger.schema import LEDGER, SCHEMA_REVISION, VERSION_TABLE
 from promoter.adapters.ledger.sqlite import create_empty_engine
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.ledger.chain import NotCanonical
@@ -29,6 +28,40 @@ Candidate = TypeVar("Candidate")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITE_OPTION = "ledger_write"
+
+
+class DatabaseBackend(Protocol):
+    """One database of one kind: all that differs between SQLite and PostgreSQL."""
+
+    @property
+    def location(self) -> str:
+        """The database as messages name it, without secrets."""
+        ...
+
+    @property
+    def secret(self) -> str | None:
+        """The password that no message may contain; None where there is none."""
+        ...
+
+    def prepare_database(self) -> None:
+        """Make sure that the database exists and can be written. Raises `PermanentError` or `TransientError`."""
+        ...
+
+    def has_database(self) -> bool:
+        """Whether there is a database to read."""
+        ...
+
+    def build_engine(self, *, read_only: bool) -> Engine:
+        """Build a pool of connections, without opening one."""
+        ...
+
+    def begin_transaction(self, connection: Connection, *, write: bool) -> None:
+        """Begin a transaction: a reader sees one moment, a writer excludes other writers."""
+        ...
+
+    def convert_error(self, error: DBAPIError) -> ExternalError:
+        """Convert a driver's error to one of the domain."""
+        ...
 
 
 class LedgerDatabase:

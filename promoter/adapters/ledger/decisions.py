@@ -13,9 +13,9 @@ from sqlalchemy import Column, Connection, Row, Select, delete, except_, func, s
 from promoter import __version__
 from promoter.adapters.ledger.chain import ChainWriter, TextBlob, find_blobs, insert_missing_blobs
 from promoter.adapters.ledger.database import SqlRepository, appending, reading, streaming
-from promoter.adapters.ledger.engines import LEDGER
 from promoter.adapters.ledger.observations import append_lifecycle_event
 from promoter.adapters.ledger.schema import (
+    LEDGER,
     build_equality_condition,
     contents,
     decisions,

@@ -10,8 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from promoter.adapters._text import redact_secrets
-from promoter.adapters.ledger.engines import LEDGER
-from promoter.adapters.ledger.schema import VERSION_TABLE, contents, metadata
+from promoter.adapters.ledger.schema import LEDGER, VERSION_TABLE, contents, metadata
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
 _WRITERS_LOCK_KEY = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"

@@ -13,7 +13,6 @@ from sqlalchemy import Connection, except_, exists, select
 from promoter.adapters.ledger.chain import ChainWriter
 from promoter.adapters.ledger.database import appending, reading
 from promoter.adapters.ledger.decisions import append_decision_once
-from promoter.adapters.ledger.engines import LEDGER
 from promoter.adapters.ledger.history import (
     ALIAS_COLUMNS,
     FIELD_KEYS,
@@ -26,6 +25,7 @@ from promoter.adapters.ledger.last_applied import append_new_agreement
 from promoter.adapters.ledger.schema import (
     CLOSING,
     INTENDED,
+    LEDGER,
     MOVED,
     OVERRIDE,
     fetch_last_versions,

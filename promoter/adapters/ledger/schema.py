@@ -37,6 +37,9 @@ from sqlalchemy.types import TypeDecorator
 
 from promoter.domain.ledger.chain import format_ledger_time
 
+LEDGER = "ledger"
+"""The system that errors name as their origin."""
+
 SCHEMA_REVISION = "0005"
 """The revision of the newest migration: a database at this revision needs none, and Alembic is not even imported."""
 

@@ -14,8 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from promoter.adapters.ledger.engines import LEDGER
-from promoter.adapters.ledger.schema import metadata
+from promoter.adapters.ledger.schema import LEDGER, metadata
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
 _POOL_SIZE = 8
