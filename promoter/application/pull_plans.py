@@ -67,7 +67,7 @@ log = structlog.get_logger(__name__)
 REPLAY_PERIOD = timedelta(days=30)
 """How far back a changed policy is replayed."""
 REPLAY_LIFETIME = timedelta(minutes=10)
-"""How long what came of it is told again: of all that moves meanwhile, it judges nothing."""
+"""How long a replay is shown again. It does not evaluate what moves in that time."""
 
 _ReplayKey = tuple[str, str | None, str, str | None]
 """The policy and the one before it, by name, and their digests."""

@@ -165,7 +165,7 @@ class Decision:
 
     model: str
     alias: str | None
-    """The alias; None where a version was judged on its own."""
+    """The alias; None where a version was evaluated on its own."""
     version: int
     policy: str | None
     """The policy's name; None for the readiness of a version that returns under a hold."""

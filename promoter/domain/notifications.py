@@ -44,7 +44,7 @@ class EventType(StrEnum):
 
 
 ALIAS_EVENT_TYPES = tuple(each for each in EventType if each is not EventType.TEST)
-"""What a channel is told of, unless it asks for less."""
+"""The events that a channel gets, unless it asks for less."""
 
 
 @dataclass(frozen=True)

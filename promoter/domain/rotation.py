@@ -28,7 +28,7 @@ class RotationStatus:
     decisions: tuple[Decision, ...] = ()
     """The decisions on all candidates."""
     missing: SourceVersion | None = None
-    """The version that has to be copied here before it can be judged."""
+    """The version that has to be copied here before it can be evaluated."""
 
 
 @dataclass(frozen=True)

@@ -408,7 +408,7 @@ class Case(Document):
 
     @property
     def moves_alias(self) -> bool:
-        """Whether an alias would move: only then limits and freezes are judged."""
+        """Whether an alias would move: only then limits and freezes are evaluated."""
         return self.alias is not None and self.find_holder_number(self.alias) != self.version_number
 
     def build_case_evidence(self, policy: Policy) -> Evidence:

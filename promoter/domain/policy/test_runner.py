@@ -107,7 +107,7 @@ def list_verdict_targets(policy: Policy) -> list[VerdictTarget]:
 
 
 def run_policy_case(policy: Policy, case: Case) -> CaseRun:
-    """Decide as production does, and compare. Guards are judged only where the case expects something of them."""
+    """Decide as production does, and compare. Guards are evaluated only where the case expects something of them."""
     decision = _decide_case(policy, case)
     found = list(_pair_rule_findings(policy, decision))
     guarding = policy.guard_policy if case.guards else None
@@ -257,7 +257,7 @@ def _compare_case_verdict(case: Case, decision: Decision) -> Iterator[VerdictMis
 def _compare_expected_verdicts(
     part: Part, expected: Mapping[str, str], found: Iterable[tuple[VerdictTarget, RuleFinding | None]]
 ) -> Iterator[VerdictMismatch]:
-    """Yield mismatches in the order of the policy, then those for names that nothing was judged by."""
+    """Yield mismatches in the order of the policy, then those for names that no finding has."""
     judged = [(target, finding) for target, finding in found if finding is not None]
     for target, finding in judged:
         for called, verdict in expected.items():

@@ -155,7 +155,7 @@ class ExpressionRule(BaseRule):
         return self.build_finding(verdict, seen or str(outcome.value).lower(), "true")
 
     def _find_missing_values(self, candidate: VersionEvidence, context: RuleContext) -> list[MissingValue]:
-        """Return why the candidate cannot be judged, or not yet, whatever the value of the expression."""
+        """Return why the candidate cannot be evaluated, or not yet, whatever the value of the expression."""
         found = [_find_finite_value(candidate, _build_metric_ref(name, context), "this version") for name in self.metrics_]
         came_along = [
             MissingValue(
