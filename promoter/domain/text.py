@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+_PLAIN_EXPONENTS = range(-20, 21)
+"""The powers of ten between which a number is written without an exponent."""
+
 NO_VERSION = "none"
 """What stands for a version where there is none."""
 
@@ -19,6 +24,17 @@ def plural(number: float, one: str, many: str = "") -> str:
 def format_count(number: int, one: str, many: str = "") -> str:
     """`1 change`, `2 changes`."""
     return f"{number} {plural(number, one, many)}"
+
+
+def format_number(value: float) -> str:
+    """The number with every digit that it has, and no more: `0.9999996`, `50` for 50.0; `nan` and `inf` as Python has them."""
+    exact = Decimal(repr(value))
+    if not exact.is_finite():
+        return str(value)
+    if not exact:
+        return "0"
+    exact = exact.normalize()
+    return f"{exact:f}" if exact.adjusted() in _PLAIN_EXPONENTS else str(exact).lower()
 
 
 def escape_invisible(text: str) -> str:

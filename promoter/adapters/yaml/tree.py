@@ -7,11 +7,13 @@ a hostile file is refused as soon as it crosses a limit, and each fault keeps it
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from itertools import islice
 from typing import Any, NoReturn
@@ -351,7 +353,21 @@ def render_scalar(text: str) -> str:
 
 def _parse_float(text: str) -> float:
     special = text.lower().lstrip("+-")
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if special in (".inf", ".nan") else float(text)
+    if special in (".inf", ".nan"):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    value = float(text)
+    if math.isfinite(value) and not _is_exact(text, value):
+        message = f"`{text:.40}` has more digits than a number here can hold"
+        raise UnclearScalarError(message, f"write {value!r}, or quote it if it is text")
+    return value
+
+
+def _is_exact(text: str, value: float) -> bool:
+    """Return whether the digits of a text are those that the number is shown with: no rule may read as another than it is."""
+    try:
+        return Decimal(text) == Decimal(repr(value))
+    except InvalidOperation:  # an exponent beyond what any number has
+        return False
 
 
 def _parse_time(text: str) -> date | datetime:

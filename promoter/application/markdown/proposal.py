@@ -21,7 +21,7 @@ from promoter.application.proposals.comparison import Differences, MetricRow, Ve
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
 from promoter.domain.proposal import Proposal, ProposalReason
-from promoter.domain.text import version_label
+from promoter.domain.text import format_number, version_label
 
 MIN_POINTS = 2
 """The number of points from which on a chart is drawn."""
@@ -40,8 +40,8 @@ Points = Sequence[tuple[int, float]]
 
 
 def render_figure(value: float | None) -> str:
-    """Write a figure with six digits; without a figure, a dash."""
-    return "-" if value is None else "NaN" if math.isnan(value) else f"{value:.6g}"
+    """Write a figure with all its digits, since a bound may lie between two that look the same; without a figure, a dash."""
+    return "-" if value is None else "NaN" if math.isnan(value) else format_number(value)
 
 
 def render_metric_chart(metric: str, points: Points) -> list[str]:

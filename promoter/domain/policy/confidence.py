@@ -27,6 +27,7 @@ from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 from promoter.domain.decision import ConfidenceInterval, Verdict
+from promoter.domain.text import format_number
 
 Steps = Literal["folds", "independent"]
 
@@ -79,7 +80,7 @@ def compare_step_values(
         # Sorted, so that not even the last digit hangs on which gain came at which step.
         gains = sorted((mine - other) if order == "highest" else (other - mine) for mine, other in pairs)
         mean, reach = _mean_value(gains), margin(_mean_value(sorted(other for _, other in pairs)))
-        expected = f"a gain above {float(reach):.6g} {sought} {len(gains)} steps ({steps})"
+        expected = f"a gain above {format_number(float(reach))} {sought} {len(gains)} steps ({steps})"
         if gains[-1] - gains[0] <= _ROUNDING * max(max(map(abs, pair)) for pair in pairs):
             verdict = Verdict.FAIL if mean <= reach else Verdict.ERROR
             lacking = "" if mean <= reach else f" whose gains vary: each is {float(mean):.6g}"

@@ -29,7 +29,7 @@ from promoter.domain.fields import (
 )
 from promoter.domain.observed import MetricRef, SourceName
 from promoter.domain.policy.rules import RULES, Rule
-from promoter.domain.policy.rules.base import BaseRule, RankOrder, RuleContext
+from promoter.domain.policy.rules.base import RankOrder, RuleContext
 
 
 class Waiver(Document):
@@ -90,6 +90,19 @@ _TimeZoneName = Annotated[
 ]
 
 
+def _find_offset(zone: ZoneInfo, at: datetime) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta()
+
+
+def _find_clock_change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the moment between these two at which the zone's clock goes forward, to the second."""
+    old = _find_offset(zone, before)
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) // 2
+        before, after = (middle, after) if _find_offset(zone, middle) == old else (before, middle)
+    return after.replace(microsecond=0)
+
+
 class Limits(Document):
     """How often an alias may move: not before `cooldown` is over, and not more than `max_per_day` times in 24 hours."""
 
@@ -133,10 +146,31 @@ class Freeze(Document):
 
     def find_freeze_end(self, at: datetime) -> datetime | None:
         """Return the end of the freeze that is in force at that moment; None where none is."""
-        local = at.astimezone(ZoneInfo(self.timezone)) + timedelta(minutes=1)
-        started = next(CronSim(self.cron, local.replace(second=0, microsecond=0), reverse=True), None)
-        end = started.astimezone(UTC) + self.duration if started else None
-        return end if end and started and started <= at < end else None
+        zone = ZoneInfo(self.timezone)
+        # Near a change of the clock, the next reading of it may belong to an earlier moment: all of a day's offsets count.
+        offsets = [_find_offset(zone, at + timedelta(hours=hours)) for hours in range(-24, 25, 4)]
+        clock = at.astimezone(UTC).replace(tzinfo=None)
+        latest, spread = clock + max(offsets), max(offsets) - min(offsets)
+        started: datetime | None = None
+        # Without a zone, CronSim only reads the clock; which moments have that reading is found here.
+        for reading in CronSim(self.cron, latest.replace(microsecond=0) + timedelta(seconds=1), reverse=True):
+            found = max((each for each in self._list_starts(reading, zone) if each <= at), default=None)
+            started = max(filter(None, (started, found)), default=None)
+            if reading < latest - spread - (timedelta() if started else self.duration):
+                break
+        end = started + self.duration if started else None
+        return end if end and at < end else None
+
+    def _list_starts(self, reading: datetime, zone: ZoneInfo) -> list[datetime]:
+        """Return the moments (UTC) at which the freeze begins by that reading of the zone's clock.
+
+        A reading that the clock skips counts as soon as it has been skipped. One that comes twice counts the first time, and
+        the second time too unless that is still within the freeze that began the first time.
+        """
+        first, second = (reading.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        if second < first:  # skipped: fold 1 takes the offset after the change, and lies before it
+            return [_find_clock_change(zone, second, first)]
+        return [first] if second - first < self.duration or second == first else [first, second]
 
     def evaluate_freeze(self, past: AliasPast, at: datetime) -> RuleFinding:
         """Return pending while the freeze is in force, unless the change began before it or its commit overrides it."""
@@ -272,15 +306,10 @@ class PolicyDocument(Document):
 
     def _find_waiver_faults(self) -> Iterator[tuple[DocumentPath, str]]:
         for index, waiver in enumerate(self.waivers):
-            count = sum(is_rule_called(rule, waiver.rule) for rule in self.rules)
+            count = sum(rule.is_named_by(waiver.rule) for rule in self.rules)
             if count != 1:
                 matches = "no rule of this policy" if not count else f"{count} rules: give the one that is meant a `name`"
                 yield ("waivers", index, "rule"), f"`{waiver.rule:.80}` names {matches} (a rule's text is what `explain` shows)"
-
-
-def is_rule_called(rule: BaseRule, called: str) -> bool:
-    """Return whether a rule has that name or text."""
-    return called in (rule.name, str(rule))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from promoter.domain.decision import (
 )
 from promoter.domain.evidence import Evidence
 from promoter.domain.observed import LoadingResult, ReadinessCheck
-from promoter.domain.policy.document import Policy, is_rule_called
+from promoter.domain.policy.document import Policy
 from promoter.domain.policy.rules.base import BaseRule, RuleContext
 from promoter.domain.policy.rules.review import build_approving_origin
 
@@ -154,7 +154,7 @@ def _apply_waiver(policy: Policy, model: str, evidence: Evidence, rule: BaseRule
     if finding.verdict is Verdict.PASS:
         return finding
     for waiver in policy.document.waivers:
-        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and is_rule_called(rule, waiver.rule)
+        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and rule.is_named_by(waiver.rule)
         if meant and waiver.is_in_force(evidence.at):
             return replace(finding, verdict=Verdict.PASS, waived=AppliedWaiver(finding.verdict, str(waiver)))
     return finding

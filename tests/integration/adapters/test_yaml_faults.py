@@ -110,6 +110,14 @@ def test_a_registry_that_is_not_what_it_seems(text: str | bytes, faults: list[st
     assert registry(text) == faults
 
 
+@pytest.mark.parametrize("bound", ["0.99999999999999999", "0.1000000000000000001", "1e-9999", "1.0e-99999999999999999999"])
+def test_a_number_is_what_it_reads(bound: str) -> None:
+    """Digits that a double cannot hold would be rounded to another bound."""
+    policy = f"version: 1\nrules: [{{metric: auc, at_least: {bound}}}]\n".encode()
+    (fault,) = told({"registry.yaml": b"version: 1\nmodels: {}\n", "policies/p.yaml": policy})
+    assert "has more digits than a number here can hold (write " in fault
+
+
 @pytest.mark.parametrize("version", ["010", "0o17", "0x1F", "0b11", "1_000", "1:30", "089", "+0_1"])
 def test_a_version_is_plain_decimal(version: str) -> None:
     """Octal, hexadecimal, sexagesimal and the like mean different versions to different readers."""

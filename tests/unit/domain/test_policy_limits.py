@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -128,6 +129,53 @@ def test_a_moment_is_frozen_exactly_within_the_duration(minutes: int, hours: int
 
 
 @pytest.mark.parametrize(
+    ("cron", "duration", "timezone", "at", "end"),
+    [
+        ("30 2 * * *", "3h", "Europe/Berlin", "2026-10-25T00:29", None),
+        ("30 2 * * *", "3h", "Europe/Berlin", "2026-10-25T00:30", "2026-10-25T03:30"),
+        ("30 2 * * *", "3h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-25T03:30"),
+        ("30 2 * * *", "3h", "Europe/Berlin", "2026-10-25T03:29", "2026-10-25T03:30"),
+        ("30 2 * * *", "3h", "Europe/Berlin", "2026-10-25T03:30", None),
+        ("30 2 * * *", "10m", "Europe/Berlin", "2026-10-25T00:35", "2026-10-25T00:40"),
+        ("30 2 * * *", "10m", "Europe/Berlin", "2026-10-25T01:10", None),
+        ("30 2 * * *", "10m", "Europe/Berlin", "2026-10-25T01:35", "2026-10-25T01:40"),
+        ("0 2-4 * * *", "1h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-25T02:00"),
+        ("*/30 * * * *", "1h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-25T02:00"),
+        ("0 18 * * SAT", "62h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-27T06:00"),
+        ("30 2 * * *", "1h", "Europe/Berlin", "2026-03-29T00:59", None),  # the clock goes from 02:00 to 03:00
+        ("30 2 * * *", "1h", "Europe/Berlin", "2026-03-29T01:00", "2026-03-29T02:00"),
+        ("0 0 * * *", "2h", "America/Santiago", "2026-09-06T03:59", None),  # from 00:00 to 01:00
+        ("0 0 * * *", "2h", "America/Santiago", "2026-09-06T04:00", "2026-09-06T06:00"),
+        ("30 23 * * *", "2h", "America/Santiago", "2026-04-05T03:10", "2026-04-05T04:30"),  # 23:00 to 24:00 comes twice
+        ("45 1 * * *", "1h", "Australia/Lord_Howe", "2026-04-04T15:05", "2026-04-04T15:45"),  # by half an hour
+        ("15 2 * * *", "1h", "Australia/Lord_Howe", "2026-10-03T15:29", None),
+        ("15 2 * * *", "1h", "Australia/Lord_Howe", "2026-10-03T15:30", "2026-10-03T16:30"),
+        ("0 12 * * *", "6h", "Pacific/Apia", "2011-12-30T10:00", "2011-12-30T16:00"),  # a day that never was
+    ],
+)
+def test_a_freeze_has_no_hole_where_clocks_change(cron: str, duration: str, timezone: str, at: str, end: str | None) -> None:
+    """Times are in UTC. A reading that comes twice begins the freeze at its first; a skipped one when it was skipped."""
+    freeze = Freeze.model_validate({"cron": cron, "duration": duration, "timezone": timezone})
+    expected = datetime.fromisoformat(end).replace(tzinfo=UTC) if end else None
+    assert freeze.find_freeze_end(datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
+
+
+@given(
+    st.sampled_from(["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "America/St_Johns", "UTC"]),
+    st.sampled_from(["*/30 * * * *", "0 * * * *", "15 2 * * *", "0 0 * * *", "30 1-3 * * SUN"]),
+    st.integers(0, 365 * 24 * 60),
+    st.integers(1, 240),
+)
+def test_a_freeze_is_the_sum_of_its_beginnings(zone: str, cron: str, minute: int, duration: int) -> None:
+    """Against the definition, minute by minute: wherever the clock reads what the cron names, the freeze is in force."""
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    freeze = Freeze.model_validate({"cron": cron, "duration": f"{duration}m", "timezone": zone})
+    local = at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    if next(CronSim(cron, local - timedelta(minutes=1))) == local:
+        assert freeze.find_freeze_end(at) is not None
+
+
+@pytest.mark.parametrize(
     "freeze",
     [
         {"cron": "0 18 * *", "duration": "1h"},
@@ -171,6 +219,34 @@ def test_a_waiver_is_shown_wherever_it_acted() -> None:
     assert decision.to_json()["rules"][0]["waived"] == {"verdict": "fail", "waiver": words}
     assert decision.summary_line == "passes p, 1 waived"
     assert decided({"waivers": [WAIVER]}).waived_findings == ()
+
+
+@pytest.mark.parametrize(
+    ("bound", "named", "faults"),
+    [
+        (0.9500004, "metric auc at_least 0.9500004", 0),
+        (0.9500004, "metric auc at_least 0.95", 1),
+        (0.9999996, "metric auc at_least 1", 1),
+        (1_000_000, "metric auc at_least 1e+06", 0),
+        (1_000_000, "metric auc at_least 1000000", 0),
+        (1_000_000, "metric other at_least 1e+06", 1),
+        (0.9, "metric auc at_least 0.90", 0),
+        (0.9, "metric auc at_most 0.9", 1),
+    ],
+)
+def test_a_waiver_answers_for_the_bound_as_it_is_written(bound: float, named: str, faults: int) -> None:
+    """One for a rounded bound names no rule; one in other digits of the same number, as they were once shown, does."""
+    waiver = {**WAIVER, "rule": named}
+    document = PolicyDocument.model_validate({"version": 1, "rules": [{**AUC, "at_least": bound}], "waivers": [waiver]})
+    assert len(document.find_faults()) == faults
+    beside = PolicyDocument.model_validate(
+        {
+            "version": 1,
+            "rules": [AUC | {"at_least": 0.95}, AUC | {"at_least": 0.9500004}],
+            "waivers": [{**WAIVER, "rule": TEXT + "5"}],
+        }
+    )
+    assert beside.find_faults() == []
 
 
 def test_a_waiver_may_name_a_rule_by_its_name() -> None:

@@ -165,6 +165,10 @@ def test_the_source_of_the_rule_decides_which_values_are_paired() -> None:
 @pytest.mark.parametrize(
     ("written", "text"),
     [
+        ({"metric": "auc", "at_least": 0.9999996}, "metric auc at_least 0.9999996"),
+        ({"metric": "auc", "at_most": 0.9500004}, "metric auc at_most 0.9500004"),
+        ({"metric": "ms", "at_most": 1_234_567}, "metric ms at_most 1234567"),
+        ({"metric": "ms", "at_most": 0.0}, "metric ms at_most 0"),
         (SURE, "metric auc beats champion with confidence 0.95"),
         ({**SURE, "confidence": 0.99999999}, "metric auc beats champion with confidence 0.99999999"),
         ({**SURE, "by": "1%"}, "metric auc beats champion by 1% with confidence 0.95"),
@@ -193,3 +197,9 @@ def test_terms_that_are_none_are_refused(terms: dict[str, Any]) -> None:
     """Beyond the range of a double, or of the setting: a fault of the file."""
     with pytest.raises(ValidationError):
         RULE.validate_python({**SURE, **terms})
+
+
+def test_a_bound_is_a_number_that_a_metric_can_have() -> None:
+    """An integer between two doubles would be compared as another one."""
+    with pytest.raises(ValidationError, match="the nearest one is 9007199254740992"):
+        RULE.validate_python({"metric": "rows", "at_least": 2**53 + 1})

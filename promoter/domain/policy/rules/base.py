@@ -103,6 +103,10 @@ class BaseRule(Document):
         """Whether it has keys that only a guard may have."""
         return self.for_ is not None or self.every is not None
 
+    def is_named_by(self, text: str) -> bool:
+        """Return whether a waiver or a test that gives this text means this rule: its name, or its text."""
+        return text in (self.name, str(self))
+
     def needed_evidence(self, context: RuleContext) -> Need:
         """Return the evidence that `evaluate` needs."""
         del context

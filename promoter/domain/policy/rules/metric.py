@@ -16,8 +16,10 @@ from promoter.domain.fields import AliasName, forbid_together, require_exactly_o
 from promoter.domain.observed import MetricRef, MetricValue, SourceName, Unreadable
 from promoter.domain.policy.confidence import compare_step_values
 from promoter.domain.policy.rules.base import BaseRule, RankOrder, RuleContext
+from promoter.domain.text import format_number
 
 _SHARE = re.compile(r"\d{1,6}(\.\d{1,9})?%")
+_WRITTEN_NUMBER = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[+-]?\d{1,3})?")
 _LARGEST_NUMBER = sys.float_info.max  # YAML knows integers beyond it
 
 
@@ -47,6 +49,8 @@ Number = Annotated[FiniteFloat, Field(strict=False)]
 def _reject_flag(value: object) -> object:
     if isinstance(value, bool | str):
         raise ValueError("this is a number")  # noqa: TRY004  # pydantic wants ValueError
+    if isinstance(value, int) and abs(value) <= _LARGEST_NUMBER and int(float(value)) != value:
+        raise ValueError(f"metrics are doubles, and none is {value}: the nearest one is {int(float(value))}")
     return value
 
 
@@ -161,8 +165,17 @@ class MetricRule(BaseRule):
             )
         return self._compare_with_version(evidence.candidate, holder, ref, self.order or context.order)
 
+    def is_named_by(self, text: str) -> bool:
+        """Return whether a text names the rule: also one whose bound is the same number in other digits, such as `1e+06`."""
+        bound = self.at_most if self.at_least is None else self.at_least
+        before, _, digits = text.rpartition(" ")
+        if super().is_named_by(text) or bound is None or not _WRITTEN_NUMBER.fullmatch(digits):
+            return super().is_named_by(text)
+        return float(digits) == bound and super().is_named_by(f"{before} {format_number(bound)}")
+
     def _format_bound(self) -> str:
-        return f"at_least {self.at_least:g}" if self.at_least is not None else f"at_most {self.at_most:g}"
+        bound = self.at_most if self.at_least is None else self.at_least
+        return f"{'at_most' if self.at_least is None else 'at_least'} {format_number(bound or 0.0)}"
 
     def _compare_with_bound(self, candidate: VersionEvidence, ref: MetricRef) -> RuleFinding:
         expected = self._format_bound().replace("_", " ")
