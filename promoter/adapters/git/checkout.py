@@ -18,9 +18,12 @@ from promoter.adapters.git.files import (
     POLICIES_FOLDER,
     REGISTRY_PATH,
     TOP_LEVEL_FILES,
+    EntryKind,
+    describe_unusable,
     is_source_file,
-    parse_regular_files,
+    parse_tree_listing,
     require_within_bounds,
+    select_regular_files,
 )
 from promoter.adapters.git.history import CommitHistory
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge
@@ -139,17 +142,19 @@ class WorkTree:
         """The nearest folder, from the path upwards and within its repository, that has `registry.yaml`; else the path."""
         start = Path(os.path.abspath(self._path))  # noqa: PTH100  # Path.resolve would follow symlinks
         for folder in (start, *start.parents):
-            if (folder / REGISTRY_PATH).exists():
+            if os.path.lexists(folder / REGISTRY_PATH):  # a link that leads nowhere is told as such
                 return folder
             if (folder / ".git").exists():
                 break
         return start
 
     def read_sources(self) -> Sources:
-        """Read the files that Promoter reads, as bytes: regular files only; what is not there is not in the mapping."""
+        """Read the files that Promoter reads, as bytes, and describe what else lies there; what is not there is left out."""
         sizes = self._find_file_sizes()
-        require_within_bounds(sizes)
-        return {path: self._read_content(path) for path in sorted(sizes)}
+        kinds = {path: kind for path in self._list_candidates() if (kind := self._find_kind(path))}
+        unusable = {path: found for path, kind in kinds.items() if (found := describe_unusable(path, kind))}
+        require_within_bounds({**dict.fromkeys(unusable, 0), **sizes})
+        return {**{path: self._read_content(path) for path in sorted(sizes)}, **unusable}
 
     def find_revision(self) -> str | None:
         """Find the commit that the files are at; None where one is changed or not committed, and outside a repository."""
@@ -168,7 +173,8 @@ class WorkTree:
             )
         except ExternalError:
             return None
-        committed = {entry.path for entry in parse_regular_files(listing.out) if is_source_file(entry.path)}
+        regular = select_regular_files(parse_tree_listing(listing.out))
+        committed = {entry.path for entry in regular if is_source_file(entry.path)}
         clean = listing.status == 0 and status.status == 0 and not status.out
         return head.output_text if clean and committed == self._find_file_sizes().keys() else None
 
@@ -185,27 +191,34 @@ class WorkTree:
         return reply.output_text.strip() or None if reply.status == 0 else None
 
     def _find_file_sizes(self) -> dict[str, int]:
-        return {path: size for path in self._list_candidates() if (size := self._read_file_size(path)) is not None}
+        """Return the bytes of each regular file that Promoter reads."""
+        found = {path: self._read_status(path) for path in self._list_candidates() if is_source_file(path)}
+        return {path: status.st_size for path, status in found.items() if status and stat.S_ISREG(status.st_mode)}
 
     def _list_candidates(self) -> list[str]:
+        """List what lies at the top level and in the folder of the policies, by path."""
         folder = self.root_folder / POLICIES_FOLDER
-        try:
-            names = [] if folder.is_symlink() else [entry.name for entry in os.scandir(folder)]
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
-        except OSError as error:
-            raise _build_unreadable_error(folder, error) from None
-        return [path for path in (*TOP_LEVEL_FILES, *(f"{POLICIES_FOLDER}/{name}" for name in names)) if is_source_file(path)]
+        policies = [] if folder.is_symlink() else _list_names(folder)
+        return sorted([*_list_names(self.root_folder), *(f"{POLICIES_FOLDER}/{name}" for name in policies)])
 
-    def _read_file_size(self, path: str) -> int | None:
-        """Return the bytes of a regular file; None for anything else."""
+    def _find_kind(self, path: str) -> EntryKind | None:
+        """Return what lies there; None where it is gone. A folder with a repository of its own is a submodule."""
+        status = self._read_status(path)
+        if status is None:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return EntryKind.SUBMODULE if (self.root_folder / path / ".git").exists() else EntryKind.FOLDER
+        if stat.S_ISLNK(status.st_mode):
+            return EntryKind.LINK
+        return EntryKind.FILE if stat.S_ISREG(status.st_mode) else EntryKind.DEVICE
+
+    def _read_status(self, path: str) -> os.stat_result | None:
         try:
-            found = (self.root_folder / path).lstat()
+            return (self.root_folder / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _build_unreadable_error(self.root_folder / path, error) from None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def _read_content(self, path: str) -> bytes:
         try:
@@ -213,6 +226,15 @@ class WorkTree:
                 return file.read(BLOB_LIMIT + 1)
         except OSError as error:
             raise _build_unreadable_error(self.root_folder / path, error) from None
+
+
+def _list_names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _build_unreadable_error(folder, error) from None
 
 
 def _build_unreadable_error(path: Path, error: OSError) -> PermanentError:

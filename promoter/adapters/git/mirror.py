@@ -33,16 +33,18 @@ from promoter.adapters.git.files import (
     BLOB_LIMIT,
     POLICIES_FOLDER,
     REGISTRY_PATH,
-    TOP_LEVEL_FILES,
     WATCHED_PATHS,
     TreeEntry,
+    describe_unusable,
+    is_lookalike,
     is_source_file,
     parse_batch_output,
-    parse_regular_files,
+    parse_tree_listing,
     require_within_bounds,
+    select_regular_files,
 )
 from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
-from promoter.application.ports import GitCommit, MergePreview
+from promoter.application.ports import GitCommit, MergePreview, Sources, UnusableFile
 from promoter.domain.errors import PermanentError, TransientError
 
 _SHA256_LENGTH = 64
@@ -264,22 +266,20 @@ class BareMirror:
         return before != after and self.run_git("merge-base", "--is-ancestor", before, after).status != 0
 
     def list_tree_entries(self, revision: str, *paths: str) -> list[TreeEntry]:
-        """List the regular files under those paths. Raises `PermanentError` where the revision is unknown."""
+        """List what lies under those paths. Raises `PermanentError` where the revision is unknown."""
         reply = self.run_git("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
         if reply.status != 0:
             self.require_commit(revision)
             raise self._mark_damaged(reply)
-        return parse_regular_files(reply.out)
+        return parse_tree_listing(reply.out)
 
-    def read_sources(self, revision: str) -> Mapping[str, bytes]:
-        """Read the files that Promoter reads, bounded, with one listing and one batch."""
-        entries = [
-            entry
-            for entry in self.list_tree_entries(revision, *TOP_LEVEL_FILES, f"{POLICIES_FOLDER}/")
-            if is_source_file(entry.path)
-        ]
-        require_within_bounds({entry.path: entry.size for entry in entries})
-        return self.read_contents(entries)
+    def read_sources(self, revision: str) -> Sources:
+        """Read the files that Promoter reads, bounded, with one listing and one batch; and describe what looks like one."""
+        listed = self.list_tree_entries(revision, ".", f"{POLICIES_FOLDER}/")
+        unusable = {entry.path: found for entry in listed if (found := describe_unusable(entry.path, entry.kind))}
+        entries = [entry for entry in select_regular_files(listed) if is_source_file(entry.path)]
+        require_within_bounds({**dict.fromkeys(unusable, 0), **{entry.path: entry.size for entry in entries}})
+        return {**self.read_contents(entries), **unusable}
 
     def read_contents(self, entries: Collection[TreeEntry]) -> dict[str, bytes]:
         """Read the files by path, each cut after the limit and one byte."""
@@ -341,8 +341,12 @@ def _estimate_memory(answer: object) -> int:
         answer = answer.sources
     elif isinstance(answer, GitCommit):
         answer = {answer.subject: answer.author, **answer.trailers}
-    sizes = (len(key) + len(value) for key, value in answer.items()) if isinstance(answer, Mapping) else ()
+    sizes = (len(key) + _measure_value(value) for key, value in answer.items()) if isinstance(answer, Mapping) else ()
     return _ANSWER_OVERHEAD_BYTES + sum(sizes)
+
+
+def _measure_value(value: bytes | str | UnusableFile) -> int:
+    return len(value.reason + value.fix) if isinstance(value, UnusableFile) else len(value)
 
 
 _CONFLICT_STATUS = 1
@@ -378,8 +382,12 @@ def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: st
 
 
 def _list_differing_files(mirror: BareMirror, remote: RemoteAddress, one: str, two: str) -> frozenset[str]:
-    """List the watched files that are not the same in both revisions."""
+    """List the watched files that are not the same in both revisions, and names that could be taken for theirs."""
     reply = mirror.run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, two, "--", *WATCHED_PATHS)
     if reply.status != 0:
         raise convert_command_failure("diff-tree", reply, remote)
-    return frozenset(path for path in reply.out.decode("utf-8", "replace").split("\0") if path)
+    top = mirror.run_git("diff-tree", "-z", "--name-only", "--no-renames", one, two)
+    if top.status != 0:
+        raise convert_command_failure("diff-tree", top, remote)
+    watched, names = (each.out.decode("utf-8", "replace").split("\0") for each in (reply, top))
+    return frozenset([*filter(None, watched), *filter(is_lookalike, names)])

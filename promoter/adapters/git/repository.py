@@ -22,7 +22,7 @@ from promoter.adapters.git.command import (
     convert_push_failure,
     redact_to_one_line,
 )
-from promoter.adapters.git.files import REGISTRY_PATH
+from promoter.adapters.git.files import REGISTRY_PATH, EntryKind
 from promoter.adapters.git.history import CommitHistory
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge
 from promoter.adapters.git.remote import (
@@ -43,6 +43,7 @@ from promoter.domain.proposal import BRANCH_PREFIX
 log = structlog.get_logger(__name__)
 
 
+_PLAIN, _EXECUTABLE = "100644", "100755"
 _DRAFT_REF = "refs/promoter/draft"
 """The mirror's ref of a commit until the remote has it. One name is enough: whoever writes it holds the mirror."""
 
@@ -73,12 +74,19 @@ class CommitWriter:
         name, mail = self._author
         identity = f"{name} <{mail}> {now} +0000"
         head = f"commit {_DRAFT_REF}\nmark :1\nauthor {identity}\ncommitter {identity}\ndata {len(text)}\n".encode()
-        change = f"from {base}\nM 100644 inline {path}\ndata {len(content)}\n".encode()
+        change = f"from {base}\nM {self._find_mode(base, path)} inline {path}\ndata {len(content)}\n".encode()
         stream = b"".join((head, text, change, content, b"\n\nget-mark :1\ndone\n"))
         reply = self._mirror.run_git("fast-import", "--quiet", "--done", "--force", "--date-format=raw", stdin=stream)
         if reply.status != 0:
             raise convert_command_failure("fast-import", reply, self._remote)
         return require_full_revision(reply.output_text)
+
+    def _find_mode(self, base: str, path: str) -> str:
+        """Return the mode that the file has in `base`, and keeps. Raises `PermanentError` where something else lies there."""
+        found = next((each for each in self._mirror.list_tree_entries(base, path) if each.path == path), None)
+        if found is not None and found.kind is not EntryKind.FILE:
+            raise PermanentError("git", f"{path} is {found.kind.value}, and is not written over", "put a file in its place")
+        return _EXECUTABLE if found is not None and found.mode == _EXECUTABLE else _PLAIN
 
     def _sign_draft(self, draft: str, base: str, text: bytes, now: int) -> str:
         """Make the commit again with a signature: fast-import makes none."""

@@ -26,7 +26,13 @@ from pathlib import Path
 import structlog
 
 from promoter.adapters.git.command import convert_command_failure, redact_to_one_line
-from promoter.adapters.git.files import SIGNERS_FOLDER, WATCHED_PATHS, TreeEntry, parse_batch_output
+from promoter.adapters.git.files import (
+    SIGNERS_FOLDER,
+    WATCHED_PATHS,
+    TreeEntry,
+    parse_batch_output,
+    select_regular_files,
+)
 from promoter.adapters.git.mirror import BareMirror
 from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
 from promoter.application.ports import UnsignedCommit
@@ -83,7 +89,7 @@ def read_signer_keys(mirror: BareMirror, revision: str) -> SignerKeys:
     """Read the keys of a revision. Raises `PermanentError` for an absurd number or size of them."""
     entries = [
         each
-        for each in mirror.list_tree_entries(revision, f"{SIGNERS_FOLDER}/")
+        for each in select_regular_files(mirror.list_tree_entries(revision, f"{SIGNERS_FOLDER}/"))
         if each.path == ALLOWED_SIGNERS or _ARMOURED_KEY_PATH.fullmatch(each.path)
     ]
     if len(entries) > _KEY_FILE_COUNT_LIMIT:

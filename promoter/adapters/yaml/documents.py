@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
+from pathlib import PurePosixPath
 
 from promoter.adapters.yaml.edit import edit_registry
 from promoter.adapters.yaml.load import (
@@ -22,14 +23,20 @@ from promoter.adapters.yaml.load import (
 )
 from promoter.adapters.yaml.messages import suggest_known_name
 from promoter.adapters.yaml.tree import FAULT_LIMIT, render_scalar
-from promoter.application.ports import Sources
+from promoter.application.ports import Sources, UnusableFile
 from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.fields import validate_policy_name
 from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
 
-POLICIES_PREFIX = "policies/"
+POLICIES_FOLDER = "policies"
+POLICIES_PREFIX = f"{POLICIES_FOLDER}/"
+_LFS_BEGINNINGS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+_LFS_POINTER = UnusableFile(
+    "is a pointer of git LFS, and not the file that it stands for",
+    "keep it out of LFS: `git lfs untrack` its pattern, and commit the file itself",
+)
 _NO_REGISTRY = RegistryReading(None, (Fault("the file is missing", REGISTRY_FILE, fix=EMPTY_FILE_FIX),))
 COMPARISON_LIMIT = 10_000
 _TOP_LEVEL_STEMS = ("registry", "approvers")
@@ -52,14 +59,16 @@ class YamlDocuments:
 
         Without `approvers.yaml` nobody may approve.
         """
-        faults = list(_find_misnamed_files(sources))
-        content, people = sources.get(REGISTRY_FILE), sources.get(APPROVERS_FILE)
-        registry = self._registry(content) if content is not None else _NO_REGISTRY
-        approving = self._approvers(people) if people is not None else _NO_APPROVERS
-        readings = {name: self._policy(file, name, sources[file]) for file, name in _list_policy_files(sources)}
+        files, unusable = _split_sources(sources)
+        faults = [*_find_misnamed_files(files), *(Fault(each.reason, file, fix=each.fix) for file, each in unusable.items())]
+        content, people = files.get(REGISTRY_FILE), files.get(APPROVERS_FILE)
+        registry = self._registry(content) if content is not None else _choose_missing_registry(unusable)
+        approving = self._approvers(people) if people is not None else _choose_missing_approvers(unusable)
+        readings = {name: self._policy(file, name, files[file]) for file, name in _list_policy_files(files)}
         faults += [*registry.faults, *approving.faults]
         faults += [fault for reading in readings.values() for fault in reading.faults]
-        faults += _find_missing_policies(registry, content or b"", readings)
+        if POLICIES_FOLDER not in unusable:
+            faults += _find_missing_policies(registry, content or b"", {*readings, *_list_unusable_policies(unusable)})
         faults += _find_missing_approvers(readings, approving.words)
         if faults or registry.desired is None or approving.approvers is None:
             raise Faults(faults)
@@ -73,7 +82,32 @@ class YamlDocuments:
         return edit_registry(content, edit)
 
 
-def _list_policy_files(sources: Sources) -> Iterator[tuple[str, str]]:
+def _split_sources(sources: Sources) -> tuple[dict[str, bytes], dict[str, UnusableFile]]:
+    """Separate the files that can be read from everything else; a pointer of git LFS is not the file that it stands for."""
+    unusable = {file: found for file, found in sources.items() if isinstance(found, UnusableFile)}
+    files = {file: found for file, found in sources.items() if not isinstance(found, UnusableFile)}
+    unusable |= {file: _LFS_POINTER for file, content in files.items() if content.startswith(_LFS_BEGINNINGS)}
+    return {file: content for file, content in files.items() if file not in unusable}, unusable
+
+
+def _choose_missing_registry(unusable: Mapping[str, UnusableFile]) -> RegistryReading:
+    """Say that the file is missing only where nothing lies there that could be meant for it."""
+    meant = any(file.casefold().rpartition(".")[0] == "registry" for file in unusable)
+    return RegistryReading(None, ()) if meant else _NO_REGISTRY
+
+
+def _choose_missing_approvers(unusable: Mapping[str, UnusableFile]) -> ApproversReading:
+    """Without the file nobody may approve; where it cannot be read, who may is not known."""
+    return ApproversReading(None) if APPROVERS_FILE in unusable else _NO_APPROVERS
+
+
+def _list_unusable_policies(unusable: Mapping[str, UnusableFile]) -> set[str]:
+    """List the names of policies that something stands for which cannot be read: that is told, and they are not missing."""
+    inside = (PurePosixPath(file) for file in unusable if file.startswith(POLICIES_PREFIX))
+    return {path.stem for path in inside}
+
+
+def _list_policy_files(sources: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     """Yield the policy files with a usable name, in order, and the names of their policies."""
     for file in sorted(sources):
         stem = file.removeprefix(POLICIES_PREFIX).removesuffix(".yaml")
@@ -81,7 +115,7 @@ def _list_policy_files(sources: Sources) -> Iterator[tuple[str, str]]:
             yield file, stem
 
 
-def _find_misnamed_files(sources: Sources) -> Iterator[Fault]:
+def _find_misnamed_files(sources: Mapping[str, bytes]) -> Iterator[Fault]:
     """Yield faults for files that look as if they were in force and are not, or that not every file system can tell apart."""
     seen: dict[str, str] = {}
     for file in sorted(sources):

@@ -24,6 +24,8 @@ from promoter.application.ports.repository import (
     Repository,
     Sources,
     UnsignedCommit,
+    UnusableFile,
+    require_content,
 )
 
 
@@ -67,6 +69,8 @@ __all__ = [
     "Repository",
     "Sources",
     "UnsignedCommit",
+    "UnusableFile",
     "VersionCopies",
     "VersionKey",
+    "require_content",
 ]

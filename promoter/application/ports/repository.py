@@ -8,10 +8,25 @@ from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.desired import Declaration
+from promoter.domain.errors import Fault, Faults
 from promoter.domain.proposal import RegistryEdit
 
-Sources = Mapping[str, bytes]
-"""The files of a revision that Promoter reads, by path: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`, as bytes."""
+
+@dataclass(frozen=True)
+class UnusableFile:
+    """What lies where Promoter would read a file, or looks like such a file, and is not one that it can read."""
+
+    reason: str
+    """What it is, in words that follow the file's name: `is a symbolic link`."""
+    fix: str
+    """What to do about it."""
+
+
+Sources = Mapping[str, bytes | UnusableFile]
+"""The files of a revision that Promoter reads, by path: `registry.yaml`, `approvers.yaml` and `policies/*.yaml`, as bytes.
+
+Something else that lies at such a path, or a file whose name only looks like one of these, is an `UnusableFile`.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,14 @@ class Repository(Protocol):
         vouches for itself. Only `head` itself without a base.
         """
         ...
+
+
+def require_content(sources: Sources, path: str) -> bytes:
+    """Return the bytes of a file; none where it is missing. Raises `Faults` for what is no file that can be read."""
+    found = sources.get(path, b"")
+    if isinstance(found, UnusableFile):
+        raise Faults([Fault(found.reason, path, fix=found.fix)])
+    return found
 
 
 class DeclarationDocuments(Protocol):

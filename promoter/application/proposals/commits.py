@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from promoter.application.planner import RegistrySnapshot
-from promoter.application.ports import DeclarationDocuments, Repository
+from promoter.application.ports import DeclarationDocuments, Repository, require_content
 from promoter.application.proposals.branches import is_up_to_date
 from promoter.application.revisions import RevisionTracker, requires_signed_commits
 from promoter.domain.desired import AliasIntent, Declaration
@@ -39,7 +39,7 @@ class RotationProposer:
         require_signing_key(self._repository, declaration)
         sources = dict(self._repository.read_sources(declaration.revision))
         try:
-            edited = self._documents.edit_registry_file(sources[REGISTRY_FILE], proposal.edit)
+            edited = self._documents.edit_registry_file(require_content(sources, REGISTRY_FILE), proposal.edit)
         except Faults as faults:
             raise PermanentError(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
         if edited == sources[REGISTRY_FILE]:
@@ -164,7 +164,7 @@ def build_proposed_content(
     """
     sources = dict(repository.read_sources(revision))
     try:
-        edited = documents.edit_registry_file(sources.get(REGISTRY_FILE, b""), proposal.edit)
+        edited = documents.edit_registry_file(require_content(sources, REGISTRY_FILE), proposal.edit)
         if edited == sources.get(REGISTRY_FILE):
             return None
         # Parsed before it is pushed: an edit that could not be read back must never reach a branch.

@@ -111,8 +111,12 @@ def test_files_are_bounded(folder: Path, tmp_path: Path) -> None:
     os.mkfifo(policies / "pipe.yaml")
     (policies / "big.yaml").write_bytes(b"b" * (BLOB_LIMIT + 100))
     sources = WorkTree(folder).read_sources()
-    assert sources.keys() == {*FIRST_FILES, "policies/big.yaml"}
-    assert len(sources["policies/big.yaml"]) == BLOB_LIMIT + 1
+    read = {path: content for path, content in sources.items() if isinstance(content, bytes)}
+    assert read.keys() == {*FIRST_FILES, "policies/big.yaml"}
+    assert len(read["policies/big.yaml"]) == BLOB_LIMIT + 1
+    for other in ("link", "folder", "pipe"):
+        place = policies / f"{other}.yaml"
+        place.rmdir() if place.is_dir() and not place.is_symlink() else place.unlink()
     (folder / "approvers.yaml").touch()
     for number in range(POLICY_LIMIT - 2):
         (policies / f"p{number}.yaml").touch()

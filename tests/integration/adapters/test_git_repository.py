@@ -19,7 +19,7 @@ def test_fetch_and_read(git_repository: GitRepository, colleague: Colleague) -> 
     """The files that Promoter reads come as bytes, and nothing else: no tests of policies, no other kinds, no other folders."""
     read = {"policies/b.yaml": b"\xff\x00 not text\r\n", "policies/empty.yaml": b"", "approvers.yaml": b"version: 1\n"}
     others = {"policies/tests/t.yaml": b"x", "policies/README.md": b"x", "other.yaml": b"x", "sub/registry.yaml": b"x"}
-    head = colleague.push({**read, **others, "sub/approvers.yaml": b"x", "policies/approvers.yml": b"x"})
+    head = colleague.push({**read, **others, "sub/approvers.yaml": b"x", "sub/policies/a.yml": b"x"})
     assert git_repository.fetch_branch() == head
     assert git_repository.read_sources(head) == FIRST_FILES | read
 
