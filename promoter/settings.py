@@ -1,13 +1,23 @@
-"""Settings: environment variables (`PROMOTER_*`), or the same names in `promoter.yaml`. Secrets never print."""
+"""Settings: environment variables (`PROMOTER_*`), or the same names in the file that `PROMOTER_CONFIG` names.
+
+Settings decide where credentials go, so they never come from the tree that is being judged. Secrets never print.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,23 +25,40 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    YamlConfigSettingsSource,
 )
-from yaml import YAMLError
 
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.standard_webhooks import parse_signing_key
 
-SETTINGS_FILE = "promoter.yaml"
+PREFIX = "PROMOTER_"
+CONFIG_VARIABLE = "PROMOTER_CONFIG"
+FORMER_FILE = "promoter.yaml"
+"""The file that was once read from the working directory."""
+_OTHER_VARIABLES = frozenset(
+    {
+        CONFIG_VARIABLE,
+        "PROMOTER_APPROVAL_KEY_FILE",
+        "PROMOTER_APPROVAL_KEY_PASSPHRASE",
+        "PROMOTER_DIRECTORY",  # the template for GitLab CI has it
+        "PROMOTER_EVENTS_SECRET",  # the example that serves models has it
+    }
+)
+"""Variables that are no settings, and known nevertheless."""
+_TEST_PREFIX = "PROMOTER_TEST_"
+_REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWORD)", re.ASCII)
+_SERVICE_VARIABLE = re.compile(r"PROMOTER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _UNKNOWN = "Extra inputs are not permitted"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -129,6 +156,20 @@ def _check_unique_names(channels: list[ChannelSettings]) -> list[ChannelSettings
     return channels
 
 
+@dataclass(frozen=True)
+class RegistryCredentials:
+    """What one of the other registries is sent, and nobody else."""
+
+    username: SecretStr | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+
+
+def name_registry_variable(registry: str) -> str:
+    """Return the part of `PROMOTER_REGISTRY_NAME_TOKEN` that stands for the registry: `eu-1` becomes `EU_1`."""
+    return re.sub(r"[^A-Za-z0-9]", "_", registry).upper()
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Address = Annotated[str, BeforeValidator(_check_address)]
 
@@ -136,9 +177,7 @@ Address = Annotated[str, BeforeValidator(_check_address)]
 class Settings(BaseSettings):
     """Everything that a deployment decides. MLflow's own variables are MLflow's."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PROMOTER_", yaml_file=SETTINGS_FILE, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
     repo: str | None = None
@@ -164,8 +203,20 @@ class Settings(BaseSettings):
     registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords
     notifications: Annotated[list[ChannelSettings], AfterValidator(_check_unique_names)] = []
     notifications_patience: Duration = 86_400.0
-    load_models: bool = True
+    load_models: bool = False
     log_format: str = "text"
+    _registry_credentials: Mapping[str, RegistryCredentials] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, _context: object) -> None:
+        """Read the credentials of the other registries: their variables have the registries' names in them."""
+        rows = _read_registry_variables()
+        self._registry_credentials = {
+            name: RegistryCredentials(**rows.get(name_registry_variable(name), {})) for name in self.registries
+        }
+
+    def find_registry_credentials(self, name: str) -> RegistryCredentials:
+        """Return what this registry alone is sent; all of it is None where no variable names it."""
+        return self._registry_credentials.get(name) or RegistryCredentials()
 
     @property
     def listen_host_and_port(self) -> tuple[str, int]:
@@ -197,28 +248,187 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before `promoter.yaml`."""
+        """The environment goes before the file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, dict(_CONFIG_FILE.get().values))
 
 
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force. Raises `Faults` that name each setting which cannot be used, never its value."""
+    config = _read_config_file()
+    reset = _CONFIG_FILE.set(config)
+    faults = [*config.faults, *_find_unknown_variables()]
     try:
-        return Settings(**{key: value for key, value in overrides.items() if value is not None})
+        settings = Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise Faults(_build_setting_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)) from None
-    except SettingsError as error:
-        found = re.search(r'"(\w+)" from source "EnvSettingsSource"', str(error))
-        if found is None:
-            raise Faults([_build_read_fault(error)]) from None
-        raise Faults([Fault(f"PROMOTER_{found[1].upper()} must be JSON")]) from None
-    except (YAMLError, ValueError, OSError) as error:
-        raise Faults([_build_read_fault(error)]) from None
+        faults += [_build_setting_fault(row["loc"], row["msg"]) for row in error.errors(include_input=False)]
+    except SettingsError:
+        faults += _find_json_faults()
+    else:
+        faults += _find_credential_faults(settings.registries)
+        if not faults:
+            return settings
+    finally:
+        _CONFIG_FILE.reset(reset)
+    raise Faults(faults) from None
 
 
-def _build_read_fault(error: Exception) -> Fault:
-    return Fault(f"cannot be read: {type(error).__name__}", file=SETTINGS_FILE, fix="write it as a YAML mapping")
+@dataclass(frozen=True)
+class _ConfigFile:
+    """The file that `PROMOTER_CONFIG` names."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+
+_CONFIG_FILE: ContextVar[_ConfigFile] = ContextVar("config_file", default=_ConfigFile())  # noqa: B039  # it is frozen
+"""The file as it was read for the settings that are being loaded: it may be a pipe, which can be read once."""
+
+
+def _read_config_file() -> _ConfigFile:
+    named = os.environ.get(CONFIG_VARIABLE, "")
+    judged = _find_judged_tree()
+    if not named:
+        return _ConfigFile(faults=tuple(_find_former_file(judged)))
+    path = Path(named)
+    if judged and _lies_inside(path, judged):
+        fault = Fault(
+            f"{CONFIG_VARIABLE} names a file inside {judged}, the tree that is being judged: whoever writes to that tree would"
+            " decide where credentials go",
+            fix="keep the file outside of the checkout",
+        )
+        return _ConfigFile(faults=(fault,))
+    try:
+        document = yaml.load(path.read_bytes(), _UniqueKeyLoader)  # noqa: S506  # it derives from SafeLoader
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not YAML"
+        return _ConfigFile(faults=(Fault(f"cannot be read: {why}", file=named, fix=f"see {CONFIG_VARIABLE}"),))
+    if document is None:
+        return _ConfigFile()
+    if not isinstance(document, dict):
+        return _ConfigFile(faults=(Fault("it is not a mapping", file=named, fix="write `name: value` lines"),))
+    known = {key: value for key, value in document.items() if _is_known_key(key)}
+    return _ConfigFile(known, tuple(_find_unknown_keys(document, named)))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping in which a key stands twice, which YAML forbids and its loader takes."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(keys) != len(set(keys)):
+            raise yaml.constructor.ConstructorError(problem="a key stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def _find_judged_tree() -> Path | None:
+    """Find the checkout that one stands in: its files are what commands judge, and anybody may have written them."""
+    here = Path.cwd()
+    repository = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+    return repository or (here if (here / "registry.yaml").exists() else None)
+
+
+def _lies_inside(path: Path, folder: Path) -> bool:
+    """Whether the path is in the folder as it is written, or where its links lead."""
+    written = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow the links
+    return written.is_relative_to(folder) or path.resolve().is_relative_to(folder.resolve())
+
+
+def _find_former_file(judged: Path | None) -> Iterator[Fault]:
+    """A file that used to be read must not be passed over in silence: its channels and registries would be missing."""
+    file = Path(FORMER_FILE)
+    if not file.is_file():
+        return
+    where = "move it out of the checkout, and " if judged else ""
+    path = f"set {CONFIG_VARIABLE} to its new path" if judged else f"set {CONFIG_VARIABLE}={file.absolute()}"
+    yield Fault(
+        "it is not read from the working directory: settings decide where credentials go, and a checkout may bring any file",
+        file=FORMER_FILE,
+        fix=f"if it is yours, {where}{path}; if not, remove it, or set {CONFIG_VARIABLE} to the file that counts",
+    )
+
+
+def _read_registry_variables() -> dict[str, dict[str, SecretStr]]:
+    """Read `PROMOTER_REGISTRY_NAME_TOKEN` and the like, from the file and, before it, from the environment; by NAME."""
+    rows: dict[str, dict[str, SecretStr]] = {}
+    in_file = {f"{PREFIX}{key}".upper(): value for key, value in _CONFIG_FILE.get().values.items()}
+    for variable, value in (*in_file.items(), *((name.upper(), value) for name, value in os.environ.items())):
+        found = _REGISTRY_VARIABLE.fullmatch(variable)
+        if found and value not in (None, ""):
+            rows.setdefault(found[1], {})[found[2].lower()] = SecretStr(str(value))
+    return rows
+
+
+def _find_credential_faults(registries: Mapping[str, str]) -> Iterator[Fault]:
+    """Find variables of no registry or of two, and credentials that are incomplete or given twice."""
+    rows = _read_registry_variables()
+    named: dict[str, list[str]] = {}
+    for registry in registries:
+        named.setdefault(name_registry_variable(registry), []).append(registry)
+    for name, row in rows.items():
+        variables = ", ".join(f"{PREFIX}REGISTRY_{name}_{part.upper()}" for part in sorted(row))
+        owners = named.get(name, [])
+        if not owners:
+            yield Fault(f"{variables}: there is no such registry in PROMOTER_REGISTRIES", fix=_suggest(name, named))
+        elif len(owners) > 1:
+            yield Fault(f"{variables} could belong to any of {', '.join(owners)}", fix="give one of them another name")
+        elif ("password" in row) != ("username" in row) and "token" not in row:
+            yield Fault(f"{variables}: a user name goes with a password", fix="set both, or a token")
+        elif "@" in registries[owners[0]].partition("?")[0]:
+            yield Fault(f"{variables}: the address of {owners[0]} has a user in it as well", fix="give credentials once")
+
+
+def _find_unknown_variables() -> Iterator[Fault]:
+    known = {_name_variable(name) for name in Settings.model_fields} | _OTHER_VARIABLES
+    for name, value in sorted(os.environ.items()):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or not value or upper.startswith(_TEST_PREFIX):
+            continue
+        if _REGISTRY_VARIABLE.fullmatch(upper) or _belongs_to_kubernetes(upper, value):
+            continue
+        yield Fault(f"{name} is no setting of Promoter", fix=_suggest(upper, known))
+
+
+def _belongs_to_kubernetes(name: str, value: str) -> bool:
+    """Whether Kubernetes sets it, as it does in each pod for a service whose name begins with `promoter`."""
+    address = name.endswith("PORT") and _SERVICE_ADDRESS.match(value)
+    return bool(address or _SERVICE_VARIABLE.fullmatch(name))
+
+
+def _find_unknown_keys(document: Mapping[Any, Any], file: str) -> Iterator[Fault]:
+    for key in document:
+        if not _is_known_key(key):
+            yield Fault(
+                f"`{str(key)[:60]}` is no setting of Promoter", file=file, fix=_suggest(str(key), Settings.model_fields)
+            )
+
+
+def _is_known_key(key: object) -> bool:
+    return key in Settings.model_fields or _REGISTRY_VARIABLE.fullmatch(f"{PREFIX}{key}".upper()) is not None
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    """Name the nearest of the known names; the prefix that all share says nothing of how near they are."""
+    by_rest = {each.removeprefix(PREFIX): each for each in known}
+    near = get_close_matches(name.removeprefix(PREFIX), list(by_rest), n=1)
+    return f"did you mean {by_rest[near[0]]}?" if near else "see the settings in docs/operate.md"
+
+
+def _find_json_faults() -> list[Fault]:
+    """Find each variable that must be JSON, and is not."""
+    found = []
+    for name, info in Settings.model_fields.items():
+        value = next((text for key, text in os.environ.items() if key.upper() == _name_variable(name)), "")
+        if value and get_origin(info.annotation) in (dict, list):
+            try:
+                json.loads(value)
+            except (ValueError, RecursionError):
+                found.append(Fault(f"{_name_variable(name)} must be JSON"))
+    return found or [Fault("the settings cannot be read")]
+
+
+def _name_variable(setting: str) -> str:
+    return setting.upper() if setting.startswith("mlflow_tracking") else f"{PREFIX}{setting.upper()}"
 
 
 def _build_setting_fault(location: tuple[int | str, ...], message: str) -> Fault:
@@ -228,9 +438,7 @@ def _build_setting_fault(location: tuple[int | str, ...], message: str) -> Fault
         if message == _UNKNOWN:
             return Fault(f"{place}{what}: there is no such setting")
         return Fault(f"{place}{what} must be {_strip_message_prefix(message)}")
-    name = "_".join(str(part) for part in location).upper()
-    name = name if name.startswith("MLFLOW_TRACKING") else f"PROMOTER_{name}"
-    return Fault(f"{name} must be {_strip_message_prefix(message)}")
+    return Fault(f"{_name_variable('_'.join(str(part) for part in location))} must be {_strip_message_prefix(message)}")
 
 
 def _strip_message_prefix(message: str) -> str:

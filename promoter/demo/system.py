@@ -178,6 +178,7 @@ class DemoSystem:
     def _build_environment(self) -> dict[str, str]:
         return os.environ | {
             "MLFLOW_TRACKING_URI": self.mlflow.uri,
+            "PROMOTER_CONFIG": os.devnull,  # a promoter.yaml where the demo was started is not meant for it
             "PROMOTER_REPO": self.git.url,
             "PROMOTER_DATABASE_URL": f"sqlite:///{self.folder / 'promoter.db'}",
             "PROMOTER_LISTEN": self.page_url.removeprefix("http://"),

@@ -152,7 +152,7 @@ def _select_usable_copy(
 
 def build_unknown_registry_error(registry: str) -> PermanentError:
     """Return the fault of a registry that the settings do not have."""
-    return PermanentError(registry, f"the settings name no registry `{registry}`", "add it under `registries` in promoter.yaml")
+    return PermanentError(registry, f"the settings name no registry `{registry}`", "add it to PROMOTER_REGISTRIES")
 
 
 def list_used_registries(document: RegistryDocument) -> Mapping[str, list[str]]:

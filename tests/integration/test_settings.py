@@ -1,4 +1,4 @@
-"""Settings: from the environment and from `promoter.yaml`, refused in words, and never printed where they are secret."""
+"""Settings: from the environment and a file, refused in words, and never printed where they are secret."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SECRETS = ("git_token", "mlflow_webhook_secret", "github_webhook_secret", "gitla
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an empty folder, without any setting."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMOTER_CONFIG", "settings.yaml")
+    (tmp_path / "settings.yaml").touch()
     for name in (*Settings.model_fields, "tracking_uri"):
         monkeypatch.delenv(f"PROMOTER_{name.upper()}", raising=False)
         monkeypatch.delenv(f"MLFLOW_{name.upper()}", raising=False)
@@ -37,7 +39,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has the same names without the prefix, in lower case."""
-    Path("promoter.yaml").write_text(
+    Path("settings.yaml").write_text(
         "repo: /srv/one\nbranch: live\npoll_interval: 5m\n"
         "mlflow_tracking_uri: http://file:5000\nmlflow_webhook_secret: from-file\n"
     )
@@ -81,7 +83,7 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_secret_of_the_wrong_type_is_not_repeated() -> None:
     """The fault names the setting, not what stands there."""
-    Path("promoter.yaml").write_text("mlflow_webhook_secret: {value: hunter2}\n")
+    Path("settings.yaml").write_text("mlflow_webhook_secret: {value: hunter2}\n")
     with pytest.raises(Faults, match="PROMOTER_MLFLOW_WEBHOOK_SECRET") as caught:
         load_settings()
     assert "hunter2" not in str(caught.value)
@@ -92,8 +94,8 @@ def test_a_secret_of_the_wrong_type_is_not_repeated() -> None:
 )
 def test_a_file_that_is_no_settings_is_told(content: str) -> None:
     """As a fault of that file, not as a traceback."""
-    Path("promoter.yaml").write_bytes(content.encode("latin-1"))
-    with pytest.raises(Faults, match=r"promoter\.yaml"):
+    Path("settings.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(Faults, match=r"settings\.yaml"):
         load_settings()
 
 

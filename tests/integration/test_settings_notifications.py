@@ -15,6 +15,8 @@ from promoter.settings import load_settings
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMOTER_CONFIG", "settings.yaml")
+    (tmp_path / "settings.yaml").touch()
     for name in ("NOTIFICATIONS", "NOTIFICATIONS_PATIENCE"):
         monkeypatch.delenv(f"PROMOTER_{name}", raising=False)
 
@@ -27,7 +29,7 @@ def test_none_unless_they_are_named() -> None:
 def test_channels_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret stands there, or in a file of its own; the environment goes before it."""
     Path("key").write_text("hunter2\n")
-    Path("promoter.yaml").write_text(
+    Path("settings.yaml").write_text(
         "notifications:\n"
         "  - {name: serving, url: 'https://serve.example.org/events', secret_file: key, networks: [10.0.0.0/8, '::1/128']}\n"
         "  - {name: team, apprise: 'slack://hunter2', events: [blocked, rolled-back]}\n"

@@ -65,7 +65,8 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From the environment, and from the file."""
     monkeypatch.chdir(tmp_path)
     assert load_settings().checkpoint_key is None
-    (tmp_path / "promoter.yaml").write_text("checkpoint_key: /run/keys/a.pem\n")
+    (tmp_path / "settings.yaml").write_text("checkpoint_key: /run/keys/a.pem\n")
+    monkeypatch.setenv("PROMOTER_CONFIG", "settings.yaml")
     assert load_settings().checkpoint_key == Path("/run/keys/a.pem")
     monkeypatch.setenv("PROMOTER_CHECKPOINT_KEY", "/run/keys/b.pem")
     assert load_settings().checkpoint_key == Path("/run/keys/b.pem")

@@ -68,9 +68,9 @@ def test_without_git_the_settings_are_enough(built: Container) -> None:
 
 
 def test_registries_are_named_by_file_or_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a mapping in promoter.yaml, or as JSON."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "promoter.yaml").write_text("registries: {staging: http://a}\n")
+    """As a mapping in the settings file, or as JSON."""
+    (tmp_path / "settings.yaml").write_text("registries: {staging: http://a}\n")
+    monkeypatch.setenv("PROMOTER_CONFIG", str(tmp_path / "settings.yaml"))
     assert load_settings().registries == {"staging": "http://a"}
     monkeypatch.setenv("PROMOTER_REGISTRIES", '{"dev": "http://b"}')
     assert load_settings().registries["dev"] == "http://b"

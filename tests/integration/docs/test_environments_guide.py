@@ -23,6 +23,7 @@ def test_a_server_for_each_environment(tmp_path: Path, monkeypatch: pytest.Monke
     desired = YamlDocuments().parse_declaration(sources, None).desired
     monkeypatch.chdir(tmp_path)
     (tmp_path / "promoter.yaml").write_text(FILES["promoter.yaml"])
+    monkeypatch.setenv("PROMOTER_CONFIG", "promoter.yaml")
     assert load_settings().registries.keys() == list_used_registries(desired.document).keys() == {"staging"}
     place = AliasRef.from_intent(desired.listed["fraud-detector"].aliases["champion"])
     assert place == AliasRef("staging", "fraud-detector", "champion")

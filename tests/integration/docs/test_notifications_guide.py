@@ -34,6 +34,7 @@ def test_its_settings_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("PROMOTER_NOTIFICATIONS", raising=False)
     Path("secret").write_text("hunter2")
     Path("promoter.yaml").write_text(FILES["promoter.yaml"].replace("/run/secrets/serving", "secret"))
+    monkeypatch.setenv("PROMOTER_CONFIG", "promoter.yaml")
     settings = load_settings()
     assert [each.name for each in settings.notifications] == ["serving", "inside", "team"]
     assert settings.notifications_patience == 86_400
