@@ -49,6 +49,9 @@ _NEEDED = {
     "checkpoint_key": ("PROMOTER_CHECKPOINT_KEY", "set it to the path of an Ed25519 key: see docs/audit.md"),
 }
 
+_LOCK_PATIENCE, _CHANNEL_PATIENCE = 60.0, 0.5
+"""How many seconds a key is waited for: one of a model, and one of a channel, which another replica may serve for long."""
+
 
 class Ports(TypedDict, total=False):
     """Ports that stand in for the adapters that the settings ask for."""
@@ -232,23 +235,31 @@ class Container:
     @cached_property
     def notifier(self) -> ChannelNotifier:
         """What sends events to the channels."""
-        from promoter.adapters.file_locks import create_channel_locks
-
         settings = self.settings
         return ChannelNotifier(
             self.notification_channels,
             DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url),
             outbox=self.event_outbox,
-            locks=create_channel_locks(settings.database_url),
+            locks=self._build_locks("channels", patience=_CHANNEL_PATIENCE),
             clock=self.clock,
         )
 
     @_port
     def locks(self) -> Locks:
-        """Locks that lie beside the database."""
-        from promoter.adapters.file_locks import create_database_locks
+        """Locks that all programs on that ledger share: in the database, or beside the file of a SQLite ledger."""
+        return self._build_locks("")
 
-        return create_database_locks(self.settings.database_url)
+    def _build_locks(self, group: str, patience: float = _LOCK_PATIENCE) -> Locks:
+        """Build locks. Keys of another `group` never wait for these; `patience` is how many seconds a key is waited for."""
+        url = self.settings.database_url
+        from promoter.adapters.file_locks import FileLocks, find_lock_folder
+
+        folder = find_lock_folder(url)
+        if folder:
+            return FileLocks(folder / group, timeout=patience, digits=64 if group else 2)
+        from promoter.adapters.ledger.locks import AdvisoryLocks
+
+        return AdvisoryLocks.open(url, lambda: self.ledger.read_chain_head().ledger, group, timeout=patience)
 
     @cached_property
     def planner(self) -> Planner:
@@ -306,7 +317,7 @@ class Container:
         """What brings one model to where git wants it."""
         return ModelReconciler(
             planner=self.planner,
-            executor=PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock),
+            executor=PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock, self.locks),
             copier=VersionCopier(self.version_copies),
             proposer=RotationProposer(self.repository, self.documents),
             revisions=self.revisions,

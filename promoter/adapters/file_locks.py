@@ -5,25 +5,22 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from promoter.domain.errors import PermanentError, TransientError
 
 _ERROR_SOURCE = "lock"
-_CHANNEL_PATIENCE = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 _TEMPORARY_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO}
 
 
 class FileLocks:
-    """The port `Locks`, for the threads and processes of one host.
+    """The port `Locks`, for the threads and processes of one host; the file system must know `flock`.
 
     A key is one of 256 files, so that two keys can be one lock: whoever holds several may wait for somebody who waits for him,
     until the timeout. Hold one at a time. A lock is not re-entrant: to take a key that the same thread holds is an error.
@@ -42,7 +39,7 @@ class FileLocks:
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
-        slot = sha256(key.encode()).hexdigest()[: self._digits]
+        slot = self._find_slot(key)
         held: dict[str, list[str]] = self._mine.__dict__.setdefault("held", {})
         if key in held.get(slot, []):
             raise RuntimeError(f"this thread holds {key!r} already")
@@ -53,20 +50,41 @@ class FileLocks:
             finally:
                 held[slot].remove(key)
             return
-        with self._lock_file(self._folder / f"{slot}.lock", key):
+        with self._lock_file(self._folder / f"{slot}.lock", key) as descriptor:
             held[slot] = [key]
+            self._list_descriptors()[slot] = descriptor
             try:
                 yield
             finally:
-                del held[slot]
+                del held[slot], self._list_descriptors()[slot]
+
+    def require_held(self, key: str) -> None:
+        """Check that the file is still the one in the folder. Raises `TransientError` where somebody has removed it."""
+        slot = self._find_slot(key)
+        if key not in self._mine.__dict__.get("held", {}).get(slot, []):
+            raise RuntimeError(f"this thread does not hold {key!r}")
+        path = self._folder / f"{slot}.lock"
+        try:
+            same = os.path.samestat(os.fstat(self._list_descriptors()[slot]), path.stat())
+        except OSError:
+            same = False
+        if not same:
+            raise TransientError(_ERROR_SOURCE, f"the lock of {key!r} was lost: somebody has removed {path}")
+
+    def _find_slot(self, key: str) -> str:
+        return sha256(key.encode()).hexdigest()[: self._digits]
+
+    def _list_descriptors(self) -> dict[str, int]:
+        found: dict[str, int] = self._mine.__dict__.setdefault("descriptors", {})
+        return found
 
     @contextmanager
-    def _lock_file(self, path: Path, key: str) -> Iterator[None]:
+    def _lock_file(self, path: Path, key: str) -> Iterator[int]:
         descriptor = self._open_lock_file(path)
         try:
             self._wait_for_lock(descriptor, key)
             try:
-                yield
+                yield descriptor
             finally:
                 # Not left to `close`: a child process that was forked meanwhile shares the descriptor, and goes on holding it.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -100,51 +118,13 @@ class FileLocks:
                 return
 
 
-def create_channel_locks(database_url: str) -> FileLocks:
-    """Return the locks of notification channels: in a folder of their own, a file each, so that they keep no model waiting."""
-    return FileLocks(_choose_lock_folder(database_url) / "channels", timeout=_CHANNEL_PATIENCE, digits=64)
+def find_lock_folder(database_url: str) -> Path | None:
+    """Find where the locks of a SQLite ledger lie: beside its file, in `FILE.locks/`; None for any other database.
 
-
-def create_database_locks(database_url: str, *, timeout: float = 60.0) -> FileLocks:
-    """Return the locks that all programs on that database share.
-
-    They lie beside a SQLite file, in `FILE.locks/`. For any other database they lie under this host's temporary directory, in a
-    folder named by a hash of the database's address: that excludes the processes of one host and one user, not those of others.
+    The place follows from the ledger's own, however it is named and whatever `TMPDIR` says, so that all programs find the same.
     """
-    return FileLocks(_choose_lock_folder(database_url), timeout=timeout)
-
-
-def _choose_lock_folder(database_url: str) -> Path:
     scheme, separator, rest = database_url.partition(":///")
-    if separator and scheme.partition("+")[0] == "sqlite":
-        file = Path(rest.partition("?")[0]).resolve()
-        return file.with_name(f"{file.name}.locks")
-    folder = Path(tempfile.gettempdir()) / f"promoter-locks-{os.getuid()}-{_hash_database_address(database_url)}"
-    _claim_folder(folder)
-    return folder
-
-
-def _hash_database_address(database_url: str) -> str:
-    try:
-        parts = urlsplit(database_url)
-        address = f"{parts.hostname}:{parts.port}{parts.path}"
-    except ValueError:
-        raise PermanentError(
-            _ERROR_SOURCE, "PROMOTER_DATABASE_URL is not a database URL", "write sqlite:///promoter.db"
-        ) from None
-    return sha256(address.encode()).hexdigest()[:16]
-
-
-def _claim_folder(folder: Path) -> None:
-    """Make the folder, or raise where somebody else put it into the temporary directory, which all users share."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise PermanentError(
-            _ERROR_SOURCE, f"cannot use {folder}: {error.strerror}", "set TMPDIR to a folder of this user's"
-        ) from error
-    if folder.is_symlink() or found.st_uid != os.getuid():
-        raise PermanentError(
-            _ERROR_SOURCE, f"{folder} belongs to somebody else", "remove it, or set TMPDIR to a folder of this user's"
-        )
+    if not separator or scheme.partition("+")[0] != "sqlite":
+        return None
+    file = Path(rest.partition("?")[0]).resolve()
+    return file.with_name(f"{file.name}.locks")

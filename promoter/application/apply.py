@@ -1,8 +1,14 @@
-"""Apply a plan: intent row, recheck, write, read back, outcome row. The only code that writes an alias."""
+"""Apply a plan: intent row, recheck, write, read back, outcome row. The only code that writes an alias.
+
+Right before each write, the model's lock is checked where it is kept: a run that was stopped for so long that it lost its lock
+writes nothing. MLflow has no compare and set, so that a run which is stopped between this check and its request still writes
+when it goes on; that write is recorded, and the next run puts it right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,12 +16,12 @@ from typing import Any
 import structlog
 
 from promoter.application.planner import Planner, RegistrySnapshot
-from promoter.application.ports import Clock, GitCommit, Ledger, Registry
+from promoter.application.ports import Clock, GitCommit, Ledger, Locks, Registry
 from promoter.application.provenance import GitProvenance
 from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration, Override
-from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.review import ChangeOrigin
@@ -90,12 +96,14 @@ class PlanExecutor:
         ledger: Ledger,
         planner: Planner,
         clock: Clock,
+        locks: Locks,
     ) -> None:
         self._registry = registry
         self._provenance = provenance
         self._ledger = ledger
         self._planner = planner
         self._clock = clock
+        self._locks = locks
 
     def recover_intents(self, model: str) -> datetime | None:
         """Close the intents that a crash left open, by what the registry shows now; when the first began, if any."""
@@ -103,11 +111,15 @@ class PlanExecutor:
         if not left:
             return None
         held = self._registry.read_aliases(model) or {}
+        self._locks.require_held(model)  # only then was nobody at work on these intents
         for intent in left:
             reached = held.get(intent.fact.alias) == intent.fact.to_version
             outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
             detail = "found written after a stop" if reached else "found not written after a stop"
-            self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
+            try:
+                self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
+            except Conflict:
+                continue  # the run that was stopped has gone on meanwhile
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
         return min(intent.fact.at for intent in left)
 
@@ -176,16 +188,19 @@ class PlanExecutor:
 
     def _execute_change(self, change: Change, request: ReconcileRequest) -> _ExecutedChange | None:
         """Intent, recheck, write, read back, outcome. None: nothing was written, as the change does not hold any more."""
-        intent = self._ledger.record_intent(self._build_intent_record(change, request), change.decision)
+        model, record = change.difference.model, self._build_intent_record(change, request)
+        self._locks.require_held(model)
+        intent = self._ledger.record_intent(record, change.decision)
         try:
             found = recheck_change(self._planner, request.declaration, change.difference, request.started_at)
         except ExternalError as error:
             # Nothing has been written yet, so the outcome is known whatever the registry does.
-            self._record_outcome(intent, ChangeOutcome.FAILED, f"not written: {error.message}")
+            self._record_failure(intent, model, f"not written: {error.message}")
             raise
         if found.stale_reason:
-            self._record_outcome(intent, ChangeOutcome.FAILED, found.stale_reason)
+            self._record_failure(intent, model, found.stale_reason)
             return None
+        self._locks.require_held(model)  # else the intent is left to the run that holds the lock now
         answered = self._write_alias(intent, change)
         at = self._clock.now()
         aliases = self._confirm_write(intent, change, answered=answered)
@@ -200,7 +215,7 @@ class PlanExecutor:
             else:
                 self._registry.set_alias(what.model, what.alias, what.to_version)
         except PermanentError as error:
-            self._record_outcome(intent, ChangeOutcome.FAILED, f"MLflow refused: {error.message}")
+            self._record_failure(intent, what.model, f"MLflow refused: {error.message}")
             raise
         except TransientError:
             log.warning("write unanswered, reading back", model=what.model, alias=what.alias)
@@ -217,9 +232,9 @@ class PlanExecutor:
         held = aliases.get(what.alias)
         if held != what.to_version:
             if answered:
-                self._record_outcome(intent, ChangeOutcome.FAILED, f"read back {version_label(held)}")
+                self._record_failure(intent, what.model, f"read back {version_label(held)}")
             raise TransientError("MLflow", f"{what.model}@{what.alias} reads {version_label(held)} after the write")
-        self._record_outcome(intent, ChangeOutcome.APPLIED, None)
+        self._record_applied(intent, change)
         log.info(
             "alias moved",
             model=what.model,
@@ -230,8 +245,33 @@ class PlanExecutor:
         )
         return aliases
 
-    def _record_outcome(self, intent: int, outcome: ChangeOutcome, detail: str | None) -> None:
-        self._ledger.record_outcome(intent, outcome, self._clock.now(), detail)
+    def _record_failure(self, intent: int, model: str, detail: str) -> None:
+        """Close the intent as failed. Whoever lost the model's lock does not: another run may have closed it already."""
+        self._locks.require_held(model)
+        self._ledger.record_outcome(intent, ChangeOutcome.FAILED, self._clock.now(), detail)
+
+    def _record_applied(self, intent: int, change: Change) -> None:
+        """Close the intent as applied. Raises `TransientError` where another run closed it: the model is planned again."""
+        try:
+            self._ledger.record_outcome(intent, ChangeOutcome.APPLIED, self._clock.now())
+        except Conflict as error:
+            self._record_late_write(intent, change)
+            what = change.difference
+            raise TransientError(
+                "lock", f"the lock of {what.model} was lost while {what.alias} was written: {error.message}"
+            ) from error
+
+    def _record_late_write(self, intent: int, change: Change) -> None:
+        """Record a write that arrived after another run had closed its intent as not written: no write stays unrecorded."""
+        what, opened = change.difference, self._ledger.find_audit_record(intent)
+        known = self._ledger.read_last_known_versions({what.model}).get(what.model, {}).get(what.alias)
+        if opened is None or known == what.to_version:
+            return  # it was found written
+        at, reason = self._clock.now(), f"written late: this run had lost its lock, and another one closed intent {intent}"
+        late = replace(opened.fact, at=at, from_version=known, reason=reason)
+        with suppress(Conflict):
+            self._ledger.record_outcome(self._ledger.record_intent(late, change.decision), ChangeOutcome.APPLIED, at)
+        log.warning("alias written late, planning again", model=what.model, alias=what.alias, intent=intent)
 
     def _build_intent_record(self, change: Change, request: ReconcileRequest) -> NewAuditRecord:
         what, decision = change.difference, change.decision

@@ -130,6 +130,7 @@ class ModelReconciler:
         left = self._executor.recover_intents(model)
         started_at = request.started_at or left
         snapshot = self._planner(request.declaration, {model}, started_at)
+        self._locks.require_held(model)  # what was read without the lock may be somebody else's half-done work
         self._executor.record_snapshot(snapshot, request.trigger)
         if snapshot.plan.refused:
             raise PermanentError("plan", snapshot.plan.refused)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,8 +19,11 @@ from promoter.domain.errors import ExternalError, PermanentError, TransientError
 _WRITERS_LOCK_KEY = 0x50524F4D4F5445  # the key of the advisory lock: "PROMOTE"
 _POOL_SIZE = 8
 _POOL_OVERFLOW = 24
+_LOCK_POOL_SIZE = 4
+_LOCK_POOL_OVERFLOW = 28
+_NAME_BYTES = 63
+_IDLE_TRANSACTION_SECONDS = 8  # less than a writer waits: a program that is stopped while it writes must not stop the others
 _CONNECTION_OPTIONS = {
-    "application_name": "promoter",
     "connect_timeout": 10,
     "keepalives_idle": 30,  # a server whose machine is gone says nothing: seconds, not the hours of the system's default
     "keepalives_interval": 10,
@@ -25,7 +31,8 @@ _CONNECTION_OPTIONS = {
     "tcp_user_timeout": 30_000,
 }
 
-_LOCK_TIMEOUT = "55P03"
+LOCK_TIMEOUT = "55P03"
+"""The SQLSTATE of a lock that was waited for in vain."""
 _READ_ONLY = "25006"
 _NO_RIGHT = "42501"
 _NO_ROOM = "53100"
@@ -65,23 +72,47 @@ class PostgresBackend:
 
     def build_engine(self, *, read_only: bool) -> Engine:  # noqa: ARG002  # each transaction says for itself whether it writes
         """Build a pool whose connections are tested before use, since servers restart."""
-        given = {key: value for key, value in _CONNECTION_OPTIONS.items() if key not in self._url.query}
         engine = create_engine(
             self._url,
             pool_pre_ping=True,
             pool_size=_POOL_SIZE,
             max_overflow=_POOL_OVERFLOW,
             hide_parameters=True,
-            connect_args=given,
+            connect_args=self._choose_connection_options(),
         )
-
-        @event.listens_for(engine, "connect")
-        def connected(connection: Any, _: object) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("SET datestyle = ISO")  # the only one that the driver reads
-            connection.commit()
-
+        _set_at_connect(engine, {"datestyle": "ISO"})  # the only one that the driver reads
         return engine
+
+    def build_lock_engine(self, patience: float) -> Engine:
+        """Build a pool of sessions for advisory locks, which wait for `patience` seconds; each statement stands by itself.
+
+        The server ends a session whose host is gone within about a minute, and none that is merely idle.
+        """
+        engine = create_engine(
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            pool_pre_ping=True,
+            pool_size=_LOCK_POOL_SIZE,
+            max_overflow=_LOCK_POOL_OVERFLOW,
+            pool_timeout=patience,
+            hide_parameters=True,
+            connect_args=self._choose_connection_options(),
+        )
+        settings = {
+            "datestyle": "ISO",
+            "lock_timeout": max(1, int(patience * 1000)),
+            "statement_timeout": 0,
+            "idle_session_timeout": 0,
+            "tcp_keepalives_idle": 30,
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+        }
+        _set_at_connect(engine, settings)
+        return engine
+
+    def _choose_connection_options(self) -> dict[str, object]:
+        options = {"application_name": build_application_name(), **_CONNECTION_OPTIONS}
+        return {key: value for key, value in options.items() if key not in self._url.query}
 
     def begin_transaction(self, connection: Connection, *, write: bool) -> None:
         """Let writers take turns, so that numbers ascend in the order of commits and what a writer has read stays true."""
@@ -90,6 +121,7 @@ class PostgresBackend:
             # Not what the server has set for everybody: a snapshot from before the lock, or commits that a power cut undoes.
             connection.exec_driver_sql(
                 f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;{patience}"
+                f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_TRANSACTION_SECONDS * 1000};"
                 "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
             )
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK_KEY})")
@@ -101,7 +133,7 @@ class PostgresBackend:
         """Convert an error by its SQLSTATE, or by the server's message where a connection was not made."""
         state = getattr(error.orig, "sqlstate", None) or ""
         message = f"{self.location}: {self._redact_message(str(error.orig))}"
-        if state == _LOCK_TIMEOUT:
+        if state == LOCK_TIMEOUT:
             return TransientError(LEDGER, f"{self.location} stayed locked by another program for {self._wait:g} s")
         if state == _NO_ROOM:
             return TransientError(LEDGER, message, "make room on the server's disk")
@@ -120,6 +152,23 @@ class PostgresBackend:
 
     def _redact_message(self, text: str) -> str:
         return redact_secrets(" ".join(text.split()), (self.secret or "",))
+
+
+def build_application_name() -> str:
+    """Build the name under which the server lists this program's connections: `promoter PROCESS@HOST`, cut to what fits."""
+    name = f"promoter {os.getpid()}@{socket.gethostname()}"
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in name)[:_NAME_BYTES]
+
+
+def _set_at_connect(engine: Engine, settings: Mapping[str, object]) -> None:
+    """Let each new connection begin with these settings, whatever the server has for everybody."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute(f"SET {name} = {value}")
+        connection.commit()
 
 
 _quote_identifier = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ from promoter.adapters.ledger.schema import (
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Override
-from promoter.domain.errors import PermanentError
+from promoter.domain.errors import Conflict, PermanentError
 from promoter.domain.plan import ChangeCause
 
 _FILTER_FIELDS = ("model", "alias", "kind", "outcome", "actor", "verdict")
@@ -62,7 +62,7 @@ class SqlAuditLog(SqlAliasHistory):
             raise PermanentError(LEDGER, f"there is no intent {intent}")
         earlier = chain.connection.scalar(select(records.c.outcome).where(records.c.intent == intent))
         if earlier is not None:
-            raise PermanentError(LEDGER, f"intent {intent} is closed already: {earlier}")
+            raise Conflict(LEDGER, f"intent {intent} is closed already: {earlier}")
         opened = parse_record_row(row)
         closed = replace(opened.fact, at=at, outcome=closing, reason=detail or opened.fact.reason)
         _append_record(chain, closed, intent=intent, decision=opened.decision)

@@ -38,10 +38,18 @@ class Clock(Protocol):
 
 
 class Locks(Protocol):
-    """Mutual exclusion by key, across threads and processes; released by the system when the holder dies."""
+    """Mutual exclusion by key, across all threads, processes and hosts that work on one ledger.
+
+    Whoever keeps the lock frees it when the holder dies or cannot be reached any more. A holder that was only stopped may not
+    know that: it checks the lock again right before it does what nobody else may do at the same time.
+    """
 
     def hold(self, key: str) -> AbstractContextManager[None]:
         """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
+        ...
+
+    def require_held(self, key: str) -> None:
+        """Check, where the lock is kept, that this thread still holds the key. Raises `TransientError` where it was lost."""
         ...
 
 

@@ -38,8 +38,9 @@ class AuditLog(Protocol):
         ...
 
     def record_outcome(self, intent: int, outcome: str, at: datetime, detail: str | None = None) -> None:
-        """Close an intent as `applied`, `failed` or `recovered`; `detail` replaces its reason. A second outcome is refused.
+        """Close an intent as `applied`, `failed` or `recovered`; `detail` replaces its reason.
 
+        Raises `Conflict` where it has an outcome already: another run has closed it.
         Unless the write failed, git and the registry then agree on what was intended, and the same transaction records that as
         last applied; not for an override, which stands in for git.
         """

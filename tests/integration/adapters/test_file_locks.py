@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.adapters.file_locks import FileLocks, create_database_locks
+from promoter.adapters.file_locks import FileLocks, find_lock_folder
 from promoter.application.ports import Locks
 from promoter.domain.errors import PermanentError, TransientError
 
@@ -91,48 +91,42 @@ def test_a_key_is_not_re_entrant_but_others_may_be_held_along(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) <= 256
 
 
-def test_the_locks_of_a_sqlite_file_lie_beside_it(tmp_path: Path) -> None:
-    """Whichever way the file is named; nothing is created before a lock is taken."""
+def test_the_locks_of_a_sqlite_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way the file is named, and whatever TMPDIR says; nothing is created before a lock is taken."""
     (tmp_path / "link").symlink_to(tmp_path)
-    locks = create_database_locks(f"sqlite:///{tmp_path}/promoter.db", timeout=0)
-    assert not (tmp_path / "promoter.db.locks").exists()
-    same = create_database_locks(f"sqlite+pysqlite:///{tmp_path}/link/promoter.db?timeout=3", timeout=0)
+    folder = tmp_path / "promoter.db.locks"
+    monkeypatch.chdir(tmp_path)
+    for temporary in ("one", "two"):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / temporary))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert find_lock_folder(f"sqlite:///{tmp_path}/promoter.db") == folder
+        assert find_lock_folder(f"sqlite+pysqlite:///{tmp_path}/link/promoter.db?timeout=3") == folder
+        assert find_lock_folder("sqlite:///promoter.db") == folder
+    assert not folder.exists()
+    with FileLocks(folder).hold("fraud"):
+        assert folder.is_dir()
+
+
+def test_no_other_database_has_locks_in_a_folder() -> None:
+    """A folder excludes the programs of one host only, and such a ledger is reached from many."""
+    assert find_lock_folder("postgresql://alice:hunter2@db/promoter") is None
+    assert find_lock_folder("postgresql+psycopg:///promoter?host=/run/postgresql") is None
+
+
+def test_a_lock_whose_file_was_removed_is_lost(tmp_path: Path) -> None:
+    """Somebody who clears the folder lets others in: whoever checks the lock again learns of it."""
+    locks = FileLocks(tmp_path)
     with locks.hold("fraud"):
-        with pytest.raises(RuntimeError), locks.hold("fraud"):
-            pass
-        blocked: list[Exception] = []
-
-        def other() -> None:
-            try:
-                with same.hold("fraud"):
-                    pass
-            except TransientError as fault:
-                blocked.append(fault)
-
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-    assert len(blocked) == 1
-    assert (tmp_path / "promoter.db.locks").is_dir()
-
-
-def test_other_databases_are_locked_on_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their address, whoever logs in; in a folder that is nobody else's."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    one, two = (
-        create_database_locks("postgresql://alice:hunter2@db/promoter"),
-        create_database_locks("postgresql://bob@db/promoter?sslmode=require"),
-    )
-    assert one._folder == two._folder
-    assert create_database_locks("postgresql://alice@db/other")._folder != one._folder
-    assert one._folder.stat().st_mode & 0o777 == 0o700
-    one._folder.rmdir()
-    one._folder.symlink_to(tmp_path)
-    with pytest.raises(PermanentError, match="belongs to somebody else"):
-        create_database_locks("postgresql://alice:hunter2@db/promoter")
-    with pytest.raises(PermanentError) as caught:
-        create_database_locks("postgresql://alice:hunter2@db:port/promoter")
-    assert "hunter2" not in str(caught.value)
+        locks.require_held("fraud")
+        (lock,) = tmp_path.iterdir()
+        lock.unlink()
+        with pytest.raises(TransientError, match="somebody has removed"):
+            locks.require_held("fraud")
+        lock.touch()
+        with pytest.raises(TransientError, match="'fraud' was lost"):
+            locks.require_held("fraud")
+    with pytest.raises(RuntimeError, match="does not hold 'fraud'"):
+        locks.require_held("fraud")
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from promoter.adapters.ledger import SqlLedger
 from promoter.application.ports import Ledger
 from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision, RuleFinding, Verdict
-from promoter.domain.errors import PermanentError
+from promoter.domain.errors import Conflict, PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.observed import TrainingRun
 from tests.support.fixtures.ledger import insert_record, rows
@@ -66,7 +66,7 @@ def test_an_intent_has_one_outcome(ledger: Ledger) -> None:
     """A second one is refused in words, as is the outcome of no intent."""
     intent = ledger.record_intent(change(), None)
     ledger.record_outcome(intent, "applied", NOW)
-    with pytest.raises(PermanentError, match=f"intent {intent} is closed already: applied"):
+    with pytest.raises(Conflict, match=f"intent {intent} is closed already: applied"):
         ledger.record_outcome(intent, "failed", NOW)
     with pytest.raises(PermanentError, match="there is no intent"):
         ledger.record_outcome(intent + 1, "applied", NOW)

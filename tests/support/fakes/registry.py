@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from promoter.application.ports import EvidenceTarget, VersionKey
-from promoter.domain.errors import PermanentError
+from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -170,9 +170,16 @@ class FreeLocks:
     def __init__(self) -> None:
         """None taken."""
         self.taken: list[str] = []
+        self.lost: set[str] = set()
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         """As the port says."""
         self.taken.append(key)
+        self.lost.discard(key)
         yield
+
+    def require_held(self, key: str) -> None:
+        """As the port says; a key in `lost` was taken away meanwhile."""
+        if key in self.lost:
+            raise TransientError("lock", f"{key!r} was lost")

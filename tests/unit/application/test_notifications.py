@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from promoter.adapters.file_locks import create_channel_locks
+from promoter.adapters.file_locks import FileLocks
 from promoter.adapters.ledger import SqlLedger
 from promoter.application import notifications
 from promoter.application.notifications import ChannelNotifier, redeliver, redeliver_all, send_test_event
@@ -201,7 +201,7 @@ def test_memory_is_bounded(notifier_app: NotifierApp, inbox: Inbox, monkeypatch:
 
 def test_one_replica_at_a_time(notifier_app: NotifierApp, inbox: Inbox, tmp_path: Path) -> None:
     """The other one comes by again, and knows then what was done; a channel keeps no model waiting."""
-    locks = create_channel_locks(f"sqlite:///{tmp_path / 'promoter.db'}")
+    locks = FileLocks(tmp_path, timeout=0.5, digits=64)
     one, other = (
         ChannelNotifier(notifier_app.inboxes, STEADY, outbox=notifier_app.ledger.outbox, locks=locks, clock=notifier_app.time)
         for _ in range(2)
