@@ -29,7 +29,7 @@ from promoter.application.proposals.commits import BranchOpener, OpenedProposal,
 from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
 from promoter.application.revisions import RevisionTracker
-from promoter.domain.errors import ExternalError, Fault, Faults
+from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.settings import Settings
 
@@ -89,21 +89,29 @@ class Container:
         *,
         enqueue_work: EnqueueWork = lambda _item, _trigger: None,
         enqueue_channel: Callable[[str, str], None] = lambda _channel, _trigger: None,
+        creates_ledger: bool = True,
         **ports: Unpack[Ports],
     ) -> None:
         """`enqueue_work` and `enqueue_channel` ask for work in the daemon's queues; a command that ends needs none.
 
-        `ports` stand in for what the settings ask for.
+        `creates_ledger`: whether a ledger begins where there is none. `ports` stand in for what the settings ask for.
         """
         self.settings = settings
         self.ports = ports
         self._enqueue_work = enqueue_work
         self._enqueue_channel = enqueue_channel
+        self._creates_ledger = creates_ledger
 
     def with_ports(self, **ports: Unpack[Ports]) -> Container:
         """Return another container with the same settings, in which these ports stand in as well."""
         merged: Ports = {**self.ports, **ports}
-        return Container(self.settings, enqueue_work=self._enqueue_work, enqueue_channel=self._enqueue_channel, **merged)
+        return Container(
+            self.settings,
+            enqueue_work=self._enqueue_work,
+            enqueue_channel=self._enqueue_channel,
+            creates_ledger=self._creates_ledger,
+            **merged,
+        )
 
     def require_settings(self, *names: str) -> None:
         """Raise `Faults` with every one of these settings that is not set, and what to set it to."""
@@ -168,12 +176,22 @@ class Container:
         return GitRepository(
             settings.repo or "",
             settings.branch,
-            settings.mirror_path,
+            self._mirror_path,
             token=settings.git_token,
             author=settings.commit_author,
             signing_key=settings.signing_key,
             attest=lambda message: add_ledger_trailer(message, self.ledger.read_chain_head()),
         )
+
+    @property
+    def _mirror_path(self) -> Path:
+        """The mirror's folder. Raises `PermanentError` where it is to lie beside a ledger whose folder does not exist."""
+        path = self.settings.mirror_path
+        folder = path.parent.parent
+        if self.settings.mirror is None and not folder.is_dir():
+            fix = "create it, or change PROMOTER_DATABASE_URL"
+            raise PermanentError("git", f"there is no folder {folder} for the mirror, which lies beside the ledger", fix)
+        return path
 
     @_port
     def forge(self) -> Forge | None:
@@ -194,8 +212,12 @@ class Container:
 
     @_port
     def ledger(self) -> Ledger:
-        """The database, migrated."""
+        """The database, migrated. Raises `PermanentError` where there is none, and none is to be begun."""
         return self._database
+
+    def require_ledger(self) -> None:
+        """Open the ledger before all else. Raises `PermanentError` where there is none, and none is to be begun."""
+        self.ledger.read_chain_head()
 
     @cached_property
     def reading_ledger(self) -> SqlLedger:
@@ -219,7 +241,18 @@ class Container:
     def _database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
-        return SqlLedger.open(self.settings.database_url, on_append=self._wake_channels)
+        url = self.settings.database_url
+        return SqlLedger.open(url, create=self._creates_ledger, on_append=self._wake_channels)
+
+    @property
+    def ledger_location(self) -> str:
+        """The database of the ledger, named without secrets."""
+        return self._database.location
+
+    @property
+    def is_ledger_new(self) -> bool:
+        """Whether this program has just begun the ledger, so that nothing from before is known."""
+        return "ledger" not in self.ports and self._database.is_new
 
     def _wake_channels(self) -> None:
         for channel in self.settings.notifications:

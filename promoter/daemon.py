@@ -30,6 +30,13 @@ JITTER_SHARE = 0.1
 """The share of the poll interval that is random, so that replicas do not all ask MLflow at once."""
 
 
+NEW_LEDGER = (
+    "a new ledger begins, since there was none: it does not know who held an alias before, so soak times begin now, "
+    "`promoter rollback` needs --to, and where the registry differs from git, that is a new decision, and no drift. "
+    "If there should be a ledger, stop this, and check PROMOTER_DATABASE_URL"
+)
+
+
 class PromoterDaemon:
     """Everything that runs in `promoter serve`."""
 
@@ -39,6 +46,7 @@ class PromoterDaemon:
         self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
         container = Container(settings, enqueue_work=self.queue.enqueue, enqueue_channel=self._notification_queue.enqueue)
         container.require_settings("mlflow_tracking_uri", "repo")
+        self._container = container
         self._interval = settings.poll_interval
         self.controller: Controller = container.build_controller(compute_backoff_delay)
         self.notifier = container.notifier
@@ -58,6 +66,8 @@ class PromoterDaemon:
 
     def start(self) -> None:
         """Answer requests, work on everything once, then poll."""
+        if self._container.is_ledger_new:
+            log.warning(NEW_LEDGER, ledger=self._container.ledger_location)
         self._heartbeat.record_start()
         self._start_notifications()
         self.web.start()

@@ -48,14 +48,17 @@ def print_json(answer: Answer) -> None:
     sys.stdout.write(json.dumps(answer.to_json(), indent=2, ensure_ascii=False) + "\n")
 
 
-def build_container() -> Container:
-    """Build the adapters from the settings in force. Logs go to standard error, and only warnings."""
+def build_container(*, creates_ledger: bool = False) -> Container:
+    """Build the adapters from the settings in force. Logs go to standard error, and only warnings.
+
+    A command begins no ledger, unless that is what it is for: one at a wrong address would know nothing, and look like one.
+    """
     from promoter.container import Container
     from promoter.logs import configure_logging
     from promoter.settings import load_settings
 
     configure_logging("text", level="warning")
-    return Container(load_settings())
+    return Container(load_settings(), creates_ledger=creates_ledger)
 
 
 def load_declaration(container: Container, path: Path = Path()) -> Declaration:

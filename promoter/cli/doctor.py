@@ -14,6 +14,8 @@ import typer
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from promoter.container import Container
     from promoter.domain.desired import DesiredState
 
@@ -166,8 +168,21 @@ def _check_registry(name: str, container: Container) -> DoctorCheck:
 
 def _check_ledger(container: Container) -> DoctorCheck:
     count = len(container.ledger.find_open_intents())
+    if shared := _find_shared_files(container):
+        names = " ".join(map(str, shared))
+        message = f"others than its owner have rights to {', '.join(each.name for each in shared)}"
+        return DoctorCheck("ledger", good=False, message=message, fix=f"chmod go= {names}")
     message = f"can be written; {count} intents open" if count else "can be written"
     return DoctorCheck("ledger", good=True, message=message)
+
+
+def _find_shared_files(container: Container) -> list[Path]:
+    from pathlib import Path
+
+    from promoter.adapters.ledger.sqlite import find_shared_files
+
+    url = container.settings.database_url
+    return find_shared_files(Path(container.ledger_location)) if url.startswith("sqlite") else []
 
 
 def _check_webhook_secrets(container: Container) -> DoctorCheck:

@@ -13,6 +13,7 @@ from promoter.cli.common import FormatOption, OutputFormat, build_container, pri
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
+    from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.errors import Fault
     from promoter.domain.policy.test_cases import CaseFile
@@ -54,11 +55,20 @@ def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: An
 
 def init(
     path: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Begin the ledger of PROMOTER_DATABASE_URL, and write no files.")
+    ] = False,
 ) -> None:
     """Write registry.yaml from the aliases of the live registry, starter policies, and schemas for editors. Overwrites nothing.
 
-    Example: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry"
+    Where PROMOTER_DATABASE_URL has no ledger yet, one begins there: `promoter apply` and `promoter rollback` need it.
+
+    Examples: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry";
+    promoter init --ledger
     """
+    if ledger:
+        _begin_ledger(build_container(creates_ledger=True))
+        return
     from promoter.adapters.yaml import render_starter_policies, render_starter_registry
     from promoter.adapters.yaml.json_schema import SCHEMAS_FOLDER, render_schema_files
     from promoter.domain.errors import Fault, Faults
@@ -71,17 +81,28 @@ def init(
     if taken:
         fix = "init writes new files only: move it away first, or edit it by hand"
         raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])
-    models = build_container().registry.observe_models()
+    container = build_container(creates_ledger=True)
+    models = container.registry.observe_models()
+    _begin_ledger(container)
     files["registry.yaml"] = render_starter_registry(
         {name: dict(model.aliases) for name, model in models.items() if model.aliases}
     )
     for name, text in sorted(files.items()):
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8", newline="\n")
-        sys.stdout.write(f"wrote {target}\n")
+        _write_new_file(path / name, text)
     aliases = sum(len(model.aliases) for model in models.values())
     sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
+
+
+def _write_new_file(target: Path, text: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8", newline="\n")
+    sys.stdout.write(f"wrote {target}\n")
+
+
+def _begin_ledger(container: Container) -> None:
+    container.require_ledger()
+    where = container.ledger_location
+    sys.stdout.write(f"began the ledger {where}\n" if container.is_ledger_new else f"there is a ledger already: {where}\n")
 
 
 def _has_same_content(target: Path, text: str) -> bool:

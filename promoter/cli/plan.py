@@ -101,7 +101,10 @@ def apply(
 
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
     """
-    container, declaration = _load_committed_declaration(build_container(), revision)
+    container = build_container()
+    container.require_settings("mlflow_tracking_uri")
+    container.require_ledger()
+    container, declaration = _load_committed_declaration(container, revision)
     with create_console(stderr=True).status("Applying") as status:
         result = container.plan_applier(
             declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models")

@@ -83,6 +83,7 @@ def release(
 def _build_git_container() -> Container:
     container = build_container()
     container.require_settings("mlflow_tracking_uri", "repo")
+    container.require_ledger()
     return container
 
 

@@ -16,6 +16,7 @@ import yaml
 from promoter.__main__ import main
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
 from tests.support.fixtures.git import Colleague
+from tests.support.fixtures.ledger import begin_ledger
 from tests.support.stage.proxy import Proxy, ProxyFault, alias_writes
 from tests.support.stage.stage import POLICY, SECRET, Stage, registry_yaml
 
@@ -65,7 +66,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def cloned(stage: Stage, files: dict[str, bytes] | None = None) -> Colleague:
-    """Somebody's clone of the stage's remote, in which the commands run."""
+    """Somebody's clone of the stage's remote, in which the commands run, beside an empty ledger."""
+    begin_ledger(stage.database)
     stage.remote.commit_files(files or {"README.md": b"models\n"})
     return Colleague(stage.remote, stage.folder / "clone", "any")
 

@@ -28,6 +28,7 @@ from promoter.container import Container
 from tests.support import dashboard_states
 from tests.support.fakes.registry import FakeClock, FakeRegistry
 from tests.support.fixtures.git import git
+from tests.support.fixtures.ledger import begin_ledger
 from tests.support.web_site import WebSite
 
 HERE = Path(__file__).parent
@@ -262,7 +263,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run, registry: F
     git(folder, "commit", "--quiet", "--message", "State the registry")
     git(folder, "push", "--quiet", "origin", "main")
     monkeypatch.setenv("PROMOTER_REPO", str(remote))
-    monkeypatch.setenv("PROMOTER_DATABASE_URL", f"sqlite:///{tmp_path / 'promoter.db'}")
+    monkeypatch.setenv("PROMOTER_DATABASE_URL", begin_ledger(f"sqlite:///{tmp_path / 'promoter.db'}"))
     monkeypatch.chdir(folder)
     return folder
 
@@ -310,8 +311,11 @@ def test_an_approval(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     made = run("approve", "--new-key", str(tmp_path / "new.pem"), "--as", "carl", "--format", "json")
     compare("registry/approve-new-key.json", without(made, r"(?<=ed25519:)[\w+/]{43}"))
     shutil.copy(HERE / "old_ledger/ledger.sql", tmp_path)
+    for file in tmp_path.glob("promoter.db*"):
+        file.unlink()
     with sqlite3.connect(tmp_path / "promoter.db") as connection:
         connection.executescript((tmp_path / "ledger.sql").read_text())
+    (tmp_path / "promoter.db").chmod(0o600)
     monkeypatch.setenv("PROMOTER_CHECKPOINT_KEY", str(key))
     compare("ledger/checkpoint.json", run("audit", "checkpoint", "--format", "json"))
 

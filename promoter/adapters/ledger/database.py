@@ -72,6 +72,8 @@ class LedgerDatabase:
         self._on_append = on_append
         self.is_initialized = True
         """False where nobody has written a ledger: it then reads as an empty one."""
+        self.is_new = False
+        """Whether this program has just begun the ledger: it knows nothing of what was before."""
         self._backend = backend
         self._read_only = read_only
         self._engine = self._writing_engine = create_empty_engine()
@@ -208,8 +210,26 @@ def appending(
     return in_transaction
 
 
-def open_for_writing(backend: DatabaseBackend, on_append: Callable[[], None] = lambda: None) -> LedgerDatabase:
-    """Create and migrate the database where necessary. Of programs that start at once, the first one does so."""
+NO_LEDGER_FIX = (
+    "check PROMOTER_DATABASE_URL: it names the ledger that the daemon writes; `promoter init --ledger` begins a new one there"
+)
+
+
+def build_missing_error(location: str) -> PermanentError:
+    """Build the error for a place where nobody has written a ledger."""
+    return PermanentError(LEDGER, f"there is none at {location}", NO_LEDGER_FIX)
+
+
+def open_for_writing(
+    backend: DatabaseBackend, on_append: Callable[[], None] = lambda: None, *, create: bool = True
+) -> LedgerDatabase:
+    """Migrate the database where necessary, and with `create` begin a ledger where there is none.
+
+    Of programs that start at once, the first one does so. Without `create` nothing is made, neither file nor tables: raises
+    `PermanentError` where there is no ledger.
+    """
+    if not create:
+        _require_ledger(backend)
     backend.prepare_database()
     database = LedgerDatabase(backend, read_only=False, on_append=on_append)
     try:
@@ -217,10 +237,22 @@ def open_for_writing(backend: DatabaseBackend, on_append: Callable[[], None] = l
             found = database.find_schema_version(connection)
         if found != SCHEMA_REVISION:
             _migrate_schema(database)
+        database.is_new = found is None
     except BaseException:
         database.close_connections()
         raise
     return database
+
+
+def _require_ledger(backend: DatabaseBackend) -> None:
+    database = LedgerDatabase(backend, read_only=True)
+    try:
+        with database.read_transaction() as connection:
+            found = database.find_schema_version(connection)
+    finally:
+        database.close_connections()
+    if found is None:
+        raise build_missing_error(database.location)
 
 
 def open_for_reading(backend: DatabaseBackend) -> LedgerDatabase:

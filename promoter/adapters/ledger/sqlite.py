@@ -17,6 +17,9 @@ from sqlalchemy.schema import CreateTable
 from promoter.adapters.ledger.schema import LEDGER, metadata
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
+_OWNER_ONLY = 0o600
+_OTHERS_RIGHTS = 0o077
+_FILE_ENDINGS = ("", "-wal", "-shm")
 _POOL_SIZE = 8
 _POOL_OVERFLOW = 24
 _RETRY_PAUSE_SECONDS = 0.01
@@ -52,10 +55,21 @@ class SqliteBackend:
             raise PermanentError(LEDGER, f"there is no folder {folder}", "create it, or change PROMOTER_DATABASE_URL")
         if not os.access(folder, os.W_OK) or (there and not os.access(self.path, os.W_OK)):
             raise self._not_writable_error()
+        if not there:
+            self._create_file()
         try:
             self._enable_write_ahead_log()
         except sqlite3.Error as error:
             raise self._convert_sqlite_error(error) from error
+
+    def _create_file(self) -> None:
+        """Make the file for its owner alone, whatever the umask says; SQLite gives the files beside it the same rights."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY))
+        except FileExistsError:
+            pass  # another program was quicker
+        except OSError as error:
+            raise TransientError(LEDGER, f"{self.location}: {error.strerror}", "see that it can be made") from error
 
     def has_database(self) -> bool:
         """Whether the file exists. Raises `PermanentError` where that cannot be found out, or where it is a folder."""
@@ -149,6 +163,12 @@ class SqliteBackend:
     def _not_writable_error(self) -> PermanentError:
         fix = "give this user write access to the file and to its folder, which SQLite needs even to read"
         return PermanentError(LEDGER, f"{self.location} may not be written", fix)
+
+
+def find_shared_files(path: Path) -> list[Path]:
+    """List the files of the database that others than their owner have rights to."""
+    files = [path.with_name(path.name + ending) for ending in _FILE_ENDINGS]
+    return [file for file in files if file.exists() and file.stat().st_mode & _OTHERS_RIGHTS]
 
 
 def _read_file_identity(path: Path) -> tuple[int, int]:

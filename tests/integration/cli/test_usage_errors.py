@@ -17,6 +17,7 @@ from promoter.settings import load_settings
 from tests.support.app import POLICY
 from tests.support.fakes.registry import FakeRegistry
 from tests.support.fixtures.git import git
+from tests.support.fixtures.ledger import begin_ledger
 
 Run = Callable[..., tuple[int, str, str]]
 GATED = b"version: 1\nmodels: {m: {aliases: {champion: {version: 1, policy: champion}, shadow: 1}}}\n"
@@ -46,7 +47,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     settings = {
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "PROMOTER_REPO": str(folder),
-        "PROMOTER_DATABASE_URL": f"sqlite:///{folder.parent / 'promoter.db'}",
+        "PROMOTER_DATABASE_URL": begin_ledger(f"sqlite:///{folder.parent / 'promoter.db'}"),
         "PROMOTER_MLFLOW_WEBHOOK_SECRET": "a secret of the tests",
     }
     monkeypatch.chdir(folder)
