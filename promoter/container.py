@@ -31,6 +31,8 @@ from promoter.application.reconciler import ModelReconciler, PlanApplier, Versio
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.ledger.chain import add_ledger_trailer
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.proposal import CommitRequest
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
@@ -181,6 +183,7 @@ class Container:
             author=settings.commit_author,
             signing_key=settings.signing_key,
             attest=lambda message: add_ledger_trailer(message, self.ledger.read_chain_head()),
+            record_own=self.record_own_commit,
         )
 
     @property
@@ -192,6 +195,13 @@ class Container:
             fix = "create it, or change PROMOTER_DATABASE_URL"
             raise PermanentError("git", f"there is no folder {folder} for the mirror, which lies beside the ledger", fix)
         return path
+
+    def record_own_commit(self, revision: str, message: str) -> None:
+        """Record who asked for a commit of Promoter's own; where no person did, there is nothing to record."""
+        request = CommitRequest.from_message(message, revision)
+        if request:
+            event = LifecycleEvent(self.clock.now(), LifecycleEventType.REQUESTED, request.event_facts)
+            self.ledger.record_lifecycle_event(event)
 
     @_port
     def forge(self) -> Forge | None:

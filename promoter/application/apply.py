@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -24,6 +23,7 @@ from promoter.domain.desired import Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
+from promoter.domain.proposal import BRANCH_PREFIX, CommitRequest
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.text import version_label
 
@@ -84,6 +84,14 @@ class _ExecutedChange:
     """The model's aliases as they were read back."""
     at: datetime
     """The moment between the write and that read."""
+
+
+@dataclass(frozen=True)
+class _ChangeAuthor:
+    """Who a record of a change names, and the reason that it gives."""
+
+    actor: str | None
+    reason: str
 
 
 class PlanExecutor:
@@ -277,6 +285,8 @@ class PlanExecutor:
         what, decision = change.difference, change.decision
         override = what.intent.override if what.intent else None
         commit = self._provenance.find_change_commit(what, request.declaration)
+        origin = self._find_origin(commit, decision)
+        author = self._find_author(change, commit, origin)
         return NewAuditRecord(
             at=self._clock.now(),
             kind=RecordKind.CHANGE,
@@ -285,28 +295,48 @@ class PlanExecutor:
             from_version=what.from_version,
             to_version=what.to_version,
             revision=commit.revision if commit else (None if override else request.declaration.revision),
-            actor=override.by
-            if override
-            else PROMOTER
-            if what.cause is ChangeCause.DRIFT
-            else (commit.author if commit else None),
+            actor=author.actor,
             trigger=request.trigger,
             policy=decision.policy if decision else None,
             verdict=decision.verdict.value if decision else None,
             outcome=ChangeOutcome.INTENDED,
-            reason=_render_reason(change, commit.subject if commit else None) + _render_exceptions(decision),
+            reason=author.reason + _render_exceptions(decision),
             cause=what.cause.value,
-            review=self._find_review(commit, decision),
+            review=origin.to_json() if origin else None,
             hold=_find_hold_reason(change, self._clock.now()),
         )
 
-    def _find_review(self, commit: GitCommit | None, decision: Decision | None) -> Mapping[str, Any] | None:
+    def _find_origin(self, commit: GitCommit | None, decision: Decision | None) -> ChangeOrigin | None:
         """The pull request that brought the commit. It is worth a question, and no change waits for the answer."""
         known = decision.evidence.origin if decision and decision.evidence else None
-        if isinstance(known, ChangeOrigin):
-            return known.to_json()
-        found = self._provenance.find_commit_origin(commit) if commit else None
-        return found.to_json() if isinstance(found, ChangeOrigin) else None
+        found = known if isinstance(known, ChangeOrigin) or commit is None else self._provenance.find_commit_origin(commit)
+        return found if isinstance(found, ChangeOrigin) else None
+
+    def _find_author(self, change: Change, commit: GitCommit | None, origin: ChangeOrigin | None) -> _ChangeAuthor:
+        """The person behind the change: who asked for the commit, else who wrote it, or merged Promoter's own proposal."""
+        what = change.difference
+        override = what.intent.override if what.intent else None
+        reason = _render_reason(change, commit.subject if commit else None)
+        if override or commit is None or what.cause is ChangeCause.DRIFT:
+            actor = override.by if override else PROMOTER if what.cause is ChangeCause.DRIFT else None
+            return _ChangeAuthor(actor, reason)
+        asked = self._find_request(what, commit, origin)
+        if asked:
+            merged = "" if origin or asked.revision == commit.revision else f"; merged by {commit.author.partition(' <')[0]}"
+            return _ChangeAuthor(asked.by, (asked.reason or reason) + merged)
+        proposed = origin is not None and origin.branch.startswith(BRANCH_PREFIX)
+        return _ChangeAuthor((origin.merged_by if origin and proposed else None) or commit.author, reason)
+
+    def _find_request(self, what: AliasDifference, commit: GitCommit, origin: ChangeOrigin | None) -> CommitRequest | None:
+        """Who asked for the commit, or for the one that it merges.
+
+        Only the ledger is believed: it has the id of each commit that Promoter made for a person, from before that could be
+        seen. Whatever a commit's author or its trailers claim, anybody can write.
+        """
+        revisions = {commit.revision, *commit.parents[1:], *([origin.head] if origin and origin.head else [])}
+        found = (CommitRequest.from_event_facts(each.facts) for each in self._ledger.find_commit_requests(revisions))
+        wanted = (what.model, what.alias, what.to_version)
+        return next((each for each in found if each and (each.model, each.alias, each.version) == wanted), None)
 
 
 def _apply_change(observed: ObservedModel, change: Change) -> ObservedModel:

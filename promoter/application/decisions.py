@@ -23,6 +23,7 @@ from promoter.domain.policy.guards import (
     evaluate_guards,
     find_earlier_versions,
     find_rollback_obstacle,
+    is_return_to_good_standing,
 )
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_best_candidate, find_candidates
@@ -160,8 +161,9 @@ class DecisionMaker:
     ) -> None:
         version, alias, intent = difference.to_version, difference.alias, difference.intent
         held = version is not None and intent is not None and intent.hold is not None
-        before = held and self._ledger.has_held_alias(difference.model, alias, version or 0)
-        gate = difference.select_gate(context.at, held_before=before)
+        before = (held or difference.may_return) and self._ledger.has_held_alias(difference.model, alias, version or 0)
+        returns = before and difference.may_return and self._returns_to_good_standing(difference)
+        gate = difference.select_gate(context.at, held_before=before, returns=returns)
         if gate is ChangeGate.NONE or version is None or intent is None:
             asked.changes.append(Change(difference))
         elif gate is ChangeGate.READINESS:
@@ -174,6 +176,13 @@ class DecisionMaker:
                 observed, alias, version, policy, context.started_at, override, origin, DecisionPurpose.GATE
             )
             asked.gates.append((difference, question))
+
+    def _returns_to_good_standing(self, difference: AliasDifference) -> bool:
+        key, intent, version = (difference.model, difference.alias), difference.intent, difference.to_version
+        if intent is None or version is None:
+            return False
+        moves = self._ledger.find_alias_moves({key}).get(key, ())
+        return is_return_to_good_standing(intent, difference.from_version, version, moves)
 
     def _find_freeze_override(self, difference: AliasDifference, policy: Policy, context: EvaluationContext) -> str | None:
         frozen = any(freeze.find_freeze_end(context.started_at or context.at) for freeze in policy.document.freeze)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import structlog
 
 from promoter.application.ports import AuditLog, Clock, Locks, Registry
-from promoter.application.proposals.commits import MAX_ATTEMPTS, Opener, ProposalCommitter
+from promoter.application.proposals.commits import (
+    MAX_ATTEMPTS,
+    Opener,
+    ProposalCommitter,
+    describe_waiting_rollback,
+    is_rollback_commit,
+)
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import NewAuditRecord, RecordKind
@@ -22,12 +28,14 @@ from promoter.domain.rollback import (
     RollbackRequest,
     RollbackResult,
     RollbackTarget,
+    StandingRollback,
     check_named_version,
     find_latest_good_version,
     propose_release,
     propose_rollback,
     validate_rollback_request,
 )
+from promoter.domain.text import version_label
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +60,10 @@ class _RollbackDraft:
 
 
 class AliasRollback:
-    """One person's rollback of one alias. To ask for it again goes on where it stopped, and repeats nothing."""
+    """One person's rollback of one alias. To ask for it again goes on where it stopped, and repeats nothing.
+
+    Where another rollback holds the alias, it is refused unless it names its version: two people may have heard of one fault.
+    """
 
     def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
         self,
@@ -131,18 +142,45 @@ class AliasRollback:
             raise PermanentError("MLflow", f"there is no registered model `{asked.model}`")
         active_override = find_active_override(self._ledger, self._clock, declared)
         held = observed.aliases.get(asked.alias)
-        waiting = (
-            self._committer.find_waiting_intent(declaration, asked.model, asked.alias)
-            if reachable and asked.to is None
-            else None
-        )
-        target = _find_earlier_target(asked, active_override, declared, waiting) or self._choose_target(
-            asked, _quarantine_overridden(declared, active_override), observed
-        )
+        standing = None if asked.to else self._find_standing(asked, declaration, active_override, reachable=reachable)
+        if standing and not standing.is_asked_by(asked):
+            raise standing.build_refusal(asked.alias_name)
+        if standing and standing.version:
+            target = RollbackTarget(standing.version, "you asked for it before, for this reason")
+        else:
+            target = self._choose_target(asked, _quarantine_overridden(declared, active_override), observed)
         same = active_override if active_override and active_override.version == target.version else None
         bad = same.replaces if same else held
-        proposal = propose_rollback(declared, bad, target.version, asked.reason, asked.by)
+        proposal = propose_rollback(declared, bad, target.version, asked.reason, asked.by, goes_past=asked.to is not None)
         return _RollbackDraft(declaration, declared, held, target, proposal, same)
+
+    def _find_standing(
+        self, asked: RollbackRequest, declaration: Declaration, active_override: Override | None, *, reachable: bool
+    ) -> StandingRollback | None:
+        """Return the rollback that holds the alias already: an override, one that waits, or a hold in git."""
+        if active_override:
+            return _describe_override(active_override)
+        waiting = self._committer.find_waiting_rollback(declaration, asked.model, asked.alias) if reachable else None
+        if waiting:
+            return describe_waiting_rollback(waiting)
+        declared = find_declared_intent(declaration, asked.model, asked.alias)
+        hold, way_out = declared.hold, f"`promoter release {asked.alias_name}` lifts the hold"
+        if hold and hold.is_in_force(self._clock.now()):
+            commit = self._committer.find_hold_commit(declaration, declared)
+            if not declared.quarantine and not (commit and is_rollback_commit(commit)):
+                return None  # a person wrote the hold, and took nothing back with it
+            what = f"put {_describe_declared(declared)} under a hold, by a commit,"
+            return StandingRollback(hold.by, hold.reason, declared.version, what, commit.at if commit else None, way_out)
+        return None if reachable else self._find_recorded_hold(asked, way_out)
+
+    def _find_recorded_hold(self, asked: RollbackRequest, way_out: str) -> StandingRollback | None:
+        """Return the rollback that moved the alias last by the ledger, where git cannot be asked and may be newer."""
+        moves = self._ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
+        last = moves[-1].fact if moves else None
+        if last is None or last.hold is None:
+            return None
+        what = f"moved it to {version_label(last.to_version)}, under a hold that git cannot be asked about now,"
+        return StandingRollback(last.actor or "somebody", last.hold, last.to_version, what, last.at, way_out)
 
     def _choose_target(self, asked: RollbackRequest, declared: AliasIntent, observed: ObservedModel) -> RollbackTarget:
         if asked.to is not None:
@@ -235,6 +273,9 @@ class AliasRollback:
         version = draft.target.version
         with self._locks.hold(asked.model):
             active_override = find_active_override(self._ledger, self._clock, draft.declared)
+            standing = _describe_override(active_override) if active_override else None
+            if standing and asked.to is None and not standing.is_asked_by(asked):
+                raise standing.build_refusal(asked.alias_name)
             if active_override and active_override.version == version:
                 return active_override
             at = self._clock.now()
@@ -273,20 +314,10 @@ class AliasRollback:
         result.record_failure(f"The registry still has {f'v{held}' if held else 'nothing'} there: {why}.")
 
 
-def _find_earlier_target(
-    asked: RollbackRequest, active_override: Override | None, declared: AliasIntent, waiting: AliasIntent | None
-) -> RollbackTarget | None:
-    """The version of a rollback that this person asked for before, for this reason; a new reason is a new rollback."""
-    mine = (asked.reason, asked.by)
-    if asked.to is not None:
-        return None
-    if active_override and (active_override.reason, active_override.by) == mine:
-        return RollbackTarget(active_override.version, "an override of yours says so")
-    for intent, where in ((declared, "git says so"), (waiting, "a pull request of yours says so")):
-        hold = intent.hold if intent else None
-        if intent and intent.version and hold and (hold.reason, hold.by) == mine:
-            return RollbackTarget(intent.version, f"{where}, for this reason")
-    return None
+def _describe_override(override: Override) -> StandingRollback:
+    end = f"merge or close its pull request, or let it end on {_render_end_time(override)}"
+    what = f"put v{override.version} there, by an override,"
+    return StandingRollback(override.by, override.reason, override.version, what, override.at, end)
 
 
 def find_declared_intent(declaration: Declaration, model: str, alias: str) -> AliasIntent:

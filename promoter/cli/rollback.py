@@ -97,17 +97,16 @@ def _parse_override_duration(text: str) -> timedelta:
 
 
 def find_requester_name() -> str:
-    """Find out who runs this: git's `user.name`, else the name of the login. Raises `PermanentError`."""
-    import getpass
+    """Find out who runs this: git's `user.name`. Raises `PermanentError` where git has none: a login may be anybody's."""
     from pathlib import Path
 
     from promoter.adapters.git.checkout import WorkTree
     from promoter.domain.errors import PermanentError
 
-    try:
-        return WorkTree(Path()).find_user_name() or getpass.getuser()
-    except (OSError, KeyError):  # a login without a name
-        raise PermanentError("rollback", "nobody knows who asks for it", "give --as NAME") from None
+    name = WorkTree(Path()).find_user_name()
+    if name is None:
+        raise PermanentError("who", "nobody knows who asks for it: git has no `user.name` here", "give --as NAME")
+    return name
 
 
 def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:

@@ -33,7 +33,7 @@ _UNCOUNTED = (ChangeCause.DRIFT, ChangeCause.OVERRIDE)
 
 
 class ChangeGate(StrEnum):
-    """What a change must pass: nothing, the alias's policy, or the readiness of a version that returns under a hold."""
+    """What a change must pass: nothing, the alias's policy, or the readiness of a version that returns."""
 
     NONE = "none"
     POLICY = "policy"
@@ -52,19 +52,36 @@ class AliasDifference:
     cause: ChangeCause
     intent: AliasIntent | None = None
     """What git says of the alias; None: git does not list it."""
+    agreed: int | None = field(default=None, compare=False)
+    """The version that git and the registry last agreed on; None: none is known, or the alias was absent."""
 
     @property
     def identity_key(self) -> tuple[str, str, int | None, int | None]:
         """The alias and its versions, without the decision on them."""
         return (self.model, self.alias, self.from_version, self.to_version)
 
-    def select_gate(self, now: datetime, *, held_before: bool) -> ChangeGate:
-        """Return what the change must pass; `held_before`: whether the target version ever held the alias."""
+    @property
+    def may_return(self) -> bool:
+        """Whether the change may bring a version back: git has moved on from what it and the registry agreed on."""
+        return (
+            self.cause is ChangeCause.COMMIT
+            and self.to_version is not None
+            and self.intent is not None
+            and self.intent.policy is not None
+            and self.from_version is not None
+            and self.from_version == self.agreed
+        )
+
+    def select_gate(self, now: datetime, *, held_before: bool, returns: bool = False) -> ChangeGate:
+        """Return what the change must pass.
+
+        `held_before`: whether the target version ever held the alias; `returns`: whether it is the last one in good standing.
+        """
         if self.cause is ChangeCause.OVERRIDE:
             return ChangeGate.READINESS
         if self.cause is not ChangeCause.COMMIT or self.intent is None or self.to_version is None:
             return ChangeGate.NONE
-        if held_before and self.intent.hold and self.intent.hold.is_in_force(now):
+        if returns or (held_before and self.intent.hold and self.intent.hold.is_in_force(now)):
             return ChangeGate.READINESS
         return ChangeGate.POLICY if self.intent.policy else ChangeGate.NONE
 
@@ -149,7 +166,7 @@ def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapp
         cause = ChangeCause.DRIFT
     else:
         cause = ChangeCause.ABSENT if alias.absent else ChangeCause.COMMIT
-    return AliasDifference(alias.model, alias.alias, held, alias.version, cause, alias)
+    return AliasDifference(alias.model, alias.alias, held, alias.version, cause, alias, settled.get(alias.alias))
 
 
 def _is_version_usable(observed: ObservedModel, number: int) -> bool:

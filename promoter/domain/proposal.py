@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
@@ -71,6 +73,8 @@ class Proposal:
     """The person who asked for it; None where nobody did."""
     reason: str | None = None
     """What that person gave as the reason."""
+    goes_past: bool = False
+    """Whether it may take the place of another person's rollback that waits on its branch."""
 
     @property
     def branch_name(self) -> str:
@@ -139,6 +143,51 @@ class Proposal:
             f"Version {decision.version} no longer holds what the guards say of {under}\n{edit.hold.reason}.\n"
             f"The hold keeps rotation away until a person lifts it; {bad} is in quarantine."
         )
+
+
+@dataclass(frozen=True)
+class CommitRequest:
+    """A commit that Promoter made because a person asked for it, as the ledger records it."""
+
+    revision: str
+    """The commit."""
+    model: str
+    alias: str
+    version: int | None
+    """The version that it states; None for a release."""
+    by: str
+    """The person."""
+    reason: str | None
+    """Why the person asked for it."""
+    aim: str
+    """A `ProposalReason`."""
+
+    @classmethod
+    def from_message(cls, message: str, revision: str) -> CommitRequest | None:
+        """Read a message that `Proposal.commit_message` wrote; None where no person asked for the commit.
+
+        The reason of a rollback is the paragraph under the subject; that of a release is a trailer.
+        """
+        _, *body, trailers = message.rstrip().split("\n\n")
+        lines = (line.partition(": ") for line in trailers.split("\n"))
+        facts = {key.removeprefix("Promoter-").lower(): value for key, colon, value in lines if colon}
+        given = {"reason": body[0]} if facts.get("aim") == ProposalReason.ROLL_BACK and body else {}
+        return cls.from_event_facts({**facts, **given, "revision": revision})
+
+    @classmethod
+    def from_event_facts(cls, facts: Mapping[str, Any]) -> CommitRequest | None:
+        """Read the facts of a lifecycle event, or trailers; None where they do not name a person."""
+        revision, model, alias, by, aim = (facts.get(name) for name in ("revision", "model", "alias", "by", "aim"))
+        if not (revision and model and alias and by and aim):
+            return None
+        version, reason = str(facts.get("version") or ""), facts.get("reason")
+        number = int(version) if version.isdecimal() else None
+        return cls(str(revision), str(model), str(alias), number, str(by), str(reason) if reason else None, str(aim))
+
+    @property
+    def event_facts(self) -> dict[str, Any]:
+        """The facts of the lifecycle event that records it."""
+        return dict(vars(self))
 
 
 def build_branch_prefix(model: str) -> str:

@@ -34,6 +34,10 @@ class ChangeOrigin:
     merged: bool = False
     merge_commit: str | None = None
     merged_by: str | None = None
+    branch: str = ""
+    """The branch that it brings."""
+    head: str | None = None
+    """The newest commit of that branch; what a record keeps of it is who asked for that commit."""
     teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The members of the teams that rules name, by team."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.desired import DEFAULT_OVERRIDE_DURATION, LONGEST_OVERRIDE, AliasIntent, Hold, Override
 from promoter.domain.errors import PermanentError
+from promoter.domain.fields import format_utc
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.guards import list_good_versions
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
@@ -38,6 +39,34 @@ class RollbackRequest:
     def alias_name(self) -> str:
         """`MODEL@ALIAS`."""
         return f"{self.model}@{self.alias}"
+
+
+@dataclass(frozen=True)
+class StandingRollback:
+    """A hold that is in force on an alias, or waits to be: another rollback would take what it put back for the fault."""
+
+    by: str
+    """Who made it."""
+    reason: str
+    version: int | None
+    """The version that it put there, or is to put there."""
+    what: str
+    """What was done, such as `put v3 there, by a commit`."""
+    at: datetime | None
+    """When; None: nobody knows."""
+    way_out: str
+    """How it ends."""
+
+    def is_asked_by(self, request: RollbackRequest) -> bool:
+        """Return whether the request is the one that it came from: the same person, for the same reason."""
+        return (self.by, self.reason) == (request.by, request.reason)
+
+    def build_refusal(self, alias_name: str) -> PermanentError:
+        """Return the error that says who did what when, and the ways on."""
+        when = f" on {format_utc(self.at)}" if self.at else ""
+        done = f"{self.by} {self.what}{when}: {self.reason}"
+        ways = f"`--to N` goes on to a version that you name; {self.way_out}"
+        return PermanentError(ROLLBACK_PART, f"{alias_name} is rolled back already: {done}", ways)
 
 
 @dataclass
@@ -137,14 +166,16 @@ def _find_readiness_obstacle(version: int, found: RuleFinding) -> str | None:
     return None if found.verdict is Verdict.PASS else f"v{version} is not ready ({found.value or found.verdict})"
 
 
-def propose_rollback(declared: AliasIntent, held: int | None, version: int, reason: str, by: str) -> Proposal:
+def propose_rollback(  # what is known of the alias, and what the person asked for
+    declared: AliasIntent, held: int | None, version: int, reason: str, by: str, *, goes_past: bool = False
+) -> Proposal:
     """Return the proposal: that version under a hold, and what git says and what serves now in quarantine.
 
-    `declared` is what git itself says, `held` what the registry has.
+    `declared` is what git itself says, `held` what the registry has; `goes_past` as in `Proposal`.
     """
     bad = sorted({each for each in (declared.version, held) if each and each != version})
     edit = RegistryEdit(declared.model, declared.alias, version, Hold(reason=reason, by=by), tuple(bad))
-    return Proposal(edit, declared.version or held, None, ProposalReason.ROLL_BACK, by, reason)
+    return Proposal(edit, declared.version or held, None, ProposalReason.ROLL_BACK, by, reason, goes_past=goes_past)
 
 
 def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Proposal:

@@ -38,6 +38,7 @@ class App(DrivenContainer):
             locks=self.keys,
             forge=self.hub,
         )
+        repository.record_own = self.record_own_commit
 
     def another(self) -> App:
         """The same app, as a process has it that has just started."""

@@ -168,6 +168,8 @@ class ForgeBase(ABC):
                 merged=merged,
                 merge_commit=pull.merge_commit,
                 merged_by=pull.merged_by,
+                branch="" if pull.fork else pull.branch,
+                head=pull.head,
                 teams=self._list_teams(teams),
             )
 

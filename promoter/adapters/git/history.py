@@ -17,7 +17,7 @@ from promoter.domain.ledger.chain import LEDGER_TRAILER, LedgerHead
 from promoter.domain.ledger.witnesses import Witness
 
 _COMMIT_LIMIT = 1_000
-_COMMIT_FORMAT = "%H%n%an <%ae>%n%ct%n%s%n%(trailers:only,unfold)"
+_COMMIT_FORMAT = "%H%n%P%n%an <%ae>%n%ct%n%s%n%(trailers:only,unfold)"
 """A line each, and one for each trailer: unfolding leaves no line break in a value, and commits end with NUL, which no message
 has. So no part of a message can pass for another field, another trailer or another commit."""
 _MAKERS_FORMAT = "%an%n%ae%n%cn%n%ce"
@@ -94,8 +94,9 @@ class CommitHistory:
 
 
 def _parse_commit(text: str) -> GitCommit:
-    revision, author, seconds, subject, *trailers = text.lstrip("\n").split("\n")
-    return GitCommit(revision, author, _parse_commit_time(seconds), subject, _parse_trailers(trailers))
+    revision, parents, author, seconds, subject, *trailers = text.lstrip("\n").split("\n")
+    at = _parse_commit_time(seconds)
+    return GitCommit(revision, author, at, subject, _parse_trailers(trailers), tuple(parents.split()))
 
 
 def _parse_commit_time(seconds: str) -> datetime:

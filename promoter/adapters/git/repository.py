@@ -171,11 +171,13 @@ class GitRepository:
         *,
         signing_key: Path | None = None,
         attest: Callable[[str], str] = str,
+        record_own: Callable[[str, str], None] = lambda _revision, _message: None,
     ) -> None:
         """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `PermanentError`.
 
         `signing_key`: the file of an SSH private key that signs Promoter's own commits; `attest`: what completes the message of
-        such a commit right before it is made, with a trailer.
+        such a commit right before it is made, with a trailer; `record_own`: called with each such commit and its message before
+        it is pushed, so that nobody sees one that is not recorded.
         """
         self._ref = build_branch_ref(branch)
         self._remote = parse_remote_address(url, token)
@@ -186,6 +188,7 @@ class GitRepository:
         self._writer = CommitWriter(self._mirror, self._remote, self._author, signing_key)
         self._signatures = SignatureVerifier(self._mirror, self._remote)
         self._attest = attest
+        self._record_own = record_own
         self._lock = threading.RLock()
         self._is_rewritten = False
 
@@ -289,6 +292,7 @@ class GitRepository:
             if any(entry.path == path and entry.blob == _compute_blob_id(content, len(base)) for entry in present):
                 return base
             with self._writer.draft_commit(base, path, content, message) as new:
+                self._record_own(new, message)
                 self._writer.push_branch(self._ref, base, new)
                 self._mirror.run_git("update-ref", self._ref, new)
             self._mirror.collect_garbage()
@@ -307,6 +311,7 @@ class GitRepository:
         with self._lock, self._mirror.hold_lock():
             self._mirror.require_commit(base)
             with self._writer.draft_commit(base, REGISTRY_PATH, content, message) as new:
+                self._record_own(new, message)
                 self._push_proposal_branch(ref, expected, new)
                 self._mirror.run_git("update-ref", f"{_PROPOSAL_REFS}/{branch}", new)
             self._mirror.collect_garbage()

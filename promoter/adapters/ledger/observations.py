@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, func, select
+from sqlalchemy import Column, Connection, Row, func, or_, select
 
 from promoter.adapters.ledger.chain import ChainWriter
 from promoter.adapters.ledger.database import SqlRepository, appending, reading
@@ -109,6 +109,15 @@ class SqlObservationLog(SqlRepository):
         query = query if since is None else query.where(lifecycle_events.c.at >= since)
         query = query if until is None else query.where(lifecycle_events.c.at <= until)
         return [_parse_lifecycle_event(row) for row in connection.execute(query)]
+
+    @reading
+    def find_commit_requests(self, connection: Connection, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
+        """Find the requests whose commit is one of these."""
+        of_people = lifecycle_events.c.event == LifecycleEventType.REQUESTED.value
+        named = or_(*(lifecycle_events.c.body.contains(each, autoescape=True) for each in revisions))
+        query = select(*_EVENT_COLUMNS).where(of_people, named).order_by(lifecycle_events.c.id)
+        found = map(_parse_lifecycle_event, connection.execute(query) if revisions else ())
+        return [each for each in found if each.facts.get("revision") in revisions]
 
     @reading
     def observed_until(self, connection: Connection) -> datetime | None:

@@ -220,6 +220,10 @@ class ObservationLog(Protocol):
         """Find lifecycle events from one moment up to another, oldest first."""
         ...
 
+    def find_commit_requests(self, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
+        """Find who asked for these commits of Promoter's own: events of the type `requested`, oldest first."""
+        ...
+
     def observed_until(self) -> datetime | None:
         """Return the moment before which every move is recorded, as the daemons stated it; None where none did."""
         ...

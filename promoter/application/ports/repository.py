@@ -39,6 +39,8 @@ class GitCommit:
     subject: str
     trailers: Mapping[str, str] = field(default_factory=dict)
     """The trailers of its message, by key; the last one of a key."""
+    parents: tuple[str, ...] = ()
+    """The commits that it follows; a merge has several."""
 
 
 @dataclass(frozen=True)

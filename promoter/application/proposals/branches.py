@@ -11,6 +11,7 @@ from promoter.application.ports import (
     DeclarationDocuments,
     Forge,
     GitCommit,
+    ObservationLog,
     PullRequest,
     PullRequestState,
     Repository,
@@ -23,6 +24,7 @@ from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
     BRANCH_PREFIX,
     REGISTRY_FILE,
+    CommitRequest,
     Proposal,
     ProposalReason,
     RegistryEdit,
@@ -191,9 +193,10 @@ _FIX = "delete the branch, and ask again"
 class ProposalRequestReader:
     """Reads back what a person asked for on a branch."""
 
-    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
+    def __init__(self, repository: Repository, documents: DeclarationDocuments, ledger: ObservationLog) -> None:
         self._repository = repository
         self._documents = documents
+        self._ledger = ledger
 
     def __call__(self, site: ProposalBranch, declared: AliasIntent | None) -> Proposal | None:
         """Return the proposal; None where no person asked. `declared` is what git states.
@@ -202,7 +205,7 @@ class ProposalRequestReader:
         """
         if site.tip is None or site.requested_reason is None:
             return None
-        by, reason = site.tip.trailers.get("Promoter-By"), site.tip.trailers.get("Promoter-Reason")
+        by, reason = self._find_person(site, site.tip), site.tip.trailers.get("Promoter-Reason")
         if site.requested_reason is ProposalReason.RELEASE:
             return Proposal(
                 RegistryEdit(site.model, site.alias, None, release=True), None, None, site.requested_reason, by, reason
@@ -214,6 +217,11 @@ class ProposalRequestReader:
         edit = RegistryEdit(site.model, site.alias, alias.version, alias.hold, tuple(bad))
         replaces = bad[-1] if bad else declared.version if declared else None
         return Proposal(edit, replaces, None, site.requested_reason, by, alias.hold.reason if alias.hold else reason)
+
+    def _find_person(self, site: ProposalBranch, tip: GitCommit) -> str | None:
+        """Who asked for the commit, by the ledger: a commit that is made anew must not lend its trailers Promoter's word."""
+        found = map(CommitRequest.from_event_facts, (each.facts for each in self._ledger.find_commit_requests({tip.revision})))
+        return next((each.by for each in found if each and (each.model, each.alias) == (site.model, site.alias)), None)
 
     def _read_alias_intent(self, site: ProposalBranch, tip: str) -> AliasIntent | None:
         try:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import structlog
 
 from promoter.application.planner import RegistrySnapshot
-from promoter.application.ports import DeclarationDocuments, Repository, require_content
-from promoter.application.proposals.branches import is_up_to_date
+from promoter.application.ports import DeclarationDocuments, GitCommit, Repository, require_content
+from promoter.application.proposals.branches import is_up_to_date, parse_commit_marker
 from promoter.application.revisions import RevisionTracker, requires_signed_commits
+from promoter.domain.audit import AliasKey
 from promoter.domain.desired import AliasIntent, Declaration
-from promoter.domain.errors import BranchProtected, Conflict, Faults, PermanentError, TransientError
+from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.fields import CHAMPION
 from promoter.domain.proposal import REGISTRY_FILE, Proposal, ProposalReason, build_branch_name
+from promoter.domain.rollback import StandingRollback
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +86,8 @@ def _find_commit_proposals(view: RegistrySnapshot) -> list[Proposal]:
 
 MAX_ATTEMPTS = 5
 """How often a branch that others push to is read again."""
+_HOLD_SEARCH_LIMIT = 50
+"""Commits that are read to find the one that brought a hold."""
 
 
 @dataclass(frozen=True)
@@ -139,20 +143,96 @@ class ProposalCommitter:
 
     def find_waiting_intent(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
         """Return what git will state of the alias once its proposal is merged; None where there is no proposal."""
-        branch = build_branch_name(model, alias)
-        tip = self._repository.list_branches(branch).get(branch)
-        if tip is None or declaration.revision is None:
+        if declaration.revision is None:
             return None
-        merged = self._repository.preview_merge(declaration.revision, tip)
+        found = _find_waiting_proposal(self._repository, self._documents, declaration.revision, (model, alias))
+        return found.intent if found else None
+
+    def find_waiting_rollback(self, declaration: Declaration, model: str, alias: str) -> WaitingProposal | None:
+        """Return the rollback of a person that waits on the alias's branch."""
+        if declaration.revision is None:
+            return None
+        return find_waiting_rollback(self._repository, self._documents, declaration.revision, (model, alias))
+
+    def find_hold_commit(self, declaration: Declaration, declared: AliasIntent) -> GitCommit | None:
+        """Return the commit that brought the hold which git declares now; None where git cannot tell."""
+        found = None
         try:
-            intent = (
-                None
-                if merged.conflicts
-                else self._documents.parse_declaration(merged.sources, None).desired.find_model_intent(model)
-            )
-        except Faults:
+            commits = self._repository.list_commits(None, declaration.revision or "", REGISTRY_FILE, last=_HOLD_SEARCH_LIMIT)
+            for commit in reversed(commits):
+                sources = self._repository.read_sources(commit.revision)
+                intent = self._documents.parse_declaration(sources, None).desired.find_model_intent(declared.model)
+                alias = intent.aliases.get(declared.alias) if intent else None
+                if alias is None or alias.hold != declared.hold:
+                    return found
+                found = commit
+        except (ExternalError, Faults):
             return None
-        return intent.aliases.get(alias) if intent else None
+        return None if len(commits) == _HOLD_SEARCH_LIMIT else found
+
+
+@dataclass(frozen=True)
+class WaitingProposal:
+    """What git will state of an alias once the proposal on its branch is merged."""
+
+    intent: AliasIntent
+    tip: GitCommit
+    """The newest commit of the branch."""
+
+
+def find_waiting_rollback(
+    repository: Repository, documents: DeclarationDocuments, base: str, key: AliasKey
+) -> WaitingProposal | None:
+    """Return the rollback of a person that waits on the alias's branch; `base` is the head of the watched branch."""
+    found = _find_waiting_proposal(repository, documents, base, key)
+    marker = parse_commit_marker(found.tip) if found else None
+    if found is None or found.intent.hold is None or marker is None or marker.aim is not ProposalReason.ROLL_BACK:
+        return None
+    merged = repository.preview_merge(base, found.tip.revision)
+    return None if merged.sources == repository.read_sources(base) else found
+
+
+def is_rollback_commit(commit: GitCommit) -> bool:
+    """Return whether the commit says that it rolls an alias back, for a person or for a broken guard."""
+    marker = parse_commit_marker(commit)
+    return marker is not None and marker.aim in (ProposalReason.ROLL_BACK, ProposalReason.GUARD)
+
+
+def _find_waiting_proposal(
+    repository: Repository, documents: DeclarationDocuments, base: str, key: AliasKey
+) -> WaitingProposal | None:
+    model, alias = key
+    branch = build_branch_name(model, alias)
+    tip = repository.list_branches(branch).get(branch)
+    merged = repository.preview_merge(base, tip) if tip else None
+    if tip is None or merged is None or merged.conflicts:
+        return None
+    try:
+        intent = documents.parse_declaration(merged.sources, None).desired.find_model_intent(model)
+    except Faults:
+        return None
+    found = intent.aliases.get(alias) if intent else None
+    return WaitingProposal(found, repository.read_commit(tip)) if found else None
+
+
+def require_no_other_rollback(repository: Repository, documents: DeclarationDocuments, base: str, proposal: Proposal) -> None:
+    """Raise `PermanentError` where the branch has another person's rollback, which the proposal would overwrite."""
+    edit = proposal.edit
+    if proposal.aim is not ProposalReason.ROLL_BACK or proposal.goes_past:
+        return
+    waiting = find_waiting_rollback(repository, documents, base, (edit.model, edit.alias))
+    if waiting and waiting.intent.hold and edit.hold != waiting.intent.hold:
+        raise describe_waiting_rollback(waiting).build_refusal(f"{edit.model}@{edit.alias}")
+
+
+def describe_waiting_rollback(waiting: WaitingProposal) -> StandingRollback:
+    """Return who waits with which rollback, since when."""
+    intent, hold = waiting.intent, waiting.intent.hold
+    branch = build_branch_name(intent.model, intent.alias)
+    by, reason = (hold.by, hold.reason) if hold else ("somebody", "no reason given")
+    what = f"proposed v{intent.version}, on the branch {branch},"
+    way_out = f"merge or close the pull request from {branch}, or delete the branch"
+    return StandingRollback(by, reason, intent.version, what, waiting.tip.at, way_out)
 
 
 def build_proposed_content(
@@ -203,6 +283,7 @@ class BranchOpener:
         content, _ = wanted
         tip = repository.list_branches(proposal.branch_name).get(proposal.branch_name)
         if tip is not None:
+            require_no_other_rollback(repository, self._documents, head, proposal)
             if is_up_to_date(repository, head, repository.read_commit(tip), proposal, content):
                 return tip
             if not repository.has_only_own_commits(head, tip):

@@ -16,10 +16,10 @@ from promoter.application.markdown.plan import inline_text
 from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker, parse_marker
 from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
 from promoter.application.ports import (
-    AuditLog,
     Clock,
     DeclarationDocuments,
     Forge,
+    Ledger,
     Locks,
     PullRequest,
     PullRequestDraft,
@@ -155,7 +155,7 @@ class ProposalReconciler:
         forge: Forge,
         repository: Repository,
         documents: DeclarationDocuments,
-        ledger: AuditLog,
+        ledger: Ledger,
         locks: Locks,
         clock: Clock,
         planner: Planner,
@@ -171,7 +171,7 @@ class ProposalReconciler:
         self._planner = planner
         self._revisions = revisions
         self._branches = ProposalBranches(forge, repository)
-        self._read_request = ProposalRequestReader(repository, documents)
+        self._read_request = ProposalRequestReader(repository, documents, ledger)
         self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
         self._verified = VerifiedStates(clock)
         self._listed: dict[str, Sequence[PullRequest]] = {}

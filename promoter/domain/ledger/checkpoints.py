@@ -107,6 +107,8 @@ class LifecycleEventType(StrEnum):
     """Old evidence was dropped."""
     CHECKPOINT = "checkpoint"
     """A key attested the chain up to an entry."""
+    REQUESTED = "requested"
+    """A person asked for a commit, which Promoter made, and is about to push."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class LifecycleEvent:
 
     OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
     8601 moment: every move before it is recorded). RETENTION: `before`, `dropped` (how many texts), `actor`.
-    CHECKPOINT: `entry`, `hash`, `key`, `signature`.
+    CHECKPOINT: `entry`, `hash`, `key`, `signature`. REQUESTED: the fields of `CommitRequest`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

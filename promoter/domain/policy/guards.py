@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.observed import ObservedModel
+from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.rules.base import DEFAULT_CHECK_INTERVAL, BaseRule
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 
@@ -117,6 +119,21 @@ def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
     """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first."""
     held = [each.fact.to_version for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None]
     return list(dict.fromkeys(each for each in reversed(held) if each is not None))
+
+
+def is_return_to_good_standing(intent: AliasIntent, held: int | None, version: int, moves: Iterable[AuditRecord]) -> bool:
+    """Return whether the version held the alias directly before `held`, by git's word, and the alias's policy passed it.
+
+    `moves` are the alias's, oldest first. Not where it is in quarantine, or where a rollback took it away.
+    """
+    stated = [each.fact for each in moves if each.fact.kind is RecordKind.CHANGE and each.fact.cause != ChangeCause.DRIFT]
+    line = [number for number, _ in groupby(fact.to_version for fact in stated)]
+    if version in intent.quarantine or line[-2:] != [version, held]:
+        return False
+    taken = next(fact for fact in reversed(stated) if fact.from_version != held)
+    rolled_back = taken.hold is not None or taken.cause == ChangeCause.OVERRIDE
+    passed = any(fact.to_version == version and fact.policy and fact.verdict == Verdict.PASS for fact in stated)
+    return passed and not rolled_back
 
 
 def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:

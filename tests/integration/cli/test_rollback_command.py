@@ -178,16 +178,17 @@ def test_a_forge_that_is_set_up_wrongly_does_not_keep_the_alias_from_moving(roll
 def test_who_asks_is_gits_user_name(
     rollback_site: RollbackSite, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Unless --as says otherwise; where git has no name, it is the login's."""
+    """Unless --as says otherwise; where git has no name, nobody's is taken for a person's."""
     config = tmp_path / "gitconfig"
     config.write_text("[user]\n\tname = Grace Hopper\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     assert run(*BACK[:-2])[0] == 0
     assert 'by: "Grace Hopper"' in git(rollback_site.remote.path, "show", "main:registry.yaml")
     config.write_text("")
-    monkeypatch.setenv("LOGNAME", "grace")
-    assert run("release", "m@champion")[0] == 0
-    assert "Promoter-By: grace" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+    monkeypatch.setenv("LOGNAME", "root")
+    code, out, err = run("release", "m@champion")
+    assert (code, out) == (1, "")
+    assert err == "promoter: who: nobody knows who asks for it: git has no `user.name` here (give --as NAME)\n"
 
 
 def test_what_is_not_set_is_named(run: Run) -> None:

@@ -227,6 +227,8 @@ class FakeForge:
             merged=pull.state is PullRequestState.MERGED,
             merge_commit=pull.merge_commit,
             merged_by=pull.merged_by,
+            branch=pull.branch,
+            head=pull.head,
             teams={team: self.teams.get(team, frozenset()) for team in teams},
         )
 

@@ -51,6 +51,8 @@ class FakeRepository:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     on: Callable[[str], None] = lambda _call: None
     after: Callable[[str], None] = lambda _call: None
+    record_own: Callable[[str, str], None] = lambda _revision, _message: None
+    """Called with each of Promoter's own commits and its message before anybody can see it."""
 
     def push(
         self,
@@ -224,13 +226,15 @@ class FakeRepository:
         last = message.strip().split("\n\n")[-1].splitlines()
         trailers = dict(match.groups() for line in last if (match := _TRAILER.fullmatch(line)))
         files = {**self._node(base).files, path: content}
-        return self._add(files, (base,), message.splitlines()[0], PROMOTER, trailers)
+        revision = self._add(files, (base,), message.splitlines()[0], PROMOTER, trailers)
+        self.record_own(revision, message)
+        return revision
 
     def _add(
         self, files: Mapping[str, bytes], parents: tuple[str, ...], subject: str, author: str, trailers: Mapping[str, str]
     ) -> str:
         revision = hashlib.sha1(repr((len(self.nodes), subject, sorted(files.items()), parents)).encode()).hexdigest()
-        self.nodes[revision] = Node(GitCommit(revision, author, START, subject, dict(trailers)), files, parents)
+        self.nodes[revision] = Node(GitCommit(revision, author, START, subject, dict(trailers), parents), files, parents)
         return revision
 
     def _first_parents(self, revision: str) -> list[tuple[GitCommit, Mapping[str, bytes]]]:

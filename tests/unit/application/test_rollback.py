@@ -9,89 +9,10 @@ from typing import Any
 
 import pytest
 
-from promoter.application.proposals.commits import BranchOpener, Opener, ProposalCommitter
-from promoter.application.proposals.reconciler import ProposalOpener
-from promoter.application.rollback import AliasRollback, HoldRelease
 from promoter.domain.audit import RecordKind
-from promoter.domain.desired import AliasIntent
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.rollback import RollbackRequest, RollbackResult
 from tests.support.app import App
-
-POLICY = b"""version: 1
-candidates: {from: any, rank: {metric: auc, order: highest}}
-rules: [{metric: auc, at_least: 0.5}]
-"""
-ROTATING = "m: {aliases: {champion: {version: 1, policy: p, rotation: commit}}}"
-REASON = "bad recall"
-BRANCH = "promoter/m/champion"
-
-
-def opener(app: App, *, forge: bool = True) -> Opener:
-    """What pushes a proposal's branch in that app, and opens its pull request where there is a forge."""
-    push = BranchOpener(app.repository, app.documents)
-    proposals = app.proposal_reconciler
-    return ProposalOpener(push, proposals) if forge and proposals else push
-
-
-def committer(app: App) -> ProposalCommitter:
-    """What commits a proposal in that app."""
-    return ProposalCommitter(app.repository, app.documents, app.revisions)
-
-
-def back(app: App, *, forge: bool = True, **asked: Any) -> RollbackResult:
-    """Alice rolls the champion back."""
-    rollback = AliasRollback(
-        registry=app.registry,
-        ledger=app.ledger,
-        clock=app.clock,
-        locks=app.locks,
-        revisions=app.revisions,
-        model_reconciler=app.model_reconciler,
-        committer=committer(app),
-        open_proposal=opener(app, forge=forge),
-    )
-    return rollback(RollbackRequest("m", "champion", **{"reason": REASON, "by": "alice", **asked}))
-
-
-def release(app: App, *, forge: bool = True, by: str = "bob") -> RollbackResult:
-    """Bob lifts the hold."""
-    release = HoldRelease(
-        ledger=app.ledger,
-        clock=app.clock,
-        revisions=app.revisions,
-        committer=committer(app),
-        open_proposal=opener(app, forge=forge),
-    )
-    return release("m", "champion", by)
-
-
-def git(app: App, revision: str | None = None) -> AliasIntent:
-    """What git says of the champion."""
-    sources = app.git.read_sources(revision or app.git.head)
-    intent = app.documents.parse_declaration(sources, None).desired.find_model_intent("m")
-    assert intent
-    return intent.aliases["champion"]
-
-
-def overrides(app: App) -> list[int]:
-    """The versions of the overrides that were ever recorded."""
-    found = [each for each in app.records() if each.fact.kind is RecordKind.OVERRIDE and each.intent is None]
-    return [each.fact.to_version or 0 for each in found]
-
-
-@pytest.fixture
-def watched_app(app: App) -> App:
-    """v1, v2 and v3 were the champion one after the other, by rotation; v3 is."""
-    app.mlflow.version("m", auc=0.6)
-    app.mlflow.place("m", "champion", 1)
-    app.commit(ROTATING, p=POLICY)
-    app.converge()
-    for auc in (0.7, 0.8):
-        app.mlflow.version("m", auc=auc)
-        app.converge()
-    assert app.aliases() == {"champion": 3}
-    return app
+from tests.support.rollbacks import BRANCH, POLICY, REASON, ROTATING, back, git, opener, overrides, release
 
 
 def test_an_open_branch_gets_a_commit_and_the_daemon_does_the_rest(watched_app: App) -> None:
@@ -129,13 +50,14 @@ def test_now_brings_the_registry_along_at_once(watched_app: App) -> None:
     assert overrides(watched_app) == []
 
 
-def test_a_new_reason_is_a_new_rollback(watched_app: App) -> None:
+def test_a_version_by_name_goes_past_a_rollback_that_holds(watched_app: App) -> None:
     """The version that came back is bad too: on to the one before it, and both stay in quarantine."""
     back(watched_app, now=True)
-    done = back(watched_app, now=True, reason="v2 is bad as well")
+    done = back(watched_app, now=True, reason="v2 is bad as well", to=1)
     assert (done.from_version, done.to_version) == (2, 1)
     assert watched_app.aliases() == {"champion": 1}
     assert git(watched_app).quarantine == {2, 3}
+    release(watched_app)
     with pytest.raises(PermanentError, match=r"no earlier version .* \(v2 is in quarantine; v3 is in quarantine\) .*--to N"):
         back(watched_app, now=True, reason="and v1 too")
 
@@ -303,7 +225,7 @@ def test_a_second_override_replaces_the_first(watched_app: App) -> None:
     """Its pull request is revised, and only the newest counts."""
     watched_app.git.protected = True
     back(watched_app, now=True)
-    done = back(watched_app, now=True, reason="v2 is bad as well")
+    done = back(watched_app, now=True, reason="v2 is bad as well", to=1)
     assert (done.to_version, watched_app.aliases(), overrides(watched_app)) == (1, {"champion": 1}, [2, 1])
     (standing,) = watched_app.ledger.find_open_overrides()
     assert standing.version == 1
@@ -580,6 +502,6 @@ def test_a_rollback_goes_before_a_release_that_is_open(watched_app: App) -> None
     back(watched_app, now=True)
     watched_app.git.protected = True
     release(watched_app)
-    done = back(watched_app, reason="v2 is bad as well", now=True)
+    done = back(watched_app, reason="v2 is bad as well", now=True, to=1)
     (pull,) = watched_app.hub.open
     assert (pull.title, done.to_version, watched_app.aliases()) == ("Roll back m@champion from v2 to v1", 1, {"champion": 1})
