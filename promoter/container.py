@@ -6,7 +6,7 @@ An adapter is made when it is first needed, and its module imported only then: `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ from promoter.settings import Settings
 if TYPE_CHECKING:
     from promoter.adapters.git.checkout import LocalClone
     from promoter.adapters.ledger import SqlLedger
+    from promoter.adapters.mlflow.credentials import HostCredentials
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
@@ -147,14 +148,29 @@ class Container:
         """The registries that the settings name, for reading."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
-        return {name: MlflowRegistry(uri, elsewhere=True) for name, uri in self.settings.registries.items()}
+        credentials = self._registry_credentials
+        return {
+            name: MlflowRegistry(uri, elsewhere=True, credentials=credentials[name])
+            for name, uri in self.settings.registries.items()
+        }
+
+    @property
+    def _registry_credentials(self) -> dict[str, HostCredentials]:
+        from promoter.adapters.mlflow.credentials import HostCredentials
+
+        found = {name: self.settings.find_registry_credentials(name) for name in self.settings.registries}
+        return {
+            name: HostCredentials(*(part.get_secret_value() if part else None for part in astuple(each)))
+            for name, each in found.items()
+        }
 
     @_port
     def version_copies(self) -> VersionCopies:
         """What reads and copies versions of other registries, for `promote_from`."""
         from promoter.adapters.mlflow.copy import MlflowCopies
 
-        return MlflowCopies(self.settings.mlflow_tracking_uri or "", self.settings.registries)
+        settings = self.settings
+        return MlflowCopies(settings.mlflow_tracking_uri or "", settings.registries, credentials=self._registry_credentials)
 
     @cached_property
     def mlflow_webhooks(self) -> MlflowWebhooks:

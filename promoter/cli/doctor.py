@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 MIN_SECRET_LENGTH = 16
 """The number of characters below which a secret can be guessed."""
-SHARED_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""The variables that MLflow's client sends to every server whose URL names no user."""
 MAX_ALIASES_NAMED = 3
 REACHABILITY_FIX = "see that it runs, that its address is right, and that this host reaches it"
 
@@ -158,11 +155,12 @@ def _check_registry(name: str, container: Container) -> DoctorCheck:
     try:
         models = container.source_registries[name].observe_models()
     except ExternalError as error:
-        fix = f"see that `registries: {name}` has its address, and a user who may read: https://USER:PASSWORD@HOST"
+        from promoter.settings import name_registry_variable
+
+        variable = f"PROMOTER_REGISTRY_{name_registry_variable(name)}_TOKEN"
+        fix = f"see that `registries: {name}` has its address, and a user who may read: set {variable}"
         return DoctorCheck(f"registry {name}", good=False, message=error.message, fix=fix)
     message = f"answers: {len(models)} models can be read"
-    if any(os.environ.get(each) for each in SHARED_CREDENTIALS) and "@" not in container.settings.registries[name]:
-        message += "; the credentials in MLFLOW_TRACKING_* are sent there too"
     return DoctorCheck(f"registry {name}", good=True, message=message)
 
 

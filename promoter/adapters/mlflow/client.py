@@ -17,6 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from promoter.adapters._text import explain_network_error, explain_network_text, redact_secrets, to_one_line
+from promoter.adapters.mlflow.credentials import (
+    HostCredentials,
+    bind_other_server,
+    bind_own_server,
+    install_bound_auth,
+    list_bound_secrets,
+)
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
 
@@ -59,7 +66,7 @@ def redact_server_address(tracking_uri: str) -> str:
 
 def redact_message(text: str) -> str:
     """Return the text on one line, without the secrets of the environment; URLs lose user info and query."""
-    secrets = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
+    secrets = (*(os.environ.get(name, "") for name in _SECRET_VARIABLES), *list_bound_secrets())
     return to_one_line(redact_secrets(text, secrets, user_info=""))
 
 
@@ -181,17 +188,27 @@ def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
         _ConnectionSwitch.fresh_connections = tracking_uri.lower().startswith("http://")
 
 
-def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False) -> Any:
+def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> Any:
     """Create an `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` has it.
 
-    `elsewhere`: another server than Promoter's own, and that variable is not for it. Sends nothing yet.
-    Raises `PermanentError` for an address that is none.
+    `elsewhere`: another server than Promoter's own, and that variable is not for it; it is sent `credentials`, and never those
+    of Promoter's own server. Sends nothing yet. Raises `PermanentError` for an address that is none.
     """
     require_server_address(tracking_uri)
     prepare_environment(tracking_uri, elsewhere=elsewhere)
+    bind_credentials(tracking_uri, elsewhere=elsewhere, credentials=credentials)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri, tracking_uri if elsewhere else None)
+
+
+def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> None:
+    """See to it that MLflow's client sends this server its own credentials, and no host any other's. Imports MLflow."""
+    install_bound_auth()
+    if elsewhere:
+        bind_other_server(tracking_uri, credentials or HostCredentials())
+    else:
+        bind_own_server(tracking_uri)
 
 
 class FreshConnection:

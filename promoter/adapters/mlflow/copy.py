@@ -22,6 +22,7 @@ from promoter.adapters.mlflow.client import (
     translate_mlflow_errors,
 )
 from promoter.adapters.mlflow.copy_runs import RunCopyWriter, SourceSnapshot, read_source
+from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import describe_size_limit, fetch_artifact, upload_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error
@@ -177,13 +178,26 @@ _MAX_THREADS = 8
 class MlflowCopies:
     """Implements the port `VersionCopies`. Safe to share between threads. Connects on first use; makes one copy at a time."""
 
-    def __init__(self, tracking_uri: str, registries: Mapping[str, str], bounds: CopyBounds | None = None) -> None:
-        """`registries`: name to tracking URI of the others. Any URI may hold user and password: neither is ever shown."""
+    def __init__(
+        self,
+        tracking_uri: str,
+        registries: Mapping[str, str],
+        bounds: CopyBounds | None = None,
+        credentials: Mapping[str, HostCredentials] | None = None,
+    ) -> None:
+        """`registries`: name to tracking URI of the others. Any URI may hold user and password: neither is ever shown.
+
+        `credentials`: by the same names, what each of them is sent.
+        """
         self._uri = tracking_uri
         self._uris = dict(registries)
         self._bounds = bounds or CopyBounds()
         self._own = MlflowRegistry(tracking_uri)
-        self._others = {name: MlflowRegistry(uri, elsewhere=True) for name, uri in registries.items()}
+        self._credentials = dict(credentials or {})
+        self._others = {
+            name: MlflowRegistry(uri, elsewhere=True, credentials=self._credentials.get(name))
+            for name, uri in registries.items()
+        }
         self._silent: TTLCache[str, ExternalError] = TTLCache(_CACHE_SIZE, _RETRY_AFTER_SECONDS)
         self._too_large: TTLCache[str, ArtifactTooLarge] = TTLCache(_CACHE_SIZE, _TOO_LARGE_SECONDS)
         self._cache_lock = Lock()
@@ -278,9 +292,9 @@ class MlflowCopies:
 
     def _build_transfer(self, source: SourceVersion) -> VersionTransfer:
         self._require_other_registry(source.registry)
-        source_uri = self._uris[source.registry]
+        source_uri, credentials = self._uris[source.registry], self._credentials.get(source.registry)
         return VersionTransfer(
-            TrackingServer(source_uri, create_mlflow_client(source_uri, elsewhere=True)),
+            TrackingServer(source_uri, create_mlflow_client(source_uri, elsewhere=True, credentials=credentials)),
             TrackingServer(self._uri, create_mlflow_client(self._uri)),
             self._bounds,
         )

@@ -30,6 +30,7 @@ from promoter.adapters.mlflow.artifacts import (
     read_bounded_file,
 )
 from promoter.adapters.mlflow.client import find_refusal_message, redact_message
+from promoter.adapters.mlflow.credentials import build_child_environment, is_own_server
 from promoter.domain.observed import LoadingResult, ModelVersion
 
 _TRANSFER_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.transfer_subprocess")
@@ -42,6 +43,7 @@ def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: i
         "action": "fetch",
         "location": location,
         "tracking_uri": tracking_uri,
+        "own": is_own_server(tracking_uri),
         "folder": str(folder),
         "bytes": limit,
         "seconds": seconds,
@@ -51,7 +53,7 @@ def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: i
         request,
         seconds=seconds,
         folder=folder,
-        environment=_build_client_environment(tracking_uri),
+        environment=build_child_environment(tracking_uri),
         overgrown=lambda: measure_folder_size(folder) > limit,
     )
     if measure_folder_size(folder) > limit:
@@ -81,7 +83,7 @@ def upload_artifact(
         "seconds": seconds,
     }
     ended = subprocesses.run_child(
-        _TRANSFER_COMMAND, request, seconds=seconds, folder=folder.parent, environment=_build_client_environment(tracking_uri)
+        _TRANSFER_COMMAND, request, seconds=seconds, folder=folder.parent, environment=build_child_environment(tracking_uri)
     )
     if ended.status is None:
         raise ArtifactError(f"its artifact could not be put within {seconds} s")
@@ -94,12 +96,6 @@ def upload_artifact(
 def describe_size_limit(limit: int) -> str:
     """Say that an artifact is too large."""
     return f"its artifact has more than {limit} bytes"
-
-
-def _build_client_environment(tracking_uri: str) -> Mapping[str, str]:
-    """Some of MLflow's storage clients read the server from the environment, whatever address they are given."""
-    rest = {name: value for name, value in os.environ.items() if name != "MLFLOW_REGISTRY_URI"}
-    return {**rest, "MLFLOW_TRACKING_URI": tracking_uri}
 
 
 def measure_folder_size(folder: Path) -> int:

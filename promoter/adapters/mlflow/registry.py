@@ -27,6 +27,7 @@ from promoter.adapters.mlflow.client import (
     redact_server_address,
     translate_mlflow_errors,
 )
+from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
@@ -96,12 +97,19 @@ class MlflowRegistry:
     """Implements the port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
     def __init__(
-        self, tracking_uri: str, *, load_models: bool = True, bounds: LoadBounds | None = None, elsewhere: bool = False
+        self,
+        tracking_uri: str,
+        *,
+        load_models: bool = True,
+        bounds: LoadBounds | None = None,
+        elsewhere: bool = False,
+        credentials: HostCredentials | None = None,
     ) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs.
 
-        `elsewhere`: another registry than Promoter's own.
+        `elsewhere`: another registry than Promoter's own, which is sent `credentials`.
         """
+        self._credentials = credentials
         self._tracking_uri = tracking_uri
         self._elsewhere = elsewhere
         self._load_models = load_models
@@ -191,7 +199,7 @@ class MlflowRegistry:
 
     @cached_property
     def _mlflow_client(self) -> Any:
-        return create_mlflow_client(self._tracking_uri, elsewhere=self._elsewhere)
+        return create_mlflow_client(self._tracking_uri, elsewhere=self._elsewhere, credentials=self._credentials)
 
     @cached_property
     def _experiment_catalog(self) -> ExperimentCatalog:

@@ -13,7 +13,13 @@ import sys
 from typing import Any
 
 from promoter.adapters.mlflow.artifacts import describe_fetch_error
-from promoter.adapters.mlflow.client import create_mlflow_client, redact_server_address
+from promoter.adapters.mlflow.client import (
+    bind_credentials,
+    create_mlflow_client,
+    prepare_environment,
+    redact_server_address,
+)
+from promoter.adapters.mlflow.credentials import read_environment_credentials
 
 
 def run_transfer_child() -> None:
@@ -29,6 +35,8 @@ def _fetch_artifact(request: dict[str, Any]) -> dict[str, Any]:
     one_file = request["bytes"] + 1024**2  # the parent measures all files together, but only every now and then
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_file, one_file))
     try:
+        prepare_environment(request["tracking_uri"], elsewhere=True)
+        bind_credentials(request["tracking_uri"], elsewhere=not request["own"], credentials=read_environment_credentials())
         from mlflow.artifacts import download_artifacts
 
         path = download_artifacts(

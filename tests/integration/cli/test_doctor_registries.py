@@ -53,14 +53,6 @@ def test_doctor_looks_at_each(built: Container, staging: FakeRegistry, monkeypat
     assert "geheim" not in f"{good}{bad}{unnamed}{built.settings!r}"
 
 
-def test_doctor_says_whose_credentials_are_shared(built: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's own variables go to every server whose URL names no user."""
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
-    assert "sent there too" not in _check_registry("staging", built).message
-    built.settings.registries["staging"] = "https://staging.example.com"
-    assert _check_registry("staging", built).message.endswith("; the credentials in MLFLOW_TRACKING_* are sent there too")
-
-
 def test_without_git_the_settings_are_enough(built: Container) -> None:
     """What cannot be read is another check's business."""
     built.repository.trouble = TransientError("git", "no answer")  # type: ignore[attr-defined]

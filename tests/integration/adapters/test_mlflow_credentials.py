@@ -1,0 +1,214 @@
+"""Each MLflow server is sent its own credentials; no other host is sent any, whatever leads there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.adapters.mlflow import credentials as bound
+from promoter.adapters.mlflow.artifacts import ArtifactError, read_mlmodel_file
+from promoter.adapters.mlflow.client import create_mlflow_client, redact_message
+from promoter.adapters.mlflow.credentials import CredentialBindings, HostCredentials
+from promoter.adapters.mlflow.loading import fetch_artifact
+from promoter.adapters.mlflow.registry import MlflowRegistry
+from tests.support.listener import Listener, listen
+
+TOKEN = "of-production"
+BASIC = "Basic " + base64.b64encode(b"ada:geheim").decode()
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Promoter's own server has a token, and nothing else of this machine counts."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    monkeypatch.setattr(bound, "BINDINGS", CredentialBindings())
+
+
+@pytest.fixture
+def own() -> Iterator[Listener]:
+    """Promoter's own server, which knows nothing."""
+    with listen() as listener:
+        yield listener
+
+
+@pytest.fixture
+def other() -> Iterator[Listener]:
+    """A server that is not Promoter's own."""
+    with listen() as listener:
+        yield listener
+
+
+def test_the_token_goes_to_promoters_own_server_alone(own: Listener, other: Listener) -> None:
+    """Another registry gets no proof, unless it has one of its own; no order of first use changes that."""
+    MlflowRegistry(other.uri, elsewhere=True).read_aliases("m")
+    MlflowRegistry(own.uri).read_aliases("m")
+    MlflowRegistry(other.uri, elsewhere=True).read_aliases("m")
+    assert (own.proofs, other.proofs) == ({f"Bearer {TOKEN}"}, {None})
+    other.heard.clear()
+    MlflowRegistry(other.uri, elsewhere=True, credentials=HostCredentials(token="of-staging")).read_aliases("m")
+    MlflowRegistry(own.uri).read_aliases("m")
+    assert (own.proofs, other.proofs) == ({f"Bearer {TOKEN}"}, {"Bearer of-staging"})
+
+
+@pytest.mark.parametrize(
+    ("user", "credentials", "proof"),
+    [
+        ("", HostCredentials("ada", "geheim"), BASIC),
+        ("", HostCredentials("ada", "geheim", "of-staging"), BASIC),
+        ("ada:geheim@", None, BASIC),
+        ("", None, None),
+    ],
+)
+def test_another_registry_has_a_user_or_a_token(
+    other: Listener, user: str, credentials: HostCredentials | None, proof: str | None
+) -> None:
+    """By variables of its own, or in its address."""
+    address = other.uri.replace("//", f"//{user}")
+    MlflowRegistry(address, elsewhere=True, credentials=credentials).read_aliases("m")
+    assert other.proofs == {proof}
+
+
+def test_the_registrys_own_address_is_promoters_own_server(
+    own: Listener, other: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`MLFLOW_REGISTRY_URI` is set by whoever set the token."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other.uri)
+    create_mlflow_client(own.uri)
+    assert bound.is_own_server(other.uri)
+
+
+def test_a_redirect_carries_no_proof_to_another_host(own: Listener, other: Listener) -> None:
+    """Not even to another port of the same one."""
+    own.location = other.uri
+    MlflowRegistry(own.uri).read_aliases("m")
+    assert (own.proofs, other.proofs) == ({f"Bearer {TOKEN}"}, {None})
+
+
+@pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
+def test_the_source_of_a_version_does_not_get_the_token(scheme: str, own: Listener, other: Listener, tmp_path: Path) -> None:
+    """On servers that let it, whoever registers a version decides where its source leads: no proof goes there.
+
+    Neither with a read in this process, nor with the child that fetches the whole artifact.
+    """
+    create_mlflow_client(own.uri)
+    location = f"{scheme}://{other.uri.removeprefix('http://')}/api/2.0/mlflow-artifacts/artifacts/x"
+    with pytest.raises(ArtifactError):
+        read_mlmodel_file(location, own.uri, "the server")
+    by_reading = len(other.heard)
+    with pytest.raises(ArtifactError):
+        fetch_artifact(location, own.uri, tmp_path / "a", seconds=60, limit=10)
+    assert 0 < by_reading < len(other.heard)
+    assert other.proofs == {None}
+
+
+def test_a_child_has_the_credentials_of_its_server_alone(
+    own: Listener, other: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that fetches from another registry knows neither the token of Promoter's own server nor Promoter's secrets."""
+    monkeypatch.setenv("PROMOTER_GIT_TOKEN", "hunter2")
+    create_mlflow_client(own.uri)
+    create_mlflow_client(other.uri, elsewhere=True, credentials=HostCredentials("ada", "geheim"))
+    for folder, server in (("a", own), ("b", other)):
+        with pytest.raises(Exception, match="cannot be fetched"):
+            fetch_artifact("mlflow-artifacts:/x", server.uri, tmp_path / folder, seconds=60, limit=10)
+        environment = str(bound.build_child_environment(server.uri))
+        assert (TOKEN in environment) is (server is own)
+        assert "hunter2" not in environment
+    assert (own.proofs, other.proofs) == ({f"Bearer {TOKEN}"}, {BASIC})
+
+
+def test_the_file_of_the_user_is_for_promoters_own_server(
+    own: Listener, other: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow reads `~/.mlflow/credentials` for every host."""
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(
+        "[mlflow]\nmlflow_tracking_username=ada\nmlflow_tracking_password=geheim\n"
+    )
+    MlflowRegistry(own.uri).read_aliases("m")
+    MlflowRegistry(other.uri, elsewhere=True).read_aliases("m")
+    assert (own.proofs, other.proofs) == ({BASIC}, {None})
+
+
+class _Stamp:
+    """A plugin of the user, for MLflow."""
+
+    def get_name(self) -> str:
+        """What `MLFLOW_TRACKING_AUTH` says."""
+        return "stamp"
+
+    def get_auth(self) -> Any:
+        """Its proof."""
+
+        def stamp(request: Any) -> Any:
+            request.headers["Authorization"] = "Stamp 1"
+            return request
+
+        return stamp
+
+
+def test_a_plugin_of_the_user_speaks_to_promoters_own_server_alone(
+    own: Listener, other: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps working, and does not know where a request leads."""
+    from mlflow.tracking.request_auth import registry
+
+    registry._request_auth_provider_registry.register(_Stamp)
+    monkeypatch.setattr(bound._UserPlugin, "name", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "stamp")
+    MlflowRegistry(own.uri).read_aliases("m")
+    MlflowRegistry(other.uri, elsewhere=True).read_aliases("m")
+    assert (own.proofs, other.proofs) == ({"Stamp 1"}, {None})
+    assert bound.build_child_environment(own.uri)["MLFLOW_TRACKING_AUTH"] == "stamp"
+    assert "MLFLOW_TRACKING_AUTH" not in bound.build_child_environment(other.uri)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://mlflow.example/prod/api/2.0/x", "prod"),
+        ("https://MLFLOW.example:443/prod", "prod"),
+        ("https://mlflow.example/staging/api", "staging"),
+        ("https://mlflow.example/production", None),
+        ("https://mlflow.example/", None),
+        ("http://mlflow.example/prod", None),
+        ("https://mlflow.example:8443/prod", None),
+        ("https://mlflow.example.evil/prod", None),
+        ("https://mlflow.example@evil/prod", None),
+        ("https://evil/https://mlflow.example/prod", None),
+        ("https://lonely.example/artifacts/x", "lonely"),
+        ("https://[::1", None),
+        ("https://mlflow.example:port/prod", None),
+        ("file:///prod", None),
+    ],
+)
+def test_an_address_belongs_to_a_server_by_scheme_host_port_and_path(address: str, expected: str | None) -> None:
+    """Two registries may share a host; then the path decides."""
+    bindings = CredentialBindings()
+    for name in ("prod", "staging"):
+        bindings.bind_server(f"https://mlflow.example/{name}/", lambda name=name: HostCredentials(token=name), own=False)  # type: ignore[misc]
+    bindings.bind_server("https://lonely.example/mlflow", lambda: HostCredentials(token="lonely"), own=False)
+    found = bindings.find_server(address)
+    assert (found.read_credentials().token if found else None) == expected
+
+
+def test_the_own_server_is_not_bound_anew_by_a_registry_with_its_address(own: Listener) -> None:
+    """A registry that is this one is refused elsewhere; it takes nothing away meanwhile."""
+    create_mlflow_client(own.uri)
+    create_mlflow_client(own.uri, elsewhere=True)
+    assert bound.is_own_server(own.uri)
+
+
+def test_messages_leave_the_secrets_of_every_registry_out(other: Listener) -> None:
+    """As they do with those of MLflow's own variables."""
+    create_mlflow_client(other.uri, elsewhere=True, credentials=HostCredentials("ada", "geheim", "of-staging"))
+    assert redact_message(f"{TOKEN} geheim of-staging") == "*** *** ***"
+    assert "geheim" not in repr(HostCredentials("ada", "geheim", "of-staging"))
