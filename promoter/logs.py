@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import structlog
 
+from promoter.domain.text import escape_lines
+
 _CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^\s\"'<>]*@")
 """Up to the last @, since passwords hold slashes and @ of their own. A plain @ later in a URL is lost as well."""
 _SECRET_NAMES = ("secret", "token", "password", "authorization", "signature")
-_CONTROL_CHARACTERS = {number: f"\\x{number:02x}" for number in (*range(9), *range(11, 32), *range(127, 160))}
-"""What would move a terminal's cursor or colour its text, but for tab and newline."""
 
 
 def redact_credentials(text: str) -> str:
@@ -42,7 +42,7 @@ def _redact_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -
 
 def _escape_control_characters(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What others sent stays on its line, and leaves the terminal as it is; newlines in values are quoted anyway."""
-    shown = {key: value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value for key, value in event.items()}
+    shown = {key: escape_lines(value) if isinstance(value, str) else value for key, value in event.items()}
     shown["event"] = str(shown.get("event", "")).replace("\n", "\\n")
     return shown
 

@@ -214,5 +214,5 @@ def _print_approval(done: ApprovalResult, output: OutputFormat) -> None:
     lines = [sentence if done.counts else f"The tag of {name} is written, and does not count: {done.why}."]
     lines += [str(tally) for tally in done.tallies]
     verdict = Paragraph(f"v{subject.version} under policy {subject.policy}: {decision.verdict.value}")
-    notes = Notes(lines, style="", escape=str)
+    notes = Notes(lines, style="")
     print_report(output, [notes, MarkdownOnly(DecisionTree(decision)), TerminalOnly([verdict])])

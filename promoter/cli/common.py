@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from promoter.application.responses import Answer
     from promoter.container import Container
@@ -35,17 +36,40 @@ FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How 
 
 
 def create_console(*, stderr: bool = False) -> Console:
-    """Make a console that suits the terminal; for a pipe it is plain and wide. NO_COLOR and COLUMNS are respected."""
+    """Make a console that suits the terminal; for a pipe it is plain and wide. NO_COLOR and COLUMNS are respected.
+
+    Whatever is printed on it, no text steers the terminal: only the console's own colours and cursor movements do.
+    """
     from rich.console import Console
+    from rich.segment import Segment
+
+    from promoter.domain.text import escape_lines
+
+    class InertConsole(Console):
+        """A console that shows what does not print as an escape."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            """Yield the segments of what is printed, without what would steer the terminal."""
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(escape_lines(segment.text), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    return InertConsole(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
 def print_json(answer: Answer) -> None:
-    """Print the answer as one JSON object."""
-    sys.stdout.write(json.dumps(answer.to_json(), indent=2, ensure_ascii=False) + "\n")
+    """Print the answer as one JSON object. What does not print is an escape of JSON, and means the same."""
+    from promoter.domain.text import escape_json_text
+
+    sys.stdout.write(escape_json_text(json.dumps(answer.to_json(), indent=2, ensure_ascii=False)) + "\n")
+
+
+def print_lines(*lines: str, stderr: bool = False) -> None:
+    """Print lines of text as they are, but for what would steer a terminal."""
+    from promoter.domain.text import escape_lines
+
+    (sys.stderr if stderr else sys.stdout).write("".join(f"{escape_lines(line)}\n" for line in lines))
 
 
 def build_container(*, creates_ledger: bool = False) -> Container:
@@ -99,10 +123,10 @@ def run_command_line(app: typer.Typer) -> int:
         print_faults(faults)
         return 1
     except ExternalError as error:
-        print(f"promoter: {error}", file=sys.stderr)  # noqa: T201  # the command line's own voice
+        print_lines(f"promoter: {error}", stderr=True)
         return 1
     except typer.Abort:
-        print("promoter: stopped", file=sys.stderr)  # noqa: T201
+        print_lines("promoter: stopped", stderr=True)
         return 130
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]  # every ClickException has it
@@ -120,6 +144,4 @@ def print_faults(faults: Exception) -> None:
 
     if not isinstance(faults, Faults):
         return
-    for fault in faults.faults:
-        print(fault, file=sys.stderr)  # noqa: T201
-    print(format_count(len(faults.faults), "fault"), file=sys.stderr)  # noqa: T201
+    print_lines(*map(str, faults.faults), format_count(len(faults.faults), "fault"), stderr=True)

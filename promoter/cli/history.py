@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +23,7 @@ from promoter.application.markdown.report import (
     Title,
 )
 from promoter.cli import render
-from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.fields import format_utc, format_utc_window
@@ -126,7 +125,7 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
 
         print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans))
     elif not spans:
-        sys.stdout.write(f"The ledger knows nothing of {model}@{alias}.\n")
+        print_lines(f"The ledger knows nothing of {model}@{alias}.")
     else:
         render.print_report(output, _build_spans_parts(spans))
 

@@ -19,8 +19,10 @@ from promoter.cli.common import (
     parse_alias_argument,
     parse_version_argument,
     print_json,
+    print_lines,
 )
 from promoter.cli.render import print_report
+from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -174,9 +176,10 @@ def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
         sys.stdout.write(render_plan_markdown(found))
     else:
         render.render_plan_text(create_console(), found)
-    lines = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]
-    lines.append(f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.")
-    sys.stdout.write("\n".join(lines) + "\n")
+    print_lines(
+        *(escape_invisible(f"failed {model}: {why}") for model, why in sorted(result.failed.items())),
+        f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.",
+    )
 
 
 _ERROR, _CHANGES, _BLOCKED = 1, 2, 3
@@ -272,8 +275,6 @@ def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None
     from rich.padding import Padding
     from rich.text import Text
 
-    from promoter.domain.text import escape_invisible
-
     found = list(lines)
     if not found:
         return
@@ -300,7 +301,7 @@ def explain(
     container = build_container()
     declaration = load_declaration(container)
     explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
-    if "@" in what:
+    if "@" in what and "/" not in what:  # a model's name may have an @, and never a slash
         if policy or alias:
             raise typer.BadParameter("--policy and --alias go with MODEL/VERSION")
         found = explainer.explain_alias(declaration, *parse_alias_argument(what))
@@ -326,8 +327,8 @@ def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None
 
 def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
     """Report the decision, what the guards say, and, on a terminal, a line for each other version."""
-    yield Title(found.subject, escape=str)
-    yield Notes(found.notes, prefix="  ", style="", escape=str)
+    yield Title(found.subject)
+    yield Notes(found.notes, prefix="  ", style="")
     yield DecisionTree(found.decision)
     for guarding in found.guards:
         yield DecisionTree(guarding, guards=True)

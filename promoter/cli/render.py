@@ -33,7 +33,7 @@ from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.history import AliasSpan
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import describe_origin
-from promoter.domain.text import version_label
+from promoter.domain.text import escape_invisible, escape_lines, version_label
 
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130
@@ -57,9 +57,9 @@ def render_report_text(console: Console, parts: Iterable[Part]) -> None:
 def _print_part(console: Console, part: Part) -> None:
     match part:
         case Title():
-            console.print(Text.assemble((part.text, part.style), _style_cell(part.ending or "")))
+            console.print(Text.assemble((escape_lines(part.text), part.style), _style_cell(part.ending or "")))
         case Heading() | Paragraph():
-            console.print(Text(part.text, style=part.style))
+            console.print(Text(escape_lines(part.text), style=part.style))
         case Notes():
             _print_notes(console, part)
         case Facts():
@@ -75,24 +75,24 @@ def _print_part(console: Console, part: Part) -> None:
 def _print_notes(console: Console, notes: Notes) -> None:
     if not notes.hanging:
         for line in notes.lines:
-            console.print(Text(notes.prefix + line, style=notes.style))
+            console.print(Text(notes.prefix + escape_lines(line), style=notes.style))
         return
     grid = Table.grid(padding=(0, 1))
     for line in notes.lines:
-        grid.add_row(notes.prefix, Text(line, style=notes.style, overflow="fold"))
+        grid.add_row(notes.prefix, Text(escape_lines(line), style=notes.style, overflow="fold"))
     console.print(grid)
 
 
 def _print_facts(console: Console, facts: Facts) -> None:
     if facts.label_format:
         for name, value in facts.rows:
-            console.print(Text(facts.label_format.format(name) + value), soft_wrap=True)
+            console.print(Text(facts.label_format.format(name) + escape_lines(value)), soft_wrap=True)
         return
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     for name, value in facts.rows:
-        grid.add_row(Text(name), Text(value))
+        grid.add_row(Text(name), Text(escape_lines(value)))
     console.print(grid)
 
 
@@ -116,7 +116,8 @@ def _style_cell(cell: Cell | Text) -> Text:
     """Make text of a cell. It is no markup, for there are names such as `renovate[bot]`."""
     if isinstance(cell, Text):
         return cell
-    return Text(cell) if isinstance(cell, str) else Text(cell.text, style=cell.style)
+    text, style = (cell, "") if isinstance(cell, str) else (cell.text, cell.style)
+    return Text(escape_lines(text), style=style)
 
 
 def render_plan_text(console: Console, plan: Plan) -> None:
@@ -153,11 +154,11 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
         console.print()
     for each in rest:
         name = f"{each.model}@{each.alias}" if each.alias else each.model
-        console.print(Text.assemble(("blocked ", "red"), f"{name}: {each.reason}"))
+        console.print(Text.assemble(("blocked ", "red"), escape_invisible(f"{name}: {each.reason}")))
     for drift in plan.reported:
         declared, held = version_label(drift.to_version), version_label(drift.from_version)
         drifted = f"{drift.model}@{drift.alias}: git says {declared}, the registry {held} (reported only)"
-        console.print(Text.assemble(("drift ", "yellow"), drifted))
+        console.print(Text.assemble(("drift ", "yellow"), escape_invisible(drifted)))
     if plan.refused:
         console.print(Text.assemble(("refused ", "bold red"), plan.refused))
     if plan.changes or rest or plan.reported:
@@ -175,7 +176,7 @@ def build_decision_tree(decision: Decision, *, guards: bool = False) -> Tree:
 
 
 def _format_decision_subject(decision: Decision, *, guards: bool) -> str:
-    name = f"{decision.model}@{decision.alias}" if decision.alias else decision.model
+    name = escape_invisible(f"{decision.model}@{decision.alias}" if decision.alias else decision.model)
     policy = f"policy {decision.policy}"
     under = (f"the guards of {policy}" if guards else policy) if decision.policy else "readiness"
     return f"{name} v{decision.version} under {under}"
@@ -204,9 +205,10 @@ def build_records_table(records: Iterable[AuditRecord]) -> ReportTable:
 def _build_record_row(record: AuditRecord) -> tuple[str, ...]:
     fact = record.fact
     move = (version_label(fact.from_version), version_label(fact.to_version))
+    name = escape_invisible(f"{fact.model}@{fact.alias}")
     origin = (record.status_label, _shorten_actor_name(fact.actor), (fact.revision or "-")[:10], fact.policy or "-")
     reason = _join_reason_and_review(record.description, fact.review)
-    return str(record.id), _format_record_time(record), f"{fact.model}@{fact.alias}", *move, *origin, reason
+    return str(record.id), _format_record_time(record), name, *move, *origin, reason
 
 
 def _render_record_lines(record: AuditRecord) -> str:
@@ -216,7 +218,8 @@ def _render_record_lines(record: AuditRecord) -> str:
     why += [f"({record.review_summary})"] if record.review_summary else []
     why += [f"at {fact.revision[:10]}"] if fact.revision else []
     why += [f"under policy {fact.policy}"] if fact.policy else []
-    return f"{_format_record_time(record)}  {fact.model}@{fact.alias}  {move}  {record.status_label}\n{' '.join(why)}"
+    heading = f"{_format_record_time(record)}  {fact.model}@{fact.alias}  {move}  {record.status_label}"
+    return f"{escape_invisible(heading)}\n{escape_invisible(' '.join(why))}"
 
 
 def _format_record_time(record: AuditRecord) -> str:
@@ -240,8 +243,9 @@ def build_spans_table(spans: Iterable[AliasSpan]) -> ReportTable:
 def _render_span_lines(span: AliasSpan) -> str:
     since, until = _format_span_bounds(span)
     commit = f" at {span.revision[:10]}" if span.revision else ""
-    review = f"\n{describe_origin(span.review)}" if span.review else ""
-    return f"{since} to {until}\n{span.reason or 'no reason given'}, by {_shorten_actor_name(span.actor)}{commit}{review}"
+    review = f"\n{escape_invisible(describe_origin(span.review) or '')}" if span.review else ""
+    why = escape_invisible(f"{span.reason or 'no reason given'}, by {_shorten_actor_name(span.actor)}{commit}")
+    return f"{since} to {until}\n{why}{review}"
 
 
 def _format_span_bounds(span: AliasSpan) -> tuple[str, str]:

@@ -93,7 +93,7 @@ _NO_TABLE = Table((), ())
 
 def build_replay_report(report: ReplayReport) -> Iterator[Part]:
     """Report what the policies would have done, in sections, and below them every assumption."""
-    yield Title(_summarize_replay(report), escape=str)
+    yield Title(_summarize_replay(report))
     yield Paragraph(describe_evidence_sources(report))
     yield from _build_summary_section(report)
     shown = max(MAX_ROWS // max(sum(1 for _ in report.list_all_replays()), 1), _MIN_SPAN_ROWS)

@@ -35,6 +35,15 @@ def validate_model_name(name: str) -> str:
     return name
 
 
+def find_model_name_flaw(name: str) -> str | None:
+    """Return why `registry.yaml` cannot name that registered model, so that nothing can be proposed for it; None: it can."""
+    try:
+        validate_model_name(name)
+    except ValueError:
+        return "its name has characters that registry.yaml cannot hold: rename the model in MLflow"
+    return None
+
+
 def validate_policy_name(name: str) -> str:
     """Return the name. Raises ValueError where it could not be the stem of a file in `policies/`."""
     if not _POLICY_PATTERN.fullmatch(name):

@@ -11,8 +11,9 @@ from typing import Any
 
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
+from promoter.domain.fields import find_model_name_flaw
 from promoter.domain.plan import ModelComparison
-from promoter.domain.text import version_label
+from promoter.domain.text import disarm_commit_text, escape_invisible, escape_lines, version_label
 
 REGISTRY_FILE = "registry.yaml"
 
@@ -85,7 +86,7 @@ class Proposal:
     def subject_line(self) -> str:
         """Return the first line of the commit message, which is also the title of the pull request."""
         edit = self.edit
-        name = f"{edit.model}@{edit.alias}"
+        name = disarm_commit_text(escape_invisible(f"{edit.model}@{edit.alias}"))
         was, to = version_label(self.replaces), f"v{edit.version}"
         match self.aim:
             case ProposalReason.RELEASE:
@@ -99,8 +100,9 @@ class Proposal:
 
     @property
     def commit_message(self) -> str:
-        """Return the commit message: what changes, why, and on which evidence."""
-        return "\n\n".join([self.subject_line, *self._build_body(), "\n".join(self._build_trailers())]) + "\n"
+        """Return the commit message: what changes, why, and on which evidence. No forge obeys what stands in it."""
+        trailers = "\n".join(map(escape_invisible, self._build_trailers()))
+        return disarm_commit_text("\n\n".join([self.subject_line, *map(escape_lines, self._build_body()), trailers])) + "\n"
 
     def _build_body(self) -> list[str]:
         edit, decision = self.edit, self.decision
@@ -220,7 +222,7 @@ def build_adoption_proposals(intent: ModelIntent, compared: ModelComparison) -> 
     An alias that somebody deleted is only reported: git cannot state "nobody" for an alias that goes on rotating, and
     `absent` would state far more than what happened.
     """
-    if intent.on_drift != "adopt":
+    if intent.on_drift != "adopt" or find_model_name_flaw(intent.name):
         return ()
     return tuple(
         Proposal(RegistryEdit(each.model, each.alias, each.from_version), each.to_version, None, ProposalReason.ADOPT)

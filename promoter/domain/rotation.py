@@ -10,6 +10,7 @@ from promoter.domain.copy_source import SourceAlias, SourceVersion, select_sourc
 from promoter.domain.decision import Decision, RuleFinding, Verdict, combine_all_of
 from promoter.domain.desired import AliasIntent
 from promoter.domain.evidence import Evidence
+from promoter.domain.fields import find_model_name_flaw
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import ANY_NEWER, Policy
 from promoter.domain.policy.evaluate import compute_rank_value, hinges_on_review
@@ -56,7 +57,7 @@ def find_candidates(
     candidates. Rotation refuses, with a reason, where its mandate is unclear: a hold, a missing policy, an alias out of step.
     """
     held = observed.aliases.get(intent.alias)
-    reason = _find_rotation_obstacle(intent, policy, held, now)
+    reason = find_model_name_flaw(intent.model) or _find_rotation_obstacle(intent, policy, held, now)
     if reason is not None:
         return CandidateSearch(reason=reason)
     candidates = policy.document.candidates if policy else None

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import structlog
 from flask import Flask, Response, render_template, request
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from promoter.application.controller import Controller, EnqueueWork
 from promoter.application.ports import Clock, Ledger
 from promoter.application.responses import ErrorResponse
 from promoter.domain.errors import ExternalError
+from promoter.domain.text import escape_lines
 from promoter.settings import Settings
 from promoter.web import api, dashboard, health, openapi, webhooks
 
@@ -48,6 +50,7 @@ def create_app(dependencies: AppDependencies) -> Flask:
     """Register every route, the headers of every answer, and what answers where a route fails or is missing."""
     app = Flask("promoter.web")
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.jinja_env.finalize = _escape_page_value
     app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
     receiver = webhooks.WebhookReceiver(
         dependencies.settings, dependencies.ledger, dependencies.controller, dependencies.clock, dependencies.enqueue
@@ -67,6 +70,11 @@ def create_app(dependencies: AppDependencies) -> Flask:
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected_error)
     return app
+
+
+def _escape_page_value(value: object) -> object:
+    """What a template shows, without characters that would reorder or hide what stands beside them on the page."""
+    return escape_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _set_security_headers(response: Response) -> Response:

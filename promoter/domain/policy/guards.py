@@ -10,6 +10,7 @@ from itertools import groupby
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Hold
+from promoter.domain.fields import find_model_name_flaw
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.rules.base import DEFAULT_CHECK_INTERVAL, BaseRule
@@ -138,6 +139,8 @@ def is_return_to_good_standing(intent: AliasIntent, held: int | None, version: i
 
 def find_rollback_obstacle(intent: AliasIntent, observed: ObservedModel, now: datetime) -> str | None:
     """Return why a broken guard of this alias proposes nothing; None where it may."""
+    if flaw := find_model_name_flaw(intent.model):
+        return flaw
     if intent.hold and intent.hold.is_in_force(now):
         return f"held by {intent.hold.by}: a person decides"
     if intent.version is not None and observed.aliases.get(intent.alias) != intent.version:

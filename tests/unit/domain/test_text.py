@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from promoter.domain.text import escape_invisible, escape_lines, format_count, format_number, plural, version_label
+from promoter.domain.text import (
+    disarm_commit_text,
+    escape_invisible,
+    escape_json_text,
+    escape_lines,
+    format_count,
+    format_number,
+    plural,
+    version_label,
+)
 
 
 def test_versions_have_one_word_for_none() -> None:
@@ -49,3 +60,35 @@ def test_numbers_keep_every_digit(number: float, expected: str) -> None:
     """No digit is rounded away, and none is made up."""
     assert format_number(number) == expected
     assert expected in ("0", "nan") or float(expected) == number
+
+
+def test_json_means_the_same_without_what_does_not_print() -> None:
+    """Also beyond the first 65,536 characters, and with lone halves of a pair."""
+    value = {"a\x85": "é\u2028\u202e\x7f\U000e0001\ud800 東"}
+    shown = escape_json_text(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(shown) == value
+    assert shown == escape_lines(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "disarmed"),
+    [
+        ("[skip ci]", "(skip ci)"),
+        ("[[CI-Skip]]", "((CI-Skip))"),
+        ("[no ci] [skip actions] [skip azurepipelines]", "(no ci) (skip actions) (skip azurepipelines)"),
+        ("***NO_CI***", "* * *NO_CI* * *"),
+        ("skip-checks: true", "skip checks: true"),
+        ("Closes #1, fixes group/project#2, GH-3, !4 and &5", "Closes # 1, fixes group/project# 2, GH- 3, ! 4 and & 5"),
+        ("Closes https://git.example/a/b/issues/7", "Closes https://git.example/a/b/issues/ 7"),
+        ("thanks @team, and PROJ-1 #close", "thanks @ team, and PROJ-1 # close"),
+        (
+            "fraud@champion by Ada <ada@example.org> or renovate[bot]",
+            "fraud@champion by Ada <ada@example.org> or renovate[bot]",
+        ),
+        ("metric auc in [0.1, 0.2], specific [precise]", "metric auc in [0.1, 0.2], specific [precise]"),
+    ],
+)
+def test_no_forge_obeys_a_commit_message(text: str, disarmed: str) -> None:
+    """What would stop checks, close issues or notify people stays readable, and does neither; twice is the same as once."""
+    assert disarm_commit_text(text) == disarmed
+    assert disarm_commit_text(disarmed) == disarmed
