@@ -52,8 +52,8 @@ _NEEDED = {
     "checkpoint_key": ("PROMOTER_CHECKPOINT_KEY", "set it to the path of an Ed25519 key: see docs/audit.md"),
 }
 
-_LOCK_PATIENCE, _CHANNEL_PATIENCE = 60.0, 0.5
-"""How many seconds a key is waited for: one of a model, and one of a channel, which another replica may serve for long."""
+_CHANNEL_PATIENCE = 0.5
+"""How many seconds the lock of a channel is waited for, which another replica may serve for long."""
 
 
 class Ports(TypedDict, total=False):
@@ -93,17 +93,20 @@ class Container:
         enqueue_work: EnqueueWork = lambda _item, _trigger: None,
         enqueue_channel: Callable[[str, str], None] = lambda _channel, _trigger: None,
         creates_ledger: bool = True,
+        lock_patience: float = 60.0,
         **ports: Unpack[Ports],
     ) -> None:
         """`enqueue_work` and `enqueue_channel` ask for work in the daemon's queues; a command that ends needs none.
 
-        `creates_ledger`: whether a ledger begins where there is none. `ports` stand in for what the settings ask for.
+        `creates_ledger`: whether a ledger begins where there is none. `lock_patience`: for how many seconds the lock of a model
+        is waited for. `ports` stand in for what the settings ask for.
         """
         self.settings = settings
         self.ports = ports
         self._enqueue_work = enqueue_work
         self._enqueue_channel = enqueue_channel
         self._creates_ledger = creates_ledger
+        self._lock_patience = lock_patience
 
     def with_ports(self, **ports: Unpack[Ports]) -> Container:
         """Return another container with the same settings, in which these ports stand in as well."""
@@ -113,6 +116,7 @@ class Container:
             enqueue_work=self._enqueue_work,
             enqueue_channel=self._enqueue_channel,
             creates_ledger=self._creates_ledger,
+            lock_patience=self._lock_patience,
             **merged,
         )
 
@@ -299,16 +303,16 @@ class Container:
             self.notification_channels,
             DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url),
             outbox=self.event_outbox,
-            locks=self._build_locks("channels", patience=_CHANNEL_PATIENCE),
+            locks=self._build_locks("channels", _CHANNEL_PATIENCE),
             clock=self.clock,
         )
 
     @_port
     def locks(self) -> Locks:
         """Locks that all programs on that ledger share: in the database, or beside the file of a SQLite ledger."""
-        return self._build_locks("")
+        return self._build_locks("", self._lock_patience)
 
-    def _build_locks(self, group: str, patience: float = _LOCK_PATIENCE) -> Locks:
+    def _build_locks(self, group: str, patience: float) -> Locks:
         """Build locks. Keys of another `group` never wait for these; `patience` is how many seconds a key is waited for."""
         url = self.settings.database_url
         from promoter.adapters.file_locks import FileLocks, find_lock_folder
@@ -465,7 +469,9 @@ class Container:
     @cached_property
     def heartbeat(self) -> Heartbeat:
         """What records that this daemon runs."""
-        return Heartbeat(self.ledger, self.clock, self.planner)
+        from promoter.adapters.system import LocalHost
+
+        return Heartbeat(self.ledger, self.clock, self.planner, LocalHost())
 
     @cached_property
     def checkpoint_signer(self) -> CheckpointSigner | None:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 WORKERS = 4
 WAKE_SECONDS = 0.5
+LOCK_PATIENCE = 10.0
+"""Seconds for which a worker waits for a model that another daemon holds, before it works on something else."""
 CHECKPOINT_SECONDS = 300.0
 """Seconds between two checks whether a checkpoint is due."""
 JITTER_SHARE = 0.1
@@ -44,7 +46,12 @@ class PromoterDaemon:
         """Open the ledger and take the address, but do no work yet. Raises `PermanentError` or `Faults`."""
         self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
         self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
-        container = Container(settings, enqueue_work=self.queue.enqueue, enqueue_channel=self._notification_queue.enqueue)
+        container = Container(
+            settings,
+            enqueue_work=self.queue.enqueue,
+            enqueue_channel=self._notification_queue.enqueue,
+            lock_patience=LOCK_PATIENCE,
+        )
         container.require_settings("mlflow_tracking_uri", "repo")
         self._container = container
         self._interval = settings.poll_interval

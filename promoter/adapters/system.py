@@ -1,8 +1,9 @@
-"""The machine that Promoter runs on: its clock, and key files."""
+"""The machine that Promoter runs on: its clock, its name and processes, and key files."""
 
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,32 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the time now."""
         return datetime.now(UTC)
+
+
+class LocalHost:
+    """The port `HostSystem`, on the operating system."""
+
+    @property
+    def host_name(self) -> str:
+        """Return the name of the host."""
+        return socket.gethostname()
+
+    @property
+    def process_id(self) -> int:
+        """Return the number of this process."""
+        return os.getpid()
+
+    def is_alive(self, process: int) -> bool:
+        """Return whether there is a process of that number, whosever it is."""
+        if process <= 0:
+            return False
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except (PermissionError, OverflowError):
+            return True
+        return True
 
 
 _KEY_FILE_SIZE_LIMIT = 65_536

@@ -14,11 +14,18 @@ import structlog
 
 from promoter import __version__
 from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
-from promoter.application.ports import Clock, Forge, ObservationLog, PullRequest
+from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.fields import format_utc
+from promoter.domain.ledger.checkpoints import (
+    HEARTBEAT_INTERVAL,
+    DaemonPresence,
+    LifecycleEvent,
+    LifecycleEventType,
+    find_present_daemons,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -287,15 +294,18 @@ def _find_pull_request_content(snapshot: ModelSnapshot) -> tuple[object, ...]:
 class Heartbeat:
     """Records in the ledger that this daemon runs. A ledger that cannot be written now is logged, and stops nothing else."""
 
-    def __init__(self, ledger: ObservationLog, clock: Clock, planner: Planner) -> None:
+    def __init__(self, ledger: ObservationLog, clock: Clock, planner: Planner, system: HostSystem) -> None:
         """Gives the run a name."""
         self.run = uuid.uuid4().hex
+        self._system = system
+        self._since: datetime | None = None
         self._ledger = ledger
         self._clock = clock
         self._planner = planner
 
     def record_start(self) -> None:
-        """Record that the daemon has started."""
+        """Record that the daemon has started, and log which other daemons work on the same ledger."""
+        self._log_others()
         self._record_event(LifecycleEventType.STARTED)
 
     def record_heartbeat(self) -> None:
@@ -306,10 +316,47 @@ class Heartbeat:
         """Record that the daemon stops."""
         self._record_event(LifecycleEventType.STOPPED)
 
-    def _record_event(self, event: LifecycleEventType) -> None:
-        observed_until = self._planner.observed_until
-        details = {"run": self.run, "tool": __version__, **({"looked": observed_until.isoformat()} if observed_until else {})}
+    def find_others(self) -> Sequence[DaemonPresence]:
+        """Find the other daemons that work on the ledger, the newest last; one that died on this host is none.
+
+        One that died on another host counts until it has been silent for two heartbeats.
+        """
+        now, host = self._clock.now(), self._system.host_name
+        found = find_present_daemons(self._ledger.find_lifecycle_events(now - 3 * HEARTBEAT_INTERVAL), now)
+        return [
+            each
+            for each in found
+            if each.run != self.run
+            and not (each.host == host and (each.process == self._system.process_id or not self._system.is_alive(each.process)))
+        ]
+
+    def _log_others(self) -> None:
         try:
-            self._ledger.record_lifecycle_event(LifecycleEvent(self._clock.now(), event, details))
+            others = self.find_others()
+        except ExternalError as error:
+            log.warning("the ledger cannot be read for other daemons", error=str(error))
+            return
+        for each in others:
+            log.info(
+                "another daemon works on this ledger, which is fine: only one of them works on a model at a time",
+                host=each.host or "unknown",
+                process=each.process or None,
+                since=format_utc(each.since),
+                last_seen=format_utc(each.last_seen_at),
+            )
+
+    def _record_event(self, event: LifecycleEventType) -> None:
+        now, observed_until = self._clock.now(), self._planner.observed_until
+        self._since = self._since or now
+        details = {
+            "run": self.run,
+            "tool": __version__,
+            "host": self._system.host_name,
+            "process": self._system.process_id,
+            "since": self._since.isoformat(),
+            **({"looked": observed_until.isoformat()} if observed_until else {}),
+        }
+        try:
+            self._ledger.record_lifecycle_event(LifecycleEvent(now, event, details))
         except ExternalError as error:
             log.warning("the ledger cannot be told that somebody watches", milestone=event.value, error=str(error))

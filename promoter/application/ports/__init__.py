@@ -37,6 +37,24 @@ class Clock(Protocol):
         ...
 
 
+class HostSystem(Protocol):
+    """The host that this program runs on."""
+
+    @property
+    def host_name(self) -> str:
+        """The name of the host."""
+        ...
+
+    @property
+    def process_id(self) -> int:
+        """The number of this program's process."""
+        ...
+
+    def is_alive(self, process: int) -> bool:
+        """Whether a process of that number runs on this host, whosever it is."""
+        ...
+
+
 class Locks(Protocol):
     """Mutual exclusion by key, across all threads, processes and hosts that work on one ledger.
 
@@ -64,6 +82,7 @@ __all__ = [
     "EvidenceTarget",
     "Forge",
     "GitCommit",
+    "HostSystem",
     "LastApplied",
     "Ledger",
     "Locks",

@@ -123,11 +123,51 @@ class LifecycleEvent:
     """More about it, by its type.
 
     OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
-    8601 moment: every move before it is recorded). RETENTION: `before`, `dropped` (how many texts), `actor`.
+    8601 moment: every move before it is recorded), `host`, `process` (its number there), `since` (an ISO 8601 moment: when it
+    started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     CHECKPOINT: `entry`, `hash`, `key`, `signature`. REQUESTED: the fields of `CommitRequest`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""
+
+
+@dataclass(frozen=True)
+class DaemonPresence:
+    """A daemon that has started to work on the ledger and has not said that it stopped."""
+
+    run: str
+    """The name of this start of it."""
+    host: str
+    """The name of its host; empty where an older Promoter did not record it."""
+    process: int
+    """The number of its process on that host; 0 where it is not known."""
+    since: datetime
+    """When it started, as far as the events tell."""
+    last_seen_at: datetime
+    """When it last recorded that it runs."""
+
+
+def find_present_daemons(events: Iterable[LifecycleEvent], now: datetime) -> list[DaemonPresence]:
+    """Find the daemons whose last event is no stop and not older than two heartbeats, the newest start last."""
+    found: dict[str, DaemonPresence] = {}
+    for each in sorted(events, key=lambda event: event.id):
+        run, host, process = (each.facts.get(name) for name in ("run", "host", "process"))
+        if each.event in (LifecycleEventType.STARTED, LifecycleEventType.WATCHING) and isinstance(run, str):
+            since = found[run].since if run in found else _parse_moment(each.facts.get("since")) or each.at
+            number = process if isinstance(process, int) else 0
+            found[run] = DaemonPresence(run, host if isinstance(host, str) else "", number, since, each.at)
+        elif each.event is LifecycleEventType.STOPPED:
+            found.pop(str(run), None)
+    alive = [each for each in found.values() if now - each.last_seen_at <= 2 * HEARTBEAT_INTERVAL]
+    return sorted(alive, key=lambda each: each.since)
+
+
+def _parse_moment(fact: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(fact))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 YOUNGEST_DROPPABLE = timedelta(days=1)

@@ -53,7 +53,7 @@ class HostFigures:
 
 
 class Stopper:
-    """Stops a daemon with SIGSTOP while an intent of it is open, and lets it go on after some seconds."""
+    """Stops a daemon with SIGSTOP while an intent of it is open, and lets it go on after `seconds` (0: leaves it so)."""
 
     def __init__(self, url: str, daemons: Sequence[Daemon], seconds: float) -> None:
         """Begins when it is entered."""
@@ -62,6 +62,7 @@ class Stopper:
         self._pids = {daemon.process.pid for daemon in daemons}
         self._seconds = seconds
         self._over = threading.Event()
+        self.stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> Self:
@@ -82,14 +83,15 @@ class Stopper:
 
     def _stop(self, connection: psycopg.Connection[tuple[int]], pid: int, opened: set[int]) -> None:
         os.kill(pid, signal.SIGSTOP)
-        try:
-            if not opened & self._ids(connection):
-                return  # it was over in that moment
-            before = self._count(connection)
-            time.sleep(self._seconds)
-            self.stops += bool(opened & self._ids(connection))
-            self.closed_meanwhile += self._count(connection) - before
-        finally:
+        if not opened & self._ids(connection):
+            os.kill(pid, signal.SIGCONT)  # it was over in that moment
+            return
+        before = self._count(connection)
+        time.sleep(self._seconds)
+        self.stops += bool(opened & self._ids(connection))
+        self.closed_meanwhile += self._count(connection) - before
+        self.stopped.set()
+        if self._seconds:
             os.kill(pid, signal.SIGCONT)
 
     def _ids(self, connection: psycopg.Connection[tuple[int]]) -> set[int]:
@@ -126,6 +128,8 @@ class TwoHosts:
             )
         for daemon in self.daemons:
             daemon.until_ready()
+        named = sum("another daemon works on this ledger, which is fine" in daemon.log() for daemon in self.daemons)
+        self.figures.counts["daemons that named the other at their start"] = named
 
     def run_round(self) -> None:
         """Promote every model once, and let each drift several times; count what the ledger has of it."""

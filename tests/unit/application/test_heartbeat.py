@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
+from promoter.application.controller import Heartbeat
 from promoter.domain.audit import NewAuditRecord
 from promoter.domain.errors import TransientError
+from promoter.domain.fields import format_utc
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from tests.support.app import App
 
@@ -128,3 +131,64 @@ def test_a_ledger_that_is_away_keeps_nobody_from_watching(watched: App, monkeypa
 
     monkeypatch.setattr(watched.ledger, "record_lifecycle_event", away)
     watched.heartbeat.record_heartbeat()
+
+
+class OtherHost:
+    """The port `HostSystem`, of a host with these processes."""
+
+    def __init__(self, name: str, own: int, *alive: int) -> None:
+        self.host_name, self.process_id, self._alive = name, own, {own, *alive}
+
+    def is_alive(self, process: int) -> bool:
+        """As the port says."""
+        return process in self._alive
+
+
+def start_on(app: App, name: str, own: int, *alive: int) -> Heartbeat:
+    """Start a daemon there, on the ledger of that app."""
+    heartbeat = Heartbeat(app.ledger, app.time, app.planner, OtherHost(name, own, *alive))
+    heartbeat.record_start()
+    return heartbeat
+
+
+def test_a_daemon_knows_who_else_works_on_the_ledger(app: App) -> None:
+    """With host, process and start; not itself, nor who has stopped, died on the same host, or been silent for long."""
+    one = start_on(app, "alpha", 1)
+    started = app.time.now()
+    app.time.pass_time(minutes=50)
+    one.record_heartbeat()
+    start_on(app, "beta", 1).record_stop()
+    start_on(app, "gamma", 7)
+    app.time.pass_time(minutes=80)
+    one.record_heartbeat()
+    found = start_on(app, "gamma", 8, 1).find_others()
+    assert [(each.host, each.process, each.since, each.last_seen_at) for each in found] == [
+        ("alpha", 1, started, app.time.now())
+    ]
+    app.time.pass_time(minutes=41)
+    assert [each.host for each in start_on(app, "gamma", 9, 7, 8).find_others()] == ["alpha", "gamma"]
+    app.time.pass_time(minutes=80)
+    assert [each.process for each in start_on(app, "beta", 1).find_others()] == [9]
+
+
+def test_daemons_of_older_promoters_and_strange_facts_are_no_fault(app: App) -> None:
+    """Whoever recorded neither host nor process is somebody; facts of another shape are passed over."""
+    events = [{"run": "old", "tool": "1"}, {"run": 5}, {"run": "odd", "host": 7, "process": "x", "since": "yesterday"}]
+    for facts in events:
+        app.ledger.record_lifecycle_event(LifecycleEvent(app.time.now(), LifecycleEventType.STARTED, facts))
+    found = start_on(app, "alpha", 1).find_others()
+    assert [(each.run, each.host, each.process, each.since) for each in found] == [
+        ("old", "", 0, app.time.now()),
+        ("odd", "", 0, app.time.now()),
+    ]
+
+
+def test_the_start_names_the_others_and_says_that_it_is_fine(app: App) -> None:
+    """In one log line for each, and in none where there is nobody."""
+    with capture_logs() as logs:
+        start_on(app, "alpha", 3)
+        assert not logs
+        start_on(app, "beta", 4)
+    (line,) = logs
+    assert "which is fine" in line["event"]
+    assert (line["host"], line["process"], line["since"]) == ("alpha", 3, format_utc(app.time.now()))
