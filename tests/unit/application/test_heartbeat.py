@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from promoter.application.controller import Heartbeat
@@ -183,6 +186,16 @@ def test_daemons_of_older_promoters_and_strange_facts_are_no_fault(app: App) -> 
     ]
 
 
+@pytest.fixture
+def every_level() -> Iterator[None]:
+    """Whatever a command of an earlier test has set: lines of every level are logged."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("every_level")
 def test_the_start_names_the_others_and_says_that_it_is_fine(app: App) -> None:
     """In one log line for each, and in none where there is nobody."""
     with capture_logs() as logs:
