@@ -41,7 +41,7 @@ def test_two_daemons_with_nothing_in_common_but_the_ledger(stage: Stage, postgre
 
 
 def test_a_daemon_that_lost_its_lock_while_it_was_stopped(stage: Stage, postgres_url: str) -> None:
-    """Another one waits while the lock is alive. Once the server drops it, the stopped one neither overwrites nor misreports."""
+    """Another one waits while the lock is alive. Once it is lost, the stopped one neither overwrites nor misreports."""
     stage = KillStage(stage, postgres_url)
     model = f"lost-{uuid4().hex[:6]}"
     for auc in (0.8, 0.9):
