@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 
 from promoter.application.ports import AuditLog, Ledger, ObservationLog
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
+from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.history import (
     AliasPeriod,
@@ -22,6 +24,7 @@ from promoter.domain.history import (
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
 
 _NO_LIMIT = 1_000_000
+_NAMES_SHOWN = 3
 _LONGEST_WRITE = timedelta(hours=1)
 """No write takes longer than that, unless a crash is in it."""
 _FIRST_REACH = 3 * HEARTBEAT_INTERVAL
@@ -81,6 +84,25 @@ class RegistryAt:
     def notes(self) -> tuple[str, ...]:
         """What is not known of the whole, in words."""
         return (self.gap.description,) if self.gap else ()
+
+
+def require_known_alias(ledger: AuditLog, model: str, alias: str) -> None:
+    """Raise `PermanentError`, with near names, where the ledger has no record of a move of the alias."""
+    aliases = ledger.read_last_known_versions({model}).get(model)
+    if not aliases:
+        names = ledger.read_last_known_versions()
+        raise PermanentError("ledger", f"it has no record of a model `{model}`", _suggest_names(model, names))
+    if alias not in aliases:
+        problem = f"it has no record of an alias `{alias}` of `{model}`"
+        raise PermanentError("ledger", problem, _suggest_names(alias, aliases))
+
+
+def _suggest_names(name: str, known: Collection[str]) -> str:
+    """Suggest names that are nearly the same, or else say which there are, or that there is none."""
+    near = get_close_matches(name, known, _NAMES_SHOWN) or [each for each in sorted(known) if each.lower() == name.lower()]
+    shown = ", ".join(f"`{each}`" for each in near or sorted(known)[:_NAMES_SHOWN])
+    more = ", and others" if not near and len(known) > _NAMES_SHOWN else ""
+    return f"did you mean {shown}?" if near else f"it knows {shown}{more}" if shown else "it knows none yet"
 
 
 def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now: datetime) -> AliasAt:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-_TIME_HELP = "ISO 8601 with its zone, a day, `30d` or `3 days ago`."
+_TIME_HELP = "`now`, `10:00`, `yesterday 14:05`, `30d`, `3 days ago`, a day, or ISO 8601 with its zone."
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -98,7 +98,7 @@ def _parse_moment_option(text: str | None, now: datetime, option: str) -> dateti
     from promoter.domain.fields import parse_moment
 
     try:
-        return None if text is None else parse_moment(text, now)
+        return None if text is None else parse_moment(text, now, None)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 

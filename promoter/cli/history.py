@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.history import AliasAt, AliasBetween, RegistryAt
+from promoter.application.history import AliasAt, AliasBetween, RegistryAt, require_known_alias
 from promoter.application.markdown.report import (
     Cell,
     DecisionTree,
@@ -23,7 +23,7 @@ from promoter.application.markdown.report import (
     Title,
 )
 from promoter.cli import render
-from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.fields import format_utc, format_utc_window
@@ -45,15 +45,19 @@ def history(
 ) -> None:
     """Show who held the alias when, and why, as the ledger knows it.
 
-    A TIME is any ISO 8601 with its zone, a day (its beginning in UTC), `30d` or `3 days ago`.
+    A TIME is `now`, `10:00`, `yesterday 14:05` (in this machine's zone), `30d`, `3 days ago`, a day (its beginning in UTC), or
+    any ISO 8601 with its zone. Answers are in UTC.
 
-    Examples: promoter history fraud-detector@champion; promoter history fraud-detector@champion --at 2026-10-03T14:05Z;
+    Exit code 0: there is an answer, 1: the ledger has no record of the alias.
+
+    Examples: promoter history fraud-detector@champion; promoter history fraud-detector@champion --at "yesterday 14:05";
     promoter history fraud-detector@champion --between 2026-10-01 2026-11-01
     """
     model, alias = parse_alias_argument(what)
     if at is not None and between is not None:
         raise typer.BadParameter("--at goes without --between", param_hint="--at")
     container = build_container()
+    require_known_alias(container.existing_ledger, model, alias)
     if at is not None:
         _print_alias_at(container, model, alias, _parse_time_option(at, container.clock.now(), "--at"), output)
     elif between is not None:
@@ -63,7 +67,9 @@ def history(
 
 
 def state(
-    at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601 with its zone, a day, `30d` or `3 days ago`.")],
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="Such as `now`, `yesterday 14:05`, `30d`, a day, or ISO 8601 with its zone.")
+    ],
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -104,7 +110,7 @@ def _print_alias_between(container: Container, model: str, alias: str, between: 
 
     now = container.clock.now()
     try:
-        begin, end = parse_time_window(*between, now)
+        begin, end = parse_time_window(*between, now, None)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--between") from None
     found = find_alias_between(container.existing_ledger, model, alias, begin, end, now)
@@ -124,8 +130,6 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
         from promoter.application.responses.registry import AliasHistoryResponse
 
         print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans))
-    elif not spans:
-        print_lines(f"The ledger knows nothing of {model}@{alias}.")
     else:
         render.print_report(output, _build_spans_parts(spans))
 
@@ -134,7 +138,7 @@ def _parse_time_option(text: str, now: datetime, option: str) -> datetime:
     from promoter.domain.fields import parse_past_moment
 
     try:
-        return parse_past_moment(text, now)
+        return parse_past_moment(text, now, None)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 

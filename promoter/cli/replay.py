@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def replay(
     policy: Annotated[str, typer.Option(help="The policy to replay: a file of the working tree, committed or not.")],
-    since: Annotated[str, typer.Option(help="From when on: 2026-11-01, 2026-11-01T08:00:00Z, 30d, or `3 days ago`.")],
+    since: Annotated[
+        str, typer.Option(help="From when on: 2026-11-01, 2026-11-01T08:00:00Z, 30d, `3 days ago`, `yesterday 14:05`.")
+    ],
     model: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Registered models by name, instead of those that the policy gates.")
     ] = None,
@@ -61,7 +63,7 @@ def _parse_since_option(text: str, now: datetime) -> datetime:
     from promoter.domain.fields import parse_past_moment
 
     try:
-        return parse_past_moment(text, now)
+        return parse_past_moment(text, now, None)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -112,7 +112,8 @@ Duration = Annotated[
 ]
 
 
-_AGO_PATTERN = re.compile(r"(\d{1,6}) (second|minute|hour|day|week)s? ago")
+_AGO_PATTERN = re.compile(r"(\d{1,6}|an?) (second|minute|hour|day|week)s? ago", re.ASCII)
+_CLOCK_PATTERN = re.compile(r"(?:(today|yesterday)(?:,| at)? ?)?(?:(\d{1,2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 
@@ -147,37 +148,66 @@ def _format_utc_milliseconds(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'milliseconds')} UTC"
 
 
-def parse_past_moment(text: str, now: datetime) -> datetime:
+def parse_past_moment(text: str, now: datetime, zone: tzinfo | None = UTC) -> datetime:
     """Return the time that `parse_moment` reads. Raises ValueError also where it lies in the future."""
-    found = parse_moment(text, now)
-    if found >= now:
-        raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is yet to come")
+    found = parse_moment(text, now, zone)
+    if found > now:
+        raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is yet to come: it is {format_utc(found)}, and now {format_utc(now)}")
     return found
 
 
-def parse_time_window(begin: str, end: str, now: datetime) -> tuple[datetime, datetime]:
+def parse_time_window(begin: str, end: str, now: datetime, zone: tzinfo | None = UTC) -> tuple[datetime, datetime]:
     """Return the two ends of a window that began in the past. Raises ValueError where the end is not after the beginning."""
-    since, until = parse_past_moment(begin, now), parse_moment(end, now)
+    since, until = parse_past_moment(begin, now, zone), parse_moment(end, now, zone)
     if until <= since:
         raise ValueError(f"`{begin:.{_SHOWN_CHARACTERS}}` is not before `{end:.{_SHOWN_CHARACTERS}}`")
     return since, until
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Return the time, in UTC, of an ISO 8601 text with a zone, of a day (its beginning), of `30d` or `3 days ago`.
+def parse_moment(text: str, now: datetime, zone: tzinfo | None = UTC) -> datetime:
+    """Return the time, in UTC, of an ISO 8601 text with a zone, of a day (its beginning in UTC), or of words.
 
-    Raises ValueError for any other text.
+    Words are `now`, `10:00`, `today`, `yesterday 14:05`, `30d` and `3 days ago`; times of the clock and the days of words are
+    those of `zone`, None: the system's. Raises ValueError for any other text, and for a time of the clock that was not, or
+    was twice, that day.
     """
     text = text.strip()
-    if ago := _AGO_PATTERN.fullmatch(text):
-        return now - parse_duration(f"{int(ago[1])}{ago[2][0]}")
+    words = " ".join(text[: 2 * _SHOWN_CHARACTERS].lower().split())
+    if words == "now":
+        return now.astimezone(UTC)
+    if ago := _AGO_PATTERN.fullmatch(words):
+        return now - parse_duration(f"{1 if ago[1] in ('a', 'an') else int(ago[1])}{ago[2][0]}")
     if text[-1:] in "wdhms" and text[:1].isdigit() and not text.startswith("0") and "-" not in text:
         return now - parse_duration(text)
-    found = _parse_iso_day(text) or _parse_iso_time(text)
+    found = _parse_clock_time(words, now, zone) or _parse_iso_day(text) or _parse_iso_time(text)
     if found is None:
-        examples = "`2026-11-01`, `2026-11-01T08:00:00Z`, `30d` or `3 days ago`"
+        examples = "`2026-11-01`, `2026-11-01T08:00:00Z`, `30d`, `3 days ago`, `now`, `10:00` or `yesterday 14:05`"
         raise ValueError(f"`{text:.{_SHOWN_CHARACTERS}}` is no moment: write one like {examples}")
     return found
+
+
+def _parse_clock_time(words: str, now: datetime, zone: tzinfo | None) -> datetime | None:
+    """Parse a time of the clock, today or yesterday in that zone; a day alone is its beginning."""
+    match = _CLOCK_PATTERN.fullmatch(words)
+    if not words or match is None:
+        return None
+    day, hour, minute, second = match.groups()
+    try:
+        date_ = now.astimezone(zone).date() - timedelta(days=day == "yesterday")
+        wall = datetime.combine(date_, time(int(hour or 0), int(minute or 0), int(second or 0)))
+    except (ValueError, OverflowError):
+        return None
+    moments = [_convert_wall_time(wall.replace(fold=fold), zone) for fold in (0, 1)]
+    if hour is None or moments[0] == moments[1]:
+        return moments[0]
+    if moments[0].astimezone(zone).replace(tzinfo=None) != wall:
+        raise ValueError(f"`{words}` did not happen: the clocks went forward over {wall:%Y-%m-%d %H:%M}")
+    both = " or ".join(f"`{each:%Y-%m-%dT%H:%M:%SZ}`" for each in moments)
+    raise ValueError(f"`{words}` happened twice, since the clocks went back: write it in UTC, {both}")
+
+
+def _convert_wall_time(wall: datetime, zone: tzinfo | None) -> datetime:
+    return (wall.replace(tzinfo=zone) if zone else wall).astimezone(UTC)
 
 
 def _parse_iso_day(text: str) -> datetime | None:

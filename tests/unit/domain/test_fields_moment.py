@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -62,6 +64,75 @@ def test_whatever_is_written_is_a_moment_or_told_to_be_none(text: str) -> None:
         return
     assert found.utcoffset() is not None
     assert found.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+
+
+BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "expected"),
+    [
+        ("now", BERLIN, "2026-11-23T12:00:00+00:00"),
+        ("NOW", None, "2026-11-23T12:00:00+00:00"),
+        ("10:00", BERLIN, "2026-11-23T09:00:00+00:00"),
+        ("9:05:30", UTC, "2026-11-23T09:05:30+00:00"),
+        ("yesterday 14:05", BERLIN, "2026-11-22T13:05:00+00:00"),
+        ("Yesterday at  14:05", NEW_YORK, "2026-11-22T19:05:00+00:00"),
+        ("today", NEW_YORK, "2026-11-23T05:00:00+00:00"),
+        ("yesterday", ZoneInfo("Pacific/Kiritimati"), "2026-11-22T10:00:00+00:00"),
+        ("2 hours ago", BERLIN, "2026-11-23T10:00:00+00:00"),
+        ("an hour ago", BERLIN, "2026-11-23T11:00:00+00:00"),
+        ("a week ago", BERLIN, "2026-11-16T12:00:00+00:00"),
+    ],
+)
+def test_words_are_in_the_zone_of_who_writes_them(text: str, zone: tzinfo | None, expected: str) -> None:
+    """And the moment is in UTC."""
+    assert parse_past_moment(text, NOW, zone).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "zone", "expected"),
+    [
+        ("2026-03-29T12:00Z", "yesterday 14:05", BERLIN, "2026-03-28T13:05:00+00:00"),
+        ("2026-03-29T12:00Z", "01:59", BERLIN, "2026-03-29T00:59:00+00:00"),
+        ("2026-03-29T12:00Z", "02:30", BERLIN, "did not happen: the clocks went forward over 2026-03-29 02:30"),
+        ("2026-10-25T12:00Z", "02:30", BERLIN, "happened twice.*`2026-10-25T00:30:00Z` or `2026-10-25T01:30:00Z`"),
+        ("2026-10-25T12:00Z", "03:00", BERLIN, "2026-10-25T02:00:00+00:00"),
+        (
+            "2026-04-05T12:00Z",
+            "01:45",
+            ZoneInfo("Australia/Lord_Howe"),
+            "happened twice.*`2026-04-04T14:45:00Z` or `.*15:15:00Z`",
+        ),
+        ("2026-09-06T12:00Z", "today", ZoneInfo("America/Santiago"), "2026-09-06T04:00:00+00:00"),
+        ("2026-09-06T12:00Z", "00:30", ZoneInfo("America/Santiago"), "did not happen"),
+    ],
+)
+def test_a_time_that_the_clocks_skipped_or_had_twice_is_refused(now: str, text: str, zone: tzinfo, expected: str) -> None:
+    """The offset of the day that is meant counts, not today's."""
+    moment = datetime.fromisoformat(now)
+    if expected.endswith("+00:00"):
+        assert parse_moment(text, moment, zone).isoformat() == expected
+    else:
+        with pytest.raises(ValueError, match=expected):
+            parse_moment(text, moment, zone)
+
+
+def test_the_zone_of_the_machine_is_that_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No zone at all means this machine's."""
+    for name, expected in (("America/New_York", 19), ("Asia/Tokyo", 5)):
+        with monkeypatch.context() as patched:
+            patched.setenv("TZ", name)
+            time.tzset()
+            assert parse_moment("yesterday 14:05", NOW, None).hour == expected
+    time.tzset()
+
+
+@pytest.mark.parametrize("text", ["24:00", "10:60", "10", "yesterday 25:00", "tomorrow", "at 10:00", "10:00 ago", "x ago"])
+def test_what_is_no_time_of_the_clock_names_the_forms(text: str) -> None:
+    """All of them, so that one is copied."""
+    with pytest.raises(ValueError, match=r"is no moment.*`30d`.*`now`, `10:00` or `yesterday 14:05`"):
+        parse_moment(text, NOW)
 
 
 def test_a_period_begins_before_it_ends() -> None:
