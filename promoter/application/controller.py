@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,7 @@ from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapsho
 from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
+from promoter.domain.decision import Verdict
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.fields import format_utc
 from promoter.domain.ledger.checkpoints import (
@@ -26,6 +28,8 @@ from promoter.domain.ledger.checkpoints import (
     LifecycleEventType,
     find_present_daemons,
 )
+from promoter.domain.plan import ChangeCause
+from promoter.domain.text import version_label
 
 log = structlog.get_logger(__name__)
 
@@ -154,6 +158,75 @@ class PullRequestWork:
     plans: PullPlanWork
 
 
+class FindingLogger:
+    """Logs drift and blocks when a snapshot shows them first, and not again until they were gone, or are others."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet: after a restart, each finding is logged once more."""
+        self._known: dict[str, frozenset[Finding]] = {}
+        self._refused: str | None = None
+        self._lock = Lock()
+
+    def log_new_findings(self, snapshot: RegistrySnapshot, outdated: Collection[str], *, whole: bool) -> None:
+        """Log what is new in the snapshot, but for the `outdated` models, of which a newer one is known.
+
+        `whole`: it is of all models, so that others are not managed any more.
+        """
+        found: dict[str, dict[Finding, tuple[int, dict[str, str]]]] = {}
+        found.update({name: {} for name in snapshot.models if name not in outdated})
+        for finding, level, facts in _list_findings(snapshot):
+            if finding.model in found:
+                found[finding.model][finding] = (level, facts)
+        with self._lock:
+            known = self._known
+            self._known = {name: each for name, each in known.items() if not whole or name in outdated}
+            self._known.update({name: frozenset(each) for name, each in found.items()})
+        for name, findings in found.items():
+            for finding, (level, facts) in findings.items():
+                if finding not in known.get(name, ()):
+                    alias = {"alias": finding.alias} if finding.alias else {}
+                    log.log(level, finding.what, model=name, **alias, **facts)
+
+    def log_refused_head(self, refused: str | None) -> None:
+        """Log that the branch's head is refused, and why, unless that was logged already."""
+        with self._lock:
+            new, self._refused = refused != self._refused, refused
+        if refused and new:
+            log.error("the branch's head is refused, the last good revision stays in force", why=refused)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something of one alias, or of a whole model, that people should hear of once."""
+
+    what: str
+    """The words of the log line."""
+    model: str
+    alias: str | None
+    detail: tuple[object, ...]
+    """What makes it another finding. Reasons in words may count hours, and are not part of it."""
+
+
+def _list_findings(snapshot: RegistrySnapshot) -> Iterator[tuple[Finding, int, dict[str, str]]]:
+    """List drift and blocks, each with the level of its log line and what that says."""
+    plan = snapshot.plan
+    ends = {"report": "it is only reported", "adopt": "git is asked to adopt it"}
+    drifted = [each.difference for each in plan.changes if each.difference.cause is ChangeCause.DRIFT]
+    for drift in (*drifted, *plan.reported):
+        versions = (drift.from_version, drift.to_version)
+        on_drift = snapshot.models[drift.model].intent.on_drift
+        then = "it is put back" if drift in drifted else ends.get(on_drift, "it stays")
+        facts = {"registry": version_label(versions[0]), "git": version_label(versions[1]), "then": then}
+        yield Finding("alias drifted", drift.model, drift.alias, versions), logging.WARNING, facts
+    gated = {(each.difference.model, each.difference.alias): each for each in plan.changes if not each.is_allowed}
+    for block in plan.blocked:
+        change = gated.get((block.model, block.alias or ""))
+        verdict = change.gate_verdict if change else None
+        detail = (change.difference.to_version, verdict) if change else (block.reason,)
+        level = logging.INFO if verdict is Verdict.PENDING else logging.WARNING
+        yield Finding("change blocked", block.model, block.alias, detail), level, {"why": block.reason}
+
+
 class Controller:
     """Runs one work item at a time, keeps the latest snapshot of each model for the web, and says when to try again."""
 
@@ -180,6 +253,7 @@ class Controller:
         self._lock = Lock()
         self._snapshots: dict[str, tuple[datetime, ModelSnapshot]] = {}
         self._failures: dict[WorkItem, int] = {}
+        self._findings = FindingLogger()
 
     @property
     def snapshots(self) -> Mapping[str, ModelSnapshot]:
@@ -214,8 +288,7 @@ class Controller:
             case WorkKind.GIT:
                 # Work that follows from a new revision is recorded under the delivery that brought it, else under git.
                 refreshed = self._revisions.refresh_head(trigger if trigger.startswith(_WEBHOOK_TRIGGER) else GIT_TRIGGER)
-                if refreshed.refused:
-                    log.error("the branch's head is refused, the last good revision stays in force", why=refreshed.refused)
+                self._findings.log_refused_head(refreshed.refused)
             case WorkKind.REGISTRY:
                 self._plan_all_models(trigger)
             case WorkKind.MODEL:
@@ -282,6 +355,7 @@ class Controller:
             older = {name for name in news if name in kept and kept[name][0] > snapshot.at}
             self._snapshots = {} if whole else dict(kept)
             self._snapshots.update({name: kept[name] if name in older else new for name, new in news.items()})
+        self._findings.log_new_findings(snapshot, older, whole=whole)
 
 
 def _find_pull_request_content(snapshot: ModelSnapshot) -> tuple[object, ...]:
