@@ -29,6 +29,8 @@ RUN apt-get update \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/promoter --shell /usr/sbin/nologin promoter \
  && install --directory --owner=promoter --group=promoter --mode=0700 /var/lib/promoter
 COPY --from=build /opt/promoter /opt/promoter
+# It listens on every address of its container. Whoever runs it says PROMOTER_ALLOW_ANONYMOUS=true, where only those reach it
+# who may: there is no sign-in, and without that word the daemon does not start.
 # The image can run with a read-only root and a /tmp in memory: only the volume is written to (database, git mirror).
 ENV PATH=/opt/promoter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

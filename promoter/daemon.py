@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -12,7 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from promoter.adapters.work_queue import KeyedWorkQueue, compute_backoff_delay
 from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
 from promoter.container import Container
-from promoter.domain.errors import TransientError
+from promoter.domain.errors import Fault, Faults, TransientError
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
 from promoter.logs import configure_logging
 from promoter.settings import Settings
@@ -44,6 +46,7 @@ class PromoterDaemon:
 
     def __init__(self, settings: Settings) -> None:
         """Open the ledger and take the address, but do no work yet. Raises `PermanentError` or `Faults`."""
+        _require_private_address(settings)
         self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
         self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
         container = Container(
@@ -134,6 +137,32 @@ class PromoterDaemon:
         self._heartbeat.record_stop()
         if not self._notification_queue.stop_workers():
             log.warning("a notification was still being sent, and is sent again at the next start")
+
+
+def _require_private_address(settings: Settings) -> None:
+    """Raise `Faults` where others could reach the daemon, which has no sign-in, and nobody says that this is meant."""
+    host, _ = settings.listen_host_and_port
+    if settings.allow_anonymous or _is_loopback(host):
+        return
+    raise Faults(
+        [
+            Fault(
+                f"PROMOTER_LISTEN is {settings.listen}: others could read its pages and API, which have no sign-in",
+                fix="listen on 127.0.0.1, behind a proxy that knows who asks; or set PROMOTER_ALLOW_ANONYMOUS=true if only"
+                " those reach it who may",
+            )
+        ]
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether each address of the host is this machine's own. An unknown name fails by itself."""
+    try:
+        found = {row[4][0] for row in socket.getaddrinfo(host, None)}
+    except OSError:
+        return True
+    addresses = [ip_address(str(each).partition("%")[0]) for each in found]
+    return all((getattr(each, "ipv4_mapped", None) or each).is_loopback for each in addresses)
 
 
 def run_daemon(settings: Settings) -> None:

@@ -33,6 +33,7 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -60,6 +61,8 @@ _REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWO
 _SERVICE_VARIABLE = re.compile(r"PROMOTER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _UNKNOWN = "Extra inputs are not permitted"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}", re.ASCII)
+_RATE = re.compile(r"[1-9]\d{0,5}/(second|minute|hour)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
@@ -76,6 +79,20 @@ def _check_address(value: object) -> object:
     host, _, port = str(value).rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:  # noqa: PLR2004  # the highest port
         raise ValueError("an address such as 127.0.0.1:8080")
+    return value
+
+
+def _parse_host_names(value: object) -> tuple[str, ...]:
+    """Split `a.example, b.example`; a list is taken as it is."""
+    names = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(each, str) and _HOST_NAME.fullmatch(each) for each in names):
+        raise ValueError("names of hosts without ports, such as promoter.example.com, promoter.internal")
+    return tuple(names)
+
+
+def _check_rate(value: str) -> str:
+    if not _RATE.fullmatch(value):
+        raise ValueError("a rate such as 600/minute or 20/second")
     return value
 
 
@@ -187,6 +204,9 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///promoter.db"
     mirror: Path | None = None
     listen: Address = "127.0.0.1:8080"
+    allow_anonymous: bool = False
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_host_names)] = ()
+    webhook_rate: Annotated[str, AfterValidator(_check_rate)] = "600/minute"
     poll_interval: Duration = 60.0
     mlflow_webhook_secret: SecretStr | None = None
     github_webhook_secret: SecretStr | None = None

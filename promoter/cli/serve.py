@@ -18,7 +18,7 @@ def serve(
 ) -> None:
     """Run the daemon: webhooks, polling, dashboard, API. Stops cleanly on SIGTERM.
 
-    Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter serve --listen 0.0.0.0:8080
+    Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter serve --listen 127.0.0.1:9090
     """
     from promoter.daemon import run_daemon
     from promoter.settings import load_settings

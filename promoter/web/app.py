@@ -16,7 +16,7 @@ from promoter.application.responses import ErrorResponse
 from promoter.domain.errors import ExternalError
 from promoter.domain.text import escape_lines
 from promoter.settings import Settings
-from promoter.web import api, dashboard, health, openapi, webhooks
+from promoter.web import admission, api, dashboard, health, openapi, webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +52,10 @@ def create_app(dependencies: AppDependencies) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.finalize = _escape_page_value
     app.config["MAX_CONTENT_LENGTH"] = webhooks.BODY_LIMIT + 1
+    admission.refuse_foreign_requests(app, admission.TrustedHosts(dependencies.settings))
+    rates = admission.WebhookRates(app, dependencies.settings.webhook_rate)
     receiver = webhooks.WebhookReceiver(
-        dependencies.settings, dependencies.ledger, dependencies.controller, dependencies.clock, dependencies.enqueue
+        dependencies.settings, dependencies.ledger, dependencies.controller, dependencies.clock, dependencies.enqueue, rates
     )
     app.register_blueprint(webhooks.build_webhooks_blueprint(receiver))
     app.register_blueprint(health.build_health_blueprint(dependencies.controller, dependencies.depth, dependencies.undelivered))

@@ -226,7 +226,13 @@ def _state_operation() -> dict[str, Any]:
 
 def _reconcile_operation() -> dict[str, Any]:
     body = _answer_schema(ReconcileResponse)
-    return _build_operation("reconcile", "Ask for a look at git, the registry and pull requests", body, status="202")
+    found = _build_operation("reconcile", "Ask for a look at git, the registry and pull requests", body, status="202")
+    foreign = {"application/problem+json": {"schema": _reference(ErrorResponse)}}
+    refused = {
+        "description": "The page of another site sends it (`Origin`), or the `Host` is no name of this daemon.",
+        "content": foreign,
+    }
+    return found | {"responses": {"202": found["responses"]["202"], "403": refused, "default": found["responses"]["default"]}}
 
 
 def _openapi_operation() -> dict[str, Any]:

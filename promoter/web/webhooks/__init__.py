@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 import structlog
 from flask import Blueprint, Response, request
@@ -17,6 +18,7 @@ from promoter.domain.audit import WebhookDelivery
 from promoter.domain.errors import ExternalError
 from promoter.domain.standard_webhooks import InvalidSignature
 from promoter.settings import Settings
+from promoter.web.admission import WebhookRates
 from promoter.web.webhooks import gitea, github, gitlab, mlflow
 from promoter.web.webhooks.events import MAX_NAME_LENGTH, MalformedPayload, WebhookEvent, WebhookSource
 
@@ -24,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 
 BODY_LIMIT = 1024 * 1024
+_FORM_START = b"payload="
+_MAX_FORM_FIELDS = 8
+_CONTENT_TYPE_FIX = "set the content type of the webhook to application/json"
 SOURCES = {"mlflow": mlflow.SOURCE, "github": github.SOURCE, "gitlab": gitlab.SOURCE, "gitea": gitea.SOURCE}
 
 
@@ -36,6 +41,7 @@ class WebhookReceiver:
     controller: Controller
     clock: Clock
     enqueue: EnqueueWork
+    rates: WebhookRates
 
     def accept_delivery(self, name: str, source: WebhookSource) -> Response:
         """Cap the request's body, authenticate, parse and record it, and ask for work. Writes one log line in any case."""
@@ -43,11 +49,13 @@ class WebhookReceiver:
         header = next((found for each in source.event_headers if (found := headers.get(each))), "")[:MAX_NAME_LENGTH]
         try:
             body = _read_limited_body()
-            delivery = source.verify_signature(headers, body, self._require_secret(name), self.clock.now())
-            event = source.parse_event(_parse_json_body(body), header, self.settings.branch)
+            delivery, payload = self._authenticate_body(name, source, body)
+            event = source.parse_event(_parse_json_body(payload), header, self.settings.branch)
         except RequestEntityTooLarge:
             return self._answer_delivery(413, name, "too large")
         except InvalidSignature as invalid:
+            if self.rates.count_refused():
+                return self.rates.build_refusal_answer()
             return self._answer_delivery(401, name, str(invalid))
         except MalformedPayload as malformed:
             return self._answer_delivery(400, name, str(malformed))
@@ -55,6 +63,26 @@ class WebhookReceiver:
         if not items:
             return self._answer_delivery(200, name, "not for us", event)
         return self._record_delivery(name, delivery, event, items)
+
+    def _authenticate_body(self, name: str, source: WebhookSource, body: bytes) -> tuple[str, bytes]:
+        """Return the delivery's id, and its payload. Raises `InvalidSignature` or `MalformedPayload`.
+
+        A form has the payload in a field. GitHub signs the form, Gitea the payload in it: either proves what is parsed.
+        """
+        secret, now = self._require_secret(name), self.clock.now()
+        if not _is_form(body):
+            return source.verify_signature(request.headers, body, secret, now), body
+        try:
+            delivery = source.verify_signature(request.headers, body, secret, now)
+        except InvalidSignature as invalid:
+            payload = _find_form_payload(body)
+            if payload is None:
+                raise invalid from None
+            return source.verify_signature(request.headers, payload, secret, now), payload
+        payload = _find_form_payload(body)
+        if payload is None:
+            raise MalformedPayload(f"the body is a form without one field `payload`: {_CONTENT_TYPE_FIX}")
+        return delivery, payload
 
     def _require_secret(self, name: str) -> str:
         secret: SecretStr | None = getattr(self.settings, f"{name}_webhook_secret")
@@ -95,6 +123,7 @@ def build_webhooks_blueprint(receiver: WebhookReceiver) -> Blueprint:
     routes = Blueprint("webhooks", __name__)
 
     @routes.post(f"/webhooks/<any({', '.join(SOURCES)}):name>")
+    @receiver.rates.limit_route
     def webhook(name: str) -> Response:
         return receiver.accept_delivery(name, SOURCES[name])
 
@@ -110,11 +139,27 @@ def _read_limited_body() -> bytes:
     return body
 
 
+def _is_form(body: bytes) -> bool:
+    """Whether the payload comes in a form: as it is declared, or else as it looks. JSON stays JSON whatever it is called."""
+    declared = request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data")
+    return body.startswith(_FORM_START) or (declared and body.lstrip()[:1] not in (b"{", b"["))
+
+
+def _find_form_payload(body: bytes) -> bytes | None:
+    """Return the one field `payload` of the form; None where there is none, or more than one."""
+    try:
+        fields = parse_qs(body.decode(), strict_parsing=True, max_num_fields=_MAX_FORM_FIELDS)
+    except ValueError:  # UnicodeDecodeError is such
+        return None
+    found = fields.get("payload", [])
+    return found[0].encode() if len(found) == 1 else None
+
+
 def _parse_json_body(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_reject_json_constant)
     except (ValueError, RecursionError):
-        raise MalformedPayload("the body is not JSON") from None
+        raise MalformedPayload(f"the body is not JSON: {_CONTENT_TYPE_FIX}") from None
 
 
 def _reject_json_constant(_word: str) -> None:

@@ -22,6 +22,7 @@ from promoter.web.webhooks.events import (
 )
 
 _MAX_SIGNATURES = 10
+_SYSTEM_EVENTS = {"push": "Push Hook", "merge_request": "Merge Request Hook"}
 
 
 def verify_signature(headers: Headers, body: bytes, secret: str, now: datetime) -> str:
@@ -53,8 +54,10 @@ def _verify_signing_token(headers: Headers, body: bytes, secret: str, now: datet
 
 
 def parse_event(payload: Any, event: str, branch: str) -> WebhookEvent:
-    """Parse `Push Hook` and `Merge Request Hook`."""
+    """Parse `Push Hook` and `Merge Request Hook`; a `System Hook`, which an administrator sets up, has its kind in the body."""
     body = require_body(payload)
+    if event == "System Hook":
+        event = _SYSTEM_EVENTS.get(str(body.get("object_kind") or body.get("event_name")), event)
     if event == "Push Hook":
         return parse_push_event(body, branch, event, deleted=is_zero_revision(body.get("after")))
     if event != "Merge Request Hook":

@@ -8,10 +8,11 @@ import hmac
 import json
 from collections.abc import Mapping
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import pytest
 
-from promoter.application.controller import PullRequestWork
+from promoter.application.controller import GIT, PullRequestWork
 from tests.support.fixtures.web import MakeWebSite
 from tests.support.web_site import NOW, WebAnswer, WebSite
 from tests.support.webhook_signing import PUSH, github_headers
@@ -236,3 +237,74 @@ def test_a_signing_token_that_is_none(make_web_site: MakeWebSite) -> None:
     web_site = make_web_site(gitlab_webhook_secret="whsec_not base64!")
     body = json.dumps(pushed()).encode()
     assert web_site.post("/webhooks/gitlab", body, dict(standard(body, at=int(NOW.timestamp()), key=b""))).status == 401
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8"])
+@pytest.mark.parametrize("forge", FORGES)
+def test_a_form_is_heard(web_site: WebSite, forge: str, charset: str) -> None:
+    """GitHub's default: the payload is a field. GitHub signs the form, Gitea the payload in it."""
+    body = json.dumps(pushed() | {"note": "ü & = + %"}).encode()
+    form = urlencode({"payload": body.decode()}).encode()
+    proof = headers(forge, body if forge == "gitea" else form, "push")
+    answer = web_site.post(f"/webhooks/{forge}", form, {**proof, "Content-Type": FORM + charset})
+    assert (answer.status, answer.json["result"]) == (202, "accepted")
+    assert [item for item, _ in web_site.puts] == [str(GIT)]
+
+
+@pytest.mark.parametrize("forge", FORGES)
+@pytest.mark.parametrize(
+    ("content_type", "form"),
+    [
+        (FORM, b"data=%7B%7D"),
+        (FORM, b"payload=%7B%7D&payload=%7B%7D"),
+        (FORM, b"payload"),
+        (FORM, b"&".join([b"a=1"] * 20)),
+        (FORM, b"payload=words"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n{}\r\n--x--"),
+        ("text/plain", b"words"),
+    ],
+)
+def test_what_is_neither_is_told_which_content_type_to_set(
+    web_site: WebSite, forge: str, content_type: str, form: bytes
+) -> None:
+    """Where its signature is right: the sender is the right one, and only a setting of it is not."""
+    answer = web_site.post(f"/webhooks/{forge}", form, {**headers(forge, form, "push"), "Content-Type": content_type})
+    assert answer.status == 400
+    assert answer.json["result"].endswith("set the content type of the webhook to application/json")
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_a_form_with_a_wrong_signature_is_refused(web_site: WebSite, forge: str) -> None:
+    """A form proves nothing by being one."""
+    body = json.dumps(pushed()).encode()
+    form = urlencode({"payload": body.decode()}).encode()
+    proof = headers(forge, form + b"x", "push") | ({"X-Gitlab-Token": "wrong"} if forge == "gitlab" else {})
+    assert web_site.post(f"/webhooks/{forge}", form, {**proof, "Content-Type": FORM}).status == 401
+    assert web_site.puts == []
+
+
+def test_json_that_is_called_a_form_is_json(web_site: WebSite) -> None:
+    """A proxy may change the header; the bytes are what counts."""
+    body = json.dumps(pushed()).encode()
+    assert web_site.post("/webhooks/github", body, {**headers("github", body, "push"), "Content-Type": FORM}).status == 202
+
+
+@pytest.mark.parametrize(
+    "kinds", [{"object_kind": "push"}, {"event_name": "push"}, {"object_kind": "push", "event_name": "push"}]
+)
+def test_a_system_hook_of_gitlab_is_heard(web_site: WebSite, kinds: dict[str, str]) -> None:
+    """An administrator's hook has one event header for all, and its kind in the body; other branches are still not for us."""
+    assert send(web_site, "gitlab", pushed() | kinds, "System Hook").status == 202
+    assert send(web_site, "gitlab", pushed("refs/heads/other") | kinds, "System Hook", "d-2").status == 200
+    assert [item for item, _ in web_site.puts] == [str(GIT)]
+
+
+def test_other_system_hooks_of_gitlab_are_told_apart(web_site: WebSite) -> None:
+    """A merge request is one; the creation of a project is nothing to us; odd kinds break nothing."""
+    assert send(web_site, "gitlab", pull("gitlab", "open"), "System Hook").status == 202
+    for number, kind in enumerate(("project_create", "repository_update", None, {}, 7)):
+        assert send(web_site, "gitlab", {"event_name": kind}, "System Hook", f"e-{number}").status == 200
+    assert [item for item, _ in web_site.puts] == ["pull:7"]
