@@ -96,7 +96,8 @@ class PostgresBackend:
             max_overflow=_LOCK_POOL_OVERFLOW,
             pool_timeout=patience,
             hide_parameters=True,
-            connect_args=self._choose_connection_options(),
+            # Without prepared statements, whose faults would hide that a pooler stands between.
+            connect_args={**self._choose_connection_options(), "prepare_threshold": None},
         )
         settings = {
             "datestyle": "ISO",
