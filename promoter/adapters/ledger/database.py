@@ -277,6 +277,8 @@ def _migrate_schema(database: LedgerDatabase, to: str = "head") -> None:
 
     config = _build_alembic_config()
     with database.write_transaction() as connection:
+        if connection.dialect.name == "postgresql":  # a large ledger is rewritten in one transaction, with pauses to compute
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         found = database.find_schema_version(connection)
         if found is not None and found not in _list_known_revisions():
             newer = f"{database.location} has schema {found}, which is newer than this program ({SCHEMA_REVISION})"

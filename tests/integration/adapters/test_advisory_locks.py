@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.adapters.ledger.locks import AdvisoryLocks
 from promoter.application.ports import Locks
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.stage.stage import until
+from tests.support.transaction_pooler import TransactionPooler
 
 pytestmark = pytest.mark.slow
 
@@ -210,3 +212,15 @@ def test_a_writer_that_is_stopped_in_mid_transaction_stops_nobody_for_long(
     finally:
         child.kill()
         child.communicate()
+
+
+def test_a_pooler_in_transaction_mode_is_refused(postgres_url: str) -> None:
+    """Two sessions behind it may be one server process, to which a lock that it has already is free."""
+    with TransactionPooler(postgres_url) as pooler:
+        parts = make_url(postgres_url).set(port=pooler.port)
+        locks = open_locks(parts.render_as_string(hide_password=False))
+        for _ in range(2):
+            with pytest.raises(PermanentError, match="pooler in transaction mode, in which no lock holds"), locks.hold("fraud"):
+                pass
+        locks.close_connections()
+    assert count_holders(postgres_url) == 0
