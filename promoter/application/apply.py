@@ -15,7 +15,7 @@ from datetime import datetime
 import structlog
 
 from promoter.application.planner import Planner, RegistrySnapshot
-from promoter.application.ports import Clock, GitCommit, Ledger, Locks, Registry
+from promoter.application.ports import Absence, Clock, GitCommit, Ledger, Locks, Registry
 from promoter.application.provenance import GitProvenance
 from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision
@@ -68,6 +68,10 @@ def recheck_change(
     plan, moves = planner.plan_alias(declaration, seen, (model, alias), started_at), seen.find_moves(model)
     allowed = any(each.difference.identity_key == difference.identity_key for each in plan.allowed_changes)
     if allowed and not any(move.alias == alias for move in moves):
+        if model in seen.observed and difference.to_version is not None:
+            planner.confirm_vacancies(
+                declaration, seen.observed[model], alias, difference.intent.policy if difference.intent else None
+            )
         return ChangeRecheck(seen.observed.get(model), moves, None)
     blocked = next((each.reason for each in plan.blocked if each.alias in (None, alias)), None)
     reason = f"not written: {blocked}" if blocked else "not written: the registry changed after the plan was made"
@@ -122,6 +126,7 @@ class PlanExecutor:
         self._locks.require_held(model)  # only then was nobody at work on these intents
         for intent in left:
             reached = held.get(intent.fact.alias) == intent.fact.to_version
+            self._confirm_reading(model, intent.fact.alias, intent.fact.to_version, held)
             outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
             detail = "found written after a stop" if reached else "found not written after a stop"
             try:
@@ -238,6 +243,7 @@ class PlanExecutor:
         what = change.difference
         aliases = self._registry.read_aliases(what.model) or {}
         held = aliases.get(what.alias)
+        self._confirm_reading(what.model, what.alias, what.to_version, aliases)
         if held != what.to_version:
             if answered:
                 self._record_failure(intent, what.model, f"read back {version_label(held)}")
@@ -252,6 +258,17 @@ class PlanExecutor:
             cause=what.cause.value,
         )
         return aliases
+
+    def _confirm_reading(self, model: str, alias: str, target: int | None, aliases: Mapping[str, int]) -> None:
+        """Have the registry confirm by the alias's own name what it does not show: an absent alias, or the target of a write.
+
+        Raises `TransientError` where it shows two things: then nothing is known, and nothing is recorded.
+        """
+        held = aliases.get(alias)
+        if held is None:
+            self._registry.confirm_absences([Absence(model, alias)])
+        elif target not in (None, held):
+            self._registry.confirm_absences([Absence(model, alias, target)])
 
     def _record_failure(self, intent: int, model: str, detail: str) -> None:
         """Close the intent as failed. Whoever lost the model's lock does not: another run may have closed it already."""

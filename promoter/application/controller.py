@@ -88,6 +88,11 @@ def enqueue_affected_models(enqueue: EnqueueWork, models: frozenset[str] | None,
         enqueue(WorkItem(WorkKind.MODEL, name), trigger)
 
 
+MAX_SURVEY_DELAY = 4.0
+"""Seconds until git and the registry are read again at the latest, however often that failed: one request shows that all is
+well again, and everything else waits for that."""
+
+
 class ControllerHealth:
     """The work that failed when it was last tried. Kept by work item, so that one model's success hides no other's failure."""
 
@@ -272,6 +277,8 @@ class Controller:
         except TransientError as error:
             failures = self._failures[item] = self._failures.get(item, 0) + 1
             delay = self._backoff(failures)
+            if item.kind in (WorkKind.GIT, WorkKind.REGISTRY):
+                delay = min(delay, MAX_SURVEY_DELAY)
             self.health.record_failure(item, error)
             log.warning("not now, looking again", key=str(item), error=str(error), seconds=round(delay, 1))
             return delay

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from promoter.application.absences import AbsenceMemory
 from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
 from promoter.application.evidence import ObservedTags, TagObserver
-from promoter.application.ports import Clock, Ledger, Registry, VersionCopies
+from promoter.application.ports import Absence, Clock, Ledger, Registry, VersionCopies
 from promoter.application.provenance import ChangeProvenance, NoProvenance
 from promoter.domain.audit import AliasKey, NewAuditRecord, RecordKind
 from promoter.domain.copy_source import AliasRef
@@ -173,6 +174,7 @@ class Planner:
         self._clock = clock
         self._copies = copies
         self._observe_tags = TagObserver(ledger)
+        self._absences = AbsenceMemory(registry)
         self._decisions = DecisionMaker(registry, ledger, provenance or NoProvenance())
         self._unchanged_at: dict[str, datetime] = {}
         self._all_models: frozenset[str] = frozenset()
@@ -235,12 +237,25 @@ class Planner:
         # Before the registry, so that what the registry shows is never older than what is known.
         known = self._ledger.read_last_known_versions(names)
         observed = self._registry.observe_models(names)
+        self._absences.check(observed, known, names)
         overrides = self._ledger.find_open_overrides(names)
         intents = _find_model_intents(declaration, names, observed, [each for each in overrides if each.is_in_force(at)])
         applied = self._ledger.read_last_applied(names)
+        self._absences.remember(observed, intents)
         compared = {name: compare_model(intent, observed.get(name), applied.get(name, {})) for name, intent in intents.items()}
         tags = self._observe_tags(declaration, intents, observed, at)
         return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags)
+
+    def confirm_vacancies(self, declaration: Declaration, observed: ObservedModel, alias: str, policy: str | None) -> None:
+        """Have the registry confirm that nobody holds the alias, and those that the policy compares with, where it says so.
+
+        Where nobody holds an alias, its first holder passes `beats`: that must not rest on an answer that lost its aliases.
+        Raises `TransientError` where somebody does hold one.
+        """
+        rule = declaration.policies.get(policy or "")
+        read = {alias, *(rule.needed_evidence.holders if rule else ())}
+        vacant = sorted(read - observed.aliases.keys())
+        self._registry.confirm_absences([Absence(observed.name, each) for each in vacant])
 
     def _read_source_aliases(self, intents: Iterable[ModelIntent]) -> SourceAliases:
         """Read who holds the aliases elsewhere that rotation copies from. Without such aliases, no other registry is asked."""

@@ -152,6 +152,7 @@ class ModelReconciler:
         return False
 
     def _commit_proposal(self, snapshot: RegistrySnapshot) -> bool:
+        self._confirm_vacancies(snapshot)
         try:
             after = self._proposer.commit_next_proposal(snapshot)
         except Conflict:
@@ -162,6 +163,14 @@ class ModelReconciler:
             return False
         self._revisions.adopt_own_commit(after, snapshot.declaration)
         return True
+
+    def _confirm_vacancies(self, snapshot: RegistrySnapshot) -> None:
+        """Where a proposal is about to be committed, see that what it takes for vacant is so."""
+        for model in snapshot.models.values():
+            for alias in {each.edit.alias for each in model.proposals}:
+                intent = model.intent.aliases[alias]
+                if model.observed and intent.rotation == "commit":
+                    self._planner.confirm_vacancies(snapshot.declaration, model.observed, alias, intent.policy)
 
 
 MAX_PARALLEL_MODELS = 8

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -19,6 +20,7 @@ from cachetools import LRUCache, cachedmethod
 
 from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_message, redact_message
 from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.domain.errors import TransientError
 from promoter.domain.observed import ModelVersion, Unreadable, VersionSignature
 
 READ_SECONDS = 60.0
@@ -144,12 +146,34 @@ def _download_file(location: str, tracking_uri: str, name: str) -> bytes | None:
     listed = list_artifacts(artifact_uri=location, tracking_uri=tracking_uri)
     found = next((file for file in listed if PurePosixPath(file.path).name == name and not file.is_dir), None)
     if found is None:
+        _confirm_missing_file(f"{location}/{name}", tracking_uri, name)
         return None
     if (found.file_size or 0) > _MAX_FILE_BYTES:
         raise ArtifactError(_describe_oversize(found.file_size, name))
     with tempfile.TemporaryDirectory(prefix="promoter-") as folder:
         uri = f"{location}/{name}"
-        return read_bounded_file(Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri)))
+        content = read_bounded_file(Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri)))
+    if found.file_size is not None and len(content) != found.file_size:
+        raise ArtifactError(f"{name} arrived with {len(content)} bytes, where its list says {found.file_size}")
+    return content
+
+
+def _confirm_missing_file(uri: str, tracking_uri: str, name: str) -> None:
+    """See that a file which no list has cannot be fetched either. An answer that lost its rows looks like an empty folder."""
+    from mlflow.artifacts import download_artifacts
+    from requests import RequestException
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="promoter-") as folder:
+            download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri)
+    except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status != HTTPStatus.NOT_FOUND and (
+            isinstance(error, RequestException) or isinstance(convert_mlflow_error(error, "", ""), TransientError)
+        ):
+            raise
+        return
+    raise ArtifactError(f"no list of the artifact has {name}, and yet it can be fetched")
 
 
 def _describe_oversize(size: int, name: str = MLMODEL_FILE) -> str:

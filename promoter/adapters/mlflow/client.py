@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from promoter.adapters._text import explain_network_error, explain_network_text, redact_secrets, to_one_line
+from promoter.adapters.mlflow.answers import ImpossibleAnswer, register_checked_stores
 from promoter.adapters.mlflow.credentials import (
     HostCredentials,
     bind_other_server,
@@ -42,15 +43,17 @@ _FIXES = {
     "INVALID_STATE": "bring it into a state that allows this, in MLflow",
     "FEATURE_DISABLED": "enable it on the MLflow server",
     "NOT_IMPLEMENTED": "the server's store does not support this: use a SQL database as its backend store",
-    "ENDPOINT_NOT_FOUND": "check that MLFLOW_TRACKING_URI names an MLflow server, 3.3 or newer",
+    "ENDPOINT_NOT_FOUND": "check that {variable} names an MLflow server, 3.3 or newer",
 }
 
 _WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
 """MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
 
-_SERVER_FIX = "check that the server runs, and that MLFLOW_TRACKING_URI names it"
+TRACKING_VARIABLE, REGISTRY_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 _CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
-_ADDRESS_FIX = "set MLFLOW_TRACKING_URI to the server's address, such as https://mlflow.example.com"
+_ANSWER_FIX = "look for a gateway, a proxy or a sign-in page that answers in MLflow's place; until then nothing is recorded"
+_LOCAL_SCHEMES = ("", "file")
+_DATABRICKS = "databricks"
 
 
 def redact_server_address(tracking_uri: str) -> str:
@@ -59,9 +62,35 @@ def redact_server_address(tracking_uri: str) -> str:
         parts = urlsplit(tracking_uri)
     except ValueError:
         return "an address that is none"
-    if not parts.netloc:
-        return parts.scheme or "the local store"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    if parts.netloc:
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    if parts.scheme in _LOCAL_SCHEMES and not tracking_uri.startswith(_DATABRICKS):
+        return "the local store"
+    return tracking_uri if tracking_uri.startswith(_DATABRICKS) else parts.scheme
+
+
+def find_registry_uri(tracking_uri: str, *, elsewhere: bool = False) -> str:
+    """Return the URI of the model registry: MLflow's own variable MLFLOW_REGISTRY_URI has it where it is another server.
+
+    `elsewhere`: another server than Promoter's own, and that variable is not for it.
+    """
+    return tracking_uri if elsewhere else os.environ.get(REGISTRY_VARIABLE) or tracking_uri
+
+
+def describe_registry_address(tracking_uri: str, *, elsewhere: bool = False) -> str:
+    """Return the registry's address for messages; they also name the variable where the registry is a server of its own."""
+    found = find_registry_uri(tracking_uri, elsewhere=elsewhere)
+    address = redact_server_address(found)
+    return address if found == tracking_uri else f"{address} ({REGISTRY_VARIABLE})"
+
+
+def _select_variable(server: str) -> str:
+    """The variable that names this server, as messages have it."""
+    return REGISTRY_VARIABLE if server.endswith(f"({REGISTRY_VARIABLE})") else TRACKING_VARIABLE
+
+
+def _build_address_fix(variable: str) -> str:
+    return f"set {variable} to the server's address, such as https://mlflow.example.com"
 
 
 def redact_message(text: str) -> str:
@@ -70,7 +99,7 @@ def redact_message(text: str) -> str:
     return to_one_line(redact_secrets(text, secrets, user_info=""))
 
 
-def require_server_address(tracking_uri: str) -> None:
+def require_server_address(tracking_uri: str, variable: str = TRACKING_VARIABLE) -> None:
     """Raises `PermanentError` for a URI that is empty or names no host: MLflow would take it for a folder, or a host ''."""
     try:
         parts = urlsplit(tracking_uri)
@@ -78,7 +107,8 @@ def require_server_address(tracking_uri: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise PermanentError(SERVICE_NAME, "the tracking URI names no server", _ADDRESS_FIX)
+        what = "tracking" if variable == TRACKING_VARIABLE else "registry"
+        raise PermanentError(SERVICE_NAME, f"the {what} URI names no server", _build_address_fix(variable))
 
 
 @contextmanager
@@ -98,9 +128,13 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
-    network = next((link for link in _iterate_causes(error) if isinstance(link, RequestException)), None)
+    causes = list(_iterate_causes(error))
+    network = next((link for link in causes if isinstance(link, RequestException)), None)
     if network is not None:
         return _convert_network_error(network, doing, server)
+    reason = next((each.reason for each in causes if isinstance(each, ImpossibleAnswer)), None)
+    if reason is not None:
+        return _build_doubt_error(doing, server, reason)
     if not isinstance(error, MlflowException):
         return None
     code = error.error_code
@@ -108,8 +142,16 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
     if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
         return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
-        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", _FIXES[code])
+        fix = _FIXES[code].format(variable=_select_variable(server))
+        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", fix)
     return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
+
+
+def _build_doubt_error(doing: str, server: str, reason: str) -> TransientError:
+    """Build the error for an answer that cannot be true: it is no observation, and nothing may be recorded of it."""
+    return TransientError(
+        SERVICE_NAME, redact_message(f"cannot {doing} at {server} now, an answer cannot be true: {reason}"), _ANSWER_FIX
+    )
 
 
 def explain_error_text(text: str) -> str:
@@ -144,19 +186,22 @@ def _convert_network_error(error: BaseException, doing: str, server: str) -> Ext
     from requests import exceptions as web
 
     if isinstance(error, web.InvalidURL):
-        return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", _ADDRESS_FIX)
+        fix = _build_address_fix(_select_variable(server))
+        return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", fix)
     message = f"cannot {doing} at {server}: {explain_network_error(error)}"
     if isinstance(error, web.SSLError):
         return PermanentError(SERVICE_NAME, message, _CERTIFICATE_FIX)
-    return TransientError(SERVICE_NAME, message, _SERVER_FIX)
+    fix = f"check that the server runs, and that {_select_variable(server)} names it"
+    return TransientError(SERVICE_NAME, message, fix)
 
 
 # MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.
-# With these a call fails after about 3 s where nobody listens, and after 90 s where somebody listens and says nothing.
+# With these a call fails after about 3 s where nobody listens, and after 26 s where somebody listens and says nothing: whoever
+# hangs must not keep the daemon from noticing soon that all is well again. No page of a list takes a server more than a third.
 _ENVIRONMENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_HTTP_POOL_CONNECTIONS": "8",
     "MLFLOW_HTTP_POOL_MAXSIZE": "32",
@@ -170,8 +215,19 @@ _ENVIRONMENT_DEFAULTS = {
 }
 
 
-class _ConnectionSwitch:
+_TRANSFER_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""A server answers an upload only when it has stored it."""
+
+
+class _ProcessState:
     fresh_connections = False
+    has_own_timeout = False
+    """Whether the user has set how long one request may take."""
+
+
+def select_transfer_timeout() -> dict[str, str]:
+    """Select what the environment of a child that moves artifacts is to say of timeouts, beside what is inherited."""
+    return {} if _ProcessState.has_own_timeout else dict(_TRANSFER_TIMEOUT)
 
 
 def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
@@ -180,12 +236,14 @@ def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
     `elsewhere`: another server than Promoter's own, which alone decides how connections are kept.
     """
     for name, value in _ENVIRONMENT_DEFAULTS.items():
+        if name in _TRANSFER_TIMEOUT and os.environ.get(name, value) != value:
+            _ProcessState.has_own_timeout = True
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # Each retry is a warning there; the failure that comes of them is reported once, by whoever asked.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     if not elsewhere:
-        _ConnectionSwitch.fresh_connections = tracking_uri.lower().startswith("http://")
+        _ProcessState.fresh_connections = tracking_uri.lower().startswith("http://")
 
 
 def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> Any:
@@ -194,12 +252,15 @@ def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credenti
     `elsewhere`: another server than Promoter's own, and that variable is not for it; it is sent `credentials`, and never those
     of Promoter's own server. Sends nothing yet. Raises `PermanentError` for an address that is none.
     """
+    registry_uri = find_registry_uri(tracking_uri, elsewhere=elsewhere)
     require_server_address(tracking_uri)
+    require_server_address(registry_uri, REGISTRY_VARIABLE)
     prepare_environment(tracking_uri, elsewhere=elsewhere)
     bind_credentials(tracking_uri, elsewhere=elsewhere, credentials=credentials)
+    register_checked_stores()
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri, tracking_uri if elsewhere else None)
+    return MlflowClient(tracking_uri, registry_uri)
 
 
 def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> None:
@@ -222,7 +283,7 @@ class FreshConnection:
 
     def in_context(self) -> bool:
         """Whether this process called `prepare_environment` for a plain-http server."""
-        return _ConnectionSwitch.fresh_connections
+        return _ProcessState.fresh_connections
 
     def request_headers(self) -> dict[str, Any]:
         """Return the header to add to each request."""
@@ -290,14 +351,20 @@ def build_name_filter(name: str) -> str:
 
 
 def iterate_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield the rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile."""
-    token = None
+    """Yield the rows of all pages. `fetch` takes a page token. Tokens are offsets: order by what does not change meanwhile.
+
+    Raises `ImpossibleAnswer` for a token that comes a second time: that would go on for ever.
+    """
+    token, seen = None, set[str]()
     while True:
         page = fetch(token)
         yield from page
         token = page.token or None
         if token is None:
             return
+        if token in seen:
+            raise ImpossibleAnswer("a list whose pages go round in a circle")
+        seen.add(token)
 
 
 def split_into_chunks(rows: Iterable[str], size: int) -> list[list[str]]:

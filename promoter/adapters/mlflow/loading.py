@@ -29,7 +29,7 @@ from promoter.adapters.mlflow.artifacts import (
     parse_mlmodel,
     read_bounded_file,
 )
-from promoter.adapters.mlflow.client import find_refusal_message, redact_message
+from promoter.adapters.mlflow.client import find_refusal_message, redact_message, select_transfer_timeout
 from promoter.adapters.mlflow.credentials import build_child_environment, is_own_server
 from promoter.domain.observed import LoadingResult, ModelVersion
 
@@ -53,7 +53,7 @@ def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: i
         request,
         seconds=seconds,
         folder=folder,
-        environment=build_child_environment(tracking_uri),
+        environment={**build_child_environment(tracking_uri), **select_transfer_timeout()},
         overgrown=lambda: measure_folder_size(folder) > limit,
     )
     if measure_folder_size(folder) > limit:
@@ -83,7 +83,11 @@ def upload_artifact(
         "seconds": seconds,
     }
     ended = subprocesses.run_child(
-        _TRANSFER_COMMAND, request, seconds=seconds, folder=folder.parent, environment=build_child_environment(tracking_uri)
+        _TRANSFER_COMMAND,
+        request,
+        seconds=seconds,
+        folder=folder.parent,
+        environment={**build_child_environment(tracking_uri), **select_transfer_timeout()},
     )
     if ended.status is None:
         raise ArtifactError(f"its artifact could not be put within {seconds} s")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.artifacts import (
     ArtifactError,
     ArtifactReader,
@@ -20,6 +21,8 @@ from promoter.adapters.mlflow.artifacts import (
 from promoter.adapters.mlflow.client import (
     build_name_filter,
     create_mlflow_client,
+    describe_registry_address,
+    get_error_code,
     is_not_found,
     iterate_pages,
     parse_model_version,
@@ -31,7 +34,7 @@ from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
-from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, VersionKey
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -85,12 +88,84 @@ class ReadinessChecker:
             raise
 
 
+class AbsenceChecker:
+    """Reads by name what an answer does not have. Raises what MLflow raises, and `ImpossibleAnswer` for what is there."""
+
+    def __init__(self, client: Any) -> None:
+        """`client` is an `MlflowClient`."""
+        self._client = client
+
+    def check_absences(self, absences: Collection[Absence]) -> None:
+        """Check one first: where a whole answer is wrong, that is found out by one request."""
+        for first in absences:
+            self._check_absence(first, len(absences))
+            break
+        with ThreadPoolExecutor(_MAX_THREADS) as pool:
+            others = list(absences)[1:]
+            reads = [pool.submit(self._check_absence, each, len(absences)) for each in others]
+            try:
+                for read in reads:
+                    read.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _check_absence(self, absence: Absence, count: int) -> None:
+        if self._is_present(absence):
+            among = f" (one of {count} things)" if count > 1 else ""
+            raise ImpossibleAnswer(f"{absence} was missing from it{among}, and is there when it is read by its name")
+
+    def _is_present(self, absence: Absence) -> bool:
+        try:
+            if absence.alias:
+                holder = int(self._client.get_model_version_by_alias(absence.model, absence.alias).version)
+                return absence.version in (None, holder)
+            if absence.tag:
+                return self._has_tag(absence)
+            if absence.version is not None:
+                return bool(self._client.get_model_version(absence.model, str(absence.version)))
+            return bool(self._client.get_registered_model(absence.model))
+        except Exception as error:
+            if is_not_found(error) or (absence.alias and _is_alias_not_found(error)):
+                return False
+            raise
+
+    def _has_tag(self, absence: Absence) -> bool:
+        """Search by the tag, which shows the version even where an answer has lost its tags."""
+        where = build_name_filter(absence.model)
+        if not any(character in absence.tag + absence.value for character in "'`\\"):
+            where += f" and tags.`{absence.tag}` = '{absence.value}'"
+            rows = iterate_pages(lambda token: self._client.search_model_versions(where, page_token=token))
+            return any(row.name == absence.model and int(row.version) == absence.version for row in rows)
+        found = self._client.get_model_version(absence.model, str(absence.version))
+        return bool(found.tags.get(absence.tag) == absence.value)
+
+
+def _is_alias_not_found(error: Exception) -> bool:
+    """Whether MLflow itself says that there is no such alias; it has no code of its own for that."""
+    return get_error_code(error) == "INVALID_PARAMETER_VALUE" and "not found" in str(getattr(error, "message", ""))
+
+
 _MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
 _MAX_THREADS = 8
 _MODELS_PER_PAGE = 1_000  # MLflow's limit
-_VERSIONS_PER_PAGE = 25_000  # about 8 s of a small server; MLflow's limit of 200,000 would outlast the timeout
+_VERSIONS_PER_PAGE = 5_000  # about 1.5 s of a small server; MLflow's limit of 200,000 would outlast the timeout
 
 VersionsByNumber = dict[int, ModelVersion]
+
+
+@dataclass(frozen=True)
+class _ModelRow:
+    """A registered model as one answer has it, without its versions."""
+
+    model: ObservedModel
+    named_versions: frozenset[int]
+    """The versions that the answer names: the holders of its aliases, and its latest ones."""
+
+
+def _parse_model_row(name: str, entity: Any) -> _ModelRow:
+    model = parse_registered_model(name, entity)
+    latest = (int(version.version) for version in entity.latest_versions or ())
+    return _ModelRow(model, frozenset({*model.aliases.values(), *latest}))
 
 
 class MlflowRegistry:
@@ -115,6 +190,7 @@ class MlflowRegistry:
         self._load_models = load_models
         self._bounds = bounds or LoadBounds()
         self.address = redact_server_address(tracking_uri)
+        self.registry_address = describe_registry_address(tracking_uri, elsewhere=elsewhere)
 
     def __repr__(self) -> str:
         return f"MlflowRegistry({self.address!r})"
@@ -169,33 +245,42 @@ class MlflowRegistry:
 
     def set_version_tag(self, model: str, version: int, key: str, value: str) -> None:
         """Set a tag of a version."""
-        with self._translate_errors(f"set tag {key} of version {version} of model {model}"):
+        with self._translate_registry_errors(f"set tag {key} of version {version} of model {model}"):
             self._mlflow_client.set_model_version_tag(model, str(version), key, value)
 
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """Read the model's aliases with their versions now; None where there is no such model."""
-        with self._translate_errors(f"read model {model}"):
+        with self._translate_registry_errors(f"read model {model}"):
             found = self._fetch_model(model)
-            return found.aliases if found else None
+            return found.model.aliases if found else None
+
+    def confirm_absences(self, absences: Collection[Absence]) -> None:
+        """Read each of these things by its name: whether it is gone indeed."""
+        if absences:
+            with self._translate_registry_errors("read again what is missing"):
+                AbsenceChecker(self._mlflow_client).check_absences(absences)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point the alias at the version."""
-        with self._translate_errors(f"set {model}@{alias} to version {version}"):
+        with self._translate_registry_errors(f"set {model}@{alias} to version {version}"):
             self._mlflow_client.set_registered_model_alias(model, alias, str(version))
 
     def delete_alias(self, model: str, alias: str) -> None:
         """Remove the alias; an absent one is no error."""
-        with self._translate_errors(f"delete {model}@{alias}"):
+        with self._translate_registry_errors(f"delete {model}@{alias}"):
             self._mlflow_client.delete_registered_model_alias(model, alias)
 
     def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """Check what tells whether the version could serve again; `promoter.domain.policy.evaluate` has the verdicts."""
-        with self._translate_errors(f"read version {version} of model {model}"):
+        with self._translate_registry_errors(f"read version {version} of model {model}"):
             loader = self._model_loader if self._load_models else None
             return ReadinessChecker(self._mlflow_client, self._tracking_uri, self.address, loader).check_version(model, version)
 
     def _translate_errors(self, doing: str) -> AbstractContextManager[None]:
         return translate_mlflow_errors(doing, self.address)
+
+    def _translate_registry_errors(self, doing: str) -> AbstractContextManager[None]:
+        return translate_mlflow_errors(doing, self.registry_address)
 
     @cached_property
     def _mlflow_client(self) -> Any:
@@ -240,25 +325,35 @@ class MlflowRegistry:
         return ModelLoader(self._mlflow_client, self._tracking_uri, self._bounds)
 
     def _observe_named_models(self, names: Iterable[str]) -> dict[str, ObservedModel]:
-        with self._translate_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:
+        with self._translate_registry_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:
             pending = [(pool.submit(self._fetch_model, name), pool.submit(self._fetch_versions, name)) for name in names]
             read = [(model.result(), versions.result()) for model, versions in pending]
-            return {model.name: self._add_versions(model, versions) for model, versions in read if model is not None}
+            return {row.model.name: self._add_versions(row, versions) for row, versions in read if row is not None}
 
     def _observe_all_models(self) -> dict[str, ObservedModel]:
-        with self._translate_errors("read all models"), ThreadPoolExecutor(2) as pool:
+        with self._translate_registry_errors("read all models"), ThreadPoolExecutor(2) as pool:
             models, versions = pool.submit(self._search_all_models), pool.submit(self._search_all_versions)
-            found = versions.result()
-            return {model.name: self._add_versions(model, found.get(model.name, {})) for model in models.result()}
+            found, rows = versions.result(), models.result()
+            rows += self._fetch_unlisted_models(found.keys() - {row.model.name for row in rows})
+            return {row.model.name: self._add_versions(row, found.get(row.model.name, {})) for row in rows}
 
-    def _add_versions(self, model: ObservedModel, versions: VersionsByNumber) -> ObservedModel:
-        if not versions.keys() >= set(model.aliases.values()):
-            versions = self._fetch_versions(model.name)  # registered, and given an alias, between the two reads
-        return replace(model, versions=versions)
+    def _fetch_unlisted_models(self, names: Collection[str]) -> list[_ModelRow]:
+        """Read the models that have versions and are in no list: they came, or went, between the two reads."""
+        if len(names) > _MAX_SINGLE_READS:
+            raise ImpossibleAnswer(f"versions of {len(names)} models that no list of models has, such as {min(names)}")
+        return [row for name in sorted(names) if (row := self._fetch_model(name))]
 
-    def _fetch_model(self, name: str) -> ObservedModel | None:
+    def _add_versions(self, row: _ModelRow, versions: VersionsByNumber) -> ObservedModel:
+        """Return the model with its versions. Those that it names itself must be among them, or be gone indeed."""
+        if row.named_versions - versions.keys():
+            versions = self._fetch_versions(row.model.name)  # registered, and given an alias, between the two reads
+            missing = sorted(row.named_versions - versions.keys())
+            AbsenceChecker(self._mlflow_client).check_absences([Absence(row.model.name, version=each) for each in missing])
+        return replace(row.model, versions=versions)
+
+    def _fetch_model(self, name: str) -> _ModelRow | None:
         try:
-            return parse_registered_model(name, self._mlflow_client.get_registered_model(name))
+            return _parse_model_row(name, self._mlflow_client.get_registered_model(name))
         except Exception as error:
             if is_not_found(error):
                 return None
@@ -267,13 +362,13 @@ class MlflowRegistry:
     def _fetch_versions(self, name: str) -> VersionsByNumber:
         return {version.number: version for model, version in self._iterate_versions(build_name_filter(name)) if model == name}
 
-    def _search_all_models(self) -> list[ObservedModel]:
+    def _search_all_models(self) -> list[_ModelRow]:
         rows = iterate_pages(
             lambda token: self._mlflow_client.search_registered_models(
                 max_results=_MODELS_PER_PAGE, order_by=["name ASC"], page_token=token
             )
         )
-        return [parse_registered_model(row.name, row) for row in rows]
+        return [_parse_model_row(row.name, row) for row in rows]
 
     def _search_all_versions(self) -> dict[str, VersionsByNumber]:
         found: dict[str, VersionsByNumber] = {}

@@ -11,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from threading import Lock
 from typing import Any
 
+from cachetools import LRUCache
+
+from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.client import (
     find_refusal_message,
     is_not_found,
@@ -75,6 +79,7 @@ class ExperimentCatalog:
 _MAX_SINGLE_READS = 4  # up to here, single reads on as many threads cost less than a search
 _RUNS_PER_SEARCH = 500  # MLflow fails above 4,996 ids
 _RUN_THREADS = 4
+_CACHE_SIZE = 50_000
 _RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)  # no run can have another one; and it needs no quoting
 
 RunWithExperiment = tuple[TrainingRun, str]
@@ -82,12 +87,19 @@ RunWithExperiment = tuple[TrainingRun, str]
 
 
 class RunReader:
-    """Reads runs by id. Deleted runs, and runs of deleted experiments, are absent. Raises what MLflow raises."""
+    """Reads runs by id. Deleted runs, and runs of deleted experiments, are absent. Raises what MLflow raises.
+
+    A run that a search does not find is read by its id before it counts as absent, once. What MLflow keeps for ever, the names
+    of metrics and parameters, must not get less: raises `ImpossibleAnswer` where it does.
+    """
 
     def __init__(self, client: Any, experiments: ExperimentCatalog) -> None:
         """`client` is an `MlflowClient`."""
         self._client = client
         self._experiments = experiments
+        self._absent: LRUCache[str, bool] = LRUCache(_CACHE_SIZE)
+        self._logged_names: LRUCache[str, frozenset[str]] = LRUCache(_CACHE_SIZE)
+        self._cache_lock = Lock()
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> dict[str, TrainingRun]:
         """Read those that exist, by id; with `experiments`, each has the name of its experiment."""
@@ -97,14 +109,43 @@ class RunReader:
             if len(requested) <= _MAX_SINGLE_READS
             else self._search_all_experiments(requested)
         )
+        self._check_logged_names(run for run, _ in found.values())
         names = (
             self._experiments.fetch_experiment_names({experiment for _, experiment in found.values()}) if experiments else {}
         )
         return {run_id: replace(run, experiment=names.get(experiment)) for run_id, (run, experiment) in found.items()}
 
     def _fetch_individually(self, requested: list[str]) -> dict[str, RunWithExperiment]:
+        """Fetch by id. One whose answer is none, while others can be read, is left out: rules then call it unreadable."""
         with ThreadPoolExecutor(_RUN_THREADS) as pool:
-            return _index_by_run_id(pool.map(self._fetch_run, requested))
+            rows = dict(zip(requested, pool.map(self._try_fetching_run, requested), strict=True))
+        unread = [row for row in rows.values() if isinstance(row, ImpossibleAnswer)]
+        found = {run_id: row for run_id, row in rows.items() if isinstance(row, tuple)}
+        if unread and not found:
+            raise unread[0]
+        if unread:
+            self._fetch_run(min(found))  # raises where, by now, no run at all can be read
+        return found
+
+    def _try_fetching_run(self, run_id: str) -> RunWithExperiment | ImpossibleAnswer | None:
+        try:
+            return self._fetch_run(run_id)
+        except ImpossibleAnswer as error:
+            return error
+
+    def _fetch_run(self, run_id: str) -> RunWithExperiment | None:
+        try:
+            return _parse_found_run(self._client.get_run(run_id))
+        except ImpossibleAnswer:
+            # Another way: what a search shows is as good; else nothing is known of it.
+            found = self._search_runs_by_id([run_id], self._experiments.find_other_ids(frozenset()))
+            if run_id not in found:
+                raise
+            return found[run_id]
+        except Exception as error:
+            if is_not_found(error):
+                return None
+            raise
 
     def _search_all_experiments(self, requested: list[str]) -> dict[str, RunWithExperiment]:
         known = self._experiments.list_known_ids()
@@ -113,15 +154,32 @@ class RunReader:
         if missing:
             # Either they are gone, or they belong to an experiment that is new since the last search.
             found |= self._search_runs_by_id(missing, self._experiments.find_other_ids(known))
+            found |= self._fetch_unfound([run_id for run_id in missing if run_id not in found])
         return found
 
-    def _fetch_run(self, run_id: str) -> RunWithExperiment | None:
-        try:
-            return _parse_found_run(self._client.get_run(run_id))
-        except Exception as error:
-            if is_not_found(error):
-                return None
-            raise
+    def _fetch_unfound(self, missing: list[str]) -> dict[str, RunWithExperiment]:
+        """Fetch by id what no search finds: an answer that lost its rows looks like one that has none."""
+        with self._cache_lock:
+            doubtful = [run_id for run_id in missing if run_id not in self._absent]
+        found = self._fetch_individually(doubtful)
+        with self._cache_lock:
+            self._absent.update(dict.fromkeys((run_id for run_id in doubtful if run_id not in found), True))
+        return found
+
+    def _check_logged_names(self, runs: Iterable[TrainingRun]) -> None:
+        for run in runs:
+            names = frozenset((*run.metrics, *(f"param {name}" for name in run.params)))
+            with self._cache_lock:
+                lost = self._logged_names.get(run.run_id, frozenset()) - names
+            if lost and self._has_history(run.run_id, sorted(lost)):
+                raise ImpossibleAnswer(f"run {run.run_id} without what it had logged, such as {min(lost)}")
+            with self._cache_lock:
+                self._logged_names[run.run_id] = names
+
+    def _has_history(self, run_id: str, lost: list[str]) -> bool:
+        """Whether MLflow still has what a run's answer lost: the history of a metric, another request, tells."""
+        metrics = [name for name in lost if not name.startswith("param ")]
+        return not metrics or bool(self._client.get_metric_history(run_id, metrics[0]))
 
     def _search_runs_by_id(self, run_ids: Iterable[str], experiments: Collection[str]) -> dict[str, RunWithExperiment]:
         searches = list(
@@ -156,7 +214,7 @@ def _index_by_run_id(rows: Iterable[RunWithExperiment | None]) -> dict[str, RunW
 MAX_HISTORY_POINTS = 100_000
 """How many points a history may have; a longer one is not read."""
 
-_POINTS_PER_PAGE = 25_000
+_POINTS_PER_PAGE = 10_000
 _HISTORY_THREADS = 8
 
 RunMetric = tuple[str, str]

@@ -16,7 +16,7 @@ from promoter.application.ports.forge import (
     PullRequestState,
 )
 from promoter.application.ports.ledger import AuditLog, ChainReader, DecisionLog, LastApplied, Ledger, ObservationLog
-from promoter.application.ports.registry import EvidenceTarget, Registry, VersionCopies, VersionKey
+from promoter.application.ports.registry import Absence, EvidenceTarget, Registry, VersionCopies, VersionKey
 from promoter.application.ports.repository import (
     DeclarationDocuments,
     GitCommit,
@@ -72,6 +72,7 @@ class Locks(Protocol):
 
 
 __all__ = [
+    "Absence",
     "AuditLog",
     "ChainReader",
     "Clock",

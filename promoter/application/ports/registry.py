@@ -34,6 +34,26 @@ class EvidenceTarget:
         return self.model, self.version.number
 
 
+@dataclass(frozen=True, order=True)
+class Absence:
+    """Something that an answer of the registry does not have, though it was there: the model, or one thing of it."""
+
+    model: str
+    alias: str = ""
+    version: int | None = None
+    """The version; together with an alias: the alias does not point at it."""
+    tag: str = ""
+    """The key of a tag of the version."""
+    value: str = ""
+    """The value that the tag had."""
+
+    def __str__(self) -> str:
+        if self.alias:
+            return f"alias {self.model}@{self.alias}" + (f" at version {self.version}" if self.version else "")
+        version = f"version {self.version} of model {self.model}" if self.version else f"model {self.model}"
+        return f"tag {self.tag} of {version}" if self.tag else version
+
+
 VersionKey = tuple[str, int]
 """A version: the model's name, and its number."""
 
@@ -84,6 +104,13 @@ class Registry(Protocol):
 
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """Alias to version of one model, read now; None where the model does not exist."""
+        ...
+
+    def confirm_absences(self, absences: Collection[Absence]) -> None:
+        """Read again, another way, whether these things are gone indeed.
+
+        Raises `TransientError` where one of them is there, or cannot be read: then the first answer counts for nothing.
+        """
         ...
 
     def set_alias(self, model: str, alias: str, version: int) -> None:

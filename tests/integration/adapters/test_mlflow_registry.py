@@ -72,7 +72,8 @@ def test_a_version_that_appears_between_the_two_reads_is_read_again(
     """Aliases and versions are read side by side: an alias never points at a version that is not told."""
     make_version(mlflow_client, fresh_name)
 
-    model = registry._add_versions(ObservedModel(fresh_name, {"champion": 1}), {})
+    row = registry_module._ModelRow(ObservedModel(fresh_name, {"champion": 1}), frozenset({1}))
+    model = registry._add_versions(row, {})
 
     assert set(model.versions) == {1}
 

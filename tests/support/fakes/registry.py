@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from promoter.application.ports import EvidenceTarget, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, VersionKey
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.observed import (
     LoadingResult,
@@ -138,6 +138,20 @@ class FakeRegistry:
         """As the port says."""
         self._called("aliases", model)
         return dict(self.models[model].aliases) if model in self.models else None
+
+    def confirm_absences(self, absences: Collection[Absence]) -> None:
+        """As the port says; not remembered among the calls, since most looks confirm nothing."""
+        for each in absences:
+            model = self.models.get(each.model)
+            if model is not None and self._has(model, each):
+                raise TransientError("MLflow", f"{each} was missing, and is there")
+
+    @staticmethod
+    def _has(model: ObservedModel, each: Absence) -> bool:
+        if each.alias:
+            return each.alias in model.aliases and each.version in (None, model.aliases[each.alias])
+        version = model.versions.get(each.version or 0)
+        return version is not None and (not each.tag or each.tag in version.tags) if each.version else True
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """As the port says."""
