@@ -117,7 +117,7 @@ signers: ## the programs that verify signatures of commits
 	echo 'The tests of signed commits need ssh-keygen and gpg on PATH, and they are not there.' >&2
 
 .PHONY: bench
-bench: $(INSTALLED) ## a benchmark (BENCH=latency, commits, ledger, ledger_kills, false_promotions, replay, two_hosts or two_promoters; ARGS=--help)
+bench: $(INSTALLED) ## a benchmark (BENCH=chaos, latency, commits, ledger, ledger_kills, false_promotions, replay, two_hosts or two_promoters; ARGS=--help)
 	@$(BIN)/python benchmarks/$(or $(BENCH),latency).py $(ARGS)
 
 .PHONY: githubapi

@@ -89,8 +89,7 @@ def enqueue_affected_models(enqueue: EnqueueWork, models: frozenset[str] | None,
 
 
 MAX_SURVEY_DELAY = 4.0
-"""Seconds until git and the registry are read again at the latest, however often that failed: one request shows that all is
-well again, and everything else waits for that."""
+"""Seconds until all of the registry is read again at the latest, however often that failed: everything else waits for it."""
 
 
 class ControllerHealth:
@@ -277,7 +276,7 @@ class Controller:
         except TransientError as error:
             failures = self._failures[item] = self._failures.get(item, 0) + 1
             delay = self._backoff(failures)
-            if item.kind in (WorkKind.GIT, WorkKind.REGISTRY):
+            if item.kind is WorkKind.REGISTRY:
                 delay = min(delay, MAX_SURVEY_DELAY)
             self.health.record_failure(item, error)
             log.warning("not now, looking again", key=str(item), error=str(error), seconds=round(delay, 1))

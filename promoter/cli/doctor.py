@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MIN_SECRET_LENGTH = 16
 """The number of characters below which a secret can be guessed."""
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+"""The variable that names the registry's server where it is another one than the tracking server."""
 MAX_ALIASES_NAMED = 3
 REACHABILITY_FIX = "see that it runs, that its address is right, and that this host reaches it"
 
@@ -90,7 +93,14 @@ def _run_check(name: str, check: Callable[[Container], DoctorCheck], container: 
 def _check_mlflow(container: Container) -> DoctorCheck:
     models = container.registry.observe_models()
     aliases = sum(len(model.aliases) for model in models.values())
-    return DoctorCheck("MLflow", good=True, message=f"answers: {len(models)} models, {aliases} aliases")
+    message = f"answers: {len(models)} models, {aliases} aliases"
+    if os.environ.get(REGISTRY_VARIABLE):
+        from promoter.adapters.mlflow.client import describe_registry_address, redact_server_address
+
+        tracking = container.settings.mlflow_tracking_uri or ""
+        container.registry.read_runs({"none"})  # whoever keeps the runs is another server, which has to answer as well
+        message += f"; the registry is {describe_registry_address(tracking)}, runs are at {redact_server_address(tracking)}"
+    return DoctorCheck("MLflow", good=True, message=message)
 
 
 def _check_git_repository(container: Container) -> DoctorCheck:

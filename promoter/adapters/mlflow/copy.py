@@ -16,6 +16,8 @@ from promoter.adapters.mlflow.artifacts import ArtifactError, run_with_deadline
 from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
     create_mlflow_client,
+    describe_registry_address,
+    find_registry_uri,
     get_error_code,
     parse_model_version,
     redact_server_address,
@@ -64,6 +66,11 @@ class TrackingServer:
         """The tracking URI without secrets."""
         return redact_server_address(self.uri)
 
+    @property
+    def registry_address(self) -> str:
+        """The address of its registry, where it is the target of copies: Promoter's own."""
+        return describe_registry_address(self.uri)
+
 
 class ArtifactTooLarge(PermanentError):  # noqa: N818  # it says what is wrong
     """The artifact is too large: another try would fetch it all again, to find out the same."""
@@ -109,7 +116,8 @@ class VersionTransfer:
             run.write_measurements(snapshot, model_id, run_id)
         if run_id:
             run.finish_run(snapshot, run_id)
-        return self._register_version(snapshot, model, run_id, model_id)
+        with translate_mlflow_errors(f"register {snapshot.source} as a version of {model}", self._target.registry_address):
+            return self._register_version(snapshot, model, run_id, model_id)
 
     def _ensure_experiment(self, model: str) -> str:
         name = EXPERIMENT_PREFIX + model
@@ -253,7 +261,7 @@ class MlflowCopies:
         try:
             return run_with_deadline(_READ_SECONDS, lambda: registry.observe_models(models))
         except ArtifactError:
-            message = f"{registry.address} does not answer within {_READ_SECONDS:.0f} s"
+            message = f"{registry.registry_address} does not answer within {_READ_SECONDS:.0f} s"
             error: ExternalError = TransientError(name or "MLflow", message)
         except ExternalError as fault:
             error = type(fault)(name or fault.what, fault.message, fault.fix)
@@ -265,7 +273,7 @@ class MlflowCopies:
     def _require_other_registry(self, name: str) -> MlflowRegistry:
         if name not in self._others:
             raise build_unknown_registry_error(name)
-        if redact_server_address(self._uris[name]) == redact_server_address(self._uri):
+        if redact_server_address(self._uris[name]) == redact_server_address(find_registry_uri(self._uri)):
             raise PermanentError(
                 name, "it is this registry itself", "leave `registry` out of `promote_from`, and name the `model`"
             )
@@ -284,7 +292,7 @@ class MlflowCopies:
         return ready[-1]
 
     def _copy_within_server(self, source: SourceVersion, model: str) -> int:
-        with translate_mlflow_errors(f"copy {source} to model {model}", self._own.address):
+        with translate_mlflow_errors(f"copy {source} to model {model}", self._own.registry_address):
             client, number = create_mlflow_client(self._uri), str(source.version.number)
             if parse_model_version(client.get_model_version(source.model, number)).created_at != source.version.created_at:
                 raise TransientError("MLflow", f"{source} was registered anew; the next look goes on from there")

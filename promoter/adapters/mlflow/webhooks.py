@@ -13,11 +13,11 @@ from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
     convert_mlflow_error,
     create_mlflow_client,
+    describe_registry_address,
     explain_error_text,
     get_error_code,
     iterate_pages,
     redact_message,
-    redact_server_address,
     translate_mlflow_errors,
 )
 from promoter.domain.errors import ExternalError, PermanentError
@@ -85,7 +85,7 @@ class MlflowWebhooks:
     def __init__(self, tracking_uri: str) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown."""
         self._tracking_uri = tracking_uri
-        self.address = redact_server_address(tracking_uri)
+        self.address = describe_registry_address(tracking_uri)
 
     def install_webhook(self, url: str, secret: str) -> InstallResult:
         """Leave exactly one webhook named `promoter`, with that address and secret and Promoter's events.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.cli.doctor import _check_registry, _find_registry_names
+from promoter.cli.doctor import _check_mlflow, _check_registry, _find_registry_names
 from promoter.container import Container
 from promoter.domain.errors import TransientError
 from promoter.settings import Settings, load_settings
@@ -66,3 +66,16 @@ def test_registries_are_named_by_file_or_environment(tmp_path: Path, monkeypatch
     assert load_settings().registries == {"staging": "http://a"}
     monkeypatch.setenv("PROMOTER_REGISTRIES", '{"dev": "http://b"}')
     assert load_settings().registries["dev"] == "http://b"
+
+
+def test_doctor_names_a_registry_on_another_server(staging: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_REGISTRY_URI is MLflow's own variable; both servers are named without their passwords, and both have to answer."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "https://bob:geheim@models.example.com")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://runs.example.com")
+    built = Container(load_settings(), registry=staging)
+
+    assert _check_mlflow(built).message == (
+        "answers: 1 models, 0 aliases; the registry is https://models.example.com (MLFLOW_REGISTRY_URI), "
+        "runs are at https://runs.example.com"
+    )
+    assert ("runs", frozenset({"none"})) in staging.calls

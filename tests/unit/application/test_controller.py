@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle
 
-from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
+from promoter.application.controller import GIT, MAX_SURVEY_DELAY, REGISTRY, Controller, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import App
 
@@ -108,3 +108,18 @@ def test_a_delivery_is_told_all_the_way(app: App) -> None:
     app.commit("m: {aliases: {champion: absent}}")
     deliver(app, watch, "poll")
     assert app.records()[-1].fact.trigger == "git"
+
+
+def test_the_registry_is_read_again_soon_however_often_that_failed(app: App) -> None:
+    """All other work on the registry waits for it, so its pauses do not grow beyond some seconds."""
+    app.mlflow.version("m")
+    app.commit("m: {aliases: {champion: 1}}")
+    watch = app.build_controller(lambda failures: failures * 10.0)
+    assert watch.run_work_item(GIT, "start") is None
+
+    def unreachable(call: str) -> None:
+        if call == "observe":
+            raise TransientError("MLflow", "gone")
+
+    app.mlflow.on = unreachable
+    assert {watch.run_work_item(REGISTRY, "poll") for _ in range(3)} == {MAX_SURVEY_DELAY}
