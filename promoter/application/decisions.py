@@ -10,7 +10,7 @@ from promoter.application.evidence import EvidenceGatherer, ObservationsByVersio
 from promoter.application.ports import Ledger, Registry
 from promoter.application.provenance import ChangeProvenance
 from promoter.domain.copy_source import AliasRef, SourceAlias
-from promoter.domain.decision import Decision, DecisionPurpose, Verdict
+from promoter.domain.decision import Decision, DecisionPurpose, Verdict, combine_all_of
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent
 from promoter.domain.evidence import NOT_REQUESTED, Evidence
 from promoter.domain.observed import ObservedModel, Unreadable
@@ -143,10 +143,23 @@ class DecisionMaker:
     def _decide_question(self, question: PolicyQuestion, evidence: Evidence) -> Decision:
         decision = _evaluate_question(question, evidence)
         version = question.observed.versions.get(question.version)
+        if version is not None and not version.ready and question.purpose is not DecisionPurpose.GUARD:
+            return self._add_registration_finding(decision)
         if version is None or not hinges_on_loading(question.policy, decision):
             return decision
         loading = self._registry.check_loading(question.observed.name, version)
         return _evaluate_question(question, replace(evidence, candidate=replace(evidence.candidate, loading=loading)))
+
+    def _add_registration_finding(self, decision: Decision) -> Decision:
+        """Add that the version is not registered, or failed to be: no rule speaks of that, and such a version never passes."""
+        finding = check_readiness(self._registry.check_readiness(decision.model, decision.version))
+        if finding.verdict is Verdict.PASS:
+            return decision  # its registration ended meanwhile
+        return replace(
+            decision,
+            findings=(finding, *decision.findings),
+            verdict=combine_all_of((finding.verdict, decision.verdict)),
+        )
 
     def _build_gate_questions(self, context: EvaluationContext, alias: str | None = None) -> _QuestionSet:
         asked = _QuestionSet()

@@ -10,7 +10,7 @@ from promoter.application.planner import ModelSnapshot, Planner
 from promoter.application.ports import Clock, Ledger, Registry
 from promoter.application.provenance import NoProvenance
 from promoter.application.status import render_declared_version
-from promoter.domain.decision import Decision
+from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel
@@ -32,6 +32,13 @@ class DecisionExplanation:
     """The decisions on the other candidates, the newest first."""
     guards: tuple[Decision, ...] = ()
     """What the guards say of the holder."""
+    missing: bool = False
+    """Whether nobody holds the alias, or git asks for what the registry does not have: nothing passes then."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether all is well; without a decision it is where somebody holds an alias that no policy gates."""
+        return not self.missing and (self.decision is None or self.decision.verdict is Verdict.PASS)
 
 
 class DecisionExplainer:
@@ -48,6 +55,9 @@ class DecisionExplainer:
         """The change that git asks for; else rotation's candidate; else the holder under its own policy."""
         snapshot, observed = self._find_managed_alias(declaration, model, alias)
         notes, guards = _render_alias_notes(snapshot, alias), _find_guard_decisions(snapshot, alias)
+        if any(each.alias in (None, alias) for each in snapshot.compared.blocked):
+            stated = render_declared_version(snapshot.intent.aliases[alias])
+            return DecisionExplanation(f"git says {stated} for {model}@{alias}, and that cannot be", None, notes, missing=True)
         change = next((each for each in snapshot.changes if each.difference.alias == alias and each.decision), None)
         if change:
             source = "an override" if change.difference.cause is ChangeCause.OVERRIDE else "git"
@@ -123,7 +133,7 @@ class DecisionExplainer:
             _render_alias_notes(snapshot, alias),
         )
         if held is None:
-            return DecisionExplanation(f"nobody holds {observed.name}@{alias}", None, notes)
+            return DecisionExplanation(f"nobody holds {observed.name}@{alias}", None, notes, missing=True)
         if named is None:
             return DecisionExplanation(f"v{held} holds {observed.name}@{alias}, which no policy gates", None, notes)
         decision = self.decide_version(declaration, observed, alias, held, declaration.policies[named])

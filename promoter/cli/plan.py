@@ -291,7 +291,9 @@ def explain(
     alias: Annotated[str | None, typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.")] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Show a decision as a tree: each rule, the value seen against what was expected. Exit code 0: pass, 3: not.
+    """Show a decision as a tree: each rule, the value seen against what was expected.
+
+    Exit code 0: pass, 3: not, also where nobody holds the alias, or the registry lacks the version that git states.
 
     Examples: promoter explain fraud-detector@champion; promoter explain fraud-detector/9 --policy champion;
     promoter explain fraud-detector/8 --alias champion
@@ -312,7 +314,7 @@ def explain(
         ask = explainer.explain_version if policy else explainer.explain_absence
         found = ask(declaration, model, version, policy or alias or "")
     _print_explanation(found, output)
-    if found.decision is not None and found.decision.verdict.value != "pass":
+    if not found.passes:
         raise typer.Exit(NOT_PASSED)
 
 

@@ -75,6 +75,11 @@ class FakeRegistry:
         tagged = replace(seen.versions[number], tags={**seen.versions[number].tags, **tags})
         self.models[model] = replace(seen, versions={**seen.versions, number: tagged})
 
+    def fail(self, model: str, number: int) -> None:
+        """Let the registration of a version have failed."""
+        seen = self.models[model]
+        self.models[model] = replace(seen, versions={**seen.versions, number: replace(seen.versions[number], ready=False)})
+
     def place(self, model: str, alias: str, version: int | None) -> None:
         """Move an alias past Promoter."""
         seen = self.models[model]
@@ -170,6 +175,9 @@ class FakeRegistry:
     def check_readiness(self, model: str, version: int) -> ReadinessCheck:
         """As the port says."""
         self._called("readiness", model, version)
+        registered = self.models[model].versions.get(version)
+        if registered is not None and not registered.ready:
+            return ReadinessCheck("FAILED_REGISTRATION")
         outcome: Literal["failed", "loaded"] = "failed" if (model, version) in self.unfit else "loaded"
         return ReadinessCheck("READY", ("sklearn",), loading=LoadingResult(outcome, "sklearn"))
 
