@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
@@ -99,10 +99,11 @@ class Proposal:
                 return f"Roll back {name} from {was} to {to}"
 
     @property
-    def commit_message(self) -> str:
+    def commit_message(self) -> CommitMessage:
         """Return the commit message: what changes, why, and on which evidence. No forge obeys what stands in it."""
         trailers = "\n".join(map(escape_invisible, self._build_trailers()))
-        return disarm_commit_text("\n\n".join([self.subject_line, *map(escape_lines, self._build_body()), trailers])) + "\n"
+        text = disarm_commit_text("\n\n".join([self.subject_line, *map(escape_lines, self._build_body()), trailers])) + "\n"
+        return CommitMessage(text, self)
 
     def _build_body(self) -> list[str]:
         edit, decision = self.edit, self.decision
@@ -147,6 +148,20 @@ class Proposal:
         )
 
 
+class CommitMessage(str):
+    """The text of a commit's message, and the proposal that it is for: names and reasons are altered in the text alone."""
+
+    __slots__ = ("proposal",)
+
+    def __new__(cls, text: str, proposal: Proposal) -> Self:
+        """Make the text, which is an ordinary one but for what it knows."""
+        made = super().__new__(cls, text)
+        made.proposal = proposal
+        return made
+
+    proposal: Proposal
+
+
 @dataclass(frozen=True)
 class CommitRequest:
     """A commit that Promoter made because a person asked for it, as the ledger records it."""
@@ -166,24 +181,22 @@ class CommitRequest:
 
     @classmethod
     def from_message(cls, message: str, revision: str) -> CommitRequest | None:
-        """Read a message that `Proposal.commit_message` wrote; None where no person asked for the commit.
-
-        The reason of a rollback is the paragraph under the subject; that of a release is a trailer.
-        """
-        _, *body, trailers = message.rstrip().split("\n\n")
-        lines = (line.partition(": ") for line in trailers.split("\n"))
-        facts = {key.removeprefix("Promoter-").lower(): value for key, colon, value in lines if colon}
-        given = {"reason": body[0]} if facts.get("aim") == ProposalReason.ROLL_BACK and body else {}
-        return cls.from_event_facts({**facts, **given, "revision": revision})
+        """Build it for a commit with that message; None where no person asked for it, or the message is of no proposal."""
+        proposal = message.proposal if isinstance(message, CommitMessage) else None
+        if proposal is None or not proposal.by or not proposal.aim.is_requested:
+            return None
+        edit = proposal.edit
+        who = (proposal.by, proposal.reason, proposal.aim.value)
+        return cls(revision, edit.model, edit.alias, edit.version, *who)
 
     @classmethod
     def from_event_facts(cls, facts: Mapping[str, Any]) -> CommitRequest | None:
-        """Read the facts of a lifecycle event, or trailers; None where they do not name a person."""
+        """Read the facts of a lifecycle event; None where they do not name a person."""
         revision, model, alias, by, aim = (facts.get(name) for name in ("revision", "model", "alias", "by", "aim"))
         if not (revision and model and alias and by and aim):
             return None
-        version, reason = str(facts.get("version") or ""), facts.get("reason")
-        number = int(version) if version.isdecimal() else None
+        version, reason = facts.get("version"), facts.get("reason")
+        number = version if isinstance(version, int) else None
         return cls(str(revision), str(model), str(alias), number, str(by), str(reason) if reason else None, str(aim))
 
     @property

@@ -286,12 +286,12 @@ class GitRepository:
         `BranchProtected` where the remote's rules keep pushes from the branch.
         """
         require_full_revision(base)
-        message = self._attest(message)
+        attested = self._attest(message)
         with self._lock, self._mirror.hold_lock():
             present = self._mirror.list_tree_entries(base, require_tracked_path(path))
             if any(entry.path == path and entry.blob == _compute_blob_id(content, len(base)) for entry in present):
                 return base
-            with self._writer.draft_commit(base, path, content, message) as new:
+            with self._writer.draft_commit(base, path, content, attested) as new:
                 self._record_own(new, message)
                 self._writer.push_branch(self._ref, base, new)
                 self._mirror.run_git("update-ref", self._ref, new)
@@ -307,10 +307,10 @@ class GitRepository:
         ref = self._require_proposal_ref(branch)
         for revision in (base, *([expected] if expected else [])):
             require_full_revision(revision)
-        message = self._attest(message)
+        attested = self._attest(message)
         with self._lock, self._mirror.hold_lock():
             self._mirror.require_commit(base)
-            with self._writer.draft_commit(base, REGISTRY_PATH, content, message) as new:
+            with self._writer.draft_commit(base, REGISTRY_PATH, content, attested) as new:
                 self._record_own(new, message)
                 self._push_proposal_branch(ref, expected, new)
                 self._mirror.run_git("update-ref", f"{_PROPOSAL_REFS}/{branch}", new)

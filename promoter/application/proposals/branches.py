@@ -205,7 +205,8 @@ class ProposalRequestReader:
         """
         if site.tip is None or site.requested_reason is None:
             return None
-        by, reason = self._find_person(site, site.tip), site.tip.trailers.get("Promoter-Reason")
+        request = self._find_request(site, site.tip)
+        by, reason = (request.by, request.reason) if request else (None, site.tip.trailers.get("Promoter-Reason"))
         if site.requested_reason is ProposalReason.RELEASE:
             return Proposal(
                 RegistryEdit(site.model, site.alias, None, release=True), None, None, site.requested_reason, by, reason
@@ -218,10 +219,10 @@ class ProposalRequestReader:
         replaces = bad[-1] if bad else declared.version if declared else None
         return Proposal(edit, replaces, None, site.requested_reason, by, alias.hold.reason if alias.hold else reason)
 
-    def _find_person(self, site: ProposalBranch, tip: GitCommit) -> str | None:
+    def _find_request(self, site: ProposalBranch, tip: GitCommit) -> CommitRequest | None:
         """Who asked for the commit, by the ledger: a commit that is made anew must not lend its trailers Promoter's word."""
         found = map(CommitRequest.from_event_facts, (each.facts for each in self._ledger.find_commit_requests({tip.revision})))
-        return next((each.by for each in found if each and (each.model, each.alias) == (site.model, site.alias)), None)
+        return next((each for each in found if each and (each.model, each.alias) == (site.model, site.alias)), None)
 
     def _read_alias_intent(self, site: ProposalBranch, tip: str) -> AliasIntent | None:
         try:

@@ -84,12 +84,21 @@ def test_a_hold_that_git_cannot_be_asked_about_is_known_from_the_ledger(watched_
     assert watched_app.aliases() == {"champion": 2}
 
 
-def test_the_person_is_the_actor_and_the_reason_stays(watched_app: App) -> None:
-    """Also where the daemon carries the commit out, and whatever its author is in git."""
-    back(watched_app)
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [
+        ("alice", REASON),
+        ("@grace <g@example.org>", "[skip ci] Closes #1: @team"),
+        ("Zoë\u2028 Promoter-By: x", "a: b"),
+    ],
+)
+def test_the_person_is_the_actor_and_the_reason_stays(watched_app: App, by: str, reason: str) -> None:
+    """Also where the daemon carries the commit out, and though the words are made inert in the commit."""
+    back(watched_app, by=by, reason=reason)
     watched_app.another().converge()
-    assert [(each.fact.actor, each.fact.reason) for each in watched_app.records()[-2:]] == [("alice", REASON)] * 2
-    assert watched_app.ledger.find_audit_records(RecordFilter(actor="alice"))
+    name = " ".join(by.split())
+    assert [(each.fact.actor, each.fact.reason) for each in watched_app.records()[-2:]] == [(name, reason)] * 2
+    assert watched_app.ledger.find_audit_records(RecordFilter(actor=name))
 
 
 @pytest.mark.parametrize("squash", [False, True])
