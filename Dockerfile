@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="Promoter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates git gnupg openssh-client \
+ && apt-get install --yes --no-install-recommends bubblewrap ca-certificates git gnupg openssh-client \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/promoter --shell /usr/sbin/nologin promoter \
  && install --directory --owner=promoter --group=promoter --mode=0700 /var/lib/promoter

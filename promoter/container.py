@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from promoter.adapters.git.checkout import LocalClone
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.credentials import HostCredentials
+    from promoter.adapters.mlflow.sandbox import SandboxFinder, SandboxTerms
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
@@ -145,7 +146,27 @@ class Container:
         """MLflow's registry. Raises `Faults` where no tracking server is configured."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
-        return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models)
+        if self.settings.load_models:
+            from promoter.adapters.system import close_own_memory
+
+            close_own_memory()
+        return MlflowRegistry(self._tracking_uri, load_models=self.settings.load_models, sandbox=self.sandbox_terms)
+
+    @property
+    def sandbox_terms(self) -> SandboxTerms:
+        """What the settings decide about the place where models are loaded."""
+        from promoter.adapters.mlflow.sandbox import SandboxTerms
+
+        settings = self.settings
+        folders = [settings.mirror_path, *settings.database_folders]
+        return SandboxTerms(settings.load_user, settings.load_environment, tuple(each.resolve() for each in folders))
+
+    @property
+    def sandbox_finder(self) -> SandboxFinder:
+        """What finds a sandbox to load models in."""
+        from promoter.adapters.mlflow.sandbox import SandboxFinder
+
+        return SandboxFinder(self.sandbox_terms)
 
     @_port
     def source_registries(self) -> Mapping[str, Registry]:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from promoter.adapters.system import close_own_memory
 from promoter.adapters.work_queue import KeyedWorkQueue, compute_backoff_delay
 from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
 from promoter.container import Container
@@ -167,6 +168,7 @@ def _is_loopback(host: str) -> bool:
 
 def run_daemon(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
+    close_own_memory()  # secrets are in its environment: not even a child of the same user gets to read them
     configure_logging(settings.log_format)
     daemon = PromoterDaemon(settings)
     stopping = threading.Event()

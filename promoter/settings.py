@@ -187,6 +187,17 @@ def name_registry_variable(registry: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", registry).upper()
 
 
+def _parse_variable_names(value: object) -> tuple[str, ...]:
+    """Names of variables, as a list or with commas or blanks between them. Promoter's own and MLflow's access stay here."""
+    names = tuple(map(str, value)) if isinstance(value, list | tuple) else tuple(str(value).replace(",", " ").split())
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names):
+        raise ValueError("names of environment variables, such as KERAS_HOME,XLA_FLAGS")
+    kept = [name for name in names if name.upper().startswith(("PROMOTER_", "MLFLOW_TRACKING_", "MLFLOW_REGISTRY_"))]
+    if kept:
+        raise ValueError(f"a list without {', '.join(kept)}: no model's code gets to see how Promoter is set up")
+    return names
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Address = Annotated[str, BeforeValidator(_check_address)]
 
@@ -224,6 +235,8 @@ class Settings(BaseSettings):
     notifications: Annotated[list[ChannelSettings], AfterValidator(_check_unique_names)] = []
     notifications_patience: Duration = 86_400.0
     load_models: bool = False
+    load_user: str | None = None
+    load_environment: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_variable_names)] = ()
     log_format: str = "text"
     _registry_credentials: Mapping[str, RegistryCredentials] = PrivateAttr(default_factory=dict)
 
@@ -255,9 +268,15 @@ class Settings(BaseSettings):
         """Where the bare mirror of the repository lies: beside the SQLite database, unless said otherwise."""
         if self.mirror:
             return self.mirror
+        folder = next(iter(self.database_folders), Path())
+        return folder / ".promoter" / "mirror.git"
+
+    @property
+    def database_folders(self) -> tuple[Path, ...]:
+        """The folder of the ledger, where it is a SQLite file."""
         prefix = "sqlite:///"
-        base = Path(self.database_url.removeprefix(prefix)).parent if self.database_url.startswith(prefix) else Path()
-        return base / ".promoter" / "mirror.git"
+        given = self.database_url.startswith(prefix)
+        return (Path(self.database_url.removeprefix(prefix)).parent,) if given else ()
 
     @classmethod
     def settings_customise_sources(

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.fixtures.git",
     "tests.support.fixtures.ledger",
     "tests.support.fixtures.forged_ledger",
+    "tests.support.fixtures.sandbox",
     "tests.support.fixtures.signing",
     "tests.support.fixtures.warm",
     "tests.support.fixtures.web",

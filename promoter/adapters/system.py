@@ -1,7 +1,8 @@
-"""The machine that Promoter runs on: its clock, its name and processes, and key files."""
+"""The machine that Promoter runs on: its clock, its name and processes, key files, and who may read this process."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -44,6 +45,20 @@ class LocalHost:
         except (PermissionError, OverflowError):
             return True
         return True
+
+
+_PR_SET_DUMPABLE = 4
+
+
+def close_own_memory() -> None:
+    """Keep other processes of the same user from this one's memory and environment; Linux only, else nothing happens.
+
+    The kernel then writes no core dump of it, and a debugger or profiler can be attached by root only.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 _KEY_FILE_SIZE_LIMIT = 65_536

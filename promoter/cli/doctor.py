@@ -53,6 +53,7 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
         ("ledger", _check_ledger),
         ("secrets", _check_webhook_secrets),
         ("webhook", _check_webhook_delivery),
+        ("loading", _check_loading),
     ]
     checks += [(f"registry {name}", partial(_check_registry, name)) for name in _find_registry_names(container)]
     found = [_run_check(name, check, container) for name, check in checks]
@@ -225,3 +226,14 @@ def _check_webhook_delivery(container: Container) -> DoctorCheck:
         return DoctorCheck("webhook", good=True, message=f"{mine[0].url} accepts what MLflow sends")
     fix = "see that the daemon runs, that MLflow's host reaches it, and that both know the same secret"
     return DoctorCheck("webhook", good=False, message=f"{mine[0].url}: {done.error or 'no answer'}", fix=fix)
+
+
+def _check_loading(container: Container) -> DoctorCheck:
+    if not container.settings.load_models:
+        message = "off: no model's code is run, and a rule `loads` is an error"
+        return DoctorCheck("loading", None, message, "to turn it on, set PROMOTER_LOAD_MODELS=true: see docs/policies.md")
+    sandbox, found = container.sandbox_finder.find_sandbox()
+    if sandbox is None:
+        fix = "install bubblewrap and let this user make namespaces, or see docs/policies.md for the other sandboxes"
+        return DoctorCheck("loading", good=False, message=found, fix=fix)
+    return DoctorCheck("loading", good=True, message=f"models are loaded in a sandbox that was tried out now: {found}")

@@ -140,3 +140,26 @@ def test_addresses(listen: str, address: tuple[str, int]) -> None:
 def test_authors(author: str, parts: tuple[str, str]) -> None:
     """What is left out is Promoter's own."""
     assert load_settings(git_author=author).commit_author == parts
+
+
+def test_models_are_loaded_only_where_it_is_said() -> None:
+    """To load a model is to run its code: nobody gets that without a word."""
+    assert load_settings().load_models is False
+    assert load_settings(load_models="true").load_models is True
+
+
+def test_names_of_variables_for_the_models_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With commas or blanks between them; never Promoter's own, nor those of the access to MLflow."""
+    monkeypatch.setenv("PROMOTER_LOAD_ENVIRONMENT", "KERAS_HOME, XLA_FLAGS")
+    assert load_settings().load_environment == ("KERAS_HOME", "XLA_FLAGS")
+
+    for wrong in ("PROMOTER_GIT_TOKEN", "KERAS_HOME,MLFLOW_TRACKING_TOKEN", "a=b"):
+        monkeypatch.setenv("PROMOTER_LOAD_ENVIRONMENT", wrong)
+        with pytest.raises(Faults, match="PROMOTER_LOAD_ENVIRONMENT must be"):
+            load_settings()
+
+
+def test_the_folder_of_the_ledger_is_known_where_there_is_one() -> None:
+    """So that it can be kept from models."""
+    assert load_settings(database_url="sqlite:////var/lib/promoter/p.db").database_folders == (Path("/var/lib/promoter"),)
+    assert load_settings(database_url="postgresql://ledger/p").database_folders == ()

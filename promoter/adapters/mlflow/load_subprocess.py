@@ -1,6 +1,6 @@
-"""Script of the child that loads a model, which may run any code of whoever trained it: without credentials, and confined.
+"""Script of the child that loads a model, which may run any code of whoever trained it: without credentials, in a sandbox.
 
-Run by `python -I`, so it imports nothing of Promoter. `loading.py` writes the request to its standard input.
+`sandbox.py` runs its text by `python -I -c`, so it imports nothing of Promoter, and writes the request to its standard input.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,31 @@ _NO_MEMORY = re.compile(r"bad_alloc|allocate memory", re.IGNORECASE)  # the mess
 
 
 def run_load_child() -> None:
-    """Answer `{"outcome": "loaded" | "failed" | "untried", "detail": ...}`."""
+    """Answer `{"outcome": "loaded" | "failed" | "untried", "detail": ..., "token": ...}`, or what a probe achieved.
+
+    The answer goes to what standard output was at the start. What the model prints goes nowhere. The token is the request's: an
+    answer without it comes from somebody else.
+    """
     request = json.load(sys.stdin)
+    answer_to = _silence_streams()
     _limit_resources(request)
     try:
-        answer = _load_model(request["folder"], request["flavors"])
+        if "probe" in request:
+            answer: dict[str, Any] = {"leaks": _find_leaks(request["probe"], request["folder"], request["token"])}
+        else:
+            answer = _load_model(request["folder"], request["flavors"])
+            answer["detail"] += _describe_leftovers()
     except BaseException as error:  # noqa: BLE001  # the parent must know, whatever it is
         answer = _describe_load_error(error)
-    os.write(request["answer_to"], json.dumps(answer).encode())
+    os.write(answer_to, json.dumps({**answer, "token": request["token"]}).encode())
     os._exit(0)  # threads and exit hooks of the model are not waited for
+
+
+def _silence_streams() -> int:
+    answer_to, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    return answer_to
 
 
 def _limit_resources(request: dict[str, Any]) -> None:
@@ -45,6 +62,7 @@ def _limit_resources(request: dict[str, Any]) -> None:
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, request["bytes"]),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_NPROC, request["threads"]),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(limit)
@@ -53,6 +71,46 @@ def _limit_resources(request: dict[str, Any]) -> None:
             resource.setrlimit(limit, (lower, lower))
     with contextlib.suppress(OSError):  # Linux: where memory runs out, this is what the kernel kills, not its parent
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _find_leaks(probe: dict[str, Any], folder: str, token: str) -> list[str]:
+    """Attempt what a model must not do; return what worked. What it writes is found, or not, by the parent."""
+    leaks = []
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", probe["port"]), timeout=5):
+        leaks.append("reach the network")
+    if str(Path("/proc/self/ns/pid").readlink()) == probe["processes"] or not _sees_own_processes():
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{probe['pid']}/environ").read_bytes()
+            leaks.append("read the environment of Promoter")
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    if int(status["CapEff"], 16):
+        leaks.append("use rights of root")
+    if status["NoNewPrivs"].strip() != "1":
+        leaks.append("gain rights")
+    for place in [folder, *probe["write"]]:
+        with contextlib.suppress(OSError):
+            Path(place, token).touch(exist_ok=False)
+    return leaks
+
+
+def _sees_own_processes() -> bool:
+    """Whether /proc shows the namespace that this process is in, and no other."""
+    return str(Path("/proc/self").readlink()) == str(os.getpid())
+
+
+def _describe_leftovers() -> str:
+    """Say how many processes the model's code left behind; all of them end with this one."""
+    left = sum(_is_other_process(each.name) for each in Path("/proc").glob("[0-9]*"))
+    return f"; processes that it left behind and that were ended: {left}" if left else ""
+
+
+def _is_other_process(pid: str) -> bool:
+    if int(pid) in (1, os.getpid(), os.getppid()):
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def _load_model(folder: str, flavors: list[str]) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """Loads the artifact of a version, to know that it loads: one child fetches it, another one loads it, both bounded.
 
-The second child runs code of whoever trained the model. It gets no credentials, tracking URI or setting: only a search path,
-a language, and a temporary home. That keeps secrets out of its environment, and accidents small. It is no sandbox: the code
-runs as Promoter's own user, and may read what that user may. Where that is too much, `load_models` is to be switched off.
+The second child runs code of whoever trained the model. It runs in a sandbox (`sandbox.py`) or not at all, and gets no
+credentials, tracking URI or setting: only a search path, a language, a temporary home, and what the deployment hands on.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import tempfile
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -31,6 +31,7 @@ from promoter.adapters.mlflow.artifacts import (
 )
 from promoter.adapters.mlflow.client import find_refusal_message, redact_message, select_transfer_timeout
 from promoter.adapters.mlflow.credentials import build_child_environment, is_own_server
+from promoter.adapters.mlflow.sandbox import LOAD_COMMAND, Sandbox, SandboxFinder, SandboxLimits, SandboxTerms
 from promoter.domain.observed import LoadingResult, ModelVersion
 
 _TRANSFER_COMMAND = ("-P", "-m", "promoter.adapters.mlflow.transfer_subprocess")
@@ -114,15 +115,24 @@ def measure_folder_size(folder: Path) -> int:
     return sizes
 
 
-SWITCHED_OFF = LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
+SWITCHED_OFF = LoadingResult("untried", "no model is loaded here: PROMOTER_LOAD_MODELS is not set to true")
 
 _MAX_PARALLEL_LOADS = 2
 _CACHE_SIZE = 4_096
 _RETRY_AFTER_SECONDS = (
     600.0  # seconds: what did not load may load once a library is installed; a load takes too long for each reconciliation
 )
-_LOAD_COMMAND = ("-I", str(Path(__file__).with_name("load_subprocess.py")))
-_FORBID_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+_HANDED_ON = (
+    "KERAS_BACKEND",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+_GARBLED = LoadingResult("untried", "its code wrote where only the loader answers")
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 
@@ -137,17 +147,19 @@ class LoadBounds:
     artifact: int = 2 * 1024**3
     """Bytes of the artifact."""
     memory: int = 8 * 1024**3
-    """Bytes of address space."""
+    """Bytes of address space of each process, and of memory of all of them."""
 
 
 class ModelLoader:
     """Loads versions, two at a time. "Loaded" and "too large" are cached for good, other results for ten minutes."""
 
-    def __init__(self, client: Any, tracking_uri: str, bounds: LoadBounds) -> None:
+    def __init__(self, client: Any, tracking_uri: str, bounds: LoadBounds, terms: SandboxTerms | None = None) -> None:
         """`client` is an `MlflowClient`."""
         self._client = client
         self._tracking_uri = tracking_uri
         self._bounds = bounds
+        self._terms = terms or SandboxTerms()
+        self._sandboxes = SandboxFinder(self._terms)
         self._turns = BoundedSemaphore(_MAX_PARALLEL_LOADS)
         self._too_large = LoadingResult("untried", describe_size_limit(bounds.artifact))
         self._cache: TLRUCache[Hashable, LoadingResult] = TLRUCache(_CACHE_SIZE, self._find_expiry, time.monotonic)
@@ -187,9 +199,12 @@ class ModelLoader:
             if refused is None:
                 raise
             return LoadingResult("untried", f"where its artifact is cannot be read: {refused}")
+        sandbox, reason = self._sandboxes.find_sandbox()
+        if sandbox is None:
+            return LoadingResult("untried", reason)
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
             try:
-                return self._load_in_child(self._fetch_artifact(location, Path(folder, "artifact")), Path(folder))
+                return self._load_in_child(self._fetch_artifact(location, Path(folder, "artifact")), sandbox)
             except ArtifactError as flawed:
                 return LoadingResult("failed" if flawed.certain else "untried", flawed.reason)
 
@@ -197,31 +212,27 @@ class ModelLoader:
         bounds = self._bounds
         return fetch_artifact(location, self._tracking_uri, folder, seconds=bounds.fetch_seconds, limit=bounds.artifact)
 
-    def _load_in_child(self, artifact: Path, folder: Path) -> LoadingResult:
-        home = folder / "home"
-        home.mkdir()
-        bounds = self._bounds
-        request = {
-            "folder": str(artifact),
-            "flavors": _read_flavors(artifact),
-            "memory": bounds.memory,
-            "bytes": bounds.artifact,
-            "seconds": bounds.load_seconds,
-        }
-        ended = subprocesses.run_child(
-            _LOAD_COMMAND, request, seconds=bounds.load_seconds, folder=home, environment=_build_model_environment(home)
+    def _load_in_child(self, artifact: Path, sandbox: Sandbox) -> LoadingResult:
+        bounds, token = self._bounds, secrets.token_hex(16)
+        ended = sandbox.run_command(
+            LOAD_COMMAND,
+            {"flavors": _read_flavors(artifact), "token": token},
+            artifact,
+            _build_model_environment(self._terms.environment),
+            SandboxLimits(seconds=bounds.load_seconds, memory=bounds.memory, scratch=bounds.artifact),
         )
-        if ended.status is None:
-            return LoadingResult("untried", f"it did not load within {bounds.load_seconds} s")
         answer = ended.answer or {}
+        if ended.garbled or (answer and answer.get("token") != token):
+            return _GARBLED
+        if ended.status is None and not answer:
+            return LoadingResult("untried", ended.excess or f"it did not load within {bounds.load_seconds} s")
         outcome, detail = answer.get("outcome"), str(answer.get("detail", ""))
         # The detail goes into the ledger: the same failure is to read the same the next time.
-        detail = redact_message(
-            _ADDRESS_IN_MEMORY.sub("0x…", detail.replace(str(artifact), "artifact").replace(str(folder), "tmp"))
-        )
+        detail = detail.replace(sandbox.paths.artifact, "artifact").replace(sandbox.paths.home, "tmp")
+        detail = redact_message(_ADDRESS_IN_MEMORY.sub("0x…", detail))
         if outcome in ("loaded", "failed", "untried"):
             return LoadingResult(outcome, detail)
-        return LoadingResult("untried", subprocesses.describe_exit_status(ended.status))
+        return LoadingResult("untried", subprocesses.describe_exit_status(ended.status or 0))
 
 
 def _read_flavors(artifact: Path) -> list[str]:
@@ -232,16 +243,13 @@ def _read_flavors(artifact: Path) -> list[str]:
     return list_flavors(parse_mlmodel(content))
 
 
-def _build_model_environment(home: Path) -> Mapping[str, str]:
-    """Build all that the model's code gets to see of the environment."""
-    given = {
+def _build_model_environment(further: Collection[str]) -> Mapping[str, str]:
+    """Build all that the model's code gets to see of the environment; the sandbox adds a home."""
+    always = {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
-        "HOME": str(home),
-        "TMPDIR": str(home),
         "OMP_NUM_THREADS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    forbid = os.environ.get(_FORBID_PICKLE)
-    return given if forbid is None else {**given, _FORBID_PICKLE: forbid}
+    return always | {name: os.environ[name] for name in (*_HANDED_ON, *further) if name in os.environ}

@@ -34,6 +34,7 @@ from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
+from promoter.adapters.mlflow.sandbox import SandboxTerms
 from promoter.application.ports import Absence, EvidenceTarget, VersionKey
 from promoter.domain.observed import (
     LoadingResult,
@@ -175,20 +176,23 @@ class MlflowRegistry:
         self,
         tracking_uri: str,
         *,
-        load_models: bool = True,
+        load_models: bool = False,
         bounds: LoadBounds | None = None,
+        sandbox: SandboxTerms | None = None,
         elsewhere: bool = False,
         credentials: HostCredentials | None = None,
     ) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs.
 
-        `elsewhere`: another registry than Promoter's own, which is sent `credentials`.
+        `sandbox`: what the deployment decides about the place where it runs. `elsewhere`: another registry than Promoter's own,
+        which is sent `credentials`.
         """
         self._credentials = credentials
         self._tracking_uri = tracking_uri
         self._elsewhere = elsewhere
         self._load_models = load_models
         self._bounds = bounds or LoadBounds()
+        self._sandbox_terms = sandbox
         self.address = redact_server_address(tracking_uri)
         self.registry_address = describe_registry_address(tracking_uri, elsewhere=elsewhere)
 
@@ -322,7 +326,7 @@ class MlflowRegistry:
 
     @cached_property
     def _model_loader(self) -> ModelLoader:
-        return ModelLoader(self._mlflow_client, self._tracking_uri, self._bounds)
+        return ModelLoader(self._mlflow_client, self._tracking_uri, self._bounds, self._sandbox_terms)
 
     def _observe_named_models(self, names: Iterable[str]) -> dict[str, ObservedModel]:
         with self._translate_registry_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:

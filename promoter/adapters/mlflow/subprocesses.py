@@ -1,4 +1,4 @@
-"""Runs a short-lived Python child: its request comes by standard input, its time is bounded, and it leaves nothing running."""
+"""Runs short-lived Python children: a request comes by standard input, time is bounded, and nothing is left running."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class ChildResult:
     """What it answered; None for nothing that makes sense."""
     status: int | None
     """Its exit status; None where it had to be killed."""
+    garbled: bool = False
+    """Whether something came that is no answer."""
+    messages: str = ""
+    """The last line of what it printed as errors, where it ran under a wrapper."""
+    excess: str = ""
+    """What it took too much of, where it was killed for that."""
 
 
 def run_child(
@@ -60,10 +66,50 @@ def run_child(
             status = _wait_for_child(child, seconds, overgrown)
         finally:
             _kill_child_group(child)
-        return ChildResult(_read_answer(reading), status)
+        return _build_result(_read_output(reading), status)
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def run_wrapped_child(
+    wrapper: Sequence[str],
+    arguments: Sequence[str],
+    request: Mapping[str, Any],
+    *,
+    seconds: float,
+    environment: Mapping[str, str],
+    excessive: Callable[[int], bool],
+) -> ChildResult:
+    """Run this Python with these arguments under a wrapper, which confines it, until it ends, time is up, or it is excessive.
+
+    The child answers on its standard output, since not every wrapper hands on other descriptors. `excessive` gets the
+    wrapper's process id. What the wrapper starts must end with it.
+    """
+    pipes = [os.pipe(), os.pipe()]
+    (reading, writing), (reading_errors, writing_errors) = pipes
+    try:
+        for number in (reading, reading_errors, writing_errors):
+            os.set_blocking(number, False)
+        child = subprocess.Popen(  # noqa: S603  # our own interpreter, with arguments of our own
+            [*wrapper, sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=writing,
+            stderr=writing_errors,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            _send_request(child, {**request, "answer_to": 1})
+            status = _wait_for_child(child, seconds, lambda: excessive(child.pid))
+        finally:
+            _kill_child_group(child)
+        messages = _read_output(reading_errors).decode("utf-8", "replace").strip()
+        return _build_result(_read_output(reading), status, messages.rpartition("\n")[2])
+    finally:
+        for number in (each for pipe in pipes for each in pipe):
+            os.close(number)
 
 
 def _send_request(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
@@ -88,12 +134,21 @@ def _kill_child_group(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _read_answer(reading: int) -> Mapping[str, Any] | None:
+def _read_output(reading: int) -> bytes:
     try:
-        parsed = json.loads(os.read(reading, _MAX_ANSWER_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
+        return os.read(reading, _MAX_ANSWER_BYTES)
+    except OSError:  # nothing came
+        return b""
+
+
+def _build_result(output: bytes, status: int | None, messages: str = "") -> ChildResult:
+    """Take one JSON object for an answer, and nothing else: two of them are none."""
+    try:
+        parsed = json.loads(output)
+    except (ValueError, RecursionError):
+        parsed = None
+    known = parsed if isinstance(parsed, dict) else None
+    return ChildResult(known, status, garbled=known is None and bool(output), messages=messages)
 
 
 def describe_exit_status(status: int) -> str:

@@ -137,7 +137,7 @@ def test_a_server_without_webhooks_is_refused_and_says_since_when_there_are_some
 @pytest.mark.parametrize("source", ["models:/other/1", "models:/m-1"])
 def test_one_thing_that_may_not_be_read_does_not_spoil_the_rest(canned: Canned, source: str) -> None:
     """It is told in words; what another try may mend is raised, as everywhere."""
-    registry = MlflowRegistry(canned.uri)
+    registry = MlflowRegistry(canned.uri, load_models=True)
     asked = EvidenceTarget("m", ModelVersion(1, datetime(2026, 1, 1, tzinfo=UTC), source=source))
     canned.status, canned.body = 403, error_body("PERMISSION_DENIED")
 

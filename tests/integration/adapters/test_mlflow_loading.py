@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 import time
@@ -17,6 +16,7 @@ from promoter.adapters.mlflow import loading, subprocesses
 from promoter.adapters.mlflow.load_subprocess import _describe_load_error
 from promoter.adapters.mlflow.loading import LoadBounds, ModelLoader
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.adapters.mlflow.sandbox import Sandbox, SandboxTerms
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import LoadingResult
 from promoter.domain.policy.evaluate import check_readiness
@@ -25,12 +25,12 @@ from tests.support.stage.seeding import evidenced, make_logged_version, make_ver
 CUSTOM = "flavors:\n  python_function:\n    loader_module: custom\n    code: code\n"
 PATIENT = LoadBounds(fetch_seconds=240, load_seconds=240)  # no test is about how fast this machine is
 SPY = """
-import json, os, resource, types
+import os, resource
 def _load_pyfunc(path):
-    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU")}
-    seen = {"environment": dict(os.environ), "limits": limits, "session": os.getsid(0), "cwd": os.getcwd()}
-    open(os.path.join(path, "seen.json"), "w").write(json.dumps(seen))
-    return types.SimpleNamespace(predict=len)
+    limits = [resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU")]
+    surplus = sorted(os.environ.keys() - set(KNOWN))
+    chosen = [os.environ[name] for name in ("HOME", "TMPDIR", "KERAS_BACKEND", "XLA_FLAGS")]
+    raise ValueError(f"{surplus} {limits} {os.getcwd()} {chosen}")
 """
 
 
@@ -51,19 +51,27 @@ def leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     assert list(place.iterdir()) == []
 
 
-def loaded(folder: Path, mlmodel: str, code: str = "", bounds: LoadBounds | None = None) -> LoadingResult:
+def loaded(
+    sandbox: Sandbox,
+    folder: Path,
+    mlmodel: str,
+    code: str = "",
+    bounds: LoadBounds | None = None,
+    terms: SandboxTerms | None = None,
+) -> LoadingResult:
     """What comes of an artifact that has been fetched."""
     artifact = folder / "artifact"
     (artifact / "MLmodel").write_text(mlmodel)
     (artifact / "code" / "custom.py").write_text(code)
-    return ModelLoader(None, "", bounds or PATIENT)._load_in_child(artifact, folder)
+    return ModelLoader(None, "", bounds or PATIENT, terms)._load_in_child(artifact, sandbox)
 
 
 @pytest.mark.slow
 def test_a_real_model_loads_and_a_damaged_one_does_not(
-    mlflow_server: Any, mlflow_client: Any, fresh_name: str, tmp_path: Path, leftovers: Path
+    sandbox: Sandbox, mlflow_server: Any, mlflow_client: Any, fresh_name: str, tmp_path: Path, leftovers: Path
 ) -> None:
     """Fetched from the server's storage; readiness says both; and a success is not tried again."""
+    del sandbox
     import mlflow.sklearn
     from sklearn.linear_model import LinearRegression
 
@@ -73,7 +81,7 @@ def test_a_real_model_loads_and_a_damaged_one_does_not(
     (data,) = model.glob("model.*")
     data.write_bytes(data.read_bytes()[:100])
     make_logged_version(mlflow_client, fresh_name, folder=model)
-    registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
+    registry = MlflowRegistry(mlflow_server.uri, load_models=True, bounds=PATIENT)
     good, damaged = evidenced(registry, fresh_name)
 
     assert registry.check_loading(fresh_name, good.version) == LoadingResult("loaded", "python_function")
@@ -87,25 +95,25 @@ def test_a_real_model_loads_and_a_damaged_one_does_not(
     assert not any(leftovers.iterdir())
 
 
-def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its environment is a list of names; its home is temporary; it leads a session of its own."""
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
-    monkeypatch.setenv("PROMOTER_MLFLOW_WEBHOOK_SECRET", "hunter2")
+def test_the_models_code_sees_no_secret_and_is_confined(
+    sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its environment is a list of names, and what the deployment adds; its home is temporary; the backend of Keras stays."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "PROMOTER_MLFLOW_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--chosen")
 
-    assert loaded(folder, CUSTOM, SPY) == LoadingResult("loaded", "python_function")
-
-    text = (folder / "artifact" / "seen.json").read_text()
-    seen = json.loads(text)
-    assert "hunter2" not in text
     known = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_NUM_THREADS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
-    set_by_python_and_mlflow = {"LC_CTYPE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
-    assert known <= set(seen["environment"]) <= known | set_by_python_and_mlflow
-    assert seen["environment"]["HOME"] == seen["environment"]["TMPDIR"] == seen["cwd"] == str(folder / "home")
-    assert seen["session"] != os.getsid(0)
+    added = {"KERAS_BACKEND", "XLA_FLAGS"}
+    set_by_others = {"LC_CTYPE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "PWD"}
+    code = f"KNOWN = {known | added | set_by_others}\n{SPY}"
+    result = loaded(sandbox, folder, CUSTOM, code, terms=SandboxTerms(environment=("XLA_FLAGS",)))
+
     cpu = PATIENT.load_seconds * (os.cpu_count() or 1)
-    assert seen["limits"] == {"RLIMIT_AS": PATIENT.memory, "RLIMIT_CORE": 0, "RLIMIT_CPU": cpu}
+    seen = f"[] {[PATIENT.memory, 0, cpu]} tmp ['tmp', 'tmp', 'jax', '--chosen']"
+    assert result == LoadingResult("failed", f"ValueError: {seen}")
 
 
 @pytest.mark.slow
@@ -121,23 +129,25 @@ def test_the_models_code_sees_no_secret_and_is_confined(folder: Path, monkeypatc
         ("flavors: {crystal: {}}", "", LoadingResult("untried", "no library is installed that loads crystal")),
     ],
 )
-def test_only_what_the_loader_raises_is_a_failure(folder: Path, mlmodel: str, code: str, expected: LoadingResult) -> None:
+def test_only_what_the_loader_raises_is_a_failure(
+    sandbox: Sandbox, folder: Path, mlmodel: str, code: str, expected: LoadingResult
+) -> None:
     """What is missing here, or was not enough here, says nothing of the model. Nothing told changes from time to time."""
-    assert loaded(folder, mlmodel, code) == expected
+    assert loaded(sandbox, folder, mlmodel, code) == expected
 
 
 @pytest.mark.slow
-def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(folder: Path) -> None:
+def test_a_flavor_without_python_function_is_loaded_by_its_own_loader(sandbox: Sandbox, folder: Path) -> None:
     """Not every flavor has a generic form."""
-    result = loaded(folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
+    result = loaded(sandbox, folder, "flavors: {Not-A-Name: {}, sklearn: {pickled_model: none.pkl}}")
 
     assert result.outcome == "failed"
     assert "none.pkl" in result.detail
 
 
-def test_a_model_that_hangs_is_given_up(folder: Path) -> None:
+def test_a_model_that_hangs_is_given_up(sandbox: Sandbox, folder: Path) -> None:
     """However long its loader would take."""
-    result = loaded(folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
+    result = loaded(sandbox, folder, CUSTOM, "import time; time.sleep(1_000)", LoadBounds(load_seconds=1))
 
     assert result == LoadingResult("untried", "it did not load within 1 s")
 
@@ -169,14 +179,12 @@ def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numpy_and_pandas_nothing_is_tried(sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where only MLflow's small client is installed: its generic loader cannot even be imported."""
-    script = (
-        f"import runpy, sys; sys.modules['numpy'] = None; runpy.run_path({loading._LOAD_COMMAND[1]!r}, run_name='__main__')"
-    )
-    monkeypatch.setattr(loading, "_LOAD_COMMAND", ("-I", "-c", script))
+    script = loading.LOAD_COMMAND[-1].replace("import sys\n", "import sys\nsys.modules['numpy'] = None\n")
+    monkeypatch.setattr(loading, "LOAD_COMMAND", ("-I", "-c", script))
 
-    result = loaded(folder, CUSTOM, SPY)
+    result = loaded(sandbox, folder, CUSTOM, SPY)
 
     assert result.outcome == "untried"
     assert "numpy" in result.detail
@@ -184,22 +192,25 @@ def test_without_numpy_and_pandas_nothing_is_tried(folder: Path, monkeypatch: py
 
 @pytest.mark.slow
 def test_an_artifact_that_does_not_come_is_not_tried(
-    mlflow_server: Any, mlflow_client: Any, fresh_name: str, leftovers: Path
+    sandbox: Sandbox, mlflow_server: Any, mlflow_client: Any, fresh_name: str, leftovers: Path
 ) -> None:
     """Too large, too slow, from storage that cannot be read here; and one without a flavor certainly does not load."""
     make_version(mlflow_client, fresh_name)
     make_version(mlflow_client, fresh_name, mlmodel="flavors: {}")
     mlflow_client.create_model_version(fresh_name, "unknown-store://bucket/model", await_creation_for=0)
-    registry = MlflowRegistry(mlflow_server.uri, bounds=PATIENT)
+    del sandbox
+    registry = MlflowRegistry(mlflow_server.uri, load_models=True, bounds=PATIENT)
     first, second, foreign = (each.version for each in evidenced(registry, fresh_name))
 
-    small = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(artifact=10))
-    hasty = MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=0))
-    off = MlflowRegistry(mlflow_server.uri, load_models=False)
+    small = MlflowRegistry(mlflow_server.uri, load_models=True, bounds=LoadBounds(artifact=10))
+    hasty = MlflowRegistry(mlflow_server.uri, load_models=True, bounds=LoadBounds(fetch_seconds=0))
+    off = MlflowRegistry(mlflow_server.uri)
 
     assert small.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact has more than 10 bytes")
     assert hasty.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact did not arrive within 0 s")
-    assert off.check_loading(fresh_name, first) == LoadingResult("untried", "switched off by PROMOTER_LOAD_MODELS")
+    assert off.check_loading(fresh_name, first) == LoadingResult(
+        "untried", "no model is loaded here: PROMOTER_LOAD_MODELS is not set to true"
+    )
     assert registry.check_loading(fresh_name, second) == LoadingResult("failed", "MLmodel names no flavor")
     result = registry.check_loading(fresh_name, foreign)
     assert result.outcome == "untried"

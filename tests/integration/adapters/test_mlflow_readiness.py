@@ -9,6 +9,7 @@ import pytest
 from promoter.adapters.mlflow import artifacts
 from promoter.adapters.mlflow.loading import LoadBounds
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.adapters.mlflow.sandbox import Sandbox
 from promoter.domain.decision import Verdict
 from promoter.domain.policy.evaluate import check_readiness
 from tests.support.stage.seeding import make_version
@@ -16,11 +17,14 @@ from tests.support.stage.seeding import make_version
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ambient_mlflow")
-def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_server: Any, fresh_name: str) -> None:
+def test_a_logged_model_is_ready_and_so_is_its_copy(
+    sandbox: Sandbox, mlflow_client: Any, mlflow_server: Any, fresh_name: str
+) -> None:
     """A model as MLflow logs it today (its source names a logged model), and a copy (whose source names a version).
 
     Where it cannot be loaded here the file is enough, and the value says so.
     """
+    del sandbox
     import mlflow
 
     class Echo(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -32,16 +36,20 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(mlflow_client: Any, mlflow_s
     mlflow_client.copy_model_version(f"models:/{fresh_name}/1", f"{fresh_name}-copy")
 
     for name, at, value in (
-        (fresh_name, MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=240, load_seconds=240)), "loads"),
+        (
+            fresh_name,
+            MlflowRegistry(mlflow_server.uri, load_models=True, bounds=LoadBounds(fetch_seconds=240, load_seconds=240)),
+            "loads",
+        ),
         (
             f"{fresh_name}-copy",
-            MlflowRegistry(mlflow_server.uri, bounds=LoadBounds(fetch_seconds=0)),
+            MlflowRegistry(mlflow_server.uri, load_models=True, bounds=LoadBounds(fetch_seconds=0)),
             "not loaded here: its artifact did not arrive within 0 s",
         ),
         (
             f"{fresh_name}-copy",
-            MlflowRegistry(mlflow_server.uri, load_models=False),
-            "not loaded here: switched off by PROMOTER_LOAD_MODELS",
+            MlflowRegistry(mlflow_server.uri),
+            "not loaded here: no model is loaded here: PROMOTER_LOAD_MODELS is not set to true",
         ),
     ):
         finding = check_readiness(at.check_readiness(name, 1))

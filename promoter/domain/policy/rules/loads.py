@@ -17,7 +17,7 @@ _LOADING_GAP = ReplayGap("loads", "whether its artifact loaded then", lambda kno
 class LoadsRule(BaseRule):
     """`{loads: true}`. Tried once everything else passes, in a process of its own, within a time limit.
 
-    To load a model is to run code that came with it: the process gets none of Promoter's secrets.
+    To load a model is to run code that came with it: it runs in a sandbox or not at all, and only where the deployment says so.
     """
 
     kind: ClassVar[str] = "loads"
