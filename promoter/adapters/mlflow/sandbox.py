@@ -7,6 +7,7 @@ network, cannot see other processes, has no rights, and cannot write anywhere bu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -89,6 +90,10 @@ class Sandbox(ABC):
     def build_wrapper(self, artifact: Path, environment: Mapping[str, str], limits: SandboxLimits) -> list[str]:
         """Build the words that go before a command. `artifact`: the folder that the model's code gets to read."""
 
+    def end_wrapper(self, wrapper: Sequence[str]) -> None:
+        """End what is left of a command that ran under that wrapper. Most tools leave nothing."""
+        del wrapper
+
     def run_command(
         self,
         arguments: Sequence[str],
@@ -106,14 +111,18 @@ class Sandbox(ABC):
             excess.extend(_describe_excess(pid, limits))
             return bool(excess)
 
-        ended = subprocesses.run_wrapped_child(
-            self.build_wrapper(artifact, inner, limits),
-            arguments,
-            {**request, **bounds, "folder": self.paths.artifact},
-            seconds=limits.seconds,
-            environment=inner,
-            excessive=find_excess,
-        )
+        wrapper = self.build_wrapper(artifact, inner, limits)
+        try:
+            ended = subprocesses.run_wrapped_child(
+                wrapper,
+                arguments,
+                {**request, **bounds, "folder": self.paths.artifact},
+                seconds=limits.seconds,
+                environment=inner,
+                excessive=find_excess,
+            )
+        finally:
+            self.end_wrapper(wrapper)
         signalled = ended.status is not None and _SIGNALLED < ended.status < _SIGNALLED + _SIGNALS
         status = _SIGNALLED - (ended.status or 0) if signalled else ended.status
         return replace(ended, status=status, excess=" and ".join(excess))
@@ -176,6 +185,7 @@ class SystemdRun(Sandbox):
             "PrivateTmp": "yes",
             "PrivateDevices": "yes",
             "PrivateIPC": "yes",
+            "PrivateMounts": "yes",
             "ProtectSystem": "strict",
             "ProtectHome": "yes",
             "ProtectProc": "invisible",
@@ -202,20 +212,12 @@ class SystemdRun(Sandbox):
             *(f"--setenv={name}={value}" for name, value in environment.items()), "--",
         ]  # fmt: skip
 
-    def run_command(
-        self,
-        arguments: Sequence[str],
-        request: Mapping[str, Any],
-        artifact: Path,
-        environment: Mapping[str, str],
-        limits: SandboxLimits,
-    ) -> subprocesses.ChildResult:
-        """Run it, and stop whatever is left of such units: they outlive the program that started them."""
-        try:
-            return super().run_command(arguments, request, artifact, environment, limits)
-        finally:
-            stop = ["systemctl", "kill", "--signal=SIGKILL", "promoter-load-*"]
-            subprocess.run(stop, capture_output=True, check=False, timeout=_PROBE_SECONDS)  # noqa: S603  # fixed words
+    def end_wrapper(self, wrapper: Sequence[str]) -> None:
+        """Kill what is left of the unit: it outlives the program that started it."""
+        unit = next(word.partition("=")[2] for word in wrapper if word.startswith("--unit="))
+        stop = ["systemctl", "kill", "--signal=SIGKILL", unit]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(stop, capture_output=True, check=False, timeout=_PROBE_SECONDS)  # noqa: S603  # our own words
 
 
 # $1 user, $2 group, $3 bytes of temporary files, $4 the artifact, then folders to hide; then -- and the command. Nothing of it
