@@ -10,8 +10,10 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+from promoter.adapters._text import to_one_line
 from promoter.adapters.mlflow.artifacts import describe_fetch_error
 from promoter.adapters.mlflow.client import (
     bind_credentials,
@@ -39,12 +41,29 @@ def _fetch_artifact(request: dict[str, Any]) -> dict[str, Any]:
         bind_credentials(request["tracking_uri"], elsewhere=not request["own"], credentials=read_environment_credentials())
         from mlflow.artifacts import download_artifacts
 
+        if link := _find_outside_link(request["location"], request["tracking_uri"]):
+            return {"fault": f"{to_one_line(link)} in it is a link to somewhere else"}
         path = download_artifacts(
             artifact_uri=request["location"], dst_path=request["folder"], tracking_uri=request["tracking_uri"]
         )
     except Exception as error:  # noqa: BLE001  # the library of a storage client raises what it likes
         return _build_fault(error, "fetch the artifact", request)
     return {"path": str(path)}
+
+
+def _find_outside_link(location: str, tracking_uri: str) -> str | None:
+    """Find a link that leads out of an artifact on this machine: this child could read what its author could not."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store: Any = get_artifact_repository(artifact_uri=location, tracking_uri=tracking_uri)
+    while hasattr(store, "repo"):
+        store = store.repo
+    if not getattr(store, "artifact_dir", None):
+        return None
+    folder = Path(store.artifact_dir)
+    inside = folder.resolve()
+    links = (each for each in folder.rglob("*") if each.is_symlink())
+    return next((str(each.relative_to(folder)) for each in links if not each.resolve().is_relative_to(inside)), None)
 
 
 def _upload_artifact(request: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+import pickle
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,9 @@ import pytest
 import requests
 
 from promoter.adapters.mlflow import copy
+from promoter.adapters.mlflow.artifacts import ArtifactError
 from promoter.adapters.mlflow.copy import CopyBounds, MlflowCopies, TrackingServer, VersionTransfer
+from promoter.adapters.mlflow.loading import fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.copy_source import AliasRef, SourceVersion
 from promoter.domain.errors import PermanentError, TransientError
@@ -300,6 +303,58 @@ def wreck(
     monkeypatch.setattr(copy, "upload_artifact", lambda *_args, **_more: None)
     here, there = TrackingServer(mlflow_server.uri, mlflow_client), TrackingServer(staging_server.uri, staging_client)
     return Wreck(copies, here, there, MlflowRegistry(mlflow_server.uri))
+
+
+@pytest.mark.parametrize("registry", [STAGING, ""])
+def test_to_copy_a_version_runs_no_code_of_it(
+    copies: MlflowCopies, mlflow_client: Any, staging_client: Any, fresh_name: str, tmp_path: Path, registry: str
+) -> None:
+    """Between two servers and within one: files travel, and nothing opens them."""
+    folder, mark = tmp_path / "model", tmp_path / "mark"
+    folder.mkdir()
+    run_code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    (folder / "MLmodel").write_text("flavors: {sklearn: {pickled_model: model.pkl}}")
+    (folder / "model.pkl").write_bytes(pickle.dumps(_Runs(run_code)))
+    (folder / "sitecustomize.py").write_text(run_code)
+    client = staging_client if registry else mlflow_client
+    trained(client, f"{fresh_name}-dev", folder)
+
+    source = holder(copies, f"{fresh_name}-dev", registry)
+    number = copies.copy_version(source, fresh_name)
+
+    assert number == 1
+    assert not mark.exists()
+    pickle.loads((folder / "model.pkl").read_bytes())  # to see that it would have
+    assert mark.exists()
+
+
+class _Runs:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, code: str) -> None:
+        """`code`: one expression."""
+        self._code = code
+
+    def __reduce__(self) -> Any:
+        """As pickle has it: called where it is loaded."""
+        return eval, (self._code,)
+
+
+def test_an_artifact_that_links_to_elsewhere_is_not_fetched(tmp_path: Path, mlflow_server: SharedMlflow) -> None:
+    """In a folder that others write to, a link may name a file that only Promoter may read."""
+    secret, folder = tmp_path / "secret", tmp_path / "model"
+    secret.write_text("hunter2")
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {sklearn: {}}")
+    (folder / "inside").symlink_to("MLmodel")
+    fetched = fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "first", seconds=240, limit=1_000_000)
+    assert (fetched / "inside").read_text() == "flavors: {sklearn: {}}"
+
+    (folder / "weights").symlink_to(secret)
+    with pytest.raises(ArtifactError, match="weights in it is a link to somewhere else"):
+        fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "second", seconds=240, limit=1_000_000)
+
+    assert not list((tmp_path / "second").rglob("*"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

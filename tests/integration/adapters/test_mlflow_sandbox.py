@@ -260,14 +260,14 @@ def test_memory_of_many_processes_is_bounded(each_sandbox: Sandbox, tmp_path: Pa
 import os, time
 for _ in range(4):
     if os.fork() == 0:
-        data = bytearray(b"x") * 200_000_000
+        data = bytearray(b"x") * 100_000_000
         time.sleep(1000)
 time.sleep(1000)
 """
 
-    result = run_custom(each_sandbox, tmp_path, code, LoadBounds(load_seconds=240, memory=600_000_000))
+    result = run_custom(each_sandbox, tmp_path, code, LoadBounds(load_seconds=240, memory=900_000_000))
 
-    assert result == LoadingResult("untried", "its processes took more than 600000000 bytes of memory")
+    assert result == LoadingResult("untried", "its processes took more than 900000000 bytes of memory")
 
 
 @pytest.mark.slow
