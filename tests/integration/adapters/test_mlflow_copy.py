@@ -21,9 +21,7 @@ import pytest
 import requests
 
 from promoter.adapters.mlflow import copy
-from promoter.adapters.mlflow.artifacts import ArtifactError
 from promoter.adapters.mlflow.copy import CopyBounds, MlflowCopies, TrackingServer, VersionTransfer
-from promoter.adapters.mlflow.loading import fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.copy_source import AliasRef, SourceVersion
 from promoter.domain.errors import PermanentError, TransientError
@@ -338,23 +336,6 @@ class _Runs:
     def __reduce__(self) -> Any:
         """As pickle has it: called where it is loaded."""
         return eval, (self._code,)
-
-
-def test_an_artifact_that_links_to_elsewhere_is_not_fetched(tmp_path: Path, mlflow_server: SharedMlflow) -> None:
-    """In a folder that others write to, a link may name a file that only Promoter may read."""
-    secret, folder = tmp_path / "secret", tmp_path / "model"
-    secret.write_text("hunter2")
-    folder.mkdir()
-    (folder / "MLmodel").write_text("flavors: {sklearn: {}}")
-    (folder / "inside").symlink_to("MLmodel")
-    fetched = fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "first", seconds=240, limit=1_000_000)
-    assert (fetched / "inside").read_text() == "flavors: {sklearn: {}}"
-
-    (folder / "weights").symlink_to(secret)
-    with pytest.raises(ArtifactError, match="weights in it is a link to somewhere else"):
-        fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "second", seconds=240, limit=1_000_000)
-
-    assert not list((tmp_path / "second").rglob("*"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

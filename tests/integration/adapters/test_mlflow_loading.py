@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow import loading, subprocesses
+from promoter.adapters.mlflow.artifacts import ArtifactError
 from promoter.adapters.mlflow.load_subprocess import _describe_load_error
-from promoter.adapters.mlflow.loading import LoadBounds, ModelLoader
+from promoter.adapters.mlflow.loading import LoadBounds, ModelLoader, fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.adapters.mlflow.sandbox import Sandbox, SandboxTerms
 from promoter.domain.decision import Verdict
@@ -216,6 +217,24 @@ def test_an_artifact_that_does_not_come_is_not_tried(
     assert result.outcome == "untried"
     assert "unknown-store" in result.detail
     assert not any(leftovers.iterdir())
+
+
+@pytest.mark.slow
+def test_an_artifact_that_links_to_elsewhere_is_not_fetched(tmp_path: Path, mlflow_server: Any) -> None:
+    """In a folder that others write to, a link may name a file that only Promoter may read."""
+    secret, folder = tmp_path / "secret", tmp_path / "model"
+    secret.write_text("hunter2")
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {sklearn: {}}")
+    (folder / "inside").symlink_to("MLmodel")
+    fetched = fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "first", seconds=240, limit=1_000_000)
+    assert (fetched / "inside").read_text() == "flavors: {sklearn: {}}"
+
+    (folder / "weights").symlink_to(secret)
+    with pytest.raises(ArtifactError, match="weights in it is a link to somewhere else"):
+        fetch_artifact(str(folder), mlflow_server.uri, tmp_path / "second", seconds=240, limit=1_000_000)
+
+    assert not list((tmp_path / "second").rglob("*"))
 
 
 def test_what_did_not_load_is_tried_again_only_later(
