@@ -36,8 +36,11 @@ class VersionCopier:
     def __init__(self, copies: VersionCopies) -> None:
         self._copies = copies
 
-    def __call__(self, snapshot: RegistrySnapshot) -> CopyResult:
-        """Make one copy after the other, each once, however many aliases wait for it. One that fails holds up no other."""
+    def __call__(self, snapshot: RegistrySnapshot, require_lock: Callable[[str], None]) -> CopyResult:
+        """Make one copy after the other, each once, however many aliases wait for it. One that fails holds up no other.
+
+        `require_lock` raises `TransientError` where the lock of a model was lost: a copy takes long, and is to be made once.
+        """
         wanted = {
             (rotation_status.model, rotation_status.missing.short_digest): rotation_status.missing
             for model in snapshot.models.values()
@@ -46,6 +49,7 @@ class VersionCopier:
         }
         made, trouble = 0, None
         for (model, _), source in wanted.items():
+            require_lock(model)
             try:
                 number = self._copies.copy_version(source, model)
             except ExternalError as error:
@@ -144,7 +148,7 @@ class ModelReconciler:
 
     def _copy_or_propose(self, snapshot: RegistrySnapshot) -> bool:
         """Return whether something was done, so that a new plan is needed. A copy that fails holds up no proposal."""
-        copied = self._copier(snapshot)
+        copied = self._copier(snapshot, self._locks.require_held)
         if copied.made or self._commit_proposal(snapshot):
             return True
         if copied.trouble:
