@@ -56,6 +56,21 @@ def export_ledger(ledger: ChainReader, behind: int, made: datetime) -> Iterator[
     yield ExportEnding(head, entries, texts).line
 
 
+def record_succession(ledger: Ledger, clock: Clock, other: str, actor: str, reason: str) -> LedgerHead:
+    """Record that this ledger follows another one, or stands beside it, and return the head behind that entry.
+
+    Raises `PermanentError` where the other one is this one, or the reason is empty.
+    """
+    head = ledger.read_chain_head()
+    if other == head.ledger:
+        raise PermanentError("ledger", f"{other} is this very ledger", "name the one that `promoter audit verify` names")
+    if not other.strip() or not reason.strip():
+        raise PermanentError("ledger", "the name of the other ledger and a reason belong to it")
+    facts = {"other": other, "actor": actor, "reason": reason}
+    ledger.record_lifecycle_event(LifecycleEvent(clock.now(), LifecycleEventType.SUCCEEDED, facts))
+    return ledger.read_chain_head()
+
+
 def export_spreadsheet(ledger: AuditLog, behind: int) -> Iterator[bytes]:
     """Export the audit records behind that number as CSV (RFC 4180), the names of the columns first."""
     yield _render_csv_row(_COLUMNS)

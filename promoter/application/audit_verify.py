@@ -109,6 +109,8 @@ def build_verification_report(
     about = [*verifier.problems, *texts.problems, *more]
     if not any(each.kind is ProblemKind.CUT for each in about):
         about += _find_foreign_heads(verifier)
+        # A part of a ledger may lack the entries that tell of a succession, or the checkpoints of a key.
+        about += [] if verifier.start and verifier.witnesses.last_confirmed_entry else _find_replacements(verifier)
     problems = sorted(about, key=lambda problem: (problem.entry or 0, problem.last or 0))
     foreign = [witness.kind for witness in verifier.witnesses.foreign]
     return VerificationReport(
@@ -140,6 +142,15 @@ def _find_foreign_heads(verifier: ChainVerifier) -> list[LedgerProblem]:
         for each in verifier.witnesses.foreign
         if each.kind == GIVEN
     ]
+
+
+def _find_replacements(verifier: ChainVerifier) -> list[LedgerProblem]:
+    """Find what shows that the ledger took another one's place. A first entry that was edited is one problem, not two."""
+    found = verifier.facts.find_replaced_ledger_problems()
+    if verifier.start:
+        return [each for each in found if each.kind is ProblemKind.REPLACED]
+    edited = any(each.entry == 1 for each in verifier.problems)
+    return [each for each in found if each.kind is not ProblemKind.REPLACED or not (edited and each.entry in (None, 1))]
 
 
 _BATCH_SIZE = 512

@@ -44,6 +44,7 @@ audit.app.command("prune")(audit.prune)
 audit.app.command("verify")(audit_verify.verify)
 audit.app.command("export")(audit.export)
 audit.app.command("checkpoint")(audit.checkpoint)
+audit.app.command("succeed")(audit.succeed)
 app.add_typer(
     audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
 )

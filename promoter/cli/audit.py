@@ -1,4 +1,4 @@
-"""`promoter audit list`, `export`, `checkpoint` and `prune`."""
+"""`promoter audit list`, `export`, `checkpoint`, `succeed` and `prune`."""
 
 from __future__ import annotations
 
@@ -201,6 +201,33 @@ def checkpoint(output: FormatOption = OutputFormat.TEXT) -> None:
         return
     rows = [("entry", str(number)), ("head", made.head.trailer_value), ("key", made.key)]
     print_report(output, [Facts(rows, label_format="{:<6}")])
+
+
+def succeed(
+    other: Annotated[str, typer.Argument(metavar="LEDGER", help="The other ledger, as `promoter audit verify` names it.")],
+    reason: Annotated[str, typer.Option(help="Why there are two: it stands in the ledger.")],
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Record that this ledger follows another one, or stands beside it in the same repository.
+
+    Commits that vouch for another ledger are a problem for `promoter audit verify`: somebody may have put this ledger in the
+    place of that one. This entry says who meant it, and why. It counts once something outside of the ledger vouches for it: the
+    next commit of Promoter, a checkpoint of a key that you trust, or the head that is printed here, given with --head.
+
+    Example: promoter audit succeed 0b1c7a52-5d0e-4c59-8f5e-1f2f6a3c9d10 --reason "the old database is lost"
+    """
+    from promoter.application.audit import record_succession
+
+    container = build_container()
+    container.require_ledger()
+    head = record_succession(container.ledger, container.clock, other, by or find_requester_name(), reason)
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.ledger import SuccessionResponse
+
+        print_json(SuccessionResponse.from_values(succeeds=other, head=head))
+        return
+    print_report(output, [Facts([("entry", str(head.entry)), ("head", head.trailer_value)], label_format="{:<6}")])
 
 
 def prune(

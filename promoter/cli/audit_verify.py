@@ -14,6 +14,7 @@ import typer
 from promoter.application.markdown.report import Facts, MarkdownOnly, Notes, Paragraph, Part, Table, TerminalOnly, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
 from promoter.cli.render import print_report
+from promoter.domain.ledger.problems import ProblemKind
 from promoter.domain.text import format_count, plural
 
 if TYPE_CHECKING:
@@ -170,8 +171,8 @@ def _list_unchecked_parts(found: VerificationReport, trailers: LedgerTrailers | 
             remarks.append("older commits: this clone was fetched without them (git fetch --unshallow)")
         if trailers.unreadable:
             remarks.append(f"commits whose trailer names no head: {trailers.unreadable}")
-        if found.foreign["commit"]:
-            remarks.append(f"commits that vouch for other ledgers: {found.foreign['commit']}")
+        if found.foreign["commit"] and not any(each.kind is ProblemKind.REPLACED for each in found.problems):
+            remarks.append(f"the ledgers that this one follows: {found.foreign['commit']} commits vouch for them")
     if found.earlier:
         remarks.append(f"what vouches for entries before {found.start + 1}: {found.earlier}")
     if found.keys and not found.trusted:

@@ -273,6 +273,13 @@ class CheckpointResponse(Answer):
     signature: str
 
 
+class SuccessionResponse(Answer):
+    """The ledger that this one follows, and the head behind the entry that says so."""
+
+    succeeds: str
+    head: LedgerHeadResponse
+
+
 class PruneResponse(Answer):
     """How many pieces of evidence are older than a moment, and whether they were dropped."""
 

@@ -107,6 +107,8 @@ class LifecycleEventType(StrEnum):
     """Old evidence was dropped."""
     CHECKPOINT = "checkpoint"
     """A key attested the chain up to an entry."""
+    SUCCEEDED = "succeeded"
+    """A person stated that the ledger follows another one, or stands beside it, for which commits vouch as well."""
     REQUESTED = "requested"
     """A person asked for a commit, which Promoter made, and is about to push."""
 
@@ -125,7 +127,8 @@ class LifecycleEvent:
     OPENED: `ledger` (its name), `tool`. STARTED, WATCHING, STOPPED: `run` (one name for each start), `tool`, `looked` (an ISO
     8601 moment: every move before it is recorded), `host`, `process` (its number there), `since` (an ISO 8601 moment: when it
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
-    CHECKPOINT: `entry`, `hash`, `key`, `signature`. REQUESTED: the fields of `CommitRequest`.
+    SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
+    REQUESTED: the fields of `CommitRequest`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

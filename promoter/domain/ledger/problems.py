@@ -35,6 +35,8 @@ class ProblemKind(StrEnum):
     """A row or a line is no entry at all."""
     REWRITTEN = "rewritten"
     """A witness outside of the ledger attests another hash."""
+    REPLACED = "replaced"
+    """A witness attests another ledger, in whose place this one stands."""
     TRUNCATED = "truncated"
     """A witness attests an entry behind the last one."""
     SIGNATURE = "signature"

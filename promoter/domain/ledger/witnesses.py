@@ -86,6 +86,12 @@ class WitnessIndex:
         """List the witnesses of that kind whose hash is the ledger's."""
         return [each.witness for each in self._checks if each.found is None and each.witness.kind == kind]
 
+    @property
+    def last_confirmed_entry(self) -> int:
+        """The last entry for which a commit or a given head vouches; 0 where there is none."""
+        outside = (each.entry for each in self._checks if each.found is None and each.witness.kind in ("commit", "given"))
+        return max(outside, default=0)
+
     def count_unchecked(self, start: int) -> int:
         """Count the witnesses of entries up to `start`, which were not verified."""
         return sum(len(each) for entry, each in self._by_entry.items() if entry <= start)
@@ -150,9 +156,13 @@ class LedgerFacts:
         """How many checkpoints each public key signed."""
         self.dropped: dict[str, int] = {}
         """The moments before which evidence was dropped, as the ledger writes them, each with the last entry of that moment."""
+        self.successions: dict[str, int] = {}
+        """The ledgers that this one follows, as it says, each with the last entry that says so."""
         self.trusted = trusted
         """The public keys whose checkpoints count; where there is none, those of every key do."""
         self._witnesses = witnesses
+        self._last_trusted = 0
+        """The last entry that a checkpoint of a trusted key attests."""
         self._recent: deque[tuple[int, Sequence[str | tuple[str, ...]]]] = deque()
 
     def record_passed_hashes(self, last: int, hashes: Sequence[str | tuple[str, ...]]) -> None:
@@ -183,12 +193,54 @@ class LedgerFacts:
             self._record_ledger_name(number, str(facts.get("ledger")))
         elif event == LifecycleEventType.RETENTION:
             self.dropped[str(facts.get("before", ""))] = number
+        elif event == LifecycleEventType.SUCCEEDED:
+            self.successions[str(facts.get("other", ""))] = number
         elif event == LifecycleEventType.CHECKPOINT:
             self._check_checkpoint(number, facts)
 
     def was_evidence_dropped(self, number: int, at: str) -> bool:
         """Whether a recorded retention dropped the evidence of the decision of that number and moment."""
         return bool(at) and any(at < before and number < entry for before, entry in self.dropped.items())
+
+    def find_replaced_ledger_problems(self) -> list[LedgerProblem]:
+        """Find what shows that the ledger took the place of another one: commits that vouch for that, keys that signed nothing.
+
+        An entry that tells of the succession excuses that, where something outside of the ledger vouches for the entry.
+        """
+        foreign: dict[str, list[Witness]] = defaultdict(list)
+        for witness in self._witnesses.foreign:
+            if witness.kind == "commit":
+                foreign[witness.head.ledger].append(witness)
+        found = [
+            LedgerProblem(
+                ProblemKind.REPLACED,
+                self.successions.get(name) or self.opening or None,
+                self._describe_replacement(name, commits),
+            )
+            for name, commits in sorted(foreign.items())
+            if not self.is_known_succession(name)
+        ]
+        if any(map(self.is_known_succession, self.successions)) or any(p.kind is ProblemKind.SIGNATURE for p in self.problems):
+            return found
+        return found + [
+            LedgerProblem(
+                ProblemKind.SIGNATURE, None, f"no checkpoint of the key {key[:_KEY_CHARACTERS_SHOWN]}… is in this ledger"
+            )
+            for key in sorted(self.trusted - self.keys.keys())
+        ]
+
+    def is_known_succession(self, name: str) -> bool:
+        """Whether the ledger says that it follows that one, and a commit, a given head or a trusted key vouches for that."""
+        entry = self.successions.get(name)
+        return entry is not None and entry <= max(self._witnesses.last_confirmed_entry, self._last_trusted)
+
+    def _describe_replacement(self, name: str, commits: list[Witness]) -> str:
+        vouched = f"{_name_witnesses(commits)} vouched for the ledger {quote_shortened(name)}, and this one is another"
+        if name in self.successions:
+            return (
+                f"{vouched}: it says that it follows that one, and no commit, given head or trusted key vouches for this entry"
+            )
+        return f"{vouched}: it took its place. Where that is meant, `promoter audit succeed` records why"
 
     def list_certain_problems(self, named: Collection[int]) -> list[LedgerProblem]:
         """List the problems of a ledger that was verified from its first entry. `named`: entries with a problem already.
@@ -217,6 +269,8 @@ class LedgerFacts:
             return
         self.keys[checkpoint.key] = self.keys.get(checkpoint.key, 0) + 1
         hashes = self._find_hashes(checkpoint.head.entry)
+        if hashes is not None and checkpoint.key in self.trusted and checkpoint.head.hash in hashes:
+            self._last_trusted = max(self._last_trusted, checkpoint.head.entry)
         if hashes is not None:
             self._witnesses.record_witness_check(Witness(checkpoint.head, f"checkpoint {number}", "checkpoint"), hashes)
 

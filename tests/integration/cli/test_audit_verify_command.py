@@ -7,13 +7,14 @@ import json
 import sqlite3
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.approvals import SigningKey
-from promoter.domain.ledger.chain import add_ledger_trailer
+from promoter.domain.ledger.chain import GENESIS_HASH, add_ledger_trailer, encode_canonical
 from tests.integration.cli.conftest import Run
 from tests.support.fixtures.ledger import SIGNER
 
@@ -43,7 +44,7 @@ def test_a_sound_ledger(run: Run, ledger_here: Path) -> None:
     """What there is, and plainly what was not checked."""
     code, out, err = run("verify")
     assert (code, err) == (0, "")
-    assert out.startswith("The ledger is sound: 24 entries, none edited, dropped, inserted or reordered.\n")
+    assert out.startswith("The ledger is sound: 26 entries, none edited, dropped, inserted or reordered.\n")
     assert f"key      1 checkpoint of {SIGNER.public_key}, which nobody vouched for\n" in out
     assert "Not checked:\n  commits: this is no clone of the GitOps repository (--repo PATH names one)\n" in out
     commit_the_head(ledger_here)
@@ -59,15 +60,71 @@ def test_an_edited_record_is_named(run: Run, ledger_here: Path) -> None:
     edit(ledger_here)
     code, out, _ = run("verify")
     assert code == 1
-    assert out.startswith("The ledger is not sound: 1 problem in 24 entries.\n")
+    assert out.startswith("The ledger is not sound: 1 problem in 26 entries.\n")
     row = next(line for line in out.splitlines() if line.startswith("4 "))
     assert row.split()[:4] == ["4", "edited", "records", "`fraud@champion`"]
     assert max(len(line) for line in out.splitlines() if not line.startswith(("  head", "  key"))) <= 80
     told = json.loads(run("verify", "--format", "json")[1])
-    assert (told["schema"], told["sound"], told["entries"]) == (1, False, 24)
+    assert (told["schema"], told["sound"], told["entries"]) == (1, False, 26)
     assert [(each["problem"], each["entry"]) for each in told["problems"]] == [("edited", 4)]
     code, out, _ = run("verify", "--format", "markdown")
     assert (code, "| 4 | edited | records `fraud@champion` | its text was changed |" in out) == (1, True)
+
+
+def forge(folder: Path, name: str) -> None:
+    """Somebody gives the ledger another name, makes every actor another one, and computes every hash anew."""
+    raw = sqlite3.connect(folder / "promoter.db")
+    for (trigger,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        raw.execute(f"DROP TRIGGER {trigger}")
+    tables = [row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
+    chained = [
+        table for table in tables if {"id", "body", "hash"} <= {row[1] for row in raw.execute(f"PRAGMA table_info({table})")}
+    ]
+    rows = sorted((number, table, body) for table in chained for number, body in raw.execute(f"SELECT id, body FROM {table}"))
+    old, previous = json.loads(rows[0][2])["ledger"], GENESIS_HASH
+    for number, table, body in rows:
+        facts = json.loads(body.replace(old, name).replace("alice", "mallory")) | {"previous": previous}
+        text = encode_canonical(facts)
+        previous = sha256(text).hexdigest()
+        raw.execute(f"UPDATE {table} SET body = ?, hash = ? WHERE id = ?", (text.decode(), previous, number))
+    raw.commit()
+    raw.close()
+
+
+def test_a_ledger_in_the_place_of_another_is_not_sound(run: Run, ledger_here: Path) -> None:
+    """With another name, every actor changed and every hash computed anew; and a brand-new one in the same clone."""
+    commit_the_head(ledger_here)
+    assert run("verify")[0] == 0
+    forge(ledger_here, "0" * 36)
+    code, out, _ = run("verify")
+    assert (code, "1      replaced" in out) == (1, True), out
+    (ledger_here / "promoter.db").unlink()
+    SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}").close_connections()
+    code, out, _ = run("verify")
+    assert (code, "it took its place" in " ".join(out.split())) == (1, True)
+
+
+def test_a_succession_is_recorded_by_a_person(run: Run, ledger_here: Path) -> None:
+    """The commits of before are no problem any more, once a head that somebody kept vouches for the entry."""
+    old = commit_the_head(ledger_here).split()[0]
+    (ledger_here / "promoter.db").unlink()
+    SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}").close_connections()
+    code, out, _ = run("succeed", old, "--reason", "the disk is lost", "--as", "alice")
+    assert code == 0
+    head = next(line.removeprefix("head  ") for line in out.splitlines() if line.startswith("head"))
+    code, out, _ = run("verify")
+    assert (code, "no commit, given head or trusted key vouches for this entry" in " ".join(out.split())) == (1, True)
+    assert run("verify", "--head", head)[0] == 0
+    code, _, err = run("succeed", head.split()[0], "--reason", "x", "--as", "alice")
+    assert (code, "is this very ledger" in err) == (1, True)
+
+
+def test_a_key_that_signed_nothing(run: Run, ledger_here: Path) -> None:
+    """Somebody trusts it, and expects its checkpoints."""
+    (ledger_here / "promoter.db").unlink()
+    SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}").close_connections()
+    code, out, _ = run("verify", "--key", SIGNER.public_key)
+    assert (code, "no checkpoint of the key" in " ".join(out.split())) == (1, True)
 
 
 def test_an_export_is_verified_without_a_database(run: Run, ledger_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
