@@ -506,5 +506,11 @@ class Container:
     def build_controller(self, backoff: Callable[[int], float]) -> Controller:
         """Return what the daemon runs; further work goes to `enqueue_work`."""
         return Controller(
-            self.model_reconciler, self.revisions, self.clock, backoff, self._enqueue_work, self.pull_request_work
+            self.model_reconciler,
+            self.revisions,
+            self.clock,
+            backoff,
+            self._enqueue_work,
+            self.pull_request_work,
+            timedelta(seconds=self.settings.poll_interval),
         )

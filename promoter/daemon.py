@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -12,20 +13,28 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from promoter.adapters.system import close_own_memory
-from promoter.adapters.work_queue import KeyedWorkQueue, compute_backoff_delay
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem
+from promoter.adapters.work_queue import KeyedWorkQueue, WorkerLimits, WorkLanes, compute_backoff_delay
+from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem, find_work_lane
 from promoter.container import Container
 from promoter.domain.errors import Fault, Faults, TransientError
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
 from promoter.logs import configure_logging
 from promoter.settings import Settings
 from promoter.web.app import AppDependencies, create_app
+from promoter.web.health import NOTIFICATIONS
 from promoter.web.server import WebServer
 
 log = structlog.get_logger(__name__)
 
 
-WORKERS = 4
+WORKERS = {
+    "git": WorkerLimits(1),
+    "registry": WorkerLimits(1),
+    "pulls": WorkerLimits(1),
+    "models": WorkerLimits(6, reserved=2, spare=24, hanging=4),
+    "proposals": WorkerLimits(4, reserved=1, spare=8, hanging=2),
+}
+"""The workers of each kind of work. A notification channel has one worker of its own."""
 WAKE_SECONDS = 0.5
 LOCK_PATIENCE = 10.0
 """Seconds for which a worker waits for a model that another daemon holds, before it works on something else."""
@@ -48,7 +57,7 @@ class PromoterDaemon:
     def __init__(self, settings: Settings) -> None:
         """Open the ledger and take the address, but do no work yet. Raises `PermanentError` or `Faults`."""
         _require_private_address(settings)
-        self.queue: KeyedWorkQueue[WorkItem] = KeyedWorkQueue()
+        self.queue: WorkLanes[WorkItem] = WorkLanes(find_work_lane, WORKERS)
         self._notification_queue: KeyedWorkQueue[str] = KeyedWorkQueue()
         container = Container(
             settings,
@@ -67,13 +76,16 @@ class PromoterDaemon:
             ledger=container.ledger,
             clock=container.clock,
             enqueue=self.queue.enqueue,
-            depth=lambda: self.queue.queue_depth,
+            depths=self._count_work,
             undelivered=lambda: self.notifier.event_counts,
         )
         self.web = WebServer(create_app(parts), *settings.listen_host_and_port)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._heartbeat = container.heartbeat
         self._checkpoints = container.checkpoint_signer
+
+    def _count_work(self) -> Mapping[str, int]:
+        return {**self.queue.queue_depths, NOTIFICATIONS: self._notification_queue.queue_depth}
 
     def start(self) -> None:
         """Answer requests, work on everything once, then poll."""
@@ -82,7 +94,7 @@ class PromoterDaemon:
         self._heartbeat.record_start()
         self._start_notifications()
         self.web.start()
-        self.queue.start_workers(self.controller.run_work_item, WORKERS)
+        self.queue.start_workers(self.controller.run_work_item)
         self.queue.enqueue(GIT, "start")
         self.queue.enqueue(REGISTRY, "start")
         if self.controller.pull_request_work:
@@ -124,7 +136,7 @@ class PromoterDaemon:
             self.notifier.start_channels()
         except TransientError as error:
             log.warning("notifications begin later", error=str(error))
-        self._notification_queue.start_workers(self.notifier.run_channel, len(self.notifier.channel_names))
+        self._notification_queue.start_workers(self.notifier.run_channel, len(self.notifier.channel_names), NOTIFICATIONS)
         for name in self.notifier.channel_names:
             self._notification_queue.enqueue(name, "start")
 

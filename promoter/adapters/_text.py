@@ -12,6 +12,8 @@ _USER_INFO = re.compile(r"//[^/\s'\"]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _AUTHORIZATION = re.compile(r"(authorization:\s*)\S+(\s+\S+)?", re.IGNORECASE)
 
+NO_ANSWER = "it does not answer in time"
+
 # What the layers below say, in the order in which it is searched for. Their text is matched, never repeated: it may hold an
 # address with its password.
 _NETWORK_MESSAGES = (
@@ -20,7 +22,7 @@ _NETWORK_MESSAGES = (
     (re.compile(r"Connection refused"), "the connection is refused"),
     (re.compile(r"Failed to resolve|Name or service not known|nodename nor servname"), "its name cannot be resolved"),
     (re.compile(r"answer is too large"), "its answer is too large"),
-    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer in time"),
+    (re.compile(r"timed? ?out", re.IGNORECASE), NO_ANSWER),
 )
 
 

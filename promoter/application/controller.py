@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Lock
 from typing import Protocol
@@ -18,8 +18,10 @@ from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapsho
 from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
+from promoter.application.status import LateModel
+from promoter.domain.audit import WEBHOOK_TRIGGER
 from promoter.domain.decision import Verdict
-from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
 from promoter.domain.fields import format_utc
 from promoter.domain.ledger.checkpoints import (
     HEARTBEAT_INTERVAL,
@@ -67,12 +69,20 @@ GIT, REGISTRY, PULLS = WorkItem(WorkKind.GIT), WorkItem(WorkKind.REGISTRY), Work
 
 Trigger = str
 """What caused a piece of work, as the ledger records it: `poll`, `start`, `api`, `git`, or `webhook:SOURCE:DELIVERY`."""
-_WEBHOOK_TRIGGER = "webhook:"
+
+_LANES = {
+    WorkKind.GIT: "git",
+    WorkKind.REGISTRY: "registry",
+    WorkKind.MODEL: "models",
+    WorkKind.PULLS: "pulls",
+    WorkKind.PULL: "proposals",
+    WorkKind.PROPOSALS: "proposals",
+}
 
 
-def build_webhook_trigger(source: str, delivery: str) -> Trigger:
-    """Return the trigger that names a webhook's delivery; without an id it names the source only."""
-    return _WEBHOOK_TRIGGER + source + (f":{delivery}" if delivery else "")
+def find_work_lane(item: WorkItem) -> str:
+    """Return which workers the item is for: each poll has one of its own; models share theirs, and so do pull requests."""
+    return _LANES[item.kind]
 
 
 EnqueueWork = Callable[[WorkItem, Trigger], None]
@@ -90,43 +100,142 @@ def enqueue_affected_models(enqueue: EnqueueWork, models: frozenset[str] | None,
 
 MAX_SURVEY_DELAY = 4.0
 """Seconds until all of the registry is read again at the latest, however often that failed: everything else waits for it."""
+STALE_INTERVALS = 3
+"""After so many poll intervals without a good look the daemon is not ready."""
+_SHORTEST_STALENESS = timedelta(seconds=10)
+"""A survey of a large registry may take some seconds, however short the interval is."""
+_LATE_AFTER = timedelta(seconds=10)
+"""A reconcile of one model that has run for so long is shown."""
+_WATCHED_PARTS = {WorkKind.GIT: "git", WorkKind.REGISTRY: "the registry", WorkKind.PULLS: "pull requests"}
 
 
 class ControllerHealth:
-    """The work that failed when it was last tried. Kept by work item, so that one model's success hides no other's failure."""
+    """The work that failed when it was last tried, and how old the last good looks are.
 
-    def __init__(self) -> None:
-        """All is well as long as nobody says otherwise."""
+    Failures are kept by work item, so that one model's success hides no other's failure.
+    """
+
+    def __init__(self, clock: Clock, interval: timedelta | None = None) -> None:
+        """`interval`: how often git and the registry are polled; None: nobody polls, and nothing becomes stale."""
         self.checked: datetime | None = None
         """When the registry was last read."""
         self.source_problems: Mapping[str, str] = {}
         """Other registries that versions come from, and that cannot be read: nothing here waits for them."""
+        self._clock = clock
+        self._interval = interval
+        self._looks: dict[WorkKind, datetime | None] = {WorkKind.GIT: None, WorkKind.REGISTRY: None}
+        self._created_at = clock.now()
         self._failed: dict[WorkItem, ExternalError] = {}
+        self._running: dict[WorkItem, datetime] = {}
+        self.surveys = 0
+        """How many surveys have begun."""
+        self._unanswered: dict[WorkItem, datetime] = {}
         self._lock = Lock()
 
     @property
     def current_problems(self) -> Mapping[str, str]:
-        """What is wrong now, by the part that it is wrong with, such as `MLflow` or `git`. Empty: all is well."""
+        """What is wrong now, by the part that it is wrong with, such as `MLflow` or `git`. Empty: all is well.
+
+        A model that does not answer in time is that model's problem, see `late_models`.
+        """
         with self._lock:
-            return {error.what: error.message for error in self._failed.values()}
+            failed = list(self._failed.items())
+        found = {error.what: error.message for item, error in failed if not _is_model_timeout(item, error)}
+        return found | self._describe_stale_looks()
+
+    @property
+    def now(self) -> datetime:
+        """The time that ages are measured at."""
+        return self._clock.now()
+
+    @property
+    def looks(self) -> Mapping[str, datetime | None]:
+        """When git, the registry and pull requests were last looked at with success, by kind; None: not yet."""
+        return {kind.value: at for kind, at in self._looks.items()}
+
+    @property
+    def look_ages(self) -> Mapping[str, float]:
+        """The seconds since each of these looks; where there was none yet, since the start."""
+        now = self._clock.now()
+        return {kind: (now - (at or self._created_at)).total_seconds() for kind, at in self.looks.items()}
+
+    @property
+    def late_models(self) -> Mapping[str, LateModel]:
+        """The models whose own reconcile gets no answer in time, by name."""
+        now = self._clock.now()
+        with self._lock:
+            failed = {item: error.message for item, error in self._failed.items() if _is_model_timeout(item, error)}
+            running = {item: at for item, at in self._running.items() if item.kind is WorkKind.MODEL and now - at > _LATE_AFTER}
+            late = {**dict.fromkeys(running, "a reconcile still waits for an answer"), **failed}
+            since = {item: self._unanswered.get(item) or running.get(item, now) for item in late}
+        return {item.name: LateModel(since[item], late[item]) for item in sorted(late, key=lambda each: each.name)}
+
+    def watch(self, kind: WorkKind) -> None:
+        """Expect good looks of that kind too, from now on."""
+        self._looks.setdefault(kind, None)
+
+    def record_start(self, item: WorkItem) -> None:
+        """Remember that the item runs."""
+        with self._lock:
+            self._running[item] = self._clock.now()
+            self.surveys += item.kind is WorkKind.REGISTRY
+
+    def record_end(self, item: WorkItem) -> None:
+        """Remember that the item no longer runs."""
+        with self._lock:
+            self._running.pop(item, None)
+
+    def record_look(self, kind: WorkKind) -> None:
+        """Remember that a look of that kind got its answers, whatever follows from them."""
+        with self._lock:
+            self._looks[kind] = self._clock.now()
 
     def record_success(self, item: WorkItem, at: datetime) -> None:
         """Forget the item's failure; the registry counts as checked where the item read it."""
         with self._lock:
             if item.kind in (WorkKind.REGISTRY, WorkKind.MODEL):
                 self.checked = at
+            if item.kind in self._looks:
+                self._looks[item.kind] = at
             self._failed.pop(item, None)
+            self._unanswered.pop(item, None)
 
     def record_failure(self, item: WorkItem, error: ExternalError) -> None:
         """Remember why the item failed, as the newest of all failures."""
         with self._lock:
             self._failed.pop(item, None)
             self._failed[item] = error
+            if isinstance(error, TimeLimitError):
+                self._unanswered.setdefault(item, self._running.get(item) or self._clock.now())
 
     def retain(self, kind: WorkKind, names: Collection[str]) -> None:
         """Forget the failures of that kind except for these names: nothing is due for the others any more."""
         with self._lock:
             self._failed = {item: error for item, error in self._failed.items() if item.kind is not kind or item.name in names}
+            self._unanswered = {item: at for item, at in self._unanswered.items() if item in self._failed}
+
+    def _describe_stale_looks(self) -> dict[str, str]:
+        if self._interval is None:
+            return {}
+        limit = max(STALE_INTERVALS * self._interval, _SHORTEST_STALENESS).total_seconds()
+        ages = self.look_ages
+        return {
+            f"watching {_WATCHED_PARTS[kind]}": f"no good look for {ages[kind]:.0f} s, where {limit:g} s are allowed: "
+            + self._explain_missing_look(WorkItem(kind))
+            for kind in self._looks
+            if ages[kind] > limit
+        }
+
+    def _explain_missing_look(self, item: WorkItem) -> str:
+        with self._lock:
+            began, error = self._running.get(item), self._failed.get(item)
+        if began and not (error and self._clock.now() - began < _LATE_AFTER):
+            return f"one that began {(self._clock.now() - began).total_seconds():.0f} s ago is not done yet"
+        return error.message if error else "none has ended, see the log"
+
+
+def _is_model_timeout(item: WorkItem, error: ExternalError) -> bool:
+    return item.kind is WorkKind.MODEL and isinstance(error, TimeLimitError)
 
 
 class ProposalWork(Protocol):
@@ -242,13 +351,17 @@ class Controller:
         backoff: Callable[[int], float],
         enqueue: EnqueueWork,
         pull_request_work: PullRequestWork | None = None,
+        poll_interval: timedelta | None = None,
     ) -> None:
         """`backoff` gives the seconds before another try, from the number of failures in a row.
 
-        `enqueue` asks for the work that follows; no `pull_request_work`: no forge is configured.
+        `enqueue` asks for the work that follows; no `pull_request_work`: no forge is configured; no `poll_interval`: nobody
+        polls.
         """
-        self.health = ControllerHealth()
+        self.health = ControllerHealth(clock, poll_interval)
         self.pull_request_work = pull_request_work
+        if pull_request_work:
+            self.health.watch(WorkKind.PULLS)
         self._enqueue = enqueue
         self._model_reconciler = model_reconciler
         self._revisions = revisions
@@ -271,6 +384,7 @@ class Controller:
 
     def run_work_item(self, item: WorkItem, trigger: Trigger) -> float | None:
         """Carry the item out. Return None, or the seconds until it is due again; external errors are logged, never raised."""
+        self.health.record_start(item)
         try:
             self._dispatch_work_item(item, trigger)
         except TransientError as error:
@@ -285,6 +399,8 @@ class Controller:
             self.health.record_failure(item, error)
             log.error("a person has to act", key=str(item), error=str(error))
             return None
+        finally:
+            self.health.record_end(item)
         self._failures.pop(item, None)
         self.health.record_success(item, self._clock.now())
         return None
@@ -293,7 +409,7 @@ class Controller:
         match item.kind:
             case WorkKind.GIT:
                 # Work that follows from a new revision is recorded under the delivery that brought it, else under git.
-                refreshed = self._revisions.refresh_head(trigger if trigger.startswith(_WEBHOOK_TRIGGER) else GIT_TRIGGER)
+                refreshed = self._revisions.refresh_head(trigger if trigger.startswith(WEBHOOK_TRIGGER) else GIT_TRIGGER)
                 self._findings.log_refused_head(refreshed.refused)
             case WorkKind.REGISTRY:
                 self._plan_all_models(trigger)
@@ -308,6 +424,7 @@ class Controller:
         snapshot = self._model_reconciler.plan_all(trigger)
         if snapshot is None:
             return
+        self.health.record_look(WorkKind.REGISTRY)
         before = self.snapshots
         self._store_snapshots(snapshot, whole=True)
         self.health.source_problems = {

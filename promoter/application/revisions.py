@@ -126,7 +126,8 @@ class RevisionTracker:
             self._announce(None, trigger)
 
     def _attempt_revision(self, head: str, trigger: str) -> RefreshResult:
-        self._ledger.record_revision_state(head, RevisionState.ATTEMPTED, self._clock.now())
+        brought_by = None if trigger == GIT_TRIGGER else trigger
+        self._ledger.record_revision_state(head, RevisionState.ATTEMPTED, self._clock.now(), trigger=brought_by)
         try:
             declaration = self._documents.parse_declaration(self._repository.read_sources(head), head)
         except Faults as faults:

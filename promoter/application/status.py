@@ -43,6 +43,15 @@ class AliasRow:
 
 
 @dataclass(frozen=True)
+class LateModel:
+    """A model whose own reconcile gets no answer in time. Surveys, which read all models at once, may still see it."""
+
+    since: datetime
+    """When the first reconcile without an answer began."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class ModelRows:
     """One model's part of the page, and of the API's list of models."""
 
@@ -51,13 +60,15 @@ class ModelRows:
     newest: int | None
     """Its newest version."""
     rows: list[AliasRow]
+    late: LateModel | None = None
+    """Set where the model's own reconcile gets no answer in time."""
 
 
-def build_model_rows(snapshot: ModelSnapshot, ledger: AuditLog, now: datetime) -> ModelRows:
+def build_model_rows(snapshot: ModelSnapshot, ledger: AuditLog, now: datetime, late: LateModel | None = None) -> ModelRows:
     """Build the rows of one model, each with its alias's last move."""
     newest = snapshot.observed.newest_version if snapshot.observed else None
     rows = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now)
-    return ModelRows(snapshot.intent.name, snapshot.intent.owners, newest, rows)
+    return ModelRows(snapshot.intent.name, snapshot.intent.owners, newest, rows, late)
 
 
 def build_alias_rows(snapshot: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:

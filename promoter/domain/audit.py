@@ -158,9 +158,17 @@ class RecordFilter:
     """The first moment that counts no more."""
 
 
+WEBHOOK_TRIGGER = "webhook:"
+
+
+def build_webhook_trigger(source: str, delivery: str) -> str:
+    """Return the trigger that names a webhook's delivery; without an id it names the source only."""
+    return WEBHOOK_TRIGGER + source + (f":{delivery}" if delivery else "")
+
+
 @dataclass(frozen=True)
 class WebhookDelivery:
-    """A webhook delivery that was accepted."""
+    """A webhook delivery that was accepted. The ledger keeps those that led to an entry."""
 
     source: str
     """Who sent it, such as `mlflow` or `github`."""
@@ -172,6 +180,11 @@ class WebhookDelivery:
     """The sender's name of the event."""
     model: str | None = None
     """The model that it names."""
+
+    @property
+    def trigger(self) -> str:
+        """The trigger of the work that it asks for."""
+        return build_webhook_trigger(self.source, self.id)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ class TransientError(ExternalError):  # retryable
     """The same attempt may succeed later: the system is unreachable, too slow, overloaded, or answers 5xx."""
 
 
+class TimeLimitError(TransientError):  # retryable
+    """The system did not answer in time: it may be busy, or hang for this one request."""
+
+
 class PermanentError(ExternalError):  # not retryable
     """The same attempt fails until a person changes something: no permission, no such object."""
 

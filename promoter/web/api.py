@@ -79,7 +79,8 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         snapshots = controller.snapshots
         start, limit = int_param("offset", 0, MAX_RECORD_ID), int_param("limit", 100)
         names = sorted(snapshots)[start : start + limit]
-        rows = [build_model_rows(snapshots[name], ledger, clock.now()) for name in names]
+        late = controller.health.late_models
+        rows = [build_model_rows(snapshots[name], ledger, clock.now(), late.get(name)) for name in names]
         return answer_json(ModelPageResponse.from_values(total=len(snapshots), models=rows))
 
     @routes.get("/models/<name>")
@@ -87,7 +88,8 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         snapshot = controller.snapshots.get(name)
         if snapshot is None:
             raise NotFound("no managed model of this name")
-        return answer_json(OneModelResponse.from_values(model=build_model_rows(snapshot, ledger, clock.now())))
+        late = controller.health.late_models.get(name)
+        return answer_json(OneModelResponse.from_values(model=build_model_rows(snapshot, ledger, clock.now(), late)))
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:

@@ -40,8 +40,8 @@ class AppDependencies:
     ledger: Ledger
     clock: Clock
     enqueue: EnqueueWork
-    depth: Callable[[], int]
-    """Counts the work items that wait or run."""
+    depths: Callable[[], Mapping[str, int]]
+    """Counts the work items that wait or run, by kind of work."""
     undelivered: Callable[[], Mapping[tuple[str, str], int]] = dict
     """Counts the events that have not arrived, by channel and state."""
 
@@ -58,7 +58,9 @@ def create_app(dependencies: AppDependencies) -> Flask:
         dependencies.settings, dependencies.ledger, dependencies.controller, dependencies.clock, dependencies.enqueue, rates
     )
     app.register_blueprint(webhooks.build_webhooks_blueprint(receiver))
-    app.register_blueprint(health.build_health_blueprint(dependencies.controller, dependencies.depth, dependencies.undelivered))
+    app.register_blueprint(
+        health.build_health_blueprint(dependencies.controller, dependencies.depths, dependencies.undelivered)
+    )
     app.register_blueprint(
         api.build_api_blueprint(dependencies.controller, dependencies.ledger, dependencies.clock, dependencies.enqueue)
     )

@@ -56,9 +56,11 @@ def _build_page(controller: Controller, ledger: AuditLog, now: datetime) -> dict
     pages = max(1, -(-len(found) // MODELS_A_PAGE))
     page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
     ready, health = check_readiness(controller)
+    late = controller.health.late_models
     return {
         "models": [
-            build_model_rows(snapshot, ledger, now) for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
+            build_model_rows(snapshot, ledger, now, late.get(snapshot.intent.name))
+            for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
         ],
         "total": len(snapshots),
         "found": len(found),
@@ -66,6 +68,8 @@ def _build_page(controller: Controller, ledger: AuditLog, now: datetime) -> dict
         "page": page,
         "pages": pages,
         **_build_waiting_part(snapshots.values(), now),
+        "late": [(name, late[name]) for name in list(late)[:WAITING_SHOWN]],
+        "late_count": len(late),
         "ready": ready,
         "health": health,
         "checked": controller.health.checked,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -15,14 +16,24 @@ from promoter.application.controller import Controller
 from promoter.application.status import build_alias_rows
 from promoter.domain.errors import ExternalError
 
+WorkCounts = Callable[[], Mapping[str, int]]
 UndeliveredCounts = Callable[[], Mapping[tuple[str, str], int]]
 
 
+NOTIFICATIONS = "notifications"
+"""The kind of work that sends events, and moves nothing."""
+MAX_LATE_SERIES = 100
+"""The most models that have a time series of their own while they do not answer."""
+
+
 def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
-    """Return whether a revision is in force and git, registry and ledger answered when last asked; and the parts of that."""
+    """Return whether a revision is in force, git, registry and ledger answered when last asked, and no look is stale.
+
+    Also return the parts of that.
+    """
     declaration = controller.revisions.declaration_in_force
     trouble = dict(controller.health.current_problems)
-    checked = controller.health.checked
+    checked, ages = controller.health.checked, controller.health.look_ages
     status = {
         "ready": declaration is not None and not trouble,
         "revision": declaration.revision if declaration else None,
@@ -30,16 +41,25 @@ def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
         "trouble": trouble,
         "elsewhere": dict(controller.health.source_problems),
         "checked": checked.isoformat() if checked else None,
+        "looks": {kind: _describe_look(at, ages[kind]) for kind, at in controller.health.looks.items()},
+        "late": {
+            name: {"since": late.since.isoformat(), "reason": late.reason}
+            for name, late in controller.health.late_models.items()
+        },
     }
     return bool(status["ready"]), status
+
+
+def _describe_look(at: datetime | None, age: float) -> dict[str, Any]:
+    return {"at": at.isoformat() if at else None, "age": round(age, 1)}
 
 
 class _PrometheusCollector(Collector):
     """Reads every figure at each scrape, so that none is stale."""
 
-    def __init__(self, controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts) -> None:
+    def __init__(self, controller: Controller, depths: WorkCounts, undelivered: UndeliveredCounts) -> None:
         self._controller = controller
-        self._depth = depth
+        self._depths = depths
         self._undelivered = undelivered
 
     def collect(self) -> Iterable[Metric]:
@@ -47,7 +67,7 @@ class _PrometheusCollector(Collector):
         yield GaugeMetricFamily(
             "promoter_ready", "1 where /readyz says ready", value=float(check_readiness(self._controller)[0])
         )
-        yield GaugeMetricFamily("promoter_queue_depth", "Keys that wait or run", value=self._depth())
+        yield from self._collect_work()
         yield GaugeMetricFamily("promoter_models", "Managed models", value=len(snapshots))
         refused = float(self._controller.revisions.refusal_reason is not None)
         yield GaugeMetricFamily("promoter_revision_refused", "1 where the branch's head cannot be used", value=refused)
@@ -63,6 +83,29 @@ class _PrometheusCollector(Collector):
         with contextlib.suppress(ExternalError):  # the other figures are worth having without the ledger
             yield self._collect_notifications()
 
+    def _collect_work(self) -> Iterable[Metric]:
+        depths, health = self._depths(), self._controller.health
+        queued = sum(depth for kind, depth in depths.items() if kind != NOTIFICATIONS)
+        yield GaugeMetricFamily("promoter_queue_depth", "Keys that wait or run", value=queued)
+        by_kind = GaugeMetricFamily("promoter_work", "Keys that wait or run, by kind of work", labels=["kind"])
+        for kind, depth in depths.items():
+            by_kind.add_metric([kind], depth)
+        yield by_kind
+        ages = GaugeMetricFamily("promoter_look_age_seconds", "Seconds since the last good look, by kind", labels=["kind"])
+        for kind, age in health.look_ages.items():
+            ages.add_metric([kind], age)
+        yield ages
+        late, now = health.late_models, health.now
+        yield GaugeMetricFamily("promoter_late_models", "Models that do not answer in time", value=len(late))
+        since = GaugeMetricFamily(
+            "promoter_late_model_seconds",
+            "Seconds since a model that does not answer in time was first asked",
+            labels=["model"],
+        )
+        for name in list(late)[:MAX_LATE_SERIES]:
+            since.add_metric([name], (now - late[name].since).total_seconds())
+        yield since
+
     def _collect_notifications(self) -> Metric:
         undelivered = GaugeMetricFamily(
             "promoter_notifications", "Events that have not arrived, by channel", labels=["channel", "state"]
@@ -72,13 +115,11 @@ class _PrometheusCollector(Collector):
         return undelivered
 
 
-def build_health_blueprint(
-    controller: Controller, depth: Callable[[], int], undelivered: UndeliveredCounts = dict
-) -> Blueprint:
+def build_health_blueprint(controller: Controller, depths: WorkCounts, undelivered: UndeliveredCounts = dict) -> Blueprint:
     """Build `/healthz`, `/readyz` and `/metrics`."""
     routes = Blueprint("health", __name__)
     registry = CollectorRegistry()
-    registry.register(_PrometheusCollector(controller, depth, undelivered))
+    registry.register(_PrometheusCollector(controller, depths, undelivered))
 
     @routes.get("/healthz")
     def healthz() -> Response:

@@ -194,7 +194,7 @@ class WebSite:
         self.puts: list[tuple[str, str]] = []
         self.depth = 0
         self.parts = AppDependencies(
-            self.world.settings, self.watch, self.ledger, self.clock, self._enqueue, lambda: self.depth
+            self.world.settings, self.watch, self.ledger, self.clock, self._enqueue, lambda: {"models": self.depth}
         )
         self.server = WebServer(create_app(self.parts), "127.0.0.1", 0)
         self.server.start()

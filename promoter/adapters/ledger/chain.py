@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select, text
 
-from promoter.adapters.ledger.schema import CHAINED, contents, fetch_rows, lifecycle_events, split_in_conditions
+from promoter.adapters.ledger.schema import (
+    CHAINED,
+    build_equality_condition,
+    contents,
+    deliveries,
+    fetch_rows,
+    lifecycle_events,
+    split_in_conditions,
+)
+from promoter.domain.audit import WebhookDelivery
 from promoter.domain.ledger.chain import LedgerHead, advance_head, digest_bytes, seal_entry
 from promoter.domain.ledger.checkpoints import LifecycleEventType
 
@@ -21,11 +32,37 @@ _LAST_ENTRIES_SQL = " UNION ALL ".join(
 _HEAD_QUERY = text(f"SELECT id, hash FROM ({_LAST_ENTRIES_SQL}) AS lasts ORDER BY id DESC LIMIT 1")  # noqa: S608  # constants
 
 
+class RecentDeliveries:
+    """The newest webhook deliveries, in memory: most of them lead to nothing, and the chain keeps only those that do."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._by_trigger: OrderedDict[str, WebhookDelivery] = OrderedDict()
+        self._lock = Lock()
+
+    def add(self, delivery: WebhookDelivery) -> bool:
+        """Remember the delivery; False where it is remembered already."""
+        with self._lock:
+            if delivery.trigger in self._by_trigger:
+                return False
+            self._by_trigger[delivery.trigger] = delivery
+            if len(self._by_trigger) > self._limit:
+                self._by_trigger.popitem(last=False)
+            return True
+
+    def find(self, trigger: str) -> WebhookDelivery | None:
+        """Find the delivery that the trigger names, where it is remembered."""
+        return self._by_trigger.get(trigger)
+
+
 class ChainWriter:
     """The end of the chain in one write transaction, which no other writer shares."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, recent: RecentDeliveries | None = None) -> None:
+        """`recent`: deliveries that are appended in front of the first entry that names one as its trigger."""
         self.connection = connection
+        self._recent = recent
+        self._chained_triggers: set[str] = set()
         self._head = read_head(connection)
 
     def append_entry(self, table: Table, facts: Mapping[str, Any]) -> int:
@@ -37,6 +74,8 @@ class ChainWriter:
         """Append one entry for each set of facts, in order."""
         rows: list[dict[str, Any]] = []
         for facts in entries:
+            if trigger := facts.get("trigger"):
+                self._append_delivery(trigger)
             entry = seal_entry(self._head, table.name, {name: fact for name, fact in facts.items() if fact is not None})
             self._head = advance_head(self._head, entry)
             rows.append({"id": entry.id, "body": entry.body.decode(), "hash": entry.hash})
@@ -45,6 +84,26 @@ class ChainWriter:
                 rows.clear()
         if rows:
             self.connection.execute(insert(table), rows)
+
+    def _append_delivery(self, trigger: str) -> None:
+        delivery = self._recent.find(trigger) if self._recent and trigger not in self._chained_triggers else None
+        if delivery is None:
+            return
+        self._chained_triggers.add(trigger)
+        if not has_delivery(self.connection, delivery):
+            self.append_entry(deliveries, build_delivery_facts(delivery))
+
+
+def build_delivery_facts(delivery: WebhookDelivery) -> dict[str, Any]:
+    """Build the facts of a delivery's entry, without those that are None."""
+    facts = {"source": delivery.source, "delivery": delivery.id, "at": delivery.at, "event": delivery.event}
+    return facts | ({"model": delivery.model} if delivery.model is not None else {})
+
+
+def has_delivery(connection: Connection, delivery: WebhookDelivery) -> bool:
+    """Whether the chain has a delivery of that source and id."""
+    of_id = build_equality_condition((deliveries.c.source, delivery.source), (deliveries.c.delivery, delivery.id))
+    return bool(connection.scalar(select(select(deliveries.c.id).where(of_id).exists())))
 
 
 def read_head(connection: Connection) -> LedgerHead:

@@ -72,7 +72,9 @@ class SqlLastApplied(SqlRepository):
         found: str | None = connection.scalar(last)
         return found
 
-    def record_revision_state(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
+    def record_revision_state(
+        self, revision: str, state: RevisionState, at: datetime, detail: str | None = None, *, trigger: str | None = None
+    ) -> None:
         """Append the state, unless it is the revision's last one, and the revision the last one of that state."""
 
         def select_new(connection: Connection, candidates: Iterable[str]) -> Sequence[str]:
@@ -81,7 +83,7 @@ class SqlLastApplied(SqlRepository):
             repeated = last is not None and (last.state, last.detail) == (state.value, detail)
             return [] if repeated and _find_last_revision(connection, state) == revision else list(candidates)
 
-        facts = {"revision": revision, "state": state.value, "at": at, "detail": detail}
+        facts = {"revision": revision, "state": state.value, "at": at, "detail": detail, "trigger": trigger}
         self.append_if_new([revision], select_new, lambda chain, new: chain.append_entries(revisions, [facts] if new else []))
 
     @reading

@@ -10,10 +10,9 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, func, or_, select
 
-from promoter.adapters.ledger.chain import ChainWriter
+from promoter.adapters.ledger.chain import ChainWriter, build_delivery_facts, has_delivery
 from promoter.adapters.ledger.database import SqlRepository, appending, reading
 from promoter.adapters.ledger.schema import (
-    build_equality_condition,
     deliveries,
     fetch_rows,
     guard_checks,
@@ -26,6 +25,7 @@ from promoter.adapters.ledger.schema import (
 from promoter.domain.audit import AliasKey, WebhookDelivery
 from promoter.domain.decision import Verdict
 from promoter.domain.evidence import TagObservation
+from promoter.domain.ledger.chain import LedgerHead, seal_entry
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.policy.guards import GuardCheck
 
@@ -85,15 +85,16 @@ class SqlObservationLog(SqlRepository):
                 found[row.model, row.alias].append(check)
         return found
 
-    @appending
-    def record_delivery(self, chain: ChainWriter, delivery: WebhookDelivery) -> bool:
-        """Append the delivery, unless one of that source and id is recorded."""
-        of_id = build_equality_condition((deliveries.c.source, delivery.source), (deliveries.c.delivery, delivery.id))
-        if chain.connection.scalar(select(select(deliveries.c.id).where(of_id).exists())):
-            return False
-        facts = {"source": delivery.source, "delivery": delivery.id, "at": delivery.at}
-        chain.append_entry(deliveries, {**facts, "event": delivery.event, "model": delivery.model})
-        return True
+    def record_delivery(self, delivery: WebhookDelivery) -> bool:
+        """Remember the delivery in memory, unless it is there or in the chain; the first entry that it triggers chains it.
+
+        The transaction writes nothing: it shows that the ledger can be written, and so can take what the delivery leads to.
+        """
+        with self._database.write_transaction() as connection:
+            seal_entry(LedgerHead(), deliveries.name, build_delivery_facts(delivery))  # what cannot be kept is refused now
+            if has_delivery(connection, delivery):
+                return False
+        return self._database.recent_deliveries.add(delivery)
 
     @appending
     def record_lifecycle_event(self, chain: ChainWriter, event: LifecycleEvent) -> int:

@@ -85,9 +85,11 @@ class SqliteBackend:
         return _create_pooled_engine(self._open_read_only if read_only else self._open_connection)
 
     def begin_transaction(self, connection: Connection, *, write: bool) -> None:
-        """Let a writer take the lock at once: upgrading a read that has become stale would fail without waiting."""
-        if write:
-            self._require_same_file()
+        """Let a writer take the lock at once: upgrading a read that has become stale would fail without waiting.
+
+        A reader checks the file too, so that a daemon which has nothing to write notices as well that it was moved away.
+        """
+        self._require_same_file()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def convert_error(self, error: DBAPIError) -> ExternalError:
@@ -131,8 +133,11 @@ class SqliteBackend:
         return connection
 
     def _require_same_file(self) -> None:
-        """Raise `PermanentError` where the file was moved away: it could still be written, and nobody would ever read it."""
-        if self._is_file_replaced():
+        """Raise `PermanentError` where the file was moved away: it could still be written, and nobody would ever read it.
+
+        Only a program that writes knows which file it was; others open it for one command.
+        """
+        if self._file_identity and self._is_file_replaced():
             raise self._file_replaced_error()
 
     def _is_file_replaced(self) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from promoter.adapters._text import explain_network_error, explain_network_text, redact_secrets, to_one_line
+from promoter.adapters._text import NO_ANSWER, explain_network_error, explain_network_text, redact_secrets, to_one_line
 from promoter.adapters.mlflow.answers import ImpossibleAnswer, register_checked_stores
 from promoter.adapters.mlflow.credentials import (
     HostCredentials,
@@ -25,7 +25,7 @@ from promoter.adapters.mlflow.credentials import (
     install_bound_auth,
     list_bound_secrets,
 )
-from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
 
 SERVICE_NAME = "MLflow"
@@ -188,11 +188,13 @@ def _convert_network_error(error: BaseException, doing: str, server: str) -> Ext
     if isinstance(error, web.InvalidURL):
         fix = _build_address_fix(_select_variable(server))
         return PermanentError(SERVICE_NAME, f"cannot {doing}: {server} is not an address", fix)
-    message = f"cannot {doing} at {server}: {explain_network_error(error)}"
+    why = explain_network_error(error)
+    message = f"cannot {doing} at {server}: {why}"
     if isinstance(error, web.SSLError):
         return PermanentError(SERVICE_NAME, message, _CERTIFICATE_FIX)
     fix = f"check that the server runs, and that {_select_variable(server)} names it"
-    return TransientError(SERVICE_NAME, message, fix)
+    fault = TimeLimitError if why == NO_ANSWER else TransientError
+    return fault(SERVICE_NAME, message, fix)
 
 
 # MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.

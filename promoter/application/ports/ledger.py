@@ -180,8 +180,13 @@ class LastApplied(Protocol):
         """Return the revision of the last agreement on an alias; None where there is none, or it came from no revision."""
         ...
 
-    def record_revision_state(self, revision: str, state: RevisionState, at: datetime, detail: str | None = None) -> None:
-        """Record a revision as attempted, applied or refused; what repeats its last state is skipped."""
+    def record_revision_state(
+        self, revision: str, state: RevisionState, at: datetime, detail: str | None = None, *, trigger: str | None = None
+    ) -> None:
+        """Record a revision as attempted, applied or refused; what repeats its last state is skipped.
+
+        `trigger`: the webhook delivery that brought the revision.
+        """
         ...
 
     def find_last_revision(self, state: RevisionState) -> str | None:
@@ -209,7 +214,10 @@ class ObservationLog(Protocol):
         ...
 
     def record_delivery(self, delivery: WebhookDelivery) -> bool:
-        """Record a webhook delivery; False where that sender's id was recorded before."""
+        """Take a webhook delivery, which the first entry that it leads to records; False where that sender's id is known.
+
+        Of deliveries that lead to nothing, only the newest are known, to this program, until it ends.
+        """
         ...
 
     def record_lifecycle_event(self, event: LifecycleEvent) -> int:

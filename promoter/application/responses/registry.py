@@ -41,6 +41,13 @@ class AliasResponse(Response):
     last_change: RecordResponse | None = attribute("last")
 
 
+class LateResponse(Response):
+    """The model's own reconcile gets no answer in time; surveys may still see it."""
+
+    since: Moment
+    reason: str
+
+
 class ModelResponse(Response):
     """A managed model."""
 
@@ -48,6 +55,8 @@ class ModelResponse(Response):
     owners: list[str]
     newest_version: int | None = attribute("newest")
     aliases: list[AliasResponse] = attribute("rows")
+    late: LateResponse | None
+    """null: it answers."""
 
 
 class OneModelResponse(Answer):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,9 +14,10 @@ from flask import Blueprint, Response, request
 from pydantic import SecretStr
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from promoter.application.controller import Controller, EnqueueWork, WorkItem, WorkKind, build_webhook_trigger
+from promoter.application.controller import REGISTRY, Controller, EnqueueWork, WorkItem, WorkKind
 from promoter.application.ports import Clock, ObservationLog
-from promoter.domain.audit import WebhookDelivery
+from promoter.domain.audit import WebhookDelivery, build_webhook_trigger
+from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError
 from promoter.domain.standard_webhooks import InvalidSignature
 from promoter.settings import Settings
@@ -32,6 +35,31 @@ _CONTENT_TYPE_FIX = "set the content type of the webhook to application/json"
 SOURCES = {"mlflow": mlflow.SOURCE, "github": github.SOURCE, "gitlab": gitlab.SOURCE, "gitea": gitea.SOURCE}
 
 
+class RequestedSurveys:
+    """Which survey deliveries about unknown models asked for last, and the newest of these deliveries, in memory."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._surveys = -1
+        self._deliveries: OrderedDict[str, None] = OrderedDict()
+        self._lock = Lock()
+
+    def is_first(self, surveys: int) -> bool:
+        """Whether nobody asked since that many surveys had begun; from now on somebody has."""
+        with self._lock:
+            first, self._surveys = self._surveys != surveys, surveys
+            return first
+
+    def remember(self, delivery: str) -> bool:
+        """Remember the delivery; False where it is remembered already."""
+        with self._lock:
+            new = delivery not in self._deliveries
+            self._deliveries[delivery] = None
+            if len(self._deliveries) > self._limit:
+                self._deliveries.popitem(last=False)
+            return new
+
+
 @dataclass(frozen=True)
 class WebhookReceiver:
     """Takes deliveries, and asks the controller for the work that they name."""
@@ -42,6 +70,7 @@ class WebhookReceiver:
     clock: Clock
     enqueue: EnqueueWork
     rates: WebhookRates
+    surveys: RequestedSurveys = field(default_factory=RequestedSurveys)
 
     def accept_delivery(self, name: str, source: WebhookSource) -> Response:
         """Cap the request's body, authenticate, parse and record it, and ask for work. Writes one log line in any case."""
@@ -62,6 +91,8 @@ class WebhookReceiver:
         items = self._select_items(event)
         if not items:
             return self._answer_delivery(200, name, "not for us", event)
+        if items == (REGISTRY,):
+            return self._request_survey(name, delivery, event)
         return self._record_delivery(name, delivery, event, items)
 
     def _authenticate_body(self, name: str, source: WebhookSource, body: bytes) -> tuple[str, bytes]:
@@ -91,13 +122,30 @@ class WebhookReceiver:
         return secret.get_secret_value()
 
     def _select_items(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
-        """Drop what is none of ours: models that git does not manage, and pull requests where no forge is configured."""
+        """Drop what is none of ours: models that git does not manage, and pull requests where no forge is configured.
+
+        A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models.
+        """
         declaration = self.controller.revisions.declaration_in_force
         if event.model is not None and declaration is not None and not declaration.desired.manages_model(event.model):
             return ()
+        if event.model is not None and not self._is_known(event.model, declaration):
+            return (REGISTRY,) if event.items else ()
         if self.controller.pull_request_work:
             return event.items
         return tuple(item for item in event.items if item.kind not in (WorkKind.PULL, WorkKind.PULLS))
+
+    def _is_known(self, model: str, declaration: Declaration | None) -> bool:
+        return declaration is not None and (model in declaration.desired.listed or model in self.controller.snapshots)
+
+    def _request_survey(self, source: str, delivery: str, event: WebhookEvent) -> Response:
+        """Ask for one survey, whose trigger is the first delivery since the last survey began; the others cost no more."""
+        if self.surveys.is_first(self.controller.health.surveys):
+            return self._record_delivery(source, delivery, event, (REGISTRY,))
+        if not self.surveys.remember(build_webhook_trigger(source, delivery)):
+            return self._answer_delivery(200, source, "duplicate", event)
+        self.enqueue(REGISTRY, build_webhook_trigger(source, ""))
+        return self._answer_delivery(202, source, "accepted", event)
 
     def _record_delivery(self, source: str, delivery: str, event: WebhookEvent, items: tuple[WorkItem, ...]) -> Response:
         now = self.clock.now()

@@ -191,6 +191,8 @@ def test_alive_is_not_ready(web_site: WebSite) -> None:
             "trouble": {},
             "elsewhere": {},
             "checked": "2026-11-23T18:00:00+00:00",
+            "looks": {kind: {"at": "2026-11-23T18:00:00+00:00", "age": 0.0} for kind in ("git", "registry")},
+            "late": {},
         },
     )
     web_site.registry.error = TransientError("MLflow", "gone")
@@ -257,6 +259,10 @@ def test_metrics_are_readable_by_prometheus(busy: WebSite) -> None:
     assert body == {
         ("promoter_ready",): 1,
         ("promoter_queue_depth",): 3,
+        ("promoter_work", "models"): 3,
+        ("promoter_look_age_seconds", "git"): 0,
+        ("promoter_look_age_seconds", "registry"): 0,
+        ("promoter_late_models",): 0,
         ("promoter_models",): 10,
         ("promoter_revision_refused",): 0,
         ("promoter_aliases", "in_step"): 6,
