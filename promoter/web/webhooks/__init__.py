@@ -50,14 +50,17 @@ class RequestedSurveys:
             first, self._surveys = self._surveys != surveys, surveys
             return first
 
-    def remember(self, delivery: str) -> bool:
-        """Remember the delivery; False where it is remembered already."""
+    def has_seen(self, trigger: str) -> bool:
+        """Whether that delivery is remembered."""
         with self._lock:
-            new = delivery not in self._deliveries
-            self._deliveries[delivery] = None
+            return trigger in self._deliveries
+
+    def remember(self, trigger: str) -> None:
+        """Remember the delivery, and forget the oldest where these are too many."""
+        with self._lock:
+            self._deliveries[trigger] = None
             if len(self._deliveries) > self._limit:
                 self._deliveries.popitem(last=False)
-            return new
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,8 @@ class WebhookReceiver:
         items = self._select_items(event)
         if not items:
             return self._answer_delivery(200, name, "not for us", event)
-        if items == (REGISTRY,):
-            return self._request_survey(name, delivery, event)
-        return self._record_delivery(name, delivery, event, items)
+        take = self._request_survey if items == (REGISTRY,) else self._record_delivery
+        return take(name, delivery, event, items)
 
     def _authenticate_body(self, name: str, source: WebhookSource, body: bytes) -> tuple[str, bytes]:
         """Return the delivery's id, and its payload. Raises `InvalidSignature` or `MalformedPayload`.
@@ -138,14 +140,19 @@ class WebhookReceiver:
     def _is_known(self, model: str, declaration: Declaration | None) -> bool:
         return declaration is not None and (model in declaration.desired.listed or model in self.controller.snapshots)
 
-    def _request_survey(self, source: str, delivery: str, event: WebhookEvent) -> Response:
+    def _request_survey(self, source: str, delivery: str, event: WebhookEvent, items: tuple[WorkItem, ...]) -> Response:
         """Ask for one survey, whose trigger is the first delivery since the last survey began; the others cost no more."""
-        if self.surveys.is_first(self.controller.health.surveys):
-            return self._record_delivery(source, delivery, event, (REGISTRY,))
-        if not self.surveys.remember(build_webhook_trigger(source, delivery)):
+        trigger = build_webhook_trigger(source, delivery)
+        if self.surveys.has_seen(trigger):
             return self._answer_delivery(200, source, "duplicate", event)
-        self.enqueue(REGISTRY, build_webhook_trigger(source, ""))
-        return self._answer_delivery(202, source, "accepted", event)
+        if self.surveys.is_first(self.controller.health.surveys):
+            answer = self._record_delivery(source, delivery, event, items)
+        else:
+            self.enqueue(REGISTRY, build_webhook_trigger(source, ""))
+            answer = self._answer_delivery(202, source, "accepted", event)
+        if answer.status_code < 500:  # noqa: PLR2004  # else the sender tries again
+            self.surveys.remember(trigger)
+        return answer
 
     def _record_delivery(self, source: str, delivery: str, event: WebhookEvent, items: tuple[WorkItem, ...]) -> Response:
         now = self.clock.now()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
+from promoter.adapters.ledger import SqlLedger
+from promoter.adapters.ledger.chain import RecentDeliveries
 from promoter.application.ports import Ledger
 from promoter.domain.audit import NewAuditRecord, RecordKind, RevisionState, WebhookDelivery
 from promoter.domain.errors import PermanentError
@@ -61,6 +64,30 @@ def test_a_delivery_is_recorded_once_for_each_source(ledger: Ledger) -> None:
     assert ledger.record_delivery(first)
     assert not ledger.record_delivery(first)
     assert ledger.record_delivery(WebhookDelivery("github", "id-1", NOW, "push"))
+
+
+def test_a_delivery_is_chained_in_front_of_the_entry_that_it_led_to(ledger: SqlLedger) -> None:
+    """Once, however many entries name it as their trigger; one that led to nothing is in memory only."""
+    for number in ("useful", "useless"):
+        assert ledger.record_delivery(WebhookDelivery("mlflow", number, NOW, "e", "fraud"))
+    assert "deliveries" not in {entry.table for entry in ledger.iterate_entries()}
+    for version in (7, 8):
+        record = NewAuditRecord(
+            NOW, RecordKind.CHANGE, "fraud", "champion", None, version, "r1", trigger="webhook:mlflow:useful"
+        )
+        ledger.record_outcome(ledger.record_intent(record, None), "applied", NOW)
+    chained = [entry for entry in ledger.iterate_entries() if entry.table in ("deliveries", "records")]
+    assert [entry.table for entry in chained] == ["deliveries", *["records"] * 4]
+    assert json.loads(chained[0].body)["delivery"] == "useful"
+    assert not ledger.record_delivery(WebhookDelivery("mlflow", "useful", NOW, "e", "fraud"))
+    assert not ledger.record_delivery(WebhookDelivery("mlflow", "useless", NOW, "e", "fraud"))
+
+
+def test_only_the_newest_deliveries_are_remembered() -> None:
+    """Memory does not grow: a duplicate of one that was forgotten is taken once more."""
+    recent = RecentDeliveries(limit=2)
+    sent = [WebhookDelivery("mlflow", str(number), NOW, "e") for number in range(3)]
+    assert [recent.add(each) for each in (*sent, sent[2], sent[0])] == [True, True, True, False, True]
 
 
 def test_a_delivery_that_no_database_can_keep_is_refused_in_words(ledger: Ledger) -> None:

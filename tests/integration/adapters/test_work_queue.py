@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from promoter.adapters import work_queue
-from promoter.adapters.work_queue import FIRST_DELAY, LAST_DELAY, KeyedWorkQueue, compute_backoff_delay
+from promoter.adapters.work_queue import FIRST_DELAY, LAST_DELAY, KeyedWorkQueue, WorkerLimits, WorkLanes, compute_backoff_delay
 
 LONG = 20.0
 
@@ -54,7 +54,7 @@ def start() -> Iterator[Start]:
     """Starts queues, and stops them."""
     queues: list[KeyedWorkQueue[str]] = []
 
-    def started(work: Work, workers: int = 4) -> KeyedWorkQueue[str]:
+    def started(work: Work, workers: int | WorkerLimits = 4) -> KeyedWorkQueue[str]:
         queues.append(KeyedWorkQueue())
         queues[-1].start_workers(work, workers)
         return queues[-1]
@@ -253,6 +253,103 @@ def test_keys_that_are_due_at_once_run_beside_each_other(start: Start, bench: Qu
         for key in ("a", "b", "c", "d"):
             queue.enqueue(key, "date", 0.01)
     bench.await_runs(4)
+
+
+LIMITS = WorkerLimits(2, reserved=1, spare=3, hanging=1, patience=0.05)
+
+
+def run_quickly(queue: KeyedWorkQueue[str], bench: QueueBench, *keys: str) -> None:
+    """Let each of these keys run once, and end at once."""
+    for key in keys:
+        bench.gate(key).release()
+        queue.enqueue(key, "quick")
+    bench.await_runs(len(keys))
+    until(queue.is_idle)
+
+
+def test_runs_that_take_long_give_their_place_away(start: Start, bench: QueueBench) -> None:
+    """One place for unknown keys, and three runs beside it: four that hang do not keep the fifth waiting until the end."""
+    queue = start(bench.work, WorkerLimits(2, reserved=1, spare=4, patience=0.05))
+    for key in ("a", "b", "c", "d", "free"):
+        queue.enqueue(key, "t")
+    bench.await_runs(5)
+    assert [key for key, _ in bench.runs] == ["a", "b", "c", "d", "free"]
+
+
+def test_keys_that_hang_never_take_the_place_of_one_that_was_quick(start: Start, bench: QueueBench) -> None:
+    """However many they are: each place and each spare thread that they may have is taken, and the quick key still runs."""
+    queue = start(bench.work, LIMITS)
+    run_quickly(queue, bench, "quick")
+    for number in range(20):
+        queue.enqueue(f"stuck-{number}", "t")
+    bench.await_runs(4)  # one place, and three beside it
+    bench.gate("quick").release()
+    queue.enqueue("quick", "t")
+    bench.await_runs(1)
+    assert bench.runs[-1] == ("quick", "t")
+    until(lambda: "quick" not in queue._running)
+    assert len(queue._running) == 4
+
+
+def test_keys_that_hung_before_run_one_at_a_time_and_others_at_once(start: Start, bench: QueueBench) -> None:
+    """They failed after a long time: their next runs share one thread, and a success makes them ordinary again."""
+    queue = start(bench.work, LIMITS)
+    for key in ("a", "b", "c"):
+        bench.answers[key] = [300.0]
+        queue.enqueue(key, "first")
+    bench.await_runs(3)
+    time.sleep(LIMITS.patience)
+    for key in ("a", "b", "c"):
+        bench.gate(key).release()
+    until(queue.is_idle)
+    for key in ("a", "b", "c"):
+        queue.enqueue(key, "second")
+    bench.await_runs(1)
+    for number in range(5):
+        run_key = f"other-{number}"
+        bench.gate(run_key).release()
+        queue.enqueue(run_key, "t")
+        bench.await_runs(1)
+    assert sum(trigger == "second" for _, trigger in bench.runs) == 1
+    for key in ("a", "b", "c"):
+        bench.gate(key).release()
+    bench.await_runs(2)
+    until(queue.is_idle)
+    assert not [key for key, kind in queue._class.items() if kind.name == "HANGING"]
+
+
+def test_a_key_that_runs_beside_the_places_still_runs_once_at_a_time(start: Start, bench: QueueBench) -> None:
+    """Events during a run that takes long cause exactly one more, as during any other."""
+    queue = start(bench.work, LIMITS)
+    queue.enqueue("a", "first")
+    bench.await_runs(1)
+    time.sleep(LIMITS.patience)
+    for trigger in ("second", "third"):
+        queue.enqueue("a", trigger)
+    queue.enqueue("b", "t")
+    bench.await_runs(1)
+    assert bench.runs == [("a", "first"), ("b", "t")]
+    bench.gate("a").release(5)
+    bench.await_runs(1)
+    until(lambda: "a" not in queue._running)
+    assert bench.runs == [("a", "first"), ("b", "t"), ("a", "second")]
+
+
+def test_kinds_of_work_do_not_wait_for_each_other(bench: QueueBench) -> None:
+    """The only worker of one kind hangs, and the other kind goes on; each kind is counted for itself."""
+    lanes = WorkLanes[str](lambda key: key.partition(":")[0], {"poll": WorkerLimits(1), "model": WorkerLimits(1)})
+    lanes.start_workers(bench.work)
+    lanes.enqueue("poll:git", "t")
+    bench.await_runs(1)
+    lanes.enqueue("poll:all", "t")
+    bench.gate("model:a").release()
+    lanes.enqueue("model:a", "t")
+    bench.await_runs(1)
+    until(lambda: lanes.queue_depths == {"poll": 2, "model": 0})
+    assert bench.runs == [("poll:git", "t"), ("model:a", "t")]
+    assert not lanes.stop_workers(0.01)
+    bench.gate("poll:git").release()
+    assert lanes.stop_workers()
 
 
 def test_stop_lets_the_running_key_finish_and_drops_the_rest(start: Start, bench: QueueBench) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from promoter.application.controller import REGISTRY, WorkItem, WorkKind
-from promoter.domain.errors import PermanentError, TransientError
+from promoter.application.controller import GIT, REGISTRY, WorkItem, WorkKind
+from promoter.domain.errors import PermanentError, TimeLimitError, TransientError
 from tests.support import dashboard_states
 from tests.support.fixtures.web import ReadLines
 from tests.support.web_site import MINIMAL, WebSite
@@ -222,6 +222,53 @@ def test_trouble_with_one_model_is_over_when_that_model_is_well(web_site: WebSit
     assert web_site.ask("/readyz").json["trouble"] == {"MLflow": "no permission"}
     web_site.watch.run_work_item(REGISTRY, "test")
     assert web_site.ask("/readyz").json["trouble"] == {}
+
+
+def test_one_model_that_does_not_answer_is_late_and_the_daemon_stays_ready(web_site: WebSite) -> None:
+    """It is named with the time and the reason until it answers; whatever else is wrong with a model is trouble as ever."""
+    for name in ("fraud", "churn"):
+        web_site.registry.add(name, 2, champion=1)
+    web_site.repository.push(saying("fraud: {aliases: {champion: 1}}", "churn: {aliases: {champion: 1}}"))
+    web_site.look()
+    for minutes in (0, 1):
+        web_site.clock.ahead(minutes=minutes)
+        web_site.registry.error = TimeLimitError("MLflow", "it does not answer in time")
+        web_site.watch.run_work_item(WorkItem(WorkKind.MODEL, "fraud"), "test")
+        web_site.registry.error = None
+        answer = web_site.ask("/readyz")
+        late = {"since": "2026-11-23T18:00:00+00:00", "reason": "it does not answer in time"}
+        assert (answer.status, answer.json["trouble"], answer.json["late"]) == (200, {}, {"fraud": late})
+    by_name = {model["name"]: model["late"] for model in web_site.ask("/api/v1/models").json["models"]}
+    assert by_name == {"fraud": late, "churn": None}
+    assert web_site.ask("/api/v1/models/fraud").json["model"]["late"] == late
+    text = web_site.ask("/metrics").text
+    assert "promoter_late_models 1.0" in text
+    assert 'promoter_late_model_seconds{model="fraud"} 60.0' in text
+    web_site.watch.run_work_item(WorkItem(WorkKind.MODEL, "fraud"), "test")
+    assert web_site.ask("/readyz").json["late"] == {}
+
+
+@pytest.mark.parametrize("kind", [GIT, REGISTRY], ids=str)
+def test_a_look_that_is_too_old_is_trouble(web_site: WebSite, kind: WorkItem) -> None:
+    """Three poll intervals without a good one: 503 with the age and the reason, although nothing has failed."""
+    web_site.registry.add("fraud", 2, champion=1)
+    web_site.repository.push(MINIMAL)
+    web_site.look()
+    other = REGISTRY if kind == GIT else GIT
+    web_site.clock.ahead(minutes=3)
+    web_site.watch.run_work_item(other, "test")
+    assert web_site.ask("/readyz").status == 200
+    web_site.watch.health.record_start(kind)
+    web_site.clock.ahead(seconds=20)
+    web_site.watch.run_work_item(other, "test")
+    answer = web_site.ask("/readyz")
+    part = "git" if kind == GIT else "the registry"
+    why = "no good look for 200 s, where 180 s are allowed: one that began 20 s ago is not done yet"
+    assert (answer.status, answer.json["trouble"]) == (503, {f"watching {part}": why})
+    assert answer.json["looks"][kind.kind]["age"] == 200.0
+    assert f'promoter_look_age_seconds{{kind="{kind.kind}"}} 200.0' in web_site.ask("/metrics").text
+    web_site.watch.run_work_item(kind, "test")
+    assert web_site.ask("/readyz").status == 200
 
 
 def test_a_refused_revision_is_told_and_the_last_good_one_is_ready(web_site: WebSite) -> None:

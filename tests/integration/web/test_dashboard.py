@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from promoter.domain.errors import TransientError
+from promoter.application.controller import WorkItem, WorkKind
+from promoter.domain.errors import TimeLimitError, TransientError
 from promoter.web.dashboard import format_age
 from tests.support import dashboard_states
 from tests.support.web_site import NOW, WebSite
@@ -141,11 +142,25 @@ def test_it_says_whether_promoter_is_well(web_site: WebSite, visit: Open) -> Non
     web_site.clock.ahead(minutes=7)
     web_site.look()
     page = visit()
-    assert page.locator(".state").inner_text() == "Trouble with MLflow"
+    assert page.locator(".state").inner_text() == "Trouble with MLflow, watching the registry"
     assert page.locator("main > section").first.inner_text().split("\n\n") == [
         "MLflow", "no answer", "Below is what was seen before.",
     ]  # fmt: skip
     assert "7 min ago" in page.locator("header dl").inner_text()
+
+
+def test_models_that_do_not_answer_are_named(web_site: WebSite, visit: Open) -> None:
+    """Above what waits, with the time and the reason, and in their own lines; the daemon itself is well."""
+    dashboard_states.every_status(web_site)
+    web_site.registry.error = TimeLimitError("MLflow", "it does not answer in time")
+    web_site.watch.run_work_item(WorkItem(WorkKind.MODEL, "churn"), "test")
+    web_site.registry.error = None
+    page = visit()
+    assert page.locator(".state").inner_text() == "Healthy"
+    notice = page.get_by_role("alert").inner_text()
+    assert "1 model does not answer in time" in notice
+    assert "churn since 2026-11-23" in notice
+    assert page.locator("tr.model", has_text="does not answer in time").count() == 1
 
 
 def test_a_refused_revision_is_told_with_every_fault(web_site: WebSite, visit: Open) -> None:

@@ -168,6 +168,30 @@ def test_a_model_that_git_does_not_manage_is_not_for_us(web_site: WebSite) -> No
     assert not web_site.puts
 
 
+def test_models_that_nobody_has_seen_ask_for_one_survey(web_site: WebSite) -> None:
+    """Their family matches, and they may not exist: the first delivery since the last survey began is its trigger."""
+    families = "families: [{match: 'demand-*', aliases: {champion: {rotation: off}}}]"
+    web_site.repository.push({"registry.yaml": f"version: 1\n{families}\nmodels: {{}}\n".encode()})
+    web_site.registry.add("demand-a", 1, champion=1)
+    web_site.look()
+
+    def send(model: str, delivery: str) -> int:
+        return send_mlflow(web_site, {**ALIAS_SET, "data": {"name": model}}, delivery).status
+
+    assert [send(f"demand-x{number}", f"d-{number}") for number in range(3)] == [202, 202, 202]
+    assert send("demand-a", "known") == 202
+    assert web_site.puts == [
+        ("registry", "webhook:mlflow:d-0"),
+        *[("registry", "webhook:mlflow")] * 2,
+        ("model:demand-a", "webhook:mlflow:known"),
+    ]
+    assert [send(f"demand-x{number}", f"d-{number}") for number in range(3)] == [200, 200, 200]
+    web_site.look()
+    assert send("demand-y", "d-9") == 202
+    assert web_site.puts[-1] == ("registry", "webhook:mlflow:d-9")
+    assert "deliveries" not in {entry.table for entry in web_site.ledger.iterate_entries()}
+
+
 def test_a_locked_ledger_makes_the_sender_try_again(web_site: WebSite, log_lines: ReadLines) -> None:
     """503 while another program holds the file; the same delivery is taken afterwards, once."""
     other = sqlite3.connect(web_site.file, isolation_level=None)
