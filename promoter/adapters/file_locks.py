@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from promoter.domain.errors import PermanentError, TransientError
+from promoter.domain.errors import PermanentError, TimeLimitError, TransientError
 
 _ERROR_SOURCE = "lock"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
@@ -109,7 +109,7 @@ class FileLocks:
             except BlockingIOError:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TransientError(_ERROR_SOURCE, f"{key!r} stayed held by another run for {self._timeout:g} s") from None
+                    raise TimeLimitError(_ERROR_SOURCE, f"{key!r} stayed held by another run for {self._timeout:g} s") from None
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except OSError as error:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from promoter.adapters.ledger.database import select_backend
 from promoter.adapters.ledger.postgres import LOCK_TIMEOUT, PostgresBackend
-from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -188,7 +188,7 @@ class AdvisoryLocks:
             holder = None
             self._invalidate(session.connection)
         who = f"another run ({holder})" if holder else "another run"
-        return TransientError(_ERROR_SOURCE, f"{key!r} stayed held by {who} for {self._timeout:g} s")
+        return TimeLimitError(_ERROR_SOURCE, f"{key!r} stayed held by {who} for {self._timeout:g} s")
 
     def _lost_error(self, key: str) -> TransientError:
         why = "its connection to the database has ended"
