@@ -180,7 +180,7 @@ def test_tls_keeps_its_connections_and_the_users_settings_stay(monkeypatch: pyte
     import os
 
     assert not FreshConnection().in_context()
-    assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("7", "1")
+    assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("7", "2")
 
 
 def test_what_may_be_secret_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
