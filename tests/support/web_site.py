@@ -12,7 +12,7 @@ from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
-from promoter.application.ports import EvidenceTarget, GitCommit, Sources, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, GitCommit, Sources, VersionKey
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
 from promoter.domain.observed import (
@@ -98,6 +98,11 @@ class MemoryRegistry:
         """As in the port."""
         self._answer()
         return dict(self.models[model].aliases) if model in self.models else None
+
+    def confirm_absences(self, absences: Collection[Absence]) -> None:
+        """As in the port: what is missing here is gone indeed."""
+        del absences
+        self._answer()
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """As in the port; also how a person moves one by hand."""
