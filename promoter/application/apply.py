@@ -128,7 +128,8 @@ class PlanExecutor:
             reached = held.get(intent.fact.alias) == intent.fact.to_version
             self._confirm_reading(model, intent.fact.alias, intent.fact.to_version, held)
             outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
-            detail = "found written after a stop" if reached else "found not written after a stop"
+            written = "; ".join(part for part in (intent.fact.reason, "found written after a stop") if part)
+            detail = written if reached else "found not written after a stop"
             try:
                 self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
             except Conflict:

@@ -23,6 +23,7 @@ from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Per
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.evaluate import check_readiness
+from promoter.domain.policy.guards import is_return
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
 from promoter.domain.rollback import (
     RollbackRequest,
@@ -33,6 +34,7 @@ from promoter.domain.rollback import (
     find_latest_good_version,
     propose_release,
     propose_rollback,
+    require_person,
     validate_rollback_request,
 )
 from promoter.domain.text import version_label
@@ -171,14 +173,22 @@ class AliasRollback:
                 return None  # a person wrote the hold, and took nothing back with it
             what = f"put {_describe_declared(declared)} under a hold, by a commit,"
             return StandingRollback(hold.by, hold.reason, declared.version, what, commit.at if commit else None, way_out)
-        return None if reachable else self._find_recorded_hold(asked, way_out)
+        return self._find_recorded_return(asked, way_out, reachable=reachable)
 
-    def _find_recorded_hold(self, asked: RollbackRequest, way_out: str) -> StandingRollback | None:
-        """Return the rollback that moved the alias last by the ledger, where git cannot be asked and may be newer."""
+    def _find_recorded_return(self, asked: RollbackRequest, way_out: str, *, reachable: bool) -> StandingRollback | None:
+        """Return the return that moved the alias last by the ledger: without a hold, as a revert does.
+
+        Also one with a hold where git cannot be asked, which may say by now that it stands, or was released.
+        """
         moves = self._ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
         last = moves[-1].fact if moves else None
-        if last is None or last.hold is None:
+        if last is None or (reachable and last.hold is not None):
             return None
+        if last.hold is None:
+            what = f"put {version_label(last.to_version)} back, by a commit without a hold,"
+            reverted = is_return(last) and last.cause == ChangeCause.COMMIT
+            said = (last.actor or "somebody", last.reason or "no reason given")
+            return StandingRollback(*said, last.to_version, what, last.at, "") if reverted else None
         what = f"moved it to {version_label(last.to_version)}, under a hold that git cannot be asked about now,"
         return StandingRollback(last.actor or "somebody", last.hold, last.to_version, what, last.at, way_out)
 
@@ -392,6 +402,7 @@ class HoldRelease:
         by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
         if not by:
             raise PermanentError(WHAT, "it needs the name of who asks for it", "--as NAME")
+        require_person(by, WHAT)
         for _ in range(MAX_ATTEMPTS):
             declaration = self._refresh_declaration()
             declared = find_declared_intent(declaration, model, alias)

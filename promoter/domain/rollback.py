@@ -17,6 +17,7 @@ from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 from promoter.domain.text import version_label
 
 ROLLBACK_PART = "rollback"
+_NO_PERSONS = frozenset({"promoter", "unknown", "somebody", "nobody"})
 NAME_VERSION_FIX = "name the version that is to return: --to N"
 
 
@@ -55,7 +56,7 @@ class StandingRollback:
     at: datetime | None
     """When; None: nobody knows."""
     way_out: str
-    """How it ends."""
+    """How it ends; empty where nothing is left to end."""
 
     def is_asked_by(self, request: RollbackRequest) -> bool:
         """Return whether the request is the one that it came from: the same person, for the same reason."""
@@ -65,7 +66,7 @@ class StandingRollback:
         """Return the error that says who did what when, and the ways on."""
         when = f" on {format_utc(self.at)}" if self.at else ""
         done = f"{self.by} {self.what}{when}: {self.reason}"
-        ways = f"`--to N` goes on to a version that you name; {self.way_out}"
+        ways = "; ".join(each for each in ("`--to N` goes on to a version that you name", self.way_out) if each)
         return PermanentError(ROLLBACK_PART, f"{alias_name} is rolled back already: {done}", ways)
 
 
@@ -184,6 +185,12 @@ def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Propo
     return Proposal(edit, declared.version, None, ProposalReason.RELEASE, by, reason)
 
 
+def require_person(by: str, what: str) -> None:
+    """Raise `PermanentError` for a name that records give to Promoter itself, or to nobody."""
+    if by.partition("<")[0].strip().casefold() in _NO_PERSONS:
+        raise PermanentError(what, f"`{by}` is no person: records of Promoter's own have that name", "give --as NAME")
+
+
 def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
     """Return the request with reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
     reason, by = " ".join(request.reason.split()), " ".join(request.by.split())
@@ -191,6 +198,7 @@ def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
         raise PermanentError(ROLLBACK_PART, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
         raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
+    require_person(by, ROLLBACK_PART)
     if not timedelta(0) < request.lasts <= LONGEST_OVERRIDE:
         raise PermanentError(ROLLBACK_PART, f"an override lasts for up to {LONGEST_OVERRIDE.days} days", "--for 24h")
     return replace(request, reason=reason, by=by)

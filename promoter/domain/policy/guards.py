@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
-from promoter.domain.audit import AuditRecord, RecordKind
+from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.fields import find_model_name_flaw
@@ -117,9 +117,23 @@ def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: I
 
 
 def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
-    """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first."""
-    held = [each.fact.to_version for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None]
-    return list(dict.fromkeys(each for each in reversed(held) if each is not None))
+    """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first.
+
+    One that a return took away is not among them, until it is put there again.
+    """
+    good: dict[int, None] = {}
+    for fact in (each.fact for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None):
+        if is_return(fact):
+            good.pop(fact.from_version or 0, None)
+        good.pop(fact.to_version or 0, None)
+        if fact.to_version is not None:
+            good[fact.to_version] = None
+    return list(reversed(good))
+
+
+def is_return(fact: NewAuditRecord) -> bool:
+    """Return whether the change brought an earlier version back: readiness gated it, and no policy did."""
+    return fact.kind is RecordKind.CHANGE and fact.verdict is not None and fact.policy is None
 
 
 def is_return_to_good_standing(intent: AliasIntent, held: int | None, version: int, moves: Iterable[AuditRecord]) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from promoter.domain.errors import PermanentError
+from promoter.domain.policy.guards import list_good_versions
 from tests.support.app import App
 from tests.support.rollbacks import back
 
@@ -38,6 +40,18 @@ def test_a_reverted_merge_brings_the_version_of_before_back(merged_app: App) -> 
     assert state(merged_app, 2) == {"champion": 2}
     fact = merged_app.records()[-1].fact
     assert (fact.from_version, fact.to_version, fact.policy, fact.verdict, fact.cause) == (3, 2, None, "pass", "commit")
+
+
+def test_a_rollback_after_a_revert_goes_back_no_further_and_not_to_what_was_reverted(merged_app: App) -> None:
+    """Somebody else reverted the merge for the same incident: told who, and when; a version by name goes on."""
+    assert state(merged_app, 2) == {"champion": 2}
+    with pytest.raises(
+        PermanentError, match=r"rolled back already: Ada .* put v2 back, by a commit without a hold, on 2026-11-23"
+    ):
+        back(merged_app, now=True)
+    assert back(merged_app, to=1, now=True).to_version == 1
+    moves = merged_app.ledger.find_alias_moves({("m", "champion")})["m", "champion"]
+    assert 3 not in list_good_versions(moves)
 
 
 def test_a_version_of_before_that_is_not_ready_stays_away(merged_app: App) -> None:
