@@ -170,12 +170,14 @@ class RevisionTracker:
         return find_unsigned_refusal(self._repository, last, declaration)
 
     def _put_in_force(self, declaration: Declaration) -> None:
+        self._locks.require_held(_LOCK)  # else this row could be the last, though another replica has a newer one
         if declaration.revision:
             self._ledger.record_revision_state(declaration.revision, RevisionState.APPLIED, self._clock.now())
         self._in_force, self._head, self._refused = declaration, declaration.revision, None
 
     def _refuse_revision(self, head: str, why: str, trigger: str) -> RefreshResult:
         """Keep the last good revision; after a restart, find it in the ledger and read it again."""
+        self._locks.require_held(_LOCK)
         self._ledger.record_revision_state(head, RevisionState.REFUSED, self._clock.now(), why)
         self._head, self._refused = head, why
         if self._in_force is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from promoter.application.ports import Sources
 from promoter.domain.audit import ChangeOutcome, RecordKind
 from promoter.domain.errors import TransientError
 from tests.support.app import App
@@ -120,3 +121,23 @@ def test_open_intents_of_a_run_that_goes_on_are_left_alone(drifted: App) -> None
     with pytest.raises(TransientError, match="lost"):
         drifted.model_reconciler.reconcile("m", "test")
     assert [each.id for each in drifted.ledger.find_open_intents()] == [intent]
+
+
+def test_an_older_revision_is_not_put_in_force_without_the_lock(drifted: App) -> None:
+    """Stopped after its fetch, a run that lost its lock must not undo a newer revision that another one has carried out."""
+    drifted.commit("m: {aliases: {champion: 1, shadow: 1}}")
+    read_sources = drifted.git.read_sources
+
+    def read_and_stop(revision: str) -> Sources:
+        found = read_sources(revision)
+        drifted.git.read_sources = read_sources  # type: ignore[method-assign]
+        drifted.keys.lost.add("/revisions")
+        drifted.commit("m: {aliases: {champion: 2, shadow: 1}}")
+        drifted.another().look()
+        return found
+
+    drifted.git.read_sources = read_and_stop  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="lost"):
+        drifted.revisions.refresh_head()
+    drifted.model_reconciler.reconcile("m", "test")
+    assert drifted.aliases() == {"champion": 2, "shadow": 1}
