@@ -22,7 +22,7 @@ from promoter.application.controller import (
     enqueue_affected_models,
 )
 from promoter.application.notifications import ChannelNotifier, DeliveryTerms
-from promoter.application.planner import Planner
+from promoter.application.planner import Planner, WithholdAlias
 from promoter.application.ports import Clock, DeclarationDocuments, Forge, Ledger, Locks, Registry, Repository, VersionCopies
 from promoter.application.ports.outbox import EventOutbox, NotificationChannel
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, ProposalCommitter, RotationProposer
@@ -36,7 +36,10 @@ from promoter.domain.proposal import CommitRequest
 from promoter.settings import Settings
 
 if TYPE_CHECKING:
-    from promoter.adapters.git.checkout import LocalClone
+    from pydantic import SecretStr
+
+    from promoter.adapters.git.checkout import CloneRemote, LocalClone
+    from promoter.adapters.git.command import GitConfiguration
     from promoter.adapters.ledger import SqlLedger
     from promoter.adapters.mlflow.credentials import HostCredentials
     from promoter.adapters.mlflow.sandbox import SandboxFinder, SandboxTerms
@@ -212,20 +215,32 @@ class Container:
     @_port
     def repository(self) -> Repository:
         """The watched branch. Raises `Faults` where no repository is configured."""
+        self.require_settings("repo")
+        return self._build_repository(self.settings.repo or "", self.settings.git_token)
+
+    def _build_repository(self, url: str, token: SecretStr | None = None, credentials: GitConfiguration = ()) -> Repository:
         from promoter.adapters.git.repository import GitRepository
 
         settings = self.settings
-        self.require_settings("repo")
         return GitRepository(
-            settings.repo or "",
+            url,
             settings.branch,
             self._mirror_path,
-            token=settings.git_token,
+            token=token,
             author=settings.commit_author,
             signing_key=settings.signing_key,
             attest=lambda message: add_ledger_trailer(message, self.ledger.read_chain_head()),
             record_own=self.record_own_commit,
+            credentials=credentials,
         )
+
+    def with_clone_remote(self, remote: CloneRemote) -> Container:
+        """Return another container, whose repository is that remote of a clone: git signs in as the clone's user does."""
+        return self.with_ports(repository=self._build_repository(remote.url, credentials=remote.credentials))
+
+    def with_local_repository(self, path: Path) -> Container:
+        """Return another container, whose repository is the clone at that path itself."""
+        return self.with_ports(repository=self._build_repository(str(path)))
 
     @property
     def _mirror_path(self) -> Path:
@@ -396,12 +411,20 @@ class Container:
         """What carries out the plan of a revision: `promoter apply`."""
         return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
 
+    def build_tree_applier(self, withhold: WithholdAlias) -> PlanApplier:
+        """Return what carries out a working tree, past the branch, but for the aliases that there is a reason to withhold."""
+        planner = Planner(self.registry, self.ledger, self.clock, None, self.version_copies, withhold)
+        return PlanApplier(planner, self._build_model_reconciler(planner), self.ledger, self.clock)
+
     @cached_property
     def model_reconciler(self) -> ModelReconciler:
         """What brings one model to where git wants it."""
+        return self._build_model_reconciler(self.planner)
+
+    def _build_model_reconciler(self, planner: Planner) -> ModelReconciler:
         return ModelReconciler(
-            planner=self.planner,
-            executor=PlanExecutor(self.registry, self.provenance, self.ledger, self.planner, self.clock, self.locks),
+            planner=planner,
+            executor=PlanExecutor(self.registry, self.provenance, self.ledger, planner, self.clock, self.locks),
             copier=VersionCopier(self.version_copies),
             proposer=RotationProposer(self.repository, self.documents),
             revisions=self.revisions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import socket
 import stat
 from datetime import UTC, datetime
@@ -59,6 +60,15 @@ def close_own_memory() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def find_system_user() -> str:
+    """Find who runs this, as the operating system knows it, and on which host: `alice@laptop`. Variables do not count."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid-{os.getuid()}"
+    return f"{name}@{socket.gethostname() or 'localhost'}"
 
 
 _KEY_FILE_SIZE_LIMIT = 65_536

@@ -42,6 +42,8 @@ class ReconcileRequest:
     """What caused it, as the ledger records it."""
     started_at: datetime | None = None
     """When the first change of this reconcile began: what has begun finishes, also into a freeze."""
+    person: str | None = None
+    """Who applies a working tree; None: the declaration is a revision of the branch, whose commits have authors."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class PlanExecutor:
         agreed = {name: model.agreed for name, model in models.items() if model.agreed}
         if agreed:
             self._ledger.record_last_applied(agreed, revision, snapshot.at, only_first=only_first)
-        if snapshot.undeclared:
-            self._ledger.forget_last_applied(snapshot.undeclared, revision, snapshot.at)
+        if snapshot.undeclared and not snapshot.plan.refused:  # else a second try of a refused plan would find nothing gone
+            self._forget_undeclared(snapshot)
         if snapshot.tag_observations:
             self._ledger.record_tag_observations(snapshot.tag_observations)
         if not only_first:
@@ -162,6 +164,11 @@ class PlanExecutor:
                 self._end_override(override, snapshot)
         if snapshot.decisions:
             self._ledger.record_decisions(snapshot.decisions, revision, trigger)
+
+    def _forget_undeclared(self, snapshot: RegistrySnapshot) -> None:
+        self._ledger.forget_last_applied(snapshot.undeclared, snapshot.declaration.revision, snapshot.at)
+        for each in snapshot.plan.unmanaged:
+            log.warning("alias is not managed any more", model=each.model, alias=each.alias, why=each.description)
 
     def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:
         """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
@@ -302,9 +309,9 @@ class PlanExecutor:
     def _build_intent_record(self, change: Change, request: ReconcileRequest) -> NewAuditRecord:
         what, decision = change.difference, change.decision
         override = what.intent.override if what.intent else None
-        commit = self._provenance.find_change_commit(what, request.declaration)
+        commit = None if request.person else self._provenance.find_change_commit(what, request.declaration)
         origin = self._find_origin(commit, decision)
-        author = self._find_author(change, commit, origin)
+        author = self._find_author(change, commit, origin, request.person)
         return NewAuditRecord(
             at=self._clock.now(),
             kind=RecordKind.CHANGE,
@@ -330,13 +337,19 @@ class PlanExecutor:
         found = known if isinstance(known, ChangeOrigin) or commit is None else self._provenance.find_commit_origin(commit)
         return found if isinstance(found, ChangeOrigin) else None
 
-    def _find_author(self, change: Change, commit: GitCommit | None, origin: ChangeOrigin | None) -> _ChangeAuthor:
-        """The person behind the change: who asked for the commit, else who wrote it, or merged Promoter's own proposal."""
+    def _find_author(
+        self, change: Change, commit: GitCommit | None, origin: ChangeOrigin | None, person: str | None
+    ) -> _ChangeAuthor:
+        """The person behind the change: who asked for the commit, else who wrote it, or merged Promoter's own proposal.
+
+        `person`: who applies a working tree. Where no person is known, it is Promoter, and never nobody.
+        """
         what = change.difference
         override = what.intent.override if what.intent else None
-        reason = _render_reason(change, commit.subject if commit else None)
+        statement = commit.subject if commit else "stated in a working tree, past the branch" if person else None
+        reason = _render_reason(change, statement)
         if override or commit is None or what.cause is ChangeCause.DRIFT:
-            actor = override.by if override else PROMOTER if what.cause is ChangeCause.DRIFT else None
+            actor = override.by if override else person or PROMOTER
             return _ChangeAuthor(actor, reason)
         asked = self._find_request(what, commit, origin)
         if asked:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from difflib import get_close_matches
 
 from promoter.application.absences import AbsenceMemory
 from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
@@ -18,7 +19,16 @@ from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Overr
 from promoter.domain.evidence import TagObservation
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
-from promoter.domain.plan import Change, ChangeCause, ModelComparison, Plan, build_plan, compare_model
+from promoter.domain.plan import (
+    Change,
+    ChangeCause,
+    ModelComparison,
+    Plan,
+    UnmanagedAlias,
+    build_plan,
+    compare_model,
+    withhold_differences,
+)
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
 from promoter.domain.rotation import RotationStatus
@@ -157,6 +167,10 @@ class RegistryObservation:
         return _find_unrecorded_moves(self.intents[name], self.observed.get(name), self.known.get(name, {}), self.at)
 
 
+WithholdAlias = Callable[[str, str], str | None]
+"""Says why an alias, by model and name, stays as it is; None: it does not have to."""
+
+
 class Planner:
     """Reads the registry, compares it with git, decides, and plans. Reads only."""
 
@@ -167,14 +181,20 @@ class Planner:
         clock: Clock,
         provenance: ChangeProvenance | None = None,
         copies: VersionCopies | None = None,
+        withhold: WithholdAlias | None = None,
     ) -> None:
-        """No `provenance`: nothing is committed yet; no `copies`: no other registry is read."""
+        """No `provenance`: nothing is committed yet; no `copies`: no other registry is read.
+
+        `withhold`: the plan is of files that are no revision of the branch. Aliases that it gives a reason for stay as they
+        are, and what git and the registry agreed on, its overrides too, is left alone.
+        """
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
         self._copies = copies
         self._observe_tags = TagObserver(ledger)
         self._absences = AbsenceMemory(registry)
+        self._withhold = withhold
         self._decisions = DecisionMaker(registry, ledger, provenance or NoProvenance())
         self._unchanged_at: dict[str, datetime] = {}
         self._all_models: frozenset[str] = frozenset()
@@ -186,30 +206,41 @@ class Planner:
         return min((each for each in seen if each), default=None) if seen and all(seen) else None
 
     def __call__(
-        self, declaration: Declaration, names: Collection[str] | None = None, started_at: datetime | None = None
+        self,
+        declaration: Declaration,
+        names: Collection[str] | None = None,
+        started_at: datetime | None = None,
+        *,
+        base: Declaration | None = None,
     ) -> RegistrySnapshot:
-        """Plan the named models, or every model that git manages; `started_at` is when the changes under way began."""
+        """Plan the named models, or every model that git manages; `started_at` is when the changes under way began.
+
+        `base` is what the branch says, where the declaration is not what it says yet: what is gone from it is told too.
+        """
         seen = self.observe(declaration, names)
         source_aliases = self._read_source_aliases(seen.intents.values())
         decided = self._decisions.decide_all(_build_context(declaration, seen, started_at, source_aliases))
         desired = declaration.desired
+        unmanaged = [] if self._withhold else _find_unmanaged(declaration, seen, names, base)
         plan = build_plan(
-            declaration.revision, decided.changes, seen.compared.values(), desired.document.safety, desired.managed_alias_count
+            declaration.revision,
+            decided.changes,
+            seen.compared.values(),
+            desired.document.safety,
+            desired.managed_alias_count,
+            unmanaged,
         )
         self._all_models = frozenset(seen.intents) if names is None else self._all_models
         active = _list_active_overrides(seen.intents)
-        changes: dict[str, tuple[Change, ...]] = {}
-        for change in decided.changes:
-            model = change.difference.model
-            changes[model] = (*changes.get(model, ()), change)
+        changes = _group_changes(decided.changes)
         return RegistrySnapshot(
             at=seen.at,
             declaration=declaration,
             models={name: self._build_model_snapshot(name, seen, changes.get(name, ()), decided) for name in seen.intents},
             plan=plan,
-            undeclared=_find_undeclared(seen.intents, seen.last_applied),
+            undeclared={} if self._withhold else _find_undeclared(seen.intents, seen.last_applied),
             tag_observations=seen.tags.new,
-            ended_overrides=tuple(each for each in seen.overrides if each not in active),
+            ended_overrides=() if self._withhold else tuple(each for each in seen.overrides if each not in active),
             source_aliases=source_aliases,
         )
 
@@ -221,10 +252,11 @@ class Planner:
         if not seen.find_moves(model):
             self._unchanged_at[model] = seen.at
         comparison, desired = seen.compared[model], declaration.desired
+        unmanaged = [] if self._withhold else _find_unmanaged(declaration, seen, {model}, None)
 
         def plan_changes(changes: Iterable[Change]) -> Plan:
             safety = desired.document.safety
-            return build_plan(declaration.revision, changes, [comparison], safety, desired.managed_alias_count)
+            return build_plan(declaration.revision, changes, [comparison], safety, desired.managed_alias_count, unmanaged)
 
         # Other aliases matter only to the mass-change limit: their gates are asked where all of them together could exceed it.
         near_limit = plan_changes(map(Change, comparison.differences)).refused is not None
@@ -243,6 +275,8 @@ class Planner:
         applied = self._ledger.read_last_applied(names)
         self._absences.remember(observed, intents)
         compared = {name: compare_model(intent, observed.get(name), applied.get(name, {})) for name, intent in intents.items()}
+        if self._withhold:
+            compared = {name: withhold_differences(each, self._withhold) for name, each in compared.items()}
         tags = self._observe_tags(declaration, intents, observed, at)
         return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags)
 
@@ -271,7 +305,7 @@ class Planner:
         moves = self._bound_moves(seen.find_moves(name), was_known)
         if not moves:
             self._unchanged_at[name] = seen.at
-        agreed = _find_agreements(intent, observed, was_applied)
+        agreed = {} if self._withhold else _find_agreements(intent, observed, was_applied)
         return ModelSnapshot(
             intent=intent,
             observed=observed,
@@ -298,6 +332,15 @@ class Planner:
             # An alias that was not there at the last look has come to be since: that is no first sight.
             bounded.append(replace(move, not_before=not_before, reason=MOVED if not_before else move.reason))
         return tuple(bounded)
+
+
+def _group_changes(found: Iterable[Change]) -> dict[str, tuple[Change, ...]]:
+    """Group the changes by model, in their order."""
+    changes: dict[str, tuple[Change, ...]] = {}
+    for change in found:
+        model = change.difference.model
+        changes[model] = (*changes.get(model, ()), change)
+    return changes
 
 
 def _build_context(
@@ -389,3 +432,46 @@ def _find_undeclared(
         if gone:
             found[name] = gone
     return found
+
+
+def _find_unmanaged(
+    declaration: Declaration, seen: RegistryObservation, names: Collection[str] | None, base: Declaration | None
+) -> list[UnmanagedAlias]:
+    """Find what was agreed on last, or what the base declares, and the declaration states nothing of any more."""
+    found = {
+        (model, alias): seen.last_applied[model][alias]
+        for model, aliases in _find_undeclared(seen.intents, seen.last_applied).items()
+        for alias in aliases
+    }
+    for intent in _list_base_aliases(base, seen, names) if base else ():
+        now = _find_alias_intent(declaration, intent.model, intent.alias)
+        if now is None or (intent.has_declared_target and not now.has_declared_target):
+            found[intent.model, intent.alias] = intent.version
+    return [_describe_unmanaged(declaration, seen, key, found, base) for key in sorted(found)]
+
+
+def _list_base_aliases(base: Declaration, seen: RegistryObservation, names: Collection[str] | None) -> Iterator[AliasIntent]:
+    for name in sorted({*base.desired.listed, *seen.observed} if names is None else names):
+        intent = base.desired.find_model_intent(name)
+        yield from intent.aliases.values() if intent else ()
+
+
+def _find_alias_intent(declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
+    intent = declaration.desired.find_model_intent(model)
+    return intent.aliases.get(alias) if intent else None
+
+
+def _describe_unmanaged(
+    declaration: Declaration,
+    seen: RegistryObservation,
+    key: AliasKey,
+    found: Mapping[AliasKey, int | None],
+    base: Declaration | None,
+) -> UnmanagedAlias:
+    model, alias = key
+    intent = declaration.desired.find_model_intent(model)
+    listed = intent.aliases if intent else {}
+    known = seen.last_applied.get(model, {}).keys()
+    new = [name for name in listed if name not in known and not (base and _find_alias_intent(base, model, name))]
+    similar = get_close_matches(alias, new, n=1)
+    return UnmanagedAlias(model, alias, found[key], alias in listed, similar[0] if similar and alias not in listed else None)

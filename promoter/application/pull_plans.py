@@ -38,7 +38,7 @@ from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults
 from promoter.domain.fields import format_utc
 from promoter.domain.observed import Unreadable
-from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, compare_model
+from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER, Policy
 from promoter.domain.policy_diff import (
     AliasEffect,
@@ -282,6 +282,7 @@ class PullPlanner:
                 self._replay_step(step, sides.base, sides.merged) for step in compare_policies(sides.base, sides.merged)
             ),
             later=self._decide_after_merge(changes, sides, read_origin),
+            unmanaged=_select_declared(view.plan.unmanaged, sides.base),
         )
         return PullPlan(base, head, sides.changed, plan=view.plan, brought=brought)
 
@@ -289,7 +290,7 @@ class PullPlanner:
         self, declaration: Declaration, names: Collection[str] | None, base: Declaration, read_origin: OriginReader | None
     ) -> RegistrySnapshot:
         provenance = _SplitProvenance(read_origin, base, self._provenance) if read_origin else None
-        return Planner(self._registry, self._ledger, self._clock, provenance)(declaration, names)
+        return Planner(self._registry, self._ledger, self._clock, provenance)(declaration, names, base=base)
 
     def _compare_base(self, base: Declaration, view: RegistrySnapshot, names: Collection[str] | None) -> list[ModelComparison]:
         """Return the same models compared with the base, under the same overrides."""
@@ -319,6 +320,16 @@ class PullPlanner:
         if sides.base.desired.document.safety.require_signed_commits:
             for each in self._files.find_unsigned_commits(base, head):
                 yield f"commit {each.revision[:10]} by {each.author} is refused if it is merged as it is: {each.why}"
+
+
+def _select_declared(unmanaged: Iterable[UnmanagedAlias], base: Declaration) -> tuple[UnmanagedAlias, ...]:
+    """Select those that the base declares: it is the merge that leaves them."""
+    found = []
+    for each in unmanaged:
+        intent = base.desired.find_model_intent(each.model)
+        if intent is not None and each.alias in intent.aliases:
+            found.append(each)
+    return tuple(found)
 
 
 def _find_change_key(change: Change) -> AliasKey:

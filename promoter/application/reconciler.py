@@ -200,18 +200,26 @@ class PlanApplier:
     clock: Clock
 
     def __call__(
-        self, declaration: Declaration, trigger: str, progress: Callable[[int, int], None] = lambda _done, _all: None
+        self,
+        declaration: Declaration,
+        trigger: str,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        *,
+        person: str | None = None,
     ) -> AppliedPlan:
-        """Plan and carry out. `progress` gets how many models of how many are done; one that fails stops no other."""
-        revision = declaration.revision or ""
-        self.ledger.record_revision_state(revision, RevisionState.ATTEMPTED, self.clock.now())
+        """Plan and carry out. `progress` gets how many models of how many are done; one that fails stops no other.
+
+        `person`: who applies files that are no revision of the branch, and that never count as one.
+        """
+        revision = None if person else declaration.revision
+        self._record_state(revision, RevisionState.ATTEMPTED)
         view = self.model_reconciler.plan_declaration(declaration, trigger)
         result = AppliedPlan(view)
         if view.plan.refused:
-            self.ledger.record_revision_state(revision, RevisionState.REFUSED, self.clock.now(), view.plan.refused)
+            self._record_state(revision, RevisionState.REFUSED, view.plan.refused)
             return result
-        self.ledger.record_revision_state(revision, RevisionState.APPLIED, self.clock.now())
-        request = ReconcileRequest(declaration, trigger)
+        self._record_state(revision, RevisionState.APPLIED)
+        request = ReconcileRequest(declaration, trigger, person=person)
         due = sorted(
             (view.needs_reconcile & view.models.keys()) | (self.model_reconciler.find_unfinished_models() & view.models.keys())
         )
@@ -226,3 +234,7 @@ class PlanApplier:
                     result.failed[name] = str(error)
                 progress(done, len(due))
         return result
+
+    def _record_state(self, revision: str | None, state: RevisionState, detail: str | None = None) -> None:
+        if revision is not None:
+            self.ledger.record_revision_state(revision, state, self.clock.now(), detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from promoter.cli import (
+    apply,
     approve,
     audit,
     audit_rerun,
@@ -32,7 +33,7 @@ app.command("init")(files.init)
 app.command("validate")(files.validate)
 app.command("schema")(files.schema)
 app.command("plan")(plan.plan)
-app.command("apply")(plan.apply)
+app.command("apply")(apply.apply)
 app.command("explain")(plan.explain)
 app.command("rollback")(rollback.rollback)
 app.command("release")(rollback.release)

@@ -1,9 +1,10 @@
-"""`promoter plan`, also for a pull request, `promoter apply`, and `promoter explain`: the decisions on changes."""
+"""`promoter plan`, also for a pull request, and `promoter explain`: the decisions on changes."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,6 @@ from promoter.cli.common import (
     parse_alias_argument,
     parse_version_argument,
     print_json,
-    print_lines,
 )
 from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from promoter.application.explain import DecisionExplanation
-    from promoter.application.reconciler import AppliedPlan
     from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.plan import Plan
@@ -69,11 +68,39 @@ def plan(
 
 
 def _plan_working_tree(container: Container, output: OutputFormat) -> int:
-    found = container.reading_planner(load_declaration(container)).plan
+    declaration = load_declaration(container)
+    base, notes = _load_branch(container)
+    planned = container.reading_planner(declaration, base=base).plan
+    found = replace(planned, notes=(*planned.notes, *notes))
     _print_plan(found, output)
     if found.blocked or found.refused:
         return BLOCKED
-    return CHANGES if found.changes else 0
+    return CHANGES if found.changes or found.unmanaged else 0
+
+
+def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
+    """Read what PROMOTER_BRANCH says, as this clone knows it, and say what of the past is not known here."""
+    from promoter.adapters.git.checkout import LocalClone, WorkTree
+    from promoter.domain.errors import ExternalError, Faults
+
+    notes = []
+    if not container.reading_ledger.is_initialized:
+        where = container.reading_ledger.location
+        notes.append(
+            f"there is no ledger at {where} (PROMOTER_DATABASE_URL): what was applied before is not known, nor what drifted"
+        )
+    tree, branch = WorkTree(Path()), container.settings.branch
+    refusal = tree.find_refusal()
+    if refusal is not None:
+        return None, [*notes, f"{refusal.message} ({refusal.fix}); the plan is that of the files alone"]
+    try:
+        clone = LocalClone(tree.root_folder)
+        head = clone.find_branch_head(branch)
+        return (container.documents.parse_declaration(clone.read_sources(head[1]), head[1]) if head else None), notes
+    except Faults as faults:
+        return None, [*notes, f"{branch} has faults, and what left it is not known: {faults.faults[0]}"]
+    except ExternalError:
+        return None, notes  # no clone: there is no branch to compare with
 
 
 def _print_plan(found: Plan, output: OutputFormat) -> None:
@@ -88,98 +115,6 @@ def _print_plan(found: Plan, output: OutputFormat) -> None:
         sys.stdout.write(render_plan_markdown(found))
     else:
         render.render_plan_text(create_console(), found)
-
-
-def apply(
-    output: FormatOption = OutputFormat.TEXT,
-    revision: Annotated[
-        str | None, typer.Option(help="Carry out this revision of PROMOTER_REPO's branch instead of its head.")
-    ] = None,
-) -> None:
-    """Carry the committed plan out, with an audit record for each change.
-
-    The revision is the head of PROMOTER_BRANCH in PROMOTER_REPO, or, without PROMOTER_REPO, the commit that one stands on.
-    Exit code 0: done, 3: some blocked, 1: error.
-
-    Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
-    """
-    container = build_container()
-    container.require_settings("mlflow_tracking_uri")
-    container.require_ledger()
-    container, declaration = _load_committed_declaration(container, revision)
-    with create_console(stderr=True).status("Applying") as status:
-        result = container.plan_applier(
-            declaration, "apply", lambda done, of: status.update(f"Applying: {done} of {of} models")
-        )
-    _print_apply_result(result, output)
-    if result.failed or result.view.plan.refused:
-        raise typer.Exit(1)
-    if result.view.plan.blocked:
-        raise typer.Exit(BLOCKED)
-
-
-def _load_committed_declaration(container: Container, revision: str | None) -> tuple[Container, Declaration]:
-    """Find the declaration to apply, and the container whose repository it comes from."""
-    from pathlib import Path
-
-    from promoter.adapters.git.checkout import WorkTree
-    from promoter.container import Container
-    from promoter.domain.errors import ExternalError, PermanentError
-
-    if container.settings.repo:
-        head = container.repository.fetch_branch()
-        found = revision or head
-        declaration = container.documents.parse_declaration(container.repository.read_sources(found), found)
-        return container, _require_signed_commits(container, declaration)
-    tree = WorkTree(Path())
-    declaration = container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
-    if declaration.revision is None:
-        fix = "commit them, or set PROMOTER_REPO to apply what its branch says"
-        raise PermanentError(
-            "git", "registry.yaml or policies/ differ from the last commit, and apply carries out commits only", fix
-        )
-    if revision and revision != declaration.revision:
-        raise PermanentError("git", "--revision needs PROMOTER_REPO", "or check that revision out, and apply it there")
-    # Attribution reads history: that of the repository which one stands in.
-    local = Container(container.settings.model_copy(update={"repo": str(tree.root_folder)}))
-    container = container.with_ports(repository=local.repository)
-    try:
-        # What was in force before may require signatures, even if this revision no longer does.
-        container.repository.fetch_branch()
-    except ExternalError:
-        if declaration.desired.document.safety.require_signed_commits:
-            raise
-    return container, _require_signed_commits(container, declaration)
-
-
-def _require_signed_commits(container: Container, declaration: Declaration) -> Declaration:
-    """Return the declaration. Raises `PermanentError` where commits have to be signed, and one on the way to it is not."""
-    from promoter.domain.errors import PermanentError
-
-    refused = container.revisions.find_signing_refusal(declaration)
-    if refused:
-        raise PermanentError("git", refused)
-    return declaration
-
-
-def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
-    from promoter.application.markdown.plan import render_plan_markdown
-    from promoter.cli import render
-
-    found = result.view.plan
-    if output is OutputFormat.JSON:
-        from promoter.application.responses.plans import AppliedPlanResponse
-
-        print_json(AppliedPlanResponse.from_value(result))
-        return
-    if output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_plan_markdown(found))
-    else:
-        render.render_plan_text(create_console(), found)
-    print_lines(
-        *(escape_invisible(f"failed {model}: {why}") for model, why in sorted(result.failed.items())),
-        f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.",
-    )
 
 
 _ERROR, _CHANGES, _BLOCKED = 1, 2, 3
@@ -207,7 +142,7 @@ def _choose_exit_code(found: PullPlan) -> int:
         return _ERROR
     if found.status_state.value != "success":
         return _BLOCKED
-    return _CHANGES if found.brought.changes else 0
+    return _CHANGES if found.brought.changes or found.brought.unmanaged else 0
 
 
 def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
@@ -237,6 +172,9 @@ def render_pull_plan_text(screen: Console, found: PullPlan) -> None:
     later = [(f"{model}@{alias}", decision) for (model, alias), decision in brought.later.items()]
     _render_section(screen, "Faults", map(str, found.faults))
     _render_section(screen, "Conflicts", found.conflicts)
+    _render_section(
+        screen, "No longer managed", (f"{each.model}@{each.alias}: {each.description}" for each in brought.unmanaged)
+    )
     _render_section(
         screen, "The registry lacks", (f"{each.model}@{each.alias or '*'}: {each.reason}" for each in brought.lacking)
     )

@@ -150,7 +150,7 @@ def render_decision_trees(console: Console, changes: Iterable[Change]) -> None:
 def _render_plan_notes(console: Console, plan: Plan) -> None:
     decided = {(change.difference.model, change.difference.alias) for change in plan.changes}
     rest = [each for each in plan.blocked if (each.model, each.alias) not in decided]
-    if plan.changes and (rest or plan.reported):
+    if plan.changes and (rest or plan.reported or plan.unmanaged):
         console.print()
     for each in rest:
         name = f"{each.model}@{each.alias}" if each.alias else each.model
@@ -159,9 +159,14 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
         declared, held = version_label(drift.to_version), version_label(drift.from_version)
         drifted = f"{drift.model}@{drift.alias}: git says {declared}, the registry {held} (reported only)"
         console.print(Text.assemble(("drift ", "yellow"), escape_invisible(drifted)))
+    for left in plan.unmanaged:
+        gone = escape_invisible(f"{left.model}@{left.alias}: {left.description}")
+        console.print(Text.assemble(("no longer managed ", "bold yellow"), gone))
     if plan.refused:
         console.print(Text.assemble(("refused ", "bold red"), plan.refused))
-    if plan.changes or rest or plan.reported:
+    for note in plan.notes:
+        console.print(Text.assemble(("note ", "yellow"), escape_invisible(note)))
+    if plan.changes or rest or plan.reported or plan.unmanaged or plan.notes:
         console.print()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -116,6 +116,29 @@ class Change:
 
 
 @dataclass(frozen=True)
+class UnmanagedAlias:
+    """An alias that git stated something of, and states nothing of any more: it stays, and nobody gates it or puts it back."""
+
+    model: str
+    alias: str
+    version: int | None
+    """The version that was stated last; None where none was, or where the alias was to be absent."""
+    is_listed: bool = False
+    """Whether git still lists the alias, without a version."""
+    similar: str | None = None
+    """The name of an alias of the model that git states now and did not before, and that is spelled alike."""
+
+    @property
+    def description(self) -> str:
+        """What happens to it, in words that follow its name."""
+        where = "stays where it is" if self.version is None else f"stays at v{self.version}"
+        if self.is_listed:
+            return f"git states no version of it any more: it {where}, and no drift of it is put back"
+        meant = f"; is `{self.similar}`, which is new, meant to be it?" if self.similar else ""
+        return f"git says nothing of it any more: it {where}, and nothing gates it or puts it back{meant}"
+
+
+@dataclass(frozen=True)
 class ModelComparison:
     """The desired and the observed state of one model, compared."""
 
@@ -158,6 +181,17 @@ def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: 
     return ModelComparison(tuple(each for each in found if each not in reported), tuple(blocked), tuple(reported))
 
 
+def withhold_differences(compared: ModelComparison, find_reason: Callable[[str, str], str | None]) -> ModelComparison:
+    """Leave the aliases as they are that there is a reason for, and block them with it."""
+    reasons = {each: find_reason(each.model, each.alias) for each in (*compared.differences, *compared.reported)}
+    blocked = tuple(BlockedTarget(each.model, each.alias, reason) for each, reason in reasons.items() if reason)
+    return ModelComparison(
+        tuple(each for each in compared.differences if not reasons[each]),
+        (*compared.blocked, *blocked),
+        tuple(each for each in compared.reported if not reasons[each]),
+    )
+
+
 def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, int | None]) -> AliasDifference:
     held = observed.aliases.get(alias.alias)
     if alias.override:
@@ -193,11 +227,16 @@ class Plan:
     """Drift that is only reported."""
     refused: str | None = None
     """Why nothing of the plan may be carried out (the mass-change limit); None: it may."""
+    unmanaged: tuple[UnmanagedAlias, ...] = ()
+    """The aliases that git states nothing of any more. The mass-change limit counts them."""
+    notes: tuple[str, ...] = ()
+    """What else whoever reads the plan has to know: what could not be compared, and why."""
     digest: str = field(init=False)
     """The SHA-256 of what would be done, from which state, at which revision."""
 
     def __post_init__(self) -> None:
-        changes = [[*change.difference.identity_key, change.is_allowed] for change in self.changes]
+        changes: list[list[object]] = [[*change.difference.identity_key, change.is_allowed] for change in self.changes]
+        changes += [[each.model, each.alias, each.version, "unmanaged"] for each in self.unmanaged]
         digest = hashlib.sha256(json.dumps([self.revision, changes]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
@@ -213,15 +252,20 @@ def build_plan(
     compared: Iterable[ModelComparison],
     safety: Safety,
     managed: int,
+    unmanaged: Iterable[UnmanagedAlias] = (),
 ) -> Plan:
     """Put all changes into safe order, list what is blocked, and check the mass-change limit.
 
-    `managed` is the number of aliases that git states something of. Drift does not count: putting back what git has said all
-    along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person asked for
-    each of them by name.
+    `managed` is the number of aliases that git states something of, `unmanaged` what it stated before and does not any more:
+    that counts as a change, since nothing gates these aliases from then on. Drift does not count: putting back what git has
+    said all along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person
+    asked for each of them by name.
     """
     ordered = tuple(sorted(changes, key=_safe_order_key))
     parts = tuple(compared)
+    touched = {(each.difference.model, each.difference.alias) for each in ordered}
+    left = tuple(each for each in unmanaged if (each.model, each.alias) not in touched)
+    leaving = sum(each.version is not None for each in left)
     blocked = [blocked for part in parts for blocked in part.blocked]
     for change in ordered:
         if change.decision and not change.is_allowed:
@@ -233,8 +277,11 @@ def build_plan(
         blocked=tuple(sorted(blocked, key=lambda each: (each.model, each.alias or ""))),
         reported=tuple(each for part in parts for each in part.reported),
         refused=_check_mass_change_limit(
-            sum(change.is_allowed and change.difference.cause not in _UNCOUNTED for change in ordered), safety, managed
+            leaving + sum(change.is_allowed and change.difference.cause not in _UNCOUNTED for change in ordered),
+            safety,
+            managed + leaving,
         ),
+        unmanaged=left,
     )
 
 

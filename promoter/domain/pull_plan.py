@@ -12,7 +12,7 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
 from promoter.domain.errors import Fault
 from promoter.domain.fields import format_utc
-from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan
+from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan, UnmanagedAlias
 from promoter.domain.policy_diff import PolicyStep
 from promoter.domain.text import escape_invisible, format_count, version_label
 
@@ -54,6 +54,8 @@ class MergeEffects:
     """The policies that differ."""
     later: Mapping[AliasKey, Decision] = field(default_factory=dict)
     """What the merged files' own policy decides of a change, where it is not the base's policy."""
+    unmanaged: tuple[UnmanagedAlias, ...] = ()
+    """The aliases that the base declares, and the merged files state nothing of any more."""
 
     @property
     def changes_with_later(self) -> tuple[BroughtChange, ...]:
@@ -113,7 +115,7 @@ class PullPlan:
     @property
     def refusal_reason(self) -> str | None:
         """Return why nothing would be carried out after the merge, where the pull request is the cause."""
-        return self.plan.refused if self.plan and self.brought.changes else None
+        return self.plan.refused if self.plan and (self.brought.changes or self.brought.unmanaged) else None
 
     @property
     def is_unusable(self) -> bool:
@@ -154,10 +156,12 @@ class PullPlan:
         return self.unjudged or "it cannot be planned"
 
     def _describe_allowed(self, brought: MergeEffects) -> str:
+        left = [f"{each.model}@{each.alias}" for each in brought.unmanaged]
+        leaving = f"; no longer managed: {_join_file_names(tuple(left))}" if left else ""
         if not brought.changes:
-            return "it moves no alias" if self.touched else "it changes no file that Promoter reads"
+            return f"it moves no alias{leaving}" if self.touched else "it changes no file that Promoter reads"
         watched = f", {len(brought.audit_only_changes)} only as their policy just watches" if brought.audit_only_changes else ""
-        return f"{format_count(len(brought.changes), 'change')}, all allowed{watched}"
+        return f"{format_count(len(brought.changes), 'change')}, all allowed{watched}{leaving}"
 
     @staticmethod
     def _describe_not_allowed(brought: MergeEffects) -> str:

@@ -6,13 +6,15 @@ What git writes to compute a merge goes to a temporary folder.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from promoter.adapters.git.command import GitCommand, GitReply, redact_to_one_line
+from promoter.adapters.git.command import GitCommand, GitConfiguration, GitReply, find_clone_refusal, redact_to_one_line
 from promoter.adapters.git.files import (
     BLOB_LIMIT,
     POLICIES_FOLDER,
@@ -63,6 +65,36 @@ class _CloneMirror(BareMirror):
         return PermanentError("git", f"this clone lacks what it should have: {message}", _DEPTH_FIX)
 
 
+_CREDENTIAL_KEY = re.compile(r"credential\.|http\.|core\.(sshcommand|askpass)$|ssh\.variant$")
+
+
+@dataclass(frozen=True)
+class CloneRemote:
+    """A remote of a clone."""
+
+    name: str
+    url: str = field(repr=False)  # it may hold a password
+    credentials: GitConfiguration = field(repr=False)
+    """How the person's git signs in there."""
+
+
+def _read_environment_settings() -> list[tuple[str, str]]:
+    """Read what the environment itself says of signing in (`GIT_CONFIG_COUNT`), as some CI systems do."""
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    names = range(int(count)) if count.isascii() and count.isdigit() else ()
+    pairs = ((os.environ.get(f"GIT_CONFIG_KEY_{name}", ""), os.environ.get(f"GIT_CONFIG_VALUE_{name}", "")) for name in names)
+    return [(key.lower(), value) for key, value in pairs if _CREDENTIAL_KEY.match(key.lower())]
+
+
+def _choose_remote(names: Sequence[str], tracked: str | None) -> str | None:
+    """Choose the remote that the branch tracks, else `origin`, else the only one."""
+    if tracked in names:
+        return tracked
+    if "origin" in names:
+        return "origin"
+    return names[0] if len(names) == 1 else None
+
+
 class LocalClone:
     """Implements the reading part of `Repository` for a clone on this machine."""
 
@@ -72,8 +104,11 @@ class LocalClone:
         found = git.run_command("rev-parse", "--path-format=absolute", "--git-dir", "--git-path", "objects")
         folder, _, objects = found.output_text.partition("\n")
         if found.status != 0 or not objects:
+            refusal = find_clone_refusal(path.absolute(), found) if found.status != 0 else None
             message = redact_to_one_line(found.err, RemoteAddress("", GitTransport.LOCAL))
-            raise PermanentError("git", f"here is no repository to read: {message}", "go to a clone of the GitOps repository")
+            raise refusal or PermanentError(
+                "git", f"here is no repository to read: {message}", "go to a clone of the GitOps repository"
+            )
         self._mirror = _CloneMirror(Path(folder), objects)
         self._remote = RemoteAddress(folder, GitTransport.LOCAL)
         self._history = CommitHistory(self._mirror, self._remote, GitAnswerCache())
@@ -89,6 +124,53 @@ class LocalClone:
             )
             raise PermanentError("git", f"`{escape_invisible(ref[:_SHOWN_LENGTH])}` is no commit of this clone", fix)
         return reply.output_text
+
+    def find_branch_head(self, branch: str) -> tuple[str, str] | None:
+        """Find the branch as a remote had it when it was last fetched, else the clone's own; its name here, and its commit."""
+        refs = self._mirror.run_git(
+            "for-each-ref", "--format=%(objectname) %(refname)", f"refs/remotes/*/{branch}", f"refs/heads/{branch}"
+        )
+        found = {name: revision for revision, _, name in (line.partition(" ") for line in refs.output_lines)}
+        remote = _choose_remote(self._read_remote_names(), self._read_setting(f"branch.{branch}.remote"))
+        for name in (f"refs/remotes/{remote}/{branch}", f"refs/heads/{branch}"):
+            if is_revision(found.get(name, "")):
+                return name.removeprefix("refs/heads/").removeprefix("refs/remotes/"), found[name]
+        return None
+
+    def find_remote(self, branch: str) -> CloneRemote | None:
+        """Find the remote that the branch comes from: the one that it tracks, else `origin`, else the only one.
+
+        None where the clone has no remote. Raises `PermanentError` where it has several, and nothing says which is meant.
+        """
+        names = self._read_remote_names()
+        name = _choose_remote(names, self._read_setting(f"branch.{branch}.remote"))
+        if name is None:
+            if names:
+                message = f"this clone has several remotes ({', '.join(names)}), and nothing says which has the branch {branch}"
+                raise PermanentError("git", message, "set PROMOTER_REPO to the one whose branch decides")
+            return None
+        url = self._mirror.run_git("remote", "get-url", name).output_text
+        top = self._mirror.run_git("rev-parse", "--path-format=absolute", "--git-common-dir").output_text
+        if ":" not in url.split("/", 1)[0] and not url.startswith(("/", "~")):
+            url = os.path.normpath(Path(top).parent / url)  # a path, which git takes from the top of the working tree
+        return CloneRemote(name, url, self._read_credentials())
+
+    def _read_remote_names(self) -> list[str]:
+        return self._mirror.run_git("remote").output_lines
+
+    def _read_setting(self, key: str) -> str | None:
+        return self._mirror.run_git("config", "--get", key).output_text or None
+
+    def _read_credentials(self) -> GitConfiguration:
+        """Read what the person's configuration, here and elsewhere, says of signing in, in git's order; never our own."""
+        listing = self._mirror.run_git("config", "--list", "--includes", "--show-scope", "-z")
+        fields = iter(listing.out.decode("utf-8", "replace").split("\0"))
+        found = [("credential.interactive", "false")]
+        for scope, text in zip(fields, fields, strict=False):
+            key, separator, value = text.partition("\n")
+            if scope != "command" and _CREDENTIAL_KEY.match(key):
+                found.append((key, value if separator else "true"))
+        return [*found, *_read_environment_settings()]
 
     def read_sources(self, revision: str) -> Sources:
         """Read the files of that revision that Promoter reads."""
@@ -158,8 +240,6 @@ class WorkTree:
 
     def find_revision(self) -> str | None:
         """Find the commit that the files are at; None where one is changed or not committed, and outside a repository."""
-        from promoter.adapters.git.command import GitCommand
-
         git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
         try:
             head = git.run_command("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -178,10 +258,17 @@ class WorkTree:
         clean = listing.status == 0 and status.status == 0 and not status.out
         return head.output_text if clean and committed == self._find_file_sizes().keys() else None
 
+    def find_refusal(self) -> PermanentError | None:
+        """Find out why git does not read the clone that the files lie in (its owner, its configuration); None: it does."""
+        git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
+        try:
+            reply = git.run_command("rev-parse", "--git-dir")
+        except ExternalError:
+            return None
+        return find_clone_refusal(self.root_folder, reply) if reply.status != 0 else None
+
     def find_user_name(self) -> str | None:
         """Find the name that git gives to commits here (`user.name`); None where it has none, or where there is no git."""
-        from promoter.adapters.git.command import GitCommand
-
         try:
             reply = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None).run_command(
                 "config", "--get", "user.name"

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -56,6 +56,9 @@ _SETTINGS = {
     "http.followRedirects": "false",  # git would carry the credentials to wherever a redirect leads
     "http.lowSpeedLimit": "1000",
 }
+_NO_QUESTIONS = {"GIT_ASKPASS": "", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
+GitConfiguration = Sequence[tuple[str, str]]
+"""Keys and values of git's configuration, in the order in which git reads them."""
 NO_CONFIGURATION = Path(os.devnull)
 _DRAIN_SECONDS = 5.0
 
@@ -86,12 +89,20 @@ class GitCommand:
     """Starts git in a folder, for one remote or for none. `timeout`: seconds after which a command is killed."""
 
     def __init__(
-        self, folder: Path, remote: RemoteAddress | None = None, timeout: float = 60.0, config: Path | None = NO_CONFIGURATION
+        self,
+        folder: Path,
+        remote: RemoteAddress | None = None,
+        timeout: float = 60.0,
+        config: Path | None = NO_CONFIGURATION,
+        credentials: GitConfiguration = (),
     ) -> None:
-        """`config` replaces the configuration of the user and the system; None: git reads those."""
+        """`config` replaces the configuration of the user and the system; None: git reads those.
+
+        `credentials`: what a person's configuration says of signing in. With it, git may ask that person's helpers.
+        """
         self.timeout = timeout
         self._folder = folder
-        self._environment = _build_environment(remote, timeout, config)
+        self._environment = _build_environment(remote, timeout, config, credentials)
 
     def run_command(
         self,
@@ -170,17 +181,18 @@ class GitCommand:
                         pipe.close()
 
 
-def _build_environment(remote: RemoteAddress | None, timeout: float, config: Path | None) -> dict[str, str]:
-    """Build the variables for every command. Configuration in variables outranks every file."""
-    settings = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
+def _build_environment(
+    remote: RemoteAddress | None, timeout: float, config: Path | None, credentials: GitConfiguration
+) -> dict[str, str]:
+    """Build the variables for every command. Configuration in variables outranks every file, and what comes last counts."""
+    own = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
     if remote is not None and remote.header is not None:
-        settings[f"http.{remote.http_origin}.extraHeader"] = remote.header.get_secret_value()
+        own[f"http.{remote.http_origin}.extraHeader"] = remote.header.get_secret_value()
+    settings = [*credentials, *((key, value) for key, value in own.items() if not credentials or key != "credential.helper")]
     environment = {
         "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "",
-        "SSH_ASKPASS": "",
-        "SSH_ASKPASS_REQUIRE": "never",
+        **({} if credentials else _NO_QUESTIONS),
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TRACE_REDACT": "1",
@@ -188,9 +200,10 @@ def _build_environment(remote: RemoteAddress | None, timeout: float, config: Pat
     }
     if config is not None:
         environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(config)}
-    for index, (key, value) in enumerate(settings.items()):
+    for index, (key, value) in enumerate(settings):
         environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
-    if remote is not None and remote.transport is GitTransport.SSH and not os.environ.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"}:
+    has_ssh = os.environ.keys() & {"GIT_SSH_COMMAND", "GIT_SSH"} or any(key == "core.sshcommand" for key, _ in credentials)
+    if remote is not None and remote.transport is GitTransport.SSH and not has_ssh:
         environment["GIT_SSH_COMMAND"] = (
             f"ssh -o BatchMode=yes -o ConnectTimeout={max(1, int(timeout / 2))} -o ServerAliveInterval=15 -o ControlMaster=no"
         )
@@ -340,6 +353,23 @@ def convert_push_failure(reply: GitReply, remote: RemoteAddress) -> ExternalErro
     if not _PROTECTED.search(reasons[0]) and _CONTESTED.search(reasons[0] + reply.err):
         return None
     return _convert_push_rejection(reasons[0], reply, remote)
+
+
+_OUTSIDE = re.compile(r"not a git repository \(or any")
+
+
+def find_clone_refusal(folder: Path, reply: GitReply) -> PermanentError | None:
+    """Say why git does not read the clone at that folder, in its own words; None where there is no clone at all."""
+    if _OUTSIDE.search(reply.err):
+        return None
+    reason = to_one_line(redact_secrets(reply.err.partition("To add an exception")[0], ()))
+    found = re.search(r"safe\.directory (\S.*)", reply.err)
+    if found:
+        way_out = f"git config --global --add safe.directory {found[1].strip()}"
+        fix = f"run `{way_out}` if you trust that folder, or change its owner"
+    else:
+        fix = "repair the clone, or make it anew"
+    return PermanentError("git", f"git does not read the clone at {folder}: {reason or 'it gives no reason'}", fix)
 
 
 def convert_missing_ref(reply: GitReply, remote: RemoteAddress) -> PermanentError | None:

@@ -23,6 +23,7 @@ from cachetools import LRUCache
 from promoter.adapters.git.command import (
     NO_CONFIGURATION,
     GitCommand,
+    GitConfiguration,
     GitReply,
     convert_command_failure,
     convert_known_failure,
@@ -60,7 +61,9 @@ _FIRST_FETCH_FACTOR = 10
 class BareMirror:
     """The mirror's folder. Callers hold it (`hold_lock`) while it changes; a lock file keeps other processes out meanwhile."""
 
-    def __init__(self, folder: Path, remote: RemoteAddress, branch: str, timeout: float) -> None:
+    def __init__(
+        self, folder: Path, remote: RemoteAddress, branch: str, timeout: float, credentials: GitConfiguration = ()
+    ) -> None:
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
@@ -69,7 +72,7 @@ class BareMirror:
         self._is_damaged = False
         self._changes = itertools.count()
         config = self._sibling_path("gitconfig") if remote.local_path else NO_CONFIGURATION
-        self._command = GitCommand(self._folder.parent, remote, timeout, config)
+        self._command = GitCommand(self._folder.parent, remote, timeout, config, credentials)
 
     def _sibling_path(self, ending: str) -> Path:
         return self._folder.parent / f".{self._folder.name}.{ending}"
@@ -263,7 +266,11 @@ class BareMirror:
 
     def is_rewritten(self, before: str, after: str) -> bool:
         """Whether the head after lacks commits of the head before: somebody forced a push."""
-        return before != after and self.run_git("merge-base", "--is-ancestor", before, after).status != 0
+        return before != after and not self.is_ancestor(before, after)
+
+    def is_ancestor(self, earlier: str, later: str) -> bool:
+        """Whether the later commit has the earlier one in its history, or is that one. One that is not known is none."""
+        return self.run_git("merge-base", "--is-ancestor", "--end-of-options", earlier, later).status == 0
 
     def list_tree_entries(self, revision: str, *paths: str) -> list[TreeEntry]:
         """List what lies under those paths. Raises `PermanentError` where the revision is unknown."""

@@ -16,6 +16,7 @@ import structlog
 from pydantic import SecretStr
 
 from promoter.adapters.git.command import (
+    GitConfiguration,
     GitReply,
     build_push_conflict,
     convert_command_failure,
@@ -172,17 +173,18 @@ class GitRepository:
         signing_key: Path | None = None,
         attest: Callable[[str], str] = str,
         record_own: Callable[[str, str], None] = lambda _revision, _message: None,
+        credentials: GitConfiguration = (),
     ) -> None:
         """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `PermanentError`.
 
         `signing_key`: the file of an SSH private key that signs Promoter's own commits; `attest`: what completes the message of
         such a commit right before it is made, with a trailer; `record_own`: called with each such commit and its message before
-        it is pushed, so that nobody sees one that is not recorded.
+        it is pushed, so that nobody sees one that is not recorded; `credentials`: how a person's git signs in.
         """
         self._ref = build_branch_ref(branch)
         self._remote = parse_remote_address(url, token)
         self._author = normalize_identity(author)
-        self._mirror = BareMirror(mirror, self._remote, branch, timeout)
+        self._mirror = BareMirror(mirror, self._remote, branch, timeout, credentials)
         self._cache = GitAnswerCache()
         self._history = CommitHistory(self._mirror, self._remote, self._cache)
         self._writer = CommitWriter(self._mirror, self._remote, self._author, signing_key)
@@ -218,6 +220,11 @@ class GitRepository:
             if self._is_rewritten:
                 log.warning("the branch was rewritten", branch=self._ref, before=before, after=after)
             return after
+
+    def is_ancestor(self, earlier: str, later: str) -> bool:
+        """Whether the later commit has the earlier one in its history, or is that one. One that is not known is none."""
+        with self._lock:
+            return self._mirror.is_ancestor(require_full_revision(earlier), require_full_revision(later))
 
     def read_sources(self, revision: str) -> Sources:
         """Read the files of that revision that Promoter reads, as bytes; what is not there is not in the mapping."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from promoter.domain.decision import Decision, RuleFinding, Verdict
-from promoter.domain.plan import Change, Plan
+from promoter.domain.plan import Change, Plan, UnmanagedAlias
 from promoter.domain.text import escape_invisible, version_label
 
 APART = "&#8203;"
@@ -92,22 +92,32 @@ def render_plan_markdown(plan: Plan) -> str:
         for each in plan.blocked
     ]
     lines += [f"- drift (reported only): {code_span(f'{each.model}@{each.alias}')}" for each in plan.reported]
+    lines += render_unmanaged_lines(plan.unmanaged)
     lines += [f"- refused: {inline_text(plan.refused)}"] if plan.refused else []
+    lines += [f"- note: {inline_text(each)}" for each in plan.notes]
     for change in plan.changes:
         if change.decision:
             lines += ["", *render_decision_markdown(change.decision)]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def render_unmanaged_lines(unmanaged: Iterable[UnmanagedAlias]) -> list[str]:
+    """List the aliases that git states nothing of any more."""
+    return [
+        f"- no longer managed: {code_span(f'{each.model}@{each.alias}')}: {inline_text(each.description)}" for each in unmanaged
+    ]
+
+
 def render_plan_summary(plan: Plan) -> str:
     """Count the changes and what is blocked, on one line."""
-    if not (plan.changes or plan.blocked):
+    if not (plan.changes or plan.blocked or plan.unmanaged):
         whose = f"git says at {plan.revision[:10]}" if plan.revision else "the files say (not committed)"
         return f"Nothing to do: the registry is as {whose}."
     blocked = len(plan.blocked)
     allowed = sum(change.is_allowed for change in plan.changes)
     what = f"at {plan.revision[:10]}" if plan.revision else "of files that are not committed"
-    return f"Plan {what}: {allowed} to change, {blocked} blocked. Digest {plan.digest[:12]}."
+    left = f", {len(plan.unmanaged)} no longer managed" if plan.unmanaged else ""
+    return f"Plan {what}: {allowed} to change, {blocked} blocked{left}. Digest {plan.digest[:12]}."
 
 
 def describe_change_state(plan: Plan, change: Change) -> str:

@@ -73,6 +73,8 @@ def _render_blocks(found: PullPlan) -> Iterator[Block]:
         yield [f"**Refused**: {inline_text(found.refusal_reason)}"]
     if plan and brought.changes:
         yield ["#### What it changes", "", *_render_changes(plan, brought.changes)]
+    leaving = [f"{code_span(f'{each.model}@{each.alias}')}: {inline_text(each.description)}" for each in brought.unmanaged]
+    yield from _render_list("No longer managed", leaving)
     lacking = [(f"{each.model}@{each.alias}" if each.alias else each.model, each.reason) for each in brought.lacking]
     yield from _render_list(
         "What the registry lacks", [f"{code_span(name)}: {inline_text(reason)}" for name, reason in lacking]

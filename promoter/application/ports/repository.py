@@ -76,6 +76,10 @@ class Repository(Protocol):
         """Fetch the branch; the revision (full object id) of its head."""
         ...
 
+    def is_ancestor(self, earlier: str, later: str) -> bool:
+        """Whether the later commit has the earlier one in its history, or is that one. One that is not known is none."""
+        ...
+
     def read_sources(self, revision: str) -> Sources:
         """The files of that revision that Promoter reads, without a checkout."""
         ...

@@ -41,6 +41,18 @@ class DriftResponse(Response):
     to_version: int | None = attribute("to_version", "to")
 
 
+class UnmanagedResponse(Response):
+    """An alias that git stated something of, and states nothing of any more."""
+
+    model: str
+    alias: str
+    version: int | None
+    """The version that was stated last."""
+    similar: str | None
+    """An alias that is new, and spelled alike."""
+    reason: str = attribute("description")
+
+
 class PlanResponse(Answer):
     """A plan."""
 
@@ -50,6 +62,8 @@ class PlanResponse(Answer):
     blocked: list[BlockedResponse]
     drift: list[DriftResponse] = attribute("reported")
     refused: str | None
+    unmanaged: list[UnmanagedResponse]
+    notes: list[str]
 
 
 class AppliedPlanResponse(Inlined, Answer):
@@ -114,6 +128,7 @@ class PullPlanResponse(Inlined, Answer):
     settings: list[str] = attribute("brought.settings")
     gates: list[str] = attribute("brought.gates")
     notes: list[str] = attribute("brought.notes")
+    unmanaged: list[UnmanagedResponse] = attribute("brought.unmanaged")
     policies: list[PolicyStepResponse] = attribute("brought.policies")
     faults: list[FaultResponse]
     conflicts: list[str]

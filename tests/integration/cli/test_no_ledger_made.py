@@ -27,6 +27,7 @@ Run = Callable[..., tuple[int, str]]
 
 COMMANDS = [
     ["apply"],
+    ["apply", "--from-working-tree"],
     ["rollback", "m@champion", "--reason", "bad", "--as", "alice"],
     ["release", "m@champion", "--as", "alice"],
     ["audit", "checkpoint"],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from promoter.cli.apply import load_branch_declaration
 from promoter.cli.doctor import _check_git_repository
-from promoter.cli.plan import _load_committed_declaration
 from promoter.container import Container
 from promoter.domain.audit import RevisionState
 from promoter.domain.errors import PermanentError
@@ -21,33 +21,35 @@ PLAIN = "version: 1\nmodels: {}\n"
 
 
 def commit(folder: Path, text: str) -> str:
-    """An unsigned commit of that `registry.yaml`."""
+    """Push an unsigned commit of that `registry.yaml`."""
     (folder / "registry.yaml").write_text(text)
     git(folder, "add", "registry.yaml")
     git(folder, "commit", "--quiet", "--message", "By hand")
+    git(folder, "push", "--quiet", "origin", "main")
     return git(folder, "rev-parse", "HEAD")
 
 
 @pytest.fixture
 def clone_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone that one stands in; PROMOTER_REPO is not set."""
+    """A clone that one stands in, with a remote; PROMOTER_REPO is not set."""
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(tmp_path / "remote.git"))
     folder = tmp_path / "clone"
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "remote.git"), str(folder))
+    git(folder, "symbolic-ref", "HEAD", "refs/heads/main")
     monkeypatch.chdir(folder)
     return folder
 
 
 def test_apply_asks_what_was_in_force_before(clone_folder: Path, tmp_path: Path) -> None:
-    """Whoever switches signatures off in a clone, and applies that there, has to sign it; nothing else asks for one."""
+    """Whoever switches signatures off on the branch, and applies that, has to sign it; nothing else asks for one."""
     world = Container(Settings(mlflow_tracking_uri="http://127.0.0.1:9", database_url=f"sqlite:///{tmp_path / 'promoter.db'}"))
     before = commit(clone_folder, SIGNED)
     with pytest.raises(PermanentError, match="not signed"):
-        _load_committed_declaration(world, None)
+        load_branch_declaration(world, None)
     world.ledger.record_revision_state(before, RevisionState.APPLIED, datetime.now(UTC))
     commit(clone_folder, PLAIN)
     with pytest.raises(PermanentError, match=r"1 commits are not signed by a key in signers/.*take them back"):
-        _load_committed_declaration(Container(world.settings), None)
+        load_branch_declaration(Container(world.settings), None)
 
 
 @pytest.mark.parametrize(

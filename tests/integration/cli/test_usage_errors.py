@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from promoter.__main__ import main
-from promoter.cli import plan
+from promoter.cli import apply, plan
 from promoter.container import Container
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.settings import load_settings
@@ -92,7 +92,8 @@ def test_bad_arguments(arguments: tuple[str, ...], run: Run, monkeypatch: pytest
     """Exit code 1 and a line that says what is wrong: never 2 or 3, which say something of a plan."""
     registry = FakeRegistry()
     registry.version("m", auc=0.8)
-    monkeypatch.setattr(plan, "build_container", lambda: Container(load_settings(), registry=registry))
+    for module in (plan, apply):
+        monkeypatch.setattr(module, "build_container", lambda: Container(load_settings(), registry=registry))
     code, _, err = run(*arguments)
     assert code == 1
     assert err.strip()
