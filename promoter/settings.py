@@ -342,11 +342,16 @@ def _read_config_file() -> _ConfigFile:
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not YAML"
         return _ConfigFile(faults=(Fault(f"cannot be read: {why}", file=named, fix=f"see {CONFIG_VARIABLE}"),))
-    if document is None:
-        return _ConfigFile()
+    return _check_document({} if document is None else document, named)
+
+
+def _check_document(document: object, named: str) -> _ConfigFile:
     if not isinstance(document, dict):
         return _ConfigFile(faults=(Fault("it is not a mapping", file=named, fix="write `name: value` lines"),))
     known = {key: value for key, value in document.items() if _is_known_key(key)}
+    mappings = [key for key, value in known.items() if key not in Settings.model_fields and isinstance(value, dict | list)]
+    if mappings:
+        return _ConfigFile(faults=tuple(Fault(f"`{key}` must be a text", file=named) for key in mappings))
     return _ConfigFile(known, tuple(_find_unknown_keys(document, named)))
 
 
@@ -394,7 +399,7 @@ def _read_registry_variables() -> dict[str, dict[str, SecretStr]]:
     for variable, value in (*in_file.items(), *((name.upper(), value) for name, value in os.environ.items())):
         found = _REGISTRY_VARIABLE.fullmatch(variable)
         if found and value not in (None, ""):
-            rows.setdefault(found[1], {})[found[2].lower()] = SecretStr(str(value))
+            rows.setdefault(found[1], {})[found[2].lower()] = SecretStr(str(value).strip())
     return rows
 
 
@@ -407,6 +412,8 @@ def _find_credential_faults(registries: Mapping[str, str]) -> Iterator[Fault]:
     for name, row in rows.items():
         variables = ", ".join(f"{PREFIX}REGISTRY_{name}_{part.upper()}" for part in sorted(row))
         owners = named.get(name, [])
+        if any(not part.get_secret_value().isprintable() for part in row.values()):
+            yield Fault(f"{variables}: there is a line break or another control character in it", fix="set it anew")
         if not owners:
             yield Fault(f"{variables}: there is no such registry in PROMOTER_REGISTRIES", fix=_suggest(name, named))
         elif len(owners) > 1:

@@ -193,6 +193,24 @@ def test_registries_have_credentials_of_their_own(tmp_path: Path, monkeypatch: p
     assert settings.find_registry_credentials("other").token is None
 
 
+def test_a_token_loses_the_line_break_that_its_file_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other control character, and a value that is no text, is a fault that does not repeat it."""
+    monkeypatch.setenv("PROMOTER_REGISTRIES", '{"staging": "http://s"}')
+    monkeypatch.setenv("PROMOTER_REGISTRY_STAGING_TOKEN", "hunter2\n")
+    token = load_settings().find_registry_credentials("staging").token
+    assert token
+    assert token.get_secret_value() == "hunter2"
+    monkeypatch.setenv("PROMOTER_REGISTRY_STAGING_TOKEN", "hunter2\nx")
+    (fault,) = load_faults()
+    assert "a line break or another control character" in fault
+    monkeypatch.delenv("PROMOTER_REGISTRY_STAGING_TOKEN")
+    (tmp_path / "mine.yaml").write_text("registry_staging_token: {value: hunter2}\n")
+    monkeypatch.setenv("PROMOTER_CONFIG", str(tmp_path / "mine.yaml"))
+    (other,) = load_faults()
+    assert "`registry_staging_token` must be a text" in other
+    assert "hunter2" not in fault + other
+
+
 @pytest.mark.parametrize(
     ("registries", "variables", "expected"),
     [

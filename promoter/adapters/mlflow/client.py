@@ -268,6 +268,12 @@ def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credenti
 def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> None:
     """See to it that MLflow's client sends this server its own credentials, and no host any other's. Imports MLflow."""
     install_bound_auth()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    if token != token.strip() or not token.isprintable():
+        fix = "set it anew, without blanks and line breaks around it"
+        raise PermanentError(
+            SERVICE_NAME, "MLFLOW_TRACKING_TOKEN cannot be sent: it has characters that are no part of a token", fix
+        )
     if elsewhere:
         bind_other_server(tracking_uri, credentials or HostCredentials())
     else:

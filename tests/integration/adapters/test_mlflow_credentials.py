@@ -15,6 +15,7 @@ from promoter.adapters.mlflow.client import create_mlflow_client, redact_message
 from promoter.adapters.mlflow.credentials import CredentialBindings, HostCredentials
 from promoter.adapters.mlflow.loading import fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.domain.errors import PermanentError
 from tests.support.listener import Listener, listen
 
 TOKEN = "of-production"
@@ -212,3 +213,13 @@ def test_messages_leave_the_secrets_of_every_registry_out(other: Listener) -> No
     create_mlflow_client(other.uri, elsewhere=True, credentials=HostCredentials("ada", "geheim", "of-staging"))
     assert redact_message(f"{TOKEN} geheim of-staging") == "*** *** ***"
     assert "geheim" not in repr(HostCredentials("ada", "geheim", "of-staging"))
+
+
+@pytest.mark.parametrize("token", ["of\nproduction", "of-production\n", " of-production"])
+def test_a_token_that_cannot_be_sent_is_named_and_not_shown(own: Listener, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """A file's line break is the usual one."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    with pytest.raises(PermanentError, match="MLFLOW_TRACKING_TOKEN cannot be sent") as refused:
+        MlflowRegistry(own.uri).read_aliases("m")
+    assert "production" not in str(refused.value)
+    assert own.heard == []
