@@ -58,6 +58,8 @@ class FakeRegistry:
         self.loads: dict[VersionKey, LoadingResult] = {}
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
+        self.loses_aliases = False
+        """Whether answers have lost the aliases on their way, but for the answer about one alias by its name."""
 
     def version(self, model: str, tags: Mapping[str, str] | None = None, status: str = "FINISHED", **metrics: float) -> int:
         """Register the next version, from a run of its own."""
@@ -94,7 +96,8 @@ class FakeRegistry:
     def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """As the port says."""
         self._called("observe", None if names is None else frozenset(names))
-        return {name: model for name, model in self.models.items() if names is None or name in names}
+        found = {name: model for name, model in self.models.items() if names is None or name in names}
+        return {name: replace(model, aliases={}) for name, model in found.items()} if self.loses_aliases else found
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As the port says."""
@@ -142,7 +145,8 @@ class FakeRegistry:
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
         """As the port says."""
         self._called("aliases", model)
-        return dict(self.models[model].aliases) if model in self.models else None
+        held = {} if self.loses_aliases or model not in self.models else dict(self.models[model].aliases)
+        return held if model in self.models else None
 
     def confirm_absences(self, absences: Collection[Absence]) -> None:
         """As the port says; not remembered among the calls, since most looks confirm nothing."""

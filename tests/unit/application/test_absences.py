@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from promoter.application.absences import AbsenceMemory, find_absences
+from promoter.application.controller import GIT, REGISTRY
 from promoter.application.ports import Absence
 from promoter.domain.errors import TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel
+from tests.support.app import App
 from tests.support.fakes.registry import START, FakeRegistry
 
 
@@ -78,3 +80,85 @@ def test_an_answer_that_lost_an_alias_is_refused_and_one_that_tells_the_truth_is
         memory.check(registry.models, {"m": {"champion": 1}}, None)
         memory.remember(registry.models, ["m"])
     assert asked == [Absence("m", "champion")]
+
+
+@pytest.fixture
+def settled(app: App) -> App:
+    """A model with two versions, whose champion git and the registry agree on."""
+    app.mlflow.version("m", auc=0.8)
+    app.mlflow.version("m", auc=0.9)
+    app.commit("m: {aliases: {champion: 1}}")
+    app.converge()
+    return app
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_answers_without_their_aliases_are_unavailable_and_nothing_is_recorded(settled: App, restarted: bool) -> None:
+    """By the last look, and after a restart by the ledger; nothing is written either. When answers are whole, all is well."""
+    app = settled.another() if restarted else settled
+    watch = app.build_controller(float)
+    watch.run_work_item(GIT, "start")
+    before, writes = app.outcomes(), list(app.mlflow.writes)
+    app.mlflow.loses_aliases = True
+
+    assert watch.run_work_item(REGISTRY, "poll") is not None
+    assert "m@champion was missing" in watch.health.current_problems["MLflow"]
+    with pytest.raises(TransientError):
+        app.look()
+    assert (app.outcomes(), list(app.mlflow.writes)) == (before, writes)
+
+    app.mlflow.loses_aliases = False
+    assert watch.run_work_item(REGISTRY, "poll") is None
+    assert (watch.health.current_problems, app.outcomes()) == ({}, before)
+
+
+def test_a_read_back_without_aliases_leaves_the_intent_open(settled: App) -> None:
+    """What was written is neither failed nor moved by somebody else: the next run closes it by what it can read."""
+    settled.commit("m: {aliases: {champion: 2}}")
+
+    def lose_what_comes_after(call: str) -> None:
+        settled.mlflow.loses_aliases |= call == "set_alias"
+
+    settled.mlflow.on = lose_what_comes_after
+    for _ in range(2):
+        with pytest.raises(TransientError, match="m@champion was missing"):
+            settled.look()
+        assert settled.outcomes()[-1] == "intended"
+
+    settled.mlflow.on, settled.mlflow.loses_aliases = lambda _call: None, False
+    settled.look()
+    assert (settled.outcomes()[-2:], settled.moves()) == (["intended", "recovered"], [(None, 1), (1, 2)])
+
+
+def test_a_delete_that_only_seems_done_is_not_recorded_as_done(settled: App) -> None:
+    """The request never arrived, and the answer that shows no alias has lost them all."""
+    settled.commit("m: {aliases: {champion: absent}}")
+    delete, settled.mlflow.delete_alias = settled.mlflow.delete_alias, lambda _model, _alias: None  # type: ignore[method-assign]
+
+    def lose_what_comes_after(call: str) -> None:
+        settled.mlflow.loses_aliases |= call == "aliases"
+
+    settled.mlflow.on = lose_what_comes_after
+    with pytest.raises(TransientError, match="m@champion was missing"):
+        settled.look()
+    assert settled.outcomes()[-1] == "intended"
+
+    settled.mlflow.delete_alias = delete  # type: ignore[method-assign]
+    settled.mlflow.on, settled.mlflow.loses_aliases = lambda _call: None, False
+    settled.look()
+    assert settled.outcomes()[-3:] == ["failed", "intended", "applied"]
+
+
+def test_a_rival_that_an_answer_lost_does_not_open_the_gate(app: App) -> None:
+    """`beats` passes where nobody holds the alias. Nobody manages that alias, so that neither memory nor ledger know of it."""
+    app.mlflow.version("m", auc=0.8)
+    app.mlflow.version("m", auc=0.9)
+    app.mlflow.place("m", "best", 2)
+    policy = b"version: 1\nrules: [{metric: auc, beats: best, order: highest}]\n"
+    app.commit("m: {aliases: {champion: {version: 1, policy: p}}}", p=policy)
+    app.mlflow.loses_aliases = True
+
+    with pytest.raises(TransientError, match="m@best was missing"):
+        app.look()
+
+    assert (app.aliases(), app.mlflow.writes) == ({"best": 2}, [])
