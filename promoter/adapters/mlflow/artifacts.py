@@ -159,7 +159,10 @@ def _download_file(location: str, tracking_uri: str, name: str) -> bytes | None:
 
 
 def _confirm_missing_file(uri: str, tracking_uri: str, name: str) -> None:
-    """See that a file which no list has cannot be fetched either. An answer that lost its rows looks like an empty folder."""
+    """See that a file which no list has cannot be fetched either: an answer that lost its rows looks like an empty folder.
+
+    Raises `ArtifactError` where it can be fetched, and what the storage raises where that cannot be known now.
+    """
     from mlflow.artifacts import download_artifacts
     from requests import RequestException
 
