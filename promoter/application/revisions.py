@@ -83,6 +83,10 @@ class RevisionTracker:
 
         Raises `TransientError` or `PermanentError` where git cannot be read.
         """
+        with self._lock:
+            # First without the lock of all replicas: one whose git hangs must not keep the others from theirs.
+            if self._fetch_head(trigger) == self._head and self._in_force is not None:
+                return RefreshResult(self._in_force, _NO_MODELS, self._refused)
         with self._hold_fetch_lock():
             return self._refresh_under_lock(trigger)
 
@@ -106,18 +110,21 @@ class RevisionTracker:
     @contextmanager
     def _hold_fetch_lock(self) -> Iterator[None]:
         """Keep other replicas from fetching until the ledger has the revision's state: its last row is then the newest."""
-        with self._locks.hold(_LOCK), self._lock:
+        with self._lock, self._locks.hold(_LOCK):
             yield
 
     def _refresh_under_lock(self, trigger: str = GIT_TRIGGER) -> RefreshResult:
-        try:
-            head = self._repository.fetch_branch()
-        except ExternalError:
-            self._restore_last_good(trigger)
-            raise
+        head = self._fetch_head(trigger)
         if head == self._head and self._in_force is not None:
             return RefreshResult(self._in_force, _NO_MODELS, self._refused)
         return self._attempt_revision(head, trigger)
+
+    def _fetch_head(self, trigger: str) -> str:
+        try:
+            return self._repository.fetch_branch()
+        except ExternalError:
+            self._restore_last_good(trigger)
+            raise
 
     def _restore_last_good(self, trigger: str) -> None:
         """Put the last good revision in force from the mirror, where Promoter starts without git, so that drift is put back."""

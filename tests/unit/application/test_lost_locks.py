@@ -141,3 +141,23 @@ def test_an_older_revision_is_not_put_in_force_without_the_lock(drifted: App) ->
         drifted.revisions.refresh_head()
     drifted.model_reconciler.reconcile("m", "test")
     assert drifted.aliases() == {"champion": 2, "shadow": 1}
+
+
+def test_a_fetch_that_brings_nothing_new_keeps_no_replica_waiting(drifted: App) -> None:
+    """Nor does one that hangs and fails: the lock of all replicas is taken only once there is a revision to put in force."""
+
+    def fail() -> str:
+        raise TransientError("git", "no answer within 60 s")
+
+    drifted.keys.taken.clear()
+    drifted.revisions.refresh_head()
+    assert drifted.keys.taken == []
+    fetch_branch = drifted.git.fetch_branch
+    drifted.git.fetch_branch = fail  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="no answer"):
+        drifted.revisions.refresh_head()
+    assert drifted.keys.taken == []
+    drifted.git.fetch_branch = fetch_branch  # type: ignore[method-assign]
+    drifted.commit("m: {aliases: {champion: 2}}")
+    drifted.revisions.refresh_head()
+    assert drifted.keys.taken == ["/revisions"]
