@@ -1,6 +1,6 @@
 """How long a drift waits while requests about other models hang; and the same without, in the same run.
 
-    python benchmarks/hanging.py [--hanging 6] [--rounds 10] [--timeout 20]
+    python benchmarks/hanging.py [--hanging 6] [--rounds 10] [--timeout 8]
 
 A real MLflow server, a proxy in front of it that lets every request about some models hang, a real git remote and a real daemon
 run on this machine. Each round moves the alias of one free model by hand, sends the signed webhook that MLflow would send, and
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -42,13 +43,15 @@ class HangingBench:
         os.environ["MLFLOW_TRACKING_URI"] = server.uri
         import mlflow
 
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.client: Any = mlflow.MlflowClient()
         self.names = [f"m-{number:03d}" for number in range(hanging + 1)]
         self.free = self.names[-1]
+        run = self.client.create_run(self.client.create_experiment("benchmark")).info
         for name in self.names:
             self.client.create_registered_model(name)
-            for number in range(2):
-                self.client.create_model_version(name, f"file:///nowhere/{number}")
+            for _ in range(2):
+                self.client.create_model_version(name, f"{run.artifact_uri}/model", run_id=run.run_id)
         lines = "".join(f"  {name}: {{aliases: {{champion: 1}}}}\n" for name in self.names)
         remote.commit_files({"registry.yaml": f"version: 1\nsafety: {{max_changes: 100%}}\nmodels:\n{lines}".encode()})
         port = find_free_port()
@@ -109,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How long a drift waits while requests about other models hang.")
     parser.add_argument("--hanging", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--timeout", type=int, default=20, help="MLFLOW_HTTP_REQUEST_TIMEOUT of the daemon, in seconds")
+    parser.add_argument("--timeout", type=int, default=8, help="MLFLOW_HTTP_REQUEST_TIMEOUT of the daemon, in seconds")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="promoter-bench-")))
