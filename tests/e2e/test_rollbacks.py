@@ -120,6 +120,7 @@ def test_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     stage.until_at(model, {"champion": 1}, told=stage.told)
     last = stage.records(model, "champion")[-1].to_event_data()
     assert (last["cause"], last["revision"], last["outcome"]) == ("commit", commit, "applied")
+    assert (last["actor"], last["reason"]) == ("alice", "worse than thought")
     review = last["review"]
     assert (review["author"], review["reviewers"], review["merged_by"]) == (BOT, ["ada"], "cy")
     assert overrides(stage, model) == []
