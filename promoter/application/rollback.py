@@ -23,7 +23,7 @@ from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Per
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.evaluate import check_readiness
-from promoter.domain.policy.guards import is_return
+from promoter.domain.policy.guards import is_revert
 from promoter.domain.proposal import REGISTRY_FILE, Proposal
 from promoter.domain.rollback import (
     RollbackRequest,
@@ -186,9 +186,8 @@ class AliasRollback:
             return None
         if last.hold is None:
             what = f"put {version_label(last.to_version)} back, by a commit without a hold,"
-            reverted = is_return(last) and last.cause == ChangeCause.COMMIT
             said = (last.actor or "somebody", last.reason or "no reason given")
-            return StandingRollback(*said, last.to_version, what, last.at, "") if reverted else None
+            return StandingRollback(*said, last.to_version, what, last.at, "") if is_revert(last) else None
         what = f"moved it to {version_label(last.to_version)}, under a hold that git cannot be asked about now,"
         return StandingRollback(last.actor or "somebody", last.hold, last.to_version, what, last.at, way_out)
 

@@ -119,11 +119,11 @@ def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: I
 def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
     """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first.
 
-    One that a return took away is not among them, until it is put there again.
+    One that a revert took away is not among them, until it is put there again; one that a rollback took away is in quarantine.
     """
     good: dict[int, None] = {}
     for fact in (each.fact for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None):
-        if is_return(fact):
+        if is_revert(fact):
             good.pop(fact.from_version or 0, None)
         good.pop(fact.to_version or 0, None)
         if fact.to_version is not None:
@@ -131,9 +131,10 @@ def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
     return list(reversed(good))
 
 
-def is_return(fact: NewAuditRecord) -> bool:
-    """Return whether the change brought an earlier version back: readiness gated it, and no policy did."""
-    return fact.kind is RecordKind.CHANGE and fact.verdict is not None and fact.policy is None
+def is_revert(fact: NewAuditRecord) -> bool:
+    """Return whether the change brought an earlier version back without a hold: readiness gated it, and no policy did."""
+    by_commit = fact.kind is RecordKind.CHANGE and fact.cause == ChangeCause.COMMIT
+    return by_commit and fact.hold is None and fact.verdict is not None and fact.policy is None
 
 
 def is_return_to_good_standing(intent: AliasIntent, held: int | None, version: int, moves: Iterable[AuditRecord]) -> bool:
