@@ -44,6 +44,7 @@ class PreparedApps:
         app = App(folder, FakeRegistry(), repository := FakeRepository(), FakeForge(repository))
         prepare(propose(app, 0.8))
         app.close()
+        repository.record_own = lambda _revision, _message: None  # the ledger of this app, which no copy shares
         self._first[prepare] = app
         return app
 
