@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     forge_project: str | None = None
     forge_token: SecretStr | None = None
     forge_account: str | None = None
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_check_web_address)] | None = None
     signing_key: Path | None = None
     checkpoint_key: Path | None = None
     registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords

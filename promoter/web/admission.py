@@ -120,7 +120,8 @@ class WebhookRates:
 
     def limit_route(self, view: Callable[..., Response]) -> Callable[..., Response]:
         """Answer 429 where too many valid deliveries came; invalid ones take nothing from those of the real sender."""
-        return self._limiter.limit(self._rate, deduct_when=_is_authenticated)(view)
+        message = f"too many deliveries of this webhook: more than {self._rate} (PROMOTER_WEBHOOK_RATE)"
+        return self._limiter.limit(self._rate, deduct_when=_is_authenticated, error_message=message)(view)
 
     def count_refused(self) -> bool:
         """Count a delivery with an invalid signature; return whether it is one too many."""

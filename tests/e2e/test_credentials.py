@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.fixtures.git import Colleague
+from tests.support.fixtures.ledger import begin_ledger
 from tests.support.listener import Listener, listen
 from tests.support.stage.stage import POLICY, Stage, registry_yaml, until
 
@@ -27,6 +28,7 @@ def attacker() -> Iterator[Listener]:
 @pytest.fixture
 def clone(stage: Stage, fresh_name: str) -> Colleague:
     """A clone of the repository, whose model gets its versions from `staging`."""
+    begin_ledger(stage.database)
     stage.version(fresh_name, 0.9)
     stage.commit(FOREIGN.format(model=fresh_name), p=POLICY)
     return Colleague(stage.remote, stage.folder / "clone", "any")

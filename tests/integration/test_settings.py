@@ -163,3 +163,10 @@ def test_the_folder_of_the_ledger_is_known_where_there_is_one() -> None:
     """So that it can be kept from models."""
     assert load_settings(database_url="sqlite:////var/lib/promoter/p.db").database_folders == (Path("/var/lib/promoter"),)
     assert load_settings(database_url="postgresql://ledger/p").database_folders == ()
+
+
+@pytest.mark.parametrize("url", ["promoter.example.com", "http://[::1", "https://user@promoter.example.com"])
+def test_the_address_for_people_is_an_address(url: str) -> None:
+    """Requests from there are let in, so it is checked at the start."""
+    with pytest.raises(Faults, match="PROMOTER_URL must be an address"):
+        load_settings(url=url)

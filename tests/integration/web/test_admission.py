@@ -137,6 +137,7 @@ def test_a_flood_of_valid_webhooks_is_told_to_wait(make_web_site: MakeWebSite) -
     answers = [site.post("/webhooks/github", BODY, github_headers(BODY, "push", f"d-{number}")) for number in range(7)]
     assert [answer.status for answer in answers] == [202] * 5 + [429] * 2
     assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+    assert "more than 5/minute (PROMOTER_WEBHOOK_RATE)" in answers[-1].json["error"]
     lab = {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": "lab-token", "Idempotency-Key": "1"}
     assert site.post("/webhooks/gitlab", BODY, lab).status == 202
 
