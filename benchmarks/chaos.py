@@ -89,9 +89,14 @@ class ChaosRun:
 
     def seed_models(self) -> None:
         """Register the models, with their versions."""
-        from tests.support.stage.seeding import make_run, register
+        from tests.support.stage.seeding import MLMODEL, make_run, register
 
         runs = [make_run(self.stage.client, {"auc": 0.5 + number / 10}).info for number in range(1, VERSIONS + 1)]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "MLmodel")
+            file.write_text(MLMODEL)
+            for run in runs:
+                self.stage.client.log_artifact(run.run_id, str(file), "model")
 
         def seed(name: str) -> None:
             register(self.stage.client, name)
@@ -107,7 +112,7 @@ class ChaosRun:
         rows = (
             f"{name}: {{aliases: {{{ALIAS}: {{version: {number}, policy: gate}}}}}}" for name, number in self.wanted.items()
         )
-        self.stage.commit("\n".join(rows), gate=POLICY)
+        self.stage.commit("\n".join(rows), "safety: {max_changes: 100%}\n", gate=POLICY)
 
     def promote_some(self) -> None:
         """Commit another version for some of the models."""
@@ -264,7 +269,8 @@ def measure(minutes: float, models: int, seed: int) -> ChaosFigures:
         daemon = stage.daemon(
             cold=True,
             PROMOTER_POLL_INTERVAL="5s",
-            MLFLOW_HTTP_REQUEST_TIMEOUT="8",
+            PROMOTER_LOAD_MODELS="false",
+            MLFLOW_HTTP_REQUEST_TIMEOUT="6",
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="2",
         )
         try:

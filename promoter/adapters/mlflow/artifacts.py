@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -29,6 +29,7 @@ REQUIREMENTS_FILE = "requirements.txt"
 _MAX_LINES, _MAX_LINE_LENGTH = 5_000, 500
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_YAML_DEPTH = 100
+_NO_SUCH_FILE = re.compile(r"\b404 Client Error\b|No such file|does not exist")
 
 ResultT = TypeVar("ResultT")
 
@@ -170,10 +171,9 @@ def _confirm_missing_file(uri: str, tracking_uri: str, name: str) -> None:
         with tempfile.TemporaryDirectory(prefix="promoter-") as folder:
             download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri)
     except Exception as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status != HTTPStatus.NOT_FOUND and (
-            isinstance(error, RequestException) or isinstance(convert_mlflow_error(error, "", ""), TransientError)
-        ):
+        # MLflow puts what each file raised into one message, so that only its text tells.
+        unknown = isinstance(error, RequestException) or isinstance(convert_mlflow_error(error, "", ""), TransientError)
+        if unknown and not _NO_SUCH_FILE.search(str(error)):
             raise
         return
     raise ArtifactError(f"no list of the artifact has {name}, and yet it can be fetched")

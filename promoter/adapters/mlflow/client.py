@@ -198,12 +198,12 @@ def _convert_network_error(error: BaseException, doing: str, server: str) -> Ext
 
 
 # MLflow's own defaults keep one call to a dead server waiting for four minutes, and take any Retry-After at its word.
-# With these a call fails after about 3 s where nobody listens, and after 26 s where somebody listens and says nothing: whoever
+# With these a call fails after about 3 s where nobody listens, and after 20 s where somebody listens and says nothing: whoever
 # hangs must not keep the daemon from noticing soon that all is well again. No page of a list takes a server more than a third.
 _ENVIRONMENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_HTTP_POOL_CONNECTIONS": "8",
     "MLFLOW_HTTP_POOL_MAXSIZE": "32",
