@@ -28,6 +28,7 @@ from promoter.application.ports.outbox import EventOutbox, NotificationChannel
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, ProposalCommitter, RotationProposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
+from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.ledger.chain import add_ledger_trailer
@@ -430,7 +431,18 @@ class Container:
             revisions=self.revisions,
             ledger=self.ledger,
             locks=self.locks,
+            binding=self.registry_binding,
         )
+
+    @cached_property
+    def registry_binding(self) -> RegistryBinding:
+        """What holds the ledger to its registry."""
+        return RegistryBinding(self.registry, self.ledger, self.clock)
+
+    @cached_property
+    def reading_registry_binding(self) -> RegistryBinding:
+        """The same for commands that write nothing, not even a database: it compares."""
+        return RegistryBinding(self.registry, self.reading_ledger, self.clock)
 
     @cached_property
     def proposal_reconciler(self) -> ProposalReconciler | None:
@@ -465,6 +477,7 @@ class Container:
             locks=self.locks,
             revisions=self.revisions,
             model_reconciler=self.model_reconciler,
+            binding=self.registry_binding,
             committer=self._proposal_committer,
             open_proposal=self._open_proposal,
         )

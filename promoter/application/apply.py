@@ -7,7 +7,7 @@ when it goes on; that write is recorded, and the next run puts it right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,7 @@ from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.proposal import BRANCH_PREFIX, CommitRequest
@@ -124,11 +125,12 @@ class PlanExecutor:
         left = self._ledger.find_open_intents({model})
         if not left:
             return None
-        held = self._registry.read_aliases(model) or {}
+        observed = self._registry.observe_models({model}).get(model) or ObservedModel(model)
         self._locks.require_held(model)  # only then was nobody at work on these intents
         for intent in left:
-            reached = held.get(intent.fact.alias) == intent.fact.to_version
-            self._confirm_reading(model, intent.fact.alias, intent.fact.to_version, held)
+            target = intent.fact.target
+            reached = observed.aliases.get(intent.fact.alias) == target.number and observed.still_has(target)
+            self._confirm_reading(model, intent.fact.alias, intent.fact.to_version, observed.aliases)
             outcome = ChangeOutcome.RECOVERED if reached else ChangeOutcome.FAILED
             written = "; ".join(part for part in (intent.fact.reason, "found written after a stop") if part)
             detail = written if reached else "found not written after a stop"
@@ -149,6 +151,7 @@ class PlanExecutor:
         moves = [move for model in models.values() for move in model.moves if not only_first or move.from_version is None]
         if moves:
             self._ledger.record_observed_moves(moves, only_first=only_first, only_next=not only_first)
+        self._record_replacements([record for model in models.values() for record in model.replaced if not only_first])
         agreed = {name: model.agreed for name, model in models.items() if model.agreed}
         if agreed:
             self._ledger.record_last_applied(agreed, revision, snapshot.at, only_first=only_first)
@@ -170,6 +173,11 @@ class PlanExecutor:
         for each in snapshot.plan.unmanaged:
             log.warning("alias is not managed any more", model=each.model, alias=each.alias, why=each.description)
 
+    def _record_replacements(self, replaced: Sequence[NewAuditRecord]) -> None:
+        for fact in self._ledger.record_replacements(replaced) if replaced else ():
+            version = version_label(fact.from_version)
+            log.warning("version replaced", model=fact.model, alias=fact.alias, version=version, why=fact.reason)
+
     def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:
         """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
 
@@ -180,6 +188,9 @@ class PlanExecutor:
         there = model is not None and model.observed is not None and model.observed.aliases.get(override.alias)
         if intent is not None and intent.override is not None:
             self._ledger.end_override(override.id, snapshot.at, f"replaced by the override of record {intent.override.id}")
+        elif model and model.observed and not model.observed.still_has(override.target):
+            reason = f"void: v{override.version} is another version now than the one that was asked for"
+            self._ledger.end_override(override.id, snapshot.at, reason)
         elif intent is not None and intent.version == override.version:
             revision = snapshot.declaration.revision if there == override.version else None
             self._ledger.end_override(override.id, snapshot.at, "decided: git says the same", revision=revision)
@@ -298,10 +309,11 @@ class PlanExecutor:
         """Record a write that arrived after another run had closed its intent as not written: no write stays unrecorded."""
         what, opened = change.difference, self._ledger.find_audit_record(intent)
         known = self._ledger.read_last_known_versions({what.model}).get(what.model, {}).get(what.alias)
-        if opened is None or known == what.to_version:
+        known = known or RememberedVersion(None)
+        if opened is None or (known.number, known.identity) == (what.to_version, what.to_identity):
             return  # it was found written
         at, reason = self._clock.now(), f"written late: this run had lost its lock, and another one closed intent {intent}"
-        late = replace(opened.fact, at=at, from_version=known, reason=reason)
+        late = replace(opened.fact, at=at, from_version=known.number, from_identity=known.identity, reason=reason)
         with suppress(Conflict):
             self._ledger.record_outcome(self._ledger.record_intent(late, change.decision), ChangeOutcome.APPLIED, at)
         log.warning("alias written late, planning again", model=what.model, alias=what.alias, intent=intent)
@@ -329,6 +341,8 @@ class PlanExecutor:
             cause=what.cause.value,
             review=origin.to_json() if origin else None,
             hold=_find_hold_reason(change, self._clock.now()),
+            from_identity=what.from_identity,
+            to_identity=what.to_identity,
         )
 
     def _find_origin(self, commit: GitCommit | None, decision: Decision | None) -> ChangeOrigin | None:
@@ -386,7 +400,8 @@ def _render_reason(change: Change, subject: str | None) -> str:
             override = change.difference.intent.override if change.difference.intent else None
             return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
         case _:
-            return subject or "stated in registry.yaml"
+            replacement = f"; {change.difference.replacement}" if change.difference.replacement else ""
+            return (subject or "stated in registry.yaml") + replacement
 
 
 def _find_hold_reason(change: Change, now: datetime) -> str | None:

@@ -174,8 +174,9 @@ class DecisionMaker:
     ) -> None:
         version, alias, intent = difference.to_version, difference.alias, difference.intent
         held = version is not None and intent is not None and intent.hold is not None
-        before = (held or difference.may_return) and self._ledger.has_held_alias(difference.model, alias, version or 0)
-        returns = before and difference.may_return and self._returns_to_good_standing(difference)
+        present = observed.find_present(version) if held or difference.may_return else None
+        before = present is not None and self._ledger.has_held_alias(difference.model, alias, present)
+        returns = before and difference.may_return and self._returns_to_good_standing(difference, observed)
         gate = difference.select_gate(context.at, held_before=before, returns=returns)
         if gate is ChangeGate.NONE or version is None or intent is None:
             asked.changes.append(Change(difference))
@@ -190,12 +191,12 @@ class DecisionMaker:
             )
             asked.gates.append((difference, question))
 
-    def _returns_to_good_standing(self, difference: AliasDifference) -> bool:
+    def _returns_to_good_standing(self, difference: AliasDifference, observed: ObservedModel) -> bool:
         key, intent, version = (difference.model, difference.alias), difference.intent, difference.to_version
         if intent is None or version is None:
             return False
         moves = self._ledger.find_alias_moves({key}).get(key, ())
-        return is_return_to_good_standing(intent, difference.from_version, version, moves)
+        return is_return_to_good_standing(intent, observed, version, moves)
 
     def _find_freeze_override(self, difference: AliasDifference, policy: Policy, context: EvaluationContext) -> str | None:
         frozen = any(freeze.find_freeze_end(context.started_at or context.at) for freeze in policy.document.freeze)

@@ -183,6 +183,7 @@ def build_registry_evidence(observed: ObservedModel, number: int) -> VersionEvid
         created_at=version.created_at,
         source=version.source,
         copied=version.is_copied,
+        model_created_at=observed.created_at,
     )
 
 
@@ -199,15 +200,18 @@ def _build_version_evidence(question: PolicyQuestion, number: int, read: _Eviden
         logged_model=read.logged_models.get(key) if need.logged_model else NOT_REQUESTED,
         series=read.series.get(need.series, {}).get(key, ()),
         signature=read.signatures.get(key) if need.signature else NOT_REQUESTED,
-        held=_find_held_stretches(each, need, read, at),
+        held=_find_held_stretches(question, number, read, at),
         description=question.observed.find_description(version) if need.description else NOT_REQUESTED,
     )
 
 
-def _find_held_stretches(each: EvidenceTarget, need: Need, read: _EvidenceReads, at: datetime) -> dict[str, HeldStretch]:
+def _find_held_stretches(question: PolicyQuestion, number: int, read: _EvidenceReads, at: datetime) -> dict[str, HeldStretch]:
+    model, present = question.observed.name, question.observed.find_present(number)
+    if present is None:
+        return {}
     found = {
-        alias: find_longest_stretch(read.moves.get((each.model, alias), ()), each.version.number, at)
-        for alias in sorted(need.held)
+        alias: find_longest_stretch(read.moves.get((model, alias), ()), present, at)
+        for alias in sorted(question.policy.needed_evidence.held)
     }
     return {alias: stretch for alias, stretch in found.items() if stretch}
 

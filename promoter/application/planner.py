@@ -17,6 +17,7 @@ from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Decision
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.evidence import TagObservation
+from promoter.domain.identity import RememberedVersion, describe_replacement
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import (
@@ -35,6 +36,8 @@ from promoter.domain.rotation import RotationStatus
 
 MOVED = "moved outside Promoter"
 """The reason of a move that somebody else made."""
+REPLACED = "its number stands for another version now"
+"""The reason of a move that is none of the alias: the version behind it was replaced."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class ModelSnapshot:
     """The state of the guards of each alias."""
     moves: tuple[NewAuditRecord, ...] = ()
     """Alias moves that the ledger has not seen."""
-    agreed: Mapping[str, int | None] = field(default_factory=dict)
+    replaced: tuple[NewAuditRecord, ...] = ()
+    """Numbers that stand for another version than the one that the ledger recorded, or for none."""
+    agreed: Mapping[str, RememberedVersion] = field(default_factory=dict)
     """Aliases on which git and the registry agree, and the ledger does not know it yet."""
     has_unrecorded: bool = False
     """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""
@@ -152,13 +157,13 @@ class RegistryObservation:
     """What one read of registry and ledger found, and how it compares with git."""
 
     at: datetime
-    known: Mapping[str, Mapping[str, int | None]]
+    known: Mapping[str, Mapping[str, RememberedVersion]]
     """Where the ledger last saw each alias, by model."""
     observed: Mapping[str, ObservedModel]
     overrides: Sequence[Override]
     """Those that nothing has ended yet, expired ones too."""
     intents: Mapping[str, ModelIntent]
-    last_applied: Mapping[str, Mapping[str, int | None]]
+    last_applied: Mapping[str, Mapping[str, RememberedVersion]]
     compared: Mapping[str, ModelComparison]
     tags: ObservedTags
 
@@ -269,7 +274,7 @@ class Planner:
         # Before the registry, so that what the registry shows is never older than what is known.
         known = self._ledger.read_last_known_versions(names)
         observed = self._registry.observe_models(names)
-        self._absences.check(observed, known, names)
+        self._absences.check(observed, _list_numbers(known), names)
         overrides = self._ledger.find_open_overrides(names)
         intents = _find_model_intents(declaration, names, observed, [each for each in overrides if each.is_in_force(at)])
         applied = self._ledger.read_last_applied(names)
@@ -306,6 +311,9 @@ class Planner:
         if not moves:
             self._unchanged_at[name] = seen.at
         agreed = {} if self._withhold else _find_agreements(intent, observed, was_applied)
+        replaced = tuple(_find_replacements(intent, observed, (*was_applied.items(), *was_known.items()), seen.at))
+        replaced = tuple(self._ledger.select_new_replacements(replaced)) if replaced else ()
+        changed = any(alias in was_applied and was_applied[alias].number != agreed[alias].number for alias in agreed)
         return ModelSnapshot(
             intent=intent,
             observed=observed,
@@ -314,11 +322,14 @@ class Planner:
             rotation_statuses=decided.rotation_statuses.get(name, ()),
             guards=decided.guards.get(name, ()),
             moves=moves,
+            replaced=replaced,
             agreed=agreed,
-            has_unrecorded=any(move.alias in was_known for move in moves) or any(alias in was_applied for alias in agreed),
+            has_unrecorded=changed or bool(replaced) or any(move.alias in was_known for move in moves),
         )
 
-    def _bound_moves(self, moves: tuple[NewAuditRecord, ...], known: Mapping[str, int | None]) -> tuple[NewAuditRecord, ...]:
+    def _bound_moves(
+        self, moves: tuple[NewAuditRecord, ...], known: Mapping[str, RememberedVersion]
+    ) -> tuple[NewAuditRecord, ...]:
         """With the last moment at which each was seen as it was before: in this run, else as the ledger knows it."""
         if not moves:
             return ()
@@ -330,7 +341,8 @@ class Planner:
             bounds = [recorded.get((move.model, move.alias)), looked if quiet or move.alias in known else None]
             not_before = max((each for each in bounds if each), default=None)
             # An alias that was not there at the last look has come to be since: that is no first sight.
-            bounded.append(replace(move, not_before=not_before, reason=MOVED if not_before else move.reason))
+            reason = MOVED if not_before and move.cause is None else move.reason
+            bounded.append(replace(move, not_before=not_before, reason=reason))
         return tuple(bounded)
 
 
@@ -341,6 +353,10 @@ def _group_changes(found: Iterable[Change]) -> dict[str, tuple[Change, ...]]:
         model = change.difference.model
         changes[model] = (*changes.get(model, ()), change)
     return changes
+
+
+def _list_numbers(known: Mapping[str, Mapping[str, RememberedVersion]]) -> dict[str, dict[str, int | None]]:
+    return {model: {alias: each.number for alias, each in versions.items()} for model, versions in known.items()}
 
 
 def _build_context(
@@ -376,7 +392,9 @@ def _find_model_intents(
     intents = {name: intent for name in asked if (intent := desired.find_model_intent(name))}
     by_model: dict[str, list[Override]] = {}
     for each in overrides:
-        by_model.setdefault(each.model, []).append(each)
+        # One of another version of that number is void: nobody asked for the version that has the number now.
+        if each.model not in observed or observed[each.model].still_has(each.target):
+            by_model.setdefault(each.model, []).append(each)
     return {name: intent.apply_overrides(by_model[name]) if name in by_model else intent for name, intent in intents.items()}
 
 
@@ -387,43 +405,96 @@ def _list_active_overrides(intents: Mapping[str, ModelIntent]) -> list[Override]
 def _find_unrecorded_moves(
     intent: ModelIntent,
     observed: ObservedModel | None,
-    known: Mapping[str, int | None],
+    known: Mapping[str, RememberedVersion],
     at: datetime,
 ) -> tuple[NewAuditRecord, ...]:
-    """Managed aliases that stand elsewhere than the ledger last saw them. Neither actor nor revision is known."""
+    """Managed aliases that stand elsewhere than the ledger last saw them. Neither actor nor revision is known.
+
+    An alias whose number stands for another version now has moved, too.
+    """
     held = observed.aliases if observed else {}
     records: list[NewAuditRecord] = []
     for alias in sorted(intent.aliases.keys() | known.keys() if observed else known.keys()):
-        was, now = known.get(alias), held.get(alias)
-        if was == now:
+        was, now = known.get(alias, RememberedVersion(None)), held.get(alias)
+        replaced = was.number == now and observed is not None and not observed.still_has(was)
+        if was.number == now and not replaced:
             continue
-        reason = MOVED if alias in known else FIRST_SEEN
-        records.append(NewAuditRecord(at, RecordKind.OBSERVED, intent.name, alias, was, now, reason=reason))
+        records.append(
+            NewAuditRecord(
+                at,
+                RecordKind.OBSERVED,
+                intent.name,
+                alias,
+                was.number,
+                now,
+                reason=REPLACED if replaced else MOVED if alias in known else FIRST_SEEN,
+                cause=ChangeCause.REPLACED.value if replaced else None,
+                from_identity=was.identity,
+                to_identity=observed.find_identity(now) if observed else None,
+            )
+        )
     return tuple(records)
 
 
+def _find_replacements(
+    intent: ModelIntent,
+    observed: ObservedModel | None,
+    remembered: Iterable[tuple[str, RememberedVersion]],
+    at: datetime,
+) -> Iterator[NewAuditRecord]:
+    """Yield what the ledger remembers of aliases, where a number stands for another version now, each number once.
+
+    A version that is gone is worth a record where git still says its number.
+    """
+    found: set[tuple[str, int | None]] = set()
+    for alias, was in remembered if observed else ():
+        present = observed.find_present(was.number) if observed else None
+        declared = intent.aliases.get(alias)
+        gone = present is None and was.number is not None and declared is not None and declared.version == was.number
+        if observed is None or (alias, was.number) in found or (was.is_still(present) and not gone):
+            continue
+        found.add((alias, was.number))
+        yield NewAuditRecord(
+            at,
+            RecordKind.REPLACED,
+            intent.name,
+            alias,
+            was.number,
+            present.number if present else None,
+            reason=describe_replacement(was, present, observed.created_at),
+            cause=ChangeCause.REPLACED.value,
+            from_identity=was.identity,
+            to_identity=present.identity if present else None,
+        )
+
+
 def _find_agreements(
-    intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]
-) -> dict[str, int | None]:
-    """Where git and the registry say the same, and the ledger does not know it yet.
+    intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, RememberedVersion]
+) -> dict[str, RememberedVersion]:
+    """Where git and the registry say the same, and the ledger does not know it yet, or not of which version.
 
     Not where a policy gates the alias, and somebody else than Promoter moved it to what git says: its policy has not been
-    asked, so that it stays a decision to be made, and is never put back as mere drift.
+    asked, so that it stays a decision to be made, and is never put back as mere drift. Nor where they agreed on another
+    version of that number.
     """
     if observed is None:
         return {}
-    return {
-        alias.alias: alias.version
-        for alias in intent.aliases.values()
-        if alias.has_declared_target
-        and alias.override is None
-        and observed.aliases.get(alias.alias) == alias.version
-        and (alias.alias not in settled or (settled[alias.alias] != alias.version and alias.policy is None))
-    }
+    found: dict[str, RememberedVersion] = {}
+    for alias in intent.aliases.values():
+        if not alias.has_declared_target or alias.override or observed.aliases.get(alias.alias) != alias.version:
+            continue
+        agreed = settled.get(alias.alias)
+        if (
+            agreed is None
+            or (agreed.number != alias.version and alias.policy is None)
+            or (agreed.number == alias.version and agreed.needs_identity(observed.find_present(alias.version)))
+        ):
+            found[alias.alias] = observed.remember(alias.version)
+    return found
 
 
 def _find_undeclared(
-    intents: Mapping[str, ModelIntent], settled: Mapping[str, Mapping[str, int | None]]
+    intents: Mapping[str, ModelIntent], settled: Mapping[str, Mapping[str, RememberedVersion]]
 ) -> dict[str, tuple[str, ...]]:
     found = {}
     for name, agreed in settled.items():
@@ -439,7 +510,7 @@ def _find_unmanaged(
 ) -> list[UnmanagedAlias]:
     """Find what was agreed on last, or what the base declares, and the declaration states nothing of any more."""
     found = {
-        (model, alias): seen.last_applied[model][alias]
+        (model, alias): seen.last_applied[model][alias].number
         for model, aliases in _find_undeclared(seen.intents, seen.last_applied).items()
         for alias in aliases
     }

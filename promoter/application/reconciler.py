@@ -13,6 +13,7 @@ from promoter.application.apply import PlanExecutor, ReconcileRequest
 from promoter.application.planner import Planner, RegistrySnapshot
 from promoter.application.ports import Clock, LastApplied, Ledger, Locks, VersionCopies
 from promoter.application.proposals.commits import RotationProposer
+from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
@@ -68,7 +69,7 @@ MAX_ROUNDS = 8
 class ModelReconciler:
     """Reconciles one model, or plans all. Every trigger ends here; none of them carries state."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
         self,
         *,
         planner: Planner,
@@ -78,7 +79,9 @@ class ModelReconciler:
         revisions: RevisionTracker,
         ledger: Ledger,
         locks: Locks,
+        binding: RegistryBinding,
     ) -> None:
+        self._binding = binding
         self._planner = planner
         self._executor = executor
         self._copier = copier
@@ -93,13 +96,18 @@ class ModelReconciler:
         return None if declaration is None else self.plan_declaration(declaration, trigger)
 
     def plan_declaration(self, declaration: Declaration, trigger: str | None = None) -> RegistrySnapshot:
-        """Plan everything against that declaration, and record what is seen for the first time."""
+        """Plan everything against that declaration, and record what is seen for the first time.
+
+        Raises `PermanentError` where the registry is not the ledger's, as do the other methods that plan.
+        """
+        self._binding.require_own_registry(fresh=True)
         snapshot = self._planner(declaration)
         self._executor.record_snapshot(snapshot, trigger, only_first=True)
         return snapshot
 
     def reconcile(self, model: str, trigger: str, *, rotate: bool = True) -> RegistrySnapshot | None:
         """Bring one model to where git wants it, and propose what rotation finds. Return the last snapshot."""
+        self._binding.require_own_registry()
         with self._locks.hold(model):
             started_at: datetime | None = None
             for _ in range(MAX_ROUNDS):
@@ -115,6 +123,7 @@ class ModelReconciler:
 
     def apply_declaration(self, model: str, request: ReconcileRequest) -> RegistrySnapshot:
         """Bring one model to that declaration, without rotation: `promoter apply`."""
+        self._binding.require_own_registry()
         with self._locks.hold(model):
             for _ in range(MAX_ROUNDS):
                 snapshot, started_at = self._reconcile_once(model, request, rotate=False)

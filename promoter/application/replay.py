@@ -122,6 +122,7 @@ class PolicyReplayer:
                 created_at=version.created_at,
                 source=version.source,
                 copied=version.is_copied,
+                model_created_at=observed[each.model].created_at,
                 logged_model=logged_models.get(each.version_key) if need.logged_model else NOT_REQUESTED,
                 series=series.get(each.version_key, ()),
                 signature=signatures.get(each.version_key) if need.signature else NOT_REQUESTED,

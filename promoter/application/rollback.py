@@ -16,6 +16,7 @@ from promoter.application.proposals.commits import (
     is_rollback_commit,
 )
 from promoter.application.reconciler import ModelReconciler
+from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.desired import AliasIntent, Declaration, Override
@@ -51,10 +52,15 @@ class _RollbackDraft:
 
     declaration: Declaration
     declared: AliasIntent
-    held: int | None
+    observed: ObservedModel
     target: RollbackTarget
     proposal: Proposal
     active_override: Override | None
+
+    @property
+    def held(self) -> int | None:
+        """The version that the registry has there."""
+        return self.observed.aliases.get(self.declared.alias)
 
     @property
     def is_already_done(self) -> bool:
@@ -78,7 +84,9 @@ class AliasRollback:
         model_reconciler: ModelReconciler,
         committer: ProposalCommitter,
         open_proposal: Opener,
+        binding: RegistryBinding,
     ) -> None:
+        self._binding = binding
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
@@ -91,6 +99,7 @@ class AliasRollback:
     def __call__(self, asked: RollbackRequest) -> RollbackResult:
         """Carry the rollback out as far as git, the forge and the registry allow. Raises where nothing was done at all."""
         asked = validate_rollback_request(asked)
+        self._binding.require_own_registry()
         for _ in range(MAX_ATTEMPTS):
             declaration, trouble = self._refresh_declaration(asked)
             draft = self._draft_rollback(asked, declaration, reachable=trouble is None)
@@ -142,7 +151,7 @@ class AliasRollback:
         observed = self._registry.observe_models({asked.model}).get(asked.model)
         if observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{asked.model}`")
-        active_override = find_active_override(self._ledger, self._clock, declared)
+        active_override = find_active_override(self._ledger, self._clock, declared, observed)
         held = observed.aliases.get(asked.alias)
         standing = None if asked.to else self._find_standing(asked, declaration, active_override, reachable=reachable)
         if standing and not standing.is_asked_by(asked):
@@ -154,7 +163,7 @@ class AliasRollback:
         same = active_override if active_override and active_override.version == target.version else None
         bad = same.replaces if same else held
         proposal = propose_rollback(declared, bad, target.version, asked.reason, asked.by, goes_past=asked.to is not None)
-        return _RollbackDraft(declaration, declared, held, target, proposal, same)
+        return _RollbackDraft(declaration, declared, observed, target, proposal, same)
 
     def _find_standing(
         self, asked: RollbackRequest, declaration: Declaration, active_override: Override | None, *, reachable: bool
@@ -213,7 +222,8 @@ class AliasRollback:
         returns = f"v{version} is to hold it" if draft.held == version else f"v{version} returns"
         result.messages.append(f"{holder} {asked.alias_name}; {returns}: {target.why}.")
         result.messages += [f"Passed over: {each}." for each in target.passed_over]
-        policy, held = draft.declared.policy, self._ledger.has_held_alias(asked.model, asked.alias, version)
+        policy, present = draft.declared.policy, draft.observed.find_present(version)
+        held = present is not None and self._ledger.has_held_alias(asked.model, asked.alias, present)
         if policy and not held:
             unless = ", unless an override brings it, which asks for readiness only" if asked.now else ""
             result.messages.append(f"v{version} never held {asked.alias}: policy `{policy}` gates it{unless}.")
@@ -281,7 +291,7 @@ class AliasRollback:
         """Return the override in force, or record one; under the model's lock, so that two requests at once make one."""
         version = draft.target.version
         with self._locks.hold(asked.model):
-            active_override = find_active_override(self._ledger, self._clock, draft.declared)
+            active_override = find_active_override(self._ledger, self._clock, draft.declared, draft.observed)
             standing = _describe_override(active_override) if active_override else None
             if standing and asked.to is None and not standing.is_asked_by(asked):
                 raise standing.build_refusal(asked.alias_name)
@@ -301,10 +311,13 @@ class AliasRollback:
                 reason=asked.reason,
                 cause=ChangeCause.OVERRIDE.value,
                 until=at + asked.lasts,
+                from_identity=draft.observed.find_identity(draft.held),
+                to_identity=draft.observed.find_identity(version),
             )
             number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)
-        return Override(number, at, asked.model, asked.alias, version, draft.held, asked.reason, asked.by, at + asked.lasts)
+        until, identity = at + asked.lasts, record.to_identity
+        return Override(number, at, asked.model, asked.alias, version, draft.held, asked.reason, asked.by, until, identity)
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """Reconcile the model now. What this cannot do, the daemon does with its next reconcile."""
@@ -339,11 +352,15 @@ def find_declared_intent(declaration: Declaration, model: str, alias: str) -> Al
     return intent.aliases[alias]
 
 
-def find_active_override(ledger: AuditLog, clock: Clock, declared: AliasIntent) -> Override | None:
-    """The one that stands in for what git says of the alias now."""
+def find_active_override(
+    ledger: AuditLog, clock: Clock, declared: AliasIntent, observed: ObservedModel | None = None
+) -> Override | None:
+    """The one that stands in for what git says of the alias now; with `observed`, not one of another version of its number."""
     now = clock.now()
     found: Sequence[Override] = [
-        each for each in ledger.find_open_overrides({declared.model}) if each.alias == declared.alias and each.is_in_force(now)
+        each
+        for each in ledger.find_open_overrides({declared.model})
+        if each.alias == declared.alias and each.is_in_force(now) and (observed is None or observed.still_has(each.target))
     ]
     return found[-1] if found and found[-1].version != declared.version else None
 

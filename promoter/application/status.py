@@ -194,9 +194,10 @@ def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent 
 
 def _describe_change(change: Change) -> tuple[str, str]:
     target = version_label(change.difference.to_version)
+    note = f"; {change.difference.replacement}" if change.difference.replacement else ""
     if change.decision is None or change.is_allowed:
-        return DUE, f"to be {target}"
-    return BLOCKED, f"{target}: {change.decision.summary_line}"
+        return DUE, f"to be {target}{note}"
+    return BLOCKED, f"{target}: {change.decision.summary_line}{note}"
 
 
 def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:

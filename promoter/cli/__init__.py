@@ -16,6 +16,7 @@ from promoter.cli import (
     notifications,
     plan,
     policy,
+    registry,
     replay,
     rollback,
     serve,
@@ -50,6 +51,7 @@ app.add_typer(
     audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
 )
 app.add_typer(policy.app, name="policy", help="The policies: unit tests of what they let through.")
+app.add_typer(registry.app, name="registry", help="The registry that the ledger is about.")
 app.command("replay")(replay.replay)
 app.command("serve")(serve.serve)
 app.add_typer(

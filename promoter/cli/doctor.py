@@ -51,6 +51,7 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
         ("git", _check_git_repository),
         ("forge", _check_forge_access),
         ("ledger", _check_ledger),
+        ("registry", _check_registry_binding),
         ("secrets", _check_webhook_secrets),
         ("webhook", _check_webhook_delivery),
         ("loading", _check_loading),
@@ -192,6 +193,24 @@ def _find_shared_files(container: Container) -> list[Path]:
 
     url = container.settings.database_url
     return find_shared_files(Path(container.ledger_location)) if url.startswith("sqlite") else []
+
+
+def _check_registry_binding(container: Container) -> DoctorCheck:
+    """Check that the ledger is about this registry, and that its numbers stand for the versions that were recorded."""
+    from promoter.application.registry_binding import find_replaced_versions
+
+    found = container.reading_registry_binding.compare()
+    if found.mismatch:
+        fix = "mend MLFLOW_TRACKING_URI or PROMOTER_DATABASE_URL; `promoter registry accept` if it was replaced on purpose"
+        return DoctorCheck("registry", good=False, message=found.mismatch, fix=fix)
+    replaced = find_replaced_versions(container.registry, container.reading_ledger)
+    if replaced:
+        more = f"; and {len(replaced) - MAX_ALIASES_NAMED} more" if len(replaced) > MAX_ALIASES_NAMED else ""
+        message = "; ".join(replaced[:MAX_ALIASES_NAMED]) + more
+        fix = "see `promoter plan`: each is a new decision; if a backup was restored by mistake, restore the right one"
+        return DoctorCheck("registry", good=False, message=message, fix=fix)
+    since = f"the one of this ledger since {found.bound.at:%Y-%m-%d}" if found.bound else "not bound to the ledger yet"
+    return DoctorCheck("registry", good=True, message=f"{found.server.address} is {since}")
 
 
 def _check_webhook_secrets(container: Container) -> DoctorCheck:

@@ -21,6 +21,7 @@ from promoter.cli.common import (
     parse_version_argument,
     print_json,
 )
+from promoter.cli.registry import warn_of_other_registry
 from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
 
@@ -69,6 +70,7 @@ def plan(
 
 def _plan_working_tree(container: Container, output: OutputFormat) -> int:
     declaration = load_declaration(container)
+    warn_of_other_registry(container)
     base, notes = _load_branch(container)
     planned = container.reading_planner(declaration, base=base).plan
     found = replace(planned, notes=(*planned.notes, *notes))
@@ -240,6 +242,7 @@ def explain(
 
     container = build_container()
     declaration = load_declaration(container)
+    warn_of_other_registry(container)
     explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
     if "@" in what and "/" not in what:  # a model's name may have an @, and never a slash
         if policy or alias:

@@ -152,6 +152,10 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
     rest = [each for each in plan.blocked if (each.model, each.alias) not in decided]
     if plan.changes and (rest or plan.reported or plan.unmanaged):
         console.print()
+    for change in plan.changes:
+        what = change.difference
+        if what.replacement:
+            console.print(Text.assemble(("replaced ", "yellow"), f"{what.model}@{what.alias}: {what.replacement}"))
     for each in rest:
         name = f"{each.model}@{each.alias}" if each.alias else each.model
         console.print(Text.assemble(("blocked ", "red"), escape_invisible(f"{name}: {each.reason}")))

@@ -8,10 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.review import describe_origin
 
 AliasKey = tuple[str, str]
 """Model and alias."""
+_IDENTITIES = ("from_identity", "to_identity")
+"""Fields that are shown only where they are known."""
 
 
 class RecordKind(StrEnum):
@@ -21,6 +24,8 @@ class RecordKind(StrEnum):
     """Promoter moves an alias."""
     OBSERVED = "observed"
     """The registry shows a move that Promoter did not make."""
+    REPLACED = "replaced"
+    """The number that was recorded for the alias stands for another version now, or for none. No alias moved."""
     OVERRIDE = "override"
     """A version stands in for what git declares until a pull request is decided; a record that names it as `intent` ends it."""
 
@@ -89,6 +94,20 @@ class NewAuditRecord:
     """When the registry was last seen as it was before, so that an observed move lies between then and `at`; None: unknown."""
     hold: str | None = None
     """The reason of the hold that git declares with it."""
+    from_identity: str | None = None
+    """The identity of `from_version`, as `VersionIdentity.text` writes it; None: unknown."""
+    to_identity: str | None = None
+    """The identity of `to_version`; None: unknown."""
+
+    @property
+    def target(self) -> RememberedVersion:
+        """The version that holds the alias afterwards, as this record remembers it."""
+        return RememberedVersion(self.to_version, self.to_identity, self.at)
+
+    @property
+    def origin(self) -> RememberedVersion:
+        """The version that held the alias before, as this record remembers it."""
+        return RememberedVersion(self.from_version, self.from_identity, self.at)
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,8 @@ class AuditRecord:
     def to_event_data(self) -> dict[str, Any]:
         """Return every field as events carry it: what a `RecordResponse` says of the record."""
         names = {"from_version": "from", "to_version": "to"}
-        facts = {names.get(name, name): value for name, value in vars(self.fact).items()}
+        known = {name: value for name, value in vars(self.fact).items() if value is not None or name not in _IDENTITIES}
+        facts = {names.get(name, name): value for name, value in known.items()}
         facts = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
         return {"id": self.id, **facts, "intent": self.intent, "decision": self.decision, "hash": self.hash}
 

@@ -184,6 +184,8 @@ class Decision:
     """Whether a change that git states waits for it."""
     purpose: DecisionPurpose | None = None
     """What it was made for; None for a decision that nobody records."""
+    identity: str | None = None
+    """The text of the identity of the version; None where it is not known."""
 
     @property
     def lets_through(self) -> bool:
@@ -216,7 +218,10 @@ class Decision:
         return unmet + (f"; and {more} more" if more > 0 else "")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the decision as the ledger keeps and hashes it: these names and values never change."""
+        """Return the decision as the ledger keeps and hashes it: these names and values never change.
+
+        `identity` is there only where it is known.
+        """
         return {
             "model": self.model,
             "alias": self.alias,
@@ -227,6 +232,7 @@ class Decision:
             "enforcement": self.enforcement,
             "at": self.at.isoformat(),
             "rules": [finding.to_json() for finding in self.findings],
+            **({"identity": self.identity} if self.identity else {}),
         }
 
     @classmethod
@@ -242,6 +248,7 @@ class Decision:
             findings=tuple(RuleFinding.from_json(rule) for rule in tree["rules"]),
             at=datetime.fromisoformat(tree["at"]),
             enforcement="audit" if tree.get("enforcement") == "audit" else "enforce",
+            identity=tree.get("identity"),
         )
 
     def compute_digest(self) -> str:

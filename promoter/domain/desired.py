@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from promoter.domain.errors import DocumentPath
 from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.policy.document import Policy
 
 DEFAULT_OVERRIDE_DURATION = timedelta(hours=24)
@@ -37,6 +38,13 @@ class Override:
     by: str
     """The person who asked for it."""
     until: datetime
+    identity: str | None = None
+    """The identity of the version, as `VersionIdentity.text` writes it; None: unknown."""
+
+    @property
+    def target(self) -> RememberedVersion:
+        """The version that was meant when the override began."""
+        return RememberedVersion(self.version, self.identity, self.at)
 
     @property
     def description(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from promoter.domain.identity import VersionIdentity
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -101,6 +102,15 @@ class VersionEvidence:
     """The result of a readiness check; None: none was made."""
     description: str | Unreadable | None = NOT_REQUESTED
     """What people wrote about the version, or else about its model; None: nothing."""
+    model_created_at: datetime | None = None
+    """When its model was registered; None: unknown."""
+
+    @property
+    def identity(self) -> str | None:
+        """The text of its identity; None where it is not known."""
+        if self.model_created_at is None or self.created_at is None:
+            return None
+        return VersionIdentity(self.model_created_at, self.version, self.created_at, self.run_id, self.source).text
 
     def find_measurement(self, metric: MetricRef) -> MetricValue | None:
         """Return the last value of the metric, of that source and on that dataset; None where there is none."""

@@ -12,6 +12,7 @@ from typing import Any
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordKind, is_alias_move
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.fields import format_utc, format_utc_window
+from promoter.domain.identity import PresentVersion, RememberedVersion
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL, LifecycleEvent, LifecycleEventType
 from promoter.domain.text import NO_VERSION, version_label
 
@@ -43,6 +44,13 @@ class AliasSpan:
     """It began between this moment and `since`; None: nobody recorded a moment before."""
     record: AuditRecord | None = None
     """The record that put the version there; None for a span from before the ledger began."""
+    identity: str | None = None
+    """The identity of the version, as `VersionIdentity.text` writes it; None: unknown."""
+
+    @property
+    def remembered_version(self) -> RememberedVersion:
+        """The version as the span's begin remembers it; of a span from before the ledger began, as its end does."""
+        return RememberedVersion(self.version, self.identity, self.since or self.until)
 
 
 def collect_intent_times(records: Iterable[AuditRecord]) -> IntentTimes:
@@ -66,7 +74,8 @@ def build_span(record: AuditRecord, then: AuditRecord | None, intents: IntentTim
     fact = record.fact
     end = then.fact.at if then else None
     origin = (fact.revision, fact.actor, fact.reason, fact.review)
-    return AliasSpan(fact.to_version, fact.at, end, *origin, find_earliest_time(record, intents), record)
+    earliest = find_earliest_time(record, intents)
+    return AliasSpan(fact.to_version, fact.at, end, *origin, earliest, record, fact.to_identity)
 
 
 def find_earliest_time(record: AuditRecord, intents: IntentTimes) -> datetime | None:
@@ -78,15 +87,18 @@ def build_span_before_first(first: AuditRecord) -> AliasSpan | None:
     """Return the span before the first record, where that record names the version; its begin is unknown."""
     if first.fact.from_version is None:
         return None
-    return AliasSpan(first.fact.from_version, None, first.fact.at, None, None, BEFORE_LEDGER)
+    fact = first.fact
+    return AliasSpan(fact.from_version, None, fact.at, None, None, BEFORE_LEDGER, identity=fact.from_identity)
 
 
-def find_longest_stretch(records: Sequence[AuditRecord], version: int, at: datetime) -> HeldStretch | None:
+def find_longest_stretch(records: Sequence[AuditRecord], version: PresentVersion, at: datetime) -> HeldStretch | None:
     """Return the longest unbroken time in which the version held the alias; None where it never did.
 
-    The time before the ledger began does not count, since nobody knows how long it was.
+    The time before the ledger began does not count, since nobody knows how long it was. Nor does the time of another version
+    that had the number before.
     """
-    held = [span for span in build_alias_spans(records) if span.version == version and span.since is not None]
+    spans = (span for span in build_alias_spans(records) if span.version == version.number)
+    held = [span for span in spans if span.since is not None and span.remembered_version.is_still(version)]
     found = [HeldStretch(span.since, span.until) for span in held if span.since is not None]
     return max(found, key=lambda stretch: (stretch.until or at) - stretch.since, default=None)
 

@@ -28,13 +28,15 @@ SourceEntry = AuditRecord | RecordedDecision
 class EventType(StrEnum):
     """CHANGED: an alias moved. DRIFTED: somebody other than Promoter moved it. BLOCKED: a policy stopped a change.
 
-    ROLLED_BACK: an earlier version returned, under a hold or an override. TEST: nothing happened.
+    ROLLED_BACK: an earlier version returned, under a hold or an override. REPLACED: the number that was recorded for an alias
+    stands for another version now. TEST: nothing happened.
     """
 
     CHANGED = "dev.promoter.alias.changed"
     DRIFTED = "dev.promoter.alias.drifted"
     ROLLED_BACK = "dev.promoter.alias.rolled-back"
     BLOCKED = "dev.promoter.alias.blocked"
+    REPLACED = "dev.promoter.version.replaced"
     TEST = "dev.promoter.test"
 
     @property
@@ -113,7 +115,9 @@ class EventBuilder:
         return NotificationEvent(f"{self.ledger}/test/{name}", EventType.TEST, self.source_uri, "test", at, 0, data)
 
     def _build_record_events(self, record: AuditRecord) -> tuple[NotificationEvent, ...]:
-        if not is_alias_move(record) or is_first_observation(record):
+        if record.fact.kind is RecordKind.REPLACED:
+            return (self._build_record_event(record, EventType.REPLACED),)
+        if not is_alias_move(record) or is_first_observation(record) or record.fact.cause == ChangeCause.REPLACED:
             return ()
         types = [EventType.CHANGED]
         types += [EventType.DRIFTED] if record.fact.kind is RecordKind.OBSERVED else []
@@ -178,6 +182,8 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
     fact = record.fact
     name, was, now = f"{fact.model}@{fact.alias}", version_label(fact.from_version), version_label(fact.to_version)
     by = (fact.actor or "").partition(" <")[0]
+    if of is EventType.REPLACED:
+        return f"{name}: {fact.reason}; it has to be approved anew"
     why = "; ".join(part for part in (fact.reason, record.review_summary) if part)
     if fact.kind is RecordKind.OBSERVED:
         window = f" between {_format_utc_minute(fact.not_before)} and {_format_utc_minute(fact.at)}" if fact.not_before else ""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from promoter.domain.identity import PresentVersion, RememberedVersion, VersionIdentity
+
 SourceName = Literal["run", "logged_model"]
 
 
@@ -101,6 +103,31 @@ class ObservedModel:
     """Its versions by number."""
     description: str = ""
     """What people wrote about it, as `shorten_description` leaves it."""
+    created_at: datetime | None = None
+    """When it was registered; None: the registry does not tell."""
+
+    def find_present(self, number: int | None) -> PresentVersion | None:
+        """Return the version that has that number now, with its identity; None where there is none."""
+        version = self.versions.get(number) if number is not None else None
+        return PresentVersion(version.number, version.created_at, self._identify(version)) if version else None
+
+    def find_identity(self, number: int | None) -> str | None:
+        """Return the text of the identity of the version that has that number now; None where it is not known."""
+        present = self.find_present(number)
+        return present.identity if present else None
+
+    def remember(self, number: int | None, at: datetime | None = None) -> RememberedVersion:
+        """Return what a record of that moment remembers of the version that has that number now."""
+        return RememberedVersion(number, self.find_identity(number), at)
+
+    def still_has(self, remembered: RememberedVersion) -> bool:
+        """Return whether the number of a remembered version stands for no other version now."""
+        return remembered.is_still(self.find_present(remembered.number))
+
+    def _identify(self, version: ModelVersion) -> str | None:
+        if self.created_at is None:
+            return None
+        return VersionIdentity(self.created_at, version.number, version.created_at, version.run_id, version.source).text
 
     def find_description(self, version: ModelVersion) -> str | None:
         """Return the description of one of its versions, or else its own; None where neither has one."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, ModelIntent, Safety
 from promoter.domain.fields import CHAMPION
+from promoter.domain.identity import RememberedVersion, describe_replacement
 from promoter.domain.observed import ObservedModel
 
 MASS_CHANGE_FLOOR = 10
@@ -19,13 +20,17 @@ MASS_CHANGE_FLOOR = 10
 
 
 class ChangeCause(StrEnum):
-    """Why git and the registry differ. Only a COMMIT is a new decision, and gated; an OVERRIDE stands in for one."""
+    """Why git and the registry differ. Only a COMMIT is a new decision, and gated; an OVERRIDE stands in for one.
+
+    REPLACED is no difference: the ledger records under it that a number stands for another version now.
+    """
 
     COMMIT = "commit"
     DRIFT = "drift"
     ABSENT = "absent"
     PRUNE = "prune"
     OVERRIDE = "override"
+    REPLACED = "replaced"
 
 
 _UNCOUNTED = (ChangeCause.DRIFT, ChangeCause.OVERRIDE)
@@ -54,11 +59,23 @@ class AliasDifference:
     """What git says of the alias; None: git does not list it."""
     agreed: int | None = field(default=None, compare=False)
     """The version that git and the registry last agreed on; None: none is known, or the alias was absent."""
+    from_identity: str | None = None
+    """The identity of `from_version`, as `VersionIdentity.text` writes it; None: unknown."""
+    to_identity: str | None = None
+    """The identity of `to_version`; None: unknown."""
+    replacement: str = ""
+    """Where git and the registry agreed on another version of that number: what became of it, in a sentence."""
 
     @property
-    def identity_key(self) -> tuple[str, str, int | None, int | None]:
+    def replacement_note(self) -> str | None:
+        """What became of another version of that number, which was agreed on; None: there was none."""
+        return self.replacement or None
+
+    @property
+    def identity_key(self) -> tuple[str | int | None, ...]:
         """The alias and its versions, without the decision on them."""
-        return (self.model, self.alias, self.from_version, self.to_version)
+        known = (self.from_identity, self.to_identity)
+        return (self.model, self.alias, self.from_version, self.to_version, *(known if any(known) else ()))
 
     @property
     def may_return(self) -> bool:
@@ -149,10 +166,13 @@ class ModelComparison:
     """Drift that is only reported."""
 
 
-def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, int | None]) -> ModelComparison:
+def compare_model(
+    intent: ModelIntent, observed: ObservedModel | None, settled: Mapping[str, RememberedVersion]
+) -> ModelComparison:
     """Compare what git says of a model with what the registry holds.
 
-    `settled` is what the two last agreed on, by alias: where git still says the same, a difference is drift. A model or a
+    `settled` is what the two last agreed on, by alias: where git still says the same, a difference is drift. Where they agreed
+    on another version of that number, it is a new decision, also where the alias is at that number already. A model or a
     version that the registry lacks blocks the whole model, so that no half of a commit is carried out.
     """
     stated = [alias for alias in intent.aliases.values() if alias.has_declared_target]
@@ -167,7 +187,9 @@ def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: 
             )
         )
     found = [
-        _build_difference(alias, observed, settled) for alias in stated if observed.aliases.get(alias.alias) != alias.version
+        _build_difference(alias, observed, settled)
+        for alias in stated
+        if observed.aliases.get(alias.alias) != alias.version or find_replaced_agreement(alias, observed, settled)
     ]
     blocked: list[BlockedTarget] = []
     for alias, version in observed.aliases.items() if intent.prune else ():
@@ -176,7 +198,8 @@ def compare_model(intent: ModelIntent, observed: ObservedModel | None, settled: 
                 BlockedTarget(intent.name, alias, "prune never deletes champion: write `champion: absent` to delete it")
             )
         elif alias not in intent.aliases:
-            found.append(AliasDifference(intent.name, alias, version, None, ChangeCause.PRUNE))
+            identity = observed.find_identity(version)
+            found.append(AliasDifference(intent.name, alias, version, None, ChangeCause.PRUNE, from_identity=identity))
     reported = [each for each in found if each.cause is ChangeCause.DRIFT and intent.on_drift != "revert"]
     return ModelComparison(tuple(each for each in found if each not in reported), tuple(blocked), tuple(reported))
 
@@ -192,15 +215,39 @@ def withhold_differences(compared: ModelComparison, find_reason: Callable[[str, 
     )
 
 
-def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, int | None]) -> AliasDifference:
+def find_replaced_agreement(
+    alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, RememberedVersion]
+) -> RememberedVersion | None:
+    """Return the version that git and the registry agreed on, where its number, which git still says, is another one's now."""
+    agreed = settled.get(alias.alias)
+    if agreed is None or alias.override or agreed.number is None or agreed.number != alias.version:
+        return None
+    return None if observed.still_has(agreed) else agreed
+
+
+def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapping[str, RememberedVersion]) -> AliasDifference:
     held = observed.aliases.get(alias.alias)
+    replaced = find_replaced_agreement(alias, observed, settled)
+    agreed = settled.get(alias.alias)
     if alias.override:
         cause = ChangeCause.OVERRIDE
-    elif alias.alias in settled and settled[alias.alias] == alias.version:
+    elif agreed is not None and agreed.number == alias.version and not replaced:
         cause = ChangeCause.DRIFT
     else:
         cause = ChangeCause.ABSENT if alias.absent else ChangeCause.COMMIT
-    return AliasDifference(alias.model, alias.alias, held, alias.version, cause, alias, settled.get(alias.alias))
+    present = observed.find_present(alias.version)
+    return AliasDifference(
+        alias.model,
+        alias.alias,
+        held,
+        alias.version,
+        cause,
+        alias,
+        agreed.number if agreed and observed.still_has(agreed) else None,
+        observed.find_identity(held),
+        present.identity if present else None,
+        describe_replacement(replaced, present, observed.created_at) if replaced else "",
+    )
 
 
 def _is_version_usable(observed: ObservedModel, number: int) -> bool:
@@ -270,7 +317,8 @@ def build_plan(
     for change in ordered:
         if change.decision and not change.is_allowed:
             what = change.difference
-            blocked.append(BlockedTarget(what.model, what.alias, f"v{what.to_version}: {change.decision.summary_line}"))
+            note = f"; {what.replacement}" if what.replacement else ""
+            blocked.append(BlockedTarget(what.model, what.alias, f"v{what.to_version}: {change.decision.summary_line}{note}"))
     return Plan(
         revision=revision,
         changes=ordered,

@@ -127,8 +127,12 @@ def find_latest_good_version(
     """
     held = observed.aliases.get(intent.alias)
     passed: list[str] = []
-    for version in list_good_versions(moves):
-        if version == held:
+    for remembered in list_good_versions(moves):
+        version = remembered.number
+        if version is None or version == held:
+            continue
+        if not observed.still_has(remembered):
+            passed.append(f"v{version} is another one than the one that held {intent.alias}")
             continue
         why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
         if why_not is None:

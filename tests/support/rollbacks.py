@@ -42,6 +42,7 @@ def back(app: App, *, forge: bool = True, **asked: Any) -> RollbackResult:
         locks=app.locks,
         revisions=app.revisions,
         model_reconciler=app.model_reconciler,
+        binding=app.registry_binding,
         committer=committer(app),
         open_proposal=opener(app, forge=forge),
     )

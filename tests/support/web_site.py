@@ -12,7 +12,7 @@ from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
-from promoter.application.ports import Absence, EvidenceTarget, GitCommit, Sources, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, GitCommit, RegistryServer, Sources, VersionKey
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
 from promoter.domain.observed import (
@@ -56,6 +56,10 @@ class StandingClock:
         self.time += timedelta(**by)
 
 
+REGISTERED = NOW - timedelta(days=30)
+"""When versions were registered: before anything that a ledger remembers of them."""
+
+
 @dataclass
 class MemoryRegistry:
     """Implements `Registry`. `error`, where set, is what every call raises."""
@@ -66,7 +70,7 @@ class MemoryRegistry:
 
     def add(self, name: str, count: int, metrics: Mapping[str, float] | None = None, **aliases: int) -> None:
         """Register versions 1 to `count`, each from a run with those metrics, and point the aliases."""
-        versions = {n: ModelVersion(n, NOW, f"{name}-{n}", tags={}) for n in range(1, count + 1)}
+        versions = {n: ModelVersion(n, REGISTERED, f"{name}-{n}", tags={}) for n in range(1, count + 1)}
         for version in versions.values():
             self.measured[version.run_id or ""] = TrainingRun(version.run_id or "", "FINISHED", dict(metrics or {}))
         self.models[name] = ObservedModel(name, dict(aliases), versions)
@@ -79,6 +83,11 @@ class MemoryRegistry:
         """As in the port."""
         self._answer()
         return {name: model for name, model in self.models.items() if names is None or name in names}
+
+    def read_server(self) -> RegistryServer:
+        """As in the port: it does not tell when it was set up."""
+        self._answer()
+        return RegistryServer("memory", None)
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As in the port."""

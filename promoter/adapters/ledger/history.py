@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, func, select
 
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.schema import (
@@ -22,6 +22,7 @@ from promoter.adapters.ledger.schema import (
     split_key_conditions,
 )
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
+from promoter.domain.identity import PresentVersion, RememberedVersion
 
 RECORD_COLUMNS: Sequence[Column[Any]] = (records.c.id, records.c.body, records.c.hash)
 """The columns that `parse_record_row` needs; every other one is computed from the body."""
@@ -47,17 +48,27 @@ class SqlAliasHistory(SqlRepository):
         return found
 
     @reading
-    def has_held_alias(self, connection: Connection, model: str, alias: str, version: int) -> bool:
-        """Whether git and the registry agreed on the version, a record moved the alias to it, or the first one away from it."""
+    def has_held_alias(self, connection: Connection, model: str, alias: str, version: PresentVersion) -> bool:
+        """Whether git and the registry agreed on the version, a record moved the alias to it, or the first one away from it.
+
+        A record that means another version of that number does not count.
+        """
+        number = version.number
         of_alias = build_equality_condition((records.c.model, model), (records.c.alias, alias))
         first = select(func.min(records.c.id)).where(MOVED, of_alias).scalar_subquery()
-        arrived = select(records.c.id).where(MOVED, of_alias, records.c.to_version == version)
-        left = select(records.c.id).where(records.c.id == first, records.c.from_version == version)
         agreed = build_equality_condition(
-            (last_applied.c.model, model), (last_applied.c.alias, alias), (last_applied.c.version, version)
+            (last_applied.c.model, model), (last_applied.c.alias, alias), (last_applied.c.version, number)
         )
-        ways = (select(last_applied.c.id).where(agreed), arrived, left)
-        return bool(connection.scalar(select(or_(*(way.exists() for way in ways)))))
+        ways = (
+            ("identity", select(last_applied.c.body).where(agreed)),
+            ("to_identity", select(records.c.body).where(MOVED, of_alias, records.c.to_version == number)),
+            ("from_identity", select(records.c.body).where(records.c.id == first, records.c.from_version == number)),
+        )
+        return any(
+            _parse_remembered(json.loads(body), number, key).is_still(version)
+            for key, query in ways
+            for body in connection.scalars(query)
+        )
 
     @reading
     def last_recorded_at(self, connection: Connection, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
@@ -71,9 +82,9 @@ class SqlAliasHistory(SqlRepository):
     @reading
     def read_last_known_versions(
         self, connection: Connection, models: Collection[str] | None = None
-    ) -> Mapping[str, Mapping[str, int | None]]:
+    ) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """Read where the last record that moved each alias left it."""
-        return fetch_last_versions(connection, records.c.to_version, models, MOVED)
+        return fetch_last_versions(connection, records.c.to_version, "to_identity", models, MOVED)
 
     @reading
     def last_moves_at(
@@ -116,6 +127,10 @@ def parse_record_row(row: Row[Any]) -> AuditRecord:
     facts["kind"] = RecordKind(facts["kind"])
     facts["outcome"] = ChangeOutcome(facts["outcome"]) if facts["outcome"] else None
     return AuditRecord(row.id, NewAuditRecord(**facts), body.get("intent"), body.get("decision"), row.hash)
+
+
+def _parse_remembered(body: Mapping[str, Any], number: int, identity: str) -> RememberedVersion:
+    return RememberedVersion(number, body.get(identity), datetime.fromisoformat(body["at"]))
 
 
 def get_number(row: Row[Any]) -> int:

@@ -17,9 +17,10 @@ from promoter.adapters.ledger.schema import (
     revisions,
 )
 from promoter.domain.audit import RevisionState
+from promoter.domain.identity import RememberedVersion
 
-Agreement = tuple[str, str, int | None]
-"""Model, alias and version (None: the alias is absent)."""
+Agreement = tuple[str, str, RememberedVersion]
+"""Model, alias and version (its number None: the alias is absent)."""
 
 _UNDECLARED = 0
 """In place of a version: git no longer declares the alias, and what was agreed on counts no more."""
@@ -30,7 +31,7 @@ class SqlLastApplied(SqlRepository):
 
     def record_last_applied(
         self,
-        statements: Mapping[str, Mapping[str, int | None]],
+        statements: Mapping[str, Mapping[str, RememberedVersion]],
         revision: str | None,
         at: datetime,
         *,
@@ -54,12 +55,12 @@ class SqlLastApplied(SqlRepository):
         """Append an entry for each of these aliases that an agreement is known of."""
         known = _find_last_applied(chain.connection, set(aliases))
         names = ((model, alias) for model, of_model in aliases.items() for alias in of_model if alias in known.get(model, {}))
-        _append_agreements(chain, ((model, alias, _UNDECLARED) for model, alias in names), revision, at)
+        _append_agreements(chain, ((model, alias, RememberedVersion(_UNDECLARED)) for model, alias in names), revision, at)
 
     @reading
     def read_last_applied(
         self, connection: Connection, models: Collection[str] | None = None
-    ) -> Mapping[str, Mapping[str, int | None]]:
+    ) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """Read the last agreement on each alias that git still declares."""
         return _find_last_applied(connection, models)
 
@@ -99,24 +100,39 @@ def append_new_agreement(chain: ChainWriter, agreement: Agreement, revision: str
 
 def _append_agreements(chain: ChainWriter, agreements: Iterable[Agreement], revision: str | None, at: datetime) -> None:
     common: dict[str, Any] = {"revision": revision, "at": at}
-    facts = ({"model": model, "alias": alias, "version": version} | common for model, alias, version in agreements)
+    facts = (
+        {"model": model, "alias": alias, "version": version.number, "identity": version.identity} | common
+        for model, alias, version in agreements
+    )
     chain.append_entries(last_applied, facts)
 
 
 def _select_new_agreements(connection: Connection, agreements: Collection[Agreement], *, only_first: bool) -> list[Agreement]:
-    """Select those that differ from the last one of their alias, or with `only_first`, whose alias has none."""
+    """Select those that differ from the last one of their alias; with `only_first`, those that only add to what is known.
+
+    That is the first agreement on an alias, and the identity of the version that was agreed on before identities were recorded.
+    """
     known = _find_last_applied(connection, {model for model, _, _ in agreements})
     return [
         (model, alias, version)
         for model, alias, version in agreements
-        if alias not in known.get(model, {}) or (known[model][alias] != version and not only_first)
+        if _is_new(known.get(model, {}).get(alias), version, only_first=only_first)
     ]
 
 
-def _find_last_applied(connection: Connection, models: Collection[str] | None) -> dict[str, dict[str, int | None]]:
-    last = fetch_last_versions(connection, last_applied.c.version, models)
+def _is_new(last: RememberedVersion | None, version: RememberedVersion, *, only_first: bool) -> bool:
+    if last is None:
+        return True
+    if last.number != version.number:
+        return not only_first
+    learned = version.identity is not None and last.identity is None
+    return learned or (version.identity not in (None, last.identity) and not only_first)
+
+
+def _find_last_applied(connection: Connection, models: Collection[str] | None) -> dict[str, dict[str, RememberedVersion]]:
+    last = fetch_last_versions(connection, last_applied.c.version, "identity", models)
     declared = {
-        model: {alias: version for alias, version in versions.items() if version != _UNDECLARED}
+        model: {alias: version for alias, version in versions.items() if version.number != _UNDECLARED}
         for model, versions in last.items()
     }
     return {model: versions for model, versions in declared.items() if versions}

@@ -81,7 +81,8 @@ class SqlObservationLog(SqlRepository):
             aged = select(table.id, age).where(condition).subquery()
             newest = select(aged.c.id).where(aged.c.age <= GUARD_CHECK_LIMIT)
             for row in connection.execute(select(guard_checks).where(table.id.in_(newest)).order_by(table.id)):
-                check = GuardCheck(row.model, row.alias, row.version, row.rule, Verdict(row.verdict), row.at)
+                identity = json.loads(row.body).get("identity")
+                check = GuardCheck(row.model, row.alias, row.version, row.rule, Verdict(row.verdict), row.at, identity)
                 found[row.model, row.alias].append(check)
         return found
 
@@ -119,6 +120,13 @@ class SqlObservationLog(SqlRepository):
         query = select(*_EVENT_COLUMNS).where(of_people, named).order_by(lifecycle_events.c.id)
         found = map(_parse_lifecycle_event, connection.execute(query) if revisions else ())
         return [each for each in found if each.facts.get("revision") in revisions]
+
+    @reading
+    def find_last_lifecycle_event(self, connection: Connection, event: LifecycleEventType) -> LifecycleEvent | None:
+        """Find the event of that type with the highest number."""
+        of_type = select(*_EVENT_COLUMNS).where(lifecycle_events.c.event == event.value)
+        row = connection.execute(of_type.order_by(lifecycle_events.c.id.desc()).limit(1)).one_or_none()
+        return _parse_lifecycle_event(row) if row else None
 
     @reading
     def observed_until(self, connection: Connection) -> datetime | None:

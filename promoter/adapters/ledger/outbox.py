@@ -14,7 +14,7 @@ from promoter.adapters.ledger.chain import read_ledger_name
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.decisions import DECISION_COLUMNS, parse_decision_row
 from promoter.adapters.ledger.history import RECORD_COLUMNS, parse_record_row
-from promoter.adapters.ledger.schema import MOVED, decisions, dispatches, records
+from promoter.adapters.ledger.schema import MOVED, REPLACED, decisions, dispatches, records
 from promoter.application.ports.outbox import SourceEntryPage
 from promoter.domain.notifications import OPEN_STATES, ChannelCursor, DeliveryAttempt, DeliveryState, SourceEntry
 
@@ -32,10 +32,14 @@ class SqlOutbox(SqlRepository):
 
     @reading
     def read_source_entries(self, connection: Connection, after: int, limit: int) -> SourceEntryPage:
-        """Read the entries that may be events: records of moves, and decisions that changes waited for, without evidence."""
+        """Read the entries that may be events: records of moves and replacements, and decisions that changes waited for.
+
+        The decisions come without their evidence.
+        """
         moves = select(*RECORD_COLUMNS).where(MOVED, records.c.id > after).order_by(records.c.id).limit(limit)
+        replaced = select(*RECORD_COLUMNS).where(REPLACED, records.c.id > after).order_by(records.c.id).limit(limit)
         gates = select(*DECISION_COLUMNS).where(decisions.c.gate.is_(True), decisions.c.id > after)
-        found: list[SourceEntry] = [parse_record_row(row) for row in connection.execute(moves)]
+        found: list[SourceEntry] = [parse_record_row(row) for query in (moves, replaced) for row in connection.execute(query)]
         gate_rows = connection.execute(gates.order_by(decisions.c.id).limit(limit))
         found += [parse_decision_row(row, json.loads(row.body)) for row in gate_rows]
         found.sort(key=lambda entry: entry.id)

@@ -28,15 +28,18 @@ from promoter.adapters.ledger.schema import (
     LEDGER,
     MOVED,
     OVERRIDE,
+    REPLACED,
     fetch_last_versions,
     fetch_rows,
     records,
+    select_last_of_each,
     split_in_conditions,
 )
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Override
 from promoter.domain.errors import Conflict, PermanentError
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.plan import ChangeCause
 
 _FILTER_FIELDS = ("model", "alias", "kind", "outcome", "actor", "verdict")
@@ -67,7 +70,7 @@ class SqlAuditLog(SqlAliasHistory):
         closed = replace(opened.fact, at=at, outcome=closing, reason=detail or opened.fact.reason)
         _append_record(chain, closed, intent=intent, decision=opened.decision)
         if closing is not ChangeOutcome.FAILED and closed.cause != ChangeCause.OVERRIDE:
-            append_new_agreement(chain, (closed.model, closed.alias, closed.to_version), closed.revision, at)
+            append_new_agreement(chain, (closed.model, closed.alias, closed.target), closed.revision, at)
 
     @reading
     def find_open_intents(self, connection: Connection, models: Collection[str] | None = None) -> Sequence[AuditRecord]:
@@ -99,6 +102,24 @@ class SqlAuditLog(SqlAliasHistory):
             with self._database.append_transaction() as chain:
                 append(chain, candidates)
 
+    @reading
+    def select_new_replacements(
+        self, connection: Connection, replacements: Iterable[NewAuditRecord]
+    ) -> Sequence[NewAuditRecord]:
+        """Select those that say something else than the last one that was recorded of their alias and number."""
+        return _select_new_replacements(connection, replacements)
+
+    def record_replacements(self, replacements: Iterable[NewAuditRecord]) -> Sequence[NewAuditRecord]:
+        """Append those that `select_new_replacements` selects, and return them."""
+        recorded: list[NewAuditRecord] = []
+
+        def append(chain: ChainWriter, new: Sequence[NewAuditRecord]) -> None:
+            chain.append_entries(records, map(_build_record_facts, new))
+            recorded.extend(new)
+
+        self.append_if_new(list(replacements), _select_new_replacements, append)
+        return recorded
+
     @appending
     def record_override(self, chain: ChainWriter, record: NewAuditRecord) -> int:
         """Append the beginning. Raises ValueError for a record that is no override, or lacks what one needs."""
@@ -121,7 +142,7 @@ class SqlAuditLog(SqlAliasHistory):
         ended = replace(parse_record_row(row).fact, at=at, reason=reason)
         _append_record(chain, ended, intent=override)
         if revision is not None:
-            append_new_agreement(chain, (ended.model, ended.alias, ended.to_version), revision, at)
+            append_new_agreement(chain, (ended.model, ended.alias, ended.target), revision, at)
 
     @reading
     def find_open_overrides(self, connection: Connection, models: Collection[str] | None = None) -> Sequence[Override]:
@@ -180,13 +201,29 @@ def _select_first_moves(connection: Connection, moves: Iterable[NewAuditRecord])
 def _select_continuing_moves(connection: Connection, moves: Iterable[NewAuditRecord]) -> list[NewAuditRecord]:
     """Select the moves that begin where the last record left the alias, or the move before them in the list."""
     candidates, found = list(moves), []
-    known = fetch_last_versions(connection, records.c.to_version, {move.model for move in candidates}, MOVED)
+    known = fetch_last_versions(connection, records.c.to_version, "to_identity", {move.model for move in candidates}, MOVED)
     for move in candidates:
         versions = known.setdefault(move.model, {})
-        if versions.get(move.alias) == move.from_version:
-            versions[move.alias] = move.to_version
+        last = versions.get(move.alias, RememberedVersion(None))
+        if (last.number, last.identity) == (move.from_version, move.from_identity):
+            versions[move.alias] = move.target
             found.append(move)
     return found
+
+
+def _select_new_replacements(connection: Connection, candidates: Iterable[NewAuditRecord]) -> list[NewAuditRecord]:
+    waiting = list(candidates)
+    last: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for condition in split_in_conditions(records.c.model, {each.model for each in waiting}):
+        query = select_last_of_each((*ALIAS_COLUMNS, records.c.from_version), RECORD_COLUMNS, REPLACED, condition)
+        for row in connection.execute(query):
+            fact = parse_record_row(row).fact
+            last[fact.model, fact.alias, fact.from_version] = _identify_replacement(fact)
+    return [each for each in waiting if last.get((each.model, each.alias, each.from_version)) != _identify_replacement(each)]
+
+
+def _identify_replacement(record: NewAuditRecord) -> tuple[object, ...]:
+    return record.from_identity, record.to_version, record.to_identity
 
 
 def _build_override(record: AuditRecord) -> Override:
@@ -194,5 +231,14 @@ def _build_override(record: AuditRecord) -> Override:
     if fact.to_version is None or fact.reason is None or fact.actor is None or fact.until is None:
         raise PermanentError(LEDGER, f"record {record.id} is an override without a version, a person, a reason or an end")
     return Override(
-        record.id, fact.at, fact.model, fact.alias, fact.to_version, fact.from_version, fact.reason, fact.actor, fact.until
+        record.id,
+        fact.at,
+        fact.model,
+        fact.alias,
+        fact.to_version,
+        fact.from_version,
+        fact.reason,
+        fact.actor,
+        fact.until,
+        fact.to_identity,
     )

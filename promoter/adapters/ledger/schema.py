@@ -6,6 +6,7 @@ itself, for searching, so that no column can say anything else than what was has
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.ledger.chain import format_ledger_time
 
 LEDGER = "ledger"
@@ -117,6 +119,8 @@ MOVED = or_(
 )
 """The records that say that an alias moved: `promoter.domain.audit.is_alias_move` as a condition."""
 
+REPLACED = records.c.kind == _inline_literal("replaced")
+"""The records that say that a number stands for another version now."""
 OVERRIDE = records.c.kind == _inline_literal("override")
 """The records that begin or end an override."""
 INTENDED = records.c.outcome == _inline_literal("intended")
@@ -250,12 +254,17 @@ def fetch_rows(connection: Connection, query: Select[Any], conditions: Iterable[
 
 
 def fetch_last_versions(
-    connection: Connection, version: Column[Any], models: Collection[str] | None, *where: ColumnElement[bool]
-) -> dict[str, dict[str, int | None]]:
-    """Fetch, by model and alias, the version in that column of the alias's last entry that meets the conditions."""
-    key = (version.table.c.model, version.table.c.alias)
-    found: dict[str, dict[str, int | None]] = {}
+    connection: Connection, version: Column[Any], identity: str, models: Collection[str] | None, *where: ColumnElement[bool]
+) -> dict[str, dict[str, RememberedVersion]]:
+    """Fetch, by model and alias, the version in that column of the alias's last entry that meets the conditions.
+
+    `identity`: the key in the entry's body under which the identity of that version stands, if it was recorded.
+    """
+    table = version.table
+    key, facts = (table.c.model, table.c.alias), (version, table.c.at, table.c.body)
+    found: dict[str, dict[str, RememberedVersion]] = {}
     for condition in split_in_conditions(key[0], models):
-        for model, alias, number in connection.execute(select_last_of_each(key, (*key, version), *where, condition)):
-            found.setdefault(model, {})[alias] = number
+        for model, alias, number, at, body in connection.execute(select_last_of_each(key, (*key, *facts), *where, condition)):
+            remembered = RememberedVersion(number, json.loads(body).get(identity), at)
+            found.setdefault(model, {})[alias] = remembered
     return found

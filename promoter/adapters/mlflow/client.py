@@ -308,7 +308,9 @@ _STORED_INFINITY = 1.7976931348623157e308  # what MLflow's database keeps in the
 def parse_registered_model(name: str, entity: Any) -> ObservedModel:
     """Return the registered model of that name, without its versions."""
     aliases = {alias: int(version) for alias, version in entity.aliases.items()}
-    return ObservedModel(name, aliases, description=shorten_description(entity.description))
+    created = entity.creation_timestamp
+    created_at = datetime.fromtimestamp(created / 1_000, UTC) if created else None
+    return ObservedModel(name, aliases, description=shorten_description(entity.description), created_at=created_at)
 
 
 def parse_model_version(entity: Any) -> ModelVersion:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +21,7 @@ from promoter.adapters.mlflow.artifacts import (
     read_requirements_file,
 )
 from promoter.adapters.mlflow.client import (
+    NOT_FOUND_CODE,
     build_name_filter,
     create_mlflow_client,
     describe_registry_address,
@@ -35,7 +38,7 @@ from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoad
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
 from promoter.adapters.mlflow.sandbox import SandboxTerms
-from promoter.application.ports import Absence, EvidenceTarget, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, RegistryServer, VersionKey
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -146,6 +149,8 @@ def _is_alias_not_found(error: Exception) -> bool:
     return get_error_code(error) == "INVALID_PARAMETER_VALUE" and "not found" in str(getattr(error, "message", ""))
 
 
+_DEFAULT_EXPERIMENT = "0"
+_HIDDEN_CODES = (NOT_FOUND_CODE, "PERMISSION_DENIED")
 _MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
 _MAX_THREADS = 8
 _MODELS_PER_PAGE = 1_000  # MLflow's limit
@@ -208,6 +213,18 @@ class MlflowRegistry:
             return self._observe_named_models(requested)
         everything = self._observe_all_models()
         return {name: everything[name] for name in requested if name in everything}
+
+    def read_server(self) -> RegistryServer:
+        """Read when the server's database was set up: MLflow makes the Default experiment then, and keeps it."""
+        with self._translate_errors("read the Default experiment"):
+            try:
+                experiment = self._server_client.get_experiment(_DEFAULT_EXPERIMENT)
+            except Exception as error:
+                if get_error_code(error) in _HIDDEN_CODES:
+                    return RegistryServer(self.address, None)
+                raise
+            created = experiment.creation_time
+            return RegistryServer(self.address, datetime.fromtimestamp(created / 1_000, UTC) if created else None)
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """Read the runs that exist, by id, with the last value of each metric (which may be NaN)."""
@@ -289,6 +306,12 @@ class MlflowRegistry:
     @cached_property
     def _mlflow_client(self) -> Any:
         return create_mlflow_client(self._tracking_uri, elsewhere=self._elsewhere, credentials=self._credentials)
+
+    @cached_property
+    def _server_client(self) -> Any:
+        """The client for the server that has the models, which MLflow lets be another one than that of the runs."""
+        uri = None if self._elsewhere else os.environ.get("MLFLOW_REGISTRY_URI")
+        return create_mlflow_client(uri, elsewhere=True) if uri and uri != self._tracking_uri else self._mlflow_client
 
     @cached_property
     def _experiment_catalog(self) -> ExperimentCatalog:

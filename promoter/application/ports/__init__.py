@@ -16,7 +16,14 @@ from promoter.application.ports.forge import (
     PullRequestState,
 )
 from promoter.application.ports.ledger import AuditLog, ChainReader, DecisionLog, LastApplied, Ledger, ObservationLog
-from promoter.application.ports.registry import Absence, EvidenceTarget, Registry, VersionCopies, VersionKey
+from promoter.application.ports.registry import (
+    Absence,
+    EvidenceTarget,
+    Registry,
+    RegistryServer,
+    VersionCopies,
+    VersionKey,
+)
 from promoter.application.ports.repository import (
     DeclarationDocuments,
     GitCommit,
@@ -94,6 +101,7 @@ __all__ = [
     "PullRequestDraft",
     "PullRequestState",
     "Registry",
+    "RegistryServer",
     "Repository",
     "Sources",
     "UnsignedCommit",

@@ -22,8 +22,9 @@ from promoter.domain.audit import (
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Override
 from promoter.domain.evidence import TagObservation
+from promoter.domain.identity import PresentVersion, RememberedVersion
 from promoter.domain.ledger.chain import LedgerEntry, LedgerHead
-from promoter.domain.ledger.checkpoints import LifecycleEvent
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.ledger.export import ExportedText
 from promoter.domain.ledger.problems import EntryRow
 from promoter.domain.ledger.witnesses import TextReference
@@ -61,6 +62,17 @@ class AuditLog(Protocol):
         """
         ...
 
+    def select_new_replacements(self, replacements: Iterable[NewAuditRecord]) -> Sequence[NewAuditRecord]:
+        """Select those that say something else than the last one that was recorded of their alias and number."""
+        ...
+
+    def record_replacements(self, replacements: Iterable[NewAuditRecord]) -> Sequence[NewAuditRecord]:
+        """Record that numbers of aliases stand for other versions than those that were recorded, and return what is new.
+
+        What `select_new_replacements` does not select is skipped.
+        """
+        ...
+
     def record_override(self, record: NewAuditRecord) -> int:
         """Record that an override begins: its version, person, reason and end. Return its number."""
         ...
@@ -88,16 +100,16 @@ class AuditLog(Protocol):
         """Find the records that moved each of these aliases, oldest first."""
         ...
 
-    def has_held_alias(self, model: str, alias: str, version: int) -> bool:
-        """Whether that version ever held the alias, as far as the ledger knows."""
+    def has_held_alias(self, model: str, alias: str, version: PresentVersion) -> bool:
+        """Whether that version, and not another one of that number, ever held the alias, as far as the ledger knows."""
         ...
 
     def last_recorded_at(self, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
         """When the ledger last recorded a move of each of these aliases; one that never moved is left out."""
         ...
 
-    def read_last_known_versions(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
-        """Read, by model and alias, the version that the last recorded move left the alias at (None: deleted)."""
+    def read_last_known_versions(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, RememberedVersion]]:
+        """Read, by model and alias, the version that the last recorded move left the alias at (its number None: deleted)."""
         ...
 
     def last_moves_at(self, at: datetime, models: Collection[str] | None = None) -> Mapping[AliasKey, AuditRecord]:
@@ -156,15 +168,16 @@ class LastApplied(Protocol):
 
     def record_last_applied(
         self,
-        statements: Mapping[str, Mapping[str, int | None]],
+        statements: Mapping[str, Mapping[str, RememberedVersion]],
         revision: str | None,
         at: datetime,
         *,
         only_first: bool = False,
     ) -> None:
-        """Record the versions that git and the registry agree on, by model and alias (None: the alias is absent).
+        """Record the versions that git and the registry agree on, by model and alias (its number None: the alias is absent).
 
-        What repeats the last agreement is skipped; `only_first` also skips aliases that have one.
+        What repeats the last agreement is skipped; `only_first` also skips aliases that have one, unless the same version
+        was agreed on before identities were recorded.
         """
         ...
 
@@ -172,7 +185,7 @@ class LastApplied(Protocol):
         """Record, by model, that git no longer declares these aliases: a later declaration is a new decision."""
         ...
 
-    def read_last_applied(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, int | None]]:
+    def read_last_applied(self, models: Collection[str] | None = None) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """Read the last agreements, by model and alias."""
         ...
 
@@ -230,6 +243,10 @@ class ObservationLog(Protocol):
 
     def find_commit_requests(self, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
         """Find who asked for these commits of Promoter's own: events of the type `requested`, oldest first."""
+        ...
+
+    def find_last_lifecycle_event(self, event: LifecycleEventType) -> LifecycleEvent | None:
+        """Find the last lifecycle event of that type; None where there is none."""
         ...
 
     def observed_until(self) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion
@@ -54,6 +55,16 @@ class Absence:
         return f"tag {self.tag} of {version}" if self.tag else version
 
 
+@dataclass(frozen=True)
+class RegistryServer:
+    """What tells one registry from another."""
+
+    address: str
+    """Its address, without secrets."""
+    created_at: datetime | None
+    """When it was set up, to the millisecond; None where it does not tell."""
+
+
 VersionKey = tuple[str, int]
 """A version: the model's name, and its number."""
 
@@ -63,6 +74,10 @@ class Registry(Protocol):
 
     def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """The named models (those that exist), or all; prompts are left out. Read in bulk."""
+        ...
+
+    def read_server(self) -> RegistryServer:
+        """Which server this is."""
         ...
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:

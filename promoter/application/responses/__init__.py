@@ -77,12 +77,13 @@ class ErrorResponse(Answer):
     """What is wrong, in words."""
 
 
-def attribute(path: str, name: str | None = None, *, default: Any = PydanticUndefined) -> Any:
+def attribute(path: str, name: str | None = None, *, default: Any = PydanticUndefined, left_out: bool = False) -> Any:
     """Declare a field that is read from that attribute (dots lead into it), and that JSON calls `name`.
 
-    The `default` is for a path that ends at a None.
+    The `default` is for a path that ends at a None. `left_out`: the field is not there where its value is None.
     """
-    return Field(default=default, validation_alias=AliasPath(*path.split(".")), serialization_alias=name)
+    without = {"default": None, "exclude_if": lambda value: value is None} if left_out else {"default": default}
+    return Field(validation_alias=AliasPath(*path.split(".")), serialization_alias=name, **without)
 
 
 def left_out() -> Any:

@@ -44,7 +44,7 @@ class RecordResponse(Response):
     at: Moment = attribute("fact.at")
     """When it was recorded."""
     kind: Annotated[str, enum_words(RecordKind)] = attribute("fact.kind")
-    """`observed`: somebody else moved the alias."""
+    """`observed`: somebody else moved the alias. `replaced`: its version's number stands for another version now."""
     model: str = attribute("fact.model")
     alias: str = attribute("fact.alias")
     from_version: int | None = attribute("fact.from_version", "from")
@@ -74,6 +74,10 @@ class RecordResponse(Response):
     """The number of the decision behind it."""
     hash: str | None
     """SHA-256 of the entry in the ledger's chain."""
+    from_identity: str | None = attribute("fact.from_identity", left_out=True)
+    """The identity of the version `from`, which tells it from another one with that number."""
+    to_identity: str | None = attribute("fact.to_identity", left_out=True)
+    """The identity of the version `to`."""
 
 
 class NeighboursResponse(Response):
@@ -141,6 +145,8 @@ class DecisionResponse(Response):
     """`audit`: it only watches, and blocks nothing."""
     at: Moment
     rules: list[RuleResponse]
+    identity: str = left_out()
+    """The identity of the version, which tells it from another one with that number."""
 
 
 class EvidencedResponse(DecisionResponse):

@@ -37,6 +37,21 @@ class ApproverKeyResponse(Answer):
     line: str
 
 
+class RegistryBindingResponse(Answer):
+    """The registry as it is, and whether it is the one that the ledger is about."""
+
+    address: str = attribute("server.address")
+    set_up: Moment | None = attribute("server.created_at")
+    """When the registry was set up; null: it does not tell."""
+    since: Moment | None = attribute("bound.at", default=None)
+    """Since when the ledger is about a registry; null: it is not bound to one yet."""
+    accepted_by: str | None = attribute("bound.facts.actor", default=None)
+    """The person who accepted that registry in the place of another one."""
+    reason: str | None = attribute("bound.facts.reason", default=None)
+    mismatch: str | None
+    """Why it is another registry than the ledger's; null: nothing speaks for that."""
+
+
 class DoctorCheckResponse(Response):
     """What one check found."""
 

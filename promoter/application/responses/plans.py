@@ -21,6 +21,8 @@ class ChangeResponse(Response):
     is_allowed: bool = attribute("is_allowed", "allowed")
     verdict: str | None = attribute("gate_verdict")
     decision: Tree | None
+    replacement: str | None = attribute("difference.replacement_note", left_out=True)
+    """Where git and the registry agreed on another version of that number: what became of it."""
 
 
 class BlockedResponse(Response):

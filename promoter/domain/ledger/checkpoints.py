@@ -111,6 +111,8 @@ class LifecycleEventType(StrEnum):
     """A person stated that the ledger follows another one, or stands beside it, for which commits vouch as well."""
     REQUESTED = "requested"
     """A person asked for a commit, which Promoter made, and is about to push."""
+    REGISTRY = "registry"
+    """The ledger is about that registry from now on."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class LifecycleEvent:
     8601 moment: every move before it is recorded), `host`, `process` (its number there), `since` (an ISO 8601 moment: when it
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
-    REQUESTED: the fields of `CommitRequest`.
+    REQUESTED: the fields of `CommitRequest`. REGISTRY: `server` (when it was set up), `address`; where a person accepted it in
+    the place of another one, `actor` and `reason`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

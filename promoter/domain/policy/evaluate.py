@@ -79,6 +79,7 @@ def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evi
         evidence=evidence,
         enforcement=document.enforcement,
         basis=None if policy.source is None else DecisionBasis(policy.source, policy.approvers_source),
+        identity=evidence.candidate.identity,
     )
 
 
@@ -97,6 +98,7 @@ def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Dec
         evidence=evidence,
         gate=True,
         purpose=DecisionPurpose.READINESS,
+        identity=evidence.candidate.identity,
     )
 
 

@@ -11,6 +11,7 @@ from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.fields import find_model_name_flaw
+from promoter.domain.identity import PresentVersion, RememberedVersion
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.rules.base import DEFAULT_CHECK_INTERVAL, BaseRule
@@ -27,6 +28,13 @@ class GuardCheck:
     rule: str
     verdict: Verdict
     at: datetime
+    identity: str | None = None
+    """The identity of the version, as `VersionIdentity.text` writes it; None: unknown."""
+
+    @property
+    def checked_version(self) -> RememberedVersion:
+        """The version that was checked."""
+        return RememberedVersion(self.version, self.identity, self.at)
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,14 @@ def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterab
     """
     alias = decision.alias or ""
     rows, checks = [], []
-    past = [each for each in known if each.version == decision.version]
+    present = _find_decided_version(decision)
+    past = [each for each in known if each.version == decision.version and each.checked_version.is_still(present)]
     for rule, finding in zip(rules, decision.findings, strict=True):
         row = _failures_since_pass(each for each in past if each.rule == finding.rule)
         count, last = len(row), row[-1].at if row else None
-        check = GuardCheck(decision.model, alias, decision.version, finding.rule, finding.verdict, decision.at)
+        check = GuardCheck(
+            decision.model, alias, decision.version, finding.rule, finding.verdict, decision.at, decision.identity
+        )
         needed = rule.for_ or 1
         if finding.verdict is Verdict.PASS:
             checks += [check] if row else []
@@ -99,6 +110,11 @@ def evaluate_guards(decision: Decision, rules: Sequence[BaseRule], known: Iterab
     return GuardStatus(decision.model, alias, decision.version, decision, tuple(rows), tuple(checks))
 
 
+def _find_decided_version(decision: Decision) -> PresentVersion | None:
+    created_at = decision.evidence.candidate.created_at if decision.evidence else None
+    return PresentVersion(decision.version, created_at, decision.identity) if created_at else None
+
+
 def _failures_since_pass(checks: Iterable[GuardCheck]) -> list[GuardCheck]:
     row: list[GuardCheck] = []
     for check in checks:
@@ -112,23 +128,23 @@ def find_earlier_versions(intent: AliasIntent, observed: ObservedModel, moves: I
     In good standing: Promoter put it there because git said so, or it was there when the ledger began; not what somebody else
     put there past git.
     """
-    usable = (each for each in list_good_versions(moves) if each in observed.versions and observed.versions[each].ready)
+    good = dict.fromkeys(each.number for each in list_good_versions(moves) if each.number and observed.still_has(each))
+    usable = (each for each in good if each in observed.versions and observed.versions[each].ready)
     return [each for each in usable if each != bad and each not in intent.quarantine]
 
 
-def list_good_versions(moves: Iterable[AuditRecord]) -> list[int]:
+def list_good_versions(moves: Iterable[AuditRecord]) -> list[RememberedVersion]:
     """Return every version that held the alias in good standing (see `find_earlier_versions`), the latest first.
 
     One that a revert took away is not among them, until it is put there again; one that a rollback took away is in quarantine.
+    Whether its number still stands for that version is for the caller to find out.
     """
-    good: dict[int, None] = {}
+    good: list[RememberedVersion] = []
     for fact in (each.fact for each in moves if each.fact.kind is RecordKind.CHANGE or each.fact.from_version is None):
-        if is_revert(fact):
-            good.pop(fact.from_version or 0, None)
-        good.pop(fact.to_version or 0, None)
-        if fact.to_version is not None:
-            good[fact.to_version] = None
-    return list(reversed(good))
+        gone = (fact.origin, fact.target) if is_revert(fact) else (fact.target,)
+        good = [each for each in good if not any(each.may_be(other) for other in gone)]
+        good += [fact.target] if fact.to_version is not None else []
+    return good[::-1]
 
 
 def is_revert(fact: NewAuditRecord) -> bool:
@@ -137,18 +153,25 @@ def is_revert(fact: NewAuditRecord) -> bool:
     return by_commit and fact.hold is None and fact.verdict is not None and fact.policy is None
 
 
-def is_return_to_good_standing(intent: AliasIntent, held: int | None, version: int, moves: Iterable[AuditRecord]) -> bool:
-    """Return whether the version held the alias directly before `held`, by git's word, and the alias's policy passed it.
+def is_return_to_good_standing(
+    intent: AliasIntent, observed: ObservedModel, version: int, moves: Iterable[AuditRecord]
+) -> bool:
+    """Return whether the version held the alias directly before its holder, by git's word, and the alias's policy passed it.
 
-    `moves` are the alias's, oldest first. Not where it is in quarantine, or where a rollback took it away.
+    `moves` are the alias's, oldest first. Not where it is in quarantine, where a rollback took it away, or where its number
+    stands for another version now.
     """
+    held = observed.aliases.get(intent.alias)
     stated = [each.fact for each in moves if each.fact.kind is RecordKind.CHANGE and each.fact.cause != ChangeCause.DRIFT]
-    line = [number for number, _ in groupby(fact.to_version for fact in stated)]
+    line = [number for number, _ in groupby(fact.to_version if observed.still_has(fact.target) else None for fact in stated)]
     if version in intent.quarantine or line[-2:] != [version, held]:
         return False
     taken = next(fact for fact in reversed(stated) if fact.from_version != held)
     rolled_back = taken.hold is not None or taken.cause == ChangeCause.OVERRIDE
-    passed = any(fact.to_version == version and fact.policy and fact.verdict == Verdict.PASS for fact in stated)
+    passed = any(
+        fact.to_version == version and fact.policy and fact.verdict == Verdict.PASS and observed.still_has(fact.target)
+        for fact in stated
+    )
     return passed and not rolled_back
 
 

@@ -25,6 +25,7 @@ from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind, Revi
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.fixtures.ledger import fill, inside, locked, outside, rows, waiting_for_the_lock
+from tests.support.remembered import numbers, present, remembered
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 
@@ -33,6 +34,7 @@ import os, pathlib, signal, sys, time
 from datetime import UTC, datetime
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.identity import RememberedVersion
 url, start, deed = sys.argv[1:]
 print("ready", flush=True)
 while not pathlib.Path(start).exists():
@@ -46,7 +48,8 @@ ledger.record_intent(record, None)
 names = [f"m{i}" for i in range(2000)]
 moves = [NewAuditRecord(record.at, RecordKind.OBSERVED, name, "champion", None, os.getpid()) for name in names]
 ledger.record_observed_moves(moves, only_first=True)
-ledger.record_last_applied({name: {"champion": os.getpid()} for name in names}, None, record.at, only_first=True)
+agreed = {name: {"champion": RememberedVersion(os.getpid())} for name in names}
+ledger.record_last_applied(agreed, None, record.at, only_first=True)
 """
 
 
@@ -71,9 +74,9 @@ def test_nothing_reads_as_an_empty_ledger_and_stays_nothing(database_url: str) -
     ledger: Ledger = opened(database_url, read_only=True)
     assert not ledger.find_audit_records(RecordFilter())
     assert not ledger.list_recent_decisions()
-    assert ledger.read_last_known_versions() == ledger.read_last_applied() == {}
+    assert numbers(ledger.read_last_known_versions()) == numbers(ledger.read_last_applied()) == {}
     assert not ledger.find_open_intents()
-    assert not ledger.has_held_alias("fraud", "champion", 1)
+    assert not ledger.has_held_alias("fraud", "champion", present(1, NOW))
     assert ledger.find_last_revision(RevisionState.APPLIED) is None
     assert ledger.last_applied_revision("fraud", "champion") is None
     assert ledger.find_alias_moves([("fraud", "champion")]) == {("fraud", "champion"): []}
@@ -257,7 +260,7 @@ def test_what_only_the_first_may_record_is_compared_again_under_the_lock(databas
         lambda ledger, to: ledger.record_observed_moves(
             [NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "champion", None, to)], only_first=True
         ),
-        lambda ledger, to: ledger.record_last_applied({"fraud": {"champion": to}}, None, NOW, only_first=True),
+        lambda ledger, to: ledger.record_last_applied(remembered({"fraud": {"champion": to}}), None, NOW, only_first=True),
         lambda ledger, _: ledger.record_revision_state("r1", RevisionState.APPLIED, NOW),
         lambda ledger, _: ledger.record_decisions([Decision("fraud", None, 1, None, None, Verdict.PASS, (), NOW)], None),
     ]
@@ -270,7 +273,7 @@ def test_what_only_the_first_may_record_is_compared_again_under_the_lock(databas
                 call(inside(connection), 1)
             waiting.result()
     assert [rows(database_url, table) for table in ("records", "settled", "revisions", "decisions")] == [1, 1, 1, 1]
-    assert mine.read_last_known_versions() == mine.read_last_applied() == {"fraud": {"champion": 1}}
+    assert numbers(mine.read_last_known_versions()) == numbers(mine.read_last_applied()) == {"fraud": {"champion": 1}}
     mine.close_connections()
 
 

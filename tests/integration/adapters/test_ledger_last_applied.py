@@ -13,6 +13,7 @@ from promoter.application.ports import Ledger
 from promoter.domain.audit import NewAuditRecord, RecordKind, RevisionState, WebhookDelivery
 from promoter.domain.errors import PermanentError
 from tests.support.fixtures.ledger import rows
+from tests.support.remembered import numbers, remembered
 
 pytestmark = pytest.mark.each_database
 
@@ -22,31 +23,31 @@ ATTEMPTED, APPLIED, REFUSED = RevisionState.ATTEMPTED, RevisionState.APPLIED, Re
 
 def test_last_applied_is_the_last_agreement(ledger: Ledger, database_url: str) -> None:
     """By model and alias; to agree on the same again writes nothing, to come back to an earlier version does."""
-    ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}, "r1", NOW)
-    ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}}, "r2", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}), "r1", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7, "legacy": None}}), "r2", NOW)
     assert rows(database_url, "settled") == 3
-    ledger.record_last_applied({"fraud": {"champion": 8, "legacy": 3}}, "r3", NOW)
-    ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}}, "r4", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 8, "legacy": 3}}), "r3", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7, "legacy": None}}), "r4", NOW)
     assert rows(database_url, "settled") == 7
-    assert ledger.read_last_applied() == {"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}
-    assert ledger.read_last_applied(["churn"]) == {"churn": {"champion": 1}}
+    assert numbers(ledger.read_last_applied()) == {"fraud": {"champion": 7, "legacy": None}, "churn": {"champion": 1}}
+    assert numbers(ledger.read_last_applied(["churn"])) == {"churn": {"champion": 1}}
 
 
 def test_only_first_leaves_earlier_agreements_alone(ledger: Ledger) -> None:
     """Also where that was absence."""
-    ledger.record_last_applied({"fraud": {"champion": 7, "legacy": None}}, "r1", NOW)
-    ledger.record_last_applied({"fraud": {"champion": 8, "legacy": 2, "shadow": 3}}, None, NOW, only_first=True)
-    assert ledger.read_last_applied() == {"fraud": {"champion": 7, "legacy": None, "shadow": 3}}
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7, "legacy": None}}), "r1", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 8, "legacy": 2, "shadow": 3}}), None, NOW, only_first=True)
+    assert numbers(ledger.read_last_applied()) == {"fraud": {"champion": 7, "legacy": None, "shadow": 3}}
 
 
 def test_last_applied_revision_is_that_of_the_last_agreement(ledger: Ledger) -> None:
     """The one that began it: neither the same again nor silence is another one; absence can be agreed on."""
     assert ledger.last_applied_revision("fraud", "champion") is None
-    ledger.record_last_applied({"fraud": {"champion": 7, "legacy": 1}}, "r1", NOW)
-    ledger.record_last_applied({"fraud": {"champion": 7}}, "r2", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7, "legacy": 1}}), "r1", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 7}}), "r2", NOW)
     assert ledger.last_applied_revision("fraud", "champion") == "r1"
-    ledger.record_last_applied({"fraud": {"champion": None}}, "r3", NOW)
-    ledger.record_last_applied({"churn": {"champion": 2}}, "r4", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": None}}), "r3", NOW)
+    ledger.record_last_applied(remembered({"churn": {"champion": 2}}), "r4", NOW)
     assert ledger.last_applied_revision("fraud", "champion") == "r3"
     ledger.forget_last_applied({"fraud": ["champion", "legacy"]}, "r5", NOW)
     assert [ledger.last_applied_revision("fraud", alias) for alias in ("champion", "legacy", "shadow")] == ["r3", "r1", None]
@@ -54,7 +55,7 @@ def test_last_applied_revision_is_that_of_the_last_agreement(ledger: Ledger) -> 
     assert ledger.last_applied_revision("fraud", "champion") == "r3"
     ledger.record_outcome(intent, "applied", NOW)
     assert ledger.last_applied_revision("fraud", "champion") == "r6"
-    ledger.record_last_applied({"fraud": {"champion": 9}}, None, NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 9}}), None, NOW)
     assert ledger.last_applied_revision("fraud", "champion") is None
 
 

@@ -111,6 +111,7 @@ def test_nothing_that_the_ledger_keeps_is_left_out(filled: FilledLedger) -> None
     kinds = {(document["kind"], document.get("outcome")) for table, document in documents if table == "records"}
     assert kinds == {(RecordKind.CHANGE, each) for each in ChangeOutcome} | {
         (RecordKind.OBSERVED, None),
+        (RecordKind.REPLACED, None),
         (RecordKind.OVERRIDE, None),
     }
     overrides = [document for table, document in documents if table == "records" and document["kind"] == RecordKind.OVERRIDE]

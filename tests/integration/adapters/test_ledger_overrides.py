@@ -18,6 +18,7 @@ from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
 from promoter.domain.plan import ChangeCause
 from tests.support.fixtures.ledger import make_older, outside, plans_of, rows, schema_of
+from tests.support.remembered import numbers, present
 
 pytestmark = pytest.mark.each_database
 
@@ -85,7 +86,7 @@ def test_it_says_nothing_of_where_the_alias_was(ledger: Ledger) -> None:
     """No move, no intent, no agreement; and what is seen of the alias after it is still seen for the first time."""
     number = ledger.record_override(BEGIN)
     assert (
-        ledger.read_last_known_versions(),
+        numbers(ledger.read_last_known_versions()),
         ledger.find_alias_moves({("fraud", "champion")}),
         ledger.find_open_intents(),
     ) == (
@@ -93,12 +94,12 @@ def test_it_says_nothing_of_where_the_alias_was(ledger: Ledger) -> None:
         {("fraud", "champion"): []},
         [],
     )
-    assert not ledger.has_held_alias("fraud", "champion", 7)
+    assert not ledger.has_held_alias("fraud", "champion", present(7, NOW))
     first = NewAuditRecord(NOW, RecordKind.OBSERVED, "fraud", "champion", None, 8, reason="first seen")
     ledger.record_observed_moves([first], only_first=True)
     ledger.record_observed_moves([first], only_first=True)
     ledger.end_override(number, NOW, "over")
-    assert ledger.read_last_known_versions() == {"fraud": {"champion": 8}}
+    assert numbers(ledger.read_last_known_versions()) == {"fraud": {"champion": 8}}
     assert [span.version for span in load_alias_history(ledger, "fraud", "champion")] == [8]
     assert ledger.find_open_intents({"fraud"}) == ledger.find_open_intents() == []
     assert len(ledger.find_audit_records(RecordFilter(kind=RecordKind.OVERRIDE))) == 2
@@ -113,15 +114,18 @@ def test_what_an_override_moved_is_not_agreed_on(
     """Git does not say so. It held the alias all the same."""
     fact = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 8, 7, "r1", cause=cause.value)
     ledger.record_outcome(ledger.record_intent(fact, None), "applied", NOW)
-    assert ledger.read_last_applied() == last_applied
-    assert ledger.has_held_alias("fraud", "champion", 7)
+    assert numbers(ledger.read_last_applied()) == last_applied
+    assert ledger.has_held_alias("fraud", "champion", present(7, NOW))
 
 
 def test_an_end_by_a_revision_is_an_agreement_on_it(ledger: Ledger, database_url: str) -> None:
     """In the same transaction; what was agreed on already is not written again."""
     number = ledger.record_override(BEGIN)
     ledger.end_override(number, NOW, "decided", revision="r2")
-    assert (ledger.read_last_applied(), ledger.last_applied_revision("fraud", "champion")) == ({"fraud": {"champion": 7}}, "r2")
+    assert (numbers(ledger.read_last_applied()), ledger.last_applied_revision("fraud", "champion")) == (
+        {"fraud": {"champion": 7}},
+        "r2",
+    )
     ledger.end_override(number, NOW, "decided", revision="r3")
     ledger.end_override(ledger.record_override(BEGIN), NOW, "decided", revision="r4")
     assert (ledger.last_applied_revision("fraud", "champion"), rows(database_url, "settled")) == ("r2", 1)

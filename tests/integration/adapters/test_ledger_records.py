@@ -19,6 +19,7 @@ from promoter.domain.errors import Conflict, PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.observed import TrainingRun
 from tests.support.fixtures.ledger import insert_record, rows
+from tests.support.remembered import numbers, present, remembered
 
 pytestmark = pytest.mark.each_database
 
@@ -112,10 +113,12 @@ def test_last_known_is_where_the_last_move_left_each_alias(ledger: Ledger) -> No
     ledger.record_outcome(ledger.record_intent(change("churn", to=4), None), "recovered", NOW)
     ledger.record_intent(change("churn", to=9), None)
     everything = {"fraud": {"champion": 6, "shadow": None}, "churn": {"champion": 4}}
-    assert ledger.read_last_known_versions() == everything
-    assert ledger.read_last_known_versions(["churn", "nobody"]) == {"churn": {"champion": 4}}
-    assert ledger.read_last_known_versions([*(f"m{number}" for number in range(5_000)), "fraud", "churn"]) == everything
-    assert ledger.read_last_known_versions([]) == {}
+    assert numbers(ledger.read_last_known_versions()) == everything
+    assert numbers(ledger.read_last_known_versions(["churn", "nobody"])) == {"churn": {"champion": 4}}
+    assert (
+        numbers(ledger.read_last_known_versions([*(f"m{number}" for number in range(5_000)), "fraud", "churn"])) == everything
+    )
+    assert numbers(ledger.read_last_known_versions([])) == {}
 
 
 def test_only_first_leaves_alone_what_is_recorded(ledger: Ledger) -> None:
@@ -125,19 +128,19 @@ def test_only_first_leaves_alone_what_is_recorded(ledger: Ledger) -> None:
         [seen(to=1), seen("churn", to=2), seen("churn", to=3), seen(alias="shadow", to=4)], only_first=True
     )
     ledger.record_observed_moves([seen("churn", to=9)], only_first=True)
-    assert ledger.read_last_known_versions() == {"churn": {"champion": 2}, "fraud": {"shadow": 4}}
+    assert numbers(ledger.read_last_known_versions()) == {"churn": {"champion": 2}, "fraud": {"shadow": 4}}
     ledger.record_observed_moves([seen("churn", to=9)])
-    assert ledger.read_last_known_versions(["churn"]) == {"churn": {"champion": 9}}
+    assert numbers(ledger.read_last_known_versions(["churn"])) == {"churn": {"champion": 9}}
 
 
 def test_held_before_knows_moves_agreements_and_the_first_holder(ledger: Ledger) -> None:
     """Not what was only intended, nor what another alias held."""
     ledger.record_observed_moves([seen(to=5, since=4), seen(to=None, since=5)])
-    ledger.record_last_applied({"fraud": {"champion": 2}}, "abc", NOW)
+    ledger.record_last_applied(remembered({"fraud": {"champion": 2}}), "abc", NOW)
     ledger.record_intent(change(to=9), None)
-    held = [version for version in range(1, 10) if ledger.has_held_alias("fraud", "champion", version)]
+    held = [version for version in range(1, 10) if ledger.has_held_alias("fraud", "champion", present(version, NOW))]
     assert held == [2, 4, 5]
-    assert not ledger.has_held_alias("fraud", "shadow", 5)
+    assert not ledger.has_held_alias("fraud", "shadow", present(5, NOW))
 
 
 def test_records_are_filtered_and_paged(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from promoter.application.ports import Absence, EvidenceTarget, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, RegistryServer, VersionKey
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.observed import (
     LoadingResult,
@@ -56,6 +56,7 @@ class FakeRegistry:
         self.all_signatures: dict[VersionKey, VersionSignature | Unreadable] = {}
         self.all_requirements: dict[VersionKey, tuple[str, ...] | Unreadable] = {}
         self.loads: dict[VersionKey, LoadingResult] = {}
+        self.server = RegistryServer("http://mlflow", START)
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
         self.loses_aliases = False
@@ -63,7 +64,7 @@ class FakeRegistry:
 
     def version(self, model: str, tags: Mapping[str, str] | None = None, status: str = "FINISHED", **metrics: float) -> int:
         """Register the next version, from a run of its own."""
-        seen = self.models.setdefault(model, ObservedModel(model))
+        seen = self.models.setdefault(model, ObservedModel(model, created_at=START))
         number = (seen.newest_version or 0) + 1
         run = TrainingRun(f"{model}-{number}", status, metrics)
         self.all_runs[run.run_id] = run
@@ -98,6 +99,10 @@ class FakeRegistry:
         self._called("observe", None if names is None else frozenset(names))
         found = {name: model for name, model in self.models.items() if names is None or name in names}
         return {name: replace(model, aliases={}) for name, model in found.items()} if self.loses_aliases else found
+
+    def read_server(self) -> RegistryServer:
+        """As the port says; of no interest to who counts calls."""
+        return self.server
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As the port says."""

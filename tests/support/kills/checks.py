@@ -12,6 +12,7 @@ from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind, is_alia
 from promoter.domain.ledger.chain import GENESIS_HASH, digest_bytes, parse_entry_facts
 from promoter.domain.notifications import EventBuilder, SourceEntry
 from tests.support.kills.workload import Workload, best
+from tests.support.remembered import numbers
 from tests.support.stage.inboxes import SignedMessage
 from tests.support.stage.stage import Stage, assert_one_outcome_each, assert_unbroken
 
@@ -114,7 +115,7 @@ def events_of(ledger: SqlLedger, channel: str) -> set[str]:
 def apart(stage: Stage, ledger: SqlLedger, stream: Workload) -> Iterator[str]:
     """Where git, registry and ledger do not say the same; and rotations that are not at the best version."""
     models = yaml.safe_load(stage.stated())["models"]
-    known = ledger.read_last_known_versions(set(stream.models))
+    known = numbers(ledger.read_last_known_versions(set(stream.models)))
     for model in stream.models:
         said = {alias: _version(word) for alias, word in models[model]["aliases"].items()}
         stated = {alias: version for alias, version in said.items() if version is not None}

@@ -16,6 +16,7 @@ from promoter.adapters.mlflow.webhooks import WEBHOOK_EVENTS
 from promoter.domain.audit import AuditRecord
 from tests.support.kills.checks import apart, events_of
 from tests.support.kills.workload import Workload
+from tests.support.remembered import numbers
 from tests.support.stage.inboxes import SignedInbox
 from tests.support.stage.stage import SECRET, Daemon, Stage, until
 
@@ -90,7 +91,7 @@ class KillRun:
 
     def state(self) -> tuple[Mapping[str, Mapping[str, int | None]], list[AuditRecord]]:
         """Where the ledger last saw every alias, and the intents without an outcome."""
-        return self.ledger.read_last_known_versions(), list(self.ledger.find_open_intents())
+        return numbers(self.ledger.read_last_known_versions()), list(self.ledger.find_open_intents())
 
     def go(self, tell: Callable[[int], None]) -> list[str]:
         """First in peace until all is as git says; then the kills; then in peace again until nothing is left to do.

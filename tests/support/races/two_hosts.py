@@ -18,6 +18,7 @@ import psycopg
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, RecordKind
 from tests.support.kills.kill_run import KillStage
+from tests.support.remembered import numbers
 from tests.support.stage.stage import Daemon, assert_one_outcome_each, until
 
 PATIENCE = 120.0
@@ -161,7 +162,7 @@ class TwoHosts:
         ledger = SqlLedger.open(self.stage.database, read_only=True)
 
         def rests() -> bool:
-            known = ledger.read_last_known_versions(set(models))
+            known = numbers(ledger.read_last_known_versions(set(models)))
             return (
                 all(known.get(model, {}).get("champion") == version for model in models)
                 and all(self.stage.aliases(model) == {"champion": version} for model in models)

@@ -24,6 +24,7 @@ from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, is_alias_move
 from promoter.settings import Settings
 from tests.support.driven import DrivenContainer
+from tests.support.remembered import numbers
 from tests.support.stage.seeding import make_version
 from tests.support.stage.warm import Copy, Warm
 
@@ -140,7 +141,7 @@ class Stage:
         def there() -> bool:
             ledger = SqlLedger.open(self.database, read_only=True)
             try:
-                known = ledger.read_last_known_versions({model}).get(model, {})
+                known = numbers(ledger.read_last_known_versions({model})).get(model, {})
                 recorded = {alias: version for alias, version in known.items() if version is not None}
                 return self.aliases(model) == recorded == aliases and not ledger.find_open_intents({model})
             finally:

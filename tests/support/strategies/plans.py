@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from promoter.domain.desired import DesiredState, RegistryDocument
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -42,5 +43,6 @@ def worlds(draw: st.DrawFn) -> tuple[DesiredState, dict[str, ObservedModel], dic
         for name in names
     }
     document = RegistryDocument.model_validate({"version": 1, "safety": {"max_changes": "100%"}, "models": models})
-    settled = {name: draw(st.dictionaries(st.sampled_from(ALIASES), st.one_of(st.none(), st.integers(1, 6)))) for name in names}
+    agreed = st.builds(RememberedVersion, st.one_of(st.none(), st.integers(1, 6)))
+    settled = {name: draw(st.dictionaries(st.sampled_from(ALIASES), agreed)) for name in names}
     return DesiredState.from_document(document), observed, settled

@@ -24,6 +24,7 @@ from promoter.application.status import (
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.observed import TrainingRun
 from tests.support.app import App
+from tests.support.remembered import numbers
 
 POLICY = b"""version: 1
 candidates: {from: any, rank: {metric: auc, order: highest}}
@@ -82,7 +83,7 @@ def test_while_it_stands_the_registry_follows_it_and_a_steady_state_writes_nothi
     fact = watched_app.records()[-1].fact
     assert (fact.cause, fact.actor, fact.verdict, fact.policy, fact.revision) == ("override", "alice", "pass", None, None)
     assert fact.reason == "override until 2026-11-24T12:00:00Z: bad recall"
-    assert watched_app.ledger.read_last_applied() == {"m": {"champion": 2}}
+    assert numbers(watched_app.ledger.read_last_applied()) == {"m": {"champion": 2}}
     count = len(watched_app.records())
     watched_app.converge()
     watched_app.another().converge()
@@ -128,7 +129,7 @@ def test_a_merge_that_says_the_same_settles_it(watched_app: App) -> None:
     watched_app.converge()
     assert (watched_app.aliases(), watched_app.moves()) == ({"champion": 1}, moves)
     assert ends(watched_app) == [(number, "decided: git says the same")]
-    assert (watched_app.ledger.read_last_applied(), watched_app.ledger.last_applied_revision("m", "champion")) == (
+    assert (numbers(watched_app.ledger.read_last_applied()), watched_app.ledger.last_applied_revision("m", "champion")) == (
         {"m": {"champion": 1}},
         merged,
     )
@@ -238,7 +239,7 @@ def test_a_restart_in_the_middle_of_its_move_changes_nothing(watched_app: App) -
     again = watched_app.another()
     again.converge()
     assert (again.aliases(), again.outcomes()[-1]) == ({"champion": 1}, "recovered")
-    assert (again.ledger.read_last_applied(), len(again.ledger.find_open_overrides())) == ({"m": {"champion": 2}}, 1)
+    assert (numbers(again.ledger.read_last_applied()), len(again.ledger.find_open_overrides())) == ({"m": {"champion": 2}}, 1)
 
 
 def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
@@ -288,7 +289,7 @@ def test_it_is_no_agreement_where_no_policy_gates_the_alias(watched_app: App) ->
     override(watched_app, hours=2)
     watched_app.converge()
     watched_app.converge()
-    assert (watched_app.aliases(), watched_app.ledger.read_last_applied()) == ({"champion": 1}, {"m": {"champion": 2}})
+    assert (watched_app.aliases(), numbers(watched_app.ledger.read_last_applied())) == ({"champion": 1}, {"m": {"champion": 2}})
     watched_app.time.pass_time(hours=2)
     watched_app.converge()
     assert (watched_app.aliases(), watched_app.records()[-1].fact.cause) == ({"champion": 2}, "drift")

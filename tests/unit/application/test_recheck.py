@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from promoter.adapters.yaml import YamlDocuments
 from promoter.application.apply import recheck_change
 from promoter.application.planner import Planner
+from promoter.domain.audit import NewAuditRecord
 from promoter.domain.desired import Declaration, Override
 from promoter.domain.evidence import TagObservation
+from promoter.domain.identity import PresentVersion, RememberedVersion
 from promoter.domain.plan import AliasDifference
 from tests.support.app import App
 from tests.support.fakes.registry import START, FakeClock, FakeRegistry
 from tests.support.profiles import examples
+from tests.support.remembered import remembered
 
 DOCUMENTS = YamlDocuments()
 ALIASES = ("champion", "challenger", "shadow")
@@ -45,21 +48,25 @@ class ReadLedger:
     overrides: tuple[Override, ...] = ()
     tags: tuple[TagObservation, ...] = ()
 
-    def read_last_known_versions(self, _models: object) -> Mapping[str, Mapping[str, int | None]]:
+    def read_last_known_versions(self, _models: object) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """Where each alias was last seen."""
-        return {"m": self.known} if self.known else {}
+        return remembered({"m": self.known} if self.known else {})
 
-    def read_last_applied(self, _models: object) -> Mapping[str, Mapping[str, int | None]]:
+    def read_last_applied(self, _models: object) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """What git and the registry last agreed on."""
-        return {"m": self.applied} if self.applied else {}
+        return remembered({"m": self.applied} if self.applied else {})
 
     def find_open_overrides(self, _models: object) -> tuple[Override, ...]:
         """Those that have not ended."""
         return self.overrides
 
-    def has_held_alias(self, _model: str, alias: str, version: int) -> bool:
+    def has_held_alias(self, _model: str, alias: str, version: PresentVersion) -> bool:
         """Whether the version held the alias before."""
-        return (alias, version) in self.held
+        return (alias, version.number) in self.held
+
+    def select_new_replacements(self, found: Iterable[NewAuditRecord]) -> Sequence[NewAuditRecord]:
+        """What is found is new."""
+        return list(found)
 
     def find_tag_observations(self, _models: object) -> Mapping[str, tuple[TagObservation, ...]]:
         """What was seen of tags."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 import pytest
 
 from promoter.domain.errors import PermanentError, TransientError
+from promoter.domain.identity import RememberedVersion
 from tests.support.app import POLICY, App
 
 
@@ -211,7 +212,7 @@ def test_a_run_of_evidence_is_read_once_for_all(app: App) -> None:
     assert [call for call in app.mlflow.calls if call[0] != "observe"] == [("runs", frozenset({"m-1", "n-1"}))]
 
 
-Known = Mapping[str, Mapping[str, int | None]]
+Known = Mapping[str, Mapping[str, RememberedVersion]]
 
 
 def look_overtaken(

@@ -9,6 +9,7 @@ import pytest
 
 from promoter.application.responses.registry import OverrideResponse
 from promoter.domain.desired import AliasIntent, Hold, ModelIntent, Override, Safety
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
 from promoter.domain.plan import MASS_CHANGE_FLOOR, Change, ChangeCause, ChangeGate, ModelComparison, build_plan, compare_model
 from promoter.domain.proposal import ProposalReason
@@ -66,7 +67,7 @@ def test_the_registry_is_brought_to_it_whoever_moved_the_alias(on_drift: str, he
     """Gated by readiness alone, whatever git and the registry agreed on, and whatever is done about drift."""
     model = replace(MODEL, on_drift=on_drift).apply_overrides([OVERRIDE])  # type: ignore[arg-type]
     seen = replace(SEEN, aliases={"shadow": 2} | ({"champion": held} if held else {}))
-    for settled in ({}, {"champion": 2}, {"champion": 1}):
+    for settled in ({}, {"champion": RememberedVersion(2)}, {"champion": RememberedVersion(1)}):
         (difference,) = compare_model(model, seen, settled).differences
         assert (difference.cause, difference.from_version, difference.to_version) == (ChangeCause.OVERRIDE, held, 1)
         assert difference.select_gate(NOW, held_before=False) is ChangeGate.READINESS

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from promoter.domain.desired import DesiredState, RegistryDocument, Safety
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import (
     AliasDifference,
@@ -130,7 +131,7 @@ def test_a_difference_is_drift_only_where_git_and_the_registry_had_agreed() -> N
     intent = one({"champion": {"version": 2, "policy": "champion"}}).listed["fraud"]
     observed = ObservedModel("fraud", {"champion": 3}, versions(3))
     new = compare_model(intent, observed, {}).differences[0]
-    back = compare_model(intent, observed, {"champion": 2}).differences[0]
+    back = compare_model(intent, observed, {"champion": RememberedVersion(2)}).differences[0]
     assert (new.cause, new.select_gate(NOW, held_before=False)) == (ChangeCause.COMMIT, ChangeGate.POLICY)
     assert (back.cause, back.select_gate(NOW, held_before=False)) == (ChangeCause.DRIFT, ChangeGate.NONE)
 

@@ -1,0 +1,169 @@
+"""The binding of a ledger to its registry: what a ledger remembers says nothing of the versions of another server.
+
+A server is known by when the database behind it was set up, which MLflow shows as the creation of its Default experiment; where
+that cannot be read, by when the models were registered that the ledger remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+import structlog
+
+from promoter.application.ports import Clock, Ledger, Registry, RegistryServer
+from promoter.domain.audit import RecordFilter
+from promoter.domain.errors import PermanentError
+from promoter.domain.fields import format_utc
+from promoter.domain.identity import UNIDENTIFIED, IdentityTimes, RememberedVersion, describe_replacement
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+
+log = structlog.get_logger(__name__)
+
+CHECK_LIFETIME = timedelta(seconds=10)
+"""How long a check counts for the models that are reconciled in between; every look at all models checks anew."""
+_ENOUGH_MODELS = 3
+"""So many models, all of them registered at another time than the ledger remembers, are another registry's."""
+_LEDGER = "ledger"
+_FIX = (
+    "point MLFLOW_TRACKING_URI at the registry of this ledger, or PROMOTER_DATABASE_URL at a ledger for this registry; if the "
+    "registry was replaced on purpose, `promoter registry accept --reason TEXT` goes on with this one, "
+    "where every version is a new decision"
+)
+
+
+@dataclass(frozen=True)
+class RegistryComparison:
+    """The registry as it is, beside the one that the ledger is about."""
+
+    server: RegistryServer
+    """What the registry tells of itself."""
+    bound: LifecycleEvent | None
+    """The entry that binds the ledger; None: the ledger is not bound yet."""
+    mismatch: str | None
+    """Why it is another registry than the ledger's, in a sentence; None: nothing speaks for that."""
+
+
+class RegistryBinding:
+    """Compares the registry with the one that the ledger is about, and binds a ledger that is not bound yet."""
+
+    def __init__(self, registry: Registry, ledger: Ledger, clock: Clock) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = Lock()
+        self._checked_at: datetime | None = None
+
+    def require_own_registry(self, *, fresh: bool = False) -> None:
+        """Raise `PermanentError` where the registry is not the ledger's. A ledger that is not bound yet is bound to it.
+
+        `fresh`: a check from moments ago does not count.
+        """
+        with self._lock:
+            now, last = self._clock.now(), self._checked_at
+            if not fresh and last is not None and timedelta() <= now - last < CHECK_LIFETIME:
+                return
+            found = self.compare()
+            if found.mismatch:
+                self._checked_at = None
+                raise PermanentError(_LEDGER, found.mismatch, _FIX)
+            if found.bound is None and found.server.created_at is not None:
+                self._ledger.record_lifecycle_event(_build_event(found.server, now))
+                log.info("the ledger is about this registry from now on", registry=found.server.address)
+            self._checked_at = now
+
+    def compare(self) -> RegistryComparison:
+        """Compare without recording anything."""
+        server = self._registry.read_server()
+        bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REGISTRY)
+        return RegistryComparison(server, bound, self._find_mismatch(server, bound))
+
+    def accept(self, actor: str, reason: str) -> RegistryComparison:
+        """Bind the ledger to the registry as it is now, in the name of a person. Return how the two compared before.
+
+        What was agreed on before identities were recorded counts for no version of the accepted registry.
+        """
+        found, now = self.compare(), self._clock.now()
+        unidentified = {
+            model: {alias: RememberedVersion(each.number, UNIDENTIFIED) for alias, each in was.items() if _is_unknown(each)}
+            for model, was in self._ledger.read_last_applied().items()
+        }
+        self._ledger.record_last_applied({model: each for model, each in unidentified.items() if each}, None, now)
+        self._ledger.record_lifecycle_event(_build_event(found.server, now, actor=actor, reason=reason))
+        return found
+
+    def _find_mismatch(self, server: RegistryServer, bound: LifecycleEvent | None) -> str | None:
+        created_at, known = server.created_at, _read_server_time(bound)
+        if created_at is None or (bound is not None and known is None):
+            return self._compare_models(server, bound)
+        if bound is None:
+            return self._compare_with_first_record(server, created_at)
+        if known == created_at:
+            return None
+        was = f"{bound.facts.get('address')}, set up {format_utc(known)}" if known else "another one"
+        return (
+            f"this ledger is about another registry ({was}, as of {format_utc(bound.at)}) "
+            f"than {server.address}, set up {format_utc(created_at)}"
+        )
+
+    def _compare_with_first_record(self, server: RegistryServer, created_at: datetime) -> str | None:
+        first = next(iter(self._ledger.find_audit_records(RecordFilter(limit=1))), None)
+        if first is None or first.fact.at >= created_at:
+            return None
+        return (
+            f"this ledger is about another registry: it begins {format_utc(first.fact.at)}, "
+            f"and {server.address} was set up {format_utc(created_at)}"
+        )
+
+    def _compare_models(self, server: RegistryServer, bound: LifecycleEvent | None) -> str | None:
+        """Without the time of the server itself, many models that were all registered at other times tell as much."""
+        since = bound.at if bound else None
+        remembered: dict[str, datetime] = {}
+        for model, versions in self._ledger.read_last_known_versions().items():
+            times = (IdentityTimes.parse(each.identity) for each in versions.values() if _is_since(each, since))
+            remembered.update((model, each.model_created_at) for each in times if each)
+        observed = self._registry.observe_models(remembered.keys()) if len(remembered) >= _ENOUGH_MODELS else {}
+        present = {name: model.created_at for name, model in observed.items() if model.created_at is not None}
+        if len(present) < _ENOUGH_MODELS or any(remembered[name] == moment for name, moment in present.items()):
+            return None
+        return (
+            f"this ledger is about another registry than {server.address}: "
+            f"all {len(present)} models that both know were registered at other times"
+        )
+
+
+def _is_since(version: RememberedVersion, moment: datetime | None) -> bool:
+    return moment is None or version.at is None or version.at >= moment
+
+
+def _is_unknown(version: RememberedVersion) -> bool:
+    return version.identity is None and version.number is not None
+
+
+def _read_server_time(bound: LifecycleEvent | None) -> datetime | None:
+    text = str(bound.facts.get("server", "")) if bound else ""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _build_event(server: RegistryServer, at: datetime, **facts: str) -> LifecycleEvent:
+    created: Mapping[str, str] = {"server": server.created_at.isoformat()} if server.created_at else {}
+    return LifecycleEvent(at, LifecycleEventType.REGISTRY, {**created, "address": server.address, **facts})
+
+
+def find_replaced_versions(registry: Registry, ledger: Ledger) -> list[str]:
+    """Return a sentence for each alias whose last agreed version is gone, or whose number stands for another one now."""
+    applied = ledger.read_last_applied()
+    observed, found = registry.observe_models(applied.keys()) if applied else {}, []
+    for model, versions in sorted(applied.items()):
+        seen = observed.get(model)
+        for alias, agreed in sorted(versions.items()):
+            present = seen.find_present(agreed.number) if seen else None
+            if agreed.number is not None and (present is None or not agreed.is_still(present)):
+                what = describe_replacement(agreed, present, seen.created_at if seen else None)
+                found.append(f"{model}@{alias}: {what}")
+    return found
