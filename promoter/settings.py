@@ -366,10 +366,17 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _find_judged_tree() -> Path | None:
-    """Find the checkout that one stands in: its files are what commands judge, and anybody may have written them."""
+    """Find the checkout that one stands in: its files are what commands judge, and anybody may have written them.
+
+    In a submodule, or in a worktree inside of its repository, that is the outer one: there `.git` is a file.
+    """
     here = Path.cwd()
-    repository = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
-    return repository or (here if (here / "registry.yaml").exists() else None)
+    judged = here if (here / "registry.yaml").exists() else None
+    for folder in (here, *here.parents):
+        if (folder / ".git").is_dir():
+            return folder
+        judged = folder if (folder / ".git").exists() else judged
+    return judged
 
 
 def _lies_inside(path: Path, folder: Path) -> bool:

@@ -75,6 +75,21 @@ def test_the_named_file_lies_outside_of_the_judged_tree(tmp_path: Path, monkeypa
     assert "the tree that is being judged" in fault
 
 
+def test_a_submodule_belongs_to_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside it is as much a part of the pull request; one beside the repository is not."""
+    (tmp_path / "here" / ".git").mkdir()
+    module = tmp_path / "here" / "module"
+    module.mkdir()
+    (module / ".git").write_text("gitdir: ../.git/modules/module\n")
+    for folder in (tmp_path, tmp_path / "here"):
+        (folder / "own.yaml").write_text("branch: live\n")
+    monkeypatch.chdir(module)
+    monkeypatch.setenv("PROMOTER_CONFIG", "../own.yaml")
+    assert "being judged" in load_faults()[0]
+    monkeypatch.setenv("PROMOTER_CONFIG", "../../own.yaml")
+    assert load_settings().branch == "live"
+
+
 def test_a_folder_with_a_registry_file_is_judged_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exported tree has no repository, and its files are not ours either."""
     Path("own.yaml").write_text("branch: attacker\n")
