@@ -173,7 +173,7 @@ class DemoActs:
         self._report_alias_move(self.observer.wait_for_alias("champion", first, since))
         self.clone.pull_main()
         self.narrator.print_block(self.clone.read_commit_message())
-        self.narrator.print_note("It held the alias before, so that it is asked for no new approval, only whether it loads.")
+        self.narrator.print_note("It held the alias before, so that it needs no new approval, only an artifact that is there.")
         self._check_hold_is_kept(first)
 
     def _check_hold_is_kept(self, held: int) -> None:
