@@ -233,6 +233,7 @@ class Container:
             attest=lambda message: add_ledger_trailer(message, self.ledger.read_chain_head()),
             record_own=self.record_own_commit,
             credentials=credentials,
+            fetch_limit=settings.fetch_limit,
         )
 
     def with_clone_remote(self, remote: CloneRemote) -> Container:

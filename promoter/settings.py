@@ -67,6 +67,20 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 2**10, "kib": 2**10, "mb": 2**20, "mib": 2**20, "gb": 2**30, "gib": 2**30}
+_SMALLEST_SIZE = 2**20
+
+
+def parse_size(value: object) -> int:
+    """Bytes of `2GiB`, `500MiB` or `1048576`, at least 1 MiB. Raises ValueError for anything else."""
+    match = _SIZE.fullmatch(str(value).strip())
+    count = int(float(match[1]) * _SIZE_UNITS[(match[2] or "").lower()]) if match else 0
+    if count < _SMALLEST_SIZE:
+        raise ValueError("a size of at least 1MiB, such as 500MiB or 2GiB")
+    return count
+
+
 def parse_duration(value: object) -> float:
     """Seconds of `60`, `60s`, `5m`, `1h` or `500ms`. Raises ValueError for anything else."""
     match = _DURATION.fullmatch(str(value).strip())
@@ -198,6 +212,7 @@ def _parse_variable_names(value: object) -> tuple[str, ...]:
     return names
 
 
+Size = Annotated[int, BeforeValidator(parse_size)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Address = Annotated[str, BeforeValidator(_check_address)]
 
@@ -214,6 +229,7 @@ class Settings(BaseSettings):
     git_author: str = "Promoter <promoter@localhost>"
     database_url: str = "sqlite:///promoter.db"
     mirror: Path | None = None
+    fetch_limit: Size = 2 * 2**30
     listen: Address = "127.0.0.1:8080"
     allow_anonymous: bool = False
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_host_names)] = ()

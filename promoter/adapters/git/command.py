@@ -56,6 +56,9 @@ _SETTINGS = {
     "http.followRedirects": "false",  # git would carry the credentials to wherever a redirect leads
     "http.lowSpeedLimit": "1000",
 }
+_LIMIT_FILES = ("sh", "-c", '(ulimit -f "$1") 2>/dev/null && ulimit -f "$1"; shift; exec "$@"', "sh")
+_LIMIT_BLOCK = 512
+"""The bytes that POSIX gives to a block of `ulimit -f`."""
 _NO_QUESTIONS = {"GIT_ASKPASS": "", "SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
 GitConfiguration = Sequence[tuple[str, str]]
 """Keys and values of git's configuration, in the order in which git reads them."""
@@ -110,10 +113,14 @@ class GitCommand:
         stdin: bytes | None = None,
         timeout: float | None = None,
         variables: Mapping[str, str] | None = None,
+        file_limit: int | None = None,
     ) -> GitReply:
-        """Run to the end; any exit status is a reply. Raises `TransientError` on timeout, `PermanentError` without git."""
+        """Run to the end; any exit status is a reply. Raises `TransientError` on timeout, `PermanentError` without git.
+
+        `file_limit`: bytes beyond which the system lets git and its children write no file.
+        """
         limit = timeout or self.timeout
-        with self._start_process(arguments, feed=stdin is not None, variables=variables) as process:
+        with self._start_process(arguments, feed=stdin is not None, variables=variables, file_limit=file_limit) as process:
             try:
                 out, err = process.communicate(stdin, limit)
             except subprocess.TimeoutExpired:
@@ -144,7 +151,12 @@ class GitCommand:
 
     @contextlib.contextmanager
     def _start_process(
-        self, arguments: tuple[str, ...], *, feed: bool, variables: Mapping[str, str] | None = None
+        self,
+        arguments: tuple[str, ...],
+        *,
+        feed: bool,
+        variables: Mapping[str, str] | None = None,
+        file_limit: int | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start git in a session of its own: no terminal to prompt on, and one group to kill with all its children."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails where git is not installed
@@ -152,10 +164,11 @@ class GitCommand:
 
         git = Git(self._folder)
         inherited = [name for name in _BOUND_ELSEWHERE if name in os.environ]
+        limited = [] if file_limit is None else [*_LIMIT_FILES, str(max(1, file_limit // _LIMIT_BLOCK))]
         unset = ["env", *(part for name in inherited for part in ("-u", name))] if inherited else []
         try:
             interrupt = git.execute(
-                [*unset, git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
+                [*limited, *unset, git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
                 istream=subprocess.PIPE if feed else None,
                 as_process=True,
                 env=self._environment | dict(variables or {}),

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ from promoter.adapters.git.files import (
 )
 from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnusableFile
-from promoter.domain.errors import PermanentError, TransientError
+from promoter.domain.errors import ExternalError, PermanentError, TransientError
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
@@ -58,12 +59,46 @@ _FIRST_FETCH_FACTOR = 10
 """The first fetch brings the whole branch, and gets that many times the usual time."""
 
 
+_FLOODED = re.compile(rf"died of signal {int(signal.SIGXFSZ)}\b|File too large|File size limit exceeded", re.IGNORECASE)
+"""What git says where the system let it write no further; mostly it says nothing, and the file is as large as it may be."""
+_WRITE_SIZE = 8_192
+
+
+class FetchFlooded(PermanentError):  # noqa: N818  # what happened
+    """The remote sends more than one fetch may bring."""
+
+
+def _remove_unfinished_packs(folder: Path) -> int:
+    """Remove what a fetch that was stopped has left (git does so only days later); return the bytes of the largest file."""
+    left = list((folder / "objects" / "pack").glob("tmp_*"))
+    largest = max((each.stat().st_size for each in left), default=0)
+    for each in left:
+        each.unlink(missing_ok=True)
+    return largest
+
+
+def format_size(count: int) -> str:
+    """Write a number of bytes in the largest binary unit that it fills."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
 class BareMirror:
     """The mirror's folder. Callers hold it (`hold_lock`) while it changes; a lock file keeps other processes out meanwhile."""
 
     def __init__(
-        self, folder: Path, remote: RemoteAddress, branch: str, timeout: float, credentials: GitConfiguration = ()
+        self,
+        folder: Path,
+        remote: RemoteAddress,
+        branch: str,
+        timeout: float,
+        credentials: GitConfiguration = (),
+        fetch_limit: int | None = None,
     ) -> None:
+        self._fetch_limit = fetch_limit
+        self._flooded_head: str | None = None
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
@@ -157,6 +192,15 @@ class BareMirror:
 
     def fetch_branch(self, expected: str) -> str:
         """Fetch the branch, whose head on the remote was just `expected`; return its head. Force-pushes are followed."""
+        if expected == self._flooded_head:
+            raise self._build_flood_error()  # the same again: it need not be fetched to know
+        try:
+            return self._fetch_branch_head(expected)
+        except FetchFlooded:
+            self._flooded_head = expected
+            raise
+
+    def _fetch_branch_head(self, expected: str) -> str:
         if self.read_local_head() is None:
             return self._rebuild_mirror(expected)
         reply = self._run_git_fetch(self._folder, self._timeout, self._branch_refspec)
@@ -221,9 +265,21 @@ class BareMirror:
             "--no-recurse-submodules",
             "--no-auto-maintenance",
         )
-        return self._command.run_command(
-            f"--git-dir={folder}", "fetch", *options, "--end-of-options", self._remote.url, refspec, timeout=timeout
-        )
+        one_pack = ("-c", "fetch.unpackLimit=1") if self._fetch_limit else ()  # one file, which the system limits
+        reply = self._command.run_command(
+            f"--git-dir={folder}", *one_pack, "fetch", *options, "--end-of-options", self._remote.url, refspec,
+            timeout=timeout, file_limit=self._fetch_limit,
+        )  # fmt: skip
+        if reply.status != 0:
+            largest = _remove_unfinished_packs(folder)
+            if self._fetch_limit and (largest + _WRITE_SIZE >= self._fetch_limit or _FLOODED.search(reply.err)):
+                raise self._build_flood_error()
+        return reply
+
+    def _build_flood_error(self) -> FetchFlooded:
+        limit = format_size(self._fetch_limit or 0)
+        fix = "see who pushed that, and take it back; or raise PROMOTER_FETCH_LIMIT if all of it is meant"
+        return FetchFlooded("git", f"{self._remote.url} sends more than {limit} in one fetch, which was stopped", fix)
 
     def _rebuild_mirror(self, expected: str) -> str:
         """Make the mirror under another name, then put it in place: a crash at any point leaves the old one or none."""
@@ -233,7 +289,11 @@ class BareMirror:
         options = ("--quiet", "--bare", "--template=", f"--object-format={kind}", f"--initial-branch={self._branch}")
         reply = self._command.run_command("init", *options, "--end-of-options", str(fresh))
         if reply.status == 0:
-            reply = self._run_git_fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR, self._branch_refspec)
+            try:
+                reply = self._run_git_fetch(fresh, self._timeout * _FIRST_FETCH_FACTOR, self._branch_refspec)
+            except ExternalError:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
         if reply.status != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise convert_command_failure("fetch", reply, self._remote)

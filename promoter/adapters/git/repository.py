@@ -174,17 +174,19 @@ class GitRepository:
         attest: Callable[[str], str] = str,
         record_own: Callable[[str, str], None] = lambda _revision, _message: None,
         credentials: GitConfiguration = (),
+        fetch_limit: int | None = None,
     ) -> None:
         """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `PermanentError`.
 
         `signing_key`: the file of an SSH private key that signs Promoter's own commits; `attest`: what completes the message of
         such a commit right before it is made, with a trailer; `record_own`: called with each such commit and its message before
         it is pushed, so that nobody sees one that is not recorded; `credentials`: how a person's git signs in.
+        `fetch_limit`: the bytes that one fetch may bring; None: any number.
         """
         self._ref = build_branch_ref(branch)
         self._remote = parse_remote_address(url, token)
         self._author = normalize_identity(author)
-        self._mirror = BareMirror(mirror, self._remote, branch, timeout, credentials)
+        self._mirror = BareMirror(mirror, self._remote, branch, timeout, credentials, fetch_limit)
         self._cache = GitAnswerCache()
         self._history = CommitHistory(self._mirror, self._remote, self._cache)
         self._writer = CommitWriter(self._mirror, self._remote, self._author, signing_key)
