@@ -12,13 +12,19 @@ from datetime import datetime
 import structlog
 
 from promoter import __version__
-from promoter.application.ports import AuditLog, ChainReader, Clock, Ledger
+from promoter.application.ports import AuditLog, ChainReader, Clock, Ledger, ObservationLog
 from promoter.application.ports.outbox import EventOutbox
 from promoter.domain.approvals import SigningKey
 from promoter.domain.audit import AuditRecord, RecordFilter
 from promoter.domain.errors import ExternalError, PermanentError
 from promoter.domain.ledger.chain import LedgerEntry, LedgerHead, advance_head, parse_entry_facts
-from promoter.domain.ledger.checkpoints import CHECKPOINT_INTERVAL, LedgerCheckpoint, LifecycleEvent, LifecycleEventType
+from promoter.domain.ledger.checkpoints import (
+    CHECKPOINT_INTERVAL,
+    BranchRewrite,
+    LedgerCheckpoint,
+    LifecycleEvent,
+    LifecycleEventType,
+)
 from promoter.domain.ledger.export import EXPORTED_TABLES, ExportEnding, ExportManifest
 from promoter.domain.notifications import EventBuilder
 
@@ -137,6 +143,19 @@ def read_record_page(ledger: AuditLog, where: RecordFilter) -> RecordPage:
     if where.newest:
         return RecordPage(records, first if more else None, last if _has_records(ledger, where, after=last) else None)
     return RecordPage(records, first if _has_records(ledger, where, before=first) else None, last if more else None)
+
+
+def find_page_rewrites(ledger: ObservationLog, where: RecordFilter) -> list[BranchRewrite] | None:
+    """Find when the branch was rewritten, for a page of records of every kind; None where there is nothing to tell."""
+    narrow = (where.model, where.alias, where.kind, where.outcome, where.actor, where.verdict, where.after, where.before)
+    if any(each is not None for each in narrow):
+        return None
+    found = [
+        BranchRewrite.from_event(each)
+        for each in ledger.find_rewrites()
+        if (where.since is None or each.at >= where.since) and (where.until is None or each.at < where.until)
+    ]
+    return found or None
 
 
 def _has_records(ledger: AuditLog, where: RecordFilter, *, after: int | None = None, before: int | None = None) -> bool:

@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
+from typing import Protocol
+
+import structlog
 
 from promoter.application.planner import Planner
-from promoter.application.ports import Clock, DeclarationDocuments, LastApplied, Locks, Repository
+from promoter.application.ports import Clock, DeclarationDocuments, LastApplied, Locks, ObservationLog, Repository
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults
+from promoter.domain.ledger.checkpoints import BranchRewrite, LifecycleEvent, LifecycleEventType
 from promoter.domain.plan import MASS_CHANGE_FLOOR
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,12 @@ AnnounceRevision = Callable[[frozenset[str] | None, str], None]
 """Called once a new revision is in force, with the models that it affects (None: possibly all) and the trigger."""
 _NO_MODELS: frozenset[str] = frozenset()
 _MAX_SHOWN_COMMITS = 5
+
+
+class BranchLedger(LastApplied, ObservationLog, Protocol):
+    """The parts of the ledger that know the branch: the states of its revisions, and what happened to it."""
+
+
 _LOCK = "/revisions"  # no model can have this name
 
 
@@ -44,7 +56,7 @@ class RevisionTracker:
         self,
         repository: Repository,
         documents: DeclarationDocuments,
-        ledger: LastApplied,
+        ledger: BranchLedger,
         planner: Planner,
         clock: Clock,
         locks: Locks,
@@ -117,6 +129,7 @@ class RevisionTracker:
         head = self._fetch_head(trigger)
         if head == self._head and self._in_force is not None:
             return RefreshResult(self._in_force, _NO_MODELS, self._refused)
+        self._record_rewrite(head)
         return self._attempt_revision(head, trigger)
 
     def _fetch_head(self, trigger: str) -> str:
@@ -125,6 +138,21 @@ class RevisionTracker:
         except ExternalError:
             self._restore_last_good(trigger)
             raise
+
+    def _record_rewrite(self, head: str) -> None:
+        """Record where the head does not follow what was in force or tried before, by this daemon or by another."""
+        states = (RevisionState.APPLIED, RevisionState.ATTEMPTED)
+        for before in dict.fromkeys(self._ledger.find_last_revision(state) for state in states):
+            found = self._repository.describe_rewrite(before, head) if before else None
+            if found is None:
+                continue
+            last = next(map(BranchRewrite.from_event, self._ledger.find_rewrites(limit=1)), None)
+            if last and last.before == before and not self._repository.describe_rewrite(last.after, head):
+                return  # a commit on top of one whose rewrite is recorded already
+            event = LifecycleEvent(self._clock.now(), LifecycleEventType.REWRITTEN, found.event_facts)
+            self._ledger.record_lifecycle_event(event)
+            log.warning("the branch was rewritten", what=found.description)
+            return
 
     def _restore_last_good(self, trigger: str) -> None:
         """Put the last good revision in force from the mirror, where Promoter starts without git, so that drift is put back."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from promoter.application.markdown.report import Facts, MarkdownOnly, Paragraph, Part, Table, TerminalOnly
+from promoter.application.markdown.report import Facts, MarkdownOnly, Notes, Paragraph, Part, Table, TerminalOnly
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
 from promoter.cli.render import build_records_table, print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from promoter.application.audit import RecordPage
+    from promoter.domain.ledger.checkpoints import BranchRewrite
 
 
 app = typer.Typer(no_args_is_help=True)
@@ -51,7 +52,7 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
 
     Examples: promoter audit list --model fraud-detector --format json; promoter audit list --since 7d --outcome failed
     """
-    from promoter.application.audit import read_record_page
+    from promoter.application.audit import find_page_rewrites, read_record_page
     from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
     from promoter.domain.decision import Verdict
 
@@ -65,18 +66,21 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
         kind=_parse_enum_option(kind, RecordKind, "--kind"), outcome=_parse_enum_option(outcome, ChangeOutcome, "--outcome"),
         verdict=_parse_enum_option(verdict, Verdict, "--verdict"), newest=after is None,
     )  # fmt: skip
-    _print_record_page(read_record_page(container.existing_ledger, where), output)
+    ledger = container.existing_ledger
+    _print_record_page(read_record_page(ledger, where), find_page_rewrites(ledger, where) or [], output)
 
 
-def _print_record_page(found: RecordPage, output: OutputFormat) -> None:
+def _print_record_page(found: RecordPage, rewrites: list[BranchRewrite], output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         from promoter.application.responses.ledger import RecordPageResponse
 
-        print_json(RecordPageResponse.from_values(records=found.records, next=found))
+        print_json(RecordPageResponse.from_values(records=found.records, next=found, rewrites=rewrites or None))
     elif output is OutputFormat.TEXT and not found.records:
         sys.stdout.write("The ledger has no such record.\n")
     else:
         print_report(output, _build_records_report(found))
+    if output is not OutputFormat.JSON and rewrites:
+        print_report(output, [Notes([f"{each.at:%Y-%m-%d %H:%M:%S} {each.description}" for each in rewrites], style="yellow")])
 
 
 def _build_records_report(found: RecordPage) -> Iterator[Part]:

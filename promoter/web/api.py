@@ -10,7 +10,7 @@ from typing import TypeVar
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from promoter.application.audit import read_record_page
+from promoter.application.audit import find_page_rewrites, read_record_page
 from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, EnqueueWork
 from promoter.application.history import find_alias_at, find_alias_between, find_registry_at
 from promoter.application.ports import Clock, Ledger
@@ -114,8 +114,9 @@ def _add_ledger_routes(routes: Blueprint, ledger: Ledger, clock: Clock) -> None:
 
     @routes.get("/audit")
     def audit() -> Response:
-        page = read_record_page(ledger, _parse_record_filter(clock.now()))
-        return answer_json(RecordPageResponse.from_values(records=page.records, next=page))
+        where = _parse_record_filter(clock.now())
+        page, rewrites = read_record_page(ledger, where), find_page_rewrites(ledger, where)
+        return answer_json(RecordPageResponse.from_values(records=page.records, next=page, rewrites=rewrites))
 
     @routes.get("/history/<name>/<alias>")
     def history(name: str, alias: str) -> Response:

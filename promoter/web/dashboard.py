@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,7 @@ from flask import Blueprint, render_template, request
 
 from promoter.application.controller import Controller
 from promoter.application.planner import ModelSnapshot
-from promoter.application.ports import AuditLog, Clock
+from promoter.application.ports import AuditLog, Clock, Ledger
 from promoter.application.status import (
     BLOCKED,
     CANDIDATE,
@@ -23,18 +23,21 @@ from promoter.application.status import (
     find_waiting_items,
 )
 from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
+from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.web.api import int_param
 from promoter.web.health import check_readiness
 
 MODELS_A_PAGE = 50
 WAITING_SHOWN = 30
 RECORDS_SHOWN = 15
+REWRITES_SHOWN = timedelta(days=7)
+"""How long a forced push is shown."""
 LIVE_SECONDS = 10
 _URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
 _MAX_PAGE_NUMBER = 10**9
 
 
-def build_dashboard_blueprint(controller: Controller, ledger: AuditLog, clock: Clock) -> Blueprint:
+def build_dashboard_blueprint(controller: Controller, ledger: Ledger, clock: Clock) -> Blueprint:
     """Build `GET /`. Parameters: `q` (part of a model's or an owner's name), `page`, `live` (reload by itself)."""
     routes = Blueprint("dashboard", __name__)
 
@@ -48,7 +51,7 @@ def build_dashboard_blueprint(controller: Controller, ledger: AuditLog, clock: C
     return routes
 
 
-def _build_page(controller: Controller, ledger: AuditLog, now: datetime) -> dict[str, Any]:
+def _build_page(controller: Controller, ledger: Ledger, now: datetime) -> dict[str, Any]:
     """Build what the template shows: one page of the models that were searched for, and what waits of all models."""
     snapshots = controller.snapshots
     search_text = request.args.get("q", "").strip()[:200]
@@ -77,6 +80,7 @@ def _build_page(controller: Controller, ledger: AuditLog, now: datetime) -> dict
         "live": "live" in request.args,
         "seconds": LIVE_SECONDS,
         "recent": _load_recent_records(ledger),
+        "rewrites": _load_recent_rewrites(ledger, now),
     }
 
 
@@ -122,6 +126,12 @@ def _load_recent_records(ledger: AuditLog) -> list[AuditRecord]:
     records = ledger.find_audit_records(RecordFilter(limit=2 * RECORDS_SHOWN, newest=True))
     closed = {record.intent for record in records}
     return [record for record in reversed(records) if record.id not in closed][:RECORDS_SHOWN]
+
+
+def _load_recent_rewrites(ledger: Ledger, now: datetime) -> list[BranchRewrite]:
+    """Load what somebody did to the branch by force in the last days, newest first."""
+    found = (BranchRewrite.from_event(each) for each in ledger.find_rewrites() if now - each.at <= REWRITES_SHOWN)
+    return sorted(found, key=lambda each: each.at or now, reverse=True)
 
 
 def _matches_search(snapshot: ModelSnapshot, search_text: str) -> bool:

@@ -157,6 +157,9 @@ class MemoryRepository:
         """As in the port."""
         return next(files for commit, files in self.history if commit.revision == revision)
 
+    def describe_rewrite(self, before: str, after: str) -> None:
+        """As in the port: nobody forces a push."""
+
     def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
         """As in the port; every commit touches every file."""
         del path

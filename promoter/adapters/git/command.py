@@ -163,12 +163,9 @@ class GitCommand:
         from git import Git, GitCommandNotFound
 
         git = Git(self._folder)
-        inherited = [name for name in _BOUND_ELSEWHERE if name in os.environ]
-        limited = [] if file_limit is None else [*_LIMIT_FILES, str(max(1, file_limit // _LIMIT_BLOCK))]
-        unset = ["env", *(part for name in inherited for part in ("-u", name))] if inherited else []
         try:
             interrupt = git.execute(
-                [*limited, *unset, git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
+                [*_build_wrapper(file_limit), git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments],
                 istream=subprocess.PIPE if feed else None,
                 as_process=True,
                 env=self._environment | dict(variables or {}),
@@ -192,6 +189,13 @@ class GitCommand:
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
+
+
+def _build_wrapper(file_limit: int | None) -> list[str]:
+    """Build the programs that start git: they limit the files that it writes, and unset what a calling git has set."""
+    limited = [] if file_limit is None else [*_LIMIT_FILES, str(max(1, file_limit // _LIMIT_BLOCK))]
+    inherited = [name for name in _BOUND_ELSEWHERE if name in os.environ]
+    return [*limited, *(["env", *(part for name in inherited for part in ("-u", name))] if inherited else [])]
 
 
 def _build_environment(

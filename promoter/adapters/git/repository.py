@@ -30,6 +30,7 @@ from promoter.adapters.git.remote import (
     HEADS,
     RemoteAddress,
     build_branch_ref,
+    is_revision,
     normalize_identity,
     parse_remote_address,
     require_fetchable_ref,
@@ -39,6 +40,7 @@ from promoter.adapters.git.remote import (
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.domain.proposal import BRANCH_PREFIX
 
 log = structlog.get_logger(__name__)
@@ -222,6 +224,20 @@ class GitRepository:
             if self._is_rewritten:
                 log.warning("the branch was rewritten", branch=self._ref, before=before, after=after)
             return after
+
+    def describe_rewrite(self, before: str, after: str) -> BranchRewrite | None:
+        """Describe how the head after does not follow the revision before; None where it does."""
+        if not is_revision(before):
+            return None
+        with self._lock:
+            if self._mirror.is_ancestor(before, require_full_revision(after)):
+                return None
+            if not self._mirror.has_commit(before):
+                return BranchRewrite(before, after, is_unrelated=True, dropped=None)
+            fork = self._mirror.run_git("merge-base", "--end-of-options", before, after)
+            lost = self._mirror.run_git("rev-list", "--count", "--end-of-options", f"{after}..{before}")
+            dropped = int(lost.output_text) if lost.output_text.isdigit() else None
+            return BranchRewrite(before, after, is_unrelated=fork.status != 0, dropped=dropped)
 
     def is_ancestor(self, earlier: str, later: str) -> bool:
         """Whether the later commit has the earlier one in its history, or is that one. One that is not known is none."""

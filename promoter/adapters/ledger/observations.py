@@ -113,6 +113,13 @@ class SqlObservationLog(SqlRepository):
         return [_parse_lifecycle_event(row) for row in connection.execute(query)]
 
     @reading
+    def find_rewrites(self, connection: Connection, limit: int = 100) -> Sequence[LifecycleEvent]:
+        """Find the last events of the type REWRITTEN, oldest first."""
+        of_branch = select(*_EVENT_COLUMNS).where(lifecycle_events.c.event == LifecycleEventType.REWRITTEN.value)
+        newest = connection.execute(of_branch.order_by(lifecycle_events.c.id.desc()).limit(limit))
+        return [_parse_lifecycle_event(row) for row in newest][::-1]
+
+    @reading
     def find_commit_requests(self, connection: Connection, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
         """Find the requests whose commit is one of these."""
         of_people = lifecycle_events.c.event == LifecycleEventType.REQUESTED.value

@@ -241,6 +241,10 @@ class ObservationLog(Protocol):
         """Find lifecycle events from one moment up to another, oldest first."""
         ...
 
+    def find_rewrites(self, limit: int = 100) -> Sequence[LifecycleEvent]:
+        """Find the last events of the type `rewritten`, oldest first."""
+        ...
+
     def find_commit_requests(self, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
         """Find who asked for these commits of Promoter's own: events of the type `requested`, oldest first."""
         ...

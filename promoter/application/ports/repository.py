@@ -9,6 +9,7 @@ from typing import Protocol
 
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Fault, Faults
+from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.domain.proposal import RegistryEdit
 
 
@@ -74,6 +75,10 @@ class Repository(Protocol):
 
     def fetch_branch(self) -> str:
         """Fetch the branch; the revision (full object id) of its head."""
+        ...
+
+    def describe_rewrite(self, before: str, after: str) -> BranchRewrite | None:
+        """How the head after does not follow the revision before; None where it does."""
         ...
 
     def is_ancestor(self, earlier: str, later: str) -> bool:

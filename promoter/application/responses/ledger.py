@@ -89,11 +89,27 @@ class NeighboursResponse(Response):
     """For newer ones."""
 
 
+class RewriteResponse(Response):
+    """A forced push: the branch's head does not follow the one that was known before."""
+
+    at: Moment
+    """When it was found."""
+    before: str
+    after: str
+    unrelated: bool = attribute("is_unrelated")
+    """Whether the two have no commit in common."""
+    dropped: int | None
+    """How many commits the branch has lost; null: nobody knows."""
+    description: str
+
+
 class RecordPageResponse(Answer):
     """A page of audit records, oldest first."""
 
     records: list[RecordResponse]
     next: NeighboursResponse
+    rewrites: list[RewriteResponse] | None = left_out()
+    """When the branch was rewritten; only in a page without filters other than times, and where that happened."""
 
 
 class IntervalResponse(Response):

@@ -113,6 +113,8 @@ class LifecycleEventType(StrEnum):
     """A person asked for a commit, which Promoter made, and is about to push."""
     REGISTRY = "registry"
     """The ledger is about that registry from now on."""
+    REWRITTEN = "rewritten"
+    """Somebody forced a push: the branch's head does not follow the one that was known before."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ class LifecycleEvent:
     8601 moment: every move before it is recorded), `host`, `process` (its number there), `since` (an ISO 8601 moment: when it
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
-    REQUESTED: the fields of `CommitRequest`. REGISTRY: `server` (when it was set up), `address`; where a person accepted it in
-    the place of another one, `actor` and `reason`.
+    REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
+    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""
@@ -174,6 +176,47 @@ def _parse_moment(fact: object) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else None
+
+
+@dataclass(frozen=True)
+class BranchRewrite:
+    """A branch whose head does not follow the one that was known before: somebody forced a push, or replaced the repository."""
+
+    before: str
+    """The revision that was known before."""
+    after: str
+    """The head that was found."""
+    is_unrelated: bool
+    """Whether the two have no commit in common, as far as can be seen."""
+    dropped: int | None
+    """How many commits the branch has lost; None where that cannot be seen."""
+    at: datetime | None = None
+    """When it was found; None before it is recorded."""
+
+    @classmethod
+    def from_event(cls, event: LifecycleEvent) -> BranchRewrite:
+        """Read a lifecycle event of the type REWRITTEN."""
+        facts = event.facts
+        dropped = facts.get("dropped")
+        return cls(
+            str(facts.get("before")),
+            str(facts.get("after")),
+            bool(facts.get("unrelated")),
+            dropped if isinstance(dropped, int) else None,
+            event.at,
+        )
+
+    @property
+    def event_facts(self) -> dict[str, Any]:
+        """The facts of the lifecycle event that records it."""
+        return {"before": self.before, "after": self.after, "unrelated": self.is_unrelated, "dropped": self.dropped}
+
+    @property
+    def description(self) -> str:
+        """What happened, in one line."""
+        lost = "" if self.dropped is None else f", {self.dropped} commits are gone"
+        what = "an unrelated history" if self.is_unrelated else "a forced push"
+        return f"the branch was rewritten by {what}: {self.before[:10]} became {self.after[:10]}{lost}"
 
 
 YOUNGEST_DROPPABLE = timedelta(days=1)

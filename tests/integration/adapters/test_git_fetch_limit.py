@@ -31,7 +31,7 @@ def limited(remote: GitHttpServer, folder: Path) -> GitRepository:
 def test_a_flood_on_the_branch(
     git_remote: GitHttpServer, colleague: Colleague, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told with the way out, leaves no bytes, is not fetched again as long as the head stays, and ends with the branch."""
+    """It is told with the way out, leaves no bytes, is not fetched again, and ends where the branch is put back."""
     cache = tmp_path / "cache"
     repository = limited(git_remote, cache)
     good = repository.fetch_branch()

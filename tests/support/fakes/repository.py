@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, PermanentError
+from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.domain.proposal import REGISTRY_FILE
 from tests.support.fakes.three_way_merge import merge_text
 
@@ -194,6 +195,19 @@ class FakeRepository:
         """As the port says: of `unsigned_commits`, those that `head` has and `base` lacks; without a base, `head` alone."""
         asked = self.reach(head) - self.reach(base) if base else {head}
         return [each for each in self.unsigned_commits if each.revision in asked]
+
+    def describe_rewrite(self, before: str, after: str) -> BranchRewrite | None:
+        """As the port says."""
+        if before not in self.nodes:
+            return BranchRewrite(before, after, is_unrelated=True, dropped=None)
+        if before in self.reach(after):
+            return None
+        lost = self.reach(before) - self.reach(after)
+        return BranchRewrite(before, after, is_unrelated=not self.reach(before) & self.reach(after), dropped=len(lost))
+
+    def is_ancestor(self, earlier: str, later: str) -> bool:
+        """As the port says."""
+        return earlier in self.nodes and earlier in self.reach(later)
 
     def reach(self, revision: str) -> frozenset[str]:
         """A commit and everything before it."""
