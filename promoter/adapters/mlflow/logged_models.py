@@ -15,6 +15,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.client import (
     build_name_filter,
     find_refusal_message,
@@ -229,7 +230,7 @@ class LoggedModelReader:
         for each in doubtful:
             history = histories.get((each.run_id or "", each.name))
             known[each] = value = _confirm_zero(each, history or [])
-            if history is not None:
+            if history:  # an empty one may be an answer that lost its rows
                 with self._cache_lock:
                     self._cache[each] = value
         return true | {each: replace(each, point=replace(each.point, value=value)) for each, value in known.items()}
@@ -327,6 +328,9 @@ class SeriesReader:
         histories = self._histories.read_histories(
             [(run_id, metric.name) for run_id, run in runs.items() for metric in metrics if metric.name in run.metrics]
         )
+        lost = next((each for each, points in histories.items() if not points), None)
+        if lost is not None:
+            raise ImpossibleAnswer(f"no history of metric {lost[1]} of run {lost[0]}, which the run itself has")
         by_run = {
             run_id: tuple(
                 MetricSeries(metric, _reduce_to_steps(points))

@@ -152,6 +152,7 @@ def _is_alias_not_found(error: Exception) -> bool:
 _DEFAULT_EXPERIMENT = "0"
 _HIDDEN_CODES = (NOT_FOUND_CODE, "PERMISSION_DENIED")
 _MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
+_NO_SUCH_MODEL = "promoter-asks-for-no-such-model"
 _MAX_THREADS = 8
 _MODELS_PER_PAGE = 1_000  # MLflow's limit
 _VERSIONS_PER_PAGE = 5_000  # about 1.5 s of a small server; MLflow's limit of 200,000 would outlast the timeout
@@ -362,6 +363,9 @@ class MlflowRegistry:
             models, versions = pool.submit(self._search_all_models), pool.submit(self._search_all_versions)
             found, rows = versions.result(), models.result()
             rows += self._fetch_unlisted_models(found.keys() - {row.model.name for row in rows})
+            if not rows:
+                # `{}` is what an empty registry answers, and whatever answers in its place: only MLflow refuses this name.
+                AbsenceChecker(self._mlflow_client).check_absences([Absence(_NO_SUCH_MODEL)])
             return {row.model.name: self._add_versions(row, found.get(row.model.name, {})) for row in rows}
 
     def _fetch_unlisted_models(self, names: Collection[str]) -> list[_ModelRow]:

@@ -11,8 +11,9 @@ import pytest
 
 from promoter.adapters.mlflow.client import redact_server_address
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.application.ports import Absence
+from promoter.application.ports import Absence, EvidenceTarget
 from promoter.domain.errors import PermanentError, TransientError
+from promoter.domain.observed import MetricRef
 from tests.support.shared_server import SharedMlflow
 from tests.support.stage.chaos_proxy import ChaosMode, ChaosProxy
 from tests.support.stage.seeding import make_run, make_version
@@ -181,6 +182,28 @@ def test_runs_that_a_search_loses_are_read_by_their_ids(
     chaos.mode, chaos.only = ChaosMode.EMPTY, ("runs/search",)
 
     assert set(behind_chaos.read_runs(runs)) == set(runs)
+
+
+def test_an_empty_registry_is_believed_only_from_mlflow(chaos: ChaosProxy, behind_chaos: MlflowRegistry) -> None:
+    """Where nothing is known yet, `{}` could be a registry without models: `promoter init` would write that down."""
+    chaos.mode, chaos.fields, chaos.only = ChaosMode.STRIPPED, ("registered_models", "model_versions"), ("/search",)
+    assert behind_chaos.observe_models() == {}
+
+    chaos.mode, chaos.only = ChaosMode.EMPTY, ()
+    with pytest.raises(TransientError, match="an answer cannot be true"):
+        behind_chaos.observe_models()
+
+
+def test_a_metric_without_its_history_is_no_answer(
+    chaos: ChaosProxy, behind_chaos: MlflowRegistry, mlflow_client: Any, fresh_name: str
+) -> None:
+    """The run has the metric, so that it has at least one value."""
+    make_version(mlflow_client, fresh_name, {"auc": 0.9}, mlmodel=None)
+    versions = [EvidenceTarget(fresh_name, behind_chaos.observe_models([fresh_name])[fresh_name].versions[1])]
+    chaos.mode, chaos.only = ChaosMode.EMPTY, ("metrics/get-history",)
+
+    with pytest.raises(TransientError, match="no history of metric auc"):
+        behind_chaos.read_metric_series(versions, [MetricRef("auc")])
 
 
 def test_a_file_that_a_list_lost_is_no_missing_file(
