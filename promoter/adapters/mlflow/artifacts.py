@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import re
@@ -225,7 +226,13 @@ class ArtifactReader(Generic[ContentT]):
         try:
             return self._fetch_content(requested, deadline)
         except ArtifactError as flawed:
+            self._find_location_again(requested)
             return Unreadable(flawed.reason)
+
+    def _find_location_again(self, requested: EvidenceTarget) -> None:
+        """Raise what MLflow raises where it is the server that cannot be read now, and no artifact."""
+        with contextlib.suppress(ArtifactError):
+            self._find_location(requested)
 
     @cachedmethod(
         attrgetter("_cache"),

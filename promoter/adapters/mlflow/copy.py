@@ -283,6 +283,8 @@ class MlflowCopies:
         observed = self._own.observe_models({model}).get(model)
         copies = source.find_copies(observed) if observed else ()
         if observed is None or not copies:
+            if source.registry and observed and observed.versions:
+                self._own.confirm_untagged(model, source.copy_tags)
             return None
         ready = [number for number in copies if observed.versions[number].ready]
         if not ready:

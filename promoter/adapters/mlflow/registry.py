@@ -76,6 +76,8 @@ class ReadinessChecker:
         try:
             named = tuple(list_flavors(read_mlmodel_file(location, self._tracking_uri, self._server)))
         except ArtifactError as flawed:
+            if not flawed.certain:
+                self._fetch_version(model, version)  # raises where it is the server that cannot be read now, and no artifact
             return ReadinessCheck(status, flaw=flawed.reason, certain=flawed.certain)
         return ReadinessCheck(
             status,
@@ -90,6 +92,10 @@ class ReadinessChecker:
             if is_not_found(error):
                 return None
             raise
+
+
+_FILTER_ESCAPES = frozenset("'`\\")
+"""What would end a text of a filter; MLflow's filters know no escapes."""
 
 
 class AbsenceChecker:
@@ -136,7 +142,7 @@ class AbsenceChecker:
     def _has_tag(self, absence: Absence) -> bool:
         """Search by the tag, which shows the version even where an answer has lost its tags."""
         where = build_name_filter(absence.model)
-        if not any(character in absence.tag + absence.value for character in "'`\\"):
+        if not set(absence.tag + absence.value) & _FILTER_ESCAPES:
             where += f" and tags.`{absence.tag}` = '{absence.value}'"
             rows = iterate_pages(lambda token: self._client.search_model_versions(where, page_token=token))
             return any(row.name == absence.model and int(row.version) == absence.version for row in rows)
@@ -281,6 +287,15 @@ class MlflowRegistry:
         if absences:
             with self._translate_registry_errors("read again what is missing"):
                 AbsenceChecker(self._mlflow_client).check_absences(absences)
+
+    def confirm_untagged(self, model: str, tags: Mapping[str, str]) -> None:
+        """See that no version has all these tags, by a search for them. Raises `TransientError` where one has."""
+        with self._translate_registry_errors(f"read versions of model {model}"):
+            searched = (f"tags.`{key}` = '{text}'" for key, text in tags.items() if text and not set(text) & _FILTER_ESCAPES)
+            where = " and ".join((build_name_filter(model), *searched))
+            found = [version.number for name, version in self._iterate_versions(where) if name == model]
+            if found:
+                raise ImpossibleAnswer(f"version {found[0]} of model {model} was without tags that it has")
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point the alias at the version."""

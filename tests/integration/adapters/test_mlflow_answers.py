@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from promoter.adapters.mlflow import artifacts
 from promoter.adapters.mlflow.client import redact_server_address
+from promoter.adapters.mlflow.copy import MlflowCopies
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.application.ports import Absence, EvidenceTarget
+from promoter.domain.copy_source import SourceVersion
 from promoter.domain.errors import PermanentError, TransientError
-from promoter.domain.observed import MetricRef
+from promoter.domain.observed import MetricRef, ModelVersion
 from tests.support.shared_server import SharedMlflow
 from tests.support.stage.chaos_proxy import ChaosMode, ChaosProxy
 from tests.support.stage.seeding import make_run, make_version
@@ -182,6 +187,40 @@ def test_runs_that_a_search_loses_are_read_by_their_ids(
     chaos.mode, chaos.only = ChaosMode.EMPTY, ("runs/search",)
 
     assert set(behind_chaos.read_runs(runs)) == set(runs)
+
+
+def test_a_server_that_fails_while_an_artifact_is_read_is_unavailable(
+    chaos: ChaosProxy, behind_chaos: MlflowRegistry, mlflow_client: Any, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No verdict is made, and none recorded, where it is the server that cannot be read; what only one artifact has is one."""
+    make_version(mlflow_client, fresh_name)
+    fetch = artifacts._download_file
+
+    def fail_from_then_on(*arguments: Any) -> bytes | None:
+        chaos.mode = ChaosMode.FAILING
+        return fetch(*arguments)
+
+    chaos.mode, chaos.only = ChaosMode.FAILING, ("/mlflow-artifacts/artifacts", "/MLmodel")
+    assert behind_chaos.check_readiness(fresh_name, 1).flaw
+    chaos.mode, chaos.only = None, ()
+    monkeypatch.setattr(artifacts, "_download_file", fail_from_then_on)
+
+    with pytest.raises(TransientError, match="status 500"):
+        behind_chaos.check_readiness(fresh_name, 1)
+
+
+def test_a_copy_that_lost_its_tags_is_not_made_again(chaos: ChaosProxy, mlflow_client: Any, fresh_name: str) -> None:
+    """A version's tags say whose copy it is: where an answer lost them, a search for them still finds it."""
+    source = SourceVersion("staging", "it's m", ModelVersion(3, datetime(2026, 1, 1, tzinfo=UTC), "a" * 32))
+    other = replace(source, version=replace(source.version, number=4))
+    number = make_version(mlflow_client, fresh_name, tags=source.copy_tags, mlmodel=None)
+    copies = MlflowCopies(chaos.url, {})
+    assert copies.copy_version(source, fresh_name) == number
+    assert copies._find_ready_copy(other, fresh_name) is None
+    chaos.mode, chaos.fields = ChaosMode.STRIPPED, ("tags",)
+
+    with pytest.raises(TransientError, match=f"version {number} of model {fresh_name} was without tags"):
+        copies.copy_version(source, fresh_name)
 
 
 def test_an_empty_registry_is_believed_only_from_mlflow(chaos: ChaosProxy, behind_chaos: MlflowRegistry) -> None:
