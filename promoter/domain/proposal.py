@@ -16,6 +16,8 @@ from promoter.domain.plan import ModelComparison
 from promoter.domain.text import disarm_commit_text, escape_invisible, escape_lines, version_label
 
 REGISTRY_FILE = "registry.yaml"
+IDENTITY_TRAILER = "Promoter-Identity"
+"""The trailer of a commit that names the identity of the proposed version, since its number may be another one's later."""
 
 
 BRANCH_PREFIX = "promoter/"
@@ -78,6 +80,11 @@ class Proposal:
     """Whether it may take the place of another person's rollback that waits on its branch."""
 
     @property
+    def identity(self) -> str | None:
+        """The identity of the version that rotation proposes; None for other proposals, and where it is not known."""
+        return self.decision.identity if self.decision and self.aim is ProposalReason.ROTATE else None
+
+    @property
     def branch_name(self) -> str:
         """Return the branch of its pull request: one for each model and alias."""
         return build_branch_name(self.edit.model, self.edit.alias)
@@ -131,6 +138,7 @@ class Proposal:
         if decision is None or self.aim not in (ProposalReason.ROTATE, ProposalReason.GUARD):
             return trailers
         trailers += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.compute_digest()}"]
+        trailers += [f"{IDENTITY_TRAILER}: {self.identity}"] if self.identity else []
         run = decision.evidence.candidate.run_id if decision.evidence else None
         return trailers + ([f"Promoter-Run: {run}"] if run else [])
 

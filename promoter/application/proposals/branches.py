@@ -23,6 +23,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
     BRANCH_PREFIX,
+    IDENTITY_TRAILER,
     REGISTRY_FILE,
     CommitRequest,
     Proposal,
@@ -155,7 +156,8 @@ def is_same_proposal(tip: GitCommit, proposal: Proposal) -> bool:
     marker = parse_commit_marker(tip)
     edit = proposal.edit
     wanted = (proposal.aim, edit.model, edit.alias, edit.version)
-    return marker is not None and (marker.aim, marker.model, marker.alias, marker.version) == wanted
+    same = marker is not None and (marker.aim, marker.model, marker.alias, marker.version) == wanted
+    return same and tip.trailers.get(IDENTITY_TRAILER) in (None, proposal.identity)
 
 
 def is_up_to_date(repository: Repository, base: str, tip: GitCommit, proposal: Proposal, content: bytes) -> bool:

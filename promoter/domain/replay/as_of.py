@@ -25,6 +25,7 @@ from promoter.domain.evidence import (
     find_witnessed_tags,
 )
 from promoter.domain.history import AliasSpan, build_alias_spans
+from promoter.domain.identity import IdentityTimes
 from promoter.domain.observed import MetricRef, ModelVersion, Unreadable
 from promoter.domain.policy.document import ANY_NEWER, Policy
 from promoter.domain.policy.rules.base import BaseRule, RecordedFacts, ReplayGap, RuleContext
@@ -171,11 +172,17 @@ class EvidenceLog:
         """Add a tag observation of the ledger. Observations come in order."""
         self._ensure_version_track(sighting.model, sighting.version, sighting.created_at).add_observation(sighting)
 
-    def find_version_track(self, model: str, number: int, created_at: datetime | None) -> VersionTrack:
-        """Return the track of that version. For a deleted one `created_at` is None: the last one with that number."""
+    def find_version_track(
+        self, model: str, number: int, created_at: datetime | None, at: datetime | None = None
+    ) -> VersionTrack:
+        """Return the track of that version.
+
+        For one that is gone `created_at` is None: the last one with that number, of those that were there at the moment `at`.
+        """
         found: Mapping[datetime, VersionTrack] = self._known.get((model, number), {})
         if created_at is None:
-            return found[max(found)] if found else EMPTY_TRACK
+            there = [each for each in found if at is None or each <= at] or found
+            return found[max(there)] if found else EMPTY_TRACK
         return found.get(created_at, EMPTY_TRACK)
 
     def _ensure_version_track(self, model: str, number: int, created_at: datetime) -> VersionTrack:
@@ -204,7 +211,7 @@ class AliasTimeline:
         self._starts = [span.since for span in self._known if span.since]
         self._stretches: dict[int, list[AliasSpan]] = {}
         for span in self._known:
-            if span.version is not None:
+            if span.version is not None and _is_present_version(span, versions.get(span.version)):
                 self._stretches.setdefault(span.version, []).append(span)
         first = moves[0].fact if moves else None
         self._seen_only = first is None or (first.kind is RecordKind.OBSERVED and first.from_version is None)
@@ -262,6 +269,14 @@ class AliasTimeline:
     def _was_registered(self, number: int | None, moment: datetime) -> bool:
         version = self._versions.get(number or 0)
         return version is not None and version.created_at <= moment
+
+
+def _is_present_version(span: AliasSpan, version: ModelVersion | None) -> bool:
+    """Return whether the span is of the version that has its number now; true where none has it any more."""
+    if version is None or span.since is None:
+        return True
+    times = IdentityTimes.parse(span.identity)
+    return times.created_at == version.created_at if times else version.created_at <= span.since
 
 
 NOT_REPLAYED = "not replayed"
@@ -416,7 +431,9 @@ class ReplayHistory:
         The ledger's last record by then, else its first after that, else MLflow's now.
         """
         version, now = self.versions.get(number), self.now.get(number) or VersionEvidence(number)
-        known = self.memory.find_version_track(self.model, number, version.created_at if version else None)
+        if version is not None and version.created_at > at:
+            version, now = None, VersionEvidence(number)  # another version had the number then
+        known = self.memory.find_version_track(self.model, number, version.created_at if version else None, at)
         held = self._build_held_stretches(lens, version, number, at)
         unknown = lens.find_unknown_kinds(known)
         if known is EMPTY_TRACK:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import NOT_REQUESTED, Evidence, Need
-from promoter.domain.fields import Document
+from promoter.domain.fields import Document, format_utc
 from promoter.domain.observed import Unreadable
 from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 from promoter.domain.review import ChangeOrigin, PullRequestReview
@@ -53,7 +54,8 @@ class ReviewRule(BaseRule):
     """`{review: {at_least: 2, from: [alice, acme/risk], not_author: true}}`.
 
     Reads the pull request that brings the change: while it is open, its approvals as they are; once it is merged, those that
-    it had then. Counts accounts. What was approved before the last commit counts for nothing.
+    it had then. Counts accounts. What was approved before the last commit counts for nothing, nor does what was approved before
+    the version was registered: that was another version of its number.
     """
 
     kind: ClassVar[str] = "review"
@@ -97,7 +99,9 @@ class ReviewRule(BaseRule):
             return self.build_finding(Verdict.ERROR, None, f"{expected}, and its pull request to be readable: {origin.reason}")
         if origin is None:
             return self.build_finding(Verdict.FAIL, "pushed without a pull request", expected)
-        children = tuple(self._weigh_reviews(origin))
+        candidate = evidence.candidate
+        registered_at = candidate.created_at if candidate.identity else None
+        children = tuple(self._weigh_reviews(origin, registered_at))
         count = sum(each.verdict is Verdict.PASS for each in children)
         short = Verdict.FAIL if origin.merged else Verdict.PENDING
         unknown = sorted(self.review.named_teams - origin.teams.keys())
@@ -114,23 +118,29 @@ class ReviewRule(BaseRule):
         own = ", none of them an author" if terms.not_author else ""
         return f"{terms.at_least} {who}to approve the pull request{own}"
 
-    def _weigh_reviews(self, origin: ChangeOrigin) -> Iterator[RuleFinding]:
+    def _weigh_reviews(self, origin: ChangeOrigin, registered_at: datetime | None) -> Iterator[RuleFinding]:
         """Yield each account that approves, by name; those that count come first, so that no crowd hides them."""
         by_name: dict[str, PullRequestReview] = {}
         for review in origin.reviews:
             known = by_name.get(review.by.casefold())
             if known is None or known.stale:
                 by_name[review.by.casefold()] = review
-        weighed = [(self._find_review_objection(review, origin), review) for _, review in sorted(by_name.items())]
+        weighed = [
+            (self._find_review_objection(review, origin, registered_at), review) for _, review in sorted(by_name.items())
+        ]
         for objection, review in sorted(weighed, key=lambda each: each[0] is not None)[: self.review.at_least + _SHOWN]:
             verdict = Verdict.PASS if objection is None else Verdict.PENDING
             yield RuleFinding(review.by, verdict, objection or "approves", _EXPECTED_REVIEW)
 
-    def _find_review_objection(self, review: PullRequestReview, origin: ChangeOrigin) -> str | None:
+    def _find_review_objection(
+        self, review: PullRequestReview, origin: ChangeOrigin, registered_at: datetime | None
+    ) -> str | None:
         """Return why the approval does not count; None: it does."""
         who = review.by.casefold()
         if review.stale:
             return "approved an earlier commit"
+        if registered_at and review.at and review.at < registered_at:
+            return f"approved before this version was registered ({format_utc(registered_at)})"
         if self.review.not_author and who in {name.casefold() for name in {*origin.authors, origin.author}}:
             return "an author"
         if self.review.from_ and who not in self._list_allowed_reviewers(origin):
