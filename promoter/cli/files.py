@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,7 +78,7 @@ def init(
     files = render_starter_policies() | {
         name: text for name, text in schemas.items() if not _has_same_content(path / name, text)
     }
-    taken = [name for name in ("registry.yaml", *files) if (path / name).exists()]
+    taken = [name for name in ("registry.yaml", *files) if os.path.lexists(path / name)]  # a link is not written through
     if taken:
         fix = "init writes new files only: move it away first, or edit it by hand"
         raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])

@@ -123,6 +123,17 @@ def test_init_begins_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: R
     assert run("init", "--ledger") == (0, f"began the ledger {tmp_path / 'two.db'}\n")
 
 
+def test_init_writes_through_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """A registry.yaml that is a link to nowhere is there already: nothing is written where it leads."""
+    monkeypatch.setenv("PROMOTER_DATABASE_URL", f"sqlite:///{tmp_path / 'one.db'}")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/registry.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    code, told = run("init", str(tmp_path / "new"))
+    assert code == 1
+    assert "exists already" in told
+    assert not (tmp_path / "elsewhere.yaml").exists()
+
+
 def test_an_empty_file_is_no_ledger(tmp_path: Path) -> None:
     """A file without tables, which something else left there, is none either, and stays as it is."""
     (tmp_path / "promoter.db").touch()
