@@ -78,6 +78,7 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     """Fetch the branch, and return what it says, and the container whose repository it comes from."""
     from promoter.domain.errors import PermanentError
 
+    _refuse_clone_as_repository(container)
     remote = None if container.settings.repo else _require_remote(container)
     if remote is not None:
         container = container.with_clone_remote(remote)
@@ -89,11 +90,45 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     declaration = container.documents.parse_declaration(repository.read_sources(head), head)
     if remote is not None:
         _require_successor(container, remote.name, head)
+        _require_one_branch(container, remote.name, head)
         _print_differences(container, remote.name, declaration)
     refused = container.revisions.find_signing_refusal(declaration)
     if refused:
         raise PermanentError("git", refused)
     return container, declaration
+
+
+def _refuse_clone_as_repository(container: Container) -> None:
+    """Raise `PermanentError` where PROMOTER_REPO is a clone with a remote: its branch is one person's copy, of any age."""
+    from promoter.adapters.git.checkout import find_remotes_of_clone
+    from promoter.adapters.git.remote import parse_remote_address
+    from promoter.domain.errors import PermanentError
+
+    repo = container.settings.repo
+    path = parse_remote_address(repo, container.settings.git_token).local_path if repo else None
+    remotes = find_remotes_of_clone(path) if path else ()
+    if remotes:
+        branch = container.settings.branch
+        message = (
+            f"PROMOTER_REPO is a clone that has a remote ({', '.join(remotes)}): its {branch} is what somebody has there, "
+            "and may be old or not pushed yet"
+        )
+        fix = "leave PROMOTER_REPO out in that clone, or set it to the address of the repository itself"
+        raise PermanentError("git", message, fix)
+
+
+def _require_one_branch(container: Container, remote: str, head: str) -> None:
+    """Raise `PermanentError` where another remote of the clone has the branch elsewhere: either may be a fork."""
+    from promoter.adapters.git.checkout import LocalClone, WorkTree
+    from promoter.domain.errors import PermanentError
+
+    branch = container.settings.branch
+    others = LocalClone(WorkTree(Path()).root_folder).find_other_heads(branch, remote)
+    elsewhere = [f"at {revision[:10]} in {name}" for name, revision in sorted(others.items()) if revision != head]
+    if elsewhere:
+        places = ", ".join(elsewhere)
+        message = f"{branch} is at {head[:10]} in {remote} now, and was {places} when that was fetched: either may be a fork"
+        raise PermanentError("git", message, "set PROMOTER_REPO to the address of the repository whose branch decides")
 
 
 def _require_remote(container: Container) -> CloneRemote:
@@ -168,6 +203,7 @@ def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]]
     from promoter.application.working_tree import TreeGates, read_branch_declarations
 
     declaration = load_declaration(container)
+    _refuse_clone_as_repository(container)
     remote = None if container.settings.repo else _find_remote(container)
     known = remote is not None or container.settings.repo is not None
     if remote is not None:

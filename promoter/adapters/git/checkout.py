@@ -155,6 +155,15 @@ class LocalClone:
             url = os.path.normpath(Path(top).parent / url)  # a path, which git takes from the top of the working tree
         return CloneRemote(name, url, self._read_credentials())
 
+    def find_other_heads(self, branch: str, remote: str) -> dict[str, str]:
+        """Find where the branch was in the other remotes when they were last fetched: commits by the remotes' names."""
+        others = {f"refs/remotes/{name}/{branch}": name for name in self._read_remote_names() if name != remote}
+        if not others:
+            return {}
+        refs = self._mirror.run_git("for-each-ref", "--format=%(objectname) %(refname)", *others)
+        found = (line.partition(" ") for line in refs.output_lines)
+        return {others[ref]: revision for revision, _, ref in found if ref in others and is_revision(revision)}
+
     def _read_remote_names(self) -> list[str]:
         return self._mirror.run_git("remote").output_lines
 
@@ -202,6 +211,16 @@ class LocalClone:
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
         """Find the commits after `base` up to `head` that change the watched files without a valid signature."""
         return SignatureVerifier(self._mirror, self._remote).find_unsigned_commits(base, head)
+
+
+def find_remotes_of_clone(path: Path) -> Sequence[str]:
+    """Find the remotes that the clone at a path has, whoever owns it; none where it is bare, or no repository."""
+    if not path.is_dir():
+        return ()
+    git = GitCommand(path, timeout=_CLONE_TIMEOUT_SECONDS, config=None)
+    trusted = ("-c", "safe.directory=*")
+    bare = git.run_command(*trusted, "rev-parse", "--is-bare-repository")
+    return git.run_command(*trusted, "remote").output_lines if bare.output_text == "false" else ()
 
 
 def _quote_path(path: str) -> str:

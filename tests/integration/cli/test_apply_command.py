@@ -220,6 +220,40 @@ def test_a_fork_is_not_the_branch(clone: Path, other: Path, tmp_path: Path, regi
     assert "PROMOTER_REPO" in err
 
 
+def test_a_fork_that_is_ahead_is_not_the_branch(clone: Path, tmp_path: Path, registry: FakeRegistry, run: Run) -> None:
+    """Of two remotes with other heads, neither is taken because it is called `origin`: a fork has all, and more."""
+    assert run("apply")[0] == 0
+    git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "remote.git"), str(tmp_path / "fork.git"))
+    git(clone, "remote", "rename", "origin", "upstream")
+    git(clone, "remote", "add", "origin", str(tmp_path / "fork.git"))
+    push(clone, registry_yaml("3", shadow=3), "Mine")
+    git(clone, "config", "branch.main.remote", "origin")
+    code, _, err = run("apply")
+    assert (code, aliases(registry)) == (1, {"champion": 1, "shadow": 1})
+    assert "either may be a fork" in err
+    assert "PROMOTER_REPO" in err
+    git(clone, "remote", "remove", "origin")
+    assert run("apply")[0] == 0
+    assert aliases(registry)["champion"] == 1
+
+
+@pytest.mark.parametrize("words", [["apply"], ["apply", "--from-working-tree"]])
+@pytest.mark.parametrize("form", [".", "path", "file"])
+def test_a_clone_is_no_repository_whose_branch_decides(
+    words: list[str], form: str, clone: Path, other: Path, registry: FakeRegistry, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PROMOTER_REPO that names a clone with a remote, stale or ahead, is refused: case 5 by another way."""
+    push(other, registry_yaml(gated(2)), "Promote v2")
+    git(clone, "pull", "--quiet", "--ff-only")
+    assert run("apply")[0] == 0
+    push(other, registry_yaml("{version: 1, policy: champion, quarantine: [2], hold: {reason: bad, by: a}}"), "Roll back")
+    assert run("apply")[0] == 0
+    monkeypatch.setenv("PROMOTER_REPO", {".": ".", "path": str(clone), "file": f"file://{clone}"}[form])
+    code, _, err = run(*words)
+    assert (code, aliases(registry)["champion"]) == (1, 1)
+    assert "PROMOTER_REPO is a clone that has a remote (origin)" in err
+
+
 def test_revision_is_what_the_branch_is_at(clone: Path, other: Path, registry: FakeRegistry, run: Run) -> None:
     """`--revision` holds a job to the revision that started it: a newer branch refuses, and nothing goes back."""
     old = git(clone, "rev-parse", "HEAD")
