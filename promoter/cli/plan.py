@@ -98,7 +98,10 @@ def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
     try:
         clone = LocalClone(tree.root_folder)
         head = clone.find_branch_head(branch)
-        return (container.documents.parse_declaration(clone.read_sources(head[1]), head[1]) if head else None), notes
+        sources = clone.read_sources(head[1]) if head else {}
+        if head is None or not sources:
+            return None, notes  # the branch states nothing yet
+        return container.documents.parse_declaration(sources, head[1]), notes
     except Faults as faults:
         return None, [*notes, f"{branch} has faults, and what left it is not known: {faults.faults[0]}"]
     except ExternalError:

@@ -129,6 +129,20 @@ def test_the_plan_of_a_pull_request_tells_it(clone: Path, run: Run) -> None:
     assert [each["alias"] for each in json.loads(run(*words, "--format", "json")[1])["unmanaged"]] == ["champion"]
 
 
+def test_a_branch_that_states_nothing_yet(clone: Path, run: Run) -> None:
+    """Before the first files are on the branch, there is nothing to compare with, and nothing to tell."""
+    text = (clone / "registry.yaml").read_text()
+    git(clone, "rm", "--quiet", "registry.yaml")
+    (clone / "README.md").write_text("models")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "Without")
+    git(clone, "push", "--quiet", "origin", "main")
+    (clone / "registry.yaml").write_text(text)
+    code, out, _ = run("plan")
+    assert code == 0
+    assert "note" not in out
+
+
 def test_no_ledger_is_told(clone: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A plan without a ledger says that it does not know what was applied before."""
     del clone
