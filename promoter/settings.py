@@ -147,7 +147,7 @@ class ChannelSettings(BaseModel):
     secret: SecretStr | None = None
     secret_file: Path | None = None
     networks: list[Annotated[IPv4Network | IPv6Network, PlainValidator(_parse_network)]] = []
-    events: list[Literal["changed", "drifted", "rolled-back", "blocked"]] = []  # empty: all
+    events: list[Literal["changed", "drifted", "rolled-back", "replaced", "blocked"]] = []  # empty: all
 
     @model_validator(mode="after")
     def _check_combination(self) -> ChannelSettings:

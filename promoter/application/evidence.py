@@ -23,6 +23,7 @@ from promoter.domain.evidence import (
     find_witnessed_tags,
 )
 from promoter.domain.history import find_longest_stretch
+from promoter.domain.identity import PresentVersion
 from promoter.domain.observed import (
     LoggedModel,
     MetricRef,
@@ -88,9 +89,13 @@ class _EvidenceRequest:
     signatures: dict[VersionKey, EvidenceTarget] = field(default_factory=dict)
     series: dict[frozenset[MetricRef], dict[VersionKey, EvidenceTarget]] = field(default_factory=dict)
     moves: set[tuple[str, str]] = field(default_factory=set)
+    waived: dict[VersionKey, PresentVersion] = field(default_factory=dict)
 
     def add_question(self, question: PolicyQuestion) -> None:
         need, model = question.policy.needed_evidence, question.observed.name
+        present = question.observed.find_present(question.version)
+        if present and any((each.model, each.version) == (model, present.number) for each in question.policy.document.waivers):
+            self.waived[model, present.number] = present
         self.moves |= {(model, alias) for alias in need.held}
         if question.moves_alias and question.alias and question.policy.document.limits.has_any_limit:
             self.moves.add((model, question.alias))
@@ -118,6 +123,8 @@ class _EvidenceReads:
     series: Mapping[frozenset[MetricRef], Mapping[VersionKey, tuple[MetricSeries, ...]]]
     moves: Mapping[tuple[str, str], Sequence[AuditRecord]]
     observations: ObservationsByVersion
+    replaced: frozenset[VersionKey] = frozenset()
+    """Versions with waivers of whose number the ledger knows another version."""
 
 
 class EvidenceGatherer:
@@ -154,6 +161,7 @@ class EvidenceGatherer:
             },
             self._ledger.find_alias_moves(wanted.moves) if wanted.moves else {},
             sights,
+            frozenset(key for key, present in wanted.waived.items() if self._ledger.knows_other_version(key[0], present)),
         )
 
 
@@ -202,6 +210,7 @@ def _build_version_evidence(question: PolicyQuestion, number: int, read: _Eviden
         signature=read.signatures.get(key) if need.signature else NOT_REQUESTED,
         held=_find_held_stretches(question, number, read, at),
         description=question.observed.find_description(version) if need.description else NOT_REQUESTED,
+        replaced=key in read.replaced,
     )
 
 

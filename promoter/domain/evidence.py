@@ -104,6 +104,8 @@ class VersionEvidence:
     """What people wrote about the version, or else about its model; None: nothing."""
     model_created_at: datetime | None = None
     """When its model was registered; None: unknown."""
+    replaced: bool = False
+    """Whether the ledger knows another version of its number, so that a waiver of the number may mean that one."""
 
     @property
     def identity(self) -> str | None:

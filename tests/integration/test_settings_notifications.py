@@ -64,7 +64,10 @@ URL = {"name": "x", "url": "http://x/", "secret": "hunter2"}
         ([{**URL, "url": "http://me:hunter2@x/"}], "channel 1, `url` must be an address without a user or a password"),
         ([{**URL, "networks": ["10.0.0.1/8"]}], "channel 1, `networks` 1 must be a network such as 10.0.0.0/8"),
         ([{**URL, "networks": ["10.0.0.0/8", "hunter2"]}], "channel 1, `networks` 2 must be a network"),
-        ([{**URL, "events": ["moved"]}], "channel 1, `events` 1 must be 'changed', 'drifted', 'rolled-back' or 'blocked'"),
+        (
+            [{**URL, "events": ["moved"]}],
+            "channel 1, `events` 1 must be 'changed', 'drifted', 'rolled-back', 'replaced' or 'blocked'",
+        ),
         ([{**URL, "hunter": 2}], "channel 1, `hunter`: there is no such setting"),
         ([{"name": "x"}], "channel 1 must be either `url` or `apprise`"),
         ([{**URL, "apprise": "slack://x"}], "either `url` or `apprise`"),

@@ -13,6 +13,7 @@ from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.schema import (
     MOVED,
     build_equality_condition,
+    decisions,
     fetch_last_versions,
     fetch_rows,
     last_applied,
@@ -66,6 +67,21 @@ class SqlAliasHistory(SqlRepository):
         )
         return any(
             _parse_remembered(json.loads(body), number, key).is_still(version)
+            for key, query in ways
+            for body in connection.scalars(query)
+        )
+
+    @reading
+    def knows_other_version(self, connection: Connection, model: str, version: PresentVersion) -> bool:
+        """Whether an agreement, a record or a decision about that number means another version."""
+        number = version.number
+        agreed = select(last_applied.c.body).where(last_applied.c.model == model, last_applied.c.version == number)
+        arrived = select(records.c.body).where(records.c.model == model, records.c.to_version == number)
+        left = select(records.c.body).where(records.c.model == model, records.c.from_version == number)
+        decided = select(decisions.c.body).where(decisions.c.model == model, decisions.c.version == number)
+        ways = (("identity", agreed), ("to_identity", arrived), ("from_identity", left), ("identity", decided))
+        return any(
+            not _parse_remembered(json.loads(body), number, key).is_still(version)
             for key, query in ways
             for body in connection.scalars(query)
         )
@@ -130,7 +146,8 @@ def parse_record_row(row: Row[Any]) -> AuditRecord:
 
 
 def _parse_remembered(body: Mapping[str, Any], number: int, identity: str) -> RememberedVersion:
-    return RememberedVersion(number, body.get(identity), datetime.fromisoformat(body["at"]))
+    known = body.get("tree", body).get(identity)  # a decision has it in its tree
+    return RememberedVersion(number, known, datetime.fromisoformat(body["at"]))
 
 
 def get_number(row: Row[Any]) -> int:

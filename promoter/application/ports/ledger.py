@@ -104,6 +104,10 @@ class AuditLog(Protocol):
         """Whether that version, and not another one of that number, ever held the alias, as far as the ledger knows."""
         ...
 
+    def knows_other_version(self, model: str, version: PresentVersion) -> bool:
+        """Whether the ledger knows another version of that number: one that held an alias, or that was decided on."""
+        ...
+
     def last_recorded_at(self, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
         """When the ledger last recorded a move of each of these aliases; one that never moved is left out."""
         ...

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from promoter.domain.approvals import NO_APPROVERS, ApproverDirectory
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.errors import DocumentPath
-from promoter.domain.evidence import AliasPast, Need
+from promoter.domain.evidence import AliasPast, Need, VersionEvidence
 from promoter.domain.fields import (
     AliasName,
     Document,
@@ -43,10 +43,20 @@ class Waiver(Document):
     reason: str = Field(min_length=1, max_length=1_000)
     by: str | None = Field(default=None, min_length=1, max_length=200)
     until: Moment = Field(description="Until when: a time with its zone, `2026-12-01T00:00:00Z`.")
+    registered: Moment | None = Field(
+        default=None, description="When the version was registered, where its number was another version's before."
+    )
 
     def is_in_force(self, now: datetime) -> bool:
         """Return whether it has not expired."""
         return now < self.until
+
+    def means_version(self, version: VersionEvidence) -> bool:
+        """Return whether it is about that version of its number, and not about another one that had the number before."""
+        if self.registered is None:
+            return not version.replaced
+        created_at, second = version.created_at, timedelta(seconds=1)
+        return created_at is not None and timedelta() <= created_at - self.registered.replace(microsecond=0) < second
 
     def __str__(self) -> str:
         who = f" by {self.by}" if self.by else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC
 
 from promoter.domain.decision import (
     AppliedWaiver,
@@ -155,8 +156,15 @@ def _evaluate_rule(rule: BaseRule, evidence: Evidence, context: RuleContext) -> 
 def _apply_waiver(policy: Policy, model: str, evidence: Evidence, rule: BaseRule, finding: RuleFinding) -> RuleFinding:
     if finding.verdict is Verdict.PASS:
         return finding
+    candidate = evidence.candidate
     for waiver in policy.document.waivers:
-        meant = (waiver.model, waiver.version) == (model, evidence.candidate.version) and rule.is_named_by(waiver.rule)
-        if meant and waiver.is_in_force(evidence.at):
+        named = (waiver.model, waiver.version) == (model, candidate.version) and rule.is_named_by(waiver.rule)
+        if not named or not waiver.is_in_force(evidence.at):
+            continue
+        if waiver.means_version(candidate):
             return replace(finding, verdict=Verdict.PASS, waived=AppliedWaiver(finding.verdict, str(waiver)))
+        if candidate.created_at is not None:
+            way_out = f"`registered: {candidate.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}` in it would mean this one"
+            note = f"its waiver is for another v{candidate.version}; {way_out}"
+            finding = replace(finding, expected=f"{finding.expected} ({note})")
     return finding

@@ -22,7 +22,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.guards import GuardCheck
 from tests.support.app import App
 from tests.support.fakes.registry import START
-from tests.support.rollbacks import back
+from tests.support.rollbacks import POLICY, ROTATING, back
 
 FLOOR = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
 GATED = "m: {aliases: {champion: {version: 1, policy: p}}}"
@@ -279,3 +279,43 @@ def test_guard_checks_know_their_version(settled: App) -> None:
     (found,) = settled.ledger.find_guard_checks({("m", "champion")})["m", "champion"]
     assert found == check
     assert not settled.mlflow.models["m"].still_has(found.checked_version)
+
+
+def test_a_waiver_counts_for_one_version(app: App) -> None:
+    """The waiver names v1, of which the ledger knows another: it counts again once it says which one is meant."""
+    policy = b"version: 1\nrules: [{metric: auc, at_least: 0.95, name: auc}]\nwaivers:\n"
+    waiver = "  - {model: m, version: 1, rule: auc, reason: r, by: ada, until: 2027-01-01T00:00:00Z"
+    app.mlflow.version("m", auc=0.9)
+    app.commit(GATED, p=policy + f"{waiver}}}\n".encode())
+    app.converge()
+    assert app.aliases() == {"champion": 1}
+    register_anew(app, 0.1)
+    app.converge()
+    assert app.aliases() == {}
+    (finding,) = app.ledger.list_recent_decisions(limit=1)[0].tree["rules"]
+    registered = f"registered: {app.mlflow.models['m'].versions[1].created_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert registered in finding["expected"]
+    app.commit(GATED, p=policy + f"{waiver}, {registered}}}\n".encode())
+    app.converge()
+    assert app.aliases() == {"champion": 1}
+
+
+def test_a_proposal_of_another_version_is_made_anew(app: App) -> None:
+    """The branch was for the v2 of before: its commit names the identity, and the new v2 gets a commit of its own."""
+    app.mlflow.version("m", auc=0.6)
+    app.mlflow.place("m", "champion", 1)
+    app.commit(ROTATING.replace("rotation: commit", "rotation: pull-request"), p=POLICY)
+    app.mlflow.version("m", auc=0.9)
+    app.converge()
+    app.propose()
+    first = app.git.read_commit(app.git.list_branches("promoter/")["promoter/m/champion"])
+    assert first.trailers["Promoter-Identity"] == app.mlflow.models["m"].find_identity(2)
+    kept = app.mlflow.models["m"]
+    app.time.pass_time(minutes=1)
+    other = replace(kept.versions[2], created_at=app.time.now())
+    app.mlflow.models["m"] = replace(kept, versions={1: kept.versions[1], 2: other})
+    app.converge()
+    app.propose()
+    second = app.git.read_commit(app.git.list_branches("promoter/")["promoter/m/champion"])
+    assert second.trailers["Promoter-Identity"] == app.mlflow.models["m"].find_identity(2)
+    assert second.revision != first.revision

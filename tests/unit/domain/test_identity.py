@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordKind
+from promoter.domain.decision import Verdict
+from promoter.domain.evidence import Evidence, VersionEvidence
 from promoter.domain.identity import (
     UNIDENTIFIED,
     IdentityTimes,
@@ -18,6 +21,10 @@ from promoter.domain.identity import (
     describe_replacement,
 )
 from promoter.domain.observed import ModelVersion, ObservedModel
+from promoter.domain.policy.rules.base import RuleContext
+from promoter.domain.policy.rules.review import ReviewRule
+from promoter.domain.replay.as_of import AliasTimeline
+from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, 123_000, tzinfo=UTC)
 LATER = NOW + timedelta(milliseconds=1)
@@ -104,3 +111,28 @@ def test_a_replacement_is_described() -> None:
         "v1 that was recorded on 2026-11-30 12:00:00 UTC is gone: somebody deleted it, "
         "or the registry was restored from a backup"
     )
+
+
+def test_a_review_from_before_the_registration_does_not_count() -> None:
+    """It was given to another version of the number; where the model's creation is not known, as before."""
+    rule = ReviewRule.model_validate({"review": {"at_least": 1}})
+    origin = ChangeOrigin(1, "u", "carol", reviews=(PullRequestReview("alice", NOW),))
+    version = VersionEvidence(1, created_at=LATER, model_created_at=LATER)
+    late = rule.evaluate(Evidence(LATER, version, origin=origin), RuleContext())
+    assert (late.verdict, late.children[0].value) == (
+        Verdict.PENDING,
+        "approved before this version was registered (2026-11-30 12:00:00 UTC)",
+    )
+    for candidate in (replace(version, created_at=NOW), replace(version, model_created_at=None)):
+        assert rule.evaluate(Evidence(LATER, candidate, origin=origin), RuleContext()).verdict is Verdict.PASS
+
+
+def test_replay_knows_whose_past_it_is() -> None:
+    """The time that another version held the alias under the number is none of the present one's."""
+    past = VersionIdentity(NOW, 1, NOW).text
+    moved = NewAuditRecord(NOW, RecordKind.OBSERVED, "m", "champion", None, 1, to_identity=past)
+    later = NOW + timedelta(hours=1)
+    then = AliasTimeline([AuditRecord(1, moved)], 1, {1: ModelVersion(1, NOW)})
+    now = AliasTimeline([AuditRecord(1, moved)], 1, {1: ModelVersion(1, later)})
+    old = AliasTimeline([AuditRecord(1, replace(moved, to_identity=None))], 1, {1: ModelVersion(1, later)})
+    assert [len(each.list_spans_of(1)) for each in (then, now, old)] == [1, 0, 0]
