@@ -33,7 +33,7 @@ from promoter.domain.observed import LoggedModel, MetricRef, MetricSeries, Metri
 _MAX_COPY_DEPTH = 20  # copies of copies of copies; MLflow itself knows no bound
 _MAX_SINGLE_VERSION_READS = 8  # up to here, single reads on as many threads cost less than a search
 _VERSION_THREADS = 8
-_VERSIONS_PER_PAGE = 5_000
+_VERSIONS_PER_PAGE = 2_000
 _MODEL_SCHEME = "models:/"
 _MODEL_ID = re.compile(r"m-[A-Za-z0-9_-]{1,64}", re.ASCII)  # needs no quoting in a filter
 _VERSION_NUMBER = re.compile(r"[0-9]{1,9}")  # a larger one breaks the server's database, not only the answer
