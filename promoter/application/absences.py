@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from promoter.application.ports import Absence, Registry
+from promoter.domain.errors import ModelsWithheld
 from promoter.domain.observed import ModelVersion, ObservedModel
 
 MAX_VERSIONS_READ_AGAIN = 50
@@ -53,17 +54,27 @@ class AbsenceMemory:
 
     def check(
         self, observed: Mapping[str, ObservedModel], known: Mapping[str, KnownHolders], names: Collection[str] | None
-    ) -> None:
-        """Check an answer about the named models, or about all. Raises `TransientError` for one that cannot be true."""
+    ) -> frozenset[str]:
+        """Check an answer about the named models, or about all. Return the models that Promoter may not read any more.
+
+        Raises `TransientError` for an answer that cannot be true, `ModelsWithheld` where no named model may be read.
+        """
         looked = self._last.keys() | known.keys() if names is None else set(names)
         missing = [
             absence
             for name in sorted(looked)
             for absence in find_absences(name, self._last.get(name), known.get(name, {}), observed.get(name))
         ]
-        self._registry.confirm_absences([each for each in missing if each not in self._confirmed])
+        withheld: frozenset[str] = frozenset()
+        try:
+            self._registry.confirm_absences([each for each in missing if each not in self._confirmed])
+        except ModelsWithheld as error:
+            withheld = error.models
+            if names is not None and withheld >= set(names):
+                raise
         others = (each for each in self._confirmed if names is not None and each.model not in looked)
-        self._confirmed = frozenset({*others, *missing})
+        self._confirmed = frozenset({*others, *(each for each in missing if each.model not in withheld)})
+        return withheld
 
     def remember(self, observed: Mapping[str, ObservedModel], names: Collection[str]) -> None:
         """Remember what these models have now, after a look that `check` let pass."""

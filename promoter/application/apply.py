@@ -266,7 +266,9 @@ class PlanExecutor:
         if held != what.to_version:
             if answered:
                 self._record_failure(intent, what.model, f"read back {version_label(held)}")
-            raise TransientError("MLflow", f"{what.model}@{what.alias} reads {version_label(held)} after the write")
+            # Answered, and another one there: somebody else moved it. Without an answer, nobody knows whose fault it is.
+            message = f"{what.model}@{what.alias} reads {version_label(held)} after the write"
+            raise TransientError("MLflow", message, about_one_model=answered)
         self._record_applied(intent, change)
         log.info(
             "alias moved",

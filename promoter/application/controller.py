@@ -18,7 +18,7 @@ from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapsho
 from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
-from promoter.application.status import LateModel
+from promoter.application.status import ModelTrouble
 from promoter.domain.audit import WEBHOOK_TRIGGER
 from promoter.domain.decision import Verdict
 from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
@@ -129,18 +129,18 @@ class ControllerHealth:
         self._running: dict[WorkItem, datetime] = {}
         self.surveys = 0
         """How many surveys have begun."""
-        self._unanswered: dict[WorkItem, datetime] = {}
+        self._failing_since: dict[WorkItem, datetime] = {}
         self._lock = Lock()
 
     @property
     def current_problems(self) -> Mapping[str, str]:
         """What is wrong now, by the part that it is wrong with, such as `MLflow` or `git`. Empty: all is well.
 
-        A model that does not answer in time is that model's problem, see `late_models`.
+        What is wrong with one model only is that model's problem: see `late_models` and `failing_models`.
         """
         with self._lock:
             failed = list(self._failed.items())
-        found = {error.what: error.message for item, error in failed if not _is_model_timeout(item, error)}
+        found = {error.what: error.message for item, error in failed if not _is_own_to_model(item, error)}
         return found | self._describe_stale_looks()
 
     @property
@@ -160,15 +160,26 @@ class ControllerHealth:
         return {kind: (now - (at or self._created_at)).total_seconds() for kind, at in self.looks.items()}
 
     @property
-    def late_models(self) -> Mapping[str, LateModel]:
-        """The models whose own reconcile gets no answer in time, by name."""
+    def late_models(self) -> Mapping[str, ModelTrouble]:
+        """The models whose own work gets no answer in time, by name."""
         now = self._clock.now()
         with self._lock:
             failed = {item: error.message for item, error in self._failed.items() if _is_model_timeout(item, error)}
             running = {item: at for item, at in self._running.items() if item.kind is WorkKind.MODEL and now - at > _LATE_AFTER}
             late = {**dict.fromkeys(running, "a reconcile still waits for an answer"), **failed}
-            since = {item: self._unanswered.get(item) or running.get(item, now) for item in late}
-        return {item.name: LateModel(since[item], late[item]) for item in sorted(late, key=lambda each: each.name)}
+            since = {item: self._failing_since.get(item) or running.get(item, now) for item in late}
+        return _index_by_model(late, since)
+
+    @property
+    def failing_models(self) -> Mapping[str, ModelTrouble]:
+        """The models whose own work fails, for a reason that lies in the model, by name. Others go on."""
+        with self._lock:
+            failed = {
+                item: str(error)
+                for item, error in self._failed.items()
+                if _is_own_to_model(item, error) and not _is_model_timeout(item, error)
+            }
+            return _index_by_model(failed, {item: self._failing_since[item] for item in failed})
 
     def watch(self, kind: WorkKind) -> None:
         """Expect good looks of that kind too, from now on."""
@@ -198,21 +209,21 @@ class ControllerHealth:
             if item.kind in self._looks:
                 self._looks[item.kind] = at
             self._failed.pop(item, None)
-            self._unanswered.pop(item, None)
+            self._failing_since.pop(item, None)
 
     def record_failure(self, item: WorkItem, error: ExternalError) -> None:
         """Remember why the item failed, as the newest of all failures."""
         with self._lock:
             self._failed.pop(item, None)
             self._failed[item] = error
-            if isinstance(error, TimeLimitError):
-                self._unanswered.setdefault(item, self._running.get(item) or self._clock.now())
+            if _is_own_to_model(item, error):
+                self._failing_since.setdefault(item, self._running.get(item) or self._clock.now())
 
     def retain(self, kind: WorkKind, names: Collection[str]) -> None:
         """Forget the failures of that kind except for these names: nothing is due for the others any more."""
         with self._lock:
             self._failed = {item: error for item, error in self._failed.items() if item.kind is not kind or item.name in names}
-            self._unanswered = {item: at for item, at in self._unanswered.items() if item in self._failed}
+            self._failing_since = {item: at for item, at in self._failing_since.items() if item in self._failed}
 
     def _describe_stale_looks(self) -> dict[str, str]:
         if self._interval is None:
@@ -234,8 +245,21 @@ class ControllerHealth:
         return error.message if error else "none has ended, see the log"
 
 
+_KINDS_OF_ONE_MODEL = (WorkKind.MODEL, WorkKind.PROPOSALS)
+
+
 def _is_model_timeout(item: WorkItem, error: ExternalError) -> bool:
-    return item.kind is WorkKind.MODEL and isinstance(error, TimeLimitError)
+    return item.kind in _KINDS_OF_ONE_MODEL and isinstance(error, TimeLimitError)
+
+
+def _is_own_to_model(item: WorkItem, error: ExternalError) -> bool:
+    return item.kind in _KINDS_OF_ONE_MODEL and (error.about_one_model or isinstance(error, TimeLimitError))
+
+
+def _index_by_model(reasons: Mapping[WorkItem, str], since: Mapping[WorkItem, datetime]) -> dict[str, ModelTrouble]:
+    """The trouble by the model's name; where two kinds of its work are in trouble, that of its reconcile."""
+    ordered = sorted(reasons, key=lambda item: (item.name, item.kind is WorkKind.MODEL))
+    return {item.name: ModelTrouble(since[item], reasons[item]) for item in ordered}
 
 
 class ProposalWork(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
+from typing import TypeVar
 
 from promoter.application.absences import AbsenceMemory
 from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
@@ -21,6 +22,7 @@ from promoter.domain.identity import RememberedVersion, describe_replacement
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import (
+    BlockedTarget,
     Change,
     ChangeCause,
     ModelComparison,
@@ -99,6 +101,8 @@ class RegistrySnapshot:
     """Overrides that are over: git says the same by now, or they have expired."""
     source_aliases: SourceAliases = field(default_factory=dict)
     """Who holds the aliases elsewhere that versions come from."""
+    withheld: frozenset[str] = frozenset()
+    """Models that Promoter may not read any more: they are in no other part, and their own reconcile says so."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -121,7 +125,7 @@ class RegistrySnapshot:
             or any(snapshot.intent.aliases[each.edit.alias].rotation == "commit" for each in snapshot.proposals)
             or any(rotation_status.checks for rotation_status in snapshot.guards)
             or any(rotation_status.missing for rotation_status in snapshot.rotation_statuses)
-        ) | {each.model for each in self.ended_overrides if each.model in self.models}
+        ) | {*self.withheld, *(each.model for each in self.ended_overrides if each.model in self.models)}
 
     def predict_after_changes(self, at: datetime, observed: ObservedModel) -> RegistrySnapshot | None:
         """Return what a new plan of the only model would find once every change is carried out and nothing else has changed.
@@ -166,11 +170,15 @@ class RegistryObservation:
     last_applied: Mapping[str, Mapping[str, RememberedVersion]]
     compared: Mapping[str, ModelComparison]
     tags: ObservedTags
+    withheld: frozenset[str] = frozenset()
+    """Models that the registry does not let Promoter read any more; none of the rest has anything of them."""
 
     def find_moves(self, name: str) -> tuple[NewAuditRecord, ...]:
         """Return the alias moves of the model that the ledger has not seen."""
         return _find_unrecorded_moves(self.intents[name], self.observed.get(name), self.known.get(name, {}), self.at)
 
+
+_Value = TypeVar("_Value")
 
 WithholdAlias = Callable[[str, str], str | None]
 """Says why an alias, by model and name, stays as it is; None: it does not have to."""
@@ -230,7 +238,7 @@ class Planner:
         plan = build_plan(
             declaration.revision,
             decided.changes,
-            seen.compared.values(),
+            (*seen.compared.values(), _block_withheld(seen.withheld)),
             desired.document.safety,
             desired.managed_alias_count,
             unmanaged,
@@ -247,6 +255,7 @@ class Planner:
             tag_observations=seen.tags.new,
             ended_overrides=() if self._withhold else tuple(each for each in seen.overrides if each not in active),
             source_aliases=source_aliases,
+            withheld=seen.withheld,
         )
 
     def plan_alias(
@@ -274,16 +283,18 @@ class Planner:
         # Before the registry, so that what the registry shows is never older than what is known.
         known = self._ledger.read_last_known_versions(names)
         observed = self._registry.observe_models(names)
-        self._absences.check(observed, _list_numbers(known), names)
-        overrides = self._ledger.find_open_overrides(names)
+        withheld = self._absences.check(observed, _list_numbers(known), names)
+        overrides = [each for each in self._ledger.find_open_overrides(names) if each.model not in withheld]
         intents = _find_model_intents(declaration, names, observed, [each for each in overrides if each.is_in_force(at)])
         applied = self._ledger.read_last_applied(names)
+        if withheld:  # nothing is known of them now, and so nothing follows
+            intents, applied = _leave_out(intents, withheld), _leave_out(applied, withheld)
         self._absences.remember(observed, intents)
         compared = {name: compare_model(intent, observed.get(name), applied.get(name, {})) for name, intent in intents.items()}
         if self._withhold:
             compared = {name: withhold_differences(each, self._withhold) for name, each in compared.items()}
         tags = self._observe_tags(declaration, intents, observed, at)
-        return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags)
+        return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags, withheld)
 
     def confirm_vacancies(self, declaration: Declaration, observed: ObservedModel, alias: str, policy: str | None) -> None:
         """Have the registry confirm that nobody holds the alias, and those that the policy compares with, where it says so.
@@ -396,6 +407,15 @@ def _find_model_intents(
         if each.model not in observed or observed[each.model].still_has(each.target):
             by_model.setdefault(each.model, []).append(each)
     return {name: intent.apply_overrides(by_model[name]) if name in by_model else intent for name, intent in intents.items()}
+
+
+def _block_withheld(models: Iterable[str]) -> ModelComparison:
+    reason = "the registry does not let Promoter read it any more"
+    return ModelComparison(blocked=tuple(BlockedTarget(name, None, reason) for name in sorted(models)))
+
+
+def _leave_out(by_model: Mapping[str, _Value], withheld: Collection[str]) -> dict[str, _Value]:
+    return {name: value for name, value in by_model.items() if name not in withheld}
 
 
 def _list_active_overrides(intents: Mapping[str, ModelIntent]) -> list[Override]:

@@ -119,7 +119,9 @@ class ModelReconciler:
                 snapshot, started_at = self._reconcile_once(model, request, rotate=rotate)
                 if started_at is None:
                     return snapshot
-        raise TransientError("registry", f"{model} kept changing while it was looked at; the next look goes on")
+        raise TransientError(
+            "registry", f"{model} kept changing while it was looked at; the next look goes on", about_one_model=True
+        )
 
     def apply_declaration(self, model: str, request: ReconcileRequest) -> RegistrySnapshot:
         """Bring one model to that declaration, without rotation: `promoter apply`."""
@@ -130,7 +132,7 @@ class ModelReconciler:
                 if started_at is None:
                     return snapshot
                 request = replace(request, started_at=started_at)
-        raise TransientError("registry", f"{model} kept changing while it was looked at")
+        raise TransientError("registry", f"{model} kept changing while it was looked at", about_one_model=True)
 
     def find_unfinished_models(self) -> frozenset[str]:
         """Return the models with an intent that no outcome closes."""
@@ -161,6 +163,7 @@ class ModelReconciler:
         if copied.made or self._commit_proposal(snapshot):
             return True
         if copied.trouble:
+            copied.trouble.about_one_model = True  # its source, or the copy itself: nobody else waits for it
             raise copied.trouble
         return False
 
@@ -229,9 +232,8 @@ class PlanApplier:
             return result
         self._record_state(revision, RevisionState.APPLIED)
         request = ReconcileRequest(declaration, trigger, person=person)
-        due = sorted(
-            (view.needs_reconcile & view.models.keys()) | (self.model_reconciler.find_unfinished_models() & view.models.keys())
-        )
+        known = view.models.keys() | view.withheld
+        due = sorted(known & (view.needs_reconcile | self.model_reconciler.find_unfinished_models()))
         with ThreadPoolExecutor(max_workers=MAX_PARALLEL_MODELS) as pool:
             reconciles = {pool.submit(self.model_reconciler.apply_declaration, name, request): name for name in due}
             for done, reconcile in enumerate(as_completed(reconciles), start=1):

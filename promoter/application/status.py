@@ -43,11 +43,11 @@ class AliasRow:
 
 
 @dataclass(frozen=True)
-class LateModel:
-    """A model whose own reconcile gets no answer in time. Surveys, which read all models at once, may still see it."""
+class ModelTrouble:
+    """What keeps Promoter's work on one model from succeeding. Surveys, which read all models at once, may still see it."""
 
     since: datetime
-    """When the first reconcile without an answer began."""
+    """When the first run that failed began."""
     reason: str
 
 
@@ -60,15 +60,23 @@ class ModelRows:
     newest: int | None
     """Its newest version."""
     rows: list[AliasRow]
-    late: LateModel | None = None
-    """Set where the model's own reconcile gets no answer in time."""
+    late: ModelTrouble | None = None
+    """Set where the model's own work gets no answer in time."""
+    fault: ModelTrouble | None = None
+    """Set where the model's own work fails, for a reason that lies in the model."""
 
 
-def build_model_rows(snapshot: ModelSnapshot, ledger: AuditLog, now: datetime, late: LateModel | None = None) -> ModelRows:
-    """Build the rows of one model, each with its alias's last move."""
+def build_model_rows(
+    snapshot: ModelSnapshot,
+    ledger: AuditLog,
+    now: datetime,
+    late: Mapping[str, ModelTrouble] | None = None,
+    failing: Mapping[str, ModelTrouble] | None = None,
+) -> ModelRows:
+    """Build the rows of one model, each with its alias's last move; `late` and `failing` have the models in trouble."""
     newest = snapshot.observed.newest_version if snapshot.observed else None
-    rows = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now)
-    return ModelRows(snapshot.intent.name, snapshot.intent.owners, newest, rows, late)
+    rows, name = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now), snapshot.intent.name
+    return ModelRows(name, snapshot.intent.owners, newest, rows, (late or {}).get(name), (failing or {}).get(name))
 
 
 def build_alias_rows(snapshot: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:

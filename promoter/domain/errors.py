@@ -47,10 +47,12 @@ class Faults(Exception):  # noqa: N818  # the word of the vocabulary; it carries
 class ExternalError(Exception):
     """Another system did not do as it was asked. `what` names it ("MLflow", "git", "ledger"); messages carry no secrets."""
 
-    def __init__(self, what: str, message: str, fix: str | None = None) -> None:
+    def __init__(self, what: str, message: str, fix: str | None = None, *, about_one_model: bool = False) -> None:
+        """`about_one_model`: whoever may write that model can bring it about, and the work on others goes on."""
         self.what = what
         self.message = message
         self.fix = fix
+        self.about_one_model = about_one_model
         super().__init__(f"{what}: {message}" + (f" ({fix})" if fix else ""))
 
 
@@ -64,6 +66,16 @@ class TimeLimitError(TransientError):  # retryable
 
 class PermanentError(ExternalError):  # not retryable
     """The same attempt fails until a person changes something: no permission, no such object."""
+
+
+class ModelsWithheld(PermanentError):  # noqa: N818  # it says what is so
+    """The registry does not let Promoter read these models: nothing is known of them, not even that they are gone."""
+
+    def __init__(self, what: str, models: Iterable[str], fix: str | None = None) -> None:
+        """`models`: their names."""
+        self.models = frozenset(models)
+        message = f"it does not let Promoter read {', '.join(sorted(self.models))}"
+        super().__init__(what, message, fix, about_one_model=True)
 
 
 class BranchProtected(PermanentError):  # noqa: N818  # the state of the branch, not a fault of ours

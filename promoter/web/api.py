@@ -79,8 +79,8 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         snapshots = controller.snapshots
         start, limit = int_param("offset", 0, MAX_RECORD_ID), int_param("limit", 100)
         names = sorted(snapshots)[start : start + limit]
-        late = controller.health.late_models
-        rows = [build_model_rows(snapshots[name], ledger, clock.now(), late.get(name)) for name in names]
+        late, failing = controller.health.late_models, controller.health.failing_models
+        rows = [build_model_rows(snapshots[name], ledger, clock.now(), late, failing) for name in names]
         return answer_json(ModelPageResponse.from_values(total=len(snapshots), models=rows))
 
     @routes.get("/models/<name>")
@@ -88,8 +88,9 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         snapshot = controller.snapshots.get(name)
         if snapshot is None:
             raise NotFound("no managed model of this name")
-        late = controller.health.late_models.get(name)
-        return answer_json(OneModelResponse.from_values(model=build_model_rows(snapshot, ledger, clock.now(), late)))
+        late, failing = controller.health.late_models, controller.health.failing_models
+        rows = build_model_rows(snapshot, ledger, clock.now(), late, failing)
+        return answer_json(OneModelResponse.from_values(model=rows))
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:

@@ -59,10 +59,10 @@ def _build_page(controller: Controller, ledger: Ledger, now: datetime) -> dict[s
     pages = max(1, -(-len(found) // MODELS_A_PAGE))
     page = min(max(1, int_param("page", 1, _MAX_PAGE_NUMBER)), pages)
     ready, health = check_readiness(controller)
-    late = controller.health.late_models
+    late, failing = controller.health.late_models, controller.health.failing_models
     return {
         "models": [
-            build_model_rows(snapshot, ledger, now, late.get(snapshot.intent.name))
+            build_model_rows(snapshot, ledger, now, late, failing)
             for snapshot in found[(page - 1) * MODELS_A_PAGE : page * MODELS_A_PAGE]
         ],
         "total": len(snapshots),
@@ -73,6 +73,8 @@ def _build_page(controller: Controller, ledger: Ledger, now: datetime) -> dict[s
         **_build_waiting_part(snapshots.values(), now),
         "late": [(name, late[name]) for name in list(late)[:WAITING_SHOWN]],
         "late_count": len(late),
+        "failing": [(name, failing[name]) for name in list(failing)[:WAITING_SHOWN]],
+        "failing_count": len(failing),
         "ready": ready,
         "health": health,
         "checked": controller.health.checked,

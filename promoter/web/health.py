@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from promoter.application.controller import Controller
-from promoter.application.status import build_alias_rows
+from promoter.application.status import ModelTrouble, build_alias_rows
 from promoter.domain.errors import ExternalError
 
 WorkCounts = Callable[[], Mapping[str, int]]
@@ -22,8 +22,8 @@ UndeliveredCounts = Callable[[], Mapping[tuple[str, str], int]]
 
 NOTIFICATIONS = "notifications"
 """The kind of work that sends events, and moves nothing."""
-MAX_LATE_SERIES = 100
-"""The most models that have a time series of their own while they do not answer."""
+MAX_MODEL_SERIES = 100
+"""The most models that have a time series of their own while they do not answer, or while their work fails."""
 
 
 def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
@@ -42,12 +42,14 @@ def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
         "elsewhere": dict(controller.health.source_problems),
         "checked": checked.isoformat() if checked else None,
         "looks": {kind: _describe_look(at, ages[kind]) for kind, at in controller.health.looks.items()},
-        "late": {
-            name: {"since": late.since.isoformat(), "reason": late.reason}
-            for name, late in controller.health.late_models.items()
-        },
+        "late": _describe_models(controller.health.late_models),
+        "failing": _describe_models(controller.health.failing_models),
     }
     return bool(status["ready"]), status
+
+
+def _describe_models(found: Mapping[str, ModelTrouble]) -> dict[str, dict[str, str]]:
+    return {name: {"since": each.since.isoformat(), "reason": each.reason} for name, each in found.items()}
 
 
 def _describe_look(at: datetime | None, age: float) -> dict[str, Any]:
@@ -95,16 +97,19 @@ class _PrometheusCollector(Collector):
         for kind, age in health.look_ages.items():
             ages.add_metric([kind], age)
         yield ages
-        late, now = health.late_models, health.now
-        yield GaugeMetricFamily("promoter_late_models", "Models that do not answer in time", value=len(late))
-        since = GaugeMetricFamily(
-            "promoter_late_model_seconds",
-            "Seconds since a model that does not answer in time was first asked",
-            labels=["model"],
-        )
-        for name in list(late)[:MAX_LATE_SERIES]:
-            since.add_metric([name], (now - late[name].since).total_seconds())
-        yield since
+        since = "Seconds since a model that does not answer in time was first asked"
+        yield from self._collect_models("late", health.late_models, "Models that do not answer in time", since)
+        since = "Seconds since the work on a model first failed for a reason that lies in the model"
+        yield from self._collect_models("failing", health.failing_models, "Models whose own work fails", since)
+
+    def _collect_models(
+        self, kind: str, found: Mapping[str, ModelTrouble], description: str, since: str
+    ) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(f"promoter_{kind}_models", description, value=len(found))
+        ages = GaugeMetricFamily(f"promoter_{kind}_model_seconds", since, labels=["model"])
+        for name in list(found)[:MAX_MODEL_SERIES]:
+            ages.add_metric([name], (self._controller.health.now - found[name].since).total_seconds())
+        yield ages
 
     def _collect_notifications(self) -> Metric:
         undelivered = GaugeMetricFamily(

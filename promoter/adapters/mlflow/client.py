@@ -25,16 +25,17 @@ from promoter.adapters.mlflow.credentials import (
     install_bound_auth,
     list_bound_secrets,
 )
-from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
+from promoter.domain.errors import ExternalError, ModelsWithheld, PermanentError, TimeLimitError, TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
 
 SERVICE_NAME = "MLflow"
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
+PERMISSION_DENIED_CODE = "PERMISSION_DENIED"
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 _FIXES = {
     NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
-    "PERMISSION_DENIED": "give Promoter's MLflow user EDIT to set aliases, MANAGE to delete them, admin for webhooks",
+    PERMISSION_DENIED_CODE: "give Promoter's MLflow user EDIT to set aliases, MANAGE to delete them, admin for webhooks",
     "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "CUSTOMER_UNAUTHORIZED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "INVALID_PARAMETER_VALUE": "MLflow does not accept that name or value",
@@ -45,6 +46,18 @@ _FIXES = {
     "NOT_IMPLEMENTED": "the server's store does not support this: use a SQL database as its backend store",
     "ENDPOINT_NOT_FOUND": "check that {variable} names an MLflow server, 3.3 or newer",
 }
+
+_CODES_OF_ONE_MODEL = frozenset(
+    {
+        NOT_FOUND_CODE,
+        PERMISSION_DENIED_CODE,
+        "INVALID_PARAMETER_VALUE",
+        "BAD_REQUEST",
+        "RESOURCE_ALREADY_EXISTS",
+        "INVALID_STATE",
+    }
+)
+"""What MLflow answers where a request is wrong about its model. Whoever has all rights on a model may take Promoter's away."""
 
 _WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
 """MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
@@ -143,7 +156,8 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
         return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
         fix = _FIXES[code].format(variable=_select_variable(server))
-        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", fix)
+        one = code in _CODES_OF_ONE_MODEL
+        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", fix, about_one_model=one)
     return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
 
 
@@ -167,6 +181,16 @@ def get_error_code(error: Exception) -> str | None:
 def is_not_found(error: Exception) -> bool:
     """Whether MLflow says that the thing does not exist."""
     return get_error_code(error) == NOT_FOUND_CODE
+
+
+def is_permission_denied(error: Exception) -> bool:
+    """Whether MLflow knows who Promoter is, and does not let it do this one thing."""
+    return get_error_code(error) == PERMISSION_DENIED_CODE
+
+
+def build_withheld_error(models: Iterable[str]) -> ModelsWithheld:
+    """Build the error for models that MLflow does not let Promoter read."""
+    return ModelsWithheld(SERVICE_NAME, models, _FIXES[PERMISSION_DENIED_CODE])
 
 
 def find_refusal_message(error: Exception) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from promoter.adapters.mlflow.answers import ImpossibleAnswer
@@ -23,10 +23,12 @@ from promoter.adapters.mlflow.artifacts import (
 from promoter.adapters.mlflow.client import (
     NOT_FOUND_CODE,
     build_name_filter,
+    build_withheld_error,
     create_mlflow_client,
     describe_registry_address,
     get_error_code,
     is_not_found,
+    is_permission_denied,
     iterate_pages,
     parse_model_version,
     parse_registered_model,
@@ -99,7 +101,10 @@ _FILTER_ESCAPES = frozenset("'`\\")
 
 
 class AbsenceChecker:
-    """Reads by name what an answer does not have. Raises what MLflow raises, and `ImpossibleAnswer` for what is there."""
+    """Reads by name what an answer does not have.
+
+    Raises what MLflow raises, `ImpossibleAnswer` for what is there, and `ModelsWithheld` where Promoter may not read it.
+    """
 
     def __init__(self, client: Any) -> None:
         """`client` is an `MlflowClient`."""
@@ -107,22 +112,33 @@ class AbsenceChecker:
 
     def check_absences(self, absences: Collection[Absence]) -> None:
         """Check one first: where a whole answer is wrong, that is found out by one request."""
+        withheld: set[str] = set()
         for first in absences:
-            self._check_absence(first, len(absences))
+            withheld |= self._check_absence(first, len(absences))
             break
         with ThreadPoolExecutor(_MAX_THREADS) as pool:
             others = list(absences)[1:]
             reads = [pool.submit(self._check_absence, each, len(absences)) for each in others]
             try:
                 for read in reads:
-                    read.result()
+                    withheld |= read.result()
             finally:
                 pool.shutdown(cancel_futures=True)
+        if withheld:
+            raise build_withheld_error(withheld)
 
-    def _check_absence(self, absence: Absence, count: int) -> None:
-        if self._is_present(absence):
+    def _check_absence(self, absence: Absence, count: int) -> frozenset[str]:
+        """Return the absence's model where it may not be read: what is missing of it is not gone for that."""
+        try:
+            present = self._is_present(absence)
+        except Exception as error:
+            if is_permission_denied(error):
+                return frozenset({absence.model})
+            raise
+        if present:
             among = f" (one of {count} things)" if count > 1 else ""
             raise ImpossibleAnswer(f"{absence} was missing from it{among}, and is there when it is read by its name")
+        return frozenset()
 
     def _is_present(self, absence: Absence) -> bool:
         try:
@@ -367,9 +383,10 @@ class MlflowRegistry:
     def _model_loader(self) -> ModelLoader:
         return ModelLoader(self._mlflow_client, self._tracking_uri, self._bounds, self._sandbox_terms)
 
-    def _observe_named_models(self, names: Iterable[str]) -> dict[str, ObservedModel]:
+    def _observe_named_models(self, names: Collection[str]) -> dict[str, ObservedModel]:
         with self._translate_registry_errors("read models"), ThreadPoolExecutor(_MAX_THREADS) as pool:
-            pending = [(pool.submit(self._fetch_model, name), pool.submit(self._fetch_versions, name)) for name in names]
+            fetch = partial(self._fetch_model, may_refuse=len(names) > 1)
+            pending = [(pool.submit(fetch, name), pool.submit(self._fetch_versions, name)) for name in names]
             read = [(model.result(), versions.result()) for model, versions in pending]
             return {row.model.name: self._add_versions(row, versions) for row, versions in read if row is not None}
 
@@ -387,7 +404,7 @@ class MlflowRegistry:
         """Read the models that have versions and are in no list: they came, or went, between the two reads."""
         if len(names) > _MAX_SINGLE_READS:
             raise ImpossibleAnswer(f"versions of {len(names)} models that no list of models has, such as {min(names)}")
-        return [row for name in sorted(names) if (row := self._fetch_model(name))]
+        return [row for name in sorted(names) if (row := self._fetch_model(name, may_refuse=True))]
 
     def _add_versions(self, row: _ModelRow, versions: VersionsByNumber) -> ObservedModel:
         """Return the model with its versions. Those that it names itself must be among them, or be gone indeed."""
@@ -397,12 +414,15 @@ class MlflowRegistry:
             AbsenceChecker(self._mlflow_client).check_absences([Absence(row.model.name, version=each) for each in missing])
         return replace(row.model, versions=versions)
 
-    def _fetch_model(self, name: str) -> _ModelRow | None:
+    def _fetch_model(self, name: str, *, may_refuse: bool = False) -> _ModelRow | None:
+        """Return None where there is none; with `may_refuse`, also where Promoter may not read it, as in a list of all."""
         try:
             return _parse_model_row(name, self._mlflow_client.get_registered_model(name))
         except Exception as error:
-            if is_not_found(error):
+            if is_not_found(error) or (may_refuse and is_permission_denied(error)):
                 return None
+            if is_permission_denied(error):
+                raise build_withheld_error([name]) from None
             raise
 
     def _fetch_versions(self, name: str) -> VersionsByNumber:

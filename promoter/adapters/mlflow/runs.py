@@ -20,6 +20,7 @@ from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.client import (
     find_refusal_message,
     is_not_found,
+    is_permission_denied,
     iterate_pages,
     parse_run_entity,
     restore_infinity,
@@ -53,7 +54,10 @@ class ExperimentCatalog:
         return now - searched
 
     def fetch_experiment_names(self, experiment_ids: Collection[str]) -> dict[str, str]:
-        """Fetch the names by id, now (an experiment can be renamed), one request an id. Unknown ones are left out."""
+        """Fetch the names by id, now (an experiment can be renamed), one request an id.
+
+        Those that are unknown or withheld are left out.
+        """
         with ThreadPoolExecutor(_EXPERIMENT_THREADS) as pool:
             requested: Sequence[str] = list(dict.fromkeys(experiment_ids))
             return {
@@ -71,7 +75,7 @@ class ExperimentCatalog:
         try:
             return str(self._client.get_experiment(experiment_id).name)
         except Exception as error:
-            if is_not_found(error):
+            if is_not_found(error) or is_permission_denied(error):
                 return None
             raise
 
@@ -89,6 +93,7 @@ RunWithExperiment = tuple[TrainingRun, str]
 class RunReader:
     """Reads runs by id. Deleted runs, and runs of deleted experiments, are absent. Raises what MLflow raises.
 
+    So are those that MLflow does not let Promoter read, as in a search: whoever registers a version chooses its run.
     A run that a search does not find is read by its id before it counts as absent, once. What MLflow keeps for ever, the names
     of metrics and parameters, must not get less: raises `ImpossibleAnswer` where it does.
     """
@@ -143,7 +148,7 @@ class RunReader:
                 raise
             return found[run_id]
         except Exception as error:
-            if is_not_found(error):
+            if is_not_found(error) or is_permission_denied(error):
                 return None
             raise
 

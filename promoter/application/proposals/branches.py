@@ -215,7 +215,7 @@ class ProposalRequestReader:
             )
         alias = self._read_alias_intent(site, site.tip.revision)
         if alias is None or alias.version is None:
-            raise PermanentError(site.branch, "does not say what its commit says", _FIX)
+            raise PermanentError(site.branch, "does not say what its commit says", _FIX, about_one_model=True)
         bad = sorted(alias.quarantine - (declared.quarantine if declared else frozenset()))
         edit = RegistryEdit(site.model, site.alias, alias.version, alias.hold, tuple(bad))
         replaces = bad[-1] if bad else declared.version if declared else None
@@ -232,7 +232,7 @@ class ProposalRequestReader:
                 site.model
             )
         except Faults as faults:
-            raise PermanentError(site.branch, f"cannot be read: {faults}", _FIX) from None
+            raise PermanentError(site.branch, f"cannot be read: {faults}", _FIX, about_one_model=True) from None
         return intent.aliases.get(site.alias) if intent else None
 
 

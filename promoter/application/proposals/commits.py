@@ -43,7 +43,8 @@ class RotationProposer:
         try:
             edited = self._documents.edit_registry_file(require_content(sources, REGISTRY_FILE), proposal.edit)
         except Faults as faults:
-            raise PermanentError(REGISTRY_FILE, f"rotation cannot write its proposal: {faults}") from None
+            message = f"rotation cannot write its proposal: {faults}"
+            raise PermanentError(REGISTRY_FILE, message, about_one_model=True) from None
         if edited == sources[REGISTRY_FILE]:
             return None
         # Parsed before it is pushed: an edit that could not be read back must never reach the branch.
@@ -250,7 +251,7 @@ def build_proposed_content(
         # Parsed before it is pushed: an edit that could not be read back must never reach a branch.
         return edited, documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
     except Faults as faults:
-        raise PermanentError(REGISTRY_FILE, f"cannot be edited: {faults}") from None
+        raise PermanentError(REGISTRY_FILE, f"cannot be edited: {faults}", about_one_model=True) from None
 
 
 class BranchOpener:

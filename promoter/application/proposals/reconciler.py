@@ -211,7 +211,11 @@ class ProposalReconciler:
                 except Conflict as error:
                     log.info("somebody wrote first, looking again", model=model, why=error.message)
                     listed = None
-        raise TransientError("git", f"the proposals for {model} kept changing while they were looked at; the next look goes on")
+        raise TransientError(
+            "git",
+            f"the proposals for {model} kept changing while they were looked at; the next look goes on",
+            about_one_model=True,
+        )
 
     def _reconcile_once(self, model: str, listed: Sequence[PullRequest] | None) -> bool:
         found = self._branches.read_remote_state(model, listed)
@@ -299,6 +303,7 @@ class ProposalReconciler:
                 f"{site.branch} has commits that are not Promoter's, and no pull request: "
                 f"{found.subject_line!r} is not proposed",
                 "open a pull request from the branch, or delete it",
+                about_one_model=True,
             )
 
     def _build_content(self, context: ProposalContext, proposal: Proposal) -> bytes | None:

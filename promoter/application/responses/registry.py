@@ -41,8 +41,8 @@ class AliasResponse(Response):
     last_change: RecordResponse | None = attribute("last")
 
 
-class LateResponse(Response):
-    """The model's own reconcile gets no answer in time; surveys may still see it."""
+class TroubleResponse(Response):
+    """What keeps Promoter's work on the model from succeeding; surveys may still see it."""
 
     since: Moment
     reason: str
@@ -55,8 +55,10 @@ class ModelResponse(Response):
     owners: list[str]
     newest_version: int | None = attribute("newest")
     aliases: list[AliasResponse] = attribute("rows")
-    late: LateResponse | None
-    """null: it answers."""
+    late: TroubleResponse | None
+    """It does not answer in time. null: it answers."""
+    fault: TroubleResponse | None
+    """Its own work fails, for a reason that lies in the model. null: nothing failed."""
 
 
 class OneModelResponse(Answer):

@@ -193,6 +193,7 @@ def test_alive_is_not_ready(web_site: WebSite) -> None:
             "checked": "2026-11-23T18:00:00+00:00",
             "looks": {kind: {"at": "2026-11-23T18:00:00+00:00", "age": 0.0} for kind in ("git", "registry")},
             "late": {},
+            "failing": {},
         },
     )
     web_site.registry.error = TransientError("MLflow", "gone")
@@ -222,6 +223,35 @@ def test_trouble_with_one_model_is_over_when_that_model_is_well(web_site: WebSit
     assert web_site.ask("/readyz").json["trouble"] == {"MLflow": "no permission"}
     web_site.watch.run_work_item(REGISTRY, "test")
     assert web_site.ask("/readyz").json["trouble"] == {}
+
+
+def test_one_model_s_own_fault_is_shown_and_the_daemon_stays_ready(web_site: WebSite) -> None:
+    """In /readyz, the API, the metrics and on the page, until its work succeeds."""
+    for name in ("fraud", "churn"):
+        web_site.registry.add(name, 2, champion=1)
+    web_site.repository.push(saying("fraud: {aliases: {champion: 1}}", "churn: {aliases: {champion: 1}}"))
+    web_site.look()
+    for minutes in (0, 1):
+        web_site.clock.ahead(minutes=minutes)
+        web_site.registry.error = PermanentError("MLflow", "may not <b>write</b>", about_one_model=True)
+        web_site.watch.run_work_item(WorkItem(WorkKind.MODEL, "fraud"), "test")
+        web_site.registry.error = None
+        answer = web_site.ask("/readyz")
+        fault = {"since": "2026-11-23T18:00:00+00:00", "reason": "MLflow: may not <b>write</b>"}
+        assert (answer.status, answer.json["trouble"], answer.json["failing"]) == (200, {}, {"fraud": fault})
+    assert {each["name"]: each["fault"] for each in web_site.ask("/api/v1/models").json["models"]} == {
+        "fraud": fault,
+        "churn": None,
+    }
+    assert web_site.ask("/api/v1/models/fraud").json["model"]["fault"] == fault
+    text = web_site.ask("/metrics").text
+    assert "promoter_failing_models 1.0" in text
+    assert 'promoter_failing_model_seconds{model="fraud"} 60.0' in text
+    page = web_site.ask("/").text
+    assert "1 model fails" in page
+    assert "MLflow: may not &lt;b&gt;write&lt;/b&gt;" in page
+    web_site.watch.run_work_item(WorkItem(WorkKind.MODEL, "fraud"), "test")
+    assert web_site.ask("/readyz").json["failing"] == {}
 
 
 def test_one_model_that_does_not_answer_is_late_and_the_daemon_stays_ready(web_site: WebSite) -> None:
@@ -310,6 +340,7 @@ def test_metrics_are_readable_by_prometheus(busy: WebSite) -> None:
         ("promoter_look_age_seconds", "git"): 0,
         ("promoter_look_age_seconds", "registry"): 0,
         ("promoter_late_models",): 0,
+        ("promoter_failing_models",): 0,
         ("promoter_models",): 10,
         ("promoter_revision_refused",): 0,
         ("promoter_aliases", "in_step"): 6,

@@ -34,19 +34,25 @@ def test_one_model_in_trouble(app: App) -> None:
 
     def no_permission(call: str) -> None:
         if call == "set_alias" and app.mlflow.calls[-1][1] == "m":
-            raise PermanentError("MLflow", "no permission")
+            raise PermanentError("MLflow", "no permission", about_one_model=own)
 
+    own = True
     app.mlflow.on = no_permission
     watch = app.converge()
     assert (app.aliases("m"), app.aliases("n")) == ({}, {"champion": 1})
+    assert watch.health.current_problems == {}
+    assert {name: each.reason for name, each in watch.health.failing_models.items()} == {"m": "MLflow: no permission"}
+    own = False
+    assert watch.run_work_item(MODEL_M, "webhook") is None
     assert watch.health.current_problems == {"MLflow": "no permission"}
+    assert watch.health.failing_models == {}
     app.mlflow.on = lambda _call: None
     assert watch.run_work_item(MODEL_M, "webhook") is None
-    assert watch.health.current_problems == {}
+    assert (watch.health.current_problems, watch.health.failing_models) == ({}, {})
 
 
 def test_registry_that_never_rests(app: App) -> None:
-    """A model that changes under each look is left for the next one, in words, and the trouble ends with it."""
+    """A model that changes under each look is left for the next one: that is its own fault, and ends with it."""
     for _ in range(3):
         app.mlflow.version("m")
     app.commit("m: {aliases: {champion: 1}}")
@@ -61,10 +67,11 @@ def test_registry_that_never_rests(app: App) -> None:
 
     app.mlflow.on = restless
     assert watch.run_work_item(MODEL_M, "webhook") == 1.0
-    assert "kept changing" in str(watch.health.current_problems)
+    assert watch.health.current_problems == {}
+    assert "kept changing" in watch.health.failing_models["m"].reason
     app.mlflow.on = lambda _call: None
     assert watch.run_work_item(MODEL_M, "webhook") is None
-    assert watch.health.current_problems == {}
+    assert watch.health.failing_models == {}
 
 
 def test_views_and_what_is_asked_for(app: App) -> None:
