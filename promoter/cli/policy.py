@@ -22,7 +22,7 @@ from promoter.cli.files import FolderArgument, check_working_tree, print_fault_r
 from promoter.cli.render import VERDICT_STYLE, WIDE_TERMINAL_COLUMNS, build_decision_tree, build_plain_table
 from promoter.domain.errors import PermanentError
 from promoter.domain.policy.test_runner import VerdictMismatch
-from promoter.domain.text import escape_invisible, format_count
+from promoter.domain.text import escape_invisible, escape_lines, format_count
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -234,4 +234,4 @@ def _render_tree_lines(case_result: CaseResult) -> list[str]:
 
 
 def _remove_illegal_characters(text: str) -> str:
-    return _ILLEGAL_CHARACTERS.sub("", text)
+    return _ILLEGAL_CHARACTERS.sub("", escape_lines(text))

@@ -38,9 +38,28 @@ def format_number(value: float) -> str:
     return f"{exact:f}" if exact.adjusted() in _PLAIN_EXPONENTS else str(exact).lower()
 
 
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Letters and marks that leave nothing to see, though they count as printable: fillers, joiners, blanks, selectors."""
+_PICTURE = re.compile("[\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff]")
+_PICTURE_STYLE = "\ufe0f"
+"""What makes a sign a picture: harmless behind one, and hidden anywhere else."""
+
+
+def is_visible(character: str, before: str = "") -> bool:
+    """Whether the character shows as something, and steers nothing; `before`: the text in front of it."""
+    if character == _PICTURE_STYLE and _PICTURE.fullmatch(before[-1:]):
+        return True
+    return character.isprintable() and not _UNSEEN.fullmatch(character)
+
+
 def escape_invisible(text: str) -> str:
-    """The text with everything that does not print, or that turns direction, as an escape."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    """The text with everything that does not print, that nobody sees, or that turns direction, as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        each if is_visible(each, text[max(0, place - 1) : place]) else each.encode("unicode_escape").decode()
+        for place, each in enumerate(text)
+    )
 
 
 def escape_lines(text: str) -> str:
@@ -50,7 +69,12 @@ def escape_lines(text: str) -> str:
 
 def escape_json_text(document: str) -> str:
     """A JSON document that means the same, with everything that does not print as an escape; its line breaks stay."""
-    return "".join(each if each.isprintable() or each == "\n" else _escape_json_character(each) for each in document)
+    if document.isascii() and document.replace("\n", "").isprintable():
+        return document
+    return "".join(
+        each if each == "\n" or is_visible(each, document[max(0, place - 1) : place]) else _escape_json_character(each)
+        for place, each in enumerate(document)
+    )
 
 
 def _escape_json_character(character: str) -> str:
@@ -58,15 +82,30 @@ def _escape_json_character(character: str) -> str:
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
+_CHAT_MARKUP = re.compile(r"(?<![A-Za-z0-9_])@(?=\w)|<(?=[!@#]|\w+:)|\](?=\()|^\s*(?=/\w)")
+"""What chats and mail take for people, channels, links, tags and commands."""
+
+
+def disarm_message_text(text: str) -> str:
+    """One line for people in a chat or a mail, in which nobody is called, and nothing is a link that says another address."""
+    return _CHAT_MARKUP.sub(lambda found: f"{found[0]} ", escape_invisible(text))
+
+
 _SKIP_DIRECTIVE = re.compile(r"\[([^\[\]\n]*(?<![a-z])(?:skip|ci)(?![a-z])[^\[\]\n]*)\]", re.IGNORECASE)
 """`[skip ci]` and its relatives, which keep a forge from running its checks."""
 _SKIP_TRAILER = re.compile("skip-checks", re.IGNORECASE)
 _FORGE_REFERENCE = re.compile(
-    r"(?<![\w.])@(?=\w)|#(?=\w)|[!&](?=\d)|\bGH-(?=\d)"
+    r"(?<![A-Za-z0-9_])@(?=\w)|#(?=\w)|[!&](?=\d)|\bGH-(?=\d)"
     r"|\b(?:issues|pulls?|merge_requests|work_items|discussions|epics)/(?=\d)",
     re.IGNORECASE,
 )
-"""What a forge takes for a person, an issue or a switch, and would notify, close or obey."""
+"""What a forge takes for a person, an issue or a switch, and would notify, close or obey. Letters of other scripts than ASCII's
+end no name there: `é@team` is one, too."""
+_TRACKER_CLOSING = re.compile(
+    r"\b(?:clos|fix|resolv|implement)(?:e|es|ed|s|d|ing)?:?\s+[A-Z][A-Z0-9_]+-\d+(?:(?:\s*,\s*|\s+and\s+)[A-Z][A-Z0-9_]+-\d+)*",
+    re.IGNORECASE,
+)
+"""`Closes KEY-1`, with which a forge closes an issue in a tracker beside it."""
 
 
 def disarm_commit_text(text: str) -> str:
@@ -77,4 +116,5 @@ def disarm_commit_text(text: str) -> str:
     while (disarmed := _SKIP_DIRECTIVE.sub(r"(\1)", text)) != text:
         text = disarmed
     text = _SKIP_TRAILER.sub("skip checks", text.replace("***", "* * *"))
+    text = _TRACKER_CLOSING.sub(lambda found: re.sub(r"-(?=\d)", "- ", found[0]), text)
     return _FORGE_REFERENCE.sub(lambda found: f"{found[0]} ", text)

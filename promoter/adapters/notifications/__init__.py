@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from promoter.application.ports.outbox import NotificationChannel
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError, TransientError
 from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventType, NotificationEvent
+from promoter.domain.text import disarm_message_text
 
 
 class ChannelConfig(Protocol):
@@ -116,13 +117,13 @@ class AppriseChannel:
 
 
 def render_message_text(event: NotificationEvent) -> tuple[str, str]:
-    """Render title and text of a message."""
+    """Render title and text of a message, of which no chat obeys what others wrote: `<!channel>`, `@everyone`, links."""
     data = event.data
-    lines = [event.summary_line]
+    lines = [disarm_message_text(event.summary_line)]
     lines += [f"Commit: {data['revision']}"] if data.get("revision") else []
     lines += [f"Entry {event.entry} of the ledger."] if event.entry else []
     lines += [event.source] if event.source.startswith("http") else []
-    return f"{_TITLES[event.type]}: {event.subject}", "\n".join(lines)
+    return f"{_TITLES[event.type]}: {disarm_message_text(event.subject)}", "\n".join(lines)
 
 
 def _create_apprise_sender(name: str, url: str) -> Any:

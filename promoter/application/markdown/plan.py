@@ -13,14 +13,20 @@ APART = "&#8203;"
 """A space without width: between `@` and a name, it keeps a forge from notifying anybody."""
 _CODE = re.compile(r"(`[^`]+`)")
 _MARKUP = re.compile(r"([\\`*~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))")
-_REFERENCE = re.compile(r"@|#|!(?=\d)|\b[A-Z][A-Z0-9]+-(?=\d)|\b(?:issues|pulls?|merge_requests|work_items|discussions)/(?=\d)")
+_REFERENCE = re.compile(
+    r"@|#|!(?=\d)|&amp;(?=\d)|\b[A-Z][A-Z0-9]+-(?=\d)"
+    r"|\b(?:issues|pulls?|merge_requests|work_items|discussions|epics)/(?=\d)"
+)
 """What forges take for a person, a team, an issue or another pull request, and would notify, link or close."""
+_COMMAND = re.compile(r"^(\s*)(?=/\w)")
+"""What GitLab, and bots on other forges, take for a command at the beginning of a line: `/approve`."""
 
 
 def inline_text(text: str) -> str:
     """Escape running text. What stands between backticks stays code; all else becomes neither markup nor a reference."""
     parts = _CODE.split(escape_invisible(text))
-    return "".join(part if index % 2 else _escape_markup(part) for index, part in enumerate(parts))
+    escaped = "".join(part if index % 2 else _escape_markup(part) for index, part in enumerate(parts))
+    return _COMMAND.sub(lambda match: match[0] + APART, escaped)
 
 
 def table_cell(text: str) -> str:

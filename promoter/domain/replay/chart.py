@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from promoter.domain.history import AliasSpan
 from promoter.domain.replay.as_of import EvidenceBasis
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources
-from promoter.domain.text import NO_VERSION, version_label
+from promoter.domain.text import NO_VERSION, escape_lines, version_label
 
 WIDTH, GUTTER, MARGIN = 1200, 190, 16
 LANE_HEIGHT, LANE_GAP, GROUP_HEAD_HEIGHT, CHART_TOP = 24, 4, 26, 64
@@ -182,7 +182,7 @@ def _escape_shortened(text: str, most: int) -> str:
 
 
 def _escape_svg_text(text: str) -> str:
-    return html.escape(_NOT_XML.sub("\ufffd", text))
+    return html.escape(_NOT_XML.sub("\ufffd", escape_lines(text)))
 
 
 _AXIS_MARGIN = 0.03

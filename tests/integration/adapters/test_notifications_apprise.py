@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -40,6 +41,15 @@ def test_a_message_is_in_words() -> None:
     ]
     test = EventBuilder("led").build_test_event("n", NOW)
     assert render_message_text(test) == ("Test: test", "This is a test. Nothing happened.")
+
+
+def test_a_message_calls_nobody() -> None:
+    """Names and reasons come from outside: the title is one line, and no chat obeys what stands in it."""
+    fact = replace(FACT, model="m\r\nBcc: x\u202e", reason="<!channel> @everyone [l](http://e)")
+    (event,) = EventBuilder("led").build_events(AuditRecord(12, fact))
+    title, body = render_message_text(event)
+    assert title == "Alias moved: m\\r\\nBcc: x\\u202e@champion"
+    assert body.splitlines()[0].endswith(" moved from v7 to v8: < !channel> @ everyone [l] (http://e)")
 
 
 def test_a_message_arrives() -> None:

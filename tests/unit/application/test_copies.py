@@ -206,7 +206,8 @@ m:
     branch.elsewhere.failing = PermanentError("MLflow", "its artifact is too large")
     watch = branch.converge()
     assert branch.aliases() == {"challenger": 1}
-    assert watch.health.current_problems == {"MLflow": "its artifact is too large"}
+    assert watch.health.current_problems == {}
+    assert [each.reason for each in watch.health.failing_models.values()] == ["MLflow: its artifact is too large"]
     branch.elsewhere.failing = None
     branch.converge()
     assert branch.aliases()["champion"] == 2

@@ -8,6 +8,7 @@ import pytest
 
 from promoter.domain.text import (
     disarm_commit_text,
+    disarm_message_text,
     escape_invisible,
     escape_json_text,
     escape_lines,
@@ -62,6 +63,33 @@ def test_numbers_keep_every_digit(number: float, expected: str) -> None:
     assert expected in ("0", "nan") or float(expected) == number
 
 
+def test_what_nobody_sees_is_escaped() -> None:
+    """Fillers, joiners, blanks and selectors count as printable, and two names must not look like one; pictures stay."""
+    hidden = "a\u034fb\u3164c\ufe0fd\U000e0100e\u2800f\u115fg\u180bh\ufe00"
+    assert escape_invisible(hidden) == hidden.encode("unicode_escape").decode()
+    assert escape_invisible("\u26a0\ufe0f 東 e\u0301") == "\u26a0\ufe0f 東 e\u0301"
+    assert json.loads(escape_json_text(json.dumps(hidden, ensure_ascii=False))) == hidden
+    assert escape_json_text(json.dumps(hidden, ensure_ascii=False)).isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "disarmed"),
+    [
+        ("<!channel> <@U1> <#C1> <http://e|click>", "< !channel> < @ U1> < #C1> < http://e|click>"),
+        ("[click](http://e) @everyone .@here é@team", "[click] (http://e) @ everyone .@ here é@ team"),
+        ("/giphy x", " /giphy x"),
+        ("a\r\nBcc: x\u202e", "a\\r\\nBcc: x\\u202e"),
+        (
+            "fraud@champion moved from v7 to v8: <b>b</b> & ada@example.org",
+            "fraud@champion moved from v7 to v8: <b>b</b> & ada@example.org",
+        ),
+    ],
+)
+def test_no_chat_obeys_a_message(text: str, disarmed: str) -> None:
+    """Nobody is called, nothing is a link under another name, no line is made; the words stay readable."""
+    assert disarm_message_text(text) == disarmed
+
+
 def test_json_means_the_same_without_what_does_not_print() -> None:
     """Also beyond the first 65,536 characters, and with lone halves of a pair."""
     value = {"a\x85": "é\u2028\u202e\x7f\U000e0001\ud800 東"}
@@ -81,6 +109,9 @@ def test_json_means_the_same_without_what_does_not_print() -> None:
         ("Closes #1, fixes group/project#2, GH-3, !4 and &5", "Closes # 1, fixes group/project# 2, GH- 3, ! 4 and & 5"),
         ("Closes https://git.example/a/b/issues/7", "Closes https://git.example/a/b/issues/ 7"),
         ("thanks @team, and PROJ-1 #close", "thanks @ team, and PROJ-1 # close"),
+        ("so.@team é@team 東@team", "so.@ team é@ team 東@ team"),
+        ("Closes PROJ-1, PROJ-2 and ABC-3; fixed: AB_C-4", "Closes PROJ- 1, PROJ- 2 and ABC- 3; fixed: AB_C- 4"),
+        ("trained on GPT-4, closes the gap", "trained on GPT-4, closes the gap"),
         (
             "fraud@champion by Ada <ada@example.org> or renovate[bot]",
             "fraud@champion by Ada <ada@example.org> or renovate[bot]",
