@@ -31,6 +31,7 @@ from promoter.application.reconciler import ModelReconciler, PlanApplier, Versio
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.proposal import CommitRequest
@@ -99,12 +100,14 @@ class Container:
         enqueue_channel: Callable[[str, str], None] = lambda _channel, _trigger: None,
         creates_ledger: bool = True,
         lock_patience: float = 60.0,
+        place: RepositoryFolder | None = None,
         **ports: Unpack[Ports],
     ) -> None:
         """`enqueue_work` and `enqueue_channel` ask for work in the daemon's queues; a command that ends needs none.
 
         `creates_ledger`: whether a ledger begins where there is none. `lock_patience`: for how many seconds the lock of a model
-        is waited for. `ports` stand in for what the settings ask for.
+        is waited for. `place`: the folder of the clone that a command stands in, which counts where `PROMOTER_PATH` is not set.
+        `ports` stand in for what the settings ask for.
         """
         self.settings = settings
         self.ports = ports
@@ -112,6 +115,7 @@ class Container:
         self._enqueue_channel = enqueue_channel
         self._creates_ledger = creates_ledger
         self._lock_patience = lock_patience
+        self._place = place
 
     def with_ports(self, **ports: Unpack[Ports]) -> Container:
         """Return another container with the same settings, in which these ports stand in as well."""
@@ -122,8 +126,14 @@ class Container:
             enqueue_channel=self._enqueue_channel,
             creates_ledger=self._creates_ledger,
             lock_patience=self._lock_patience,
+            place=self._place,
             **merged,
         )
+
+    @property
+    def repository_folder(self) -> RepositoryFolder:
+        """The folder of the repository that holds Promoter's files."""
+        return self.settings.folder or self._place or TOP_FOLDER
 
     def require_settings(self, *names: str) -> None:
         """Raise `Faults` with every one of these settings that is not set, and what to set it to."""
@@ -143,7 +153,7 @@ class Container:
         """The parser and editor of `registry.yaml` and `policies/`."""
         from promoter.adapters.yaml import YamlDocuments
 
-        return YamlDocuments()
+        return YamlDocuments(self.repository_folder)
 
     @_port
     def registry(self) -> Registry:
@@ -234,6 +244,7 @@ class Container:
             record_own=self.record_own_commit,
             credentials=credentials,
             fetch_limit=settings.fetch_limit,
+            folder=self.repository_folder,
         )
 
     def with_clone_remote(self, remote: CloneRemote) -> Container:
@@ -276,6 +287,7 @@ class Container:
             project=settings.forge_project,
             token=settings.forge_token or settings.git_token,
             account=settings.forge_account,
+            folder=self.repository_folder,
         )
 
     @_port
@@ -396,7 +408,7 @@ class Container:
     def _local_clone(self) -> LocalClone:
         from promoter.adapters.git.checkout import LocalClone
 
-        return LocalClone(Path())
+        return LocalClone(Path(), self.repository_folder)
 
     @cached_property
     def revisions(self) -> RevisionTracker:

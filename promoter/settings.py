@@ -40,6 +40,7 @@ from pydantic_settings import (
 )
 
 from promoter.domain.errors import Fault, Faults
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.standard_webhooks import parse_signing_key
 
 PREFIX = "PROMOTER_"
@@ -56,6 +57,7 @@ _OTHER_VARIABLES = frozenset(
     }
 )
 """Variables that are no settings, and known nevertheless."""
+_PATH_VARIABLE = "PROMOTER_PATH"
 _TEST_PREFIX = "PROMOTER_TEST_"
 _REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWORD)", re.ASCII)
 _SERVICE_VARIABLE = re.compile(r"PROMOTER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -121,6 +123,10 @@ def _check_web_address(value: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("an address without a user or a password: `secret` is what the other side knows us by")
     return value
+
+
+def _check_folder(value: str) -> str:
+    return RepositoryFolder.parse(value).path
 
 
 def _check_channel_name(value: str) -> str:
@@ -225,6 +231,7 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
     repo: str | None = None
     branch: str = "main"
+    path: Annotated[str, AfterValidator(_check_folder)] | None = None
     git_token: SecretStr | None = None
     git_author: str = "Promoter <promoter@localhost>"
     database_url: str = "sqlite:///promoter.db"
@@ -266,6 +273,11 @@ class Settings(BaseSettings):
     def find_registry_credentials(self, name: str) -> RegistryCredentials:
         """Return what this registry alone is sent; all of it is None where no variable names it."""
         return self._registry_credentials.get(name) or RegistryCredentials()
+
+    @property
+    def folder(self) -> RepositoryFolder | None:
+        """The folder of the repository that holds Promoter's files; None where the setting is not given."""
+        return None if self.path is None else RepositoryFolder(self.path)
 
     @property
     def listen_host_and_port(self) -> tuple[str, int]:
@@ -326,6 +338,16 @@ def load_settings(**overrides: Any) -> Settings:
     finally:
         _CONFIG_FILE.reset(reset)
     raise Faults(faults) from None
+
+
+def load_folder() -> RepositoryFolder | None:
+    """The folder that `PROMOTER_PATH` names, for commands that need no other setting; None where it is not set."""
+    named = next((text for name, text in os.environ.items() if name.upper() == _PATH_VARIABLE and text), None)
+    value = named or _read_config_file().values.get("path")
+    try:
+        return None if value in (None, "") else RepositoryFolder.parse(str(value))
+    except ValueError as error:
+        raise Faults([Fault(f"{_PATH_VARIABLE} must be {error}")]) from None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from promoter.domain.errors import Conflict, ExternalError, PermanentError, Tran
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
-from promoter.domain.proposal import BRANCH_PREFIX, CommitRequest
+from promoter.domain.proposal import CommitRequest
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.text import version_label
 
@@ -371,7 +371,7 @@ class PlanExecutor:
         if asked:
             merged = "" if origin or asked.revision == commit.revision else f"; merged by {commit.author.partition(' <')[0]}"
             return _ChangeAuthor(asked.by, (asked.reason or reason) + merged)
-        proposed = origin is not None and origin.branch.startswith(BRANCH_PREFIX)
+        proposed = origin is not None and self._provenance.is_own_branch(origin.branch)
         return _ChangeAuthor((origin.merged_by if origin and proposed else None) or commit.author, reason)
 
     def _find_request(self, what: AliasDifference, commit: GitCommit, origin: ChangeOrigin | None) -> CommitRequest | None:

@@ -9,8 +9,9 @@ from promoter.application.ports import Clock, Forge, PullRequestComment
 
 
 def find_marked_comments(forge: Forge, number: int, mark: str) -> Sequence[PullRequestComment]:
-    """Return Promoter's own comments that begin with the mark, oldest first."""
-    return [each for each in forge.list_own_comments(number) if each.body.lstrip().startswith(mark)]
+    """Return the comments of this Promoter that begin with the mark, oldest first."""
+    own = forge.folder.mark_comment(mark)
+    return [each for each in forge.list_own_comments(number) if each.body.lstrip().startswith(own)]
 
 
 def update_comment(
@@ -18,8 +19,10 @@ def update_comment(
 ) -> None:
     """Make `text` the one comment with the mark that it begins with; None removes it.
 
-    `there` has the comments that were just read. Nothing is written where the comment is right already.
+    `there` has the comments that were just read. Nothing is written where the comment is right already. On the pull request the
+    mark names Promoter's folder: other folders of the repository may have a Promoter with the same account.
     """
+    text = None if text is None else forge.folder.mark_comment(mark) + text.removeprefix(mark)
     there = find_marked_comments(forge, number, mark) if there is None else there
     if text is not None and not there:
         forge.add_comment(number, text)

@@ -16,6 +16,7 @@ from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCo
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, TransientError
 from promoter.domain.evidence import NOT_REQUESTED
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.observed import Unreadable
 from promoter.domain.plan import AliasDifference, ChangeCause
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER
@@ -119,6 +120,11 @@ class ClonedProvenance(NoProvenance):
 class CommitReader(Protocol):
     """The part of `Repository` that provenance reads, which a clone has as well."""
 
+    @property
+    def folder(self) -> RepositoryFolder:
+        """As in `Repository`."""
+        ...
+
     def read_sources(self, revision: str) -> Sources:
         """As in `Repository`."""
         ...
@@ -157,6 +163,10 @@ class GitProvenance:
         self._silent: _ForgeAnswer | None = None
         self._cached_reader: tuple[str, _DeclarationReader] | None = None
         self._lock = Lock()
+
+    def is_own_branch(self, branch: str) -> bool:
+        """Return whether it is a branch for this Promoter's proposals."""
+        return branch.startswith(self._repository.folder.branch_prefix)
 
     def find_freeze_override(self, difference: AliasDifference, declaration: Declaration) -> str | None:
         """Return the reason in the trailer of the commit that brought the change, at most 500 characters."""

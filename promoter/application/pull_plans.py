@@ -27,6 +27,7 @@ from promoter.application.ports import (
     Repository,
     Sources,
     UnsignedCommit,
+    UnusableFile,
 )
 from promoter.application.provenance import ChangeProvenance, NoProvenance, OpenProvenance
 from promoter.application.replay import PolicyReplayer, ReplayRequest
@@ -35,8 +36,9 @@ from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.audit import AliasKey
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
-from promoter.domain.errors import ExternalError, Faults
+from promoter.domain.errors import ExternalError, Fault, Faults
 from promoter.domain.fields import format_utc
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.observed import Unreadable
 from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER, Policy
@@ -49,7 +51,7 @@ from promoter.domain.policy_diff import (
     compare_policies,
     describe_approver_changes,
 )
-from promoter.domain.proposal import BRANCH_PREFIX, REGISTRY_FILE
+from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.pull_plan import (
     MergeEffects,
     PullPlan,
@@ -138,6 +140,21 @@ def _build_replay_context(step: PolicyStep, base: Declaration, merged: Declarati
 
 _EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
 _SIGNERS_FOLDER = "signers/"
+_POLICIES_FOLDER = "policies/"
+_READ_PATHS = (REGISTRY_FILE, "approvers.yaml", "policies")
+
+
+def _find_unread_files(sources: Sources, folder: RepositoryFolder) -> Iterator[Fault]:
+    """Yield why a pull request that changes no watched file may not pass for one that changes nothing.
+
+    Without the file that states the aliases, or where a link stands for files, what a pull request changes may lie elsewhere.
+    """
+    if REGISTRY_FILE not in sources:
+        fix = "add it, or let PROMOTER_PATH name the folder of the repository that holds it"
+        yield Fault(f"neither base nor head has it: {folder} has nothing to plan", folder.locate(REGISTRY_FILE), fix=fix)
+    for path, found in sorted(sources.items()):
+        if isinstance(found, UnusableFile) and (path in _READ_PATHS or path.startswith(_POLICIES_FOLDER)):
+            yield Fault(found.reason, folder.locate(path), fix=found.fix)
 
 
 OriginReader = Callable[[frozenset[str]], ChangeOrigin]
@@ -146,6 +163,11 @@ OriginReader = Callable[[frozenset[str]], ChangeOrigin]
 
 class PullRequestFiles(Protocol):
     """The part of a repository that a plan reads."""
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """Return the folder that has the files."""
+        ...
 
     def read_sources(self, revision: str) -> Sources:
         """Return the files of that revision that Promoter reads."""
@@ -238,9 +260,13 @@ class PullPlanner:
         refused. Raises `TransientError` or `PermanentError` where git, the registry or the ledger does not answer; a replay
         that cannot be made is reported, and is no failure.
         """
+        return replace(self._plan_merge(base, head, read_origin, instead), folder=self._files.folder)
+
+    def _plan_merge(self, base: str, head: str, read_origin: OriginReader | None, instead: Declaration | None) -> PullPlan:
         merge = self._files.preview_merge(base, head)
         if not merge.changed:
-            return PullPlan(base, head, plan=Plan(head))
+            faults = tuple(_find_unread_files(merge.sources, self._files.folder))
+            return PullPlan(base, head, faults=faults) if faults else PullPlan(base, head, plan=Plan(head))
         try:
             merged = self._documents.parse_declaration(merge.sources, head)
         except Faults as faults:
@@ -435,7 +461,7 @@ class PullPlanUpdater:
         # What a refused head says of policies is not in force, and judges nobody.
         instead = self._revisions.declaration_in_force if self._revisions.refusal_reason else None
         plan = self._planner(base, head, lambda teams: self._forge.read_pull_request_origin(pull.number, teams), instead)
-        text = render_pull_plan_markdown(plan) if plan.touched else render_withdrawn_markdown()
+        text = render_pull_plan_markdown(plan) if plan.touched or plan.is_unusable else render_withdrawn_markdown(plan)
         status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._url)
         if polled and self._verified.is_verified(pull.number, (head, text, status)):
             return
@@ -450,7 +476,8 @@ class PullPlanUpdater:
         self._verified.record_verified(pull.number, (head, text, status))
 
     def _is_own_proposal(self, pull: PullRequest, base: str, head: str) -> bool:
-        return pull.branch.startswith(BRANCH_PREFIX) and self._repository.has_only_own_commits(base, head)
+        ours = pull.branch.startswith(self._repository.folder.branch_prefix)
+        return ours and self._repository.has_only_own_commits(base, head)
 
     def _update_status(self, head: str, wanted: CommitStatus) -> None:
         has = self._forge.read_commit_status(head)

@@ -282,9 +282,7 @@ class AliasRollback:
         if opened.url:
             result.messages.append(f"The branch takes no pushes. Merge {opened.url}: {_describe_hold(draft)}.")
         if opened.next_step:
-            result.messages.append(
-                f"The watched branch takes no pushes. {draft.proposal.branch_name} is pushed: {opened.next_step}."
-            )
+            result.messages.append(f"The watched branch takes no pushes. {opened.branch} is pushed: {opened.next_step}.")
         result.done = result.done and opened.done
 
     def _ensure_override(self, asked: RollbackRequest, draft: _RollbackDraft) -> Override:
@@ -454,13 +452,13 @@ class HoldRelease:
     def _require_releasable(self, declaration: Declaration, declared: AliasIntent) -> None:
         name = f"{declared.model}@{declared.alias}"
         if active_override := find_active_override(self._ledger, self._clock, declared):
-            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            fix = f"merge or close the pull request from {self._committer.name_branch(declared.model, declared.alias)} first"
             raise PermanentError(WHAT, f"an override stands in for git: {active_override.description}", fix)
         if declared.hold is None:
             raise PermanentError(WHAT, f"nothing to release: git holds nothing of {name}")
         waiting = self._committer.find_waiting_intent(declaration, declared.model, declared.alias)
         if waiting and waiting.hold and waiting.hold != declared.hold:
-            fix = f"merge or close the pull request from {propose_release(declared, None, '').branch_name} first"
+            fix = f"merge or close the pull request from {self._committer.name_branch(declared.model, declared.alias)} first"
             raise PermanentError(WHAT, f"another hold of {name} waits for a decision: {waiting.hold.reason}", fix)
 
     def _open_proposal(self, proposal: Proposal, declared: AliasIntent, result: RollbackResult) -> RollbackResult:
@@ -471,7 +469,7 @@ class HoldRelease:
         elif opened.url:
             result.messages.append(f"The branch takes no pushes. Merge {opened.url}.")
         if opened.next_step:
-            result.messages.append(f"The watched branch takes no pushes. {proposal.branch_name} is pushed: {opened.next_step}.")
+            result.messages.append(f"The watched branch takes no pushes. {opened.branch} is pushed: {opened.next_step}.")
         result.messages += _describe_next_steps(declared)
         result.done = opened.done
         return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ from promoter.cli.common import (
     OutputFormat,
     build_container,
     create_console,
+    find_work_tree,
     load_declaration,
     print_json,
     print_lines,
@@ -149,14 +149,14 @@ def _require_remote(container: Container) -> CloneRemote:
 
 def _find_remote(container: Container) -> CloneRemote | None:
     """Find the remote of the clone here. Raises `PermanentError` where git refuses the clone, or several could be meant."""
-    from promoter.adapters.git.checkout import LocalClone, WorkTree
+    from promoter.adapters.git.checkout import LocalClone
     from promoter.domain.errors import PermanentError
 
-    tree = WorkTree(Path())
+    tree = find_work_tree(container)
     if refusal := tree.find_refusal():
         raise refusal
     try:
-        clone = LocalClone(tree.root_folder)
+        clone = LocalClone(tree.clone_folder)
     except PermanentError:
         return None  # no clone at all
     return clone.find_remote(container.settings.branch)
@@ -177,13 +177,12 @@ def _require_successor(container: Container, remote: str, head: str) -> None:
 
 def _print_differences(container: Container, remote: str, declaration: Declaration) -> None:
     """Say on standard error how the checkout differs from what is applied."""
-    from promoter.adapters.git.checkout import WorkTree
     from promoter.application.working_tree import describe_checkout
     from promoter.domain.errors import ExternalError, Faults
 
     head = declaration.revision or ""
     try:
-        here = WorkTree(Path()).read_sources()
+        here = find_work_tree(container).read_sources()
         tree = container.documents.parse_declaration(here, None)
     except Faults:
         tree = None
@@ -198,7 +197,6 @@ def _print_differences(container: Container, remote: str, declaration: Declarati
 
 
 def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]], AppliedPlan]:
-    from promoter.adapters.git.checkout import WorkTree
     from promoter.adapters.system import find_system_user
     from promoter.application.working_tree import TreeGates, read_branch_declarations
 
@@ -209,7 +207,7 @@ def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]]
     if remote is not None:
         container = container.with_clone_remote(remote)
     elif not known:
-        container = container.with_local_repository(WorkTree(Path()).root_folder)
+        container = container.with_local_repository(find_work_tree(container).clone_folder)
     branch = read_branch_declarations(container.repository, container.documents, container.ledger) if known else ()
     gates = TreeGates(declaration, branch, container.ledger)
     gates.require_unsigned()

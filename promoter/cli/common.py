@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
+    from promoter.adapters.git.checkout import WorkTree
     from promoter.application.responses import Answer
     from promoter.container import Container
     from promoter.domain.desired import Declaration
@@ -77,19 +78,27 @@ def build_container(*, creates_ledger: bool = False) -> Container:
 
     A command begins no ledger, unless that is what it is for: one at a wrong address would know nothing, and look like one.
     """
+    from promoter.adapters.git.checkout import WorkTree
     from promoter.container import Container
     from promoter.logs import configure_logging
     from promoter.settings import load_settings
 
     configure_logging("text", level="warning")
-    return Container(load_settings(), creates_ledger=creates_ledger)
+    settings = load_settings()
+    place = WorkTree(Path()).find_folder() if settings.folder is None else None
+    return Container(settings, creates_ledger=creates_ledger, place=place)
 
 
-def load_declaration(container: Container, path: Path = Path()) -> Declaration:
-    """Parse the files of the working tree that one stands in. Raises `Faults`."""
+def find_work_tree(container: Container) -> WorkTree:
+    """Find the files of the working tree that one stands in: those of PROMOTER_PATH, else the nearest ones."""
     from promoter.adapters.git.checkout import WorkTree
 
-    tree = WorkTree(path)
+    return WorkTree(Path(), container.settings.folder)
+
+
+def load_declaration(container: Container) -> Declaration:
+    """Parse the files of the working tree that one stands in. Raises `Faults`."""
+    tree = find_work_tree(container)
     return container.documents.parse_declaration(tree.read_sources(), tree.find_revision())
 
 

@@ -24,13 +24,17 @@ FolderArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, he
 
 
 def check_working_tree(path: Path) -> tuple[Declaration, list[CaseFile]]:
-    """Parse all files, and the tests of the policies with them, so that no fault hides another. Raises `Faults`."""
+    """Parse all files, and the tests of the policies with them, so that no fault hides another. Raises `Faults`.
+
+    `path`: a folder in the clone; the one that one stands in gives way to PROMOTER_PATH.
+    """
     from promoter.adapters.git.checkout import WorkTree
     from promoter.adapters.yaml import YamlDocuments
     from promoter.adapters.yaml.policy_tests import read_test_files
     from promoter.domain.errors import Faults
+    from promoter.settings import load_folder
 
-    tree = WorkTree(path)
+    tree = WorkTree(path, load_folder() if path == Path() else None)
     try:
         declaration = YamlDocuments().parse_declaration(tree.read_sources(), None)
     except Faults as faults:
@@ -55,7 +59,7 @@ def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: An
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
+    path: Annotated[Path, typer.Argument(help="The folder to write to; else PROMOTER_PATH or this one.")] = Path(),
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Begin the ledger of PROMOTER_DATABASE_URL, and write no files.")
     ] = False,
@@ -74,6 +78,7 @@ def init(
     from promoter.adapters.yaml.json_schema import SCHEMAS_FOLDER, render_schema_files
     from promoter.domain.errors import Fault, Faults
 
+    path = _choose_target(path)
     schemas = {f"{SCHEMAS_FOLDER}/{name}": text for name, text in render_schema_files().items()}
     files = render_starter_policies() | {
         name: text for name, text in schemas.items() if not _has_same_content(path / name, text)
@@ -92,6 +97,14 @@ def init(
         _write_new_file(path / name, text)
     aliases = sum(len(model.aliases) for model in models.values())
     sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
+
+
+def _choose_target(path: Path) -> Path:
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.settings import load_folder
+
+    folder = load_folder() if path == Path() else None
+    return path if folder is None else WorkTree(path, folder).root_folder
 
 
 def _write_new_file(target: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from promoter.cli.common import (
     OutputFormat,
     build_container,
     create_console,
+    find_work_tree,
     load_declaration,
     parse_alias_argument,
     parse_version_argument,
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from promoter.adapters.git.checkout import LocalClone
     from promoter.application.explain import DecisionExplanation
     from promoter.container import Container
     from promoter.domain.desired import Declaration
+    from promoter.domain.folder import RepositoryFolder
     from promoter.domain.plan import Plan
     from promoter.domain.pull_plan import PullPlan
 
@@ -82,7 +85,7 @@ def _plan_working_tree(container: Container, output: OutputFormat) -> int:
 
 def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
     """Read what PROMOTER_BRANCH says, as this clone knows it, and say what of the past is not known here."""
-    from promoter.adapters.git.checkout import LocalClone, WorkTree
+    from promoter.adapters.git.checkout import LocalClone
     from promoter.domain.errors import ExternalError, Faults
 
     notes = []
@@ -91,12 +94,12 @@ def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
         notes.append(
             f"there is no ledger at {where} (PROMOTER_DATABASE_URL): what was applied before is not known, nor what drifted"
         )
-    tree, branch = WorkTree(Path()), container.settings.branch
+    tree, branch = find_work_tree(container), container.settings.branch
     refusal = tree.find_refusal()
     if refusal is not None:
         return None, [*notes, f"{refusal.message} ({refusal.fix}); the plan is that of the files alone"]
     try:
-        clone = LocalClone(tree.root_folder)
+        clone = LocalClone(tree.clone_folder, container.repository_folder)
         head = clone.find_branch_head(branch)
         sources = clone.read_sources(head[1]) if head else {}
         if head is None or not sources:
@@ -134,12 +137,36 @@ def plan_between(container: Container, base: str, head: str, output: OutputForma
     from promoter.adapters.git.checkout import LocalClone
     from promoter.application.pull_plans import PullPlanner
 
-    clone = LocalClone(Path())
+    clone = LocalClone(Path(), container.repository_folder)
+    before, after = clone.resolve_commit(base), clone.resolve_commit(head)
+    if container.settings.folder is None:
+        clone = LocalClone(Path(), _choose_folder(clone, before, after))
     planner = PullPlanner(container.registry, container.reading_ledger, clone, container.documents, container.clock)
     with create_console(stderr=True).status("Planning"):
-        found = planner(clone.resolve_commit(base), clone.resolve_commit(head))
+        found = planner(before, after)
     _print_pull_plan(found, output)
     return _choose_exit_code(found)
+
+
+def _choose_folder(clone: LocalClone, base: str, head: str) -> RepositoryFolder:
+    """Choose the folder to plan by where one stands, and by what both commits have there, never by the files on disk.
+
+    Raises `PermanentError` where neither has `registry.yaml`, or each has another one: what is judged must not decide which
+    folder is judged.
+    """
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.domain.errors import PermanentError
+
+    fix = "let PROMOTER_PATH name the folder of the repository that holds registry.yaml"
+    place = WorkTree(Path()).find_place()
+    folders = [found for found in (clone.find_nearest_folder(place, each) for each in (base, head)) if found]
+    if not folders:
+        message = f"neither base nor head has a registry.yaml in {place}{' or a folder above it' if place.path else ''}"
+        raise PermanentError("git", message, f"go to the folder that holds it, or {fix}")
+    if folders[0] != folders[-1]:
+        message = f"from here, the registry.yaml of the base is in {folders[0]}, and that of the head in {folders[-1]}"
+        raise PermanentError("git", f"{message}: which one is meant is not clear", fix)
+    return folders[0]
 
 
 def _choose_exit_code(found: PullPlan) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,13 +16,6 @@ from promoter.domain.text import disarm_commit_text, escape_invisible, escape_li
 REGISTRY_FILE = "registry.yaml"
 IDENTITY_TRAILER = "Promoter-Identity"
 """The trailer of a commit that names the identity of the proposed version, since its number may be another one's later."""
-
-
-BRANCH_PREFIX = "promoter/"
-"""What the names of Promoter's own branches begin with."""
-_UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]+")
-_PART_LENGTH = 80
-_DIGITS = 10
 
 
 class ProposalReason(StrEnum):
@@ -83,11 +74,6 @@ class Proposal:
     def identity(self) -> str | None:
         """The identity of the version that rotation proposes; None for other proposals, and where it is not known."""
         return self.decision.identity if self.decision and self.aim is ProposalReason.ROTATE else None
-
-    @property
-    def branch_name(self) -> str:
-        """Return the branch of its pull request: one for each model and alias."""
-        return build_branch_name(self.edit.model, self.edit.alias)
 
     @property
     def subject_line(self) -> str:
@@ -211,23 +197,6 @@ class CommitRequest:
     def event_facts(self) -> dict[str, Any]:
         """The facts of the lifecycle event that records it."""
         return dict(vars(self))
-
-
-def build_branch_prefix(model: str) -> str:
-    """Return how the branch names of a model begin. A model of nearly that name may share the prefix."""
-    return f"{BRANCH_PREFIX}{_sanitize_branch_part(model)}/"
-
-
-def _sanitize_branch_part(name: str) -> str:
-    return _UNSAFE_CHARACTERS.sub("-", name).strip("-")[:_PART_LENGTH] or "model"
-
-
-def build_branch_name(model: str, alias: str) -> str:
-    """Return the branch for proposals on that alias: readable, and different for every other pair of names."""
-    plain = f"{_sanitize_branch_part(model)}/{_sanitize_branch_part(alias)}"
-    if plain == f"{model}/{alias}":
-        return BRANCH_PREFIX + plain
-    return f"{BRANCH_PREFIX}{plain}-{hashlib.sha256(f'{model}/{alias}'.encode()).hexdigest()[:_DIGITS]}"
 
 
 def _render_finding_lines(finding: RuleFinding, depth: int) -> list[str]:

@@ -12,6 +12,7 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
 from promoter.domain.errors import Fault
 from promoter.domain.fields import format_utc
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan, UnmanagedAlias
 from promoter.domain.policy_diff import PolicyStep
 from promoter.domain.text import escape_invisible, format_count, version_label
@@ -100,11 +101,18 @@ class PullPlan:
     """The plan of each model that the merge affects, with changes that are due without the merge too."""
     brought: MergeEffects = MergeEffects()
     """What the merge itself brings."""
+    folder: RepositoryFolder = TOP_FOLDER
+    """The folder of the repository that has the files."""
 
     @property
     def shown_plan(self) -> Plan:
         """The plan, or an empty one where there is none."""
         return self.plan or Plan(self.head)
+
+    @property
+    def reader(self) -> str:
+        """Return who reads the files, in words: other folders of the repository may have a Promoter of their own."""
+        return f"the Promoter of {self.folder}" if self.folder.path else "Promoter"
 
     @property
     def already_due_changes(self) -> tuple[Change, ...]:
@@ -159,7 +167,7 @@ class PullPlan:
         left = [f"{each.model}@{each.alias}" for each in brought.unmanaged]
         leaving = f"; no longer managed: {_join_file_names(tuple(left))}" if left else ""
         if not brought.changes:
-            return f"it moves no alias{leaving}" if self.touched else "it changes no file that Promoter reads"
+            return f"it moves no alias{leaving}" if self.touched else f"it changes no file that {self.reader} reads"
         watched = f", {len(brought.audit_only_changes)} only as their policy just watches" if brought.audit_only_changes else ""
         return f"{format_count(len(brought.changes), 'change')}, all allowed{watched}{leaving}"
 

@@ -21,12 +21,13 @@ from promoter.adapters._text import explain_network_error, redact_secrets, to_on
 from promoter.adapters.forges.detect import TOKEN_FIX
 from promoter.application.ports.forge import PullRequest, PullRequestState
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 log = structlog.get_logger(__name__)
 
 STATUS_NAME = "promoter/plan"
-"""The name of the commit status."""
+"""The name of the commit status of a Promoter whose files lie at the top of the repository."""
 HIDDEN_STATUSES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """How a forge answers about what the token may not see."""
 LIST_LIMIT = 1_000
@@ -122,11 +123,14 @@ class ForgeBase(ABC):
         token: SecretStr,
         account: str | None = None,
         timeout: float = 10.0,
+        folder: RepositoryFolder = TOP_FOLDER,
     ) -> None:
         """`branch`: the watched one; `timeout` in seconds. Sends nothing yet.
 
-        `account`: Promoter's own. A token that does not show its account, as that of an app on GitHub, needs it.
+        `account`: Promoter's own. A token that does not show its account, as that of an app on GitHub, needs it. `folder`: the
+        one of the repository that holds Promoter's files.
         """
+        self.folder = folder
         self._place = ForgeProject(self.KIND, url.rstrip("/"), project, token)
         self._branch = branch
         self._account = account
@@ -139,6 +143,11 @@ class ForgeBase(ABC):
     def name(self) -> str:
         """The forge's name for people."""
         return self.KIND
+
+    @property
+    def status_name(self) -> str:
+        """The name of the commit status: `promoter/plan`, and where Promoter's files lie in a folder, `promoter/plan (ml)`."""
+        return self.folder.name_status(STATUS_NAME)
 
     def read_pull_request(self, number: int) -> PullRequest:
         """Read one pull request. Raises `PermanentError` where there is none."""

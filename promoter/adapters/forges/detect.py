@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from promoter.application.ports.forge import Forge
 from promoter.domain.errors import PermanentError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,7 @@ def parse_forge_address(repo_url: str) -> ForgeAddress | None:
     return ForgeAddress(kind, FORGES[kind].url if kind else base, project)
 
 
-def connect_forge(
+def connect_forge(  # noqa: PLR0913  # what the settings say of the forge, most of it with a default
     repo: str,
     branch: str,
     *,
@@ -85,6 +86,7 @@ def connect_forge(
     project: str | None = None,
     token: SecretStr | None = None,
     account: str | None = None,
+    folder: RepositoryFolder = TOP_FOLDER,
 ) -> Forge | None:
     """Connect the forge of a repository; nothing is sent yet. None where neither the URL nor the settings name its kind.
 
@@ -106,7 +108,7 @@ def connect_forge(
         raise PermanentError(name, "the project on it is not known", "set PROMOTER_FORGE_PROJECT to owner/name")
     if token is None or not token.get_secret_value():
         raise PermanentError(name, f"no token is set for {project} at {url}", TOKEN_FIX)
-    return _import_forge_class(kind)(url, project, branch, token, account)
+    return _import_forge_class(kind)(url, project, branch, token, account, folder=folder)
 
 
 def _can_connect(kind: ForgeKind, token: SecretStr | None) -> bool:
@@ -121,7 +123,7 @@ def _can_connect(kind: ForgeKind, token: SecretStr | None) -> bool:
     return True
 
 
-def _import_forge_class(kind: ForgeKind) -> Callable[[str, str, str, SecretStr, str | None], Forge]:
+def _import_forge_class(kind: ForgeKind) -> Callable[..., Forge]:
     try:
         module = import_module(f"promoter.adapters.forges.{kind}")
     except ModuleNotFoundError as error:
@@ -129,7 +131,7 @@ def _import_forge_class(kind: ForgeKind) -> Callable[[str, str, str, SecretStr, 
             raise
         fix = f"pip install 'promoter[{kind}]'"
         raise PermanentError(FORGES[kind].name, "its client library is not installed", fix) from None
-    client: Callable[[str, str, str, SecretStr, str | None], Forge] = getattr(module, FORGES[kind].name)
+    client: Callable[..., Forge] = getattr(module, FORGES[kind].name)
     return client
 
 

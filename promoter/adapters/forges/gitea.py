@@ -7,7 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase
+from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase
 from promoter.adapters.forges.gitea_client import GiteaClient, GiteaStatusError
 from promoter.application.ports.forge import (
     CommitStatus,
@@ -218,13 +218,13 @@ class Gitea(ForgeBase):
         """Read the status `promoter/plan` that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(*self._repo, "commits", revision, "statuses", sort="highestindex")
-            row = next((row for row in rows if row["context"] == STATUS_NAME), None)
+            row = next((row for row in rows if row["context"] == self.status_name), None)
             return parse_commit_status(row) if row else None
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
         """Give the commit that status. Gitea keeps each status that is written."""
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
-            body = {"context": STATUS_NAME, "state": str(status.state), "description": status.description}
+            body = {"context": self.status_name, "state": str(status.state), "description": status.description}
             body |= {"target_url": status.url} if status.url else {}
             self._client.post_json(*self._repo, "statuses", revision, body=body)
 

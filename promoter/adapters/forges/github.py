@@ -15,7 +15,7 @@ from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest as GitHubPullRequest
 from github.Repository import Repository
 
-from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase
+from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase
 from promoter.adapters.forges.github_client import GitHubClient, convert_error, extract_error_message
 from promoter.application.ports.forge import (
     CommitStatus,
@@ -229,7 +229,7 @@ class GitHub(ForgeBase):
         """Read the status `promoter/plan` that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(f"{self._repo}/commits/{quote(revision, safe='')}/status", within="statuses")
-            row = next((row for row in rows if row["context"] == STATUS_NAME), None)
+            row = next((row for row in rows if row["context"] == self.status_name), None)
             return parse_commit_status(row) if row else None
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
@@ -237,7 +237,7 @@ class GitHub(ForgeBase):
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
             path = f"{self._repo}/commits/{quote(revision, safe='')}"
             commit = Commit(self._client, {}, {"url": path, "sha": revision}, completed=True)
-            commit.create_status(str(status.state), status.url or NotSet, status.description, STATUS_NAME)
+            commit.create_status(str(status.state), status.url or NotSet, status.description, self.status_name)
 
     def _list_approvals(self, pull: PullRequest, merged_at: datetime | None) -> tuple[PullRequestReview, ...]:
         return parse_active_approvals(list(self._iterate_reviews(pull.number)), pull.head, merged_at)

@@ -20,7 +20,7 @@ from gitlab.exceptions import GitlabAuthenticationError, GitlabError, GitlabPars
 from pydantic import SecretStr
 
 from promoter.adapters._http import BoundedSession
-from promoter.adapters.forges.base import HIDDEN_STATUSES, STATUS_NAME, ForgeBase, ForgeProject, bound_list
+from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase, ForgeProject, bound_list
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusState,
@@ -148,9 +148,9 @@ def parse_commit_status(row: Mapping[str, Any]) -> CommitStatus | None:
     return CommitStatus(state, row.get("description") or "", row.get("target_url") or None) if state else None
 
 
-def select_newest_status(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Select the newest one of our name: a commit may have several pipelines, each with its own."""
-    ours = [row for row in rows if row["name"] == STATUS_NAME]
+def select_newest_status(rows: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """Select the newest one of that name: a commit may have several pipelines, each with its own."""
+    ours = [row for row in rows if row["name"] == name]
     return max(ours, key=lambda row: int(row["id"]), default=None)
 
 
@@ -331,7 +331,7 @@ class GitLab(ForgeBase):
     def read_commit_status(self, revision: str) -> CommitStatus | None:
         """Read the status `promoter/plan` that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
-            row = select_newest_status(self._list_statuses(revision))
+            row = select_newest_status(self._list_statuses(revision), self.status_name)
             return parse_commit_status(row) if row else None
 
     def set_commit_status(self, revision: str, status: CommitStatus) -> None:
@@ -343,7 +343,7 @@ class GitLab(ForgeBase):
         """
         desired = replace(status, url=_drop_long_url(status.url))
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
-            row = select_newest_status(self._list_statuses(revision))
+            row = select_newest_status(self._list_statuses(revision), self.status_name)
             now = parse_commit_status(row) if row else None
             if now == desired:
                 return
@@ -355,7 +355,7 @@ class GitLab(ForgeBase):
             except GitlabError as error:
                 if get_status_code(error) != HTTPStatus.BAD_REQUEST or "Cannot transition" not in str(error.error_message):
                     raise
-                row = select_newest_status(self._list_statuses(revision))
+                row = select_newest_status(self._list_statuses(revision), self.status_name)
                 if row is None or parse_commit_status(row) != desired:
                     raise TransientError(self.name, f"the status of commit {revision[:12]} changes at the same time") from None
 
@@ -456,10 +456,10 @@ class GitLab(ForgeBase):
 
     def _list_statuses(self, revision: str) -> list[dict[str, Any]]:
         statuses = self._project.commits.get(revision, lazy=True).statuses
-        return collect_bounded(statuses.list(iterator=True, name=STATUS_NAME), "statuses of a commit")
+        return collect_bounded(statuses.list(iterator=True, name=self.status_name), "statuses of a commit")
 
     def _create_status(self, revision: str, fields: dict[str, str]) -> None:
-        self._project.commits.get(revision, lazy=True).statuses.create({"name": STATUS_NAME, **fields})
+        self._project.commits.get(revision, lazy=True).statuses.create({"name": self.status_name, **fields})
 
     def _log_missing_reviewers(self, reviewers: dict[str, int], row: dict[str, Any]) -> None:
         present = _list_reviewer_ids(row)

@@ -33,6 +33,7 @@ from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revisio
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import ExternalError, PermanentError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.text import escape_invisible
 
 _CLONE_TIMEOUT_SECONDS = 60.0
@@ -45,8 +46,9 @@ _DEPTH_FIX = (
 class _CloneMirror(BareMirror):
     """The clone's own objects, with a scratch folder beside them for what is written."""
 
-    def __init__(self, folder: Path, objects: str) -> None:
-        super().__init__(folder, RemoteAddress(str(folder), GitTransport.LOCAL), "-", _CLONE_TIMEOUT_SECONDS)
+    def __init__(self, folder: Path, objects: str, within: RepositoryFolder) -> None:
+        remote = RemoteAddress(str(folder), GitTransport.LOCAL)
+        super().__init__(folder, remote, "-", _CLONE_TIMEOUT_SECONDS, within=within)
         self._objects = objects
         self.scratch: str | None = None
 
@@ -98,20 +100,35 @@ def _choose_remote(names: Sequence[str], tracked: str | None) -> str | None:
 class LocalClone:
     """Implements the reading part of `Repository` for a clone on this machine."""
 
-    def __init__(self, path: Path) -> None:
-        """`path`: a folder in it. Raises `PermanentError` where there is no repository."""
+    def __init__(self, path: Path, folder: RepositoryFolder = TOP_FOLDER) -> None:
+        """`path`: a place in it; `folder`: the one with Promoter's files. Raises `PermanentError` without a repository."""
         git = GitCommand(path, timeout=_CLONE_TIMEOUT_SECONDS, config=None)
         found = git.run_command("rev-parse", "--path-format=absolute", "--git-dir", "--git-path", "objects")
-        folder, _, objects = found.output_text.partition("\n")
+        git_folder, _, objects = found.output_text.partition("\n")
         if found.status != 0 or not objects:
             refusal = find_clone_refusal(path.absolute(), found) if found.status != 0 else None
             message = redact_to_one_line(found.err, RemoteAddress("", GitTransport.LOCAL))
             raise refusal or PermanentError(
                 "git", f"here is no repository to read: {message}", "go to a clone of the GitOps repository"
             )
-        self._mirror = _CloneMirror(Path(folder), objects)
-        self._remote = RemoteAddress(folder, GitTransport.LOCAL)
+        self._mirror = _CloneMirror(Path(git_folder), objects, folder)
+        self._remote = RemoteAddress(git_folder, GitTransport.LOCAL)
         self._history = CommitHistory(self._mirror, self._remote, GitAnswerCache())
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """The folder that holds Promoter's files."""
+        return self._mirror.within
+
+    def find_nearest_folder(self, place: RepositoryFolder, revision: str) -> RepositoryFolder | None:
+        """Find the folder with `registry.yaml` in that revision, from the place upwards; None where there is none."""
+        for path in (*reversed(place.chain), ""):
+            folder = RepositoryFolder(path)
+            file = folder.locate(REGISTRY_PATH)
+            reply = self._mirror.run_git("ls-tree", "-z", "--full-tree", "--end-of-options", revision, file)
+            if reply.out:
+                return folder
+        return None
 
     def resolve_commit(self, ref: str) -> str:
         """Resolve a branch, a tag, a commit id, `origin/main`. Raises `PermanentError` where git knows no such commit."""
@@ -231,23 +248,64 @@ def _quote_path(path: str) -> str:
 _WORK_TREE_TIMEOUT_SECONDS = 30.0
 
 
+def parse_place(path: str) -> RepositoryFolder:
+    """Parse the path of a folder in a clone. Raises `PermanentError` for a name that Promoter cannot work with."""
+    try:
+        return RepositoryFolder.parse(path)
+    except ValueError as error:
+        shown = escape_invisible(path[:_SHOWN_LENGTH])
+        raise PermanentError("files", f"`{shown}` is not {error}", "rename the folder") from None
+
+
 class WorkTree:
     """The files on disk: a folder with `registry.yaml` in it, or one inside such a folder. Reading files needs no git."""
 
-    def __init__(self, path: Path) -> None:
-        """`path`: where the search starts; it need not exist yet."""
-        self._path = path
+    def __init__(self, path: Path, folder: RepositoryFolder | None = None) -> None:
+        """`path`: where the search starts; it need not exist yet.
+
+        `folder`: the one of the repository that holds the files; None: it is searched for.
+        """
+        self._start = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow symlinks
+        self._given = folder
+
+    @cached_property
+    def clone_folder(self) -> Path:
+        """The top of the working tree that the path is in; the path itself where it is in none."""
+        return next((each for each in (self._start, *self._start.parents) if (each / ".git").exists()), self._start)
 
     @cached_property
     def root_folder(self) -> Path:
-        """The nearest folder, from the path upwards and within its repository, that has `registry.yaml`; else the path."""
-        start = Path(os.path.abspath(self._path))  # noqa: PTH100  # Path.resolve would follow symlinks
-        for folder in (start, *start.parents):
+        """The folder with the files: the given one of the repository, else the nearest one with `registry.yaml`, else the path.
+
+        The search goes from the path upwards, within its repository. Raises `PermanentError` where a symbolic link leads to
+        the given folder: it may lead anywhere.
+        """
+        if self._given is not None:
+            self._require_real_folder(self._given)
+            return self.clone_folder / self._given.path
+        for folder in (self._start, *self._start.parents):
             if os.path.lexists(folder / REGISTRY_PATH):  # a link that leads nowhere is told as such
                 return folder
             if (folder / ".git").exists():
                 break
-        return start
+        return self._start
+
+    def find_folder(self) -> RepositoryFolder | None:
+        """Find which folder of the clone has the files; None without a clone, and where no `registry.yaml` is found."""
+        root, top = self.root_folder, self.clone_folder
+        if not (top / ".git").exists() or not os.path.lexists(root / REGISTRY_PATH):
+            return None
+        return parse_place(root.relative_to(top).as_posix())
+
+    def find_place(self) -> RepositoryFolder:
+        """Find where in the clone the path is. Raises `PermanentError` for a name that Promoter cannot work with."""
+        return parse_place(self._start.relative_to(self.clone_folder).as_posix())
+
+    def _require_real_folder(self, folder: RepositoryFolder) -> None:
+        for path in folder.chain:
+            if (self.clone_folder / path).is_symlink():
+                fix = f"make {path} a folder, or let PROMOTER_PATH name another one"
+                raise PermanentError("files", f"{path} is a symbolic link, and Promoter does not follow that", fix)
 
     def read_sources(self) -> Sources:
         """Read the files that Promoter reads, as bytes, and describe what else lies there; what is not there is left out."""
@@ -261,6 +319,8 @@ class WorkTree:
         """Find the commit that the files are at; None where one is changed or not committed, and outside a repository."""
         git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
         try:
+            if not self.root_folder.is_dir():
+                return None
             head = git.run_command("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             if head.status != 0:
                 return None
@@ -279,17 +339,17 @@ class WorkTree:
 
     def find_refusal(self) -> PermanentError | None:
         """Find out why git does not read the clone that the files lie in (its owner, its configuration); None: it does."""
-        git = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
+        git = GitCommand(self.clone_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None)
         try:
             reply = git.run_command("rev-parse", "--git-dir")
         except ExternalError:
             return None
-        return find_clone_refusal(self.root_folder, reply) if reply.status != 0 else None
+        return find_clone_refusal(self.clone_folder, reply) if reply.status != 0 else None
 
     def find_user_name(self) -> str | None:
         """Find the name that git gives to commits here (`user.name`); None where it has none, or where there is no git."""
         try:
-            reply = GitCommand(self.root_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None).run_command(
+            reply = GitCommand(self.clone_folder, timeout=_WORK_TREE_TIMEOUT_SECONDS, config=None).run_command(
                 "config", "--get", "user.name"
             )
         except ExternalError:

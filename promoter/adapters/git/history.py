@@ -63,7 +63,13 @@ class CommitHistory:
 
     def _find_touching_commits(self, span: str, path: str, count: int) -> Sequence[GitCommit]:
         found = self._run_git_log(
-            _COMMIT_FORMAT, "--first-parent", f"--max-count={count}", "--end-of-options", span, "--", require_tracked_path(path)
+            _COMMIT_FORMAT,
+            "--first-parent",
+            f"--max-count={count}",
+            "--end-of-options",
+            span,
+            "--",
+            require_tracked_path(self._mirror.within.locate(path)),
         )
         return [_parse_commit(text) for text in found[::-1]]
 

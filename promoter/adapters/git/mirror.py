@@ -16,6 +16,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -36,6 +37,7 @@ from promoter.adapters.git.files import (
     POLICIES_FOLDER,
     REGISTRY_PATH,
     WATCHED_PATHS,
+    EntryKind,
     TreeEntry,
     describe_unusable,
     is_lookalike,
@@ -48,6 +50,7 @@ from promoter.adapters.git.files import (
 from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnusableFile
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
@@ -96,7 +99,10 @@ class BareMirror:
         timeout: float,
         credentials: GitConfiguration = (),
         fetch_limit: int | None = None,
+        within: RepositoryFolder = TOP_FOLDER,
     ) -> None:
+        """`folder`: where the mirror lies; `within`: the folder of the repository whose files are read."""
+        self.within = within
         self._fetch_limit = fetch_limit
         self._flooded_head: str | None = None
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
@@ -333,16 +339,35 @@ class BareMirror:
         return self.run_git("merge-base", "--is-ancestor", "--end-of-options", earlier, later).status == 0
 
     def list_tree_entries(self, revision: str, *paths: str) -> list[TreeEntry]:
-        """List what lies under those paths. Raises `PermanentError` where the revision is unknown."""
+        """List what lies under those paths of Promoter's folder. Raises `PermanentError` where the revision is unknown."""
+        listed = self._list_tree(revision, *map(self.within.locate, paths))
+        inside = ((entry, self.within.relative_path(entry.path)) for entry in listed)
+        return [replace(entry, path=path) for entry, path in inside if path]
+
+    def _list_tree(self, revision: str, *paths: str) -> list[TreeEntry]:
         reply = self.run_git("ls-tree", "-z", "-l", "--full-tree", "--end-of-options", revision, *paths)
         if reply.status != 0:
             self.require_commit(revision)
             raise self._mark_damaged(reply)
         return parse_tree_listing(reply.out)
 
+    def find_folder_obstacle(self, revision: str) -> UnusableFile | None:
+        """Find out whether something else than a folder lies on the way to Promoter's folder, such as a symbolic link."""
+        for path in self.within.chain:
+            found = next((each for each in self._list_tree(revision, path) if each.path == path), None)
+            if found is None:
+                return None
+            if found.kind is not EntryKind.FOLDER:
+                fix = f"make {path} a folder, or let PROMOTER_PATH name another one"
+                return UnusableFile(f"cannot be read: {path} is {found.kind.value}, and no folder", fix)
+        return None
+
     def read_sources(self, revision: str) -> Sources:
         """Read the files that Promoter reads, bounded, with one listing and one batch; and describe what looks like one."""
-        listed = self.list_tree_entries(revision, ".", f"{POLICIES_FOLDER}/")
+        listed = self.list_tree_entries(revision, "" if self.within.path else ".", f"{POLICIES_FOLDER}/")
+        obstacle = self.find_folder_obstacle(revision) if self.within.path and not listed else None
+        if obstacle:
+            return {REGISTRY_PATH: obstacle}
         unusable = {entry.path: found for entry in listed if (found := describe_unusable(entry.path, entry.kind))}
         entries = [entry for entry in select_regular_files(listed) if is_source_file(entry.path)]
         require_within_bounds({**dict.fromkeys(unusable, 0), **{entry.path: entry.size for entry in entries}})
@@ -437,24 +462,34 @@ def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: st
     forks = mirror.run_git("merge-base", "--all", base, head).output_text.split()[:_MERGE_BASE_LIMIT]
     if not forks:
         changed = _list_differing_files(mirror, remote, base, head)
-        return MergePreview(mirror.read_sources(head), changed, (REGISTRY_PATH,))
+        return MergePreview(mirror.read_sources(head), changed, (mirror.within.locate(REGISTRY_PATH),))
     changed = frozenset[str]().union(*(_list_differing_files(mirror, remote, fork, head) for fork in forks))
     options = ("--write-tree", "-z", "--name-only", "--no-messages")
     reply = mirror.run_git(*_MERGE_SETTINGS, "merge-tree", *options, base, head)
     tree, *paths = reply.out.decode("utf-8", "replace").split("\0")
     if reply.status not in (0, _CONFLICT_STATUS):
         raise convert_command_failure("merge-tree", reply, remote)
-    conflicts = tuple(sorted({path for path in paths if _AMONG_WATCHED.match(path)}))
+    conflicts = tuple(sorted({path for path in paths if _is_watched_conflict(mirror.within, path)}))
     return MergePreview(mirror.read_sources(head if conflicts else require_full_revision(tree)), changed, conflicts)
+
+
+def _is_watched_conflict(within: RepositoryFolder, path: str) -> bool:
+    """Whether the path is a watched file's, or that of something which is in the way of Promoter's folder."""
+    inside = within.relative_path(path)
+    return path.partition("~")[0] in within.chain or (inside is not None and _AMONG_WATCHED.match(inside) is not None)
 
 
 def _list_differing_files(mirror: BareMirror, remote: RemoteAddress, one: str, two: str) -> frozenset[str]:
     """List the watched files that are not the same in both revisions, and names that could be taken for theirs."""
-    reply = mirror.run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, two, "--", *WATCHED_PATHS)
-    if reply.status != 0:
-        raise convert_command_failure("diff-tree", reply, remote)
-    top = mirror.run_git("diff-tree", "-z", "--name-only", "--no-renames", one, two)
-    if top.status != 0:
-        raise convert_command_failure("diff-tree", top, remote)
-    watched, names = (each.out.decode("utf-8", "replace").split("\0") for each in (reply, top))
-    return frozenset([*filter(None, watched), *filter(is_lookalike, names)])
+    within, options = mirror.within, ("-z", "--name-only", "--no-renames")
+    watched = mirror.run_git("diff-tree", "-r", *options, one, two, "--", *map(within.locate, WATCHED_PATHS))
+    there = ("-r", *options, one, two, "--", within.path) if within.path else (*options, one, two)
+    beside = mirror.run_git("diff-tree", *there)
+    for reply in (watched, beside):
+        if reply.status != 0:
+            raise convert_command_failure("diff-tree", reply, remote)
+    files, names = (
+        [inside for path in each.out.decode("utf-8", "replace").split("\0") if (inside := within.relative_path(path))]
+        for each in (watched, beside)
+    )
+    return frozenset([*files, *(name for name in names if is_lookalike(name.partition("/")[0]))])

@@ -40,8 +40,8 @@ from promoter.adapters.git.remote import (
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite
-from promoter.domain.proposal import BRANCH_PREFIX
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,8 @@ class CommitWriter:
         name, mail = self._author
         identity = f"{name} <{mail}> {now} +0000"
         head = f"commit {_DRAFT_REF}\nmark :1\nauthor {identity}\ncommitter {identity}\ndata {len(text)}\n".encode()
-        change = f"from {base}\nM {self._find_mode(base, path)} inline {path}\ndata {len(content)}\n".encode()
+        place = self._mirror.within.locate(path)
+        change = f"from {base}\nM {self._find_mode(base, path)} inline {place}\ndata {len(content)}\n".encode()
         stream = b"".join((head, text, change, content, b"\n\nget-mark :1\ndone\n"))
         reply = self._mirror.run_git("fast-import", "--quiet", "--done", "--force", "--date-format=raw", stdin=stream)
         if reply.status != 0:
@@ -86,6 +87,8 @@ class CommitWriter:
 
     def _find_mode(self, base: str, path: str) -> str:
         """Return the mode that the file has in `base`, and keeps. Raises `PermanentError` where something else lies there."""
+        if obstacle := self._mirror.find_folder_obstacle(base):
+            raise PermanentError("git", f"{path} {obstacle.reason}", obstacle.fix)
         found = next((each for each in self._mirror.list_tree_entries(base, path) if each.path == path), None)
         if found is not None and found.kind is not EntryKind.FILE:
             raise PermanentError("git", f"{path} is {found.kind.value}, and is not written over", "put a file in its place")
@@ -177,18 +180,19 @@ class GitRepository:
         record_own: Callable[[str, str], None] = lambda _revision, _message: None,
         credentials: GitConfiguration = (),
         fetch_limit: int | None = None,
+        folder: RepositoryFolder = TOP_FOLDER,
     ) -> None:
         """`mirror`: a folder in a cache, made when needed; `timeout`: seconds for a git command. Raises `PermanentError`.
 
         `signing_key`: the file of an SSH private key that signs Promoter's own commits; `attest`: what completes the message of
         such a commit right before it is made, with a trailer; `record_own`: called with each such commit and its message before
-        it is pushed, so that nobody sees one that is not recorded; `credentials`: how a person's git signs in.
-        `fetch_limit`: the bytes that one fetch may bring; None: any number.
+        it is pushed, so that nobody sees one that is not recorded; `credentials`: how a person's git signs in; `folder`: where
+        in the repository Promoter's files lie. `fetch_limit`: the bytes that one fetch may bring; None: any number.
         """
         self._ref = build_branch_ref(branch)
         self._remote = parse_remote_address(url, token)
         self._author = normalize_identity(author)
-        self._mirror = BareMirror(mirror, self._remote, branch, timeout, credentials, fetch_limit)
+        self._mirror = BareMirror(mirror, self._remote, branch, timeout, credentials, fetch_limit, folder)
         self._cache = GitAnswerCache()
         self._history = CommitHistory(self._mirror, self._remote, self._cache)
         self._writer = CommitWriter(self._mirror, self._remote, self._author, signing_key)
@@ -197,6 +201,11 @@ class GitRepository:
         self._record_own = record_own
         self._lock = threading.RLock()
         self._is_rewritten = False
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """The folder that holds Promoter's files."""
+        return self._mirror.within
 
     @property
     def signs_commits(self) -> bool:
@@ -358,10 +367,9 @@ class GitRepository:
     def _require_proposal_ref(self, branch: str) -> str:
         """Return the ref of a branch for proposals. Raises `PermanentError` for any other."""
         ref = build_branch_ref(branch)
-        if not branch.startswith(BRANCH_PREFIX) or ref == self._ref:
-            raise PermanentError(
-                "git", f"{branch!r} is not a branch for proposals", f"name one that begins with {BRANCH_PREFIX}"
-            )
+        prefix = self.folder.branch_prefix
+        if not branch.startswith(prefix) or ref == self._ref:
+            raise PermanentError("git", f"{branch!r} is not a branch for proposals", f"name one that begins with {prefix}")
         return ref
 
     def _push_proposal_branch(self, ref: str, expected: str | None, new: str | None) -> None:
@@ -369,7 +377,7 @@ class GitRepository:
         try:
             self._writer.push_branch(ref, expected, new)
         except BranchProtected as fault:
-            fix = f"let this account make, change and delete branches that begin with {BRANCH_PREFIX}"
+            fix = f"let this account make, change and delete branches that begin with {self.folder.branch_prefix}"
             raise PermanentError("git", f"{ref.removeprefix(HEADS)}: {fault.message}", fix) from None
 
 

@@ -264,7 +264,9 @@ class SignatureVerifier:
 
         A branch that took `base` in sideways may come from where a key was not yet removed.
         """
-        changes = self._run_rev_list("--first-parent", "--reverse", f"{base}..{head}", "--", SIGNERS_FOLDER)
+        changes = self._run_rev_list(
+            "--first-parent", "--reverse", f"{base}..{head}", "--", self._mirror.within.locate(SIGNERS_FOLDER)
+        )
         if not changes:
             return []
         oldest = self._run_rev_list("--first-parent", "--parents", f"{base}..{head}", "--")[-1]
@@ -277,7 +279,11 @@ class SignatureVerifier:
             return []
         options = ("--stdin", "-m", "--root", "-r", "--no-renames", "--name-only")
         reply = self._mirror.run_git(
-            "diff-tree", *options, "--", *WATCHED_PATHS, stdin="".join(f"{each}\n" for each in span).encode()
+            "diff-tree",
+            *options,
+            "--",
+            *map(self._mirror.within.locate, WATCHED_PATHS),
+            stdin="".join(f"{each}\n" for each in span).encode(),
         )
         if reply.status != 0:
             raise convert_command_failure("diff-tree", reply, self._remote)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -28,6 +29,7 @@ from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.fields import validate_policy_name
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
 
 POLICIES_FOLDER = "policies"
@@ -49,7 +51,9 @@ class YamlDocuments:
     Remembers the last few files by their bytes, since the daemon reads the same ones again and again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: RepositoryFolder = TOP_FOLDER) -> None:
+        """`folder`: the one of the repository that has the files, for the places of faults."""
+        self._folder = folder
         self._registry = lru_cache(maxsize=2)(read_registry_file)
         self._approvers = lru_cache(maxsize=2)(read_approvers_file)
         self._policy = lru_cache(maxsize=256)(read_policy_file)
@@ -59,6 +63,10 @@ class YamlDocuments:
 
         Without `approvers.yaml` nobody may approve.
         """
+        with _locate_faults(self._folder):
+            return self._parse_files(sources, revision)
+
+    def _parse_files(self, sources: Sources, revision: str | None) -> Declaration:
         files, unusable = _split_sources(sources)
         faults = [*_find_misnamed_files(files), *(Fault(each.reason, file, fix=each.fix) for file, each in unusable.items())]
         content, people = files.get(REGISTRY_FILE), files.get(APPROVERS_FILE)
@@ -79,7 +87,19 @@ class YamlDocuments:
 
     def edit_registry_file(self, content: bytes, edit: RegistryEdit) -> bytes:
         """Return `registry.yaml` with the edit, and every other byte as it was. Raises `Faults`."""
-        return edit_registry(content, edit)
+        with _locate_faults(self._folder):
+            return edit_registry(content, edit)
+
+
+@contextmanager
+def _locate_faults(folder: RepositoryFolder) -> Iterator[None]:
+    """Name the files of faults by their paths in the repository."""
+    try:
+        yield
+    except Faults as faults:
+        if not folder.path:
+            raise
+        raise Faults([replace(each, file=folder.locate(each.file)) if each.file else each for each in faults.faults]) from None
 
 
 def _split_sources(sources: Sources) -> tuple[dict[str, bytes], dict[str, UnusableFile]]:

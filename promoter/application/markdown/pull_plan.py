@@ -49,14 +49,19 @@ def render_pull_plan_markdown(found: PullPlan) -> str:
     return text
 
 
-def render_withdrawn_markdown() -> str:
+def render_withdrawn_markdown(found: PullPlan) -> str:
     """Write the comment of a pull request that no longer touches any file that Promoter reads."""
-    title = f"### {_MARK[PullState.SUCCESS]} Promoter: nothing to plan"
-    return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that Promoter reads.\n"
+    title = f"### {_MARK[PullState.SUCCESS]} {_name_promoter(found)}: nothing to plan"
+    return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that {inline_text(found.reader)} reads.\n"
+
+
+def _name_promoter(found: PullPlan) -> str:
+    return f"Promoter of {code_span(str(found.folder))}" if found.folder.path else "Promoter"
 
 
 def _render_header(found: PullPlan) -> Block:
-    title = f"### {_MARK[found.status_state]} Promoter: {found.status_state.value}, {inline_text(found.status_description)}"
+    state = f"{_MARK[found.status_state]} {_name_promoter(found)}"
+    title = f"### {state}: {found.status_state.value}, {inline_text(found.status_description)}"
     judged = "Planned as it would be merged, and judged by the policies of the branch that it is to be merged into."
     return [COMMENT_MARKER, title, "", f"{code_span(found.head[:10])} {judged[0].lower()}{judged[1:]}"]
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.pull_plan import STATUS_LENGTH_LIMIT
 from promoter.domain.review import ChangeOrigin
 
@@ -102,6 +103,11 @@ class Forge(Protocol):
     @property
     def name(self) -> str:
         """The forge's name in messages: GitHub, GitLab, Gitea."""
+        ...
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """The folder of the repository that holds Promoter's files: its statuses and comments are known by it."""
         ...
 
     def list_open_pull_requests(self) -> Sequence[PullRequest]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Fault, Faults
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.domain.proposal import RegistryEdit
 
@@ -48,7 +49,8 @@ class GitCommit:
 class MergePreview:
     """What the watched files say once a head is merged into a base, and which of them the head changes.
 
-    `conflicts` are the files that do not merge by themselves; then `sources` are the head's.
+    `conflicts` are the files that do not merge by themselves, for people: by their paths in the repository. Then `sources` are
+    the head's.
     """
 
     sources: Sources
@@ -67,6 +69,11 @@ class UnsignedCommit:
 
 class Repository(Protocol):
     """The user's GitOps repository: one branch of one remote. Raises `TransientError`, `PermanentError` or `Conflict`."""
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """The folder that holds Promoter's files. Paths in all other calls are paths in it, but for those of conflicts."""
+        ...
 
     @property
     def signs_commits(self) -> bool:

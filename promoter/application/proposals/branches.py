@@ -22,15 +22,12 @@ from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
-    BRANCH_PREFIX,
     IDENTITY_TRAILER,
     REGISTRY_FILE,
     CommitRequest,
     Proposal,
     ProposalReason,
     RegistryEdit,
-    build_branch_name,
-    build_branch_prefix,
 )
 
 _MODEL, _ALIAS, _AIM, _VERSION = (f"Promoter-{part}" for part in ("Model", "Alias", "Aim", "Version"))
@@ -77,6 +74,7 @@ class ProposalBranches:
     def __init__(self, forge: Forge, repository: Repository) -> None:
         self._forge = forge
         self._repository = repository
+        self._folder = repository.folder
 
     def read_remote_state(
         self, model: str, listed: Sequence[PullRequest] | None = None
@@ -87,8 +85,8 @@ class ProposalBranches:
         fetched, so that git shows the merge of whatever is not open any more.
         """
         opened = self._forge.list_open_pull_requests() if listed is None else listed
-        return [each for each in opened if is_own_pull_request(each)], self._repository.list_branches(
-            build_branch_prefix(model)
+        return [each for each in opened if self._is_own(each)], self._repository.list_branches(
+            self._folder.build_model_prefix(model)
         )
 
     def build_branches(
@@ -98,7 +96,7 @@ class ProposalBranches:
         opened, heads = found
         tips = {branch: self._repository.read_commit(head) for branch, head in heads.items()}
         pulls = {pull.branch: pull for pull in opened}
-        named = {build_branch_name(model, alias): alias for alias in aliases}
+        named = {self._folder.build_branch_name(model, alias): alias for alias in aliases}
         for branch, tip in tips.items():
             if branch not in named and tip.trailers.get(_MODEL) == model and _ALIAS in tip.trailers:
                 named[branch] = tip.trailers[_ALIAS]
@@ -121,21 +119,21 @@ class ProposalBranches:
     def find_models(self, opened: Sequence[PullRequest]) -> frozenset[str]:
         """Return the models that have an open pull request or a branch."""
         tips = {
-            branch: self._repository.read_commit(head) for branch, head in self._repository.list_branches(BRANCH_PREFIX).items()
+            branch: self._repository.read_commit(head)
+            for branch, head in self._repository.list_branches(self._folder.branch_prefix).items()
         }
         found = {tip.trailers[_MODEL] for tip in tips.values() if tip.trailers.get(_MODEL)}
         for pull in opened:
-            marker = parse_marker(pull.body) if is_own_pull_request(pull) else None
+            marker = parse_marker(pull.body) if self._is_own(pull) else None
             if marker:
                 found.add(marker.model)
-            elif is_own_pull_request(pull) and pull.branch not in tips:
-                found.add(pull.branch.removeprefix(BRANCH_PREFIX).partition("/")[0])
+            elif self._is_own(pull) and pull.branch not in tips:
+                found.add(pull.branch.removeprefix(self._folder.branch_prefix).partition("/")[0])
         return frozenset(found)
 
-
-def is_own_pull_request(pull: PullRequest) -> bool:
-    """Return whether it comes from one of Promoter's branches."""
-    return pull.branch.startswith(BRANCH_PREFIX) and not pull.fork
+    def _is_own(self, pull: PullRequest) -> bool:
+        """Return whether it comes from one of this Promoter's branches."""
+        return pull.branch.startswith(self._folder.branch_prefix) and not pull.fork
 
 
 def parse_commit_marker(tip: GitCommit) -> PullRequestMarker | None:

@@ -15,7 +15,7 @@ from promoter.domain.audit import AliasKey
 from promoter.domain.desired import AliasIntent, Declaration
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.fields import CHAMPION
-from promoter.domain.proposal import REGISTRY_FILE, Proposal, ProposalReason, build_branch_name
+from promoter.domain.proposal import REGISTRY_FILE, Proposal, ProposalReason
 from promoter.domain.rollback import StandingRollback
 
 log = structlog.get_logger(__name__)
@@ -103,6 +103,8 @@ class OpenedProposal:
     """How a pull request comes to be, where there is none yet."""
     done: bool = True
     """Whether everything succeeded."""
+    branch: str = ""
+    """The branch."""
 
 
 Opener = Callable[[Proposal], OpenedProposal]
@@ -142,6 +144,10 @@ class ProposalCommitter:
         self._revisions.adopt_own_commit(after, declaration)
         return after
 
+    def name_branch(self, model: str, alias: str) -> str:
+        """Return the branch for proposals on that alias."""
+        return self._repository.folder.build_branch_name(model, alias)
+
     def find_waiting_intent(self, declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
         """Return what git will state of the alias once its proposal is merged; None where there is no proposal."""
         if declaration.revision is None:
@@ -179,6 +185,8 @@ class WaitingProposal:
     intent: AliasIntent
     tip: GitCommit
     """The newest commit of the branch."""
+    branch: str
+    """The branch."""
 
 
 def find_waiting_rollback(
@@ -203,7 +211,7 @@ def _find_waiting_proposal(
     repository: Repository, documents: DeclarationDocuments, base: str, key: AliasKey
 ) -> WaitingProposal | None:
     model, alias = key
-    branch = build_branch_name(model, alias)
+    branch = repository.folder.build_branch_name(model, alias)
     tip = repository.list_branches(branch).get(branch)
     merged = repository.preview_merge(base, tip) if tip else None
     if tip is None or merged is None or merged.conflicts:
@@ -213,7 +221,7 @@ def _find_waiting_proposal(
     except Faults:
         return None
     found = intent.aliases.get(alias) if intent else None
-    return WaitingProposal(found, repository.read_commit(tip)) if found else None
+    return WaitingProposal(found, repository.read_commit(tip), branch) if found else None
 
 
 def require_no_other_rollback(repository: Repository, documents: DeclarationDocuments, base: str, proposal: Proposal) -> None:
@@ -228,8 +236,7 @@ def require_no_other_rollback(repository: Repository, documents: DeclarationDocu
 
 def describe_waiting_rollback(waiting: WaitingProposal) -> StandingRollback:
     """Return who waits with which rollback, since when."""
-    intent, hold = waiting.intent, waiting.intent.hold
-    branch = build_branch_name(intent.model, intent.alias)
+    intent, hold, branch = waiting.intent, waiting.intent.hold, waiting.branch
     by, reason = (hold.by, hold.reason) if hold else ("somebody", "no reason given")
     what = f"proposed v{intent.version}, on the branch {branch},"
     way_out = f"merge or close the pull request from {branch}, or delete the branch"
@@ -263,31 +270,31 @@ class BranchOpener:
 
     def __call__(self, proposal: Proposal) -> OpenedProposal:
         """Commit the proposal to the branch, again on its new head where somebody pushed first."""
+        branch = self._repository.folder.build_branch_name(proposal.edit.model, proposal.edit.alias)
         for _ in range(MAX_ATTEMPTS):
             try:
-                revision = self._push_branch(proposal)
+                revision = self._push_branch(proposal, branch)
             except Conflict:
                 continue
             if revision is None:
                 return OpenedProposal(None)
-            return OpenedProposal(
-                revision, None, f"open a pull request from the branch {proposal.branch_name}: no forge is configured"
-            )
-        raise TransientError("git", f"others kept pushing to {proposal.branch_name} or to the watched branch", "run it again")
+            step = f"open a pull request from the branch {branch}: no forge is configured"
+            return OpenedProposal(revision, None, step, branch=branch)
+        raise TransientError("git", f"others kept pushing to {branch} or to the watched branch", "run it again")
 
-    def _push_branch(self, proposal: Proposal) -> str | None:
+    def _push_branch(self, proposal: Proposal, branch: str) -> str | None:
         repository = self._repository
         head = repository.fetch_branch()
         wanted = build_proposed_content(repository, self._documents, head, proposal)
         if wanted is None:
             return None
         content, _ = wanted
-        tip = repository.list_branches(proposal.branch_name).get(proposal.branch_name)
+        tip = repository.list_branches(branch).get(branch)
         if tip is not None:
             require_no_other_rollback(repository, self._documents, head, proposal)
             if is_up_to_date(repository, head, repository.read_commit(tip), proposal, content):
                 return tip
             if not repository.has_only_own_commits(head, tip):
                 fix = "merge or delete that branch, then run this again"
-                raise PermanentError("git", f"somebody else's commits are on {proposal.branch_name}, and would be lost", fix)
-        return repository.push_proposal(proposal.branch_name, tip, head, content, proposal.commit_message)
+                raise PermanentError("git", f"somebody else's commits are on {branch}, and would be lost", fix)
+        return repository.push_proposal(branch, tip, head, content, proposal.commit_message)

@@ -58,7 +58,7 @@ class PullRequestWriter:
     ) -> None:
         site, proposal, forge = each.site, each.proposal, self._forge
         recorded = parse_marker(site.pull.body) if site.pull else None
-        draft = _build_draft(proposal, comparison, settings)
+        draft = _build_draft(site.branch, proposal, comparison, settings)
         marker = _build_marker(proposal, head, draft, recorded.declined if recorded else list_refusals(each.last))
         if recorded == marker:
             return
@@ -88,9 +88,11 @@ class PullRequestWriter:
         return self._forge.open_pull_request(draft).number
 
 
-def _build_draft(proposal: Proposal, comparison: VersionComparison | None, settings: ProposalSettings) -> PullRequestDraft:
+def _build_draft(
+    branch: str, proposal: Proposal, comparison: VersionComparison | None, settings: ProposalSettings
+) -> PullRequestDraft:
     return PullRequestDraft(
-        branch=proposal.branch_name,
+        branch=branch,
         title=proposal.subject_line,
         body=render_proposal_markdown(proposal, comparison),
         labels=settings.labels,

@@ -193,9 +193,10 @@ class ProposalReconciler:
         Raises `TransientError` where it is not open yet: the next run opens it.
         """
         self.reconcile_model(proposal.edit.model)
-        found = self._forge.find_latest_pull_request(proposal.branch_name)
+        branch = self._repository.folder.build_branch_name(proposal.edit.model, proposal.edit.alias)
+        found = self._forge.find_latest_pull_request(branch)
         if found is None or found.state is not PullRequestState.OPEN:
-            raise TransientError(self._forge.name, f"there is no open pull request from {proposal.branch_name} yet")
+            raise TransientError(self._forge.name, f"there is no open pull request from {branch} yet")
         return found
 
     def reconcile_model(self, model: str) -> bool:
@@ -376,6 +377,6 @@ class ProposalOpener:
         if pushed.revision is None:
             return pushed
         try:
-            return OpenedProposal(pushed.revision, self._proposals.open_pull_request(proposal).url)
+            return replace(pushed, url=self._proposals.open_pull_request(proposal).url, next_step="")
         except ExternalError as error:
-            return OpenedProposal(pushed.revision, None, f"the daemon opens its pull request later: {error}", done=False)
+            return replace(pushed, next_step=f"the daemon opens its pull request later: {error}", done=False)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from promoter.application.ports import CommitStatus, PullRequest, PullRequestComment, PullRequestDraft, PullRequestState
 from promoter.domain.errors import Conflict, PermanentError
+from promoter.domain.folder import TOP_FOLDER
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 from tests.support.fakes.repository import START, WATCHED, FakeRepository
 
@@ -46,6 +47,7 @@ class FakeForge:
     """
 
     name = "Fake"
+    folder = TOP_FOLDER
 
     def __init__(self, repository: FakeRepository) -> None:
         """No pull request yet."""

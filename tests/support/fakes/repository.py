@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, PermanentError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite
 from promoter.domain.proposal import REGISTRY_FILE
 from tests.support.fakes.three_way_merge import merge_text
@@ -52,6 +53,7 @@ class FakeRepository:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     on: Callable[[str], None] = lambda _call: None
     after: Callable[[str], None] = lambda _call: None
+    folder: RepositoryFolder = TOP_FOLDER
     record_own: Callable[[str, str], None] = lambda _revision, _message: None
     """Called with each of Promoter's own commits and its message before anybody can see it."""
 

@@ -10,7 +10,7 @@ from promoter.application.markdown.proposal import parse_marker
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.container import Container
 from promoter.domain.audit import RecordFilter, is_alias_move
-from promoter.domain.proposal import BRANCH_PREFIX
+from promoter.domain.folder import TOP_FOLDER
 from tests.support.forges.under_test import ForgeUnderTest
 from tests.support.races.person import RacePerson
 from tests.support.stage.stage import assert_one_outcome_each, assert_unbroken
@@ -138,5 +138,5 @@ def branches_left(scene: ForgeUnderTest) -> Iterator[str]:
     """A branch for proposals without an open pull request."""
     opened = {pull.branch for pull in scene.home.pulls.values() if pull.state == "open"}
     for branch in scene.home.git.heads():
-        if branch.startswith(BRANCH_PREFIX) and branch not in opened:
+        if branch.startswith(TOP_FOLDER.branch_prefix) and branch not in opened:
             yield f"{branch} was left behind"

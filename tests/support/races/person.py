@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from promoter.domain.proposal import BRANCH_PREFIX
+from promoter.domain.folder import TOP_FOLDER
 from tests.support.forges.model import ForgeRefusal, Pull
 from tests.support.forges.under_test import TOKEN, ForgeUnderTest
 
@@ -85,7 +85,7 @@ class RacePerson:
 
     def answer(self) -> None:
         """Merge a proposal, close it, or put a commit on its branch."""
-        opened = self._opened(lambda pull: pull.branch.startswith(BRANCH_PREFIX))
+        opened = self._opened(lambda pull: pull.branch.startswith(TOP_FOLDER.branch_prefix))
         if not opened:
             return
         pull = self._random.choice(opened)
@@ -194,7 +194,7 @@ class RacePerson:
         line = f"# {word} {self._number:04}"
         for _ in range(_TRIES):
             there = self._fetched(branch)
-            if there is None and branch.startswith(BRANCH_PREFIX):
+            if there is None and branch.startswith(TOP_FOLDER.branch_prefix):
                 return None
             self._git("checkout", "--quiet", "--force", "--detach", there or self._fetched("main") or "")
             file = self._clone / "registry.yaml"

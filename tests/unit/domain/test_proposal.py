@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from promoter.application.proposals.comparison import describe_requirement_changes
 from promoter.domain.decision import Decision, Verdict
@@ -18,31 +15,7 @@ from promoter.domain.proposal import (
     ProposalReason,
     RegistryEdit,
     build_adoption_proposals,
-    build_branch_name,
-    build_branch_prefix,
 )
-
-NAMES = st.text(min_size=1, max_size=120)
-REF = re.compile(r"promoter/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
-
-
-@given(NAMES, NAMES, NAMES, NAMES)
-def test_every_alias_has_a_branch_of_its_own(model: str, alias: str, other: str, another: str) -> None:
-    """Whatever it is called: a name that git takes, found under its model's, and nobody else's."""
-    branch = build_branch_name(model, alias)
-    assert REF.fullmatch(branch)
-    assert branch.startswith(build_branch_prefix(model))
-    assert len(branch) < 200
-    if (model, alias) != (other, another):
-        assert build_branch_name(other, another) != branch
-
-
-def test_plain_names_stay_readable() -> None:
-    """They are what people look for."""
-    assert build_branch_name("fraud-detector", "champion") == "promoter/fraud-detector/champion"
-    assert build_branch_prefix("fraud-detector") == "promoter/fraud-detector/"
-    assert build_branch_name("fraud.detector", "champion") != build_branch_name("fraud detector", "champion")
-
 
 HOLD = Hold(reason="bad recall", by="alice")
 BACK = Proposal(
