@@ -119,11 +119,11 @@ def _refuse_clone_as_repository(container: Container) -> None:
 
 def _require_one_branch(container: Container, remote: str, head: str) -> None:
     """Raise `PermanentError` where another remote of the clone has the branch elsewhere: either may be a fork."""
-    from promoter.adapters.git.checkout import LocalClone, WorkTree
+    from promoter.adapters.git.checkout import LocalClone
     from promoter.domain.errors import PermanentError
 
     branch = container.settings.branch
-    others = LocalClone(WorkTree(Path()).root_folder).find_other_heads(branch, remote)
+    others = LocalClone(find_work_tree(container).clone_folder).find_other_heads(branch, remote)
     elsewhere = [f"at {revision[:10]} in {name}" for name, revision in sorted(others.items()) if revision != head]
     if elsewhere:
         places = ", ".join(elsewhere)

@@ -255,3 +255,81 @@ def test_outside_of_a_clone(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(PermanentError, match="here is no repository to read"):
         LocalClone(folder)
+
+
+def moved(folder: str, content: dict[str, bytes]) -> dict[str, bytes]:
+    """The same files, in a folder of the repository."""
+    return {f"{folder}/{path}": text for path, text in content.items()}
+
+
+@pytest.fixture
+def monorepo(bench: PlanBench) -> PlanBench:
+    """Files in `ml/`, nothing at the top; the branch `change` moves an alias there."""
+    git(bench.folder, "checkout", "--quiet", "main")
+    git(bench.folder, "rm", "--quiet", "-r", "registry.yaml", "policies")
+    bench.commit({**moved("ml", files()), "README": b"a monorepo\n"})
+    git(bench.folder, "checkout", "--quiet", "-B", "change")
+    bench.commit(moved("ml", files(champion=2)))
+    return bench
+
+
+@pytest.mark.parametrize("inside", ["ml", "ml/policies"])
+def test_a_folder_of_a_monorepo_is_planned(monorepo: PlanBench, inside: str) -> None:
+    """The plan is that of the folder that one stands in, or of the nearest one above, whatever the setting's default."""
+    said = monorepo.run("--base", "main", "--head", "HEAD", folder=monorepo.folder / inside, width=160)
+    assert (said.code, "champion" in said.out) == (2, True), said
+    assert "no file" not in said.out
+    monorepo.commit(moved("ml", files(champion=3)))
+    assert monorepo.run("--base", "main", folder=monorepo.folder / inside).code == 3
+
+
+def test_the_top_of_a_monorepo_is_no_success(monorepo: PlanBench) -> None:
+    """Where neither side has a registry.yaml, nothing can be said of the change, and the check is never green."""
+    for place in (monorepo.folder, monorepo.folder / "docs"):
+        place.mkdir(exist_ok=True)
+        said = monorepo.run("--base", "main", folder=place)
+        assert said.code == 1, said
+        assert "neither base nor head has a registry.yaml" in said.err
+        assert "PROMOTER_PATH" in said.err
+
+
+def test_a_head_does_not_choose_which_folder_is_judged(monorepo: PlanBench) -> None:
+    """A decoy nearer to where CI stands, or a registry.yaml that is gone, makes it red: it must not hide the change."""
+    decoy = {"ml/ci/registry.yaml": b"version: 1\nmodels: {}\n"}
+    monorepo.commit(decoy)
+    said = monorepo.run("--base", "main", folder=monorepo.folder / "ml" / "ci")
+    assert said.code == 1, said
+    assert "the base is in ml/, and that of the head in ml/ci/" in said.err
+    git(monorepo.folder, "rm", "--quiet", "ml/ci/registry.yaml", "ml/registry.yaml")
+    monorepo.commit({"registry.yaml": b"version: 1\nmodels: {}\n"})
+    assert monorepo.run("--base", "main", folder=monorepo.folder / "ml").code == 1
+
+
+def test_the_setting_wins_over_the_place(monorepo: PlanBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting names the folder wherever one stands, and a fault has the whole path of its file."""
+    monkeypatch.setattr(PlanBench, "world", property(lambda self: _build_world(self, "ml")))
+    assert monorepo.run("--base", "main").code == 2
+    monorepo.commit({"ml/registry.yaml": b"version: 1\nmodel: {}\n"})
+    said = monorepo.run("--base", "main")
+    assert (said.code, "ml/registry.yaml:2:1" in said.out) == (1, True), said
+    monkeypatch.setattr(PlanBench, "world", property(lambda self: _build_world(self, "other")))
+    said = monorepo.run("--base", "main", "--format", "json")
+    assert said.code == 1, said
+    assert "neither base nor head has it" in said.out
+
+
+def _build_world(bench: PlanBench, path: str) -> Container:
+    settings = Settings(database_url=f"sqlite:///{bench.folder.parent / 'promoter.db'}", path=path)
+    return Container(settings, registry=bench.registry, clock=FakeClock())
+
+
+def test_a_link_at_the_top_hides_no_change(monorepo: PlanBench) -> None:
+    """A registry.yaml that is a link into a folder is none: the change behind it must not pass for no change."""
+    git(monorepo.folder, "checkout", "--quiet", "main")
+    (monorepo.folder / "registry.yaml").symlink_to("ml/registry.yaml")
+    monorepo.commit({})
+    git(monorepo.folder, "checkout", "--quiet", "-B", "change")
+    monorepo.commit(moved("ml", files(champion=2)))
+    said = monorepo.run("--base", "main", width=160)
+    assert said.code == 1, said
+    assert "is a symbolic link" in said.out
