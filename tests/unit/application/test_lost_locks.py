@@ -117,7 +117,7 @@ def test_open_intents_of_a_run_that_goes_on_are_left_alone(drifted: App) -> None
     """A run that lost its lock while it looked at intents which another run had opened since closes none of them."""
     drifted.revisions.refresh_head()
     intent = drifted.ledger.record_intent(drifted.records()[-1].fact, None)
-    drifted.mlflow.on = at_call("aliases", lambda: drifted.keys.lost.add("m"))
+    drifted.mlflow.on = at_call("observe", lambda: drifted.keys.lost.add("m"))
     with pytest.raises(TransientError, match="lost"):
         drifted.model_reconciler.reconcile("m", "test")
     assert [each.id for each in drifted.ledger.find_open_intents()] == [intent]

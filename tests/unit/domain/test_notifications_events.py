@@ -186,4 +186,4 @@ def test_a_test_tells_nothing() -> None:
     assert isinstance(event, NotificationEvent)
     assert (event.id, event.type.value, event.entry) == ("led-1/test/n1", "dev.promoter.test", 0)
     assert EventType.TEST not in ALIAS_EVENT_TYPES
-    assert {each.short_name for each in ALIAS_EVENT_TYPES} == {"changed", "drifted", "rolled-back", "blocked"}
+    assert {each.short_name for each in ALIAS_EVENT_TYPES} == {"changed", "drifted", "replaced", "rolled-back", "blocked"}
