@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from promoter.application.ports import Absence, Registry
-from promoter.domain.errors import ModelsWithheld
+from promoter.domain.errors import ModelsWithheld, TransientError
+from promoter.domain.identity import IdentityTimes, RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
 
 MAX_VERSIONS_READ_AGAIN = 50
@@ -35,13 +36,32 @@ def find_absences(name: str, before: ObservedModel | None, known: KnownHolders, 
     for number, version in now.versions.items():
         was = before.versions.get(number) if before else None
         if was is not None and was is not version:
-            yield from _find_lost_tags(name, was, version)
+            yield from _find_lost_parts(name, was, version)
 
 
-def _find_lost_tags(name: str, was: ModelVersion, now: ModelVersion) -> Iterator[Absence]:
+def _find_lost_parts(name: str, was: ModelVersion, now: ModelVersion) -> Iterator[Absence]:
     if was.created_at == now.created_at:
+        if was.run_id and not now.run_id:
+            yield Absence(name, version=now.number, run_id=was.run_id)
         for key in sorted(was.tags.keys() - now.tags.keys()):
             yield Absence(name, version=now.number, tag=key, value=was.tags[key])
+
+
+def check_origins(observed: Mapping[str, ObservedModel], known: Mapping[str, Mapping[str, RememberedVersion]]) -> None:
+    """Check that not every version has lost its run on the way, which would make all of them other versions than before.
+
+    MLflow never changes the run of a version. Where one of the same times has another origin than the ledger knows, and no
+    version of the whole answer has a run, the answer has lost them. Raises `TransientError`.
+    """
+    if any(version.run_id for model in observed.values() for version in model.versions.values()):
+        return
+    for name in known.keys() & observed.keys():
+        for was in known[name].values():
+            now = observed[name].find_identity(was.number)
+            times = IdentityTimes.parse(now)
+            if now != was.identity and times is not None and times == IdentityTimes.parse(was.identity):
+                lost = f"version {was.number} of model {name} without the run that it was registered from"
+                raise TransientError("MLflow", f"an answer cannot be true: {lost}")
 
 
 class AbsenceMemory:

@@ -8,7 +8,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TypeVar
 
-from promoter.application.absences import AbsenceMemory
+from promoter.application.absences import AbsenceMemory, check_origins
 from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
 from promoter.application.evidence import ObservedTags, TagObserver
 from promoter.application.ports import Absence, Clock, Ledger, Registry, VersionCopies
@@ -284,6 +284,7 @@ class Planner:
         known = self._ledger.read_last_known_versions(names)
         observed = self._registry.observe_models(names)
         withheld = self._absences.check(observed, _list_numbers(known), names)
+        check_origins(observed, known)
         overrides = [each for each in self._ledger.find_open_overrides(names) if each.model not in withheld]
         intents = _find_model_intents(declaration, names, observed, [each for each in overrides if each.is_in_force(at)])
         applied = self._ledger.read_last_applied(names)

@@ -16,7 +16,7 @@ _REQUIRED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "mlflow.RegisteredModel": ("name", "creation_timestamp"),
     "mlflow.RegisteredModelAlias": ("alias", "version"),
     "mlflow.RegisteredModelTag": ("key", "value"),
-    "mlflow.ModelVersion": ("name", "version", "creation_timestamp", "status"),
+    "mlflow.ModelVersion": ("name", "version", "creation_timestamp", "status", "source"),
     "mlflow.ModelVersionTag": ("key", "value"),
     "mlflow.Run": ("info", "data"),
     "mlflow.RunInfo": ("run_id", "experiment_id", "status", "lifecycle_stage"),

@@ -145,6 +145,8 @@ class AbsenceChecker:
             if absence.alias:
                 holder = int(self._client.get_model_version_by_alias(absence.model, absence.alias).version)
                 return absence.version in (None, holder)
+            if absence.run_id:
+                return self._finds_version(f"{build_name_filter(absence.model)} and run_id = '{absence.run_id}'", absence)
             if absence.tag:
                 return self._has_tag(absence)
             if absence.version is not None:
@@ -160,10 +162,13 @@ class AbsenceChecker:
         where = build_name_filter(absence.model)
         if not set(absence.tag + absence.value) & _FILTER_ESCAPES:
             where += f" and tags.`{absence.tag}` = '{absence.value}'"
-            rows = iterate_pages(lambda token: self._client.search_model_versions(where, page_token=token))
-            return any(row.name == absence.model and int(row.version) == absence.version for row in rows)
+            return self._finds_version(where, absence)
         found = self._client.get_model_version(absence.model, str(absence.version))
         return bool(found.tags.get(absence.tag) == absence.value)
+
+    def _finds_version(self, where: str, absence: Absence) -> bool:
+        rows = iterate_pages(lambda token: self._client.search_model_versions(where, page_token=token))
+        return any(row.name == absence.model and int(row.version) == absence.version for row in rows)
 
 
 def _is_alias_not_found(error: Exception) -> bool:

@@ -47,11 +47,15 @@ class Absence:
     """The key of a tag of the version."""
     value: str = ""
     """The value that the tag had."""
+    run_id: str = ""
+    """The run of the version."""
 
     def __str__(self) -> str:
         if self.alias:
             return f"alias {self.model}@{self.alias}" + (f" at version {self.version}" if self.version else "")
         version = f"version {self.version} of model {self.model}" if self.version else f"model {self.model}"
+        if self.run_id:
+            return f"the run of {version}"
         return f"tag {self.tag} of {version}" if self.tag else version
 
 

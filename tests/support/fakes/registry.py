@@ -165,6 +165,8 @@ class FakeRegistry:
         if each.alias:
             return each.alias in model.aliases and each.version in (None, model.aliases[each.alias])
         version = model.versions.get(each.version or 0)
+        if each.run_id:
+            return version is not None and version.run_id == each.run_id
         return version is not None and (not each.tag or each.tag in version.tags) if each.version else True
 
     def set_alias(self, model: str, alias: str, version: int) -> None:

@@ -82,6 +82,28 @@ def test_an_answer_that_lost_an_alias_is_refused_and_one_that_tells_the_truth_is
     assert asked == [Absence("m", "champion")]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_versions_that_lost_their_runs_are_no_other_versions(app: App, restarted: bool) -> None:
+    """The run is a part of what a version is: an answer without it does not make another version of it."""
+    app.mlflow.version("m", auc=0.8)
+    app.commit("m: {aliases: {champion: 1}}")
+    app.converge()
+    before, whole = app.outcomes(), app.mlflow.models["m"]
+    app = app.another() if restarted else app
+    app.revisions.refresh_head()
+    lost = {number: replace(version, run_id=None) for number, version in whole.versions.items()}
+    app.mlflow.models["m"] = replace(whole, versions=lost)
+    if not restarted:
+        app.mlflow._has = lambda _model, _absence: True  # type: ignore[method-assign]  # the search finds it all the same
+
+    with pytest.raises(TransientError, match="the run"):
+        app.look()
+
+    app.mlflow.models["m"] = whole
+    app.look()
+    assert app.outcomes() == before
+
+
 @pytest.fixture
 def settled(app: App) -> App:
     """A model with two versions, whose champion git and the registry agree on."""
