@@ -83,6 +83,8 @@ def test_a_gateway_answers_in_the_place_of_mlflow(
         ("status",),
         ("tags",),
         ("metrics", "value"),
+        ("run_id", "run_uuid"),
+        ("source",),
     ],
     ids=lambda fields: fields[0],
 )
