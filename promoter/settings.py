@@ -5,15 +5,18 @@ Settings decide where credentials go, so they never come from the tree that is b
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from select import select
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
@@ -228,13 +231,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
-    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="mlflow_tracking_uri")
-    repo: str | None = None
+    mlflow_tracking_uri: str | None = Field(default=None, repr=False, validation_alias="mlflow_tracking_uri")
+    repo: str | None = Field(default=None, repr=False)  # like each address here: it may hold a password
     branch: str = "main"
     path: Annotated[str, AfterValidator(_check_folder)] | None = None
     git_token: SecretStr | None = None
     git_author: str = "Promoter <promoter@localhost>"
-    database_url: str = "sqlite:///promoter.db"
+    database_url: str = Field(default="sqlite:///promoter.db", repr=False)
     mirror: Path | None = None
     fetch_limit: Size = 2 * 2**30
     listen: Address = "127.0.0.1:8080"
@@ -254,7 +257,7 @@ class Settings(BaseSettings):
     url: Annotated[str, AfterValidator(_check_web_address)] | None = None
     signing_key: Path | None = None
     checkpoint_key: Path | None = None
-    registries: dict[str, str] = Field(default_factory=dict, repr=False)  # URLs may hold passwords
+    registries: dict[str, str] = Field(default_factory=dict, repr=False)
     notifications: Annotated[list[ChannelSettings], AfterValidator(_check_unique_names)] = []
     notifications_patience: Duration = 86_400.0
     load_models: bool = False
@@ -362,6 +365,10 @@ _CONFIG_FILE: ContextVar[_ConfigFile] = ContextVar("config_file", default=_Confi
 """The file as it was read for the settings that are being loaded: it may be a pipe, which can be read once."""
 
 
+_CONFIG_LIMIT = 1_048_576
+_PIPE_SECONDS = 10.0
+
+
 def _read_config_file() -> _ConfigFile:
     named = os.environ.get(CONFIG_VARIABLE, "")
     judged = _find_judged_tree()
@@ -376,11 +383,29 @@ def _read_config_file() -> _ConfigFile:
         )
         return _ConfigFile(faults=(fault,))
     try:
-        document = yaml.load(path.read_bytes(), _UniqueKeyLoader)  # noqa: S506  # it derives from SafeLoader
+        document = yaml.load(_read_bounded_file(path), _UniqueKeyLoader)  # noqa: S506  # it derives from SafeLoader
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not YAML"
+        if isinstance(error, yaml.constructor.ConstructorError) and error.problem == _TWICE:
+            why = _TWICE
         return _ConfigFile(faults=(Fault(f"cannot be read: {why}", file=named, fix=f"see {CONFIG_VARIABLE}"),))
     return _check_document({} if document is None else document, named)
+
+
+def _read_bounded_file(path: Path) -> bytes:
+    """Read a file, or a pipe that somebody writes to now. Raises OSError for what has no end, or never begins."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # else a pipe without a writer is waited for
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor
+        deadline = time.monotonic() + _PIPE_SECONDS
+        content = b""
+        while len(content) <= _CONFIG_LIMIT:
+            if not select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError(errno.ETIMEDOUT, "nothing is written to this pipe")
+            chunk = file.read(_CONFIG_LIMIT)
+            if not chunk:
+                return content
+            content += chunk
+    raise OSError(errno.EFBIG, f"it is larger than {_CONFIG_LIMIT} bytes")
 
 
 def _check_document(document: object, named: str) -> _ConfigFile:
@@ -393,13 +418,16 @@ def _check_document(document: object, named: str) -> _ConfigFile:
     return _ConfigFile(known, tuple(_find_unknown_keys(document, named)))
 
 
+_TWICE = "a key stands twice"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a mapping in which a key stands twice, which YAML forbids and its loader takes."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(keys) != len(set(keys)):
-            raise yaml.constructor.ConstructorError(problem="a key stands twice")
+            raise yaml.constructor.ConstructorError(problem=_TWICE)
         return super().construct_mapping(node, deep)
 
 
@@ -498,10 +526,16 @@ def _is_known_key(key: object) -> bool:
     return key in Settings.model_fields or _REGISTRY_VARIABLE.fullmatch(f"{PREFIX}{key}".upper()) is not None
 
 
+_TELLING_LENGTH = 4
+"""A name that begins with another of that many letters is taken for that one written at length: REPOSITORY for REPO."""
+
+
 def _suggest(name: str, known: Iterable[str]) -> str:
     """Name the nearest of the known names; the prefix that all share says nothing of how near they are."""
     by_rest = {each.removeprefix(PREFIX): each for each in known}
-    near = get_close_matches(name.removeprefix(PREFIX), list(by_rest), n=1)
+    rest = name.removeprefix(PREFIX)
+    near = [each for each in by_rest if len(each) >= _TELLING_LENGTH and rest.startswith(each)]
+    near = near or get_close_matches(rest, list(by_rest), n=1)
     return f"did you mean {by_rest[near[0]]}?" if near else "see the settings in docs/operate.md"
 
 

@@ -105,7 +105,8 @@ def test_a_folder_with_a_registry_file_is_judged_as_well(monkeypatch: pytest.Mon
         ("just words\n", "it is not a mapping"),
         ("42\n", "it is not a mapping"),
         ("- a list\n", "it is not a mapping"),
-        ("branch: a\nbranch: b\n", "it is not YAML"),
+        ("branch: a\nbranch: b\n", "a key stands twice"),
+        ("branch: " + "a" * 1_048_576, "it is larger than"),
         ("branch: [\n", "it is not YAML"),
         (None, "No such file"),
     ],
@@ -121,6 +122,32 @@ def test_a_file_that_cannot_be_used_is_one_clean_fault(
     (fault,) = load_faults()
     assert fault.startswith(f"{file}: ")
     assert expected in fault
+
+
+def test_what_has_no_end_or_no_writer_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device would fill the memory, and a pipe without a writer would keep the command; one with a writer is read."""
+    monkeypatch.setenv("PROMOTER_CONFIG", "/dev/zero")
+    assert "it is larger than" in load_faults()[0]
+    monkeypatch.setattr("promoter.settings._PIPE_SECONDS", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("PROMOTER_CONFIG", str(tmp_path / "pipe"))
+    assert "nothing is written to this pipe" in load_faults()[0]
+    monkeypatch.setattr("promoter.settings._PIPE_SECONDS", 60.0)
+    reads, writes = os.pipe()
+    monkeypatch.setenv("PROMOTER_CONFIG", f"/dev/fd/{reads}")
+    os.write(writes, b"branch: live\n")
+    os.close(writes)
+    assert load_settings().branch == "live"
+    os.close(reads)
+
+
+def test_no_address_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each address may hold a password; and a name written at length leads to the setting."""
+    for name in ("MLFLOW_TRACKING_URI", "PROMOTER_REPO", "PROMOTER_DATABASE_URL"):
+        monkeypatch.setenv(name, "https://u:pw-5f1d@h/x")
+    assert "pw-5f1d" not in repr(load_settings()) + str(load_settings())
+    monkeypatch.setenv("PROMOTER_REPOSITORY", "x")
+    assert "did you mean PROMOTER_REPO?" in load_faults()[0]
 
 
 def test_an_empty_file_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
