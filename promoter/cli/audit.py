@@ -37,7 +37,9 @@ Word = TypeVar("Word", bound=StrEnum)
 def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only what this person did, such as 'Alice <alice@example.org>'.")] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only what this person did: 'Alice', or 'Alice <alice@example.org>'.")
+    ] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this moment on: {_TIME_HELP}")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this moment.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind: change, observed or override.")] = None,
@@ -225,7 +227,7 @@ def succeed(
 
     container = build_container()
     container.require_ledger()
-    head = record_succession(container.ledger, container.clock, other, by or find_requester_name(), reason)
+    head = record_succession(container.ledger, container.clock, other, find_requester_name(by), reason)
     if output is OutputFormat.JSON:
         from promoter.application.responses.ledger import SuccessionResponse
 
@@ -257,7 +259,7 @@ def prune(
     at = container.clock.now()
     before = at - _parse_minimum_age(older_than)
     count = (
-        container.ledger.drop_evidence_before(before, by or find_requester_name(), at)
+        container.ledger.drop_evidence_before(before, find_requester_name(by), at)
         if yes
         else container.existing_ledger.count_evidence_before(before)
     )

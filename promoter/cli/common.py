@@ -127,6 +127,7 @@ def run_command_line(app: typer.Typer) -> int:
     from promoter.domain.errors import ExternalError, Faults
 
     try:
+        _require_usable_surroundings()
         code = app(standalone_mode=False)
     except Faults as faults:
         print_faults(faults)
@@ -144,6 +145,20 @@ def run_command_line(app: typer.Typer) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _require_usable_surroundings() -> None:
+    """Raise `PermanentError` for words that no record can hold, and where the folder that one stands in is gone."""
+    from promoter.domain.errors import PermanentError
+
+    for word in sys.argv[1:]:
+        if not word.isprintable() and any("\ud800" <= each <= "\udfff" for each in word):
+            raise PermanentError("command line", f"`{word[:80]}` is not UTF-8", "write it in UTF-8, or see to the locale")
+    try:
+        Path.cwd()
+    except OSError as error:
+        why = f"the folder that you stand in cannot be used: {error.strerror}"
+        raise PermanentError("command line", why, "go to another one") from None
 
 
 def print_faults(faults: Exception) -> None:

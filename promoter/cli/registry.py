@@ -52,9 +52,9 @@ def accept(
 
     container = build_container()
     container.require_settings("mlflow_tracking_uri")
-    words, name = " ".join(reason.split()), " ".join((by or find_requester_name()).split())
-    if not words or not name:
-        raise PermanentError("registry", "it needs a reason, and the name of who accepts it", "--reason TEXT --as NAME")
+    words, name = " ".join(reason.split()), find_requester_name(by)
+    if not words:
+        raise PermanentError("registry", "it needs a reason", "--reason TEXT")
     container.registry_binding.accept(name, words)
     _print_comparison(container.registry_binding.compare(), output)
 

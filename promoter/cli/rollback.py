@@ -56,7 +56,7 @@ def rollback(
     lasting = _parse_override_duration(lasts)
     container = _build_git_container()
     _print_rollback_result(
-        container.alias_rollback(RollbackRequest(model, alias, reason, by or find_requester_name(), to, now, lasting)),
+        container.alias_rollback(RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting)),
         output,
     )
 
@@ -77,7 +77,7 @@ def release(
     """
     model, alias = parse_alias_argument(what)
     container = _build_git_container()
-    _print_rollback_result(container.hold_release(model, alias, by or find_requester_name(), reason), output)
+    _print_rollback_result(container.hold_release(model, alias, find_requester_name(by), reason), output)
 
 
 def _build_git_container() -> Container:
@@ -96,16 +96,24 @@ def _parse_override_duration(text: str) -> timedelta:
         raise typer.BadParameter(f"--for: {error}") from None
 
 
-def find_requester_name() -> str:
-    """Find out who runs this: git's `user.name`. Raises `PermanentError` where git has none: a login may be anybody's."""
+def find_requester_name(given: str | None) -> str:
+    """Find out who runs this: the name that was given, else git's `user.name`.
+
+    Raises `PermanentError` where git has none, since a login may be anybody's, and for a name that is no person's. A name that
+    was given and is empty, from a variable that is not set, is never replaced by the one that git has.
+    """
     from pathlib import Path
 
     from promoter.adapters.git.checkout import WorkTree
     from promoter.domain.errors import PermanentError
+    from promoter.domain.rollback import require_person
 
-    name = WorkTree(Path()).find_user_name()
+    name = WorkTree(Path()).find_user_name() if given is None else " ".join(given.split())
     if name is None:
         raise PermanentError("who", "nobody knows who asks for it: git has no `user.name` here", "give --as NAME")
+    if not name:
+        raise PermanentError("who", "the name of who asks for it is empty", "give --as NAME")
+    require_person(name, "who")
     return name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from unicodedata import normalize
 
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import RuleFinding, Verdict
@@ -191,7 +192,8 @@ def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Propo
 
 def require_person(by: str, what: str) -> None:
     """Raise `PermanentError` for a name that records give to Promoter itself, or to nobody."""
-    if by.partition("<")[0].strip().casefold() in _NO_PERSONS:
+    seen = "".join(each for each in normalize("NFKC", by) if each.isprintable())  # as a reader sees it
+    if seen.partition("<")[0].strip(" .,:;'\"").casefold() in _NO_PERSONS:
         raise PermanentError(what, f"`{by}` is no person: records of Promoter's own have that name", "give --as NAME")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, except_, exists, select
+from sqlalchemy import Connection, except_, exists, func, select
 
 from promoter.adapters.ledger.chain import ChainWriter
 from promoter.adapters.ledger.database import appending, reading
@@ -42,7 +42,7 @@ from promoter.domain.errors import Conflict, PermanentError
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.plan import ChangeCause
 
-_FILTER_FIELDS = ("model", "alias", "kind", "outcome", "actor", "verdict")
+_FILTER_FIELDS = ("model", "alias", "kind", "outcome", "verdict")
 
 
 class SqlAuditLog(SqlAliasHistory):
@@ -163,6 +163,10 @@ class SqlAuditLog(SqlAliasHistory):
         """Find records in ascending order of their numbers, also where the newest ones are asked for."""
         given = {name: getattr(where, name) for name in _FILTER_FIELDS}
         conditions = [records.c[name] == str(value) for name, value in given.items() if value is not None]
+        if where.actor is not None:  # lists show the name without the mail
+            before_mail = f"{where.actor} <"
+            named = func.substr(records.c.actor, 1, len(before_mail)) == before_mail  # LIKE knows no case on SQLite
+            conditions.append((records.c.actor == where.actor) | named)
         bounds = (
             (where.after, operator.gt, records.c.id),
             (where.before, operator.lt, records.c.id),

@@ -125,3 +125,36 @@ def test_faulty_files(folder: Path, run: Run) -> None:
         code, out, err = run(*command.split())
         assert code == 1
         assert "registry.yaml:2:1" in err + out, command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("rollback", "m@champion", "--reason", "bad"),
+        ("release", "m@champion"),
+        ("audit", "succeed", "0b1c7a52-5d0e-4c59-8f5e-1f2f6a3c9d10", "--reason", "moved"),
+        ("audit", "prune", "--older-than", "400d", "--yes"),
+        ("registry", "accept", "--reason", "moved"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "expected"), [("", "is empty"), (" \n", "is empty"), ("Promoter", "is no person"), ("a\udcff", "is not UTF-8")]
+)
+def test_a_name_that_was_given_is_used_or_refused(command: tuple[str, ...], name: str, expected: str, run: Run) -> None:
+    """`--as "$NOT_SET"` never takes the name that git has; records of Promoter's own, and what is no text, are nobody's."""
+    code, _, err = run(*command, "--as", name)
+    assert code == 1
+    assert expected in err
+
+
+def test_the_folder_is_gone(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was removed while one stands in it is told in words, by every command."""
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in (["plan"], ["audit", "list"], ["doctor"], ["apply"]):
+        code, _, err = run(*words)
+        assert code == 1
+        assert "the folder that you stand in cannot be used" in err
+    monkeypatch.chdir(folder)

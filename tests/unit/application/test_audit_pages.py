@@ -70,6 +70,10 @@ def test_none_at_all(kept: SqlLedger) -> None:
     ("where", "count"),
     [
         (RecordFilter(actor=ALICE), 4),
+        (RecordFilter(actor="Alice"), 4),  # as lists show it
+        (RecordFilter(actor="alice"), 0),
+        (RecordFilter(actor="Al"), 0),
+        (RecordFilter(actor="A%"), 0),
         (RecordFilter(verdict="fail"), 6),
         (RecordFilter(outcome=ChangeOutcome.FAILED), 1),
         (RecordFilter(kind=RecordKind.OBSERVED), 3),

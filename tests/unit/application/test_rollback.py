@@ -119,6 +119,8 @@ def test_what_git_and_the_registry_have_already_is_nothing_to_do(watched_app: Ap
         ({"by": ""}, "needs the name"),
         ({"by": " promoter <p@localhost>"}, "is no person"),
         ({"by": "Unknown"}, "is no person"),
+        ({"by": "Pro\u200bmoter"}, "is no person"),
+        ({"by": "\uff30romoter."}, "is no person"),
         ({"lasts": timedelta(days=8)}, "up to 7 days"),
         ({"lasts": timedelta(0)}, "up to 7 days"),
     ],
