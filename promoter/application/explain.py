@@ -163,6 +163,7 @@ def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
     notes = [f"the registry has {f'v{held}' if held else 'nothing'}, git says {stated}"]
     notes += [f"an override stands in for git: {intent.override.description}"] if intent.override else []
     notes += [each.reason for each in snapshot.compared.blocked if each.alias in (None, alias)]
+    notes += [each.replacement for each in snapshot.compared.differences if each.alias == alias and each.replacement]
     notes += [f"drift, reported only: {each.alias}" for each in snapshot.compared.reported if each.alias == alias]
     notes += [f"rotation ({intent.rotation}): {each.reason}" for each in snapshot.rotation_statuses if each.alias == alias]
     for guard_status in (each for each in snapshot.guards if each.alias == alias):

@@ -24,10 +24,10 @@ class RecordKind(StrEnum):
     """Promoter moves an alias."""
     OBSERVED = "observed"
     """The registry shows a move that Promoter did not make."""
-    REPLACED = "replaced"
-    """The number that was recorded for the alias stands for another version now, or for none. No alias moved."""
     OVERRIDE = "override"
     """A version stands in for what git declares until a pull request is decided; a record that names it as `intent` ends it."""
+    REPLACED = "replaced"
+    """The number that was recorded for the alias stands for another version now, or for none. No alias moved."""
 
 
 class ChangeOutcome(StrEnum):

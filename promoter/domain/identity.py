@@ -15,10 +15,13 @@ from promoter.domain.fields import format_utc
 from promoter.domain.text import version_label
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DIGEST_DIGITS = 16
+_DIGEST_DIGITS = 12
+_ABSENT = "-"
 UNIDENTIFIED = "unidentified"
 """In the place of an identity: whatever version was meant, it is none of the present registry's."""
-_PARTS = 4
+_PARTS = 5
+_TIMES = 3
+"""How many parts of a text are the times and the number, which no answer lacks."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,9 @@ class VersionIdentity:
 
     @property
     def text(self) -> str:
-        """The identity in one short line, as the ledger keeps it: two times in milliseconds, the number, and a digest."""
-        origin = f"{self.run_id or ''}\n{self.source or ''}"
-        digest = hashlib.sha256(origin.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
-        return f"{_to_milliseconds(self.model_created_at)}.{self.number}.{_to_milliseconds(self.created_at)}.{digest}"
+        """The identity in one short line, as the ledger keeps it: two times in milliseconds, the number, and two digests."""
+        times = f"{_to_milliseconds(self.model_created_at)}.{self.number}.{_to_milliseconds(self.created_at)}"
+        return f"{times}.{_digest(self.run_id)}.{_digest(self.source)}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class IdentityTimes:
     def parse(cls, text: str | None) -> IdentityTimes | None:
         """Read the text of an identity; None for anything else."""
         parts = (text or "").split(".")
-        if len(parts) != _PARTS or not all(part.lstrip("-").isdigit() for part in parts[:3]):
+        if len(parts) != _PARTS or not all(part.lstrip("-").isdigit() for part in parts[:_TIMES]):
             return None
         return cls(*(_EPOCH + timedelta(milliseconds=int(part)) for part in (parts[0], parts[2])))
 
@@ -89,17 +91,32 @@ class RememberedVersion:
         if present is None or self.number is None:
             return True
         if self.identity is not None and present.identity is not None:
-            return self.identity == present.identity
+            return is_same_identity(self.identity, present.identity)
         return self.at is None or present.created_at <= self.at
 
     def may_be(self, other: RememberedVersion) -> bool:
         """Whether both may mean one version: the same number, and not two identities."""
-        return self.number == other.number and (self.identity == other.identity or None in (self.identity, other.identity))
+        if self.identity is None or other.identity is None:
+            return self.number == other.number
+        return self.number == other.number and is_same_identity(self.identity, other.identity)
 
     def needs_identity(self, present: PresentVersion | None) -> bool:
         """Whether the version is still the same, and its identity can be learned now."""
         unknown = self.identity is None and present is not None and present.identity is not None
         return unknown and self.number is not None and self.is_still(present)
+
+
+def is_same_identity(one: str, other: str) -> bool:
+    """Return whether two texts are of one version.
+
+    A run or a source that one of them lacks tells nothing: MLflow leaves out what is empty, and so does an answer that lost a
+    field on its way. The times tell versions apart anyway.
+    """
+    ours, theirs = one.split("."), other.split(".")
+    if len(ours) != _PARTS or len(theirs) != _PARTS:
+        return one == other
+    pairs = zip(ours[_TIMES:], theirs[_TIMES:], strict=True)
+    return ours[:_TIMES] == theirs[:_TIMES] and all(a == b or _ABSENT in (a, b) for a, b in pairs)
 
 
 def describe_replacement(remembered: RememberedVersion, present: PresentVersion | None, model: datetime | None) -> str:
@@ -113,6 +130,10 @@ def describe_replacement(remembered: RememberedVersion, present: PresentVersion 
         return f"{label} that was recorded{when} is gone: {gone}"
     registered = f"registered {format_utc(present.created_at)}"
     return f"{label} is another one ({registered}) than the one that was recorded{when}: {cause}"
+
+
+def _digest(text: str | None) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS] if text else _ABSENT
 
 
 def _to_milliseconds(moment: datetime) -> int:

@@ -36,7 +36,7 @@ class EventType(StrEnum):
     DRIFTED = "dev.promoter.alias.drifted"
     ROLLED_BACK = "dev.promoter.alias.rolled-back"
     BLOCKED = "dev.promoter.alias.blocked"
-    REPLACED = "dev.promoter.version.replaced"
+    REPLACED = "dev.promoter.alias.replaced"
     TEST = "dev.promoter.test"
 
     @property

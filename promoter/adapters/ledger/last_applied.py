@@ -126,7 +126,7 @@ def _is_new(last: RememberedVersion | None, version: RememberedVersion, *, only_
     if last.number != version.number:
         return not only_first
     learned = version.identity is not None and last.identity is None
-    return learned or (version.identity not in (None, last.identity) and not only_first)
+    return learned or not (version.may_be(last) or only_first)
 
 
 def _find_last_applied(connection: Connection, models: Collection[str] | None) -> dict[str, dict[str, RememberedVersion]]:

@@ -177,7 +177,15 @@ def _is_alias_not_found(error: Exception) -> bool:
 
 
 _DEFAULT_EXPERIMENT = "0"
-_HIDDEN_CODES = (NOT_FOUND_CODE, "PERMISSION_DENIED")
+_HIDDEN_CODES = (
+    NOT_FOUND_CODE,
+    "PERMISSION_DENIED",
+    "ENDPOINT_NOT_FOUND",
+    "FEATURE_DISABLED",
+    "INVALID_PARAMETER_VALUE",
+    "NOT_IMPLEMENTED",
+)
+"""What servers answer that have no experiment of that number, or that show none to this user."""
 _MAX_SINGLE_READS = 20  # up to here models are read one by one, above it all of them, in pages
 _NO_SUCH_MODEL = "promoter-asks-for-no-such-model"
 _MAX_THREADS = 8

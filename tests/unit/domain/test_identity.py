@@ -19,6 +19,7 @@ from promoter.domain.identity import (
     RememberedVersion,
     VersionIdentity,
     describe_replacement,
+    is_same_identity,
 )
 from promoter.domain.observed import ModelVersion, ObservedModel
 from promoter.domain.policy.rules.base import RuleContext
@@ -39,8 +40,6 @@ IDENTITY = VersionIdentity(NOW, 1, NOW, "run-1", "models:/m-1")
         {"created_at": LATER},
         {"run_id": "run-2"},
         {"source": "models:/m-2"},
-        {"run_id": None},
-        {"run_id": "run-1\nmodels:/m-1", "source": None},
     ],
 )
 def test_each_part_tells_versions_apart(other: dict[str, object]) -> None:
@@ -53,7 +52,16 @@ def test_the_text_is_short_and_names_its_times() -> None:
     assert replace(IDENTITY).text == IDENTITY.text
     assert IDENTITY.text.startswith("1796040000123.1.1796040000123.")
     assert IdentityTimes.parse(IDENTITY.text) == IdentityTimes(NOW, NOW)
-    assert [IdentityTimes.parse(text) for text in (None, "", UNIDENTIFIED, "1.2.3", "a.b.c.d")] == [None] * 5
+    assert [IdentityTimes.parse(text) for text in (None, "", UNIDENTIFIED, "1.2.3", "a.b.c.d.e")] == [None] * 5
+
+
+def test_what_an_answer_lacks_makes_no_other_version() -> None:
+    """A run or a source that is left out tells nothing; times and number are always there."""
+    for less in (replace(IDENTITY, run_id=None), replace(IDENTITY, source=None), replace(IDENTITY, run_id=None, source=None)):
+        assert is_same_identity(IDENTITY.text, less.text)
+        assert is_same_identity(less.text, IDENTITY.text)
+        assert not is_same_identity(replace(less, created_at=LATER).text, IDENTITY.text)
+    assert not is_same_identity(replace(IDENTITY, run_id=None, source="models:/m-2").text, IDENTITY.text)
 
 
 @given(st.text(), st.text())
