@@ -55,7 +55,7 @@ _OTHER_VARIABLES = frozenset(
         CONFIG_VARIABLE,
         "PROMOTER_APPROVAL_KEY_FILE",
         "PROMOTER_APPROVAL_KEY_PASSPHRASE",
-        "PROMOTER_DIRECTORY",  # the template for GitLab CI has it
+        "PROMOTER_DIRECTORY",  # an earlier template for GitLab CI has it
         "PROMOTER_EVENTS_SECRET",  # the example that serves models has it
     }
 )

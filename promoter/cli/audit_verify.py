@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from promoter.adapters.git.history import LedgerTrailers
     from promoter.application.audit_verify import VerificationReport
+    from promoter.domain.folder import RepositoryFolder
     from promoter.domain.ledger.witnesses import Witness
 
 
@@ -127,11 +128,20 @@ def _read_ledger_trailers(repo: Path | None) -> LedgerTrailers | None:
     from promoter.domain.errors import PermanentError
 
     try:
-        return read_ledger_trailers(repo or Path())
+        return read_ledger_trailers(repo or Path(), _find_folder(repo or Path()))
     except PermanentError:
         if repo is not None:
             raise
         return None
+
+
+def _find_folder(repo: Path) -> RepositoryFolder:
+    """Find the folder of the repository that has the Promoter of this ledger: by PROMOTER_PATH, else by the place."""
+    from promoter.adapters.git.checkout import WorkTree
+    from promoter.domain.folder import TOP_FOLDER
+    from promoter.settings import load_folder
+
+    return load_folder() or WorkTree(repo).find_folder() or TOP_FOLDER
 
 
 def _parse_head_options(values: Sequence[str]) -> list[Witness]:

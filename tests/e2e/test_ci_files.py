@@ -85,7 +85,7 @@ class CiClone:
     def step(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a step of the action; its outputs and the summary are appended to files, as on GitHub."""
         files = {key: str(self.folder.parent / key.lower()) for key in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_PATH")}
-        return self.shell(STEPS[name]["run"], **files, **environment)
+        return self.shell(STEPS[name]["run"], **{"PROMOTER_PATH": ".", **files, **environment})
 
     def written(self, name: str) -> str:
         """What steps have appended to one of these files."""
@@ -194,8 +194,87 @@ def test_the_action_fails_where_the_base_blocks(planned: CiClone) -> None:
     assert "::error::" in done.stdout
 
 
+@pytest.fixture
+def monorepo(planned: CiClone) -> CiClone:
+    """The same in `teams/ml`, with nothing of Promoter's at the top, and `other` beside it."""
+    text = (planned.folder / "registry.yaml").read_bytes()
+    git(planned.folder, "switch", "--quiet", "main")
+    planned.commit({"other/registry.yaml": registry_yaml("")})
+    (planned.folder / "teams" / "ml").mkdir(parents=True)
+    git(planned.folder, "mv", "registry.yaml", "policies", "teams/ml")
+    planned.base = planned.commit({})
+    git(planned.folder, "switch", "--quiet", "--force-create", "better")
+    planned.head = planned.commit({"teams/ml/registry.yaml": text})
+    planned.environment |= {"BASE": planned.base, "HEAD": planned.head}
+    return planned
+
+
+def _find_folder(clone: CiClone, directory: str) -> subprocess.CompletedProcess[str]:
+    (clone.folder.parent / "github_output").unlink(missing_ok=True)
+    return clone.step("Find the folder", DIRECTORY=directory)
+
+
+@pytest.mark.parametrize(
+    ("directory", "path", "suffix"),
+    [(".", ".", ""), ("teams/ml", "teams/ml", "-teams-ml"), ("./teams/ml/", "teams/ml", "-teams-ml")],
+)
+def test_the_action_finds_its_folder(clone: CiClone, directory: str, path: str, suffix: str) -> None:
+    """By its path from the top of the clone; the files of each folder's steps have names of their own."""
+    (clone.folder / "teams" / "ml").mkdir(parents=True)
+    done = _find_folder(clone, directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert clone.written("GITHUB_OUTPUT") == f"top={clone.folder}\npath={path}\nsuffix={suffix}\n"
+    assert all(
+        step["working-directory"] == "${{ steps.folder.outputs.top }}"
+        for name, step in STEPS.items()
+        if "PROMOTER_PATH" in step.get("env", {})
+    )
+    assert sum("PROMOTER_PATH" in step.get("env", {}) for step in STEPS.values()) == 3
+
+
+def test_a_link_in_the_place_of_the_folder(clone: CiClone, tmp_path: Path) -> None:
+    """The action does not go where a pull request leads it: a link out of the clone, and one to a decoy, make the check red."""
+    (clone.folder / "out").symlink_to(tmp_path)
+    (clone.folder / "decoy").mkdir()
+    (clone.folder / "ml").symlink_to("decoy")
+    clone.commit({"decoy/registry.yaml": registry_yaml("")})
+    assert _find_folder(clone, "out").returncode != 0
+    done = _find_folder(clone, "ml")
+    assert (done.returncode, "path=ml\n" in clone.written("GITHUB_OUTPUT")) == (0, True), done.stderr
+    bad = clone.step("Validate", PROMOTER_PATH="ml")
+    assert (bad.returncode, "ml is a symbolic link" in bad.stderr) == (1, True), bad.stdout + bad.stderr
+
+
+def test_the_action_plans_a_folder(monorepo: CiClone, fresh_name: str) -> None:
+    """What the pull request moves in the folder is planned, and not passed over; another folder has nothing to plan."""
+    assert monorepo.step("Validate", PROMOTER_PATH="teams/ml").returncode == 0
+    done = monorepo.step("Plan", PROMOTER_PATH="teams/ml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "exit-code=2\n" in monorepo.written("GITHUB_OUTPUT")
+    assert fresh_name in monorepo.written("GITHUB_STEP_SUMMARY")
+    other = monorepo.step("Plan", PROMOTER_PATH="other")
+    assert (
+        other.returncode,
+        "changes no file that the Promoter of" in other.stdout + monorepo.written("GITHUB_STEP_SUMMARY"),
+    ) == (0, True)
+    top = monorepo.step("Plan")
+    assert (top.returncode, "could not be planned" in top.stdout) == (1, True), top.stdout
+
+
+@pytest.mark.slow
+def test_the_template_plans_a_folder(monorepo: CiClone, tmp_path: Path, fresh_name: str) -> None:
+    """As the action does."""
+    git(monorepo.folder, "remote", "add", "origin", str(monorepo.folder))
+    places = {"CI_PROJECT_DIR": str(tmp_path), "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "CI_COMMIT_SHA": monorepo.head}
+    good = monorepo.shell(_lines("validate"), **places, PROMOTER_PATH="teams/ml")
+    assert (good.returncode, (tmp_path / "promoter-policies.xml").is_file()) == (0, True), good.stdout + good.stderr
+    done = monorepo.shell(_lines("plan"), **places, PROMOTER_PATH="teams/ml")
+    assert (done.returncode, fresh_name in done.stdout) == (0, True), done.stdout + done.stderr
+    assert monorepo.shell(_lines("plan"), **places, PROMOTER_PATH=".").returncode == 1
+
+
 def _lines(job: str) -> str:
-    return "\n".join(TEMPLATE[1][job]["script"])
+    return "\n".join(TEMPLATE[1][f"$[[ inputs.name ]]:{job}"]["script"])
 
 
 def test_the_template_is_one_that_gitlab_can_include() -> None:
@@ -203,23 +282,23 @@ def test_the_template_is_one_that_gitlab_can_include() -> None:
     spec, jobs = TEMPLATE
     used = set(re.findall(r"\$\[\[ inputs\.([\w-]+) \]\]", (ROOT / "ci" / "gitlab.yml").read_text()))
     assert used == set(spec["spec"]["inputs"])
-    common = jobs[".promoter"]
+    common = jobs[".$[[ inputs.name ]]"]
     assert common["variables"]["GIT_DEPTH"] == "0"
     assert "merge_request_event" in common["rules"][0]["if"]
-    for name in ("promoter:validate", "promoter:plan"):
-        assert jobs[name]["extends"] == ".promoter"
+    for name in ("$[[ inputs.name ]]:validate", "$[[ inputs.name ]]:plan"):
+        assert jobs[name]["extends"] == ".$[[ inputs.name ]]"
         assert all(isinstance(line, str) for line in jobs[name]["script"])
 
 
 @pytest.mark.slow
 def test_the_templates_checks(clone: CiClone) -> None:
     """The report is where the job says."""
-    places = {"PROMOTER_DIRECTORY": ".", "CI_PROJECT_DIR": str(clone.folder)}
-    good = clone.shell(_lines("promoter:validate"), **places)
+    places = {"PROMOTER_PATH": ".", "CI_PROJECT_DIR": str(clone.folder)}
+    good = clone.shell(_lines("validate"), **places)
     assert good.returncode == 0, good.stdout + good.stderr
     assert (clone.folder / "promoter-policies.xml").is_file()
     clone.commit({"policies/champion.yaml": BROKEN})
-    assert clone.shell(_lines("promoter:validate"), **places).returncode == 1
+    assert clone.shell(_lines("validate"), **places).returncode == 1
 
 
 @pytest.mark.slow
@@ -227,16 +306,16 @@ def test_the_template_plans_a_merge_request(planned: CiClone, tmp_path: Path) ->
     """Against what the target branch is now; without a server it says so."""
     git(planned.folder, "remote", "add", "origin", str(planned.folder))
     places = {
-        "PROMOTER_DIRECTORY": ".",
+        "PROMOTER_PATH": ".",
         "CI_PROJECT_DIR": str(tmp_path),
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
         "CI_COMMIT_SHA": planned.head,
     }
-    done = planned.shell(_lines("promoter:plan"), **places)
+    done = planned.shell(_lines("plan"), **places)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "promoter-plan.json").read_text())["base"] == planned.base
     assert (tmp_path / "promoter-plan.md").read_text().strip() in done.stdout
-    idle = planned.shell(_lines("promoter:plan"), **places, MLFLOW_TRACKING_URI="")
+    idle = planned.shell(_lines("plan"), **places, MLFLOW_TRACKING_URI="")
     assert (idle.returncode, "MLFLOW_TRACKING_URI is not set" in idle.stdout) == (0, True)
 
 

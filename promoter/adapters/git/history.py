@@ -9,10 +9,12 @@ from pathlib import Path
 
 from promoter.adapters._text import replace_unprintable
 from promoter.adapters.git.command import GitCommand, convert_command_failure, redact_to_one_line
+from promoter.adapters.git.files import REGISTRY_PATH
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache
 from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision, require_full_revision, require_tracked_path
 from promoter.application.ports import GitCommit
 from promoter.domain.errors import PermanentError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import LEDGER_TRAILER, LedgerHead
 from promoter.domain.ledger.witnesses import Witness
 
@@ -143,8 +145,11 @@ class LedgerTrailers:
     """Whether the clone lacks older commits."""
 
 
-def read_ledger_trailers(path: Path) -> LedgerTrailers:
-    """Read them from all branches and tags of the clone, or bare repository. Raises `PermanentError` where there is none."""
+def read_ledger_trailers(path: Path, folder: RepositoryFolder = TOP_FOLDER) -> LedgerTrailers:
+    """Read them from all branches and tags of the clone, or bare repository. Raises `PermanentError` where there is none.
+
+    A commit is elsewhere that changes `registry.yaml`, but of other folders only than this one.
+    """
     git = GitCommand(path, timeout=_TIMEOUT_SECONDS, config=None)
     grep = ("--extended-regexp", f"--grep=^{LEDGER_TRAILER}: ")  # most commits have none: git need not print them
     shown = ("-z", "--encoding=UTF-8", "--no-color", "--no-show-signature", "--no-notes", f"--format={_TRAILER_FORMAT}")
@@ -154,12 +159,25 @@ def read_ledger_trailers(path: Path) -> LedgerTrailers:
         raise PermanentError("git", f"{path}: the commits cannot be read: {message}", "name a clone with --repo PATH")
     found: list[Witness] = []
     unreadable = 0
+    elsewhere = _find_elsewhere(git, folder, grep)
     for text in reply.out.decode("utf-8", "replace").split("\0"):
         revision, *values = text.lstrip("\n").split("\n")
         heads = [LedgerHead.parse_trailer(value) for value in values if value.strip()]
         if not is_revision(revision) or not heads:
             continue
         unreadable += None in heads
-        found += [Witness(head, f"commit {revision[:_SHORT_REVISION_LENGTH]}", COMMIT_KIND) for head in heads if head]
+        found += [
+            Witness(head, f"commit {revision[:_SHORT_REVISION_LENGTH]}", COMMIT_KIND, revision in elsewhere)
+            for head in heads
+            if head
+        ]
     shallow = git.run_command("rev-parse", "--is-shallow-repository").output_text == "true"
     return LedgerTrailers(tuple(found), unreadable, shallow)
+
+
+def _find_elsewhere(git: GitCommand, folder: RepositoryFolder, grep: Sequence[str]) -> frozenset[str]:
+    """Find the commits with a trailer that change a `registry.yaml` of other folders, and not the one of this folder."""
+    options = ("log", "--all", "--full-history", "--no-color", "--no-show-signature", "--no-notes", "--format=%H")
+    own, any_folder = f":(top,literal){folder.locate(REGISTRY_PATH)}", f":(top,glob)**/{REGISTRY_PATH}"
+    lines = [set(git.run_command(*_PLAIN, *options, *grep, "--", place).output_lines) for place in (any_folder, own)]
+    return frozenset(lines[0] - lines[1])

@@ -30,6 +30,8 @@ class Witness:
     """What messages call it, such as `commit 1f2e3d4c5b`."""
     kind: str = "given"
     """`commit`, `checkpoint`, `given` (by an auditor) or `end` (the last line of an export)."""
+    elsewhere: bool = False
+    """Whether it is a commit that leaves the files of this ledger's Promoter as they are: another's, of another folder."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class WitnessIndex:
         for witness in witnesses:
             if witness.head.ledger == ledger:
                 self._by_entry[witness.head.entry].append(witness)
-            else:
+            elif not witness.elsewhere:
                 self.foreign.append(witness)
         self._sorted = sorted(self._by_entry)
 

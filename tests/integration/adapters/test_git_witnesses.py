@@ -9,7 +9,9 @@ import pytest
 
 from promoter.adapters.git.history import read_ledger_trailers
 from promoter.domain.errors import PermanentError
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.ledger.chain import LEDGER_TRAILER, LedgerHead, add_ledger_trailer
+from promoter.domain.ledger.witnesses import WitnessIndex
 
 HEADS = [LedgerHead("0b1c7a52", number, f"{number:064x}") for number in range(1, 9)]
 
@@ -103,3 +105,20 @@ def test_an_empty_repository_and_none(clone: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(PermanentError, match="the commits cannot be read"):
         read_ledger_trailers(tmp_path / "folder")
+
+
+def test_commits_of_another_folder_vouch_for_its_ledger(clone: Path) -> None:
+    """One that changes another folder's file is told apart; a trailer on a commit of this folder, or of no file, never is."""
+    for name, head in (("ml/registry.yaml", HEADS[0]), ("registry.yaml", HEADS[1]), ("README", HEADS[2])):
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_text(f"{head}\n")
+        git(clone, "add", "--all")
+        commit(clone, add_ledger_trailer("Rotate", head))
+    commit(clone, add_ledger_trailer("No file", HEADS[3]))
+    for folder, there in ((RepositoryFolder(), HEADS[0]), (RepositoryFolder("ml"), HEADS[1])):
+        for place in (clone, clone / "ml", clone / ".git"):
+            found = read_ledger_trailers(place, folder).witnesses
+            assert [each.head for each in found if each.elsewhere] == [there]
+            assert len(found) == 4
+    assert not WitnessIndex("another", [each for each in found if each.elsewhere]).foreign
+    assert len(WitnessIndex("another", found).foreign) == 3
