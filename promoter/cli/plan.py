@@ -72,11 +72,15 @@ def plan(
 
 
 def _plan_working_tree(container: Container, output: OutputFormat) -> int:
+    from promoter.domain.pull_plan import describe_lost_gates
+
     declaration = load_declaration(container)
     warn_of_other_registry(container)
     base, notes = _load_branch(container)
-    planned = container.reading_planner(declaration, base=base).plan
-    found = replace(planned, notes=(*planned.notes, *notes))
+    view = container.reading_planner(declaration, base=base)
+    if base is not None:
+        notes += describe_lost_gates(base, declaration, view.models.keys() | declaration.desired.listed.keys())
+    found = replace(view.plan, notes=(*view.plan.notes, *notes))
     _print_plan(found, output)
     if found.blocked or found.refused:
         return BLOCKED

@@ -283,6 +283,19 @@ def _describe_gate_change(before: str | None, after: str | None, base: Declarati
     return f"policy {after} comes with this pull request: it judges from the next change on, and no policy gates this one"
 
 
+def describe_lost_gates(base: Declaration, here: Declaration, names: Iterable[str]) -> tuple[str, ...]:
+    """Return a sentence for each alias of those models that another policy than the base's gates here, or none."""
+    found = []
+    for name in sorted(names):
+        was, now = base.desired.find_model_intent(name), here.desired.find_model_intent(name)
+        for alias, declared in sorted(now.aliases.items() if now else ()):
+            before = _find_alias_policy(was, alias)
+            if before and before != declared.policy and not declared.absent:
+                after = f"policy {declared.policy}" if declared.policy else "no policy"
+                found.append(f"{name}@{alias}: policy {before} gates it on the branch, and {after} here")
+    return tuple(found)
+
+
 def describe_setting_changes(base: Declaration, merged: Declaration, moved: Collection[tuple[str, str]]) -> tuple[str, ...]:
     """Return a sentence for every other difference in the merged `registry.yaml`, by model and alias.
 

@@ -26,6 +26,7 @@ from promoter.adapters.mlflow.client import (
     build_withheld_error,
     create_mlflow_client,
     describe_registry_address,
+    find_registry_uri,
     get_error_code,
     is_not_found,
     is_permission_denied,
@@ -252,15 +253,16 @@ class MlflowRegistry:
 
     def read_server(self) -> RegistryServer:
         """Read when the server's database was set up: MLflow makes the Default experiment then, and keeps it."""
-        with self._translate_errors("read the Default experiment"):
+        address = redact_server_address(find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere))
+        with self._translate_registry_errors("read the Default experiment"):
             try:
                 experiment = self._server_client.get_experiment(_DEFAULT_EXPERIMENT)
             except Exception as error:
                 if get_error_code(error) in _HIDDEN_CODES:
-                    return RegistryServer(self.address, None)
+                    return RegistryServer(address, None)
                 raise
             created = experiment.creation_time
-            return RegistryServer(self.address, datetime.fromtimestamp(created / 1_000, UTC) if created else None)
+            return RegistryServer(address, datetime.fromtimestamp(created / 1_000, UTC) if created else None)
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """Read the runs that exist, by id, with the last value of each metric (which may be NaN)."""

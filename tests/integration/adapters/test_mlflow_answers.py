@@ -282,10 +282,13 @@ def test_the_registry_may_be_another_server_than_the_tracking_server(
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", chaos.url)
     registry = MlflowRegistry(mlflow_server.uri)
     run = registry.observe_models([seeded])[seeded].versions[1].run_id or ""
+    assert registry.read_server().address == chaos.url, "a ledger is bound to the server that has the models"
     chaos.mode = ChaosMode.EMPTY
 
     with pytest.raises(TransientError, match=rf"{chaos.url} \(MLFLOW_REGISTRY_URI\)"):
         registry.observe_models([seeded])
+    with pytest.raises(TransientError, match=rf"{chaos.url} \(MLFLOW_REGISTRY_URI\)"):
+        registry.read_server()
     assert run in registry.read_runs([run])
     assert seeded in MlflowRegistry(mlflow_server.uri, elsewhere=True).observe_models([seeded])
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "https://")

@@ -91,6 +91,31 @@ def test_a_model_that_is_gone_is_told(clone: Path, run: Run) -> None:
     assert "Nothing to do" not in out
 
 
+@pytest.mark.parametrize("family", [False, True])
+def test_a_gate_that_left_is_told(family: bool, clone: Path, run: Run) -> None:
+    """An alias that keeps its version and loses its policy is no silent change; nor is one that gets a weaker policy."""
+    (clone / "policies").mkdir()
+    for name in ("strict", "weak"):
+        (clone / f"policies/{name}.yaml").write_text("version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
+    start = "version: 1\nfamilies: [{match: m, " if family else "version: 1\nmodels: {m: {"
+    end = "}]\nmodels: {}\n" if family else "}}\n"
+
+    def write(champion: str) -> None:
+        (clone / "registry.yaml").write_text(f"{start}aliases: {{champion: {{policy: {champion}}}, shadow: {{}}}}{end}")
+
+    write("strict")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "Gate it")
+    git(clone, "push", "--quiet")
+    assert "gates it on the branch" not in run("plan")[1]
+    write("weak")
+    assert "note m@champion: policy strict gates it on the branch, and policy weak here" in run("plan")[1]
+    write("null")
+    for form in ("text", "json", "markdown"):
+        out = run("plan", "--format", form)[1].replace("\u200b", "").replace("&#8203;", "").replace("`", "")
+        assert "m@champion: policy strict gates it on the branch, and no policy here" in out, out
+
+
 def test_the_ledger_knows_without_a_branch(clone: Path, run: Run) -> None:
     """In a folder without git, what was last applied is what it is compared with."""
     assert run("apply")[0] == 0
