@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 
 import pytest
 
@@ -52,8 +51,7 @@ class TwoFolders:
 
     def until_status(self, folder: RepositoryFolder, pull: Pull, state: str, description: str) -> None:
         """Wait until that folder's Promoter says this of the pull request."""
-        port = copy(self.stage.scene.port)
-        port.folder = folder  # type: ignore[misc]  # the fakes' adapter is a real one
+        port = self.stage.scene.connected(folder=folder)
 
         def there() -> bool:
             has = port.read_commit_status(pull.head)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from promoter.application.comments import update_comment
 from promoter.application.ports.forge import CommitStatus, CommitStatusState, PullRequestState
 from promoter.container import Container
 from promoter.domain.errors import Conflict
+from promoter.domain.folder import RepositoryFolder
 from promoter.settings import Settings
 from tests.support.forges.under_test import BRANCH, KINDS, TOKEN, ForgeUnderTest, hosted
 
@@ -47,6 +49,24 @@ def test_a_pull_request_from_end_to_end(forge: ForgeUnderTest) -> None:
     assert (closed.state, closed.number, closed.closed_at is not None) == (PullRequestState.CLOSED, made.number, True)
     assert forge.port.list_open_pull_requests() == []
     assert forge.port.find_latest_pull_request("promoter/fraud/other") is None
+
+
+def test_each_folder_has_a_status_and_comments_of_its_own(forge: ForgeUnderTest) -> None:
+    """Two Promoters with one account: what one says of a commit or a pull request is never taken for the other's."""
+    top, below = forge.port, forge.connected(folder=RepositoryFolder("teams/ml"))
+    made = top.open_pull_request(forge.draft())
+    good, bad = CommitStatus(CommitStatusState.SUCCESS, "fine"), CommitStatus(CommitStatusState.FAILURE, "broken")
+    below.set_commit_status(made.head, bad)
+    assert top.read_commit_status(made.head) is None
+    top.set_commit_status(made.head, good)
+    assert (top.read_commit_status(made.head), below.read_commit_status(made.head)) == (good, bad)
+    mark = "<!-- promoter:plan -->"
+    for port in (top, below, top, below):
+        update_comment(port, made.number, mark, f"{mark}\nOf {port.folder}")
+    bodies = [each.body for each in top.list_own_comments(made.number)]
+    assert bodies == [f"{mark}\nOf the top of the repository", "<!-- promoter:plan teams/ml -->\nOf teams/ml/"]
+    update_comment(below, made.number, mark, None)
+    assert [each.body for each in top.list_own_comments(made.number)] == bodies[:1]
 
 
 def test_a_second_one_is_overtaken(forge: ForgeUnderTest) -> None:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from promoter.adapters.forges.detect import ForgeKind, connect_forge
 from promoter.application.ports.forge import Forge, PullRequestDraft
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from tests.support.forges.faults import ForgeCall
 from tests.support.forges.gitea import GiteaFace
 from tests.support.forges.github import GitHubFace
@@ -59,10 +60,10 @@ class ForgeUnderTest:
             "PROMOTER_FORGE_TOKEN": TOKEN,
         }
 
-    def connected(self, token: str = TOKEN, project: str | None = None) -> Forge:
-        """One more connection, as after a restart."""
+    def connected(self, token: str = TOKEN, project: str | None = None, folder: RepositoryFolder = TOP_FOLDER) -> Forge:
+        """One more connection, as after a restart; of the Promoter of that folder."""
         url = f"{self.server.url}/{self.home.name}.git"
-        made = connect_forge(url, "main", kind=self.kind, project=project, token=SecretStr(token))
+        made = connect_forge(url, "main", kind=self.kind, project=project, token=SecretStr(token), folder=folder)
         assert made is not None
         return made
 
