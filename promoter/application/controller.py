@@ -98,7 +98,7 @@ def enqueue_affected_models(enqueue: EnqueueWork, models: frozenset[str] | None,
         enqueue(WorkItem(WorkKind.MODEL, name), trigger)
 
 
-MAX_SURVEY_DELAY = 4.0
+MAX_SURVEY_DELAY = 2.0
 """Seconds until all of the registry is read again at the latest, however often that failed: everything else waits for it."""
 STALE_INTERVALS = 3
 """After so many poll intervals without a good look the daemon is not ready."""
