@@ -134,6 +134,10 @@ class ModelReconciler:
                 request = replace(request, started_at=started_at)
         raise TransientError("registry", f"{model} kept changing while it was looked at", about_one_model=True)
 
+    def require_own_registry(self) -> None:
+        """Raise `PermanentError` where the registry is not the ledger's: nothing is proposed by what it has."""
+        self._binding.require_own_registry()
+
     def find_unfinished_models(self) -> frozenset[str]:
         """Return the models with an intent that no outcome closes."""
         return frozenset(intent.fact.model for intent in self._ledger.find_open_intents())

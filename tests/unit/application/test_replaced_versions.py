@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
+from promoter.application.controller import WorkItem, WorkKind
 from promoter.application.ports import RegistryServer
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.status import BLOCKED, build_alias_rows
@@ -245,6 +246,16 @@ def test_a_ledger_is_bound_once_and_held_to_its_registry(settled: App) -> None:
     assert (accepted.facts["actor"], accepted.facts["reason"]) == ("alice", "moved to the new server")
     assert ledger.read_last_applied()["old"]["champion"].identity == UNIDENTIFIED
     other.model_reconciler.plan_all("test")
+
+
+def test_nothing_is_proposed_by_what_another_registry_has(settled: App) -> None:
+    """Neither a pull request nor its plan: the daemon says that a person has to act."""
+    settled.mlflow.server = RegistryServer("http://other", START + timedelta(days=1))
+    watch = settled.another().build_controller(float)
+    calls = len(settled.mlflow.calls)
+    watch.run_work_item(WorkItem(WorkKind.PROPOSALS, "m"), "test")
+    assert "about another registry" in str(watch.health.current_problems)
+    assert len(settled.mlflow.calls) == calls
 
 
 def test_an_old_ledger_is_not_bound_to_a_younger_server(app: App) -> None:
