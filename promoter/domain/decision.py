@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from promoter.domain.evidence import Evidence
-from promoter.domain.text import escape_invisible
+from promoter.domain.text import escape_invisible, format_number
 
 FindingValue = str | int | float | bool | None
 
@@ -68,7 +68,7 @@ class ConfidenceInterval:
     """How often such an interval covers the true value: 0.9 means nine times in ten."""
 
     def __str__(self) -> str:
-        return f"{100 * self.level:g} % interval [{self.low:.3g}, {self.high:.3g}]"
+        return f"{format_number(round(100 * self.level, 10))} % interval [{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True)

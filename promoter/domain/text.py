@@ -86,6 +86,11 @@ _CHAT_MARKUP = re.compile(r"(?<![A-Za-z0-9_])@(?=\w)|<(?=[!@#]|\w+:)|\](?=\()|^\
 """What chats and mail take for people, channels, links, tags and commands."""
 
 
+def replace_unstorable(text: str) -> str:
+    """The text with a sign in the place of NUL and of lone halves of a pair, which no database keeps."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
 def disarm_message_text(text: str) -> str:
     """One line for people in a chat or a mail, in which nobody is called, and nothing is a link that says another address."""
     return _CHAT_MARKUP.sub(lambda found: f"{found[0]} ", escape_invisible(text))

@@ -14,6 +14,7 @@ from tests.support.shared_server import SharedMlflow
 from tests.support.stage.refusing import RefusingProxy
 from tests.support.stage.stage import POLICY, Daemon, Stage, until
 
+NOTED = POLICY + b"  - {tag: note, one_of: [risk]}\n"
 LINE = "{model}: {{aliases: {{champion: 1}}}}"
 
 
@@ -112,3 +113,20 @@ def test_a_version_whose_run_is_withheld(make_stage: MakeStage, refusing: Refusi
     assert stage.aliases(own) == {"champion": 1}
     shown = daemon.ask(f"/api/v1/decisions?model={own}")[1]
     assert {each["verdict"] for each in shown["decisions"] if each["version"] == 2} == {"error"}
+
+
+def test_a_name_and_tags_that_no_ledger_keeps(stage: Stage, fresh_name: str) -> None:
+    """MLflow on SQLite takes a NUL: the model with it in its name is left out, tags have a sign instead, others rotate."""
+    good, tagged, named = (f"{fresh_name}-{each}" for each in ("good", "tagged", "nul\0"))
+    for model in (good, tagged, named):
+        stage.version(model, 0.8)
+        stage.by_hand(model, "champion", 1)
+        stage.version(model, 0.9, note="risk" if model == good else "risk\0")
+    family = f'families: [{{match: "{fresh_name}-*", aliases: {{champion: {{policy: champion, rotation: commit}}}}}}]\n'
+    stage.commit("", family, champion=NOTED)
+    daemon = stage.daemon()
+    stage.until_at(good, {"champion": 2}, daemon.told)
+    status, health = daemon.ask("/readyz")
+    assert (status, health["trouble"]) == (200, {})
+    assert [stage.aliases(model) for model in (tagged, named)] == [{"champion": 1}] * 2
+    assert "risk\ufffd" in str(daemon.ask(f"/api/v1/decisions?model={tagged}")[1])

@@ -12,6 +12,8 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
+from promoter.domain.text import replace_unstorable
+
 _REQUIRED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "mlflow.RegisteredModel": ("name", "creation_timestamp"),
     "mlflow.RegisteredModelAlias": ("alias", "version"),
@@ -60,13 +62,22 @@ class ImpossibleAnswer(Exception):  # noqa: N818  # it says what is wrong
         super().__init__(reason)
 
 
+_NAMED_MESSAGES = ("mlflow.RegisteredModel", "mlflow.ModelVersion")
+
+
 def check_message(message: Any) -> None:
-    """Check that a message of MLflow's protocol, and all that it holds, has what it always has. Raises `ImpossibleAnswer`."""
+    """Check that a message of MLflow's protocol, and all that it holds, has what it always has. Raises `ImpossibleAnswer`.
+
+    A NUL, which MLflow takes and no ledger keeps, becomes a sign in its place: one tag must not stop the work on all models.
+    The names of models and versions stay, since requests need them.
+    """
     name = message.DESCRIPTOR.full_name
     for required in _REQUIRED_FIELDS.get(name, ()):
         if not message.HasField(required) or (required in _NEVER_EMPTY and not getattr(message, required)):
             raise ImpossibleAnswer(f"a {_describe_message(name)} without `{required}`")
     for field, value in message.ListFields():
+        if isinstance(value, str) and "\0" in value and not (field.name == "name" and name in _NAMED_MESSAGES):
+            setattr(message, field.name, replace_unstorable(value))
         if field.message_type is not None:
             for each in (value,) if hasattr(value, "DESCRIPTOR") else value:
                 check_message(each)

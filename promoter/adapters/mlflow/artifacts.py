@@ -23,6 +23,7 @@ from promoter.adapters.mlflow.client import convert_mlflow_error, find_refusal_m
 from promoter.application.ports import EvidenceTarget, VersionKey
 from promoter.domain.errors import TransientError
 from promoter.domain.observed import ModelVersion, Unreadable, VersionSignature
+from promoter.domain.text import replace_unstorable
 
 READ_SECONDS = 60.0
 MLMODEL_FILE = "MLmodel"
@@ -69,7 +70,7 @@ def read_requirements_file(location: str, tracking_uri: str, server: str, second
         return None
     if len(content) > _MAX_FILE_BYTES:
         raise ArtifactError(_describe_oversize(len(content), REQUIREMENTS_FILE))
-    lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
+    lines = [line.strip() for line in replace_unstorable(content.decode("utf-8", "replace")).splitlines()]
     requirements = [line for line in lines if line and not line.startswith("#")]
     if len(requirements) > _MAX_LINES or any(len(line) > _MAX_LINE_LENGTH for line in requirements):
         raise ArtifactError(
@@ -274,7 +275,7 @@ def parse_signature(description: Mapping[str, Any]) -> VersionSignature | None:
         for name, field_type in _iterate_fields(declared):
             if name in fields:
                 raise ArtifactError(f"its signature names {name} twice")
-            fields[name] = field_type
+            fields[replace_unstorable(name)] = replace_unstorable(field_type)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise ArtifactError(_NOT_UNDERSTOOD) from None
     return VersionSignature(fields) if fields else None

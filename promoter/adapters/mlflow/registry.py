@@ -211,6 +211,11 @@ def _parse_model_row(name: str, entity: Any) -> _ModelRow:
     return _ModelRow(model, frozenset({*model.aliases.values(), *latest}))
 
 
+def _can_be_recorded(name: str) -> bool:
+    """Whether a ledger can keep the name: MLflow takes a NUL in names where its database does."""
+    return "\0" not in name
+
+
 class MlflowRegistry:
     """Implements the port `Registry` on an MLflow server. Safe to share between threads. Connects on first use."""
 
@@ -242,10 +247,10 @@ class MlflowRegistry:
         return f"MlflowRegistry({self.address!r})"
 
     def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
-        """Read the named models that exist, or all; prompts are left out."""
+        """Read the named models that exist, or all; prompts are left out, and names that no ledger can keep."""
         if names is None:
             return self._observe_all_models()
-        requested = dict.fromkeys(names)
+        requested = dict.fromkeys(name for name in names if _can_be_recorded(name))
         if len(requested) <= _MAX_SINGLE_READS:
             return self._observe_named_models(requested)
         everything = self._observe_all_models()
@@ -449,7 +454,7 @@ class MlflowRegistry:
                 max_results=_MODELS_PER_PAGE, order_by=["name ASC"], page_token=token
             )
         )
-        return [_parse_model_row(row.name, row) for row in rows]
+        return [_parse_model_row(row.name, row) for row in rows if _can_be_recorded(row.name)]
 
     def _search_all_versions(self) -> dict[str, VersionsByNumber]:
         found: dict[str, VersionsByNumber] = {}
@@ -463,4 +468,4 @@ class MlflowRegistry:
                 where, max_results=_VERSIONS_PER_PAGE, order_by=["name ASC", "version_number ASC"], page_token=token
             )
         )
-        return ((row.name, parse_model_version(row)) for row in rows)
+        return ((row.name, parse_model_version(row)) for row in rows if _can_be_recorded(row.name))

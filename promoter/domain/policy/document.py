@@ -175,12 +175,16 @@ class Freeze(Document):
         """Return the moments (UTC) at which the freeze begins by that reading of the zone's clock.
 
         A reading that the clock skips counts as soon as it has been skipped. One that comes twice counts the first time, and
-        the second time too unless that is still within the freeze that began the first time.
+        the second time too unless that is still within the freeze that began the first time. It also counts twice where one
+        freeze goes over into the next: else the time that is repeated would be a hole between them.
         """
         first, second = (reading.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
         if second < first:  # skipped: fold 1 takes the offset after the change, and lies before it
             return [_find_clock_change(zone, second, first)]
-        return [first] if second - first < self.duration or second == first else [first, second]
+        if second == first:
+            return [first]
+        once = second - first < self.duration < next(CronSim(self.cron, reading)) - reading
+        return [first] if once else [first, second]
 
     def evaluate_freeze(self, past: AliasPast, at: datetime) -> RuleFinding:
         """Return pending while the freeze is in force, unless the change began before it or its commit overrides it."""

@@ -129,6 +129,8 @@ class WebhookReceiver:
         A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models.
         """
         declaration = self.controller.revisions.declaration_in_force
+        if event.model is not None and "\0" in event.model:  # no registry.yaml and no ledger can hold the name
+            return ()
         if event.model is not None and declaration is not None and not declaration.desired.manages_model(event.model):
             return ()
         if event.model is not None and not self._is_known(event.model, declaration):

@@ -141,6 +141,8 @@ def test_a_moment_is_frozen_exactly_within_the_duration(minutes: int, hours: int
         ("30 2 * * *", "10m", "Europe/Berlin", "2026-10-25T01:35", "2026-10-25T01:40"),
         ("0 2-4 * * *", "1h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-25T02:00"),
         ("*/30 * * * *", "1h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-25T02:00"),
+        ("*/30 * * * *", "61m", "Europe/Berlin", "2026-10-25T01:35", "2026-10-25T02:31"),  # no end between two freezes
+        ("0 * * * *", "90m", "Europe/Berlin", "2026-10-25T01:45", "2026-10-25T02:30"),
         ("0 18 * * SAT", "62h", "Europe/Berlin", "2026-10-25T01:10", "2026-10-27T06:00"),
         ("30 2 * * *", "1h", "Europe/Berlin", "2026-03-29T00:59", None),  # the clock goes from 02:00 to 03:00
         ("30 2 * * *", "1h", "Europe/Berlin", "2026-03-29T01:00", "2026-03-29T02:00"),

@@ -15,6 +15,7 @@ from promoter.domain.text import (
     format_count,
     format_number,
     plural,
+    replace_unstorable,
     version_label,
 )
 
@@ -88,6 +89,11 @@ def test_what_nobody_sees_is_escaped() -> None:
 def test_no_chat_obeys_a_message(text: str, disarmed: str) -> None:
     """Nobody is called, nothing is a link under another name, no line is made; the words stay readable."""
     assert disarm_message_text(text) == disarmed
+
+
+def test_what_no_database_keeps_is_replaced() -> None:
+    """A NUL and lone halves of a pair; all else stays."""
+    assert replace_unstorable("a\0b\ud800c\n東\U0001f600") == "a\ufffdb?c\n東\U0001f600"
 
 
 def test_json_means_the_same_without_what_does_not_print() -> None:
