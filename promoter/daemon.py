@@ -188,7 +188,8 @@ def run_daemon(settings: Settings) -> None:
         signal.signal(number, lambda *_: stopping.set())
     daemon.start()
     host, _ = settings.listen_host_and_port
-    log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch)
+    where = {"path": settings.path} if settings.path else {}
+    log.info("serving", address=f"http://{host}:{daemon.web.port}", repo=settings.repo, branch=settings.branch, **where)
     while not stopping.wait(WAKE_SECONDS):
         pass  # a signal that the system hands to another thread is noticed only when this one wakes
     log.info("stopping")

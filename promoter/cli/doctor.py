@@ -108,7 +108,9 @@ def _check_mlflow(container: Container) -> DoctorCheck:
 def _check_git_repository(container: Container) -> DoctorCheck:
     head = container.repository.fetch_branch()
     desired: DesiredState = container.documents.parse_declaration(container.repository.read_sources(head), head).desired
-    message = f"{container.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models"
+    folder = container.repository_folder
+    where = f" in {folder}" if folder.path else ""
+    message = f"{container.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models{where}"
     if (
         desired.document.safety.require_signed_commits
         and not container.repository.signs_commits

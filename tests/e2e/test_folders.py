@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from subprocess import CalledProcessError
 
 import pytest
 
@@ -59,6 +60,14 @@ class TwoFolders:
 
         what = f"{folder} says of #{pull.number}: {state}, {description}"
         until(there, what, told=lambda: f"{port.read_commit_status(pull.head)}\n{self.stage.told()}")
+
+    def edit(self, path: str) -> bool:
+        """A person commits a file; False: a Promoter was first."""
+        try:
+            self.stage.remote.commit_files({path: b"by hand"}, "A page")
+        except CalledProcessError:
+            return False
+        return True
 
     def until_proposed(self, folder: RepositoryFolder) -> Pull:
         """Wait for the pull request from that folder's branch."""
@@ -148,3 +157,30 @@ def test_commands_and_commits_of_a_folder(folders: TwoFolders) -> None:
         "rollback", f"{model}@champion", "--reason", "bad", "--as", "Ann", **{**folders.settings, "PROMOTER_PATH": "docs"}
     )
     assert (other.code, "docs/registry.yaml" in other.err) == (1, True), other.out + other.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hosted_stage", ["github"], indirect=True)
+def test_both_commit_to_one_branch(folders: TwoFolders) -> None:
+    """Two Promoters and a person push to one branch at once: each rotation is there once, and no edit is lost."""
+    stage = folders.stage
+    stage.remote.commit_files(
+        {
+            path: text
+            for folder, model in folders.models.items()
+            for path, text in in_folder(folder, declared(model, rotation="commit")).items()
+        }
+    )
+    rounds = 4
+    for count in range(rounds):
+        for model in folders.models.values():
+            stage.version(model, 0.81 + count / 100)
+        until(lambda count=count: folders.edit(f"docs/{count}.md"), "a person's commit is there")  # type: ignore[misc]
+        for folder in folders.models:
+            folders.until_champion(folder, count + 2)
+    for folder, model in folders.models.items():
+        rotated = stage.git("log", "--format=%H", f"--grep=^Rotate {model}@champion", "main").split()
+        assert len(rotated) == rounds
+        changed = {stage.git("show", "--format=", "--name-only", each) for each in rotated}
+        assert changed == {folder.locate("registry.yaml")}
+    assert stage.git("ls-tree", "--name-only", "main", "docs/").split() == [f"docs/{count}.md" for count in range(rounds)]

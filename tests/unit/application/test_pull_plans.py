@@ -256,3 +256,17 @@ def test_a_registry_that_is_down(pull_app: PullRequestApp) -> None:
     with pytest.raises(TransientError):
         pull_app.look()
     assert pull_app.app.hub.writes == []
+
+
+def test_nothing_to_read_is_no_success(pull_app: PullRequestApp) -> None:
+    """A branch without a registry.yaml, such as another folder's, makes the check red, and says why; nobody gets a comment."""
+    git = pull_app.app.git
+    for name in ("main", "change"):
+        revision = git.push({"README": name.encode()}, branch=name)
+        node = git.nodes[revision]
+        git.nodes[revision] = replace(node, files={"README": name.encode()})
+    pull_app.number = pull_app.app.hub.opened("change")
+    pull_app.look()
+    state, description = pull_app.status
+    assert (state, "registry.yaml: neither base nor head has it" in description) == ("failure", True), description
+    assert pull_app.app.hub.list_own_comments(pull_app.number) == []
