@@ -260,8 +260,7 @@ def measure(minutes: float, models: int, seed: int) -> ChaosFigures:
         ChaosProxy(mlflow.uri) as proxy,
         Warm() as warm,
     ):
-        place = Path(folder, "stage")
-        place.mkdir()
+        (place := Path(folder, "stage")).mkdir()
         stage = Stage(place, remote, create_mlflow_client(mlflow.uri, elsewhere=True), proxy.url, warm)
         run = ChaosRun(stage, proxy, models, seed)
         run.seed_models()

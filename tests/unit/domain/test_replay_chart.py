@@ -20,6 +20,7 @@ from promoter.domain.replay.chart import (
     TimeScale,
     render_chart_svg,
 )
+from promoter.domain.text import escape_lines
 from tests.support.strategies.plans import NOW
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,11 +71,12 @@ def test_it_can_be_read_out_and_needs_nothing_from_outside() -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    """Names, reasons and tags come from outside: they are escaped, and what XML cannot hold is replaced."""
+    """Names, reasons and tags come from outside: they are escaped, and what does not print is an escape."""
     bar = ChartBar(1, NOW, None, HOSTILE)
     picture = drawn(ChartLane(HOSTILE, (bar,), (ChartMark(NOW, HOSTILE),), HOSTILE), name=HOSTILE)
     assert not list(picture.iter(f"{SVG}script"))
-    assert "</title><script>alert(1)</script>&\ufffd[31m\ufffd" in texts(picture)
+    assert escape_lines(HOSTILE) in texts(picture)
+    assert "</title><script>alert(1)</script>&\\x1b[31m" in escape_lines(HOSTILE)
 
 
 def test_marks_are_explained_and_empty_lanes_say_why() -> None:
