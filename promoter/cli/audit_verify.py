@@ -123,10 +123,16 @@ def _read_export_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_ledger_trailers(repo: Path | None) -> LedgerTrailers | None:
-    """Read the trailers of the clone's commits; None where no clone is here, and none was named."""
+    """Read the trailers of the clone's commits; None where no clone is here, and none was named.
+
+    Raises `PermanentError` where a clone is here that git does not read: what its commits vouch for is not passed over.
+    """
+    from promoter.adapters.git.checkout import WorkTree
     from promoter.adapters.git.history import read_ledger_trailers
     from promoter.domain.errors import PermanentError
 
+    if refusal := WorkTree(repo or Path()).find_refusal():
+        raise refusal
     try:
         return read_ledger_trailers(repo or Path(), _find_folder(repo or Path()))
     except PermanentError:

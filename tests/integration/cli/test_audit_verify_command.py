@@ -104,6 +104,23 @@ def test_a_ledger_in_the_place_of_another_is_not_sound(run: Run, ledger_here: Pa
     assert (code, "it took its place" in " ".join(out.split())) == (1, True)
 
 
+@pytest.mark.parametrize("how", ["another owner", "a broken clone"])
+def test_a_clone_that_git_refuses_is_no_missing_clone(
+    how: str, run: Run, ledger_here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its commits vouch for cannot be read: that is said with git's reason, and never called sound."""
+    commit_the_head(ledger_here)
+    forge(ledger_here, "0" * 36)
+    if how == "another owner":
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    else:
+        (ledger_here / ".git/config").write_text("[core\n")
+    code, out, err = run("verify")
+    assert (code, out) == (1, "")
+    assert "git does not read the clone at" in err
+
+
 def test_a_succession_is_recorded_by_a_person(run: Run, ledger_here: Path) -> None:
     """The commits of before are no problem any more, once a head that somebody kept vouches for the entry."""
     old = commit_the_head(ledger_here).split()[0]
