@@ -298,8 +298,19 @@ class WorkTree:
         return parse_place(root.relative_to(top).as_posix())
 
     def find_place(self) -> RepositoryFolder:
-        """Find where in the clone the path is. Raises `PermanentError` for a name that Promoter cannot work with."""
-        return parse_place(self._start.relative_to(self.clone_folder).as_posix())
+        """Find where in the clone the path is.
+
+        Raises `PermanentError` for a name that Promoter cannot work with, and where a symbolic link in the clone led the shell
+        there: whoever made the link would choose the folder.
+        """
+        place = self._start.relative_to(self.clone_folder)
+        shell = Path(os.environ.get("PWD", ""))
+        if self._start == Path.cwd() and shell.is_absolute() and shell.exists() and shell.samefile(self._start):
+            top = next((each for each in (shell, *shell.parents) if each.samefile(self.clone_folder)), None)
+            if top is not None and shell.relative_to(top) != place:
+                message = f"{shell.relative_to(top)} leads through a symbolic link, and Promoter does not follow that"
+                raise PermanentError("files", escape_invisible(message), "go to the folder itself, or set PROMOTER_PATH")
+        return parse_place(place.as_posix())
 
     def _require_real_folder(self, folder: RepositoryFolder) -> None:
         for path in folder.chain:

@@ -333,3 +333,13 @@ def test_a_link_at_the_top_hides_no_change(monorepo: PlanBench) -> None:
     said = monorepo.run("--base", "main", width=160)
     assert said.code == 1, said
     assert "is a symbolic link" in said.out
+
+
+def test_a_link_that_leads_to_a_decoy(monorepo: PlanBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that puts a link in the folder's place does not lead the command elsewhere."""
+    git(monorepo.folder, "rm", "--quiet", "-r", "ml")
+    (monorepo.folder / "ml").symlink_to("decoy")
+    monorepo.commit(moved("decoy", files()))
+    monkeypatch.setenv("PWD", str(monorepo.folder / "ml"))
+    said = monorepo.run("--base", "main", folder=monorepo.folder / "ml")
+    assert (said.code, "ml leads through a symbolic link" in said.err) == (1, True), said
