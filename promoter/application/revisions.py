@@ -129,7 +129,7 @@ class RevisionTracker:
         head = self._fetch_head(trigger)
         if head == self._head and self._in_force is not None:
             return RefreshResult(self._in_force, _NO_MODELS, self._refused)
-        self._record_rewrite(head)
+        self.record_rewrite(head)
         return self._attempt_revision(head, trigger)
 
     def _fetch_head(self, trigger: str) -> str:
@@ -139,8 +139,8 @@ class RevisionTracker:
             self._restore_last_good(trigger)
             raise
 
-    def _record_rewrite(self, head: str) -> None:
-        """Record where the head does not follow what was in force or tried before, by this daemon or by another."""
+    def record_rewrite(self, head: str) -> None:
+        """Record where the head does not follow what was in force or tried before, here or by another Promoter."""
         states = (RevisionState.APPLIED, RevisionState.ATTEMPTED)
         for before in dict.fromkeys(self._ledger.find_last_revision(state) for state in states):
             found = self._repository.describe_rewrite(before, head) if before else None

@@ -95,6 +95,7 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     refused = container.revisions.find_signing_refusal(declaration)
     if refused:
         raise PermanentError("git", refused)
+    container.revisions.record_rewrite(head)  # where no daemon runs, nobody else does
     return container, declaration
 
 

@@ -254,6 +254,31 @@ def test_a_clone_is_no_repository_whose_branch_decides(
     assert "PROMOTER_REPO is a clone that has a remote (origin)" in err
 
 
+@pytest.mark.usefixtures("clone")
+def test_a_rewritten_branch_is_recorded_once(
+    other: Path, remote: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no daemon runs, `apply` records a forced push of unrelated history, and a refused one leaves no record."""
+    from promoter.adapters.ledger import SqlLedger
+
+    def count_rewrites() -> int:
+        ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger/promoter.db'}", read_only=True)
+        found = ledger.find_rewrites(limit=9)
+        ledger.close_connections()
+        return len(found)
+
+    assert run("apply")[0] == 0
+    git(other, "checkout", "--quiet", "--orphan", "unrelated")
+    git(other, "commit", "--quiet", "--message", "Unrelated")
+    git(other, "push", "--quiet", "--force", "origin", "HEAD:main")
+    assert run("apply")[0] == 1
+    assert count_rewrites() == 0
+    monkeypatch.setenv("PROMOTER_REPO", str(remote))
+    for _ in range(2):
+        assert run("apply")[0] == 0
+        assert count_rewrites() == 1
+
+
 def test_revision_is_what_the_branch_is_at(clone: Path, other: Path, registry: FakeRegistry, run: Run) -> None:
     """`--revision` holds a job to the revision that started it: a newer branch refuses, and nothing goes back."""
     old = git(clone, "rev-parse", "HEAD")
