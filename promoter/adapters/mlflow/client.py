@@ -149,7 +149,7 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
     if reason is not None:
         return _build_doubt_error(doing, server, reason)
     if not isinstance(error, MlflowException):
-        return None
+        return _convert_database_error(causes, doing, server)
     code = error.error_code
     message = redact_message(error.message.removeprefix(f"{code}: "))
     if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
@@ -159,6 +159,14 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
         one = code in _CODES_OF_ONE_MODEL
         return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", fix, about_one_model=one)
     return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
+
+
+def _convert_database_error(causes: Iterable[BaseException], doing: str, server: str) -> TransientError | None:
+    """Convert an error of the database that MLflow opens where `server` is one's address; None for any other error."""
+    if not any(type(each).__module__.startswith("sqlalchemy.") for each in causes):
+        return None
+    message = f"cannot {doing} at {server} now: the database does not answer as MLflow's does"
+    return TransientError(SERVICE_NAME, message, "see whether it runs, and whether it is the address of MLflow's database")
 
 
 def _build_doubt_error(doing: str, server: str, reason: str) -> TransientError:

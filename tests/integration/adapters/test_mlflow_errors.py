@@ -18,6 +18,7 @@ from promoter.adapters.mlflow.client import (
     prepare_environment,
     redact_message,
     redact_server_address,
+    translate_mlflow_errors,
 )
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.adapters.mlflow.webhooks import MlflowWebhooks
@@ -194,3 +195,15 @@ def test_what_may_be_secret_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> Non
         explain_error_text("NewConnectionError(http://bob:pw@host): [Errno 111] Connection refused")
         == "the connection is refused"
     )
+
+
+def test_a_database_in_the_place_of_a_server_is_unavailable() -> None:
+    """MLflow opens one itself: its driver's errors, which hold the address, are words here."""
+    from sqlalchemy.exc import OperationalError
+
+    with (
+        pytest.raises(TransientError, match="the database does not answer as MLflow's does") as caught,
+        translate_mlflow_errors("read models", "postgresql://127.0.0.1:1/x"),
+    ):
+        raise OperationalError("connect postgresql://u:hunter2@127.0.0.1:1/x", None, ConnectionError("hunter2"))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
