@@ -195,8 +195,8 @@ class AliasRollback:
             return None
         if last.hold is None:
             what = f"put {version_label(last.to_version)} back, by a commit without a hold,"
-            said = (last.actor or "somebody", last.reason or "no reason given")
-            return StandingRollback(*said, last.to_version, what, last.at, "") if is_revert(last) else None
+            actor_and_reason = (last.actor or "somebody", last.reason or "no reason given")
+            return StandingRollback(*actor_and_reason, last.to_version, what, last.at, "") if is_revert(last) else None
         what = f"moved it to {version_label(last.to_version)}, under a hold that git cannot be asked about now,"
         return StandingRollback(last.actor or "somebody", last.hold, last.to_version, what, last.at, way_out)
 
