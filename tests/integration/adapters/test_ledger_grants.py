@@ -59,7 +59,7 @@ def test_select_and_insert_are_all_that_a_daemon_needs(owner: str, role: str, da
     grant(owner, render_grants_sql(role))
     ledger = SqlLedger.open(daemon)
     fill(ledger)
-    assert len(ledger.find_audit_records(RecordFilter())) == 9
+    assert len(ledger.find_audit_records(RecordFilter())) == 10
     assert numbers(ledger.read_last_applied()) == {"fraud": {"champion": 8}}
     assert ledger.find_last_revision(RevisionState.APPLIED) == "r1"
     assert ledger.find_tag_observations(["fraud"])["fraud"]
