@@ -13,6 +13,7 @@ import pwd
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -268,7 +269,12 @@ class OwnUser(Sandbox):
             found = pwd.getpwnam(self._terms.user)
         except KeyError:
             return f"PROMOTER_LOAD_USER names {self._terms.user}, and there is no such user"
-        return None if found.pw_uid != _ROOT else "PROMOTER_LOAD_USER must not be root"
+        if found.pw_uid == _ROOT:
+            return "PROMOTER_LOAD_USER must not be root"
+        closed = _find_closed_folder(Path(sys.prefix), found)
+        return (
+            f"{found.pw_name} of PROMOTER_LOAD_USER cannot reach this Python: {closed} is closed to others" if closed else None
+        )
 
     def build_wrapper(self, artifact: Path, environment: Mapping[str, str], limits: SandboxLimits) -> list[str]:
         """Give it its own processes, network and temporary folders, then the user and none of root's rights."""
@@ -373,6 +379,16 @@ def _list_separate_folders(folders: Sequence[Path]) -> list[str]:
     """List those folders that exist and that no part of this Python lies in: without that one, nothing would start."""
     prefixes = _list_prefixes()
     return [str(each) for each in folders if each.is_dir() and not any(prefix.is_relative_to(each) for prefix in prefixes)]
+
+
+def _find_closed_folder(path: Path, user: pwd.struct_passwd) -> Path | None:
+    """Find the first folder on the way to a path, itself included, that this user may not enter; None: the user gets there."""
+    for folder in (*reversed(path.resolve().parents), path.resolve()):
+        found = folder.stat()
+        needed = stat.S_IXUSR if found.st_uid == user.pw_uid else stat.S_IXGRP if found.st_gid == user.pw_gid else stat.S_IXOTH
+        if not found.st_mode & needed:
+            return folder
+    return None
 
 
 def _open_artifact(artifact: Path) -> None:

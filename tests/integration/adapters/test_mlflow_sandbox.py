@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -223,6 +224,18 @@ def test_a_user_that_is_none_of_its_own_is_refused(user: str, reason: str) -> No
 
     assert found is not None
     assert reason in found or os.geteuid() != 0
+
+
+def test_a_python_that_the_user_cannot_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder is often closed to others: the folder is named."""
+    (tmp_path / "home" / "venv").mkdir(parents=True)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "home" / "venv"))
+    (tmp_path / "home").chmod(0o700)
+    user = pwd.getpwnam("nobody")
+    assert sandboxes._find_closed_folder(tmp_path / "home" / "venv", user) is not None
+    assert sandboxes._find_closed_folder(Path("/usr/bin"), user) is None
+    found = sandboxes.OwnUser(SandboxTerms(user="nobody")).find_obstacle()
+    assert "cannot reach this Python" in str(found) or os.geteuid() != 0
 
 
 def test_a_tool_that_fails_says_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
