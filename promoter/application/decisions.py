@@ -178,10 +178,15 @@ class DecisionMaker:
         before = present is not None and self._ledger.has_held_alias(difference.model, alias, present)
         returns = before and difference.may_return and self._returns_to_good_standing(difference, observed)
         gate = difference.select_gate(context.at, held_before=before, returns=returns)
+        ready = None
+        if gate is ChangeGate.READINESS and version is not None:
+            ready = self._decide_readiness(difference, version, context.at, observed)
+            if returns and not ready.lets_through:  # it may still pass its policy, as any other change
+                gate = difference.select_gate(context.at, held_before=before)
         if gate is ChangeGate.NONE or version is None or intent is None:
             asked.changes.append(Change(difference))
         elif gate is ChangeGate.READINESS:
-            asked.changes.append(Change(difference, self._decide_readiness(difference, version, context.at, observed)))
+            asked.changes.append(Change(difference, ready))
         else:
             policy = context.find_policy(intent.policy)
             override = self._find_freeze_override(difference, policy, context)

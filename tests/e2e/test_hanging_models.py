@@ -153,7 +153,7 @@ def test_a_flood_of_names_that_nobody_knows_delays_no_drift(make_stage: MakeStag
     """4,000 signed webhooks, of names that a family matches and of others: none is asked for alone, none stays in the chain."""
     stage = make_stage("flood")
     head = f"families: [{{match: '{fresh_name}-*', aliases: {{champion: {{rotation: off}}}}}}]\n"
-    daemon = begin(stage, fresh_name, head=head, PROMOTER_WEBHOOK_RATE="1000000/minute")
+    daemon = begin(stage, fresh_name, head=head, PROMOTER_WEBHOOK_RATE="600000/minute")
     before = count_deliveries(stage)
     kinds = (f"{fresh_name}-ghost-", "nobody-")
     with ThreadPoolExecutor(16) as pool:

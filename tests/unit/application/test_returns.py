@@ -60,6 +60,15 @@ def test_a_version_of_before_that_is_not_ready_stays_away(merged_app: App) -> No
     assert state(merged_app, 2) == {"champion": 3}
 
 
+def test_a_version_of_before_that_is_not_ready_may_pass_its_policy(merged_app: App) -> None:
+    """As any other version without an MLmodel file may: the way back is never harder than the way on."""
+    merged_app.mlflow.unfit.add(("m", 2))
+    merged_app.commit(STATED.format(2, ""), p=b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n")
+    merged_app.converge()
+    assert merged_app.aliases() == {"champion": 2}
+    assert merged_app.records()[-1].fact.policy == "p"
+
+
 def test_what_is_not_in_good_standing_is_a_new_decision(merged_app: App) -> None:
     """In quarantine; further back than one; never held; never passed, though it was there when the ledger began."""
     assert state(merged_app, 2, ", quarantine: [2]") == {"champion": 3}
