@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from promoter.application.apply import PlanExecutor
-from promoter.application.controller import (
-    Controller,
-    EnqueueWork,
-    Heartbeat,
-    PullRequestWork,
-    Trigger,
-    enqueue_affected_models,
-)
+from promoter.application.controller import Controller, Heartbeat, PullRequestWork
 from promoter.application.notifications import ChannelNotifier, DeliveryTerms
 from promoter.application.planner import Planner, WithholdAlias
 from promoter.application.ports import Clock, DeclarationDocuments, Forge, Ledger, Locks, Registry, Repository, VersionCopies
@@ -30,6 +23,7 @@ from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
+from promoter.application.work_items import EnqueueWork, Trigger, enqueue_affected_models
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import add_ledger_trailer

@@ -14,7 +14,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from promoter.adapters.system import close_own_memory
 from promoter.adapters.work_queue import KeyedWorkQueue, WorkerLimits, WorkLanes, compute_backoff_delay
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, WorkItem, find_work_lane
+from promoter.application.controller import Controller
+from promoter.application.work_items import GIT, PULLS, REGISTRY, WorkItem, find_work_lane
 from promoter.container import Container
 from promoter.domain.errors import Fault, Faults, TransientError
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL

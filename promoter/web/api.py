@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from promoter.application.audit import find_page_rewrites, read_record_page
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller, EnqueueWork
+from promoter.application.controller import Controller
 from promoter.application.history import find_alias_at, find_alias_between, find_registry_at
 from promoter.application.ports import Clock, Ledger
 from promoter.application.responses import Answer, ReconcileResponse
@@ -25,6 +25,7 @@ from promoter.application.responses.registry import (
     RegistryAtResponse,
 )
 from promoter.application.status import build_model_rows, load_alias_history
+from promoter.application.work_items import GIT, PULLS, REGISTRY, EnqueueWork
 from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
 from promoter.domain.decision import Verdict
 from promoter.domain.fields import parse_moment, parse_past_moment, parse_time_window

@@ -10,9 +10,10 @@ from flask import Flask, Response, render_template, request
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
-from promoter.application.controller import Controller, EnqueueWork
+from promoter.application.controller import Controller
 from promoter.application.ports import Clock, Ledger
 from promoter.application.responses import ErrorResponse
+from promoter.application.work_items import EnqueueWork
 from promoter.domain.errors import ExternalError
 from promoter.domain.text import escape_lines
 from promoter.settings import Settings

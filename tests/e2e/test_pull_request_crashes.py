@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from promoter.application.controller import PULLS, WorkItem, WorkKind
+from promoter.application.work_items import PULLS, WorkItem, WorkKind
 from promoter.settings import Settings
 from tests.support.driven import DrivenContainer
 from tests.support.fakes.registry import FakeRegistry

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import cast
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, REGISTRY, Controller
+from promoter.application.controller import Controller
 from promoter.application.reconciler import PlanApplier
+from promoter.application.work_items import GIT, REGISTRY
 from promoter.domain.audit import AuditRecord, RecordFilter, is_alias_move
 from promoter.settings import Settings
 from tests.support.driven import DrivenContainer

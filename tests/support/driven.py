@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Unpack
 
-from promoter.application.controller import Controller, WorkItem
+from promoter.application.controller import Controller
+from promoter.application.work_items import WorkItem
 from promoter.container import Container, Ports
 from promoter.settings import Settings
 

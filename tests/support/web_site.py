@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
+from promoter.application.controller import Controller
 from promoter.application.ports import Absence, EvidenceTarget, GitCommit, RegistryServer, Sources, VersionKey
+from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
 from promoter.domain.observed import (

@@ -14,8 +14,9 @@ from flask import Blueprint, Response, request
 from pydantic import SecretStr
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from promoter.application.controller import REGISTRY, Controller, EnqueueWork, WorkItem, WorkKind
+from promoter.application.controller import Controller
 from promoter.application.ports import Clock, ObservationLog
+from promoter.application.work_items import REGISTRY, EnqueueWork, WorkItem, WorkKind
 from promoter.domain.audit import WebhookDelivery, build_webhook_trigger
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError

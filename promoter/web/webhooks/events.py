@@ -9,7 +9,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from promoter.application.controller import GIT, PULLS, WorkItem, WorkKind
+from promoter.application.work_items import GIT, PULLS, WorkItem, WorkKind
 
 _MAX_TEXT_LENGTH = 500
 """Longer than any name."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 
-from promoter.application.controller import WorkItem, WorkKind
+from promoter.application.work_items import WorkItem, WorkKind
 from promoter.domain import standard_webhooks
 from promoter.domain.fields import validate_model_name
 from promoter.domain.standard_webhooks import InvalidSignature

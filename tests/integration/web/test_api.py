@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from promoter.application.controller import GIT, REGISTRY, WorkItem, WorkKind
+from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TimeLimitError, TransientError
 from tests.support import dashboard_states
 from tests.support.fixtures.web import ReadLines

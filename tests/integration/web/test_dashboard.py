@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from promoter.application.controller import WorkItem, WorkKind
+from promoter.application.work_items import WorkItem, WorkKind
 from promoter.domain.errors import TimeLimitError, TransientError
 from promoter.web.dashboard import format_age
 from tests.support import dashboard_states

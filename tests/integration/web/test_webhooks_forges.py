@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from promoter.application.controller import GIT, PullRequestWork
+from promoter.application.controller import PullRequestWork
+from promoter.application.work_items import GIT
 from tests.support.fixtures.web import MakeWebSite
 from tests.support.web_site import NOW, WebAnswer, WebSite
 from tests.support.webhook_signing import PUSH, github_headers

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from promoter.adapters.work_queue import KeyedWorkQueue
-from promoter.application.controller import GIT, PULLS, REGISTRY, WorkItem, WorkKind
+from promoter.application.work_items import GIT, PULLS, REGISTRY, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.domain.errors import Conflict
 from promoter.settings import Settings

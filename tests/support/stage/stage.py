@@ -18,7 +18,8 @@ from urllib.request import Request, urlopen
 from mlflow.exceptions import MlflowException
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import GIT, PULLS, REGISTRY, Controller
+from promoter.application.controller import Controller
+from promoter.application.work_items import GIT, PULLS, REGISTRY
 from promoter.demo.servers.git import GitHttpServer
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, is_alias_move

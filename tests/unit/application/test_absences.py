@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from promoter.application.absences import AbsenceMemory, find_absences
-from promoter.application.controller import GIT, REGISTRY
 from promoter.application.ports import Absence
+from promoter.application.work_items import GIT, REGISTRY
 from promoter.domain.errors import TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel
 from tests.support.app import App

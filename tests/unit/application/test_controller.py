@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import cycle
 
-from promoter.application.controller import GIT, MAX_SURVEY_DELAY, REGISTRY, Controller, WorkItem, WorkKind
+from promoter.application.controller import MAX_SURVEY_DELAY, Controller
+from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import App
 

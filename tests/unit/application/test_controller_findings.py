@@ -6,7 +6,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from promoter.application.controller import GIT, REGISTRY, Controller, WorkItem, WorkKind
+from promoter.application.controller import Controller
+from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from tests.support.app import App
 
 POLICY = b"version: 1\nrules: [{metric: auc, at_least: 0.9}, {age: {at_least: 24h}}]\n"

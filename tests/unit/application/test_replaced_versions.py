@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 
 from promoter.adapters.ledger import SqlLedger
-from promoter.application.controller import WorkItem, WorkKind
 from promoter.application.ports import RegistryServer
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.status import BLOCKED, build_alias_rows
+from promoter.application.work_items import WorkItem, WorkKind
 from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordKind
 from promoter.domain.decision import Verdict
 from promoter.domain.errors import PermanentError

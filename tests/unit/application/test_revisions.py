@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.controller import PULLS, REGISTRY
+from promoter.application.work_items import PULLS, REGISTRY
 from promoter.domain.audit import RevisionState
 from promoter.domain.errors import Faults, TransientError
 from tests.support.app import POLICY, App
