@@ -14,9 +14,10 @@ from datetime import datetime
 
 import structlog
 
-from promoter.application.planner import Planner, RegistrySnapshot
+from promoter.application.planner import Planner
 from promoter.application.ports import Absence, Clock, GitCommit, Ledger, Locks, Registry
 from promoter.application.provenance import GitProvenance
+from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.desired import Declaration, Override

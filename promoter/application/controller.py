@@ -14,10 +14,11 @@ import structlog
 
 from promoter import __version__
 from promoter.application.health import ControllerHealth
-from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
+from promoter.application.planner import Planner
 from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
 from promoter.application.reconciler import ModelReconciler
 from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
+from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.application.work_items import (
     PULLS,
     EnqueueWork,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from promoter.application.decisions import DecisionMaker
 from promoter.application.evidence import PolicyQuestion, TagObserver
-from promoter.application.planner import ModelSnapshot, Planner
+from promoter.application.planner import Planner
 from promoter.application.ports import Clock, Ledger, Registry
 from promoter.application.provenance import NoProvenance
+from promoter.application.snapshots import ModelSnapshot
 from promoter.application.status import render_declared_version
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration

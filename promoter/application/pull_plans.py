@@ -11,7 +11,7 @@ import structlog
 
 from promoter.application.comments import VerifiedStates, find_marked_comments, update_comment
 from promoter.application.markdown.pull_plan import COMMENT_MARKER, render_pull_plan_markdown, render_withdrawn_markdown
-from promoter.application.planner import Planner, RegistrySnapshot
+from promoter.application.planner import Planner
 from promoter.application.ports import (
     Clock,
     CommitStatus,
@@ -32,6 +32,7 @@ from promoter.application.ports import (
 from promoter.application.provenance import ChangeProvenance, NoProvenance, OpenProvenance
 from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.application.revisions import RevisionTracker, find_restated_models
+from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.audit import AliasKey
 from promoter.domain.decision import Decision, Verdict

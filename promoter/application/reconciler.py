@@ -10,11 +10,12 @@ from datetime import datetime
 import structlog
 
 from promoter.application.apply import PlanExecutor, ReconcileRequest
-from promoter.application.planner import Planner, RegistrySnapshot
+from promoter.application.planner import Planner
 from promoter.application.ports import Clock, LastApplied, Ledger, Locks, VersionCopies
 from promoter.application.proposals.commits import RotationProposer
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
+from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError

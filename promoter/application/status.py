@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from promoter.application.planner import ModelSnapshot
 from promoter.application.ports import AuditLog
+from promoter.application.snapshots import ModelSnapshot
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, RecordKind, is_alias_move
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import AliasIntent, Override

@@ -10,8 +10,8 @@ from typing import Any
 from flask import Blueprint, render_template, request
 
 from promoter.application.controller import Controller
-from promoter.application.planner import ModelSnapshot
 from promoter.application.ports import AuditLog, Clock, Ledger
+from promoter.application.snapshots import ModelSnapshot
 from promoter.application.status import (
     BLOCKED,
     CANDIDATE,

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from promoter.application.markdown.proposal import PullRequestMarker, parse_marker
-from promoter.application.planner import ModelSnapshot, RegistrySnapshot
 from promoter.application.ports import (
     DeclarationDocuments,
     Forge,
@@ -17,6 +16,7 @@ from promoter.application.ports import (
     Repository,
     Sources,
 )
+from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.desired import AliasIntent, Hold, Override, ProposalSettings
 from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.observed import ObservedModel

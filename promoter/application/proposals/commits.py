@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.planner import RegistrySnapshot
 from promoter.application.ports import DeclarationDocuments, GitCommit, Repository, require_content
 from promoter.application.proposals.branches import is_up_to_date, parse_commit_marker
 from promoter.application.revisions import RevisionTracker, requires_signed_commits
+from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.audit import AliasKey
 from promoter.domain.desired import AliasIntent, Declaration
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError

@@ -14,7 +14,7 @@ import structlog
 from promoter.application.comments import LEFT_ALONE, VerifiedStates, update_note
 from promoter.application.markdown.plan import inline_text
 from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker, parse_marker
-from promoter.application.planner import ModelSnapshot, Planner, RegistrySnapshot
+from promoter.application.planner import Planner
 from promoter.application.ports import (
     Clock,
     DeclarationDocuments,
@@ -41,6 +41,7 @@ from promoter.application.proposals.commits import BranchOpener, OpenedProposal,
 from promoter.application.proposals.comparison import VersionComparer
 from promoter.application.proposals.pull_requests import PullRequestWriter
 from promoter.application.revisions import RevisionTracker
+from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Verdict
 from promoter.domain.desired import AliasIntent, Override

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from promoter.application.explain import DecisionExplainer
-from promoter.application.planner import RegistrySnapshot
 from promoter.application.responses.registry import AliasResponse
+from promoter.application.snapshots import RegistrySnapshot
 from promoter.application.status import (
     BLOCKED,
     DRIFT,
