@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from promoter.adapters.mlflow.artifacts import (
 )
 from promoter.adapters.mlflow.client import (
     NOT_FOUND_CODE,
+    PERMISSION_DENIED_CODE,
     build_name_filter,
     build_withheld_error,
     create_mlflow_client,
@@ -180,7 +180,7 @@ def _is_alias_not_found(error: Exception) -> bool:
 _DEFAULT_EXPERIMENT = "0"
 _HIDDEN_CODES = (
     NOT_FOUND_CODE,
-    "PERMISSION_DENIED",
+    PERMISSION_DENIED_CODE,
     "ENDPOINT_NOT_FOUND",
     "FEATURE_DISABLED",
     "INVALID_PARAMETER_VALUE",
@@ -362,8 +362,9 @@ class MlflowRegistry:
     @cached_property
     def _server_client(self) -> Any:
         """The client for the server that has the models, which MLflow lets be another one than that of the runs."""
-        uri = None if self._elsewhere else os.environ.get("MLFLOW_REGISTRY_URI")
-        return create_mlflow_client(uri, elsewhere=True) if uri and uri != self._tracking_uri else self._mlflow_client
+        client = self._mlflow_client  # comes first: it binds Promoter's credentials to both servers
+        uri = find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere)
+        return client if uri == self._tracking_uri else create_mlflow_client(uri, elsewhere=True)
 
     @cached_property
     def _experiment_catalog(self) -> ExperimentCatalog:

@@ -85,6 +85,16 @@ def test_the_registrys_own_address_is_promoters_own_server(
     assert bound.is_own_server(other.uri)
 
 
+def test_the_registrys_own_address_gets_the_token_with_the_first_request(
+    own: Listener, other: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check which registry this is comes before any other request of a program."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", other.uri)
+    MlflowRegistry(own.uri).read_server()
+    assert other.proofs == {f"Bearer {TOKEN}"}
+    assert not own.heard
+
+
 def test_a_redirect_carries_no_proof_to_another_host(own: Listener, other: Listener) -> None:
     """Not even to another port of the same one."""
     own.location = other.uri
