@@ -19,11 +19,14 @@ from urllib.parse import urlsplit
 from promoter.adapters._text import NO_ANSWER, explain_network_error, explain_network_text, redact_secrets, to_one_line
 from promoter.adapters.mlflow.answers import ImpossibleAnswer, register_checked_stores
 from promoter.adapters.mlflow.credentials import (
+    REGISTRY_VARIABLE,
+    TOKEN_VARIABLE,
+    TRACKING_VARIABLE,
     HostCredentials,
     bind_other_server,
     bind_own_server,
     install_bound_auth,
-    list_bound_secrets,
+    list_secrets,
 )
 from promoter.domain.errors import ExternalError, ModelsWithheld, PermanentError, TimeLimitError, TransientError
 from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
@@ -31,7 +34,6 @@ from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, Tr
 SERVICE_NAME = "MLflow"
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
 PERMISSION_DENIED_CODE = "PERMISSION_DENIED"
-_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 _FIXES = {
     NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
@@ -62,7 +64,6 @@ _CODES_OF_ONE_MODEL = frozenset(
 _WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
 """MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
 
-TRACKING_VARIABLE, REGISTRY_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 _CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
 _ANSWER_FIX = "look for a gateway, a proxy or a sign-in page that answers in MLflow's place; until then nothing is recorded"
 _LOCAL_SCHEMES = ("", "file")
@@ -107,9 +108,8 @@ def _build_address_fix(variable: str) -> str:
 
 
 def redact_message(text: str) -> str:
-    """Return the text on one line, without the secrets of the environment; URLs lose user info and query."""
-    secrets = (*(os.environ.get(name, "") for name in _SECRET_VARIABLES), *list_bound_secrets())
-    return to_one_line(redact_secrets(text, secrets, user_info=""))
+    """Return the text on one line, without the secrets of any server; URLs lose user info and query."""
+    return to_one_line(redact_secrets(text, list_secrets(), user_info=""))
 
 
 def require_server_address(tracking_uri: str, variable: str = TRACKING_VARIABLE) -> None:
@@ -300,11 +300,11 @@ def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credenti
 def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> None:
     """See to it that MLflow's client sends this server its own credentials, and no host any other's. Imports MLflow."""
     install_bound_auth()
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    token = os.environ.get(TOKEN_VARIABLE, "")
     if token != token.strip() or not token.isprintable():
         fix = "set it anew, without blanks and line breaks around it"
         raise PermanentError(
-            SERVICE_NAME, "MLFLOW_TRACKING_TOKEN cannot be sent: it has characters that are no part of a token", fix
+            SERVICE_NAME, f"{TOKEN_VARIABLE} cannot be sent: it has characters that are no part of a token", fix
         )
     if elsewhere:
         bind_other_server(tracking_uri, credentials or HostCredentials())

@@ -15,9 +15,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+TRACKING_VARIABLE, REGISTRY_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
 AUTH_VARIABLE = "MLFLOW_TRACKING_AUTH"
-_USERNAME, _PASSWORD, _TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
-CREDENTIAL_VARIABLES = (_USERNAME, _PASSWORD, _TOKEN)
+_USERNAME, _PASSWORD, TOKEN_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
+CREDENTIAL_VARIABLES = (_USERNAME, _PASSWORD, TOKEN_VARIABLE)
 """The variables with the credentials of Promoter's own server."""
 _PLUGIN_NAME = "promoter"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -42,7 +43,7 @@ class HostCredentials:
 
     def to_environment(self) -> dict[str, str]:
         """Return the variables in which a child of this process finds them."""
-        rows = {_USERNAME: self.username, _PASSWORD: self.password, _TOKEN: self.token}
+        rows = {_USERNAME: self.username, _PASSWORD: self.password, TOKEN_VARIABLE: self.token}
         return {name: text for name, text in rows.items() if text}
 
 
@@ -56,7 +57,7 @@ def _read_own_credentials() -> HostCredentials:
     from mlflow.utils.credentials import read_mlflow_creds
 
     found = read_mlflow_creds()
-    return HostCredentials(found.username, found.password, os.environ.get(_TOKEN) or None)
+    return HostCredentials(found.username, found.password, os.environ.get(TOKEN_VARIABLE) or None)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class CredentialBindings:
         return servers[0] if len(servers) == 1 else None
 
     def list_secrets(self) -> Iterator[str]:
-        """Yield every secret that is bound, for messages to leave them out."""
+        """Yield every secret of the other registries."""
         with self._lock:
             servers = [each for rows in self._servers.values() for each in rows.values() if not each.own]
         for each in servers:
@@ -203,7 +204,7 @@ def install_bound_auth() -> None:
 
 def bind_own_server(tracking_uri: str) -> None:
     """Bind MLflow's own variables to Promoter's own server, and to its registry where that has an address of its own."""
-    for address in (tracking_uri, os.environ.get("MLFLOW_REGISTRY_URI", "")):
+    for address in (tracking_uri, os.environ.get(REGISTRY_VARIABLE, "")):
         BINDINGS.bind_server(address, _read_own_credentials, own=True)
 
 
@@ -217,17 +218,18 @@ def build_child_environment(tracking_uri: str) -> Mapping[str, str]:
 
     Some of MLflow's storage clients read the server from the environment, whatever address they are given.
     """
-    left_out = {*CREDENTIAL_VARIABLES, AUTH_VARIABLE, "MLFLOW_REGISTRY_URI"}
+    left_out = {*CREDENTIAL_VARIABLES, AUTH_VARIABLE, REGISTRY_VARIABLE}
     rest = {name: text for name, text in os.environ.items() if name not in left_out and not name.startswith("PROMOTER_")}
     server = BINDINGS.find_server(tracking_uri)
     given = server.read_credentials().to_environment() if server else {}
     plugin = {AUTH_VARIABLE: _UserPlugin.name} if server and server.own and _UserPlugin.name else {}
-    return {**rest, **given, **plugin, "MLFLOW_TRACKING_URI": tracking_uri}
+    return {**rest, **given, **plugin, TRACKING_VARIABLE: tracking_uri}
 
 
-def list_bound_secrets() -> Iterator[str]:
-    """Yield every secret of the other registries, for messages to leave them out."""
-    return BINDINGS.list_secrets()
+def list_secrets() -> Iterator[str]:
+    """Yield every secret in the environment and of the other registries, for messages to leave them out."""
+    yield from filter(None, map(os.environ.get, (_PASSWORD, TOKEN_VARIABLE)))
+    yield from BINDINGS.list_secrets()
 
 
 def is_own_server(tracking_uri: str) -> bool:
