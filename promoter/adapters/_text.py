@@ -34,9 +34,9 @@ def redact_secrets(text: str, secrets: Iterable[str] = (), *, user_info: str = f
     return _AUTHORIZATION.sub(rf"\1{_MASK}", text)
 
 
-def to_one_line(text: str) -> str:
-    """Return the text on one line of at most 300 characters; what could steer a terminal becomes a question mark."""
-    return truncate_message(replace_unprintable(" ".join(text.split())))
+def to_one_line(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Return the text on one line of at most that many characters; what could steer a terminal becomes a question mark."""
+    return truncate_message(replace_unprintable(" ".join(text.split())), limit)
 
 
 def replace_unprintable(text: str) -> str:
@@ -44,9 +44,9 @@ def replace_unprintable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def truncate_message(text: str) -> str:
-    """Cut the text after 300 characters; an ellipsis shows the cut."""
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+def truncate_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Cut the text to that many characters; an ellipsis shows the cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def explain_network_text(text: str) -> str | None:

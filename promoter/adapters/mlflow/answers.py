@@ -12,6 +12,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
+from promoter.adapters._text import to_one_line
 from promoter.domain.text import replace_unstorable
 
 _REQUIRED_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +50,7 @@ _REQUIRED_FIELDS: Mapping[str, tuple[str, ...]] = {
 _NEVER_EMPTY = frozenset({"name", "alias", "version", "run_id", "experiment_id", "model_id", "artifact_uri", "lifecycle_stage"})
 _SHOWN_CHARACTERS = 60
 _LAST_TIMESTAMP = 253_402_300_800_000  # milliseconds: the year 10000, above which no date can be made of one
+_NAMED_MESSAGES = ("mlflow.RegisteredModel", "mlflow.ModelVersion")
 _NOT_JSON = "not in a valid JSON format"
 _BODY = "Response body: '"
 
@@ -60,9 +62,6 @@ class ImpossibleAnswer(Exception):  # noqa: N818  # it says what is wrong
         """`reason` goes on behind "an answer that cannot be true: "; it quotes at most 60 characters of the answer."""
         self.reason = reason
         super().__init__(reason)
-
-
-_NAMED_MESSAGES = ("mlflow.RegisteredModel", "mlflow.ModelVersion")
 
 
 def check_message(message: Any) -> None:
@@ -91,8 +90,8 @@ def _is_version_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < len(str(2**63)) and int(text) > 0
 
 
-def check_subject(asked: Mapping[str, Any], message: Any) -> None:
-    """Check that an answer about one thing is about the one that was asked for. Raises `ImpossibleAnswer`."""
+def check_subject(request: Mapping[str, Any], message: Any) -> None:
+    """Check that an answer about one thing is about the one that the request names. Raises `ImpossibleAnswer`."""
     for field, value in message.ListFields():
         if field.name in ("registered_model", "model_version"):
             keys = ("name", "version") if field.name == "model_version" else ("name",)
@@ -104,8 +103,9 @@ def check_subject(asked: Mapping[str, Any], message: Any) -> None:
         else:
             continue
         for key, seen in found.items():
-            if key in asked and str(asked[key]) != str(seen):
-                raise ImpossibleAnswer(f"it is about {key} {_quote(seen)}, where {_quote(str(asked[key]))} was asked for")
+            requested = str(request.get(key, seen))
+            if requested != str(seen):
+                raise ImpossibleAnswer(f"it is about {key} {_quote(seen)}, where {_quote(requested)} was asked for")
 
 
 def _describe_message(name: str) -> str:
@@ -114,8 +114,7 @@ def _describe_message(name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return f"`{line[:_SHOWN_CHARACTERS]}…`" if len(line) > _SHOWN_CHARACTERS else f"`{line}`"
+    return f"`{to_one_line(text, _SHOWN_CHARACTERS)}`"
 
 
 def _describe_foreign_body(message: str) -> str | None:

@@ -41,6 +41,7 @@ def test_a_message_is_one_printable_line() -> None:
     assert to_one_line("a\n\tb  \x1b[31mc\u202e") == "a b ?[31mc?"
     assert replace_unprintable("a\x00b") == "a?b"
     assert to_one_line("x" * 1_000) == "x" * (MESSAGE_LIMIT - 1) + "…"
+    assert to_one_line("a long\nline", 5) == "a lo…"
 
 
 def test_a_known_network_error_is_explained() -> None:
