@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,6 +18,21 @@ from promoter.domain.errors import PermanentError, TimeLimitError, TransientErro
 _ERROR_SOURCE = "lock"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 _TEMPORARY_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EIO}
+
+
+@dataclass
+class _LockedFile:
+    """A file that a thread has locked."""
+
+    descriptor: int
+    keys: set[str]
+    """The keys that the thread holds by it."""
+
+
+class _ThreadState(threading.local):
+    def __init__(self) -> None:
+        self.files: dict[Path, _LockedFile] = {}
+        """The files that this thread has locked."""
 
 
 class FileLocks:
@@ -34,49 +50,44 @@ class FileLocks:
         self._digits = digits
         self._folder = folder
         self._timeout = timeout
-        self._mine = threading.local()
+        self._mine = _ThreadState()
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         """Wait for the key, and hold it. Raises `TransientError` when that takes too long."""
-        slot = self._find_slot(key)
-        held: dict[str, list[str]] = self._mine.__dict__.setdefault("held", {})
-        if key in held.get(slot, []):
+        path, locked = self._find_path(key), self._mine.files
+        file = locked.get(path)
+        if file and key in file.keys:
             raise RuntimeError(f"this thread holds {key!r} already")
-        if slot in held:  # another key of this thread's, in the same file: nobody else can hold either
-            held[slot].append(key)
+        if file:  # by another key of this thread's: nobody else can hold either
+            file.keys.add(key)
             try:
                 yield
             finally:
-                held[slot].remove(key)
+                file.keys.remove(key)
             return
-        with self._lock_file(self._folder / f"{slot}.lock", key) as descriptor:
-            held[slot] = [key]
-            self._list_descriptors()[slot] = descriptor
+        with self._lock_file(path, key) as descriptor:
+            locked[path] = _LockedFile(descriptor, {key})
             try:
                 yield
             finally:
-                del held[slot], self._list_descriptors()[slot]
+                del locked[path]
 
     def require_held(self, key: str) -> None:
         """Check that the file is still the one in the folder. Raises `TransientError` where somebody has removed it."""
-        slot = self._find_slot(key)
-        if key not in self._mine.__dict__.get("held", {}).get(slot, []):
+        path = self._find_path(key)
+        file = self._mine.files.get(path)
+        if file is None or key not in file.keys:
             raise RuntimeError(f"this thread does not hold {key!r}")
-        path = self._folder / f"{slot}.lock"
         try:
-            same = os.path.samestat(os.fstat(self._list_descriptors()[slot]), path.stat())
+            same = os.path.samestat(os.fstat(file.descriptor), path.stat())
         except OSError:
             same = False
         if not same:
             raise TransientError(_ERROR_SOURCE, f"the lock of {key!r} was lost: somebody has removed {path}")
 
-    def _find_slot(self, key: str) -> str:
-        return sha256(key.encode()).hexdigest()[: self._digits]
-
-    def _list_descriptors(self) -> dict[str, int]:
-        found: dict[str, int] = self._mine.__dict__.setdefault("descriptors", {})
-        return found
+    def _find_path(self, key: str) -> Path:
+        return self._folder / f"{sha256(key.encode()).hexdigest()[: self._digits]}.lock"
 
     @contextmanager
     def _lock_file(self, path: Path, key: str) -> Iterator[int]:
