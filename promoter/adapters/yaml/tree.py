@@ -212,7 +212,7 @@ def decode_source_text(file: str, content: bytes, limit: int) -> SourceText | li
     return SourceText(body, mark)
 
 
-def escape_invisible(text: str) -> str:
+def _escape_refused(text: str) -> str:
     """Return the text with each character that `decode_source_text` refuses as an escape of a double-quoted scalar."""
     return _INVISIBLE_CHARACTER.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
 
@@ -348,7 +348,7 @@ def render_scalar(text: str) -> str:
     """Return a text as a scalar: plain where no reader of YAML could take it for something else, else in double quotes."""
     if _PLAIN_NAME.fullmatch(text) and text not in _PLAIN_WORDS and text.lower() not in ("y", "n"):
         return text
-    return escape_invisible(json.dumps(text, ensure_ascii=False))
+    return _escape_refused(json.dumps(text, ensure_ascii=False))
 
 
 def _parse_float(text: str) -> float:
