@@ -55,7 +55,7 @@ def fetch_artifact(location: str, tracking_uri: str, folder: Path, *, seconds: i
         seconds=seconds,
         folder=folder,
         environment={**build_child_environment(tracking_uri), **select_transfer_timeout()},
-        overgrown=lambda: measure_folder_size(folder) > limit,
+        excessive=lambda _pid: measure_folder_size(folder) > limit,
     )
     if measure_folder_size(folder) > limit:
         raise ArtifactError(describe_size_limit(limit))

@@ -41,31 +41,28 @@ def run_child(
     seconds: float,
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    overgrown: Callable[[], bool] = lambda: False,
+    excessive: Callable[[int], bool] = lambda _pid: False,
 ) -> ChildResult:
-    """Run this Python with these arguments, working in `folder`, until it ends, time is up, or it is overgrown.
+    """Run this Python with these arguments, working in `folder`, until it ends, time is up, or it is excessive.
 
     `request` travels by standard input, since everybody on the machine can see arguments. The child answers one JSON object
-    into the file descriptor `request["answer_to"]`. `environment` None: this process's own.
+    into the file descriptor `request["answer_to"]`. `environment` None: this process's own. `excessive` gets the child's
+    process id.
     """
     reading, writing = os.pipe()
     try:
         os.set_blocking(reading, False)
-        child = subprocess.Popen(  # noqa: S603  # our own interpreter, with arguments of our own
+        status = _run_process(
             [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
+            {**request, "answer_to": writing},
+            seconds,
+            excessive,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=folder,
             env=environment,
             pass_fds=(writing,),
-            start_new_session=True,
         )
-        try:
-            _send_request(child, {**request, "answer_to": writing})
-            status = _wait_for_child(child, seconds, overgrown)
-        finally:
-            _kill_child_group(child)
         return _build_result(_read_output(reading), status)
     finally:
         os.close(reading)
@@ -91,25 +88,39 @@ def run_wrapped_child(
     try:
         for number in (reading, reading_errors, writing_errors):
             os.set_blocking(number, False)
-        child = subprocess.Popen(  # noqa: S603  # our own interpreter, with arguments of our own
+        status = _run_process(
             [*wrapper, sys.executable, *arguments],
-            stdin=subprocess.PIPE,
+            {**request, "answer_to": 1},
+            seconds,
+            excessive,
             stdout=writing,
             stderr=writing_errors,
             cwd="/",
             env=environment,
-            start_new_session=True,
         )
-        try:
-            _send_request(child, {**request, "answer_to": 1})
-            status = _wait_for_child(child, seconds, lambda: excessive(child.pid))
-        finally:
-            _kill_child_group(child)
         messages = _read_output(reading_errors).decode("utf-8", "replace").strip()
         return _build_result(_read_output(reading), status, messages.rpartition("\n")[2])
     finally:
         for number in (each for pipe in pipes for each in pipe):
             os.close(number)
+
+
+def _run_process(
+    command: Sequence[str],
+    request: Mapping[str, Any],
+    seconds: float,
+    excessive: Callable[[int], bool],
+    **options: Any,
+) -> int | None:
+    """Run the command in a process group of its own, of which nothing is left; return its status as `ChildResult` has it."""
+    child = subprocess.Popen(  # noqa: S603  # our own interpreter, with arguments of our own
+        command, stdin=subprocess.PIPE, start_new_session=True, **options
+    )
+    try:
+        _send_request(child, request)
+        return _wait_for_child(child, seconds, excessive)
+    finally:
+        _kill_child_group(child)
 
 
 def _send_request(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
@@ -119,9 +130,9 @@ def _send_request(child: subprocess.Popen[bytes], request: Mapping[str, Any]) ->
         child.stdin.close()
 
 
-def _wait_for_child(child: subprocess.Popen[bytes], seconds: float, overgrown: Callable[[], bool]) -> int | None:
+def _wait_for_child(child: subprocess.Popen[bytes], seconds: float, excessive: Callable[[int], bool]) -> int | None:
     deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0 and not overgrown():
+    while (left := deadline - time.monotonic()) > 0 and not excessive(child.pid):
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.wait(min(left, _POLL_SECONDS))
     return None

@@ -158,7 +158,7 @@ def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -
     script = "import subprocess, sys, time; subprocess.Popen(['sleep', '1000']); open('started', 'w'); time.sleep(1_000)"
     started = tmp_path / "started"
 
-    ended = subprocesses.run_child(("-c", script), {}, seconds=60, folder=tmp_path, overgrown=started.exists)
+    ended = subprocesses.run_child(("-c", script), {}, seconds=60, folder=tmp_path, excessive=lambda _: started.exists())
 
     assert ended == subprocesses.ChildResult(None, None)
     assert _left_in(tmp_path) == []
