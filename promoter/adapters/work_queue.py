@@ -79,7 +79,7 @@ class KeyedWorkQueue(Generic[Key]):
         self._threads: list[threading.Thread] = []
         self._limits = WorkerLimits(1)
 
-    def start_workers(self, work: Callable[[Key, str], float | None], workers: int | WorkerLimits, name: str = "look") -> None:
+    def start_workers(self, work: Callable[[Key, str], float | None], workers: int | WorkerLimits, name: str = "work") -> None:
         """Start threads that call `work` with a key and its trigger; it returns the seconds until the key is due again.
 
         `work` must not raise: what it raises is logged, and the key is tried again after a backoff, so that one poisoned key
@@ -109,7 +109,7 @@ class KeyedWorkQueue(Generic[Key]):
             self._condition.notify_all()
 
     def enqueue(self, key: Key, trigger: str, delay: float = 0.0) -> None:
-        """Ask for one run of the key, now or after `delay` seconds. The first trigger of several is kept."""
+        """Request one run of the key, now or after `delay` seconds. The first trigger of several is kept."""
         with self._condition:
             if delay > 0:
                 self._schedule_later(key, trigger, delay)
@@ -134,7 +134,7 @@ class KeyedWorkQueue(Generic[Key]):
             try:
                 delay = work(key, trigger)
             except Exception:
-                log.exception("a look failed in an unforeseen way", key=str(key))
+                log.exception("a run failed in an unforeseen way", key=str(key))
                 delay = LAST_DELAY
             self._finish_key(key, trigger, delay)
 
@@ -240,7 +240,7 @@ class WorkLanes(Generic[Key]):
         return all(finished)
 
     def enqueue(self, key: Key, trigger: str, delay: float = 0.0) -> None:
-        """Ask for one run of the key; see `KeyedWorkQueue.enqueue`."""
+        """Request one run of the key; see `KeyedWorkQueue.enqueue`."""
         self._queues[self._find_kind(key)].enqueue(key, trigger, delay)
 
     @property
