@@ -176,9 +176,9 @@ class VersionTransfer:
 
 
 _READ_SECONDS = 30.0  # for one read of another registry: it must not keep this one's aliases waiting
-_RETRY_AFTER_SECONDS = 60.0  # seconds: until a registry that did not answer is asked again
-_TURN_SECONDS = 60.0  # seconds to wait for another copy to be done: each takes room on the disk
-_TOO_LARGE_SECONDS = 3_600.0  # seconds: what is too large is not fetched again and again to find that out
+_RETRY_AFTER_SECONDS = 60.0  # until a registry that did not answer is read again
+_TURN_SECONDS = 60.0  # to wait for another copy to be done: each takes room on the disk
+_TOO_LARGE_SECONDS = 3_600.0  # what is too large is not fetched again and again to find that out
 _CACHE_SIZE = 1_000
 _MAX_THREADS = 8
 

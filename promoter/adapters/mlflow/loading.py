@@ -119,10 +119,9 @@ SWITCHED_OFF = LoadingResult("untried", "no model is loaded here: PROMOTER_LOAD_
 
 _MAX_PARALLEL_LOADS = 2
 _CACHE_SIZE = 4_096
-_RETRY_AFTER_SECONDS = (
-    600.0  # seconds: what did not load may load once a library is installed; a load takes too long for each reconciliation
-)
-_HANDED_ON = (
+_RETRY_AFTER_SECONDS = 600.0
+"""What did not load may load once a library is installed; a load takes too long to be tried in each reconciliation."""
+_INHERITED_VARIABLES = (
     "KERAS_BACKEND",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
     "OMP_NUM_THREADS",
@@ -252,4 +251,4 @@ def _build_model_environment(further: Collection[str]) -> Mapping[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    return always | {name: os.environ[name] for name in (*_HANDED_ON, *further) if name in os.environ}
+    return always | {name: os.environ[name] for name in (*_INHERITED_VARIABLES, *further) if name in os.environ}
