@@ -41,3 +41,20 @@ def run(ledger_here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         return int(str(ended.value.code or 0)), told.out, told.err
 
     return ran
+
+
+@pytest.fixture
+def run_promoter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `promoter` where one stands, on a line as wide as it needs: exit code, output, errors; never a traceback."""
+
+    def ran(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "500")
+        monkeypatch.setattr(sys, "argv", ["promoter", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(str(ended.value.code or 0)), out, err
+
+    return ran

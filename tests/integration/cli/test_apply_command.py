@@ -7,21 +7,18 @@ import os
 import pwd
 import re
 import socket
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.container import Container
 from promoter.demo.servers.git import GitHttpServer
 from promoter.domain.audit import RecordFilter
+from tests.integration.cli.conftest import Run
 from tests.support.fakes.registry import FakeRegistry
 from tests.support.fixtures.git import git
 from tests.support.fixtures.ledger import begin_ledger
 
-Run = Callable[..., tuple[int, str, str]]
 RULES = "version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 
@@ -96,21 +93,10 @@ def ledger_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], registry: FakeRegistry) -> Run:
-    """Runs a command: exit code, output, errors."""
+def run(run_promoter: Run, registry: FakeRegistry) -> Run:
+    """Runs a command in the clone."""
     del registry
-
-    def promoter(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "500")
-        monkeypatch.setattr(sys, "argv", ["promoter", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(str(ended.value.code or 0)), out, err
-
-    return promoter
+    return run_promoter
 
 
 def aliases(registry: FakeRegistry) -> dict[str, int]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.container import Container
+from tests.integration.cli.conftest import Run
 from tests.support.fakes.registry import FakeRegistry
 from tests.support.fixtures.git import git
 from tests.support.fixtures.ledger import begin_ledger
 
-Run = Callable[..., tuple[int, str, str]]
 RULES = "version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
 CASES = "version: 1\ncases:\n  - {name: good, version: {metrics: {auc: 0.9}}, expect: pass}\n"
 BROKEN = "version: 1\nmodel: {}\n"
@@ -67,104 +65,93 @@ def clone(tmp_path: Path, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatc
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command: exit code, output, errors."""
-
-    def promoter(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setattr(sys, "argv", ["promoter", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(str(ended.value.code or 0)), out, err
-
-    return promoter
-
-
 def champions(registry: FakeRegistry) -> tuple[int, int]:
     """At the top, and in the folder."""
     return tuple(registry.models[name].aliases["champion"] for name in ("top", "deep"))  # type: ignore[return-value]
 
 
-def test_apply_where_one_stands(clone: Path, run: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apply_where_one_stands(
+    clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a folder, what the branch says there is carried out, and nothing of the top; and the other way round."""
     monkeypatch.chdir(clone / "teams/ml/src")
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     assert champions(registry) == (1, 2)
     monkeypatch.chdir(clone / "teams")
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     assert champions(registry) == (2, 2)
 
 
-def test_apply_where_the_setting_says(clone: Path, run: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apply_where_the_setting_says(
+    clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wherever one stands; a folder that the branch does not have is an error in words."""
     del clone
     monkeypatch.setenv("PROMOTER_PATH", "./teams/ml/")
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     assert champions(registry) == (1, 2)
     monkeypatch.setenv("PROMOTER_PATH", "teams/other")
-    code, _, err = run("apply")
+    code, _, err = run_promoter("apply")
     assert (code, "teams/other/registry.yaml: the file is missing" in err) == (1, True), err
     monkeypatch.setenv("PROMOTER_PATH", ".")
     monkeypatch.chdir("teams/ml")
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     assert champions(registry) == (2, 2)
 
 
-def test_the_working_tree_of_a_folder(clone: Path, run: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_tree_of_a_folder(
+    clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Plan, explain and apply read the files of the folder, also those that are not committed."""
     for place, setting in ((clone / "teams/ml/policies", None), (clone, "teams/ml")):
         monkeypatch.chdir(place)
         if setting:
             monkeypatch.setenv("PROMOTER_PATH", setting)
-        code, out, err = run("plan")
+        code, out, err = run_promoter("plan")
         assert (code, "deep" in out, "top" in out) == (2, True, False), out + err
-        assert run("explain", "deep@champion")[0] == 0
-        assert run("explain", "top@champion")[0] == 1
+        assert run_promoter("explain", "deep@champion")[0] == 0
+        assert run_promoter("explain", "top@champion")[0] == 1
     write(clone / "teams/ml", {"registry.yaml": "version: 1\nmodels: {deep: {aliases: {shadow: 2}}}\n"})
-    assert run("apply", "--from-working-tree")[0] == 0
+    assert run_promoter("apply", "--from-working-tree")[0] == 0
     assert registry.models["deep"].aliases["shadow"] == 2
 
 
-def test_validate_and_tests_of_a_folder(clone: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_and_tests_of_a_folder(clone: Path, run_promoter: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one stands, where the setting says, or where the argument says: the faults of one folder are not another's."""
     write(clone, {"registry.yaml": BROKEN})
-    assert run("validate")[0] == 1
-    assert run("validate", "teams/ml")[0] == 0
+    assert run_promoter("validate")[0] == 1
+    assert run_promoter("validate", "teams/ml")[0] == 0
     monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
-    assert run("validate")[0] == 0
-    code, out, _ = run("policy", "test")
+    assert run_promoter("validate")[0] == 0
+    code, out, _ = run_promoter("policy", "test")
     assert (code, "1 case" in out) == (0, True), out
     monkeypatch.setenv("PROMOTER_PATH", "teams")
-    assert run("validate")[0] == 1
+    assert run_promoter("validate")[0] == 1
 
 
 @pytest.mark.parametrize("command", [["validate"], ["plan"], ["policy", "test"], ["apply", "--from-working-tree"]])
-def test_a_link_out_of_the_clone(clone: Path, run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_out_of_the_clone(clone: Path, run_promoter: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is a symbolic link is not read, wherever that leads."""
     (clone / "linked").symlink_to(clone / "teams")
     monkeypatch.setenv("PROMOTER_PATH", "linked/ml")
-    code, _, err = run(*command)
+    code, _, err = run_promoter(*command)
     assert (code, "linked is a symbolic link" in err) == (1, True), err
 
 
 @pytest.mark.parametrize("path", ["/etc", "../other", "ml/../..", "a:b"])
 @pytest.mark.parametrize("command", ["validate", "plan", "apply", "init", "doctor"])
-def test_a_path_that_is_none(clone: Path, run: Run, path: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_none(clone: Path, run_promoter: Run, path: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused in words by every command, before anything is read or written."""
     del clone
     monkeypatch.setenv("PROMOTER_PATH", path)
-    code, _, err = run(command)
+    code, _, err = run_promoter(command)
     assert (code, "PROMOTER_PATH must be a folder of the repository, such as ml" in err) == (1, True), err
 
 
-def test_init_writes_to_the_folder(clone: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_writes_to_the_folder(clone: Path, run_promoter: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder is made, and another one's files stay as they are."""
     monkeypatch.setenv("PROMOTER_PATH", "teams/new")
-    code, _, err = run("init")
+    code, _, err = run_promoter("init")
     assert code == 0, err
     assert "deep" in (clone / "teams/new/registry.yaml").read_text()
     assert (clone / "teams/new/policies/champion.yaml").is_file()

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
 from promoter.container import Container
+from tests.integration.cli.conftest import Run
 from tests.support.app import App
 from tests.support.fakes.registry import FakeRegistry, FakeRepository
 from tests.support.fixtures.git import git
 from tests.support.fixtures.ledger import begin_ledger
 
-Run = Callable[..., tuple[int, str, str]]
 BOTH = "version: 1\nmodels: {m: {aliases: {champion: 1, shadow: 1}}}\n"
 TYPO = "version: 1\nmodels: {m: {aliases: {champon: 1, shadow: 1}}}\n"
 GONE = "version: 1\nmodels: {}\n"
@@ -46,34 +43,18 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command: exit code, output, errors."""
-
-    def promoter(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "500")
-        monkeypatch.setattr(sys, "argv", ["promoter", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(str(ended.value.code or 0)), out, err
-
-    return promoter
-
-
-def test_a_typing_error_is_told_in_every_form(clone: Path, run: Run) -> None:
+def test_a_typing_error_is_told_in_every_form(clone: Path, run_promoter: Run) -> None:
     """`champon` in the place of `champion`, against the branch alone: text, JSON and Markdown name it, and what it may mean."""
     (clone / "registry.yaml").write_text(TYPO)
     sentence = "git says nothing of it any more: it stays at v1, and nothing gates it or puts it back"
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 2
     assert f"no longer managed m@champion: {sentence}; is `champon`, which is new, meant to be it?" in out
     assert "1 no longer managed" in out
-    code, out, _ = run("plan", "--format", "markdown")
+    code, out, _ = run_promoter("plan", "--format", "markdown")
     assert code == 2
     assert f"- no longer managed: `m@champion`: {sentence}" in out
-    code, out, _ = run("plan", "--format", "json")
+    code, out, _ = run_promoter("plan", "--format", "json")
     assert code == 2
     (left,) = json.loads(out)["unmanaged"]
     assert {key: left[key] for key in ("model", "alias", "version", "similar")} == {
@@ -81,10 +62,10 @@ def test_a_typing_error_is_told_in_every_form(clone: Path, run: Run) -> None:
     }  # fmt: skip
 
 
-def test_a_model_that_is_gone_is_told(clone: Path, run: Run) -> None:
+def test_a_model_that_is_gone_is_told(clone: Path, run_promoter: Run) -> None:
     """All of its aliases; "nothing to do" is not said."""
     (clone / "registry.yaml").write_text(GONE)
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 2
     assert "no longer managed m@champion" in out
     assert "no longer managed m@shadow" in out
@@ -92,7 +73,7 @@ def test_a_model_that_is_gone_is_told(clone: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("family", [False, True])
-def test_a_gate_that_left_is_told(family: bool, clone: Path, run: Run) -> None:
+def test_a_gate_that_left_is_told(family: bool, clone: Path, run_promoter: Run) -> None:
     """An alias that keeps its version and loses its policy is no silent change; nor is one that gets a weaker policy."""
     (clone / "policies").mkdir()
     for name in ("strict", "weak"):
@@ -107,54 +88,54 @@ def test_a_gate_that_left_is_told(family: bool, clone: Path, run: Run) -> None:
     git(clone, "add", "--all")
     git(clone, "commit", "--quiet", "--message", "Gate it")
     git(clone, "push", "--quiet")
-    assert "gates it on the branch" not in run("plan")[1]
+    assert "gates it on the branch" not in run_promoter("plan")[1]
     write("weak")
-    assert "note m@champion: policy strict gates it on the branch, and policy weak here" in run("plan")[1]
+    assert "note m@champion: policy strict gates it on the branch, and policy weak here" in run_promoter("plan")[1]
     write("null")
     for form in ("text", "json", "markdown"):
-        out = run("plan", "--format", form)[1].replace("\u200b", "").replace("&#8203;", "").replace("`", "")
+        out = run_promoter("plan", "--format", form)[1].replace("\u200b", "").replace("&#8203;", "").replace("`", "")
         assert "m@champion: policy strict gates it on the branch, and no policy here" in out, out
 
 
-def test_the_ledger_knows_without_a_branch(clone: Path, run: Run) -> None:
+def test_the_ledger_knows_without_a_branch(clone: Path, run_promoter: Run) -> None:
     """In a folder without git, what was last applied is what it is compared with."""
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     (clone / ".git").rename(clone.parent / "away")
     (clone / "registry.yaml").write_text(TYPO)
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 2
     assert "no longer managed m@champion" in out
 
 
-def test_once_applied_it_is_told_no_more(clone: Path, run: Run) -> None:
+def test_once_applied_it_is_told_no_more(clone: Path, run_promoter: Run) -> None:
     """After the branch says so and is applied, the alias is nobody's: the next plan has nothing to do."""
-    assert run("apply")[0] == 0
+    assert run_promoter("apply")[0] == 0
     (clone / "registry.yaml").write_text("version: 1\nmodels: {m: {aliases: {shadow: 1}}}\n")
-    assert run("plan")[0] == 2
+    assert run_promoter("plan")[0] == 2
     git(clone, "commit", "--quiet", "--all", "--message", "Let go")
     git(clone, "push", "--quiet", "origin", "main")
-    code, out, _ = run("apply")
+    code, out, _ = run_promoter("apply")
     assert code == 0
     assert "no longer managed m@champion" in out
-    assert run("plan")[0] == 0
+    assert run_promoter("plan")[0] == 0
 
 
-def test_the_plan_of_a_pull_request_tells_it(clone: Path, run: Run) -> None:
+def test_the_plan_of_a_pull_request_tells_it(clone: Path, run_promoter: Run) -> None:
     """In its description, its comment and its JSON; against the base, also without anything applied."""
     git(clone, "checkout", "--quiet", "-b", "typo")
     (clone / "registry.yaml").write_text(TYPO)
     git(clone, "commit", "--quiet", "--all", "--message", "Typo")
     words = ("plan", "--base", "main", "--head", "typo")
-    code, out, _ = run(*words)
+    code, out, _ = run_promoter(*words)
     assert code == 2
     assert "No longer managed" in out
     assert "m@champion: git says nothing of it any more" in out
-    _, out, _ = run(*words, "--format", "markdown")
+    _, out, _ = run_promoter(*words, "--format", "markdown")
     assert "#### No longer managed" in out
-    assert [each["alias"] for each in json.loads(run(*words, "--format", "json")[1])["unmanaged"]] == ["champion"]
+    assert [each["alias"] for each in json.loads(run_promoter(*words, "--format", "json")[1])["unmanaged"]] == ["champion"]
 
 
-def test_a_branch_that_states_nothing_yet(clone: Path, run: Run) -> None:
+def test_a_branch_that_states_nothing_yet(clone: Path, run_promoter: Run) -> None:
     """Before the first files are on the branch, there is nothing to compare with, and nothing to tell."""
     text = (clone / "registry.yaml").read_text()
     git(clone, "rm", "--quiet", "registry.yaml")
@@ -163,44 +144,46 @@ def test_a_branch_that_states_nothing_yet(clone: Path, run: Run) -> None:
     git(clone, "commit", "--quiet", "--message", "Without")
     git(clone, "push", "--quiet", "origin", "main")
     (clone / "registry.yaml").write_text(text)
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 0
     assert "note" not in out
 
 
-def test_no_ledger_is_told(clone: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_ledger_is_told(clone: Path, run_promoter: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A plan without a ledger says that it does not know what was applied before."""
     del clone
     monkeypatch.setenv("PROMOTER_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 0
     assert f"there is no ledger at {tmp_path / 'other.db'}" in out
     assert not (tmp_path / "other.db").exists()
 
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown"])
-def test_git_refuses_the_clone(form: str, clone: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_refuses_the_clone(
+    form: str, clone: Path, run_promoter: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clone of another owner: the plan of the files says git's reason and the way out; a plan of commits, and apply, stop."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch: it goes on as if the owner were another
-    code, out, _ = run("plan", "--format", form)
+    code, out, _ = run_promoter("plan", "--format", form)
     assert code == 0
     assert "detected dubious ownership" in out
     assert f"git config --global --add safe.directory {clone}" in out
     for words in (("plan", "--base", "main"), ("apply",), ("apply", "--from-working-tree")):
-        code, _, err = run(*words)
+        code, _, err = run_promoter(*words)
         assert code == 1
         assert "detected dubious ownership" in err
         assert f"git config --global --add safe.directory {clone}" in err
 
 
-def test_a_clone_that_is_broken(clone: Path, run: Run) -> None:
+def test_a_clone_that_is_broken(clone: Path, run_promoter: Run) -> None:
     """Any other reason of git's is told as well."""
     (clone / ".git/config").write_text("[core\n")
-    code, out, _ = run("plan")
+    code, out, _ = run_promoter("plan")
     assert code == 0
     assert "bad config line 1" in out
-    code, _, err = run("apply")
+    code, _, err = run_promoter("apply")
     assert code == 1
     assert "bad config line 1" in err
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from promoter.__main__ import main
 from promoter.cli import apply, plan
 from promoter.container import Container
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.settings import load_settings
+from tests.integration.cli.conftest import Run
 from tests.support.app import POLICY
 from tests.support.fakes.registry import FakeRegistry
 from tests.support.fixtures.git import git
 from tests.support.fixtures.ledger import begin_ledger
 
-Run = Callable[..., tuple[int, str, str]]
 GATED = b"version: 1\nmodels: {m: {aliases: {champion: {version: 1, policy: champion}, shadow: 1}}}\n"
 
 
@@ -42,7 +39,7 @@ def commit(folder: Path, registry: bytes) -> None:
 
 
 @pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, run_promoter: Run) -> Run:
     """Runs a command in the clone: exit code, output, errors. Settings are changed by name; an empty one is not set."""
     settings = {
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
@@ -57,13 +54,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
             monkeypatch.setenv(name, text)
             if not text:
                 monkeypatch.delenv(name)
-        monkeypatch.setattr(sys, "argv", ["promoter", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(str(ended.value.code or 0)), out, err
+        return run_promoter(*arguments)
 
     return promoter
 
