@@ -170,3 +170,20 @@ def test_the_address_for_people_is_an_address(url: str) -> None:
     """Requests from there are let in, so it is checked at the start."""
     with pytest.raises(Faults, match="PROMOTER_URL must be an address"):
         load_settings(url=url)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("2GiB", 2**31), ("500MiB", 500 * 2**20), ("1048576", 2**20), ("1.5 GB", 1610612736)]
+)
+def test_the_limit_of_a_fetch_is_a_size(text: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its unit, or in bytes."""
+    monkeypatch.setenv("PROMOTER_FETCH_LIMIT", text)
+    assert load_settings().fetch_limit == count
+
+
+@pytest.mark.parametrize("text", ["0", "10", "1KiB", "much", "-5GiB", "1e9", "999TB"])
+def test_a_limit_of_a_fetch_that_is_no_size_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault says what is wanted."""
+    monkeypatch.setenv("PROMOTER_FETCH_LIMIT", text)
+    with pytest.raises(Faults, match="PROMOTER_FETCH_LIMIT must be a size of at least 1MiB"):
+        load_settings()

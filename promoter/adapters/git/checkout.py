@@ -28,7 +28,7 @@ from promoter.adapters.git.files import (
     select_regular_files,
 )
 from promoter.adapters.git.history import CommitHistory
-from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge
+from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge, quote_path
 from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
@@ -55,7 +55,7 @@ class _CloneMirror(BareMirror):
     def run_git(self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None) -> GitReply:
         apart = {}
         if self.scratch:
-            apart = {"GIT_OBJECT_DIRECTORY": self.scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quote_path(self._objects)}
+            apart = {"GIT_OBJECT_DIRECTORY": self.scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_path(self._objects)}
         return super().run_git(*arguments, stdin=stdin, variables={**apart, **(variables or {})})
 
     def is_shallow(self) -> bool:
@@ -240,11 +240,6 @@ def find_remotes_of_clone(path: Path) -> Sequence[str]:
     return git.run_command(*trusted, "remote").output_lines if bare.output_text == "false" else ()
 
 
-def _quote_path(path: str) -> str:
-    """Quote a path for a list that colons separate."""
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 _WORK_TREE_TIMEOUT_SECONDS = 30.0
 
 
@@ -284,7 +279,7 @@ class WorkTree:
             self._require_real_folder(self._given)
             return self.clone_folder / self._given.path
         for folder in (self._start, *self._start.parents):
-            if os.path.lexists(folder / REGISTRY_PATH):  # a link that leads nowhere is told as such
+            if os.path.lexists(folder / REGISTRY_PATH):  # a link that leads nowhere counts: it is a fault of its own
                 return folder
             if (folder / ".git").exists():
                 break

@@ -62,12 +62,12 @@ _FIRST_FETCH_FACTOR = 10
 """The first fetch brings the whole branch, and gets that many times the usual time."""
 
 
-_FLOODED = re.compile(rf"died of signal {int(signal.SIGXFSZ)}\b|File too large|File size limit exceeded", re.IGNORECASE)
+_SIZE_EXCEEDED = re.compile(rf"died of signal {int(signal.SIGXFSZ)}\b|File too large|File size limit exceeded", re.IGNORECASE)
 """What git says where the system let it write no further; mostly it says nothing, and the file is as large as it may be."""
 _WRITE_SIZE = 8_192
 
 
-class FetchFlooded(PermanentError):  # noqa: N818  # what happened
+class FetchTooLarge(PermanentError):  # noqa: N818  # it says what is wrong
     """The remote sends more than one fetch may bring."""
 
 
@@ -78,6 +78,11 @@ def _remove_unfinished_packs(folder: Path) -> int:
     for each in left:
         each.unlink(missing_ok=True)
     return largest
+
+
+def quote_path(path: str) -> str:
+    """Quote a path for git: in a file of its configuration, and in a list that colons separate."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def format_size(count: int) -> str:
@@ -104,7 +109,7 @@ class BareMirror:
         """`folder`: where the mirror lies; `within`: the folder of the repository whose files are read."""
         self.within = within
         self._fetch_limit = fetch_limit
-        self._flooded_head: str | None = None
+        self._oversized_head: str | None = None
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  # Path.resolve would follow symlinks
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
@@ -157,8 +162,7 @@ class BareMirror:
         if path is None:
             return
         places = sorted({str(place) for each in (path, path.resolve()) for place in (each, each / ".git")})
-        quoted = (place.replace("\\", "\\\\").replace('"', '\\"') for place in places)
-        text = "[safe]\n" + "".join(f'\tdirectory = "{place}"\n' for place in quoted)
+        text = "[safe]\n" + "".join(f"\tdirectory = {quote_path(place)}\n" for place in places)
         file = self._sibling_path("gitconfig")
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
@@ -198,12 +202,12 @@ class BareMirror:
 
     def fetch_branch(self, expected: str) -> str:
         """Fetch the branch, whose head on the remote was just `expected`; return its head. Force-pushes are followed."""
-        if expected == self._flooded_head:
-            raise self._build_flood_error()  # the same again: it need not be fetched to know
+        if expected == self._oversized_head:
+            raise self._build_size_error()  # the same again: it need not be fetched to know
         try:
             return self._fetch_branch_head(expected)
-        except FetchFlooded:
-            self._flooded_head = expected
+        except FetchTooLarge:
+            self._oversized_head = expected
             raise
 
     def _fetch_branch_head(self, expected: str) -> str:
@@ -278,14 +282,14 @@ class BareMirror:
         )  # fmt: skip
         if reply.status != 0:
             largest = _remove_unfinished_packs(folder)
-            if self._fetch_limit and (largest + _WRITE_SIZE >= self._fetch_limit or _FLOODED.search(reply.err)):
-                raise self._build_flood_error()
+            if self._fetch_limit and (largest + _WRITE_SIZE >= self._fetch_limit or _SIZE_EXCEEDED.search(reply.err)):
+                raise self._build_size_error()
         return reply
 
-    def _build_flood_error(self) -> FetchFlooded:
+    def _build_size_error(self) -> FetchTooLarge:
         limit = format_size(self._fetch_limit or 0)
         fix = "see who pushed that, and take it back; or raise PROMOTER_FETCH_LIMIT if all of it is meant"
-        return FetchFlooded("git", f"{self._remote.url} sends more than {limit} in one fetch, which was stopped", fix)
+        return FetchTooLarge("git", f"{self._remote.url} sends more than {limit} in one fetch, which was stopped", fix)
 
     def _rebuild_mirror(self, expected: str) -> str:
         """Make the mirror under another name, then put it in place: a crash at any point leaves the old one or none."""

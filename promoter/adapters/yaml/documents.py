@@ -122,7 +122,7 @@ def _choose_missing_approvers(unusable: Mapping[str, UnusableFile]) -> Approvers
 
 
 def _list_unusable_policies(unusable: Mapping[str, UnusableFile]) -> set[str]:
-    """List the names of policies that something stands for which cannot be read: that is told, and they are not missing."""
+    """List the names of policies that something stands for which cannot be read: that is a fault, and they are not missing."""
     inside = (PurePosixPath(file) for file in unusable if file.startswith(POLICIES_PREFIX))
     return {path.stem for path in inside}
 
