@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, func, select
 
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.schema import (
@@ -65,11 +65,7 @@ class SqlAliasHistory(SqlRepository):
             ("to_identity", select(records.c.body).where(MOVED, of_alias, records.c.to_version == number)),
             ("from_identity", select(records.c.body).where(records.c.id == first, records.c.from_version == number)),
         )
-        return any(
-            _parse_remembered(json.loads(body), number, key).is_still(version)
-            for key, query in ways
-            for body in connection.scalars(query)
-        )
+        return any(each.is_still(version) for each in _iterate_remembered(connection, number, ways))
 
     @reading
     def knows_other_version(self, connection: Connection, model: str, version: PresentVersion) -> bool:
@@ -80,11 +76,7 @@ class SqlAliasHistory(SqlRepository):
         left = select(records.c.body).where(records.c.model == model, records.c.from_version == number)
         decided = select(decisions.c.body).where(decisions.c.model == model, decisions.c.version == number)
         ways = (("identity", agreed), ("to_identity", arrived), ("from_identity", left), ("identity", decided))
-        return any(
-            not _parse_remembered(json.loads(body), number, key).is_still(version)
-            for key, query in ways
-            for body in connection.scalars(query)
-        )
+        return not all(each.is_still(version) for each in _iterate_remembered(connection, number, ways))
 
     @reading
     def last_recorded_at(self, connection: Connection, aliases: Collection[AliasKey]) -> Mapping[AliasKey, datetime]:
@@ -145,9 +137,14 @@ def parse_record_row(row: Row[Any]) -> AuditRecord:
     return AuditRecord(row.id, NewAuditRecord(**facts), body.get("intent"), body.get("decision"), row.hash)
 
 
-def _parse_remembered(body: Mapping[str, Any], number: int, identity: str) -> RememberedVersion:
-    known = body.get("tree", body).get(identity)  # a decision has it in its tree
-    return RememberedVersion(number, known, datetime.fromisoformat(body["at"]))
+def _iterate_remembered(
+    connection: Connection, number: int, ways: Iterable[tuple[str, Select[Any]]]
+) -> Iterator[RememberedVersion]:
+    """Yield the versions of that number that entries mean, by the key of their identity and the query for their bodies."""
+    for identity, query in ways:
+        for body in map(json.loads, connection.scalars(query)):
+            known = body.get("tree", body).get(identity)  # a decision has it in its tree
+            yield RememberedVersion(number, known, datetime.fromisoformat(body["at"]))
 
 
 def get_number(row: Row[Any]) -> int:
