@@ -64,6 +64,11 @@ class DatabaseBackend(Protocol):
         ...
 
 
+def omit_secret(backend: DatabaseBackend, error: SQLAlchemyError) -> SQLAlchemyError | None:
+    """Return the error as a cause to show; None where its text has the password."""
+    return None if backend.secret and backend.secret in str(error) else error
+
+
 class LedgerDatabase:
     """A database that is open. Safe to use from many threads: each transaction has a connection of its own."""
 
@@ -139,8 +144,7 @@ class LedgerDatabase:
             with engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            secret = self._backend.secret
-            raise self._convert_error(error) from (None if secret and secret in str(error) else error)
+            raise self._convert_error(error) from omit_secret(self._backend, error)
         except (UnicodeError, OverflowError, NotCanonical) as error:
             raise PermanentError(LEDGER, f"a value that no database can keep: {error}") from error
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from promoter.adapters.ledger.database import select_backend
+from promoter.adapters.ledger.database import omit_secret, select_backend
 from promoter.adapters.ledger.postgres import LOCK_TIMEOUT, PostgresBackend
 from promoter.domain.errors import ExternalError, PermanentError, TimeLimitError, TransientError
 
@@ -102,7 +102,7 @@ class AdvisoryLocks:
             held = not session.connection.invalidated and self._execute(session.connection, query)
         except SQLAlchemyError as error:
             self._invalidate(session.connection)
-            raise self._lost_error(key) from self._hide_secrets(error)
+            raise self._lost_error(key) from omit_secret(self._backend, error)
         if not held:
             raise self._lost_error(key)
 
@@ -123,7 +123,7 @@ class AdvisoryLocks:
         except PoolTimeoutError as error:
             raise TransientError(_ERROR_SOURCE, "too many threads hold locks", "run fewer workers") from error
         except DBAPIError as error:
-            raise self._backend.convert_error(error) from self._hide_secrets(error)
+            raise self._backend.convert_error(error) from omit_secret(self._backend, error)
         try:
             if not self._has_sessions:
                 self._require_sessions(connection)
@@ -132,7 +132,7 @@ class AdvisoryLocks:
             self._invalidate(connection)
             connection.close()
             if isinstance(error, DBAPIError):
-                raise self._backend.convert_error(error) from self._hide_secrets(error)
+                raise self._backend.convert_error(error) from omit_secret(self._backend, error)
             raise
         return _LockSession(connection)
 
@@ -163,7 +163,7 @@ class AdvisoryLocks:
             if getattr(error.orig, "sqlstate", None) == LOCK_TIMEOUT:
                 raise self._held_error(session, key, number) from None
             self._invalidate(session.connection)
-            raise self._backend.convert_error(error) from self._hide_secrets(error)
+            raise self._backend.convert_error(error) from omit_secret(self._backend, error)
         except BaseException:
             self._invalidate(session.connection)  # nobody knows whether the lock was given
             raise
@@ -201,10 +201,6 @@ class AdvisoryLocks:
         """Close the connection itself, so that the server frees whatever lies on it."""
         if not connection.invalidated and not connection.closed:
             connection.invalidate()
-
-    def _hide_secrets(self, error: SQLAlchemyError) -> SQLAlchemyError | None:
-        secret = self._backend.secret
-        return None if secret and secret in str(error) else error
 
 
 def _render_holders_sql(number: int, what: str, more: str) -> str:
