@@ -215,7 +215,7 @@ class Gitea(ForgeBase):
                     raise
 
     def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status `promoter/plan` that the commit has now."""
+        """Read the status of Promoter's name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(*self._repo, "commits", revision, "statuses", sort="highestindex")
             row = next((row for row in rows if row["context"] == self.status_name), None)

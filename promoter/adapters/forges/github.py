@@ -226,7 +226,7 @@ class GitHub(ForgeBase):
                     raise
 
     def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status `promoter/plan` that the commit has now."""
+        """Read the status of Promoter's name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(f"{self._repo}/commits/{quote(revision, safe='')}/status", within="statuses")
             row = next((row for row in rows if row["context"] == self.status_name), None)

@@ -329,7 +329,7 @@ class GitLab(ForgeBase):
                     raise
 
     def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status `promoter/plan` that the commit has now."""
+        """Read the status of Promoter's name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             row = select_newest_status(self._list_statuses(revision), self.status_name)
             return parse_commit_status(row) if row else None
