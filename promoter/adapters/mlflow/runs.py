@@ -103,7 +103,7 @@ class RunReader:
         self._client = client
         self._experiments = experiments
         self._absent: LRUCache[str, bool] = LRUCache(_CACHE_SIZE)
-        self._logged_names: LRUCache[str, frozenset[str]] = LRUCache(_CACHE_SIZE)
+        self._logged_names: LRUCache[str, tuple[tuple[str, ...], tuple[str, ...]]] = LRUCache(_CACHE_SIZE)
         self._cache_lock = Lock()
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> dict[str, TrainingRun]:
@@ -173,18 +173,17 @@ class RunReader:
 
     def _check_logged_names(self, runs: Iterable[TrainingRun]) -> None:
         for run in runs:
-            names = frozenset((*run.metrics, *(f"param {name}" for name in run.params)))
             with self._cache_lock:
-                lost = self._logged_names.get(run.run_id, frozenset()) - names
-            if lost and self._has_history(run.run_id, sorted(lost)):
-                raise ImpossibleAnswer(f"run {run.run_id} without what it had logged, such as {min(lost)}")
+                metrics, params = self._logged_names.get(run.run_id, ((), ()))
+            lost_metric = min((name for name in metrics if name not in run.metrics), default=None)
+            lost_param = min((name for name in params if name not in run.params), default=None)
+            # The history of a metric, another request, shows whether MLflow still has it.
+            if lost_metric is not None and self._client.get_metric_history(run.run_id, lost_metric):
+                raise ImpossibleAnswer(f"run {run.run_id} without what it had logged, such as {lost_metric}")
+            if lost_metric is None and lost_param is not None:
+                raise ImpossibleAnswer(f"run {run.run_id} without what it had logged, such as param {lost_param}")
             with self._cache_lock:
-                self._logged_names[run.run_id] = names
-
-    def _has_history(self, run_id: str, lost: list[str]) -> bool:
-        """Whether MLflow still has what a run's answer lost: the history of a metric, another request, tells."""
-        metrics = [name for name in lost if not name.startswith("param ")]
-        return not metrics or bool(self._client.get_metric_history(run_id, metrics[0]))
+                self._logged_names[run.run_id] = tuple(run.metrics), tuple(run.params)
 
     def _search_runs_by_id(self, run_ids: Iterable[str], experiments: Collection[str]) -> dict[str, RunWithExperiment]:
         searches = list(
