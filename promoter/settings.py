@@ -344,7 +344,12 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def load_folder() -> RepositoryFolder | None:
-    """The folder that `PROMOTER_PATH` names, for commands that need no other setting; None where it is not set."""
+    """The folder that `PROMOTER_PATH` names, for commands that need no other setting; None where it is not set.
+
+    Raises `Faults`, also for unknown names of variables: one of them may have been meant for this one.
+    """
+    if faults := list(_find_unknown_variables()):
+        raise Faults(faults)
     named = next((text for name, text in os.environ.items() if name.upper() == _PATH_VARIABLE and text), None)
     value = named or _read_config_file().values.get("path")
     try:

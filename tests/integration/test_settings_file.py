@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from promoter.domain.errors import Faults
-from promoter.settings import Settings, load_settings
+from promoter.settings import Settings, load_folder, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +176,13 @@ def test_unknown_names_are_faults_with_the_nearest_name_all_at_once(tmp_path: Pa
         f"{file}: `registres` is no setting of Promoter (did you mean registries?)",
         f"{file}: `2` is no setting of Promoter (see the settings in docs/operate.md)",
     ]
+
+
+def test_a_command_that_needs_the_folder_only_finds_unknown_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PROMOTER_PTH` would let `promoter validate` check another folder, and say that it is valid."""
+    monkeypatch.setenv("PROMOTER_PTH", "ml")
+    with pytest.raises(Faults, match="did you mean PROMOTER_PATH"):
+        load_folder()
 
 
 def test_broken_json_does_not_hide_other_faults(monkeypatch: pytest.MonkeyPatch) -> None:
