@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from promoter.application.ports import AuditLog
@@ -119,6 +119,8 @@ class WaitingItem:
     status: str
     reason: str
     unmet: tuple[RuleFinding, ...] = ()
+    note: str = ""
+    """What became of another version of that number; empty: there was none."""
 
 
 def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingItem]:
@@ -136,9 +138,10 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
                 )
             )
         elif row.status in (BLOCKED, DUE, DRIFT):
-            decision = _find_change_decision(snapshot, row.alias)
+            change = next((each for each in snapshot.changes if each.difference.alias == row.alias), None)
             target = row.override.version if row.override else row.stated
-            found.append(_build_waiting_item(row, target, row.status, row.detail, decision))
+            item = _build_waiting_item(row, target, row.status, row.detail, change.decision if change else None)
+            found.append(replace(item, note=change.difference.replacement) if change else item)
         elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status not in (HOLD, OVERRIDE):
             found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
     return found
@@ -147,10 +150,6 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
 def _build_waiting_item(row: AliasRow, target: int | None, status: str, reason: str, decision: Decision | None) -> WaitingItem:
     unmet = decision.unmet_findings if decision else ()
     return WaitingItem(row.model, row.alias, row.held, target, status, reason, unmet)
-
-
-def _find_change_decision(snapshot: ModelSnapshot, alias: str) -> Decision | None:
-    return next((each.decision for each in snapshot.changes if each.difference.alias == alias), None)
 
 
 def _find_open_candidate(snapshot: ModelSnapshot, alias: str) -> Decision | None:

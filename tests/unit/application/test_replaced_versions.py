@@ -11,7 +11,7 @@ import pytest
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.ports import RegistryServer
 from promoter.application.registry_binding import RegistryBinding
-from promoter.application.status import BLOCKED, build_alias_rows
+from promoter.application.status import BLOCKED, build_alias_rows, find_waiting_items
 from promoter.application.work_items import WorkItem, WorkKind
 from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordKind
 from promoter.domain.decision import Verdict
@@ -67,6 +67,8 @@ def test_another_version_of_a_number_is_a_new_decision(settled: App) -> None:
     (row,) = build_alias_rows(watch.snapshots["m"], {}, settled.time.now())
     assert row.status == BLOCKED
     assert "v1 is another one" in row.detail
+    (item,) = find_waiting_items(watch.snapshots["m"], settled.time.now())
+    assert "v1 is another one" in item.note
     (event,) = EventBuilder("ledger").build_events(record)
     assert (event.type, event.type.short_name) == (EventType.REPLACED, "replaced")
     assert "v1 is another one" in event.summary_line
