@@ -12,11 +12,11 @@ from promoter.domain.audit import RecordedDecision
 from promoter.domain.decision import DecisionPurpose
 from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.evidence import Evidence
+from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.ledger.chain import digest_bytes
 from promoter.domain.ledger.checkpoints import EvidenceRetention, find_last_retention
 from promoter.domain.ledger.rerun import DecisionRerun, RerunOutcome, compare_decision_trees, rerun_decision
 from promoter.domain.policy.document import Policy
-from promoter.domain.proposal import REGISTRY_FILE
 
 _EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
 _POLICY_CACHE_SIZE = 256

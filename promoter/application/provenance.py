@@ -16,11 +16,10 @@ from promoter.application.ports import Clock, DeclarationDocuments, Forge, GitCo
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, TransientError
 from promoter.domain.evidence import NOT_REQUESTED
-from promoter.domain.folder import RepositoryFolder
+from promoter.domain.folder import REGISTRY_FILE, RepositoryFolder
 from promoter.domain.observed import Unreadable
 from promoter.domain.plan import AliasDifference, ChangeCause
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER
-from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.review import ChangeOrigin
 
 log = structlog.get_logger(__name__)

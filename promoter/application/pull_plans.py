@@ -39,7 +39,7 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Fault, Faults
 from promoter.domain.fields import format_utc
-from promoter.domain.folder import RepositoryFolder
+from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, RepositoryFolder
 from promoter.domain.observed import Unreadable
 from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER, Policy
@@ -52,7 +52,6 @@ from promoter.domain.policy_diff import (
     compare_policies,
     describe_approver_changes,
 )
-from promoter.domain.proposal import REGISTRY_FILE
 from promoter.domain.pull_plan import (
     MergeEffects,
     PullPlan,
@@ -141,8 +140,7 @@ def _build_replay_context(step: PolicyStep, base: Declaration, merged: Declarati
 
 _EMPTY_REGISTRY = b"version: 1\nmodels: {}\n"
 _SIGNERS_FOLDER = "signers/"
-_POLICIES_FOLDER = "policies/"
-_READ_PATHS = (REGISTRY_FILE, "approvers.yaml", "policies")
+_READ_PATHS = (REGISTRY_FILE, APPROVERS_FILE, POLICIES_FOLDER)
 
 
 def _find_unread_files(sources: Sources, folder: RepositoryFolder) -> Iterator[Fault]:
@@ -154,7 +152,7 @@ def _find_unread_files(sources: Sources, folder: RepositoryFolder) -> Iterator[F
         fix = "add it, or let PROMOTER_PATH name the folder of the repository that holds it"
         yield Fault(f"neither base nor head has it: {folder} has nothing to plan", folder.locate(REGISTRY_FILE), fix=fix)
     for path, found in sorted(sources.items()):
-        if isinstance(found, UnusableFile) and (path in _READ_PATHS or path.startswith(_POLICIES_FOLDER)):
+        if isinstance(found, UnusableFile) and (path in _READ_PATHS or path.startswith(f"{POLICIES_FOLDER}/")):
             yield Fault(found.reason, folder.locate(path), fix=found.fix)
 
 

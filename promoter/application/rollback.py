@@ -21,11 +21,12 @@ from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.desired import AliasIntent, Declaration, Override
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.evaluate import check_readiness
 from promoter.domain.policy.guards import is_revert
-from promoter.domain.proposal import REGISTRY_FILE, Proposal
+from promoter.domain.proposal import Proposal
 from promoter.domain.rollback import (
     RollbackRequest,
     RollbackResult,

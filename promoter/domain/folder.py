@@ -9,6 +9,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+REGISTRY_FILE = "registry.yaml"
+APPROVERS_FILE = "approvers.yaml"
+POLICIES_FOLDER = "policies"
 _LENGTH_LIMIT = 100
 _PART = re.compile(r"[\w.+@](?:[\w.+@ -]*[\w.+@-])?")
 _PLAIN = re.compile(r"[a-z0-9_]{1,40}")

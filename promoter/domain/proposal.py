@@ -13,7 +13,6 @@ from promoter.domain.fields import find_model_name_flaw
 from promoter.domain.plan import ModelComparison
 from promoter.domain.text import disarm_commit_text, escape_invisible, escape_lines, version_label
 
-REGISTRY_FILE = "registry.yaml"
 IDENTITY_TRAILER = "Promoter-Identity"
 """The trailer of a commit that names the identity of the proposed version, since its number may be another one's later."""
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from promoter.adapters.git.command import GitCommand, GitConfiguration, GitReply, find_clone_refusal, redact_to_one_line
 from promoter.adapters.git.files import (
     BLOB_LIMIT,
-    POLICIES_FOLDER,
-    REGISTRY_PATH,
     TOP_LEVEL_FILES,
     EntryKind,
     describe_unusable,
@@ -33,7 +31,7 @@ from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revisio
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import ExternalError, PermanentError
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.folder import POLICIES_FOLDER, REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 from promoter.domain.text import escape_invisible
 
 _CLONE_TIMEOUT_SECONDS = 60.0
@@ -124,7 +122,7 @@ class LocalClone:
         """Find the folder with `registry.yaml` in that revision, from the place upwards; None where there is none."""
         for path in (*reversed(place.chain), ""):
             folder = RepositoryFolder(path)
-            file = folder.locate(REGISTRY_PATH)
+            file = folder.locate(REGISTRY_FILE)
             reply = self._mirror.run_git("ls-tree", "-z", "--full-tree", "--end-of-options", revision, file)
             if reply.out:
                 return folder
@@ -279,7 +277,7 @@ class WorkTree:
             self._require_real_folder(self._given)
             return self.clone_folder / self._given.path
         for folder in (self._start, *self._start.parents):
-            if os.path.lexists(folder / REGISTRY_PATH):  # a link that leads nowhere counts: it is a fault of its own
+            if os.path.lexists(folder / REGISTRY_FILE):  # a link that leads nowhere counts: it is a fault of its own
                 return folder
             if (folder / ".git").exists():
                 break
@@ -288,7 +286,7 @@ class WorkTree:
     def find_folder(self) -> RepositoryFolder | None:
         """Find which folder of the clone has the files; None without a clone, and where no `registry.yaml` is found."""
         root, top = self.root_folder, self.clone_folder
-        if not (top / ".git").exists() or not os.path.lexists(root / REGISTRY_PATH):
+        if not (top / ".git").exists() or not os.path.lexists(root / REGISTRY_FILE):
             return None
         return parse_place(root.relative_to(top).as_posix())
 

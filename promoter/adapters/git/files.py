@@ -9,11 +9,10 @@ from enum import Enum
 
 from promoter.application.ports import UnusableFile
 from promoter.domain.errors import PermanentError
+from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE
 
-REGISTRY_PATH = "registry.yaml"
-TOP_LEVEL_FILES = (REGISTRY_PATH, "approvers.yaml")
+TOP_LEVEL_FILES = (REGISTRY_FILE, APPROVERS_FILE)
 """The files at the top level."""
-POLICIES_FOLDER = "policies"
 SIGNERS_FOLDER = "signers"
 """The folder of the keys that sign commits. They say whom to believe, and are no part of what is declared."""
 WATCHED_PATHS = (*TOP_LEVEL_FILES, POLICIES_FOLDER, SIGNERS_FOLDER)

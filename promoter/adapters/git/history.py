@@ -9,12 +9,11 @@ from pathlib import Path
 
 from promoter.adapters._text import replace_unprintable
 from promoter.adapters.git.command import GitCommand, convert_command_failure, redact_to_one_line
-from promoter.adapters.git.files import REGISTRY_PATH
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache
 from promoter.adapters.git.remote import GitTransport, RemoteAddress, is_revision, require_full_revision, require_tracked_path
 from promoter.application.ports import GitCommit
 from promoter.domain.errors import PermanentError
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.folder import REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import LEDGER_TRAILER, LedgerHead
 from promoter.domain.ledger.witnesses import Witness
 
@@ -178,6 +177,6 @@ def read_ledger_trailers(path: Path, folder: RepositoryFolder = TOP_FOLDER) -> L
 def _find_elsewhere(git: GitCommand, folder: RepositoryFolder, grep: Sequence[str]) -> frozenset[str]:
     """Find the commits with a trailer that change a `registry.yaml` of other folders, and not the one of this folder."""
     options = ("log", "--all", "--full-history", "--no-color", "--no-show-signature", "--no-notes", "--format=%H")
-    own, any_folder = f":(top,literal){folder.locate(REGISTRY_PATH)}", f":(top,glob)**/{REGISTRY_PATH}"
+    own, any_folder = f":(top,literal){folder.locate(REGISTRY_FILE)}", f":(top,glob)**/{REGISTRY_FILE}"
     lines = [set(git.run_command(*_PLAIN, *options, *grep, "--", place).output_lines) for place in (any_folder, own)]
     return frozenset(lines[0] - lines[1])

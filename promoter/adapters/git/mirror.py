@@ -34,8 +34,6 @@ from promoter.adapters.git.command import (
 )
 from promoter.adapters.git.files import (
     BLOB_LIMIT,
-    POLICIES_FOLDER,
-    REGISTRY_PATH,
     WATCHED_PATHS,
     EntryKind,
     TreeEntry,
@@ -50,7 +48,7 @@ from promoter.adapters.git.files import (
 from promoter.adapters.git.remote import RemoteAddress, is_revision, require_full_revision
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnusableFile
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.folder import POLICIES_FOLDER, REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 
 _SHA256_LENGTH = 64
 _LOOSE_OBJECTS = 2_000
@@ -371,7 +369,7 @@ class BareMirror:
         listed = self.list_tree_entries(revision, "" if self.within.path else ".", f"{POLICIES_FOLDER}/")
         obstacle = self.find_folder_obstacle(revision) if self.within.path and not listed else None
         if obstacle:
-            return {REGISTRY_PATH: obstacle}
+            return {REGISTRY_FILE: obstacle}
         unusable = {entry.path: found for entry in listed if (found := describe_unusable(entry.path, entry.kind))}
         entries = [entry for entry in select_regular_files(listed) if is_source_file(entry.path)]
         require_within_bounds({**dict.fromkeys(unusable, 0), **{entry.path: entry.size for entry in entries}})
@@ -466,7 +464,7 @@ def compute_merge(mirror: BareMirror, remote: RemoteAddress, base: str, head: st
     forks = mirror.run_git("merge-base", "--all", base, head).output_text.split()[:_MERGE_BASE_LIMIT]
     if not forks:
         changed = _list_differing_files(mirror, remote, base, head)
-        return MergePreview(mirror.read_sources(head), changed, (mirror.within.locate(REGISTRY_PATH),))
+        return MergePreview(mirror.read_sources(head), changed, (mirror.within.locate(REGISTRY_FILE),))
     changed = frozenset[str]().union(*(_list_differing_files(mirror, remote, fork, head) for fork in forks))
     options = ("--write-tree", "-z", "--name-only", "--no-messages")
     reply = mirror.run_git(*_MERGE_SETTINGS, "merge-tree", *options, base, head)

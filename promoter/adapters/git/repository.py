@@ -23,7 +23,7 @@ from promoter.adapters.git.command import (
     convert_push_failure,
     redact_to_one_line,
 )
-from promoter.adapters.git.files import REGISTRY_PATH, EntryKind
+from promoter.adapters.git.files import EntryKind
 from promoter.adapters.git.history import CommitHistory
 from promoter.adapters.git.mirror import BareMirror, GitAnswerCache, compute_merge
 from promoter.adapters.git.remote import (
@@ -40,7 +40,7 @@ from promoter.adapters.git.remote import (
 from promoter.adapters.git.signatures import SignatureVerifier
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.folder import REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite
 
 log = structlog.get_logger(__name__)
@@ -344,7 +344,7 @@ class GitRepository:
         attested = self._attest(message)
         with self._lock, self._mirror.hold_lock():
             self._mirror.require_commit(base)
-            with self._writer.draft_commit(base, REGISTRY_PATH, content, attested) as new:
+            with self._writer.draft_commit(base, REGISTRY_FILE, content, attested) as new:
                 self._record_own(new, message)
                 self._push_proposal_branch(ref, expected, new)
                 self._mirror.run_git("update-ref", f"{_PROPOSAL_REFS}/{branch}", new)

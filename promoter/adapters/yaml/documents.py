@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 
 from promoter.adapters.yaml.edit import edit_registry
 from promoter.adapters.yaml.load import (
-    APPROVERS_FILE,
     EMPTY_FILE_FIX,
     ApproversReading,
     NameReference,
@@ -29,10 +28,9 @@ from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.fields import validate_policy_name
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
-from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
+from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
+from promoter.domain.proposal import RegistryEdit
 
-POLICIES_FOLDER = "policies"
 POLICIES_PREFIX = f"{POLICIES_FOLDER}/"
 _LFS_BEGINNINGS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 _LFS_POINTER = UnusableFile(

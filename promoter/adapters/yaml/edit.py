@@ -28,7 +28,8 @@ from promoter.adapters.yaml.tree import MappingNode, ScalarNode, SequenceNode, Y
 from promoter.domain.desired import ABSENT, DesiredState, Hold
 from promoter.domain.errors import DocumentPath, Fault, Faults
 from promoter.domain.fields import validate_alias_name, validate_model_name
-from promoter.domain.proposal import REGISTRY_FILE, RegistryEdit
+from promoter.domain.folder import REGISTRY_FILE
+from promoter.domain.proposal import RegistryEdit
 
 EDIT_BY_HAND = "edit the file by hand"
 

@@ -30,9 +30,9 @@ from promoter.domain.approvals import ApproverDirectory, ApproversDocument
 from promoter.domain.desired import DesiredState, RegistryDocument
 from promoter.domain.errors import DocumentPath, Fault
 from promoter.domain.fields import validate_approver_name, validate_policy_name
+from promoter.domain.folder import APPROVERS_FILE, REGISTRY_FILE
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.rules import RULES
-from promoter.domain.proposal import REGISTRY_FILE
 
 _POLICY_PATHS = (
     ("defaults", "aliases", "*", "policy"),
@@ -230,7 +230,6 @@ def _find_texts(node: YamlNode, keys: Collection[str]) -> Iterator[YamlNode]:
             yield from _find_texts(child, keys)
 
 
-APPROVERS_FILE = "approvers.yaml"
 EMPTY_FILE_FIX = "this never means that everything is to be deleted; `promoter init` writes one"
 UNFORESEEN_MESSAGE = "cannot be read, and for no reason that Promoter knows"
 MATCH_LIMIT = 2_000_000

@@ -19,11 +19,11 @@ from promoter.application.ports import (
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.desired import AliasIntent, Hold, Override, ProposalSettings
 from promoter.domain.errors import Faults, PermanentError
+from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
     IDENTITY_TRAILER,
-    REGISTRY_FILE,
     CommitRequest,
     Proposal,
     ProposalReason,

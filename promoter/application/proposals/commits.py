@@ -15,7 +15,8 @@ from promoter.domain.audit import AliasKey
 from promoter.domain.desired import AliasIntent, Declaration
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.fields import CHAMPION
-from promoter.domain.proposal import REGISTRY_FILE, Proposal, ProposalReason
+from promoter.domain.folder import REGISTRY_FILE
+from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.rollback import StandingRollback
 
 log = structlog.get_logger(__name__)

@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 
 from promoter.application.ports import GitCommit, MergePreview, Sources, UnsignedCommit
 from promoter.domain.errors import BranchProtected, Conflict, PermanentError
-from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.folder import REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite
-from promoter.domain.proposal import REGISTRY_FILE
 from tests.support.fakes.three_way_merge import merge_text
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
