@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import typer
 
 from promoter.cli import (
@@ -59,3 +61,16 @@ app.add_typer(
 )
 app.add_typer(notifications.app, name="notifications", help="What the daemon tells others: what has not arrived, and a test.")
 app.command("doctor")(doctor.doctor)
+
+
+def _join_help_lines(commands: typer.Typer) -> None:
+    """Let the terminal wrap each paragraph of the help, which typer would break where the docstring has a new line."""
+    for command in commands.registered_commands:
+        paragraphs = inspect.cleandoc(command.callback.__doc__ or "" if command.callback else "").split("\n\n")
+        command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance:
+            _join_help_lines(group.typer_instance)
+
+
+_join_help_lines(app)
