@@ -1,4 +1,4 @@
-"""`promoter registry`: which registry the ledger is about, and the word of a person that it is another one from now on."""
+"""`promoter registry`: shows which registry the ledger is about, and accepts another one in its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promoter.application.markdown.report import Notes, Title
-from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json, print_lines
 from promoter.cli.render import print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
 
@@ -29,6 +29,7 @@ def show(output: FormatOption = OutputFormat.TEXT) -> None:
     """
     container = build_container()
     container.require_settings("mlflow_tracking_uri")
+    container.reading_ledger.require_initialized()
     found = container.reading_registry_binding.compare()
     _print_comparison(found, output)
     if found.mismatch:
@@ -37,13 +38,13 @@ def show(output: FormatOption = OutputFormat.TEXT) -> None:
 
 @app.command()
 def accept(
-    reason: Annotated[str, typer.Option(help="Why the ledger is about this registry from now on: it stands in the ledger.")],
+    reason: Annotated[str, typer.Option(help="Why the ledger is about this registry from now on. The ledger keeps it.")],
     by: RequesterOption = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Go on with the registry that MLFLOW_TRACKING_URI names, in the place of the one that the ledger is about.
 
-    The ledger records who said so, and why. What it remembers of the other registry's versions counts for none of this one:
+    The ledger records who accepted it, and why. What it knows of the other registry's versions does not count here:
     each version that git states is a new decision, which its policy gates.
 
     Example: promoter registry accept --reason "moved to the new server" --as alice
@@ -52,10 +53,10 @@ def accept(
 
     container = build_container()
     container.require_settings("mlflow_tracking_uri")
-    words, name = " ".join(reason.split()), find_requester_name(by)
-    if not words:
-        raise PermanentError("registry", "it needs a reason", "--reason TEXT")
-    container.registry_binding.accept(name, words)
+    reason, name = " ".join(reason.split()), find_requester_name(by)
+    if not reason:
+        raise PermanentError("registry", "the reason is empty", "give --reason TEXT")
+    container.registry_binding.accept(name, reason)
     _print_comparison(container.registry_binding.compare(), output)
 
 
@@ -65,7 +66,7 @@ def _print_comparison(found: RegistryComparison, output: OutputFormat) -> None:
 
         print_json(RegistryBindingResponse.from_value(found))
     else:
-        print_report(output, [Title("The registry of the ledger", escape=str), Notes(_describe_comparison(found), prefix=" -")])
+        print_report(output, [Title("The registry of the ledger"), Notes(_describe_comparison(found), prefix="  ")])
 
 
 def _describe_comparison(found: RegistryComparison) -> list[str]:
@@ -82,8 +83,6 @@ def _describe_comparison(found: RegistryComparison) -> list[str]:
 
 def warn_of_other_registry(container: Container) -> None:
     """Warn on standard error where the registry is another one than the ledger's: what is shown then mixes the two."""
-    import sys
-
     mismatch = container.reading_registry_binding.compare().mismatch
     if mismatch:
-        print(f"promoter: warning: {mismatch}; nothing is applied to it", file=sys.stderr)  # noqa: T201
+        print_lines(f"promoter: warning: {mismatch}; nothing is applied to it", stderr=True)

@@ -22,6 +22,7 @@ from promoter.__main__ import main
         ["history", "fraud@champion", "--at", "1h"],
         ["state", "--at", "1h"],
         ["notifications", "list"],
+        ["registry", "show"],
     ],
     ids=" ".join,
 )
@@ -31,6 +32,7 @@ def test_that_there_is_none_is_told(
     """With the place that was looked at, and which setting names another one; exit code 1, and no file is made."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROMOTER_DATABASE_URL", "sqlite:///promoter.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["promoter", *words])
     with pytest.raises(SystemExit) as ended:
         main()
