@@ -71,7 +71,7 @@ def record_succession(ledger: Ledger, clock: Clock, other: str, actor: str, reas
     if other == head.ledger:
         raise PermanentError("ledger", f"{other} is this very ledger", "name the one that `promoter audit verify` names")
     if not other.strip() or not reason.strip():
-        raise PermanentError("ledger", "the name of the other ledger and a reason belong to it")
+        raise PermanentError("ledger", "the name of the other ledger or the reason is empty", "give both: LEDGER --reason TEXT")
     facts = {"other": other, "actor": actor, "reason": reason}
     ledger.record_lifecycle_event(LifecycleEvent(clock.now(), LifecycleEventType.SUCCEEDED, facts))
     return ledger.read_chain_head()
