@@ -57,9 +57,9 @@ app.add_typer(registry.app, name="registry", help="The registry that the ledger 
 app.command("replay")(replay.replay)
 app.command("serve")(serve.serve)
 app.add_typer(
-    serve.webhooks_app, name="webhooks", help="The webhooks on the MLflow server that tell the daemon of new versions."
+    serve.webhooks_app, name="webhooks", help="The webhooks on the MLflow server that inform the daemon of new versions."
 )
-app.add_typer(notifications.app, name="notifications", help="What the daemon tells others: what has not arrived, and a test.")
+app.add_typer(notifications.app, name="notifications", help="Notifications: what has not arrived, and a test of a channel.")
 app.command("doctor")(doctor.doctor)
 
 

@@ -50,7 +50,7 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is older.")] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """List audit records, oldest first: the last 100, unless told otherwise.
+    """List audit records, oldest first: the last 100, unless --limit or --after says otherwise.
 
     Examples: promoter audit list --model fraud-detector --format json; promoter audit list --since 7d --outcome failed
     """
@@ -135,7 +135,7 @@ def export(
 
     jsonl: everything, so that `promoter audit verify --export FILE` can check it anywhere: a manifest, each entry as it was
     hashed, each text that decisions stand on, and the head. csv: the audit records, for spreadsheets. cloudevents: the events
-    that channels are told of, whether any was or not.
+    that channels are sent, whether or not any channel is set up.
 
     A file appears only once it is whole, and replaces one of the same name.
 
@@ -238,7 +238,7 @@ def succeed(
 
 def prune(
     older_than: Annotated[str, typer.Option(metavar="TIME", help="Such as 400d: what is younger is kept. A day at least.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only tell what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, the command only shows what would go.")] = False,
     by: RequesterOption = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -249,7 +249,7 @@ def prune(
 
     On PostgreSQL this takes a role that may delete from `contents`, which the daemon's need not and should not.
 
-    Exit code 0: done, or told; 1: refused.
+    Exit code 0: done, or without --yes, shown; 1: refused.
 
     Example: promoter audit prune --older-than 400d --yes
     """

@@ -33,7 +33,7 @@ def rerun(
 
     The tree must be the same in every field. Asks nobody but the ledger, and changes nothing.
 
-    Exit code 0: the same, 1: not, or it cannot be made again, which is told. With --all, decisions whose evidence retention has
+    Exit code 0: the same, 1: not the same, or it cannot be made again. With --all, decisions whose evidence retention has
     dropped, and those from before Promoter kept what a rerun takes, are counted and are no fault.
 
     Example: promoter audit rerun 57; promoter audit rerun --all --format json

@@ -33,7 +33,7 @@ class OutputFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
-FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to tell it.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="The format of the output.")]
 
 
 def create_console(*, stderr: bool = False) -> Console:

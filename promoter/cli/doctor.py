@@ -41,7 +41,9 @@ class DoctorCheck:
 
 
 def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
-    """Check MLflow, git, forge, database, secrets, webhook delivery, and say how to mend each. Exit code 1: not all well.
+    """Check MLflow, git, forge, ledger, registry, secrets, webhook delivery and loading, and say how to repair each.
+
+    Exit code 0: all is well, 1: something is not.
 
     Example: promoter doctor
     """

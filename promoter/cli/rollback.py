@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 NOT_DONE = 1
 AliasArgument = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
+_NAME_OPTION = "--as"
 RequesterOption = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="Who asks for it: git's user.name, unless told otherwise.")
+    str | None, typer.Option(_NAME_OPTION, metavar="NAME", help="Who asks for it; left out, git's user.name.")
 ]
 
 
@@ -29,7 +30,7 @@ def rollback(
     what: AliasArgument,
     reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
     to: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The version that returns: the last good one, unless told otherwise.")
+        int | None, typer.Option(min=1, metavar="N", help="The version that returns; left out, the last good one.")
     ] = None,
     now: Annotated[
         bool,
@@ -46,7 +47,7 @@ def rollback(
 
     PROMOTER_DATABASE_URL must be the daemon's: the ledger knows who held the alias, and the records of this go into it.
 
-    Exit code 0: done, 1: refused, or something is left to do, which is told.
+    Exit code 0: done, 1: refused, or something is left to do, which the output says.
 
     Example: promoter rollback fraud-detector@champion --reason "bad recall on card-not-present" --now
     """
@@ -100,7 +101,7 @@ def find_requester_name(given: str | None) -> str:
     """Find out who runs this: the name that was given, else git's `user.name`.
 
     Raises `PermanentError` where git has none, since a login may be anybody's, and for a name that is no person's. A name that
-    was given and is empty, from a variable that is not set, is never replaced by the one that git has.
+    was given and is empty, as from a variable that is not set, is never replaced by git's.
     """
     from pathlib import Path
 
@@ -110,10 +111,10 @@ def find_requester_name(given: str | None) -> str:
 
     name = WorkTree(Path()).find_user_name() if given is None else " ".join(given.split())
     if name is None:
-        raise PermanentError("who", "nobody knows who asks for it: git has no `user.name` here", "give --as NAME")
+        raise PermanentError(_NAME_OPTION, "it is not known who asks for this: git has no `user.name` here", "give --as NAME")
     if not name:
-        raise PermanentError("who", "the name of who asks for it is empty", "give --as NAME")
-    require_person(name, "who")
+        raise PermanentError(_NAME_OPTION, "the name is empty", "give --as NAME")
+    require_person(name, _NAME_OPTION)
     return name
 
 

@@ -188,7 +188,7 @@ def test_who_asks_is_gits_user_name(
     monkeypatch.setenv("LOGNAME", "root")
     code, out, err = run("release", "m@champion")
     assert (code, out) == (1, "")
-    assert err == "promoter: who: nobody knows who asks for it: git has no `user.name` here (give --as NAME)\n"
+    assert err == "promoter: --as: it is not known who asks for this: git has no `user.name` here (give --as NAME)\n"
 
 
 def test_what_is_not_set_is_named(run: Run) -> None:
