@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,7 @@ def _run_check(name: str, check: Callable[[Container], DoctorCheck], container: 
 def _check_mlflow(container: Container) -> DoctorCheck:
     models = container.registry.observe_models()
     aliases = sum(len(model.aliases) for model in models.values())
-    message = f"answers: {len(models)} models, {aliases} aliases"
+    message = f"answers: {format_count(len(models), 'model')}, {format_count(aliases, 'alias', 'aliases')}"
     if os.environ.get(REGISTRY_VARIABLE):
         from promoter.adapters.mlflow.client import describe_registry_address, redact_server_address
 
@@ -112,7 +113,7 @@ def _check_git_repository(container: Container) -> DoctorCheck:
     desired: DesiredState = container.documents.parse_declaration(container.repository.read_sources(head), head).desired
     folder = container.repository_folder
     where = f" in {folder}" if folder.path else ""
-    message = f"{container.settings.branch} is at {head[:10]}, and states {len(desired.listed)} models{where}"
+    message = f"{container.settings.branch} is at {head[:10]}, and states {format_count(len(desired.listed), 'model')}{where}"
     if (
         desired.document.safety.require_signed_commits
         and not container.repository.signs_commits
@@ -176,7 +177,7 @@ def _check_registry(name: str, container: Container) -> DoctorCheck:
         variable = f"PROMOTER_REGISTRY_{name_registry_variable(name)}_TOKEN"
         fix = f"see that `registries: {name}` has its address, and a user who may read: set {variable}"
         return DoctorCheck(f"registry {name}", good=False, message=error.message, fix=fix)
-    message = f"answers: {len(models)} models can be read"
+    message = f"answers: {format_count(len(models), 'model')} can be read"
     return DoctorCheck(f"registry {name}", good=True, message=message)
 
 

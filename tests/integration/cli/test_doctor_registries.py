@@ -40,7 +40,7 @@ def test_doctor_looks_at_each(built: Container, staging: FakeRegistry, monkeypat
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
     assert _find_registry_names(built) == ["dev", "staging"]
     good, unnamed = _check_registry("staging", built), _check_registry("dev", built)
-    assert (good.good, good.message) == (True, "answers: 1 models can be read")
+    assert (good.good, good.message) == (True, "answers: 1 model can be read")
     assert (unnamed.good, unnamed.message) == (False, "the settings name no registry `dev`: m@champion gets nothing")
 
     def refuse(_call: str) -> None:
@@ -75,7 +75,7 @@ def test_doctor_names_a_registry_on_another_server(staging: FakeRegistry, monkey
     built = Container(load_settings(), registry=staging)
 
     assert _check_mlflow(built).message == (
-        "answers: 1 models, 0 aliases; the registry is https://models.example.com (MLFLOW_REGISTRY_URI), "
+        "answers: 1 model, 0 aliases; the registry is https://models.example.com (MLFLOW_REGISTRY_URI), "
         "runs are at https://runs.example.com"
     )
     assert ("runs", frozenset({"none"})) in staging.calls
