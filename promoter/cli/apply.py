@@ -1,4 +1,4 @@
-"""`promoter apply`: carries out what the branch says now; or, past it, what a working tree says of ungated aliases."""
+"""`promoter apply`: carries out what the branch says now, or what a working tree says of aliases that no policy gates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from promoter.cli.common import (
     print_json,
     print_lines,
 )
-from promoter.domain.text import escape_invisible
+from promoter.domain.text import escape_invisible, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +35,13 @@ _BRANCH_TRIGGER, _TREE_TRIGGER = "apply", "apply --from-working-tree"
 def apply(
     output: FormatOption = OutputFormat.TEXT,
     revision: Annotated[
-        str | None, typer.Option(help="Refuse unless the branch is at this revision now: for a job that was started by it.")
+        str | None, typer.Option(help="Refuse unless the branch is at this revision now: for a job that this revision started.")
     ] = None,
     from_working_tree: Annotated[
         bool,
-        typer.Option("--from-working-tree", help="Apply the files here instead, to aliases that no policy gates; as yourself."),
+        typer.Option(
+            "--from-working-tree", help="Apply the files here instead, to aliases that no policy gates, in your name."
+        ),
     ] = False,
 ) -> None:
     """Carry out what the branch says now, with an audit record for each change.
@@ -55,7 +57,7 @@ def apply(
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter apply
     """
     if revision and from_working_tree:
-        raise typer.BadParameter("--revision is one of the branch: it does not go with --from-working-tree")
+        raise typer.BadParameter("--revision is a commit of the branch: it does not go with --from-working-tree")
     container = build_container()
     container.require_settings("mlflow_tracking_uri")
     container.require_ledger()
@@ -111,8 +113,8 @@ def _refuse_clone_as_repository(container: Container) -> None:
     if remotes:
         branch = container.settings.branch
         message = (
-            f"PROMOTER_REPO is a clone that has a remote ({', '.join(remotes)}): its {branch} is what somebody has there, "
-            "and may be old or not pushed yet"
+            f"PROMOTER_REPO is a clone that has a remote ({', '.join(remotes)}): its {branch} is one person's copy, "
+            "which may be old or not pushed yet"
         )
         fix = "leave PROMOTER_REPO out in that clone, or set it to the address of the repository itself"
         raise PermanentError("git", message, fix)
@@ -142,7 +144,7 @@ def _require_remote(container: Container) -> CloneRemote:
             "or apply the files here with --from-working-tree"
         )
         message = (
-            "here is no clone with a remote: apply carries out what the branch of a repository says now, and none is known"
+            "this folder is no clone with a remote: apply carries out what the branch of a repository says, and none is known"
         )
         raise PermanentError("git", message, fix)
     return remote
@@ -177,7 +179,7 @@ def _require_successor(container: Container, remote: str, head: str) -> None:
 
 
 def _print_differences(container: Container, remote: str, declaration: Declaration) -> None:
-    """Say on standard error how the checkout differs from what is applied."""
+    """Print on standard error how the checkout differs from what is applied."""
     from promoter.application.working_tree import describe_checkout
     from promoter.domain.errors import ExternalError, Faults
 
@@ -192,9 +194,9 @@ def _print_differences(container: Container, remote: str, declaration: Declarati
         print_lines(f"promoter: {error}", stderr=True)
     lines = describe_checkout(here, declaration, container.repository.read_sources(head), tree)
     if lines:
-        branch = f"{container.settings.branch} of {remote}"
-        what = f"promoter: applied is what {branch} says at {head[:10]}, and not what is here: {lines[0]}"
-        print_lines(*map(escape_invisible, (what, *(f"  {line}" for line in lines[1:]))), stderr=True)
+        branch = f"{container.settings.branch} of {remote} at {head[:10]}"
+        heading = f"promoter: {branch} is applied, and not what is here: {lines[0]}"
+        print_lines(*map(escape_invisible, (heading, *(f"  {line}" for line in lines[1:]))), stderr=True)
 
 
 def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]], AppliedPlan]:
@@ -232,5 +234,5 @@ def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
         render.render_plan_text(create_console(), found)
     print_lines(
         *(escape_invisible(f"failed {model}: {why}") for model, why in sorted(result.failed.items())),
-        f"Applied {len(result.changes)} changes, {len(result.failed)} models failed.",
+        f"Applied {format_count(len(result.changes), 'change')}, {format_count(len(result.failed), 'model')} failed.",
     )
