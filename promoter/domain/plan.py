@@ -148,11 +148,11 @@ class UnmanagedAlias:
     @property
     def description(self) -> str:
         """What happens to it, in words that follow its name."""
-        where = "stays where it is" if self.version is None else f"stays at v{self.version}"
+        before = "git" if self.version is None else f"git stated v{self.version}, and"
         if self.is_listed:
-            return f"git states no version of it any more: it {where}, and no drift of it is put back"
+            return f"{before} states no version of it any more: it stays where it is, and no drift of it is put back"
         meant = f"; is `{self.similar}`, which is new, meant to be it?" if self.similar else ""
-        return f"git says nothing of it any more: it {where}, and nothing gates it or puts it back{meant}"
+        return f"{before} says nothing of it any more: it stays where it is, and nothing gates it or puts it back{meant}"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_typing_error_is_told_in_every_form(clone: Path, run_promoter: Run) -> None:
     """`champon` in the place of `champion`, against the branch alone: text, JSON and Markdown name it, and what it may mean."""
     (clone / "registry.yaml").write_text(TYPO)
-    sentence = "git says nothing of it any more: it stays at v1, and nothing gates it or puts it back"
+    sentence = "git stated v1, and says nothing of it any more: it stays where it is, and nothing gates it or puts it back"
     code, out, _ = run_promoter("plan")
     assert code == 2
     assert f"no longer managed m@champion: {sentence}; is `champon`, which is new, meant to be it?" in out
