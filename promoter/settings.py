@@ -5,22 +5,18 @@ Settings decide where credentials go, so they never come from the tree that is b
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from select import select
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -42,14 +38,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from promoter.config_file import CONFIG_VARIABLE, ConfigFile, read_config_file
 from promoter.domain.errors import Fault, Faults
 from promoter.domain.folder import RepositoryFolder
 from promoter.domain.standard_webhooks import parse_signing_key
 
 PREFIX = "PROMOTER_"
-CONFIG_VARIABLE = "PROMOTER_CONFIG"
-FORMER_FILE = "promoter.yaml"
-"""The file that was once read from the working directory."""
 _OTHER_VARIABLES = frozenset(
     {
         CONFIG_VARIABLE,
@@ -325,7 +319,7 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force. Raises `Faults` that name each setting which cannot be used, never its value."""
-    config = _read_config_file()
+    config = _read_settings_file()
     reset = _CONFIG_FILE.set(config)
     faults = [*config.faults, *_find_unknown_variables()]
     try:
@@ -351,123 +345,25 @@ def load_folder() -> RepositoryFolder | None:
     if faults := list(_find_unknown_variables()):
         raise Faults(faults)
     named = next((text for name, text in os.environ.items() if name.upper() == _PATH_VARIABLE and text), None)
-    value = named or _read_config_file().values.get("path")
+    value = named or _read_settings_file().values.get("path")
     try:
         return None if value in (None, "") else RepositoryFolder.parse(str(value))
     except ValueError as error:
         raise Faults([Fault(f"{_PATH_VARIABLE} must be {error}")]) from None
 
 
-@dataclass(frozen=True)
-class _ConfigFile:
-    """The file that `PROMOTER_CONFIG` names."""
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
-
-
-_CONFIG_FILE: ContextVar[_ConfigFile] = ContextVar("config_file", default=_ConfigFile())  # noqa: B039  # it is frozen
+_CONFIG_FILE: ContextVar[ConfigFile] = ContextVar("config_file", default=ConfigFile())  # noqa: B039  # it is frozen
 """The file as it was read for the settings that are being loaded: it may be a pipe, which can be read once."""
 
 
-_CONFIG_LIMIT = 1_048_576
-_PIPE_SECONDS = 10.0
-
-
-def _read_config_file() -> _ConfigFile:
-    named = os.environ.get(CONFIG_VARIABLE, "")
-    judged = _find_judged_tree()
-    if not named:
-        return _ConfigFile(faults=tuple(_find_former_file(judged)))
-    path = Path(named)
-    if judged and _lies_inside(path, judged):
-        fault = Fault(
-            f"{CONFIG_VARIABLE} names a file inside {judged}, the tree that is being judged: whoever writes to that tree would"
-            " decide where credentials go",
-            fix="keep the file outside of the checkout",
-        )
-        return _ConfigFile(faults=(fault,))
-    try:
-        document = yaml.load(_read_bounded_file(path), _UniqueKeyLoader)  # noqa: S506  # it derives from SafeLoader
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not YAML"
-        if isinstance(error, yaml.constructor.ConstructorError) and error.problem == _TWICE:
-            why = _TWICE
-        return _ConfigFile(faults=(Fault(f"cannot be read: {why}", file=named, fix=f"see {CONFIG_VARIABLE}"),))
-    return _check_document({} if document is None else document, named)
-
-
-def _read_bounded_file(path: Path) -> bytes:
-    """Read a file, or a pipe that somebody writes to now. Raises OSError for what has no end, or never begins."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # else a pipe without a writer is waited for
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor
-        deadline = time.monotonic() + _PIPE_SECONDS
-        content = b""
-        while len(content) <= _CONFIG_LIMIT:
-            if not select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError(errno.ETIMEDOUT, "nothing is written to this pipe")
-            chunk = file.read(_CONFIG_LIMIT)
-            if not chunk:
-                return content
-            content += chunk
-    raise OSError(errno.EFBIG, f"it is larger than {_CONFIG_LIMIT} bytes")
-
-
-def _check_document(document: object, named: str) -> _ConfigFile:
-    if not isinstance(document, dict):
-        return _ConfigFile(faults=(Fault("it is not a mapping", file=named, fix="write `name: value` lines"),))
-    known = {key: value for key, value in document.items() if _is_known_key(key)}
+def _read_settings_file() -> ConfigFile:
+    """Read the file, and keep of it what is a setting; each other name is a fault."""
+    config = read_config_file()
+    known = {key: value for key, value in config.values.items() if _is_known_key(key)}
     mappings = [key for key, value in known.items() if key not in Settings.model_fields and isinstance(value, dict | list)]
     if mappings:
-        return _ConfigFile(faults=tuple(Fault(f"`{key}` must be a text", file=named) for key in mappings))
-    return _ConfigFile(known, tuple(_find_unknown_keys(document, named)))
-
-
-_TWICE = "a key stands twice"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping in which a key stands twice, which YAML forbids and its loader takes."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(keys) != len(set(keys)):
-            raise yaml.constructor.ConstructorError(problem=_TWICE)
-        return super().construct_mapping(node, deep)
-
-
-def _find_judged_tree() -> Path | None:
-    """Find the checkout that one stands in: its files are what commands judge, and anybody may have written them.
-
-    In a submodule, or in a worktree inside of its repository, that is the outer one: there `.git` is a file.
-    """
-    here = Path.cwd()
-    judged = here if (here / "registry.yaml").exists() else None
-    for folder in (here, *here.parents):
-        if (folder / ".git").is_dir():
-            return folder
-        judged = folder if (folder / ".git").exists() else judged
-    return judged
-
-
-def _lies_inside(path: Path, folder: Path) -> bool:
-    """Whether the path is in the folder as it is written, or where its links lead."""
-    written = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow the links
-    return written.is_relative_to(folder) or path.resolve().is_relative_to(folder.resolve())
-
-
-def _find_former_file(judged: Path | None) -> Iterator[Fault]:
-    """A file that used to be read must not be passed over in silence: its channels and registries would be missing."""
-    file = Path(FORMER_FILE)
-    if not file.is_file():
-        return
-    where = "move it out of the checkout, and " if judged else ""
-    path = f"set {CONFIG_VARIABLE} to its new path" if judged else f"set {CONFIG_VARIABLE}={file.absolute()}"
-    yield Fault(
-        "it is not read from the working directory: settings decide where credentials go, and a checkout may bring any file",
-        file=FORMER_FILE,
-        fix=f"if it is yours, {where}{path}; if not, remove it, or set {CONFIG_VARIABLE} to the file that counts",
-    )
+        return ConfigFile(config.path, faults=tuple(Fault(f"`{key}` must be a text", file=config.path) for key in mappings))
+    return ConfigFile(config.path, known, (*config.faults, *_find_unknown_keys(config.values, config.path)))
 
 
 def _read_registry_variables() -> dict[str, dict[str, SecretStr]]:

@@ -105,7 +105,7 @@ def test_a_folder_with_a_registry_file_is_judged_as_well(monkeypatch: pytest.Mon
         ("just words\n", "it is not a mapping"),
         ("42\n", "it is not a mapping"),
         ("- a list\n", "it is not a mapping"),
-        ("branch: a\nbranch: b\n", "a key stands twice"),
+        ("branch: a\nbranch: b\n", "a key occurs twice"),
         ("branch: " + "a" * 1_048_576, "it is larger than"),
         ("branch: [\n", "it is not YAML"),
         (None, "No such file"),
@@ -128,11 +128,11 @@ def test_what_has_no_end_or_no_writer_is_a_fault(tmp_path: Path, monkeypatch: py
     """A device would fill the memory, and a pipe without a writer would keep the command; one with a writer is read."""
     monkeypatch.setenv("PROMOTER_CONFIG", "/dev/zero")
     assert "it is larger than" in load_faults()[0]
-    monkeypatch.setattr("promoter.settings._PIPE_SECONDS", 0.05)
+    monkeypatch.setattr("promoter.config_file._PIPE_SECONDS", 0.05)
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("PROMOTER_CONFIG", str(tmp_path / "pipe"))
     assert "nothing is written to this pipe" in load_faults()[0]
-    monkeypatch.setattr("promoter.settings._PIPE_SECONDS", 60.0)
+    monkeypatch.setattr("promoter.config_file._PIPE_SECONDS", 60.0)
     reads, writes = os.pipe()
     monkeypatch.setenv("PROMOTER_CONFIG", f"/dev/fd/{reads}")
     os.write(writes, b"branch: live\n")
