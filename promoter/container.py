@@ -53,7 +53,7 @@ _NEEDED = {
 }
 
 _CHANNEL_PATIENCE = 0.5
-"""How many seconds the lock of a channel is waited for, which another replica may serve for long."""
+"""How many seconds a channel's lock is waited for. Another replica that serves the channel may hold it for long."""
 
 
 class Ports(TypedDict, total=False):
@@ -286,11 +286,11 @@ class Container:
 
     @_port
     def ledger(self) -> Ledger:
-        """The database, migrated. Raises `PermanentError` where there is none, and none is to be begun."""
+        """The database, migrated. Raises `PermanentError` where there is none and this command begins none."""
         return self._database
 
     def require_ledger(self) -> None:
-        """Open the ledger before all else. Raises `PermanentError` where there is none, and none is to be begun."""
+        """Open the ledger before all else. Raises `PermanentError` where there is none and this command begins none."""
         self.ledger.read_chain_head()
 
     @cached_property
@@ -358,9 +358,9 @@ class Container:
 
     def _build_locks(self, group: str, patience: float) -> Locks:
         """Build locks. Keys of another `group` never wait for these; `patience` is how many seconds a key is waited for."""
-        url = self.settings.database_url
         from promoter.adapters.file_locks import FileLocks, find_lock_folder
 
+        url = self.settings.database_url
         folder = find_lock_folder(url)
         if folder:
             return FileLocks(folder / group, timeout=patience, digits=64 if group else 2)
@@ -420,7 +420,7 @@ class Container:
         return PlanApplier(self.planner, self.model_reconciler, self.ledger, self.clock)
 
     def build_tree_applier(self, withhold: WithholdAlias) -> PlanApplier:
-        """Return what carries out a working tree, past the branch, but for the aliases that there is a reason to withhold."""
+        """Return what applies a working tree instead of the branch, except the aliases for which `withhold` has a reason."""
         planner = Planner(self.registry, self.ledger, self.clock, None, self.version_copies, withhold)
         return PlanApplier(planner, self._build_model_reconciler(planner), self.ledger, self.clock)
 
@@ -443,12 +443,12 @@ class Container:
 
     @cached_property
     def registry_binding(self) -> RegistryBinding:
-        """What holds the ledger to its registry."""
+        """What keeps every write of this ledger in the one registry that the ledger is about."""
         return RegistryBinding(self.registry, self.ledger, self.clock)
 
     @cached_property
     def reading_registry_binding(self) -> RegistryBinding:
-        """The same for commands that write nothing, not even a database: it compares."""
+        """What compares the ledger's registry with this one, for commands that write nothing, not even a database."""
         return RegistryBinding(self.registry, self.reading_ledger, self.clock)
 
     @cached_property

@@ -64,8 +64,6 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 _RATE = re.compile(r"[1-9]\d{0,5}/(second|minute|hour)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
-
-
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "b": 1, "kb": 2**10, "kib": 2**10, "mb": 2**20, "mib": 2**20, "gb": 2**30, "gib": 2**30}
 _SMALLEST_SIZE = 2**20
@@ -205,7 +203,7 @@ def name_registry_variable(registry: str) -> str:
 
 
 def _parse_variable_names(value: object) -> tuple[str, ...]:
-    """Names of variables, as a list or with commas or blanks between them. Promoter's own and MLflow's access stay here."""
+    """Parse a list of names, or names with commas or blanks between them. Promoter's own and MLflow's access are refused."""
     names = tuple(map(str, value)) if isinstance(value, list | tuple) else tuple(str(value).replace(",", " ").split())
     if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names):
         raise ValueError("names of environment variables, such as KERAS_HOME,XLA_FLAGS")
@@ -290,7 +288,7 @@ class Settings(BaseSettings):
 
     @property
     def mirror_path(self) -> Path:
-        """Where the bare mirror of the repository lies: beside the SQLite database, unless said otherwise."""
+        """Where the bare mirror of the repository lies: at `PROMOTER_MIRROR`; else beside the SQLite database."""
         if self.mirror:
             return self.mirror
         folder = next(iter(self.database_folders), Path())
@@ -393,7 +391,7 @@ def _find_credential_faults(registries: Mapping[str, str]) -> Iterator[Fault]:
         elif len(owners) > 1:
             yield Fault(f"{variables} could belong to any of {', '.join(owners)}", fix="give one of them another name")
         elif ("password" in row) != ("username" in row) and "token" not in row:
-            yield Fault(f"{variables}: a user name goes with a password", fix="set both, or a token")
+            yield Fault(f"{variables}: a user name needs a password, and a password a user name", fix="set both, or a token")
         elif "@" in registries[owners[0]].partition("?")[0]:
             yield Fault(f"{variables}: the address of {owners[0]} has a user in it as well", fix="give credentials once")
 
@@ -427,15 +425,15 @@ def _is_known_key(key: object) -> bool:
     return key in Settings.model_fields or _REGISTRY_VARIABLE.fullmatch(f"{PREFIX}{key}".upper()) is not None
 
 
-_TELLING_LENGTH = 4
-"""A name that begins with another of that many letters is taken for that one written at length: REPOSITORY for REPO."""
+_MIN_STEM_LENGTH = 4
+"""The fewest letters of a known name that make a longer name a form of it, as REPO does REPOSITORY."""
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     """Name the nearest of the known names; the prefix that all share says nothing of how near they are."""
     by_rest = {each.removeprefix(PREFIX): each for each in known}
     rest = name.removeprefix(PREFIX)
-    near = [each for each in by_rest if len(each) >= _TELLING_LENGTH and rest.startswith(each)]
+    near = [each for each in by_rest if len(each) >= _MIN_STEM_LENGTH and rest.startswith(each)]
     near = near or get_close_matches(rest, list(by_rest), n=1)
     return f"did you mean {by_rest[near[0]]}?" if near else "see the settings in docs/operate.md"
 

@@ -270,8 +270,8 @@ def test_a_token_loses_the_line_break_that_its_file_had(tmp_path: Path, monkeypa
         ),
         ("{}", ["STAGING_TOKEN"], "there is no such registry"),
         ('{"a-b": "http://s", "a.b": "http://t"}', ["A_B_TOKEN"], "could belong to any of a-b, a.b"),
-        ('{"staging": "http://s"}', ["STAGING_USERNAME"], "a user name goes with a password"),
-        ('{"staging": "http://s"}', ["STAGING_PASSWORD"], "a user name goes with a password"),
+        ('{"staging": "http://s"}', ["STAGING_USERNAME"], "a user name needs a password, and a password a user name"),
+        ('{"staging": "http://s"}', ["STAGING_PASSWORD"], "a user name needs a password, and a password a user name"),
         ('{"staging": "http://u:p@s"}', ["STAGING_TOKEN"], "has a user in it as well"),
     ],
 )
