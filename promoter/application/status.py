@@ -70,13 +70,13 @@ def build_model_rows(
     snapshot: ModelSnapshot,
     ledger: AuditLog,
     now: datetime,
-    late: Mapping[str, ModelTrouble] | None = None,
-    failing: Mapping[str, ModelTrouble] | None = None,
+    late: Mapping[str, ModelTrouble],
+    failing: Mapping[str, ModelTrouble],
 ) -> ModelRows:
     """Build the rows of one model, each with its alias's last move; `late` and `failing` have the models in trouble."""
     newest = snapshot.observed.newest_version if snapshot.observed else None
     rows, name = build_alias_rows(snapshot, load_latest_moves(ledger, snapshot), now), snapshot.intent.name
-    return ModelRows(name, snapshot.intent.owners, newest, rows, (late or {}).get(name), (failing or {}).get(name))
+    return ModelRows(name, snapshot.intent.owners, newest, rows, late.get(name), failing.get(name))
 
 
 def build_alias_rows(snapshot: ModelSnapshot, last: Mapping[str, AuditRecord], now: datetime) -> list[AliasRow]:

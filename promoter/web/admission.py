@@ -91,10 +91,12 @@ def refuse_foreign_requests(app: Flask, hosts: TrustedHosts) -> None:
             return None
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
         if not hosts.trusts_host(host):
-            return _refuse_request("no name of this daemon is in `Host`: add it to PROMOTER_ALLOWED_HOSTS if it is one")
+            return _refuse_request(
+                "the header `Host` has no name of this daemon: if it is one, add it to PROMOTER_ALLOWED_HOSTS"
+            )
         if request.method in _SAFE_METHODS or hosts.trusts_origin(origin, request.headers.get("Sec-Fetch-Site"), host):
             return None
-        return _refuse_request("the page of another site sends this request: set PROMOTER_URL if that site is this daemon")
+        return _refuse_request("a page of another site sent this: if that site is this daemon, set PROMOTER_URL to it")
 
 
 def _refuse_request(detail: str) -> Response:

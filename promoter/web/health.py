@@ -27,9 +27,9 @@ MAX_MODEL_SERIES = 100
 
 
 def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
-    """Return whether a revision is in force, git, registry and ledger answered when last asked, and no look is stale.
+    """Return whether the daemon is ready, and the status that shows why.
 
-    Also return the parts of that.
+    It is ready while a revision is in force, git, registry and ledger answered last, and each was read recently.
     """
     declaration = controller.revisions.declaration_in_force
     trouble = dict(controller.health.current_problems)

@@ -37,7 +37,7 @@ SOURCES = {"mlflow": mlflow.SOURCE, "github": github.SOURCE, "gitlab": gitlab.SO
 
 
 class RequestedSurveys:
-    """Which survey deliveries about unknown models asked for last, and the newest of these deliveries, in memory."""
+    """The survey that deliveries about unknown models requested last, and the newest of these deliveries, in memory."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
@@ -46,7 +46,7 @@ class RequestedSurveys:
         self._lock = Lock()
 
     def is_first(self, surveys: int) -> bool:
-        """Whether nobody asked since that many surveys had begun; from now on somebody has."""
+        """Whether this is the first request since that many surveys had begun; it counts as one from now on."""
         with self._lock:
             first, self._surveys = self._surveys != surveys, surveys
             return first
@@ -125,7 +125,7 @@ class WebhookReceiver:
         return secret.get_secret_value()
 
     def _select_items(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
-        """Drop what is none of ours: models that git does not manage, and pull requests where no forge is configured.
+        """Select the work to do: none for models that git does not manage, or for pull requests where no forge is configured.
 
         A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models.
         """
