@@ -179,7 +179,7 @@ def test_a_lost_connection_is_noticed_while_another_key_is_taken(postgres_url: s
     take(locks)()
 
 
-def test_a_database_that_cannot_be_reached_is_told_without_its_password() -> None:
+def test_a_database_that_cannot_be_reached_is_named_without_its_password() -> None:
     """As everywhere else."""
     locks = open_locks("postgresql://alice:hunter2@127.0.0.1:1/promoter")
     with pytest.raises(TransientError) as caught, locks.hold("fraud"):

@@ -1,4 +1,4 @@
-"""What lies where a file of Promoter's should be, or looks like one: told with the file, in mirror, merge and working tree."""
+"""What lies where a file of Promoter's should be, or looks like one: a fault of the file, in mirror, merge and working tree."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ CASES = {
 
 
 def faults_of(sources: Sources) -> list[str]:
-    """What is told of the files."""
+    """The faults of the files."""
     with pytest.raises(Faults) as raised:
         YamlDocuments().parse_declaration(sources, None)
     return [str(fault) for fault in raised.value.faults]
@@ -109,19 +109,19 @@ def test_told_with_the_file_everywhere(name: str, git_repository: GitRepository,
     git_repository.fetch_branch()
     in_mirror = faults_of(git_repository.read_sources(head))
     merge = LocalClone(colleague.folder).preview_merge(base, head)
-    for told in (in_tree, in_mirror, faults_of(merge.sources)):
-        assert len(told) == 1
-        assert told[0].startswith(fault)
-        assert "(" in told[0], "what to do"
+    for found in (in_tree, in_mirror, faults_of(merge.sources)):
+        assert len(found) == 1
+        assert found[0].startswith(fault)
+        assert "(" in found[0], "what to do"
     assert merge.changed, "a pull request that brings it has a plan"
 
 
-def test_a_pipe_is_told_in_the_working_tree(colleague: Colleague) -> None:
-    """A pipe in the place of a policy does not hang: it is told."""
+def test_a_pipe_in_the_working_tree_is_a_fault(colleague: Colleague) -> None:
+    """A pipe in the place of a policy does not hang: it is a fault."""
     (colleague.folder / "policies/champion.yaml").unlink()
     os.mkfifo(colleague.folder / "policies/champion.yaml")
-    told = faults_of(WorkTree(colleague.folder).read_sources())
-    assert [each for each in told if each.startswith("policies/champion.yaml: is a device, a pipe or a socket")]
+    found = faults_of(WorkTree(colleague.folder).read_sources())
+    assert [each for each in found if each.startswith("policies/champion.yaml: is a device, a pipe or a socket")]
 
 
 def test_nothing_missing_without_a_likeness(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_an_empty_repository_and_none(clone: Path, tmp_path: Path) -> None:
 
 
 def test_commits_of_another_folder_vouch_for_its_ledger(clone: Path) -> None:
-    """One that changes another folder's file is told apart; a trailer on a commit of this folder, or of no file, never is."""
+    """One that changes another folder's file is marked; a trailer on a commit of this folder, or of no file, never is."""
     for name, head in (("ml/registry.yaml", HEADS[0]), ("registry.yaml", HEADS[1]), ("README", HEADS[2])):
         (clone / name).parent.mkdir(exist_ok=True)
         (clone / name).write_text(f"{head}\n")

@@ -73,7 +73,7 @@ def test_an_entry_without_identity_means_no_later_version(ledger: SqlLedger) -> 
 
 
 def test_a_replacement_is_recorded_once(ledger: SqlLedger) -> None:
-    """Of one alias and number; back and forth is told each time, and no alias moves by it."""
+    """Of one alias and number; back and forth is recorded each time, and no alias moves by it."""
     back = replace(REPLACED, from_identity="new", to_identity="old")
     other = replace(REPLACED, from_version=2, to_version=2)
     for found in ([REPLACED], [REPLACED], [REPLACED, other], [back], [back], [REPLACED, other]):

@@ -193,7 +193,7 @@ time.sleep(1000)
 
 
 def test_a_sandbox_that_does_not_hold_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried out first: what worked in it is said, and nothing is loaded."""
+    """It is tried out first: what worked in it is named, and nothing is loaded."""
     monkeypatch.chdir(tmp_path)
     found, reason = SandboxFinder(SandboxTerms(), [_OpenDoor]).find_sandbox()
 
@@ -204,7 +204,7 @@ def test_a_sandbox_that_does_not_hold_is_not_used(tmp_path: Path, monkeypatch: p
 
 
 def test_without_a_sandbox_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reason is said, and no model's code runs."""
+    """Each reason is named, and no model's code runs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     client = type("Client", (), {"get_model_version_download_uri": lambda *_: str(tmp_path)})()
 
@@ -226,7 +226,7 @@ def test_a_user_that_is_none_of_its_own_is_refused(user: str, reason: str) -> No
     assert reason in found or os.geteuid() != 0
 
 
-def test_a_python_that_the_user_cannot_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_the_user_cannot_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home folder is often closed to others: the folder is named."""
     (tmp_path / "home" / "venv").mkdir(parents=True)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "home" / "venv"))
