@@ -187,7 +187,7 @@ def _check_ledger(container: Container) -> DoctorCheck:
         names = " ".join(map(str, shared))
         message = f"others than its owner have rights to {', '.join(each.name for each in shared)}"
         return DoctorCheck("ledger", good=False, message=message, fix=f"chmod go= {names}")
-    message = f"can be written; {count} intents open" if count else "can be written"
+    message = f"can be written; {format_count(count, 'intent')} open" if count else "can be written"
     return DoctorCheck("ledger", good=True, message=message)
 
 
