@@ -115,7 +115,7 @@ def measure_folder_size(folder: Path) -> int:
     return sizes
 
 
-SWITCHED_OFF = LoadingResult("untried", "no model is loaded here: PROMOTER_LOAD_MODELS is not set to true")
+SWITCHED_OFF = LoadingResult("untried", "PROMOTER_LOAD_MODELS is not set to true")
 
 _MAX_PARALLEL_LOADS = 2
 _CACHE_SIZE = 4_096

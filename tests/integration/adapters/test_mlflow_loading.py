@@ -209,9 +209,7 @@ def test_an_artifact_that_does_not_come_is_not_tried(
 
     assert small.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact has more than 10 bytes")
     assert hasty.check_loading(fresh_name, first) == LoadingResult("untried", "its artifact did not arrive within 0 s")
-    assert off.check_loading(fresh_name, first) == LoadingResult(
-        "untried", "no model is loaded here: PROMOTER_LOAD_MODELS is not set to true"
-    )
+    assert off.check_loading(fresh_name, first) == LoadingResult("untried", "PROMOTER_LOAD_MODELS is not set to true")
     assert registry.check_loading(fresh_name, second) == LoadingResult("failed", "MLmodel names no flavor")
     result = registry.check_loading(fresh_name, foreign)
     assert result.outcome == "untried"

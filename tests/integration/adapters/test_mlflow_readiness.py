@@ -49,7 +49,7 @@ def test_a_logged_model_is_ready_and_so_is_its_copy(
         (
             f"{fresh_name}-copy",
             MlflowRegistry(mlflow_server.uri),
-            "not loaded here: no model is loaded here: PROMOTER_LOAD_MODELS is not set to true",
+            "not loaded here: PROMOTER_LOAD_MODELS is not set to true",
         ),
     ):
         finding = check_readiness(at.check_readiness(name, 1))
