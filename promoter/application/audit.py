@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -65,13 +66,18 @@ def export_ledger(ledger: ChainReader, behind: int, made: datetime) -> Iterator[
 def record_succession(ledger: Ledger, clock: Clock, other: str, actor: str, reason: str) -> LedgerHead:
     """Record that this ledger follows another one, or stands beside it, and return the head behind that entry.
 
-    Raises `PermanentError` where the other one is this one, or the reason is empty.
+    Raises `PermanentError` where the other one is this one or no ledger's name, or the reason is empty.
     """
     head = ledger.read_chain_head()
     if other == head.ledger:
         raise PermanentError("ledger", f"{other} is this very ledger", "name the one that `promoter audit verify` names")
-    if not other.strip() or not reason.strip():
-        raise PermanentError("ledger", "the name of the other ledger or the reason is empty", "give both: LEDGER --reason TEXT")
+    try:
+        uuid.UUID(other)
+    except ValueError:
+        fix = "give the one that `promoter audit verify` names"
+        raise PermanentError("ledger", f"`{other:.80}` is no name of a ledger", fix) from None
+    if not reason.strip():
+        raise PermanentError("ledger", "there is no reason", "give one with --reason")
     facts = {"other": other, "actor": actor, "reason": reason}
     ledger.record_lifecycle_event(LifecycleEvent(clock.now(), LifecycleEventType.SUCCEEDED, facts))
     return ledger.read_chain_head()

@@ -134,6 +134,8 @@ def test_a_succession_is_recorded_by_a_person(run: Run, ledger_here: Path) -> No
     assert run("verify", "--head", head)[0] == 0
     code, _, err = run("succeed", head.split()[0], "--reason", "x", "--as", "alice")
     assert (code, "is this very ledger" in err) == (1, True)
+    code, _, err = run("succeed", "the old one", "--reason", "x", "--as", "alice")
+    assert (code, "`the old one` is no name of a ledger" in err) == (1, True)
 
 
 def test_a_key_that_signed_nothing(run: Run, ledger_here: Path) -> None:
