@@ -19,15 +19,13 @@ from requests import exceptions as web
 
 from promoter.adapters._text import explain_network_error, redact_secrets, to_one_line
 from promoter.adapters.forges.detect import TOKEN_FIX
-from promoter.application.ports.forge import PullRequest, PullRequestState
+from promoter.application.ports.forge import CommitStatusName, PullRequest, PullRequestState
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.review import ChangeOrigin, PullRequestReview
 
 log = structlog.get_logger(__name__)
 
-STATUS_NAME = "promoter/plan"
-"""The name of the commit status of a Promoter whose files lie at the top of the repository."""
 HIDDEN_STATUSES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """How a forge answers about what the token may not see."""
 LIST_LIMIT = 1_000
@@ -144,10 +142,9 @@ class ForgeBase(ABC):
         """The forge's name for people."""
         return self.KIND
 
-    @property
-    def status_name(self) -> str:
-        """The name of the commit status: `promoter/plan`, and where Promoter's files lie in a folder, `promoter/plan (ml)`."""
-        return self.folder.name_status(STATUS_NAME)
+    def _name_status(self, name: CommitStatusName) -> str:
+        """Return the name of a commit status on the forge: where Promoter's files lie in a folder, `promoter/plan (ml)`."""
+        return self.folder.name_status(name.value)
 
     def read_pull_request(self, number: int) -> PullRequest:
         """Read one pull request. Raises `PermanentError` where there is none."""
@@ -181,6 +178,16 @@ class ForgeBase(ABC):
                 head=pull.head,
                 teams=self._list_teams(teams),
             )
+
+    def find_introducing_number(self, revision: str) -> int | None:
+        """Find the number of the merged pull request that brought a commit to the watched branch; None: it was pushed there."""
+        with self._translate_errors(f"look for what brought commit {revision[:12]}"):
+            return self._find_introducing_number(revision)
+
+    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
+        """Find the merged pull request that brought a commit to the watched branch; None: it was pushed there."""
+        number = self.find_introducing_number(revision)
+        return None if number is None else self.read_pull_request_origin(number, teams)
 
     @cached_property
     def _own_account(self) -> str:
@@ -287,6 +294,10 @@ class ForgeBase(ABC):
     @abstractmethod
     def _parse_pull_request(self, row: Mapping[str, Any]) -> PullRequest:
         """Parse a pull request from the forge's form."""
+
+    @abstractmethod
+    def _find_introducing_number(self, revision: str) -> int | None:
+        """Find the number of the merged pull request that brought a commit."""
 
     @abstractmethod
     def _close_pull_request(self, row: dict[str, Any]) -> None:

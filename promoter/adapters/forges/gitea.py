@@ -11,6 +11,7 @@ from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase
 from promoter.adapters.forges.gitea_client import GiteaClient, GiteaStatusError
 from promoter.application.ports.forge import (
     CommitStatus,
+    CommitStatusName,
     CommitStatusState,
     PullRequest,
     PullRequestComment,
@@ -18,7 +19,7 @@ from promoter.application.ports.forge import (
     PullRequestState,
 )
 from promoter.domain.errors import Conflict, ExternalError
-from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.review import PullRequestReview
 
 _DECIDING_STATES = ("APPROVED", "REQUEST_CHANGES")
 _STATUSES = {
@@ -214,17 +215,17 @@ class Gitea(ForgeBase):
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
 
-    def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status of Promoter's name that the commit has now."""
+    def read_commit_status(self, revision: str, name: CommitStatusName = CommitStatusName.PLAN) -> CommitStatus | None:
+        """Read the status of that name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(*self._repo, "commits", revision, "statuses", sort="highestindex")
-            row = next((row for row in rows if row["context"] == self.status_name), None)
+            row = next((row for row in rows if row["context"] == self._name_status(name)), None)
             return parse_commit_status(row) if row else None
 
-    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus, name: CommitStatusName = CommitStatusName.PLAN) -> None:
         """Give the commit that status. Gitea keeps each status that is written."""
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
-            body = {"context": self.status_name, "state": str(status.state), "description": status.description}
+            body = {"context": self._name_status(name), "state": str(status.state), "description": status.description}
             body |= {"target_url": status.url} if status.url else {}
             self._client.post_json(*self._repo, "statuses", revision, body=body)
 
@@ -271,13 +272,10 @@ class Gitea(ForgeBase):
                 raise
         return True
 
-    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
-        """Find the merged one that brought a commit to the watched branch: as its own commit, or as what merging it made."""
-        with self._translate_errors(f"look for what brought commit {revision[:12]}"):
-            number = self._find_by_merge_commit(revision)
-            if number is None:
-                number = self._find_by_contained_commit(revision)
-        return None if number is None else self.read_pull_request_origin(number, teams)
+    def _find_introducing_number(self, revision: str) -> int | None:
+        """Find the one that brought it as its own commit, or as what merging it made."""
+        number = self._find_by_merge_commit(revision)
+        return self._find_by_contained_commit(revision) if number is None else number
 
     def _find_by_merge_commit(self, revision: str) -> int | None:
         """Find the one whose merge made the commit. What it says itself must agree: Gitea 1.22 names any."""

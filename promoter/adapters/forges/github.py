@@ -19,6 +19,7 @@ from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase
 from promoter.adapters.forges.github_client import GitHubClient, convert_error, extract_error_message
 from promoter.application.ports.forge import (
     CommitStatus,
+    CommitStatusName,
     CommitStatusState,
     PullRequest,
     PullRequestComment,
@@ -26,7 +27,7 @@ from promoter.application.ports.forge import (
     PullRequestState,
 )
 from promoter.domain.errors import Conflict, ExternalError, PermanentError
-from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.review import PullRequestReview
 
 _DECIDING_STATES = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
 _OUTSIDERS = ("NONE", "CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN")
@@ -225,19 +226,19 @@ class GitHub(ForgeBase):
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
 
-    def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status of Promoter's name that the commit has now."""
+    def read_commit_status(self, revision: str, name: CommitStatusName = CommitStatusName.PLAN) -> CommitStatus | None:
+        """Read the status of that name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
             rows = self._client.iterate_items(f"{self._repo}/commits/{quote(revision, safe='')}/status", within="statuses")
-            row = next((row for row in rows if row["context"] == self.status_name), None)
+            row = next((row for row in rows if row["context"] == self._name_status(name)), None)
             return parse_commit_status(row) if row else None
 
-    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus, name: CommitStatusName = CommitStatusName.PLAN) -> None:
         """Give the commit that status. GitHub keeps each status that is written, a thousand at most."""
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
             path = f"{self._repo}/commits/{quote(revision, safe='')}"
             commit = Commit(self._client, {}, {"url": path, "sha": revision}, completed=True)
-            commit.create_status(str(status.state), status.url or NotSet, status.description, self.status_name)
+            commit.create_status(str(status.state), status.url or NotSet, status.description, self._name_status(name))
 
     def _list_approvals(self, pull: PullRequest, merged_at: datetime | None) -> tuple[PullRequestReview, ...]:
         return parse_active_approvals(list(self._iterate_reviews(pull.number)), pull.head, merged_at)
@@ -315,12 +316,9 @@ class GitHub(ForgeBase):
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or not exists:
                 raise
 
-    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
-        """Find the merged pull request that brought a commit to the watched branch; None: it was pushed there."""
-        with self._translate_errors(f"look for what brought commit {revision[:12]}"):
-            rows = self._client.iterate_items(f"{self._repo}/commits/{quote(revision, safe='')}/pulls")
-            number = find_introducing_number(rows, revision, self._branch)
-        return None if number is None else self.read_pull_request_origin(number, teams)
+    def _find_introducing_number(self, revision: str) -> int | None:
+        rows = self._client.iterate_items(f"{self._repo}/commits/{quote(revision, safe='')}/pulls")
+        return find_introducing_number(rows, revision, self._branch)
 
     def _fetch_own_account(self) -> str:
         """Fetch the name of the token's account. Raises `PermanentError` for the token of an app, which does not show it."""

@@ -23,6 +23,7 @@ from promoter.adapters._http import BoundedSession
 from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase, ForgeProject, bound_list
 from promoter.application.ports.forge import (
     CommitStatus,
+    CommitStatusName,
     CommitStatusState,
     PullRequest,
     PullRequestComment,
@@ -30,7 +31,7 @@ from promoter.application.ports.forge import (
     PullRequestState,
 )
 from promoter.domain.errors import Conflict, ExternalError, TransientError
-from promoter.domain.review import ChangeOrigin, PullRequestReview
+from promoter.domain.review import PullRequestReview
 
 log = structlog.get_logger(__name__)
 
@@ -328,13 +329,13 @@ class GitLab(ForgeBase):
                 if get_status_code(error) != HTTPStatus.NOT_FOUND:
                     raise
 
-    def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """Read the status of Promoter's name that the commit has now."""
+    def read_commit_status(self, revision: str, name: CommitStatusName = CommitStatusName.PLAN) -> CommitStatus | None:
+        """Read the status of that name that the commit has now."""
         with self._translate_errors(f"read the status of commit {revision[:12]}"):
-            row = select_newest_status(self._list_statuses(revision), self.status_name)
+            row = select_newest_status(self._list_statuses(revision, name), self._name_status(name))
             return parse_commit_status(row) if row else None
 
-    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus, name: CommitStatusName = CommitStatusName.PLAN) -> None:
         """Give the commit that status.
 
         GitLab moves a status only from one state to another, and refuses the one that it has: that is read first. A new text
@@ -343,19 +344,19 @@ class GitLab(ForgeBase):
         """
         desired = replace(status, url=_drop_long_url(status.url))
         with self._translate_errors(f"set the status of commit {revision[:12]}"):
-            row = select_newest_status(self._list_statuses(revision), self.status_name)
+            row = select_newest_status(self._list_statuses(revision, name), self._name_status(name))
             now = parse_commit_status(row) if row else None
             if now == desired:
                 return
             if now and now.state is desired.state is CommitStatusState.PENDING:
-                self._create_status(revision, {"state": "canceled"})
+                self._create_status(revision, name, {"state": "canceled"})
             try:
                 fields = {"description": desired.description, **({"target_url": desired.url} if desired.url else {})}
-                self._create_status(revision, {"state": _STATUS_WORDS[desired.state], **fields})
+                self._create_status(revision, name, {"state": _STATUS_WORDS[desired.state], **fields})
             except GitlabError as error:
                 if get_status_code(error) != HTTPStatus.BAD_REQUEST or "Cannot transition" not in str(error.error_message):
                     raise
-                row = select_newest_status(self._list_statuses(revision), self.status_name)
+                row = select_newest_status(self._list_statuses(revision, name), self._name_status(name))
                 if row is None or parse_commit_status(row) != desired:
                     raise TransientError(self.name, f"the status of commit {revision[:12]} changes at the same time") from None
 
@@ -421,13 +422,12 @@ class GitLab(ForgeBase):
     def _refresh_merge_status(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._fetch_pull_request(int(row["iid"]))
 
-    def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
-        """Find the merged one that brought a commit to the watched branch: as its own, or as what its merge or squash made."""
-        with self._translate_errors(f"look for what brought commit {revision[:12]}"):
-            found = self._project.commits.get(revision, lazy=True).merge_requests(iterator=True)
-            rows = [row for row in collect_bounded(found, "merge requests of a commit") if self._is_merged_here(row)]
-            rows.sort(key=lambda row: (not is_merge_commit(row, revision), row.get("merged_at") or ""))
-        return self.read_pull_request_origin(int(rows[0]["iid"]), teams) if rows else None
+    def _find_introducing_number(self, revision: str) -> int | None:
+        """Find the one that brought it as its own commit, or as what its merge or squash made."""
+        found = self._project.commits.get(revision, lazy=True).merge_requests(iterator=True)
+        rows = [row for row in collect_bounded(found, "merge requests of a commit") if self._is_merged_here(row)]
+        rows.sort(key=lambda row: (not is_merge_commit(row, revision), row.get("merged_at") or ""))
+        return int(rows[0]["iid"]) if rows else None
 
     def _is_merged_here(self, row: dict[str, Any]) -> bool:
         return bool(row["state"] == "merged" and row["target_branch"] == self._branch)
@@ -454,12 +454,12 @@ class GitLab(ForgeBase):
         listed = notes.list(iterator=True, order_by="created_at", sort="asc", activity_filter=kind)
         return collect_bounded(listed, "notes of a merge request")
 
-    def _list_statuses(self, revision: str) -> list[dict[str, Any]]:
+    def _list_statuses(self, revision: str, name: CommitStatusName) -> list[dict[str, Any]]:
         statuses = self._project.commits.get(revision, lazy=True).statuses
-        return collect_bounded(statuses.list(iterator=True, name=self.status_name), "statuses of a commit")
+        return collect_bounded(statuses.list(iterator=True, name=self._name_status(name)), "statuses of a commit")
 
-    def _create_status(self, revision: str, fields: dict[str, str]) -> None:
-        self._project.commits.get(revision, lazy=True).statuses.create({"name": self.status_name, **fields})
+    def _create_status(self, revision: str, name: CommitStatusName, fields: dict[str, str]) -> None:
+        self._project.commits.get(revision, lazy=True).statuses.create({"name": self._name_status(name), **fields})
 
     def _log_missing_reviewers(self, reviewers: dict[str, int], row: dict[str, Any]) -> None:
         present = _list_reviewer_ids(row)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from promoter.application.ports.forge import (
     CommitStatus,
+    CommitStatusName,
     CommitStatusState,
     Forge,
     PullRequest,
@@ -84,6 +85,7 @@ __all__ = [
     "ChainReader",
     "Clock",
     "CommitStatus",
+    "CommitStatusName",
     "CommitStatusState",
     "DecisionLog",
     "DeclarationDocuments",

@@ -80,9 +80,18 @@ class CommitStatusState(StrEnum):
     FAILURE = "failure"
 
 
+class CommitStatusName(StrEnum):
+    """Which of Promoter's commit statuses. Where its files lie in a folder, the forge knows each with the folder behind it."""
+
+    PLAN = "promoter/plan"
+    """On the head of an open pull request: what merging it would do."""
+    APPLIED = "promoter/applied"
+    """On a commit of the watched branch: what came of it."""
+
+
 @dataclass(frozen=True)
 class CommitStatus:
-    """The commit status `promoter/plan`: one line (cut at 140 characters), and where there is more, if anywhere."""
+    """A commit status of Promoter's: one line (cut at 140 characters), and where there is more, if anywhere."""
 
     state: CommitStatusState
     description: str
@@ -153,16 +162,20 @@ class Forge(Protocol):
         """Remove a comment; one that is gone is no error."""
         ...
 
-    def read_commit_status(self, revision: str) -> CommitStatus | None:
-        """The status `promoter/plan` that the commit has now."""
+    def read_commit_status(self, revision: str, name: CommitStatusName = CommitStatusName.PLAN) -> CommitStatus | None:
+        """The status of that name that the commit has now."""
         ...
 
-    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus, name: CommitStatusName = CommitStatusName.PLAN) -> None:
         """Give the commit that status. The caller has read the one that it has, and it differs."""
         ...
 
     def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
         """Who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged."""
+        ...
+
+    def find_introducing_number(self, revision: str) -> int | None:
+        """The number of the merged pull request that brought a commit to the watched branch; None: it was pushed there."""
         ...
 
     def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:

@@ -9,12 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from promoter.application.comments import update_comment
-from promoter.application.ports.forge import CommitStatus, CommitStatusState, PullRequestState
+from promoter.application.ports.forge import CommitStatus, CommitStatusName, CommitStatusState, PullRequestState
 from promoter.container import Container
 from promoter.domain.errors import Conflict
 from promoter.domain.folder import RepositoryFolder
 from promoter.settings import Settings
 from tests.support.forges.under_test import BRANCH, KINDS, TOKEN, ForgeUnderTest, hosted
+
+APPLIED = CommitStatusName.APPLIED
 
 
 @pytest.fixture(params=KINDS)
@@ -67,6 +69,42 @@ def test_each_folder_has_a_status_and_comments_of_its_own(forge: ForgeUnderTest)
     assert bodies == [f"{mark}\nOf the top of the repository", "<!-- promoter:plan teams/ml -->\nOf teams/ml/"]
     update_comment(below, made.number, mark, None)
     assert [each.body for each in top.list_own_comments(made.number)] == bodies[:1]
+
+
+def test_what_came_of_a_commit_has_a_status_of_its_own(forge: ForgeUnderTest) -> None:
+    """`promoter/applied` on the merge commit is neither read nor changed as `promoter/plan`, in any folder."""
+    top, below = forge.port, forge.connected(folder=RepositoryFolder("ml"))
+    made = top.open_pull_request(forge.draft())
+    merged = forge.home.merge(made.number, "bob")
+    waits, plan = CommitStatus(CommitStatusState.PENDING, "waits"), CommitStatus(CommitStatusState.SUCCESS, "1 change")
+    top.set_commit_status(merged, waits, APPLIED)
+    below.set_commit_status(merged, CommitStatus(CommitStatusState.FAILURE, "refused"), APPLIED)
+    assert top.read_commit_status(merged) is None
+    top.set_commit_status(merged, plan)
+    assert (top.read_commit_status(merged, APPLIED), top.read_commit_status(merged)) == (waits, plan)
+    for step in (
+        CommitStatus(CommitStatusState.PENDING, "still waits"),
+        CommitStatus(CommitStatusState.FAILURE, "blocked"),
+        CommitStatus(CommitStatusState.PENDING, "waits again"),
+        CommitStatus(CommitStatusState.FAILURE, "blocked again"),
+        CommitStatus(CommitStatusState.FAILURE, "blocked for another reason"),
+        CommitStatus(CommitStatusState.SUCCESS, "moved"),
+    ):
+        top.set_commit_status(merged, step, APPLIED)
+        assert top.read_commit_status(merged, APPLIED) == step
+    assert top.read_commit_status(merged) == plan
+    assert below.read_commit_status(merged, APPLIED) == CommitStatus(CommitStatusState.FAILURE, "refused")
+    names = {each.context for each in forge.home.statuses[merged]}
+    assert names == {"promoter/applied", "promoter/applied (ml)", "promoter/plan"}
+
+
+def test_the_number_behind_a_commit(forge: ForgeUnderTest) -> None:
+    """The pull request that brought a merge commit is found by one question; a commit that was pushed has none."""
+    made = forge.port.open_pull_request(forge.draft())
+    pushed = forge.push({"README.md": "Pushed."}, "ada", "main")
+    merged = forge.home.merge(made.number, "bob")
+    assert forge.port.find_introducing_number(merged) == made.number
+    assert forge.port.find_introducing_number(pushed) is None
 
 
 def test_a_second_one_is_overtaken(forge: ForgeUnderTest) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from promoter.application.ports import CommitStatus, PullRequest, PullRequestComment, PullRequestDraft, PullRequestState
+from promoter.application.ports import (
+    CommitStatus,
+    CommitStatusName,
+    PullRequest,
+    PullRequestComment,
+    PullRequestDraft,
+    PullRequestState,
+)
 from promoter.domain.errors import Conflict, PermanentError
 from promoter.domain.folder import TOP_FOLDER
 from promoter.domain.review import ChangeOrigin, PullRequestReview
@@ -54,6 +61,7 @@ class FakeForge:
         self.repository = repository
         self.threads: dict[int, CommentThread] = {}
         self.statuses: dict[str, CommitStatus] = {}
+        self.applied: dict[str, CommitStatus] = {}
         self.teams: dict[str, frozenset[str]] = {}
         self.calls: list[tuple[object, ...]] = []
         self.at: datetime = START
@@ -203,15 +211,18 @@ class FakeForge:
         thread.remarks = [each for each in thread.remarks if each.id != comment]
         self.after("delete_comment")
 
-    def read_commit_status(self, revision: str) -> CommitStatus | None:
+    def _named(self, name: CommitStatusName) -> dict[str, CommitStatus]:
+        return self.statuses if name is CommitStatusName.PLAN else self.applied
+
+    def read_commit_status(self, revision: str, name: CommitStatusName = CommitStatusName.PLAN) -> CommitStatus | None:
         """As the port says."""
         self._called("status", revision)
-        return self.statuses.get(revision)
+        return self._named(name).get(revision)
 
-    def set_commit_status(self, revision: str, status: CommitStatus) -> None:
+    def set_commit_status(self, revision: str, status: CommitStatus, name: CommitStatusName = CommitStatusName.PLAN) -> None:
         """As the port says."""
         self._called("set_status", revision)
-        self.statuses[revision] = status
+        self._named(name)[revision] = status
         self.after("set_status")
 
     def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
@@ -236,10 +247,15 @@ class FakeForge:
 
     def find_commit_origin(self, revision: str, teams: frozenset[str] = frozenset()) -> ChangeOrigin | None:
         """As the port says."""
+        number = self.find_introducing_number(revision)
+        return self.read_pull_request_origin(number, teams) if number else None
+
+    def find_introducing_number(self, revision: str) -> int | None:
+        """As the port says."""
         self._called("brought", revision)
         self._refresh()
         found = [number for number, each in self.threads.items() if revision in each.brought]
-        return self.read_pull_request_origin(found[-1], teams) if found else None
+        return found[-1] if found else None
 
     def _attach(self, number: int, draft: PullRequestDraft) -> None:
         """Calls of their own, after the first: a stop may lie in between."""
