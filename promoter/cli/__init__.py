@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from typing import Annotated
 
 import typer
 
+from promoter import __version__
 from promoter.cli import (
     apply,
     approve,
@@ -23,6 +25,7 @@ from promoter.cli import (
     rollback,
     serve,
 )
+from promoter.cli.common import print_lines
 
 app = typer.Typer(
     name="promoter",
@@ -31,18 +34,44 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(serve.demo)
-app.command("init")(files.init)
-app.command("validate")(files.validate)
-app.command("schema")(files.schema)
-app.command("plan")(plan.plan)
-app.command("apply")(apply.apply)
-app.command("explain")(plan.explain)
-app.command("rollback")(rollback.rollback)
-app.command("release")(rollback.release)
-app.command("approve")(approve.approve)
-app.command("history")(history.history)
-app.command("state")(history.state)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_lines(f"promoter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _take_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+_START, _CHECK, _CHANGE = "Start", "Check a change", "Change what serves"
+_PAST, _DAEMON = "Look back", "Run the daemon"
+
+app.command("demo", rich_help_panel=_START)(serve.demo)
+app.command("init", rich_help_panel=_START)(files.init)
+app.command("doctor", rich_help_panel=_START)(doctor.doctor)
+app.command("schema", rich_help_panel=_START)(files.schema)
+
+app.command("validate", rich_help_panel=_CHECK)(files.validate)
+app.command("plan", rich_help_panel=_CHECK)(plan.plan)
+app.command("explain", rich_help_panel=_CHECK)(plan.explain)
+app.add_typer(policy.app, name="policy", rich_help_panel=_CHECK, help="The policies: unit tests of what they let through.")
+app.command("replay", rich_help_panel=_CHECK)(replay.replay)
+
+app.command("apply", rich_help_panel=_CHANGE)(apply.apply)
+app.command("approve", rich_help_panel=_CHANGE)(approve.approve)
+app.command("rollback", rich_help_panel=_CHANGE)(rollback.rollback)
+app.command("release", rich_help_panel=_CHANGE)(rollback.release)
+
+app.command("history", rich_help_panel=_PAST)(history.history)
+app.command("state", rich_help_panel=_PAST)(history.state)
 audit.app.command("rerun")(audit_rerun.rerun)
 audit.app.command("prune")(audit.prune)
 audit.app.command("verify")(audit_verify.verify)
@@ -50,17 +79,26 @@ audit.app.command("export")(audit.export)
 audit.app.command("checkpoint")(audit.checkpoint)
 audit.app.command("succeed")(audit.succeed)
 app.add_typer(
-    audit.app, name="audit", help="The ledger: every alias change, who, when, which commit, which policy, which evidence."
+    audit.app,
+    name="audit",
+    rich_help_panel=_PAST,
+    help="The ledger: every alias change, who, when, which commit, which policy, which evidence.",
 )
-app.add_typer(policy.app, name="policy", help="The policies: unit tests of what they let through.")
-app.add_typer(registry.app, name="registry", help="The registry that the ledger is about.")
-app.command("replay")(replay.replay)
-app.command("serve")(serve.serve)
+
+app.command("serve", rich_help_panel=_DAEMON)(serve.serve)
 app.add_typer(
-    serve.webhooks_app, name="webhooks", help="The webhooks on the MLflow server that inform the daemon of new versions."
+    serve.webhooks_app,
+    name="webhooks",
+    rich_help_panel=_DAEMON,
+    help="The webhooks on the MLflow server that inform the daemon of new versions.",
 )
-app.add_typer(notifications.app, name="notifications", help="Notifications: what has not arrived, and a test of a channel.")
-app.command("doctor")(doctor.doctor)
+app.add_typer(
+    notifications.app,
+    name="notifications",
+    rich_help_panel=_DAEMON,
+    help="Notifications: what has not arrived, and a test of a channel.",
+)
+app.add_typer(registry.app, name="registry", rich_help_panel=_DAEMON, help="The registry that the ledger is about.")
 
 
 def _join_help_lines(commands: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from promoter import __version__
 from promoter.cli import app
 
 
@@ -16,3 +17,18 @@ def test_a_paragraph_of_the_help_is_wrapped_at_the_width_of_the_terminal(monkeyp
     begin = next(number for number, line in enumerate(lines) if line.startswith("The branch is PROMOTER_BRANCH"))
     paragraph = lines[begin : lines.index("", begin)]
     assert min(map(len, paragraph[:-1])) > 60, paragraph
+
+
+def test_the_version_is_shown() -> None:
+    """`--version` prints the name and the version, and stops."""
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"promoter {__version__}\n")
+
+
+def test_commands_stand_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of commands has a heading for each occasion, and each command stands under one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["--help"]).output
+    groups = ("Start", "Check a change", "Change what serves", "Look back", "Run the daemon")
+    assert [shown.index(f"─ {name} ─") for name in groups] == sorted(shown.index(f"─ {name} ─") for name in groups)
+    assert "─ Commands ─" not in shown
