@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from promoter.application.comments import VerifiedStates, find_marked_comments, update_comment
+from promoter.application.comments import ForkNotices, VerifiedStates, find_marked_comments, update_comment
 from promoter.application.markdown.pull_plan import COMMENT_MARKER, render_pull_plan_markdown, render_withdrawn_markdown
 from promoter.application.planner import Planner
 from promoter.application.ports import (
@@ -427,17 +427,22 @@ class PullPlanUpdater:
         self._branch = branch
         self._url = url
         self._verified = VerifiedStates(planner.clock)
+        self._fork_notices = ForkNotices(forge, branch, COMMENT_MARKER, url)
         self._listed: dict[int, PullRequest] = {}
+        self._planned_heads: dict[str, int] = {}
 
     def find_relevant_numbers(self, opened: Iterable[PullRequest]) -> Sequence[int]:
-        """Return the numbers of the pull requests that need a plan; which files they touch is read later.
+        """Return the numbers of the pull requests that need a plan, or the notice that they get none, as those from forks.
 
-        The list is kept for the next update of each, so that a poll that finds nothing new makes no more calls.
+        Which files they touch is read later. The list is kept for the next update of each, so that a poll that finds nothing
+        new makes no more calls.
         """
-        ours = {pull.number: pull for pull in opened if self._is_watched(pull)}
-        self._verified.retain_pull_requests(ours)
-        self._listed = dict(ours)
-        return list(ours)
+        found = {pull.number: pull for pull in opened if pull.state is PullRequestState.OPEN and pull.base == self._branch}
+        self._verified.retain_pull_requests(found)
+        self._fork_notices.retain_pull_requests(found)
+        self._planned_heads = {pull.head: pull.number for pull in found.values() if not pull.fork}
+        self._listed = dict(found)
+        return list(found)
 
     def update_plan(self, number: int) -> None:
         """Plan one pull request, and publish the plan on it.
@@ -449,6 +454,8 @@ class PullPlanUpdater:
             pull = listed or self._forge.read_pull_request(number)
             if self._is_watched(pull):
                 self._update_pull_request(pull, polled=listed is not None)
+            elif listed and listed.fork:
+                self._fork_notices.update_notice(listed, self._planned_heads)
 
     def _is_watched(self, pull: PullRequest) -> bool:
         return pull.state is PullRequestState.OPEN and not pull.fork and pull.base == self._branch

@@ -239,3 +239,31 @@ def test_drift_that_is_adopted(hosted_stage: HostedStage, fresh_name: str) -> No
     assert [each for each in stage.records(model) if each.fact.outcome is ChangeOutcome.INTENDED] == [], (
         "Promoter moved nothing"
     )
+
+
+@pytest.mark.slow_except("gitlab")
+def test_a_pull_request_from_a_fork(hosted_stage: HostedStage, fresh_name: str) -> None:
+    """It is a failure that says why there is no plan, and the same commit on a branch here gets one."""
+    stage, model = hosted_stage, fresh_name
+    stage.serving(model, 0.8, 0.85)
+    stage.by_hand(model, "shadow", 1)
+    stage.commit(TWO.format(model=model, champion=1, shadow=1), champion=POLICY)
+    head = stage.push("eve/two", "eve", TWO.format(model=model, champion=2, shadow=1))
+    with stage.forge.using():
+        pull = stage.home.open_from_fork("eve", "eve/registry", "two", head, "Two")
+        stage.home.git.delete("refs/heads/eve/two")  # it never was a branch of this repository
+    stage.settle()
+    if stage.scene.kind == "gitlab":  # it shows no status of this project there
+        assert stage.status(pull) is None
+        (comment,) = stage.comments(pull)
+        assert "it comes from a fork" in comment
+        assert f"promoter plan --base main --head {head}" in comment
+    else:
+        stage.until_status(pull, "failure", "from a fork, so not planned")
+        assert stage.comments(pull) == []
+
+    with stage.forge.using():
+        stage.home.git.point("refs/heads/ada/two", head)
+        ours = stage.home.open("ada", "ada/two", "Two, from here")
+    stage.settle()
+    stage.until_status(ours, "success", "1 change, all allowed")

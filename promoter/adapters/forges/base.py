@@ -112,6 +112,8 @@ class ForgeBase(ABC):
     """What the forge calls a group of accounts."""
     REVIEWS: ClassVar[str] = "reviews"
     """What the forge calls the approvals of a pull request."""
+    SHOWS_FORK_STATUSES: ClassVar[bool] = True
+    """Whether a pull request from a fork shows the statuses that this repository gives to its head."""
 
     def __init__(
         self,
@@ -145,6 +147,11 @@ class ForgeBase(ABC):
     def _name_status(self, name: CommitStatusName) -> str:
         """Return the name of a commit status on the forge: where Promoter's files lie in a folder, `promoter/plan (ml)`."""
         return self.folder.name_status(name.value)
+
+    @property
+    def shows_fork_statuses(self) -> bool:
+        """Whether a pull request from a fork shows the commit statuses that this repository gives to its head."""
+        return self.SHOWS_FORK_STATUSES
 
     def read_pull_request(self, number: int) -> PullRequest:
         """Read one pull request. Raises `PermanentError` where there is none."""

@@ -226,6 +226,7 @@ class GitLab(ForgeBase):
     PULL_REQUEST = "merge request !{}"
     TEAM = "group"
     REVIEWS = "approvals"
+    SHOWS_FORK_STATUSES = False  # it shows those of the fork's own project only
 
     def _create_client(self, timeout: float) -> None:
         place = self._place

@@ -119,6 +119,11 @@ class Forge(Protocol):
         """The folder of the repository that holds Promoter's files: its statuses and comments are known by it."""
         ...
 
+    @property
+    def shows_fork_statuses(self) -> bool:
+        """Whether a pull request from a fork shows the commit statuses that this repository gives to its head."""
+        ...
+
     def list_open_pull_requests(self) -> Sequence[PullRequest]:
         """List the open pull requests into the watched branch, by number."""
         ...

@@ -55,6 +55,7 @@ class FakeForge:
 
     name = "Fake"
     folder = TOP_FOLDER
+    shows_fork_statuses = True
 
     def __init__(self, repository: FakeRepository) -> None:
         """No pull request yet."""

@@ -241,10 +241,15 @@ class GitLabFace(Routes):
         return ForgeReply(rows=[self._json.status(sha, each) for each in newest.values()])
 
     def _set_status(self, asked: ForgeRequest) -> ForgeReply:
-        """The account's running one of that name is moved on; one that has ended is followed by another."""
+        """The account's running one of that name is moved on; one that has ended is followed by another.
+
+        POST /projects/:id/statuses/:sha without `ref` takes a branch of the project that has the commit: a fork's has none.
+        """
         repository, sha, body = self._repository(asked, "write"), asked.parts["sha"], asked.body
         if not repository.git.exists(sha):
             raise HttpFailure(404, "404 Commit Not Found")
+        if not any(repository.git.contains(head, sha) for head in repository.git.heads().values()):
+            raise HttpFailure(404, "404 References for commit Not Found")
         state, name = body.get("state"), body.get("name") or body.get("context") or "default"
         if state not in _STATES:
             raise HttpFailure(400, "state does not have a valid value")

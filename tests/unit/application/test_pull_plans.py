@@ -11,7 +11,7 @@ import pytest
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.ports import CommitStatusState
 from promoter.application.pull_plans import PullPlanUpdater
-from promoter.domain.errors import TransientError
+from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import POLICY, App
 from tests.support.pull_request_app import GATED, STRICT, PullRequestApp, registry, standing
 
@@ -109,7 +109,7 @@ def test_the_forge_is_not_asked_without_need(pull_app: PullRequestApp) -> None:
 
 
 def test_only_its_own_kind(pull_app: PullRequestApp) -> None:
-    """Closed ones, forks, other bases: nothing is fetched, nothing is said. Other files: only that there is nothing to say."""
+    """Closed ones, other bases: nothing is fetched, nothing is said. Other files: only that there is nothing to say."""
     app = pull_app.app
     app.git.push({"README.md": b"x"}, branch="docs")
     docs = app.hub.opened("docs")
@@ -125,7 +125,89 @@ def test_only_its_own_kind(pull_app: PullRequestApp) -> None:
     assert app.mlflow.calls == []
     assert app.hub.writes == [("set_status", app.git.heads["docs"])]
     plans = PullPlanUpdater(app.hub, app.git, pull_app.planner, app.revisions, app.keys, "main")
-    assert plans.find_relevant_numbers(list(app.hub.pulls.values())) == [docs]
+    assert plans.find_relevant_numbers(list(app.hub.pulls.values())) == [docs, fork]
+
+
+class Polling:
+    """A process that polls the pull requests of an app."""
+
+    def __init__(self, pull_app: PullRequestApp) -> None:
+        """Nothing is known yet."""
+        app = self.app = pull_app.app
+        self.plans = PullPlanUpdater(app.hub, app.git, pull_app.planner, app.revisions, app.keys, "main")
+
+    def poll(self) -> list[tuple[object, ...]]:
+        """Update all that is relevant; the calls that this took, but for the list."""
+        hub = self.app.hub
+        hub.calls.clear()
+        for number in self.plans.find_relevant_numbers(hub.open):
+            self.plans.update_plan(number)
+        return list(hub.calls)
+
+
+def from_fork(pull_app: PullRequestApp, branch: str = "fork") -> int:
+    """Somebody opens a pull request from a fork, which moves the champion."""
+    number = pull_app.propose(GATED.format(2, 1), branch=branch)
+    thread = pull_app.app.hub.threads[number]
+    thread.pull = replace(thread.pull, fork=True)
+    return number
+
+
+def test_a_fork_is_told_once_why_it_has_no_plan(pull_app: PullRequestApp) -> None:
+    """A failure with the way out, on each new head; nothing is fetched or planned, and no poll asks again."""
+    app, polling = pull_app.app, Polling(pull_app)
+    number = from_fork(pull_app)
+    app.mlflow.calls.clear()
+    assert [call[0] for call in polling.poll()] == ["status", "set_status"]
+    assert pull_app.status[0] == "failure"
+    assert "promoter plan --base main" in pull_app.status[1]
+    assert (polling.poll(), app.mlflow.calls, app.hub.bodies(number)) == ([], [], [])
+    pull_app.push(GATED.format(3, 1), branch="fork")
+    assert [call[0] for call in polling.poll()] == ["status", "set_status"]
+    assert [call[0] for call in Polling(pull_app).poll()] == ["status"], "after a restart"
+
+
+def test_a_fork_whose_branch_was_pushed_here(pull_app: PullRequestApp) -> None:
+    """The commit has the plan of this repository's pull request, and the fork's takes nothing from it; later it does again."""
+    app, polling = pull_app.app, Polling(pull_app)
+    from_fork(pull_app)
+    polling.poll()
+    app.git.heads["here"] = app.git.heads["fork"]
+    here = app.hub.opened("here")
+    for _ in range(3):
+        polling.poll()
+        assert pull_app.status == ("success", "1 change, all allowed")
+    app.hub.decline(here)
+    polling.poll()
+    assert pull_app.status[0] == "failure"
+
+
+def test_a_forge_that_shows_no_statuses_of_forks(pull_app: PullRequestApp) -> None:
+    """One comment in the place of the status, in the place of a plan."""
+    app = pull_app.app
+    app.hub.shows_fork_statuses = False
+    number = from_fork(pull_app)
+    for polling in (Polling(pull_app), Polling(pull_app)):
+        polling.poll()
+        polling.poll()
+    (body,) = app.hub.bodies(number)
+    assert body.startswith(COMMENT_MARKER)
+    assert "it comes from a fork" in body
+    assert not app.hub.statuses
+
+
+def test_a_notice_that_the_forge_refuses(pull_app: PullRequestApp) -> None:
+    """It is no failure of anything else, and is not tried again and again."""
+    app, polling = pull_app.app, Polling(pull_app)
+    from_fork(pull_app)
+
+    def refuse(call: str) -> None:
+        if call == "set_status":
+            raise PermanentError("Fake", "no such commit")
+
+    app.hub.on = refuse
+    assert "set_status" in [call[0] for call in polling.poll()]
+    assert polling.poll() == []
 
 
 def test_what_no_longer_touches_the_files(pull_app: PullRequestApp) -> None:
