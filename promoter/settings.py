@@ -137,6 +137,11 @@ def _parse_network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError("a network such as 10.0.0.0/8 or 127.0.0.1/32") from None
 
 
+EventName = Literal[
+    "changed", "drifted", "rolled-back", "replaced", "blocked", "override-started", "override-expiring", "override-ended"
+]
+
+
 class ChannelSettings(BaseModel):
     """One receiver of events: a server (`url`, signed with `secret`), or people (`apprise`, one of Apprise's URLs)."""
 
@@ -148,7 +153,7 @@ class ChannelSettings(BaseModel):
     secret: SecretStr | None = None
     secret_file: Path | None = None
     networks: list[Annotated[IPv4Network | IPv6Network, PlainValidator(_parse_network)]] = []
-    events: list[Literal["changed", "drifted", "rolled-back", "replaced", "blocked"]] = []  # empty: all
+    events: list[EventName] = []  # empty: all
 
     @model_validator(mode="after")
     def _check_combination(self) -> ChannelSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,6 +11,7 @@ from typing import Any
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind, is_alias_move
 from promoter.domain.backoff import compute_backoff
 from promoter.domain.decision import Verdict
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.plan import ChangeCause
 from promoter.domain.text import escape_invisible, version_label
 
@@ -21,7 +22,7 @@ FIRST_SEEN = "first seen"
 _SEQUENCE_DIGITS = 20
 _RULES_SHOWN = 3
 
-SourceEntry = AuditRecord | RecordedDecision
+SourceEntry = AuditRecord | RecordedDecision | LifecycleEvent
 """An entry of the ledger that may be an event, or several."""
 
 
@@ -29,7 +30,8 @@ class EventType(StrEnum):
     """CHANGED: an alias moved. DRIFTED: somebody other than Promoter moved it. BLOCKED: a policy stopped a change.
 
     ROLLED_BACK: an earlier version returned, under a hold or an override. REPLACED: the number that was recorded for an alias
-    stands for another version now. TEST: nothing happened.
+    stands for another version now. OVERRIDE_STARTED: a version serves in place of the one that git states. OVERRIDE_EXPIRING:
+    that ends soon, unless a person decides. OVERRIDE_ENDED: git counts again. TEST: nothing happened.
     """
 
     CHANGED = "dev.promoter.alias.changed"
@@ -37,16 +39,34 @@ class EventType(StrEnum):
     ROLLED_BACK = "dev.promoter.alias.rolled-back"
     BLOCKED = "dev.promoter.alias.blocked"
     REPLACED = "dev.promoter.alias.replaced"
+    OVERRIDE_STARTED = "dev.promoter.override.started"
+    OVERRIDE_EXPIRING = "dev.promoter.override.expiring"
+    OVERRIDE_ENDED = "dev.promoter.override.ended"
     TEST = "dev.promoter.test"
 
     @property
     def short_name(self) -> str:
-        """Return the last part of the type, as settings, ids and tables name it."""
-        return self.value.rpartition(".")[2]
+        """Return the name in settings, ids and tables: `changed` for an alias, else with its group: `override-started`."""
+        return self.value.removeprefix("dev.promoter.").removeprefix("alias.").replace(".", "-")
 
 
-ALIAS_EVENT_TYPES = tuple(each for each in EventType if each is not EventType.TEST)
+CHANNEL_EVENT_TYPES = tuple(each for each in EventType if each is not EventType.TEST)
 """The events that a channel gets, unless it asks for less."""
+_OVERRIDE_EVENT_TYPES = frozenset({EventType.OVERRIDE_STARTED, EventType.OVERRIDE_EXPIRING, EventType.OVERRIDE_ENDED})
+_URGENT_EVENT_TYPES = frozenset({EventType.BLOCKED, EventType.ROLLED_BACK})
+
+
+def select_event_types(names: Collection[str]) -> frozenset[EventType]:
+    """Return the types that a channel gets which asks for these short names; all types where it asks for none.
+
+    Whoever hears of blocked changes or of rollbacks hears of overrides too: at their end a version returns that was taken away.
+    """
+    named = frozenset(each for each in CHANNEL_EVENT_TYPES if not names or each.short_name in names)
+    return named | _OVERRIDE_EVENT_TYPES if named & _URGENT_EVENT_TYPES else named
+
+
+LIFECYCLE_SOURCES = {LifecycleEventType.OVERRIDE_EXPIRING: EventType.OVERRIDE_EXPIRING}
+"""The types of lifecycle events that stand for an event of their own."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,13 @@ class EventBuilder:
 
     def build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
         """Return the events that the entry stands for, in the order of delivery; for most entries there are none."""
-        return self._build_record_events(entry) if isinstance(entry, AuditRecord) else self._build_decision_events(entry)
+        match entry:
+            case AuditRecord():
+                return self._build_record_events(entry)
+            case LifecycleEvent():
+                return self._build_lifecycle_events(entry)
+            case _:
+                return self._build_decision_events(entry)
 
     def build_test_event(self, name: str, at: datetime) -> NotificationEvent:
         """Return a test event under that name."""
@@ -117,6 +143,9 @@ class EventBuilder:
     def _build_record_events(self, record: AuditRecord) -> tuple[NotificationEvent, ...]:
         if record.fact.kind is RecordKind.REPLACED:
             return (self._build_record_event(record, EventType.REPLACED),)
+        if record.fact.kind is RecordKind.OVERRIDE:
+            of = EventType.OVERRIDE_STARTED if record.intent is None else EventType.OVERRIDE_ENDED
+            return (self._build_record_event(record, of),)
         if not is_alias_move(record) or is_first_observation(record) or record.fact.cause == ChangeCause.REPLACED:
             return ()
         types = [EventType.CHANGED]
@@ -129,6 +158,14 @@ class EventBuilder:
         return self._build_event(
             record.id, of, (fact.model, fact.alias), fact.at, record.to_event_data(), _describe_move(record, of)
         )
+
+    def _build_lifecycle_events(self, event: LifecycleEvent) -> tuple[NotificationEvent, ...]:
+        of = LIFECYCLE_SOURCES.get(event.event)
+        if of is None:
+            return ()
+        facts = {"id": event.id, "at": event.at.isoformat(), **event.facts}
+        name = (str(event.facts["model"]), str(event.facts["alias"]))
+        return (self._build_event(event.id, of, name, event.at, facts, _describe_expiring_override(event.facts)),)
 
     def _build_decision_events(self, decision: RecordedDecision) -> tuple[NotificationEvent, ...]:
         tree = decision.tree
@@ -182,6 +219,11 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
     fact = record.fact
     name, was, now = f"{fact.model}@{fact.alias}", version_label(fact.from_version), version_label(fact.to_version)
     by = (fact.actor or "").partition(" <")[0]
+    if of is EventType.OVERRIDE_STARTED:
+        until = f" until {_format_utc_minute(fact.until)}" if fact.until else ""
+        return f"{name} serves {now} in place of {was} under an override{until}: {fact.reason} (by {by})"
+    if of is EventType.OVERRIDE_ENDED:
+        return f"the override of {name} to {now} ended: {fact.reason}"
     if of is EventType.REPLACED:
         return f"{name}: {fact.reason}; it has to be approved anew"
     why = "; ".join(part for part in (fact.reason, record.review_summary) if part)
@@ -190,6 +232,14 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
         return f"{name} was moved from {was} to {now} outside of Promoter{window}"
     sentence = f"{name} went back from {was} to {now}" if of is EventType.ROLLED_BACK else f"{name} moved from {was} to {now}"
     return sentence + (f": {why}" if why else "") + (f" (by {by})" if by else "")
+
+
+def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
+    name, was = f"{facts['model']}@{facts['alias']}", version_label(facts.get("replaces"))
+    until = _format_utc_minute(datetime.fromisoformat(str(facts["until"])))
+    return (
+        f"the override of {name} to {version_label(facts['version'])} ends at {until}: then {was} returns, unless it is merged"
+    )
 
 
 def _describe_blocked_change(tree: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ URL = {"name": "x", "url": "http://x/", "secret": "hunter2"}
         ([{**URL, "networks": ["10.0.0.0/8", "hunter2"]}], "channel 1, `networks` 2 must be a network"),
         (
             [{**URL, "events": ["moved"]}],
-            "channel 1, `events` 1 must be 'changed', 'drifted', 'rolled-back', 'replaced' or 'blocked'",
+            "channel 1, `events` 1 must be 'changed', 'drifted', 'rolled-back', 'replaced', ",
         ),
         ([{**URL, "hunter": 2}], "channel 1, `hunter`: there is no such setting"),
         ([{"name": "x"}], "channel 1 must be either `url` or `apprise`"),

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from promoter.adapters.notifications.webhook import WebhookChannel
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder
+from promoter.domain.notifications import CHANNEL_EVENT_TYPES, EventBuilder
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 FACT = NewAuditRecord(
@@ -26,7 +26,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 def channel(url: str, secret: str = "hunter2", networks: list[Any] | None = None, seconds: float = 10.0) -> WebhookChannel:
     """A channel that may go to this machine."""
     home = HOME if networks is None else networks
-    return WebhookChannel("ci", url, SecretStr(secret), event_types=ALIAS_EVENT_TYPES, networks=home, seconds=seconds)
+    return WebhookChannel("ci", url, SecretStr(secret), event_types=CHANNEL_EVENT_TYPES, networks=home, seconds=seconds)
 
 
 def refused(url: str, **options: Any) -> ExternalError:

@@ -36,7 +36,7 @@ GUARD_CHECK_LIMIT = 1_000
 
 _OBSERVATION_CHUNK_SIZE = 1_000
 _OBSERVATION_COLUMNS: Sequence[Column[Any]] = (tag_observations.c.id, tag_observations.c.body)
-_EVENT_COLUMNS: Sequence[Column[Any]] = (lifecycle_events.c.id, lifecycle_events.c.body)
+EVENT_COLUMNS: Sequence[Column[Any]] = (lifecycle_events.c.id, lifecycle_events.c.body)
 _RECENT_EVENT_LIMIT = 100
 _ENVELOPE_KEYS = frozenset({"id", "previous", "table", "at", "event"})
 _WATCH_EVENTS = [LifecycleEventType.STARTED.value, LifecycleEventType.WATCHING.value, LifecycleEventType.STOPPED.value]
@@ -107,40 +107,40 @@ class SqlObservationLog(SqlRepository):
         self, connection: Connection, since: datetime | None = None, until: datetime | None = None
     ) -> Sequence[LifecycleEvent]:
         """Find the events from one moment up to another, in the order of their numbers."""
-        query = select(*_EVENT_COLUMNS).order_by(lifecycle_events.c.id)
+        query = select(*EVENT_COLUMNS).order_by(lifecycle_events.c.id)
         query = query if since is None else query.where(lifecycle_events.c.at >= since)
         query = query if until is None else query.where(lifecycle_events.c.at <= until)
-        return [_parse_lifecycle_event(row) for row in connection.execute(query)]
+        return [parse_lifecycle_event(row) for row in connection.execute(query)]
 
     @reading
     def find_rewrites(self, connection: Connection, limit: int = 100) -> Sequence[LifecycleEvent]:
         """Find the last events of the type REWRITTEN, oldest first."""
-        of_branch = select(*_EVENT_COLUMNS).where(lifecycle_events.c.event == LifecycleEventType.REWRITTEN.value)
+        of_branch = select(*EVENT_COLUMNS).where(lifecycle_events.c.event == LifecycleEventType.REWRITTEN.value)
         newest = connection.execute(of_branch.order_by(lifecycle_events.c.id.desc()).limit(limit))
-        return [_parse_lifecycle_event(row) for row in newest][::-1]
+        return [parse_lifecycle_event(row) for row in newest][::-1]
 
     @reading
     def find_commit_requests(self, connection: Connection, revisions: Collection[str]) -> Sequence[LifecycleEvent]:
         """Find the requests whose commit is one of these."""
         of_people = lifecycle_events.c.event == LifecycleEventType.REQUESTED.value
         named = or_(*(lifecycle_events.c.body.contains(each, autoescape=True) for each in revisions))
-        query = select(*_EVENT_COLUMNS).where(of_people, named).order_by(lifecycle_events.c.id)
-        found = map(_parse_lifecycle_event, connection.execute(query) if revisions else ())
+        query = select(*EVENT_COLUMNS).where(of_people, named).order_by(lifecycle_events.c.id)
+        found = map(parse_lifecycle_event, connection.execute(query) if revisions else ())
         return [each for each in found if each.facts.get("revision") in revisions]
 
     @reading
     def find_last_lifecycle_event(self, connection: Connection, event: LifecycleEventType) -> LifecycleEvent | None:
         """Find the event of that type with the highest number."""
-        of_type = select(*_EVENT_COLUMNS).where(lifecycle_events.c.event == event.value)
+        of_type = select(*EVENT_COLUMNS).where(lifecycle_events.c.event == event.value)
         row = connection.execute(of_type.order_by(lifecycle_events.c.id.desc()).limit(1)).one_or_none()
-        return _parse_lifecycle_event(row) if row else None
+        return parse_lifecycle_event(row) if row else None
 
     @reading
     def observed_until(self, connection: Connection) -> datetime | None:
         """Return the latest moment that one of the last events of a daemon names as observed."""
-        of_daemons = select(*_EVENT_COLUMNS).where(lifecycle_events.c.event.in_(_WATCH_EVENTS))
+        of_daemons = select(*EVENT_COLUMNS).where(lifecycle_events.c.event.in_(_WATCH_EVENTS))
         newest = connection.execute(of_daemons.order_by(lifecycle_events.c.id.desc()).limit(_RECENT_EVENT_LIMIT))
-        moments = (_parse_lifecycle_event(row).facts.get("looked") for row in newest)
+        moments = (parse_lifecycle_event(row).facts.get("looked") for row in newest)
         return max((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
 
 
@@ -185,7 +185,8 @@ def _parse_tag_observation(row: Row[Any]) -> TagObservation:
     return TagObservation(body["model"], body["version"], created, body["tag"], body.get("value"), seen)
 
 
-def _parse_lifecycle_event(row: Row[Any]) -> LifecycleEvent:
+def parse_lifecycle_event(row: Row[Any]) -> LifecycleEvent:
+    """Parse a row of `EVENT_COLUMNS`."""
     entry = json.loads(row.body)
     facts = {name: fact for name, fact in entry.items() if name not in _ENVELOPE_KEYS}
     return LifecycleEvent(datetime.fromisoformat(entry["at"]), LifecycleEventType(entry["event"]), facts, int(row.id))

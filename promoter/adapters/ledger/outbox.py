@@ -14,9 +14,17 @@ from promoter.adapters.ledger.chain import read_ledger_name
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.decisions import DECISION_COLUMNS, parse_decision_row
 from promoter.adapters.ledger.history import RECORD_COLUMNS, parse_record_row
-from promoter.adapters.ledger.schema import MOVED, REPLACED, decisions, dispatches, records
+from promoter.adapters.ledger.observations import EVENT_COLUMNS, parse_lifecycle_event
+from promoter.adapters.ledger.schema import MOVED, OVERRIDE, REPLACED, decisions, dispatches, lifecycle_events, records
 from promoter.application.ports.outbox import SourceEntryPage
-from promoter.domain.notifications import OPEN_STATES, ChannelCursor, DeliveryAttempt, DeliveryState, SourceEntry
+from promoter.domain.notifications import (
+    LIFECYCLE_SOURCES,
+    OPEN_STATES,
+    ChannelCursor,
+    DeliveryAttempt,
+    DeliveryState,
+    SourceEntry,
+)
 
 _PAGE_SIZE = 500
 _DISPATCH_FIELDS = tuple(each.name for each in fields(DeliveryAttempt))
@@ -32,16 +40,20 @@ class SqlOutbox(SqlRepository):
 
     @reading
     def read_source_entries(self, connection: Connection, after: int, limit: int) -> SourceEntryPage:
-        """Read the entries that may be events: records of moves and replacements, and decisions that changes waited for.
+        """Read the entries that may be events: records of moves, replacements and overrides, and others that wait for a person.
 
-        The decisions come without their evidence.
+        The decisions that changes waited for come without their evidence.
         """
-        moves = select(*RECORD_COLUMNS).where(MOVED, records.c.id > after).order_by(records.c.id).limit(limit)
-        replaced = select(*RECORD_COLUMNS).where(REPLACED, records.c.id > after).order_by(records.c.id).limit(limit)
+        found: list[SourceEntry] = []
+        for which in (MOVED, REPLACED, OVERRIDE):
+            wanted = select(*RECORD_COLUMNS).where(which, records.c.id > after)
+            found += [parse_record_row(row) for row in connection.execute(wanted.order_by(records.c.id).limit(limit))]
         gates = select(*DECISION_COLUMNS).where(decisions.c.gate.is_(True), decisions.c.id > after)
-        found: list[SourceEntry] = [parse_record_row(row) for query in (moves, replaced) for row in connection.execute(query)]
         gate_rows = connection.execute(gates.order_by(decisions.c.id).limit(limit))
         found += [parse_decision_row(row, json.loads(row.body)) for row in gate_rows]
+        of_people = lifecycle_events.c.event.in_([each.value for each in LIFECYCLE_SOURCES])
+        occurred = select(*EVENT_COLUMNS).where(of_people, lifecycle_events.c.id > after)
+        found += map(parse_lifecycle_event, connection.execute(occurred.order_by(lifecycle_events.c.id).limit(limit)))
         found.sort(key=lambda entry: entry.id)
         upto = found[limit - 1].id if len(found) >= limit else max(after, _find_last_event_entry(connection))
         return SourceEntryPage(found[:limit], upto)
@@ -130,7 +142,7 @@ def _find_cursor_entry(connection: Connection, channel: str) -> int | None:
 
 def _find_last_event_entry(connection: Connection) -> int:
     """Find the last entry that may be an event; whatever is committed later has a higher number."""
-    found = [connection.scalar(select(func.max(table.c.id))) or 0 for table in (records, decisions)]
+    found = [connection.scalar(select(func.max(table.c.id))) or 0 for table in (records, decisions, lifecycle_events)]
     return max(found)
 
 

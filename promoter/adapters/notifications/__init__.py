@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from promoter.application.ports.outbox import NotificationChannel
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError, TransientError
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventType, NotificationEvent
+from promoter.domain.notifications import EventType, NotificationEvent, select_event_types
 from promoter.domain.text import disarm_message_text
 
 
@@ -65,7 +65,7 @@ def create_channels(configs: Iterable[ChannelConfig]) -> list[NotificationChanne
 
 
 def _create_channel(config: ChannelConfig) -> NotificationChannel:
-    event_types = [each for each in ALIAS_EVENT_TYPES if not config.events or each.short_name in config.events]
+    event_types = select_event_types(config.events)
     if config.apprise is not None:
         return AppriseChannel(config.name, config.apprise, event_types=event_types)
     from promoter.adapters.notifications.webhook import WebhookChannel
@@ -82,6 +82,10 @@ _TITLES = {
     EventType.DRIFTED: "Drift",
     EventType.ROLLED_BACK: "Rolled back",
     EventType.BLOCKED: "Blocked",
+    EventType.REPLACED: "Another version",
+    EventType.OVERRIDE_STARTED: "Override",
+    EventType.OVERRIDE_EXPIRING: "Override ends soon",
+    EventType.OVERRIDE_ENDED: "Override ended",
     EventType.TEST: "Test",
 }
 

@@ -115,6 +115,8 @@ class LifecycleEventType(StrEnum):
     """The ledger is about that registry from now on."""
     REWRITTEN = "rewritten"
     """Somebody forced a push: the branch's head does not follow the one that was known before."""
+    OVERRIDE_EXPIRING = "override-expiring"
+    """An override ends soon, and nobody has decided."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ class LifecycleEvent:
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
     REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
-    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`.
+    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. OVERRIDE_EXPIRING: `override`
+    (the number of its record), `model`, `alias`, `version`, `replaces`, `until` (an ISO 8601 moment), `by`, `reason`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

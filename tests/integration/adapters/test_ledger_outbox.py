@@ -15,6 +15,7 @@ from promoter.domain.audit import AuditRecord, NewAuditRecord, RecordedDecision,
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.notifications import ChannelCursor, DeliveryAttempt, DeliveryState, SourceEntry
 from tests.support.fixtures.ledger import outside, plans_of
 
@@ -60,6 +61,22 @@ def test_what_happened_comes_in_order_in_portions(ledger: SqlLedger) -> None:
     moves = [entry for entry in everything if isinstance(entry, AuditRecord) and entry.fact.kind is RecordKind.CHANGE]
     assert {(each.fact.hold, each.fact.cause) for each in moves} == {("bad recall", "commit")}
     assert (moves[0].fact.hold, moves[0]) == ("bad recall", ledger.find_audit_record(moves[0].id))
+
+
+def test_overrides_and_what_is_said_of_them(ledger: SqlLedger) -> None:
+    """The beginning and the end of an override, and that it ends soon, come in order; a heartbeat does not."""
+    override = ledger.record_override(replace(SEEN, kind=RecordKind.OVERRIDE, actor="alice", reason="bad", until=NOW + SECOND))
+    ledger.record_lifecycle_event(LifecycleEvent(NOW, LifecycleEventType.WATCHING, {"run": "r"}))
+    ledger.record_lifecycle_event(LifecycleEvent(NOW, LifecycleEventType.OVERRIDE_EXPIRING, {"override": override}))
+    ledger.end_override(override, NOW + SECOND, "expired")
+    page = ledger.outbox.read_source_entries(0, 10)
+    found = [
+        each.event if isinstance(each, LifecycleEvent) else each.fact.kind
+        for each in page.entries
+        if not isinstance(each, RecordedDecision)
+    ]
+    assert found == [RecordKind.OVERRIDE, LifecycleEventType.OVERRIDE_EXPIRING, RecordKind.OVERRIDE]
+    assert page.upto == page.entries[-1].id
 
 
 def test_a_channel_starts_where_the_ledger_is(ledger: SqlLedger) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from promoter.adapters.notifications import AppriseChannel, create_channels, render_message_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.errors import Faults, PermanentError, TransientError
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder, EventType
+from promoter.domain.notifications import CHANNEL_EVENT_TYPES, EventBuilder, EventType
 from promoter.settings import ChannelSettings
 from tests.support.http_receiver import plain, serving
 
@@ -26,7 +26,7 @@ FACT = NewAuditRecord(
 
 def people(url: str) -> AppriseChannel:
     """A channel that wants everything."""
-    return AppriseChannel("team", SecretStr(url), event_types=ALIAS_EVENT_TYPES)
+    return AppriseChannel("team", SecretStr(url), event_types=CHANNEL_EVENT_TYPES)
 
 
 def test_a_message_is_in_words() -> None:
@@ -84,7 +84,7 @@ def test_every_channel_that_cannot_be_used_is_named() -> None:
     given = [
         ChannelSettings(name="one", apprise=SecretStr("json://hunter2")),
         ChannelSettings(name="two", apprise=SecretStr("nothing-that-is-known://hunter2")),
-        ChannelSettings(name="three", url="https://example.org", secret=SecretStr("hunter2"), events=["blocked", "drifted"]),
+        ChannelSettings(name="three", url="https://example.org", secret=SecretStr("hunter2"), events=["changed", "drifted"]),
         ChannelSettings(name="four", apprise=SecretStr("mmost://example.org/3ccdd113474722377935511fc85d3dd4")),
     ]
     with pytest.raises(Faults) as caught:
@@ -97,6 +97,13 @@ def test_every_channel_that_cannot_be_used_is_named() -> None:
     server, team = create_channels(given[2:])
     assert (repr(server), repr(team)) == ("WebhookChannel('three', 'https://example.org')", "AppriseChannel('four')")
     assert (server.wanted_event_types, team.wanted_event_types) == (
-        frozenset({EventType.BLOCKED, EventType.DRIFTED}),
-        frozenset(ALIAS_EVENT_TYPES),
+        frozenset({EventType.CHANGED, EventType.DRIFTED}),
+        frozenset(CHANNEL_EVENT_TYPES),
     )
+
+
+@pytest.mark.parametrize("of", EventType)
+def test_every_event_has_a_title(of: EventType) -> None:
+    """No message to people fails for want of words."""
+    title, _ = render_message_text(replace(EVENT, type=of))
+    assert title.endswith(": fraud@champion")

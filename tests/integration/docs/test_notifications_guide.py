@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from promoter.adapters.notifications.webhook import WebhookChannel
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.errors import ExternalError, PermanentError
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder
+from promoter.domain.notifications import CHANNEL_EVENT_TYPES, EventBuilder
 from promoter.settings import load_settings
 from tests.support.stage.stage import until
 
@@ -54,7 +54,7 @@ def test_its_receiver_takes_what_promoter_sends(tmp_path: Path) -> None:
 
         def send(secret: str) -> bool:
             channel = WebhookChannel(
-                "ci", url, SecretStr(secret), event_types=ALIAS_EVENT_TYPES, networks=[ip_network("127.0.0.1/32")]
+                "ci", url, SecretStr(secret), event_types=CHANNEL_EVENT_TYPES, networks=[ip_network("127.0.0.1/32")]
             )
             channel.send_event(event)
             return True
@@ -80,4 +80,4 @@ def test_its_receiver_takes_what_promoter_sends(tmp_path: Path) -> None:
 
 def test_it_names_every_event() -> None:
     """And no other."""
-    assert set(re.findall(r"`(dev\.promoter\.alias\.[a-z-]+)`", GUIDE)) == {each.value for each in ALIAS_EVENT_TYPES}
+    assert set(re.findall(r"`(dev\.promoter\.[a-z-]+\.[a-z-]+)`", GUIDE)) == {each.value for each in CHANNEL_EVENT_TYPES}

@@ -86,7 +86,7 @@ def test_a_rollback_by_override(app: App) -> None:
     app.converge()
     override(app)
     app.converge()
-    assert told(app) == ["changed 1->2", "changed 2->1", "rolled-back 2->1"]
+    assert told(app) == ["changed 1->2", "override-started 2->1", "changed 2->1", "rolled-back 2->1"]
     app.time.pass_time(hours=25)
     app.converge()
-    assert told(app)[3:] == ["changed 1->2"]
+    assert told(app)[4:] == ["override-ended 2->1", "changed 1->2"]

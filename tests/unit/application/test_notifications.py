@@ -18,7 +18,7 @@ from promoter.container import Container
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.errors import PermanentError
 from promoter.domain.notifications import (
-    ALIAS_EVENT_TYPES,
+    CHANNEL_EVENT_TYPES,
     DeliveryAttempt,
     DeliveryState,
     EventBuilder,
@@ -155,7 +155,7 @@ def test_all_that_is_dead_is_put_back(notifier_app: NotifierApp, inbox: Inbox) -
 def test_a_channel_gets_the_types_that_it_wants(tmp_path: Path) -> None:
     """Both events of an entry where it wants both, in one record; nothing of what it does not want."""
     every, drift, blocked = (
-        Inbox("ci", frozenset(ALIAS_EVENT_TYPES)),
+        Inbox("ci", frozenset(CHANNEL_EVENT_TYPES)),
         Inbox("drift", frozenset({EventType.DRIFTED})),
         Inbox("blocked", frozenset({EventType.BLOCKED})),
     )
@@ -181,7 +181,7 @@ def test_a_channel_without_news_remembers_how_far_it_is(
     notifier_app.move(8)
     notifier_app.run()
     assert notifier_app.states() == ["started"]
-    last = notifier_app.move()[-1]
+    last = notifier_app.move(2)[-1]
     notifier_app.run()
     assert notifier_app.states() == ["started", "passed"]
     assert notifier_app.ledger.outbox.read_channel_cursor("ci").entry == last

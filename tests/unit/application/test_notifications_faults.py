@@ -11,7 +11,7 @@ import pytest
 
 from promoter.application.ports.outbox import EventOutbox
 from promoter.domain.errors import TransientError
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, NotificationEvent
+from promoter.domain.notifications import CHANNEL_EVENT_TYPES, NotificationEvent
 from tests.support.fakes.registry import FreeLocks
 from tests.support.notifier_app import Inbox, NotifierApp, opened
 
@@ -74,7 +74,7 @@ def test_a_crash_at_any_call_loses_nothing(
     notifier_app: NotifierApp, inbox: Inbox, call: str, nth: int, *, after: bool
 ) -> None:
     """Each event arrives; at most what was under way arrives twice, with the same id."""
-    inbox.wanted_event_types = frozenset(ALIAS_EVENT_TYPES)
+    inbox.wanted_event_types = frozenset(CHANNEL_EVENT_TYPES)
     news = notifier_app.move(4)
     notifier_app.start(Mortal(notifier_app.ledger.outbox, call, nth, after))  # type: ignore[arg-type]
     try:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from promoter.application.responses.ledger import RecordResponse
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind
-from promoter.domain.notifications import ALIAS_EVENT_TYPES, EventBuilder, EventType, NotificationEvent
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.notifications import (
+    CHANNEL_EVENT_TYPES,
+    EventBuilder,
+    EventType,
+    NotificationEvent,
+    select_event_types,
+)
+from promoter.settings import EventName
 
 NOW = datetime(2026, 11, 23, 18, 30, 0, 5, tzinfo=UTC)
 TELLER = EventBuilder("led-1")
@@ -62,7 +70,7 @@ def told(fact: NewAuditRecord, number: int = 12) -> list[str]:
         ({"outcome": ChangeOutcome.RECOVERED}, ["changed"]),
         ({"outcome": ChangeOutcome.FAILED}, []),
         ({"outcome": ChangeOutcome.INTENDED}, []),
-        ({"kind": RecordKind.OVERRIDE, "outcome": None, "cause": "override", "until": NOW}, []),
+        ({"kind": RecordKind.OVERRIDE, "outcome": None, "cause": "override", "until": NOW}, ["override-started"]),
         ({"to_version": None, "cause": "prune"}, ["changed"]),
         ({"from_version": None}, ["changed"]),
         ({"cause": "drift", "hold": "bad recall", "to_version": 6}, ["changed"]),
@@ -185,5 +193,34 @@ def test_a_test_tells_nothing() -> None:
     event = TELLER.build_test_event("n1", NOW)
     assert isinstance(event, NotificationEvent)
     assert (event.id, event.type.value, event.entry) == ("led-1/test/n1", "dev.promoter.test", 0)
-    assert EventType.TEST not in ALIAS_EVENT_TYPES
-    assert {each.short_name for each in ALIAS_EVENT_TYPES} == {"changed", "drifted", "replaced", "rolled-back", "blocked"}
+    assert EventType.TEST not in CHANNEL_EVENT_TYPES
+    assert {each.short_name for each in CHANNEL_EVENT_TYPES} == set(get_args(EventName))
+
+
+def test_an_override_that_ends_soon() -> None:
+    """A lifecycle event of the ledger is an event of its own; the others are none."""
+    facts = {"override": 4, "model": "fraud", "alias": "champion", "version": 1, "replaces": 2}
+    facts |= {"until": NOW.isoformat()}
+    (event,) = TELLER.build_events(LifecycleEvent(NOW, LifecycleEventType.OVERRIDE_EXPIRING, facts, 9))
+    assert (event.id, event.type.value, event.subject) == (
+        "led-1/9/override-expiring",
+        "dev.promoter.override.expiring",
+        "fraud@champion",
+    )
+    assert event.summary_line == (
+        "the override of fraud@champion to v1 ends at 2026-11-23 18:30 UTC: then v2 returns, unless it is merged"
+    )
+    assert TELLER.build_events(LifecycleEvent(NOW, LifecycleEventType.WATCHING, {}, 10)) == ()
+
+
+def test_who_asks_for_rollbacks_hears_of_overrides() -> None:
+    """At the end of an override the version returns that was rolled back."""
+    overrides = {"override-started", "override-expiring", "override-ended"}
+    assert {each.short_name for each in select_event_types(["blocked"])} == {"blocked", *overrides}
+    assert {each.short_name for each in select_event_types(["rolled-back", "changed"])} == {
+        "rolled-back",
+        "changed",
+        *overrides,
+    }
+    assert {each.short_name for each in select_event_types(["changed"])} == {"changed"}
+    assert select_event_types([]) == frozenset(CHANNEL_EVENT_TYPES)
