@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -80,7 +80,7 @@ class NotificationEvent:
     source: str
     """CloudEvents' `source`: where the event comes from."""
     subject: str
-    """The model and alias."""
+    """The model and alias; the revision, where it is about none."""
     at: datetime
     """When it happened."""
     entry: int
@@ -156,7 +156,7 @@ class EventBuilder:
     def _build_record_event(self, record: AuditRecord, of: EventType) -> NotificationEvent:
         fact = record.fact
         return self._build_event(
-            record.id, of, (fact.model, fact.alias), fact.at, record.to_event_data(), _describe_move(record, of)
+            record.id, of, f"{fact.model}@{fact.alias}", fact.at, record.to_event_data(), _describe_move(record, of)
         )
 
     def _build_lifecycle_events(self, event: LifecycleEvent) -> tuple[NotificationEvent, ...]:
@@ -164,8 +164,7 @@ class EventBuilder:
         if of is None:
             return ()
         facts = {"id": event.id, "at": event.at.isoformat(), **event.facts}
-        name = (str(event.facts["model"]), str(event.facts["alias"]))
-        return (self._build_event(event.id, of, name, event.at, facts, _describe_expiring_override(event.facts)),)
+        return (self._build_event(event.id, of, _name_subject(event.facts), event.at, facts, _SENTENCES[of](event.facts)),)
 
     def _build_decision_events(self, decision: RecordedDecision) -> tuple[NotificationEvent, ...]:
         tree = decision.tree
@@ -180,14 +179,14 @@ class EventBuilder:
             "tool": decision.tool,
             "hash": decision.hash,
         }
-        name = (str(tree["model"]), str(tree["alias"]))
-        return (self._build_event(decision.id, EventType.BLOCKED, name, decision.at, facts, _describe_blocked_change(tree)),)
+        of, subject, words = EventType.BLOCKED, _name_subject(tree), _describe_blocked_change(tree)
+        return (self._build_event(decision.id, of, subject, decision.at, facts, words),)
 
     def _build_event(
-        self, entry: int, of: EventType, name: tuple[str, str], at: datetime, facts: dict[str, Any], words: str
+        self, entry: int, of: EventType, subject: str, at: datetime, facts: dict[str, Any], words: str
     ) -> NotificationEvent:
         data = {"schema": EVENT_SCHEMA, "ledger": self.ledger, "summary": escape_invisible(words), **facts}
-        return NotificationEvent(f"{self.ledger}/{entry}/{of.short_name}", of, self.source_uri, "@".join(name), at, entry, data)
+        return NotificationEvent(f"{self.ledger}/{entry}/{of.short_name}", of, self.source_uri, subject, at, entry, data)
 
 
 def is_first_observation(record: AuditRecord) -> bool:
@@ -240,6 +239,17 @@ def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
     return (
         f"the override of {name} to {version_label(facts['version'])} ends at {until}: then {was} returns, unless it is merged"
     )
+
+
+_SENTENCES: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
+    EventType.OVERRIDE_EXPIRING: _describe_expiring_override,
+}
+"""The sentence for people that the facts of a lifecycle event make; one for each type in `LIFECYCLE_SOURCES`."""
+
+
+def _name_subject(facts: Mapping[str, Any]) -> str:
+    """Return the model and alias that the facts name; where they name none, the revision of git."""
+    return f"{facts['model']}@{facts['alias']}" if facts.get("model") else str(facts["revision"])
 
 
 def _describe_blocked_change(tree: Mapping[str, Any]) -> str:

@@ -13,10 +13,13 @@ from promoter.application.responses.ledger import RecordResponse
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.notifications import (
+    _SENTENCES,
     CHANNEL_EVENT_TYPES,
+    LIFECYCLE_SOURCES,
     EventBuilder,
     EventType,
     NotificationEvent,
+    _name_subject,
     select_event_types,
 )
 from promoter.settings import EventName
@@ -211,6 +214,13 @@ def test_an_override_that_ends_soon() -> None:
         "the override of fraud@champion to v1 ends at 2026-11-23 18:30 UTC: then v2 returns, unless it is merged"
     )
     assert TELLER.build_events(LifecycleEvent(NOW, LifecycleEventType.WATCHING, {}, 10)) == ()
+
+
+def test_every_lifecycle_source_has_a_sentence() -> None:
+    """A type of lifecycle event that is an event has its words, so that no round of a channel stops at it."""
+    assert set(_SENTENCES) == set(LIFECYCLE_SOURCES.values())
+    assert _name_subject({"revision": "abc", "reason": "2 faults"}) == "abc"
+    assert _name_subject({"model": "fraud", "alias": "champion", "revision": "abc"}) == "fraud@champion"
 
 
 def test_who_asks_for_rollbacks_hears_of_overrides() -> None:
