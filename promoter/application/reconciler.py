@@ -17,6 +17,7 @@ from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.audit import RevisionState
+from promoter.domain.copy_source import find_withheld_tags
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.plan import Change
@@ -53,7 +54,7 @@ class VersionCopier:
         for (model, _), source in wanted.items():
             require_lock(model)
             try:
-                number = self._copies.copy_version(source, model)
+                number = self._copies.copy_version(source, model, _find_withheld_tags(snapshot, model))
             except ExternalError as error:
                 log.warning("not copied", model=model, source=str(source), error=str(error))
                 trouble = trouble or error
@@ -61,6 +62,12 @@ class VersionCopier:
             made += 1
             log.info("copied", model=model, version=number, source=str(source))
         return CopyResult(made, trouble)
+
+
+def _find_withheld_tags(snapshot: RegistrySnapshot, model: str) -> frozenset[str]:
+    """Return the tags that the policies of the model's aliases ask for on a copy itself."""
+    names = {alias.policy for alias in snapshot.models[model].intent.aliases.values() if alias.policy}
+    return find_withheld_tags(snapshot.declaration.policies[name] for name in sorted(names))
 
 
 MAX_ROUNDS = 8

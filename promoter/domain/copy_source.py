@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
+from promoter.domain.approvals import APPROVAL_TAG_PREFIX
 from promoter.domain.desired import AliasIntent, PromoteFrom, RegistryDocument
 from promoter.domain.errors import ExternalError, PermanentError
-from promoter.domain.observed import SOURCE_TAG_PREFIX, ModelVersion, ObservedModel, is_copy_source
+from promoter.domain.observed import (
+    SOURCE_OWN_TAG_PREFIX,
+    SOURCE_TAG_PREFIX,
+    ModelVersion,
+    ObservedModel,
+    is_copy_source,
+)
+from promoter.domain.policy.document import Policy
 
 REPLICA_CLOCK_SKEW = timedelta(seconds=1)
 """Between the clocks of two replicas of one server."""
 
 _DIGEST_DIGITS = 32
+_TAG_KEY_LIMIT = 250
+"""Characters of a tag's key: MLflow takes no more."""
+APPROVAL_TAG = "approved_by"
+"""The tag by which people approve a version, also before a policy asks for it."""
+
+
+def find_withheld_tags(policies: Iterable[Policy]) -> frozenset[str]:
+    """Return the tags that a copy must not have from its source, as a person is to set them on the copy itself.
+
+    They are those that rules of these policies read and do not accept of a copy (`copied: accept`), those whose values at the
+    source a rule reads under `promoter.source.tag.`, and `approved_by`.
+    """
+    withheld, accepted = {APPROVAL_TAG}, set[str]()
+    for policy in policies:
+        for outer in (*policy.document.rules, *policy.document.guards):
+            for rule in outer.walk_rules():
+                need, used = rule.needed_evidence(policy.rule_context), rule.used_tags() or frozenset()
+                withheld |= need.tags | need.watched
+                accepted |= used - need.tags - need.watched
+    at_source = {tag.removeprefix(SOURCE_OWN_TAG_PREFIX) for tag in accepted if tag.startswith(SOURCE_OWN_TAG_PREFIX)}
+    return frozenset(tag for tag in withheld - accepted | at_source if not tag.startswith(SOURCE_TAG_PREFIX))
 
 
 @dataclass(frozen=True, order=True)
@@ -62,6 +91,21 @@ class SourceVersion:
             "created_at": self.version.created_at.astimezone(UTC).isoformat(timespec="milliseconds"),
         }
         return {SOURCE_TAG_PREFIX + key: value for key, value in origin.items()}
+
+    def select_copied_tags(self, withheld: Collection[str]) -> Mapping[str, str]:
+        """Return the tags that its copy gets from it: all as they are, but the `withheld` ones and signed approvals.
+
+        The copy keeps these under `promoter.source.tag.NAME`, so that nothing said of the source passes for said of the copy.
+        What the source keeps so itself is left out, and between two registries also whose copy the source is.
+        """
+        found = {}
+        for key, value in self.version.tags.items():
+            if key.startswith(SOURCE_TAG_PREFIX if self.registry else SOURCE_OWN_TAG_PREFIX):
+                continue
+            kept = SOURCE_OWN_TAG_PREFIX + key if key in withheld or key.startswith(APPROVAL_TAG_PREFIX) else key
+            if len(kept) <= _TAG_KEY_LIMIT:
+                found[kept] = value
+        return {**found, **self.copy_tags} if self.registry else found
 
     @property
     def short_digest(self) -> str:

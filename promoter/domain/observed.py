@@ -51,6 +51,8 @@ class MetricSeries:
 
 SOURCE_TAG_PREFIX = "promoter.source."
 """The beginning of the keys of tags that Promoter gives to a copy from another registry."""
+SOURCE_OWN_TAG_PREFIX = f"{SOURCE_TAG_PREFIX}tag."
+"""The beginning of the keys by which a copy keeps the tags of its source that say nothing about the copy."""
 
 
 _DESCRIPTION_LIMIT = 500

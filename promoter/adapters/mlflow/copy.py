@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import Any
@@ -29,7 +29,7 @@ from promoter.adapters.mlflow.loading import describe_size_limit, fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
 from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
-from promoter.domain.observed import SOURCE_TAG_PREFIX, ObservedModel
+from promoter.domain.observed import ObservedModel
 
 EXPERIMENT_PREFIX = "promoter/"
 _ARTIFACT_PATH = "model"
@@ -84,15 +84,16 @@ class VersionTransfer:
         self._target = target
         self._bounds = bounds
 
-    def __call__(self, source: SourceVersion, model: str) -> int:
+    def __call__(self, source: SourceVersion, model: str, withheld_tags: Collection[str] = ()) -> int:
         """Copy the version; return the copy's number. The source is read as it is now: what is measured later stays there."""
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
             with translate_mlflow_errors(f"read {source}", self._source.address):
                 snapshot = read_source(self._source.client, self._source.uri, source, self._bounds.points)
                 location = self._source.client.get_model_version_download_uri(source.model, str(source.version.number))
             with translate_mlflow_errors(f"copy {source} to model {model}", self._target.address):
+                tags = source.select_copied_tags(withheld_tags)
                 return self._write_copy(
-                    snapshot, model, lambda: self._fetch_artifact(location, source, Path(folder, "artifact"))
+                    snapshot, model, tags, lambda: self._fetch_artifact(location, source, Path(folder, "artifact"))
                 )
 
     def _fetch_artifact(self, location: str, source: SourceVersion, folder: Path) -> Path:
@@ -102,7 +103,9 @@ class VersionTransfer:
             kind = ArtifactTooLarge if flawed.reason == describe_size_limit(self._bounds.artifact) else TransientError
             raise kind(SERVICE_NAME, f"{source} cannot be copied: {flawed.reason}") from None
 
-    def _write_copy(self, snapshot: SourceSnapshot, model: str, fetch_folder: Callable[[], Path]) -> int:
+    def _write_copy(
+        self, snapshot: SourceSnapshot, model: str, tags: Mapping[str, str], fetch_folder: Callable[[], Path]
+    ) -> int:
         """Write the copy. The artifact comes late: missing rights show before anything large has travelled."""
         experiment = self._ensure_experiment(model)
         run = RunCopyWriter(self._target.client, experiment)
@@ -117,7 +120,7 @@ class VersionTransfer:
         if run_id:
             run.finish_run(snapshot, run_id)
         with translate_mlflow_errors(f"register {snapshot.source} as a version of {model}", self._target.registry_address):
-            return self._register_version(snapshot, model, run_id, model_id)
+            return self._register_version(snapshot, model, tags, run_id, model_id)
 
     def _ensure_experiment(self, model: str) -> str:
         name = EXPERIMENT_PREFIX + model
@@ -153,26 +156,32 @@ class VersionTransfer:
                 SERVICE_NAME, f"{snapshot.source} cannot be copied to {self._target.address}: {flawed.reason}"
             ) from None
 
-    def _register_version(self, snapshot: SourceSnapshot, model: str, run_id: str | None, model_id: str | None) -> int:
+    def _register_version(
+        self, snapshot: SourceSnapshot, model: str, tags: Mapping[str, str], run_id: str | None, model_id: str | None
+    ) -> int:
         """Register the version last of all, with all its tags in one request: from then on it is a complete copy."""
         client = self._target.client
-        try:
-            client.create_registered_model(model)
-        except Exception as error:
-            if get_error_code(error) != _ALREADY_EXISTS:
-                raise
+        _ensure_model(client, model)
         location = f"models:/{model_id}" if model_id else f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACT_PATH}"
-        kept = {key: value for key, value in snapshot.source.version.tags.items() if not key.startswith(SOURCE_TAG_PREFIX)}
         version = client.create_model_version(
             model,
             location,
             run_id,
-            tags={**kept, **snapshot.source.copy_tags},
+            tags=dict(tags),
             description=snapshot.description,
             await_creation_for=0,
             model_id=model_id,
         )
         return int(version.version)
+
+
+def _ensure_model(client: Any, model: str) -> None:
+    """Register the model, unless it is registered."""
+    try:
+        client.create_registered_model(model)
+    except Exception as error:
+        if get_error_code(error) != _ALREADY_EXISTS:
+            raise
 
 
 _READ_SECONDS = 30.0  # for one read of another registry: it must not keep this one's aliases waiting
@@ -223,13 +232,13 @@ class MlflowCopies:
             found = pool.map(lambda each: self._find_in_registry(*each), by_registry.items())
             return {each.place: each for aliases in found for each in aliases}
 
-    def copy_version(self, source: SourceVersion, model: str) -> int:
+    def copy_version(self, source: SourceVersion, model: str, withheld_tags: Collection[str] = ()) -> int:
         """Copy the version; return the copy's number. Between two servers everything travels through this machine."""
         found = self._find_ready_copy(source, model)
         if found is not None:
             return found
         if not source.registry:
-            return self._copy_within_server(source, model)
+            return self._copy_within_server(source, model, withheld_tags)
         with self._cache_lock:
             known = self._too_large.get(source.short_digest)
         if known is not None:
@@ -237,7 +246,7 @@ class MlflowCopies:
         if not self._turn.acquire(timeout=_TURN_SECONDS):
             raise TransientError("MLflow", f"{source} waits to be copied: another copy is still under way")
         try:
-            return self._build_transfer(source)(source, model)
+            return self._build_transfer(source)(source, model, withheld_tags)
         except ArtifactTooLarge as fault:
             with self._cache_lock:
                 self._too_large[source.short_digest] = fault
@@ -293,12 +302,29 @@ class MlflowCopies:
             )
         return ready[-1]
 
-    def _copy_within_server(self, source: SourceVersion, model: str) -> int:
+    def _copy_within_server(self, source: SourceVersion, model: str, withheld_tags: Collection[str]) -> int:
+        """Copy as `copy_model_version` of MLflow does, which can leave no tag out."""
         with translate_mlflow_errors(f"copy {source} to model {model}", self._own.registry_address):
             client, number = create_mlflow_client(self._uri), str(source.version.number)
-            if parse_model_version(client.get_model_version(source.model, number)).created_at != source.version.created_at:
+            present = client.get_model_version(source.model, number)
+            read, location = parse_model_version(present), f"models:/{source.model}/{number}"
+            if read.created_at != source.version.created_at:
                 raise TransientError("MLflow", f"{source} was registered anew; the next look goes on from there")
-            return int(client.copy_model_version(f"models:/{source.model}/{number}", model).version)
+            tags = replace(source, version=read).select_copied_tags(withheld_tags)
+            if tags == read.tags:
+                return int(client.copy_model_version(location, model).version)
+            _ensure_model(client, model)
+            copied = client.create_model_version(
+                model,
+                location,
+                present.run_id,
+                tags=dict(tags),
+                run_link=present.run_link,
+                description=present.description,
+                await_creation_for=0,
+                model_id=present.model_id,
+            )
+            return int(copied.version)
 
     def _build_transfer(self, source: SourceVersion) -> VersionTransfer:
         self._require_other_registry(source.registry)

@@ -155,8 +155,10 @@ class VersionCopies(Protocol):
         """
         ...
 
-    def copy_version(self, source: SourceVersion, model: str) -> int:
+    def copy_version(self, source: SourceVersion, model: str, withheld_tags: Collection[str] = ()) -> int:
         """See that this registry has a complete copy of that version, as a version of that model; the copy's number.
+
+        The copy has the tags that `SourceVersion.select_copied_tags` returns, from its first moment on.
 
         One that is there is not made again, and what an earlier attempt left half done is finished. The model is registered
         where it is not yet; no alias moves. The caller holds the model's lock. Raises `TransientError` or `PermanentError`.

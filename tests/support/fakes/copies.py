@@ -30,7 +30,7 @@ class FakeCopies:
         self.asked.append(frozenset(places))
         return {place: self._holding(place) for place in places}
 
-    def copy_version(self, source: SourceVersion, model: str) -> int:
+    def copy_version(self, source: SourceVersion, model: str, withheld_tags: Collection[str] = ()) -> int:
         """As the port says."""
         seen = self.here.models.get(model) or ObservedModel(model)
         if found := source.find_copies(seen):
@@ -39,9 +39,9 @@ class FakeCopies:
             raise self.failing
         number = (seen.newest_version or 0) + 1
         version = source.version
-        made = replace(version, number=number, tags={**version.tags, **source.copy_tags})
+        made = replace(version, number=number, tags=source.select_copied_tags(withheld_tags))
         if not source.registry:
-            made = replace(version, number=number, source=f"models:/{source.model}/{version.number}")
+            made = replace(made, source=f"models:/{source.model}/{version.number}")
         elif version.run_id:
             run_id = f"copy-{model}-{number}"
             self.here.all_runs[run_id] = replace(self.staging.all_runs[version.run_id], run_id=run_id)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from promoter.domain.copy_source import AliasRef
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import App
 from tests.support.fakes.copies import STAGING, FakeCopies
@@ -126,9 +127,12 @@ def test_by_pull_request_the_copy_is_made_and_the_alias_waits(branch: CopyingApp
     assert branch.aliases() == {}
 
 
-def test_approvals_of_the_source_do_not_count(branch: CopyingApp) -> None:
-    """The tag comes along, and is pending until somebody sets it on the copy."""
+def test_approvals_that_came_along_do_not_count(branch: CopyingApp) -> None:
+    """Of a copy that an older Promoter made, or a person: pending until somebody deletes the tag and sets it on the copy."""
     branch.staging.tag("m", 1, approved_by="risk")
+    (holding,) = branch.elsewhere.read_source_aliases([AliasRef(STAGING, "m", "champion")]).values()
+    assert holding.holder is not None
+    branch.elsewhere.copy_version(holding.holder, "m")
     branch.say(policy=APPROVED)
     branch.converge()
     assert branch.mlflow.models["m"].versions[1].tags["approved_by"] == "risk"
@@ -244,8 +248,32 @@ def test_the_copy_is_made_under_the_models_lock(branch: CopyingApp) -> None:
     branch.revisions.refresh_head()
     made_before: list[int] = []
     original = branch.elsewhere.copy_version
-    branch.elsewhere.copy_version = lambda source, model: (made_before.append(len(branch.keys.taken)), original(source, model))[
-        1
-    ]  # type: ignore[method-assign]
+    branch.elsewhere.copy_version = lambda *named: (made_before.append(len(branch.keys.taken)), original(*named))[1]  # type: ignore[method-assign]
     branch.model_reconciler.reconcile("m", "test")
     assert branch.keys.taken[: made_before[0]].count("m") == 1
+
+
+@pytest.mark.parametrize("place", ["registry: staging", "model: m-staging"])
+def test_an_approval_of_the_source_is_none_of_the_copy(branch: CopyingApp, place: str) -> None:
+    """It waits, says what to do, and setting that tag on the copy is enough: nobody has to delete it first."""
+    source = branch.staging if "registry" in place else branch.mlflow
+    name = "m" if "registry" in place else "m-staging"
+    if name != "m":
+        branch.mlflow.version(name, auc=0.9)
+        branch.mlflow.place(name, "champion", 1)
+    source.tag(name, 1, approved_by="risk")
+    branch.commit(
+        f"m: {{aliases: {{champion: {{policy: champion, rotation: commit, promote_from: {{{place}, alias: champion}}}}}}}}",
+        champion=APPROVED,
+    )
+    branch.converge()
+    tags = branch.mlflow.models["m"].versions[1].tags
+    assert "approved_by" not in tags
+    assert tags["promoter.source.tag.approved_by"] == "risk"
+    assert branch.aliases() == {}
+    view = branch.planner(branch.revisions.declaration_in_force, {"m"})  # type: ignore[arg-type]
+    (decision,) = view.models["m"].rotation_statuses[0].decisions
+    assert decision.findings[-1].expected.endswith("set on this version: the tag of its source does not count here")
+    branch.mlflow.tag("m", 1, approved_by="risk")
+    branch.converge()
+    assert branch.aliases() == {"champion": 1}

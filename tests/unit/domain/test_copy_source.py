@@ -6,9 +6,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error, list_used_registries
+from promoter.domain.copy_source import (
+    AliasRef,
+    SourceAlias,
+    SourceVersion,
+    build_unknown_registry_error,
+    find_withheld_tags,
+    list_used_registries,
+)
 from promoter.domain.desired import AliasIntent, PromoteFrom, RegistryDocument
 from promoter.domain.errors import TransientError
 from promoter.domain.evidence import Evidence, TagObservation, VersionEvidence, find_new_observations, find_witnessed_tags
@@ -213,3 +221,64 @@ def test_the_registries_that_a_document_names() -> None:
         }
     )
     assert list_used_registries(document) == {"staging": ["defaults@shadow", "m@champion"], "dev": ["demand-*@champion"]}
+
+
+def read_policy(*rules: str, guards: str = "[]") -> Policy:
+    """A policy with these rules, each in YAML."""
+    text = "version: 1\nrules:\n" + "".join(f"  - {rule}\n" for rule in rules) + f"guards: {guards}\n"
+    return Policy("p", "d", PolicyDocument.model_validate(yaml.safe_load(text)))
+
+
+@pytest.mark.parametrize(
+    ("rules", "withheld"),
+    [
+        (("{age: {at_most: 1d}}",), set()),
+        (("{tag: reviewed, present: true}",), {"reviewed"}),
+        (("{tag: reviewed, present: true, bound: true}",), {"reviewed"}),
+        (("{tag: reviewed, present: true, copied: accept}",), set()),
+        (("{tag: reviewed, present: true}", "{tag: reviewed, equals: x, copied: accept}"), set()),
+        (("any_of: [{tag: a, present: true}, {not: {tag: b, equals: x}}]",), {"a", "b"}),
+        (('{expression: \'version.tags["risk"] == "low"\'}',), {"risk"}),
+        (("{tag: promoter.source.registry, equals: staging, copied: accept}",), set()),
+        (("{tag: promoter.source.tag.reviewed, equals: risk, copied: accept}",), {"reviewed"}),
+    ],
+    ids=str,
+)
+def test_which_tags_a_copy_must_not_have_from_its_source(rules: tuple[str, ...], withheld: set[str]) -> None:
+    """Those that a rule or a guard asks for on the version itself, however deep; and `approved_by`, also before any asks."""
+    assert find_withheld_tags([read_policy(*rules)]) == withheld | {"approved_by"}
+    assert find_withheld_tags([read_policy("{age: {at_most: 1d}}", guards="[{tag: incident, equals: none}]")]) == {
+        "approved_by",
+        "incident",
+    }
+
+
+def test_a_rule_that_accepts_the_approval_of_the_source() -> None:
+    """The tag stays as it is: it is meant to come along."""
+    policy = read_policy("{tag: approved_by, present: true, copied: accept}")
+    assert find_withheld_tags([policy]) == set()
+    assert find_withheld_tags([policy, read_policy("{tag: approved_by, present: true}")]) == set()
+
+
+@pytest.mark.parametrize("source", [SOURCE, WITHIN], ids=["elsewhere", "within"])
+def test_what_was_said_of_the_source_is_not_said_of_the_copy(source: SourceVersion) -> None:
+    """Approvals and withheld tags get another name, whatever chain of copies they come by; everything else stays."""
+    tags = {
+        "approved_by": "risk",
+        "note": "n",
+        "promoter.approval/p/ada": "signed",
+        "promoter.source.tag.approved_by": "of a farther place",
+        "promoter.source.tag.else": "x",
+        "a" * 250: "too long with the prefix",
+    }
+    moved = replace(source, version=replace(source.version, tags=tags))
+    found = moved.select_copied_tags({"approved_by", "a" * 250})
+    own = moved.copy_tags if source.registry else {}
+    assert found == {
+        "note": "n",
+        "promoter.source.tag.approved_by": "risk",
+        "promoter.source.tag.promoter.approval/p/ada": "signed",
+        **own,
+    }
+    again = replace(WITHIN, version=replace(WITHIN.version, tags=dict(found)))
+    assert again.select_copied_tags({"approved_by"}) == {"note": "n", **own}

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need, VersionEvidence
 from promoter.domain.fields import AliasName
-from promoter.domain.observed import MetricRef
+from promoter.domain.observed import SOURCE_OWN_TAG_PREFIX, MetricRef
 from promoter.domain.policy.cel import (
     EXPRESSION_LIMIT,
     MESSAGE_LIMIT,
@@ -147,7 +147,9 @@ class ExpressionRule(BaseRule):
             return self.build_finding(lack.verdict, seen, f"true, and {lack.words}")
         absent = next((tag for tag in self._tags_read - candidate.tags.keys() if f'"{tag}"' in (outcome.error or "")), None)
         if absent is not None:
-            return self.build_finding(Verdict.PENDING, seen, f"true, and the tag {absent}")
+            at_source = candidate.copied and SOURCE_OWN_TAG_PREFIX + absent in candidate.tags
+            where = " set on this version: the tag of its source does not count here" if at_source else ""
+            return self.build_finding(Verdict.PENDING, seen, f"true, and the tag {absent}{where}")
         if not isinstance(outcome.value, bool):
             reason = outcome.error or f"the value {outcome.value!r:.40}"
             return self.build_finding(Verdict.ERROR, seen, f"true or false, not: {reason}")

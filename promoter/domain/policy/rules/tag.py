@@ -11,6 +11,7 @@ from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_sc
 from promoter.domain.decision import RuleFinding, Verdict
 from promoter.domain.evidence import Evidence, Need
 from promoter.domain.fields import LiteralTrue, forbid_together, require_exactly_one, require_key
+from promoter.domain.observed import SOURCE_OWN_TAG_PREFIX
 from promoter.domain.policy.rules.base import BaseRule, ReplayGap, RuleContext
 
 PATTERN_LIMIT = 500
@@ -122,6 +123,8 @@ class TagRule(BaseRule):
         value = candidate.tags.get(self.tag)
         expected = self._test_text.replace("_", " ", 1)
         if value is None:
+            if candidate.copied and SOURCE_OWN_TAG_PREFIX + self.tag in candidate.tags:
+                expected += ", set on this version: the tag of its source does not count here"
             return self.build_finding(Verdict.PENDING, None, expected)
         if not self._is_test_met(value):
             return self.build_finding(Verdict.FAIL, value[:SHOWN_CHARACTERS], expected)
