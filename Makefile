@@ -140,7 +140,7 @@ lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest
 	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --extra github --extra gitlab \
 	  --extra gitea --extra notifications --group dev
 	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra expressions --extra postgres \
-	  --extra github --extra gitlab --extra gitea --extra notifications \
+	  --extra github --extra gitlab --extra gitea --extra notifications --extra s3 \
 	  --constraint requirements/dev.lock
 	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -
 	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -

@@ -42,7 +42,7 @@ class DoctorCheck:
 
 
 def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
-    """Check MLflow, git, forge, ledger, registry, secrets, webhook delivery and loading, and say how to repair each.
+    """Check MLflow, git, forge, ledger, registry, secrets, webhook delivery, artifacts and loading, and say how to repair each.
 
     Exit code 0: all is well, 1: something is not.
 
@@ -57,6 +57,7 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
         ("registry", _check_registry_binding),
         ("secrets", _check_webhook_secrets),
         ("webhook", _check_webhook_delivery),
+        ("artifacts", _check_artifacts),
         ("loading", _check_loading),
     ]
     checks += [(f"registry {name}", partial(_check_registry, name)) for name in _find_registry_names(container)]
@@ -250,6 +251,24 @@ def _check_webhook_delivery(container: Container) -> DoctorCheck:
         return DoctorCheck("webhook", good=True, message=f"{mine[0].url} accepts what MLflow sends")
     fix = "see that the daemon runs, that MLflow's host reaches it, and that both know the same secret"
     return DoctorCheck("webhook", good=False, message=f"{mine[0].url}: {done.error or 'no answer'}", fix=fix)
+
+
+def _check_artifacts(container: Container) -> DoctorCheck:
+    """Check that the `MLmodel` file of the newest version that holds an alias can be fetched from where it is stored."""
+    held = [(model.versions[number].created_at, model.name, number)
+            for model in container.registry.observe_models().values()
+            for number in set(model.aliases.values()) & model.versions.keys()]  # fmt: skip
+    if not held:
+        return DoctorCheck("artifacts", None, "no version holds an alias: nothing was fetched", "run it again once one does")
+    _, name, number = max(held)
+    found = container.registry.check_readiness(name, number)
+    if found.flaw and not found.certain:
+        fix = "see docs/operate.md, where artifacts are stored"
+        return DoctorCheck("artifacts", good=False, message=f"{name} v{number}: {found.flaw}", fix=fix)
+    if not found.flavors:  # its storage answers, which is what this is about
+        fix = "rules such as `signature` cannot read it; log the model again, with a flavor"
+        return DoctorCheck("artifacts", None, f"{name} v{number}: {found.flaw or found.status or 'it is gone'}", fix)
+    return DoctorCheck("artifacts", good=True, message=f"{name} v{number} can be fetched: {', '.join(found.flavors)}")
 
 
 def _check_loading(container: Container) -> DoctorCheck:

@@ -31,7 +31,20 @@ REQUIREMENTS_FILE = "requirements.txt"
 _MAX_LINES, _MAX_LINE_LENGTH = 5_000, 500
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_YAML_DEPTH = 100
-_NO_SUCH_FILE = re.compile(r"\b404 Client Error\b|No such file|does not exist")
+_NO_SUCH_FILE = re.compile(
+    r"\b404 Client Error\b|No such file|does not exist"  # MLflow's server, a disk, Azure
+    r"|\(404\) when calling the HeadObject|\bNoSuchKey\b|No such object|\bBlobNotFound\b"  # S3, Google Cloud Storage, Azure
+)
+
+_STORAGE_EXTRAS = {"boto3": "s3", "botocore": "s3", "google": "gcs", "azure": "azure"}
+"""The extra that has the library of a storage, by the module that is missing."""
+_CREDENTIAL_ERRORS = {
+    "NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this host a role",
+    "PartialCredentialsError": "set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "DefaultCredentialsError": "set GOOGLE_APPLICATION_CREDENTIALS, or give this host a service account",
+    "ClientAuthenticationError": "set AZURE_STORAGE_CONNECTION_STRING, or give this host an identity",
+}
+"""What to do, by the name of the error that a client of S3, Google Cloud Storage or Azure raises without credentials."""
 
 ResultT = TypeVar("ResultT")
 
@@ -137,9 +150,23 @@ def _fetch_artifact_file(location: str, tracking_uri: str, server: str, name: st
 def describe_fetch_error(error: Exception, doing: str, server: str) -> str:
     """Say why an artifact cannot be fetched."""
     if isinstance(error, ImportError):
-        return f"a library for its storage is not installed: {redact_message(str(error))}"
+        extra = _STORAGE_EXTRAS.get((error.name or "").partition(".")[0])
+        fix = f": pip install 'promoter[{extra}]'" if extra else ""
+        return f"a library for its storage is not installed ({redact_message(str(error))}){fix}"
+    if type(error).__name__ in _CREDENTIAL_ERRORS:
+        return f"its storage wants credentials, and there are none: {_CREDENTIAL_ERRORS[type(error).__name__]}"
+    if code := _find_storage_code(error):
+        return f"its storage answers {code}"
     fault = convert_mlflow_error(error, doing, server)
     return fault.message if fault else f"cannot be fetched ({type(error).__name__})"
+
+
+def _find_storage_code(error: Exception) -> str | None:
+    """Find the code in an answer of S3, such as `AccessDenied` or `NoSuchBucket`; None where it is no such error."""
+    response = getattr(error, "response", None)
+    answer = response.get("Error") if isinstance(response, Mapping) else None
+    code = answer.get("Code") if isinstance(answer, Mapping) else None
+    return redact_message(str(code)) if code else None
 
 
 def _download_file(location: str, tracking_uri: str, name: str) -> bytes | None:

@@ -1,0 +1,76 @@
+"""Artifacts in an object store that clients fetch from themselves: what Promoter reads there, and what it says if it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promoter.adapters.mlflow.client import create_mlflow_client
+from promoter.demo.servers.mlflow import MlflowServer
+from tests.support.fixtures.s3 import ObjectStore
+
+MLMODEL = """\
+flavors: {python_function: {loader_module: none}}
+signature: {inputs: '[{"type": "double", "name": "x"}]', outputs: null}
+"""
+WITHOUT_BOTO = "import sys; sys.modules |= {'boto3': None, 'botocore': None}; from promoter.__main__ import main; main()"
+"""Runs the command as where the library of S3 is not installed."""
+
+
+@pytest.fixture
+def server(own_mlflow_server: MlflowServer, object_store: ObjectStore) -> MlflowServer:
+    """A registry with one version, whose artifact is in the object store."""
+    client = create_mlflow_client(own_mlflow_server.uri)
+    client.create_registered_model("fraud")
+    client.create_model_version("fraud", object_store.put("models/one/MLmodel", MLMODEL))
+    client.set_registered_model_alias("fraud", "champion", "1")
+    return own_mlflow_server
+
+
+def run_program(folder: Path, uri: str, *words: str, program: str | None = None, **environment: str) -> Any:
+    """Run a command there, and return what it prints as JSON."""
+    start = [sys.executable, "-c", program] if program else [sys.executable, "-m", "promoter"]
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "PROMOTER_"))}
+    kept |= {"MLFLOW_TRACKING_URI": uri, "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [*start, *words, "--format", "json"]
+    done = subprocess.run(command, cwd=folder, env=kept | environment, check=False, capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def find_artifacts_check(folder: Path, uri: str, program: str | None = None, **environment: str) -> dict[str, Any]:
+    """Run `promoter doctor`, and return what it says of artifacts."""
+    checks = run_program(folder, uri, "doctor", program=program, **environment)["checks"]
+    return next(dict(each) for each in checks if each["name"] == "artifacts")
+
+
+@pytest.mark.slow
+def test_the_doctor_fetches_an_artifact(server: MlflowServer, object_store: ObjectStore, tmp_path: Path) -> None:
+    """All is well with library and credentials; without one of them, it is named, with what to do."""
+    keys = object_store.environment
+    there = find_artifacts_check(tmp_path, server.uri, **keys)
+    assert (there["good"], there["said"]) == (True, "fraud v1 can be fetched: python_function")
+    unknown = find_artifacts_check(tmp_path, server.uri, MLFLOW_S3_ENDPOINT_URL=object_store.url)
+    assert unknown["good"] is False
+    assert "its storage wants credentials, and there are none: set AWS_ACCESS_KEY_ID" in unknown["said"]
+    missing = find_artifacts_check(tmp_path, server.uri, WITHOUT_BOTO, **keys)
+    assert missing["good"] is False
+    assert missing["said"].endswith("pip install 'promoter[s3]'")
+    object_store.client.delete_object(Bucket=object_store.bucket, Key="models/one/MLmodel")
+    gone = find_artifacts_check(tmp_path, server.uri, **keys)
+    assert (gone["good"], gone["said"]) == (None, "fraud v1: no MLmodel file")
+
+
+def test_rules_read_an_object_store(server: MlflowServer, object_store: ObjectStore, tmp_path: Path) -> None:
+    """The rule `signature` passes on a version whose artifact only S3 has."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/p.yaml").write_text("version: 1\nrules: [{signature: {present: true}}]\n")
+    (tmp_path / "registry.yaml").write_text("version: 1\nmodels: {fraud: {aliases: {champion: {version: 1, policy: p}}}}\n")
+    decision = run_program(tmp_path, server.uri, "explain", "fraud/1", "--policy", "p", **object_store.environment)
+    assert decision["verdict"] == "pass", decision
