@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
+from promoter.application.allowances import ChangeAllowances
 from promoter.application.apply import PlanExecutor
 from promoter.application.controller import Controller, Heartbeat, PullRequestWork
 from promoter.application.notifications import ChannelNotifier, DeliveryTerms
@@ -408,7 +409,14 @@ class Container:
     def revisions(self) -> RevisionTracker:
         """What follows the branch, and knows the revision in force."""
         return RevisionTracker(
-            self.repository, self.documents, self.ledger, self.planner, self.clock, self.locks, self._announce_revision
+            repository=self.repository,
+            documents=self.documents,
+            ledger=self.ledger,
+            planner=self.planner,
+            clock=self.clock,
+            locks=self.locks,
+            announce=self._announce_revision,
+            allowances=ChangeAllowances(self.repository, self.provenance, self.ledger, self.clock),
         )
 
     def _announce_revision(self, models: frozenset[str] | None, trigger: Trigger) -> None:

@@ -124,6 +124,7 @@ class Planner:
             desired.document.safety,
             desired.managed_alias_count,
             unmanaged,
+            declaration.find_allowance(seen.at),
         )
         self._all_models = frozenset(seen.intents) if names is None else self._all_models
         active = _list_active_overrides(seen.intents)
@@ -151,8 +152,15 @@ class Planner:
         unmanaged = [] if self._withhold else _find_unmanaged(declaration, seen, {model}, None)
 
         def plan_changes(changes: Iterable[Change]) -> Plan:
-            safety = desired.document.safety
-            return build_plan(declaration.revision, changes, [comparison], safety, desired.managed_alias_count, unmanaged)
+            return build_plan(
+                declaration.revision,
+                changes,
+                [comparison],
+                desired.document.safety,
+                desired.managed_alias_count,
+                unmanaged,
+                declaration.find_allowance(seen.at),
+            )
 
         # Other aliases matter only to the mass-change limit: their gates are asked where all of them together could exceed it.
         near_limit = plan_changes(map(Change, comparison.differences)).refused is not None

@@ -29,6 +29,8 @@ WALK_LIMIT = 50
 """Commits that are read to find the one that brought a change; what is older has none that can be named."""
 ANSWER_LIFETIME = timedelta(seconds=30)
 """How long an answer of the forge that can change is used again, and how long a forge that gave none is left alone."""
+NO_FORGE = Unreadable("no forge is configured: set PROMOTER_FORGE and PROMOTER_FORGE_TOKEN")
+"""The answer where no forge can be asked what brought a commit."""
 _REASON_LIMIT = 500
 _MAX_ANSWERS = 1_000
 _MAX_PARSED_REVISIONS = 16
@@ -197,7 +199,7 @@ class GitProvenance:
         try:
             forge = self._forge()
             if forge is None:
-                return Unreadable("no forge is configured: set PROMOTER_FORGE and PROMOTER_FORGE_TOKEN")
+                return NO_FORGE
             answer = _ForgeAnswer(now, forge.find_commit_origin(commit.revision, teams))
         except ExternalError as error:
             log.warning("the pull request behind a commit is not known", revision=commit.revision, why=str(error))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from promoter.application.allowances import list_requests, weigh_large_plan
 from promoter.application.comments import ForkNotices, VerifiedStates, find_marked_comments, update_comment
 from promoter.application.markdown.pull_plan import COMMENT_MARKER, render_pull_plan_markdown, render_withdrawn_markdown
 from promoter.application.planner import Planner
@@ -18,6 +19,7 @@ from promoter.application.ports import (
     CommitStatusState,
     DeclarationDocuments,
     Forge,
+    GitCommit,
     Ledger,
     Locks,
     MergePreview,
@@ -176,6 +178,10 @@ class PullRequestFiles(Protocol):
         """Return what merging `head` into `base` would give."""
         ...
 
+    def list_commits(self, base: str | None, head: str, path: str, *, last: int = 1) -> Sequence[GitCommit]:
+        """Return the commits that change that path, as in `Repository`."""
+        ...
+
     def find_unsigned_commits(self, base: str | None, head: str) -> Sequence[UnsignedCommit]:
         """Return the commits that change watched files without a valid signature."""
         ...
@@ -292,6 +298,9 @@ class PullPlanner:
         compared = self._compare_base(sides.base, view, names)
         changes = select_new_changes(view.plan.changes, compared)
         moved = {_find_change_key(change) for change in changes}
+        limit = sides.merged.desired.document.safety.max_changes
+        requests = list_requests(self._files, base, head) if view.plan.refused else ()
+        large = weigh_large_plan(view.plan, requests, sides.base, limit, read_origin)
         brought = MergeEffects(
             changes=changes,
             lacking=select_new_blocks((each.compared for each in view.models.values()), compared),
@@ -299,6 +308,7 @@ class PullPlanner:
             gates=describe_gate_changes(sides.base, sides.merged),
             notes=(
                 *sides.notes,
+                *large.notes,
                 *_note_overrides(view, sides),
                 *_note_freezes(changes),
                 *self._note_unsigned_commits(base, head, sides),
@@ -308,8 +318,9 @@ class PullPlanner:
             ),
             later=self._decide_after_merge(changes, sides, read_origin),
             unmanaged=_select_declared(view.plan.unmanaged, sides.base),
+            awaited_allowance=large.awaited,
         )
-        return PullPlan(base, head, sides.changed, plan=view.plan, brought=brought)
+        return PullPlan(base, head, sides.changed, plan=large.plan, brought=brought)
 
     def _plan_registry(
         self, declaration: Declaration, names: Collection[str] | None, base: Declaration, read_origin: OriginReader | None

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import structlog
 
+from promoter.application.allowances import ChangeAllowances
 from promoter.application.planner import Planner
 from promoter.application.ports import Clock, DeclarationDocuments, LastApplied, Locks, ObservationLog, Repository
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
-from promoter.domain.errors import ExternalError, Faults
+from promoter.domain.errors import ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.ledger.checkpoints import BranchRewrite, LifecycleEvent, LifecycleEventType
 from promoter.domain.plan import MASS_CHANGE_FLOOR
 
@@ -52,8 +53,9 @@ _LOCK = "/revisions"  # no model can have this name
 class RevisionTracker:
     """Follows the branch. A revision that cannot be used is refused, with the reason; the last good one stays in force."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
         self,
+        *,
         repository: Repository,
         documents: DeclarationDocuments,
         ledger: BranchLedger,
@@ -61,6 +63,7 @@ class RevisionTracker:
         clock: Clock,
         locks: Locks,
         announce: AnnounceRevision,
+        allowances: ChangeAllowances,
     ) -> None:
         self._repository = repository
         self._documents = documents
@@ -74,6 +77,7 @@ class RevisionTracker:
         self._refused: str | None = None
         self._elsewhere: str | None = None
         self._announce = announce
+        self._allowances = allowances
 
     @property
     def declaration_in_force(self) -> Declaration | None:
@@ -172,7 +176,11 @@ class RevisionTracker:
         if unsigned:
             return self._refuse_revision(head, unsigned, trigger)
         models = None if last is None else find_affected_models(last, declaration)
-        too_much = self._check_change_limit(last, declaration, models)
+        try:
+            too_much = self._check_change_limit(last, declaration, models)
+        except TransientError:
+            self._restore_last_good(trigger)
+            raise
         if too_much:
             return self._refuse_revision(head, too_much, trigger)
         self._put_in_force(declaration)
@@ -208,6 +216,7 @@ class RevisionTracker:
         self._locks.require_held(_LOCK)  # else this row could be the last, though another replica has a newer one
         if declaration.revision:
             self._ledger.record_revision_state(declaration.revision, RevisionState.APPLIED, self._clock.now())
+        declaration = self._allowances.attach_allowance(declaration)
         self._in_force, self._head, self._refused = declaration, declaration.revision, None
 
     def _refuse_revision(self, head: str, why: str, trigger: str) -> RefreshResult:
@@ -227,7 +236,8 @@ class RevisionTracker:
         if revision is None or revision == head:
             return None
         try:
-            return self._documents.parse_declaration(self._repository.read_sources(revision), revision)
+            found = self._documents.parse_declaration(self._repository.read_sources(revision), revision)
+            return self._allowances.attach_allowance(found)
         except (Faults, ExternalError):
             # Rewritten history may have dropped it, or an older Promoter understood it otherwise: nothing is in force then.
             return None
@@ -243,7 +253,23 @@ class RevisionTracker:
         few = MASS_CHANGE_FLOOR if isinstance(limit, str) else min(limit, MASS_CHANGE_FLOOR)
         if last is not None and not prunes and declaration.count_changed_statements(last) <= few:
             return None
-        return self._planner(declaration, models).plan.refused
+        plan = self._planner(self._allowances.attach_allowance(declaration), models).plan
+        return self._allowances.decide_refused_plan(last, declaration, plan) if plan.refused and last else plan.refused
+
+    def allow_changes(self, declaration: Declaration) -> Declaration:
+        """Return what `promoter apply` is about to carry out, with the allowance for it, where somebody gave one.
+
+        Raises `PermanentError` where its commits ask for one that nobody gave, and `TransientError` where that is not known.
+        """
+        declaration = self._allowances.attach_allowance(declaration)
+        last = self._in_force or self._load_last_good(declaration.revision)
+        if declaration.allowance or last is None or not self._allowances.has_requests(last, declaration):
+            return declaration
+        plan = self._planner(declaration).plan
+        refused = self._allowances.decide_refused_plan(last, declaration, plan) if plan.refused else None
+        if refused:
+            raise PermanentError("plan", refused)
+        return self._allowances.attach_allowance(declaration)
 
 
 def requires_signed_commits(*declarations: Declaration | None) -> bool:

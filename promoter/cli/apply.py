@@ -98,7 +98,7 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     if refused:
         raise PermanentError("git", refused)
     container.revisions.record_rewrite(head)  # where no daemon runs, nobody else does
-    return container, declaration
+    return container, container.revisions.allow_changes(declaration)
 
 
 def _refuse_clone_as_repository(container: Container) -> None:

@@ -72,9 +72,13 @@ def plan(
 
 
 def _plan_working_tree(container: Container, output: OutputFormat) -> int:
+    from promoter.application.allowances import find_last_allowance
     from promoter.domain.pull_plan import describe_lost_gates
 
     declaration = load_declaration(container)
+    allowance = find_last_allowance(container.reading_ledger)
+    if allowance and allowance.revision == declaration.revision:
+        declaration = replace(declaration, allowance=allowance)
     warn_of_other_registry(container)
     base, notes = _load_branch(container)
     view = container.reading_planner(declaration, base=base)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from promoter.domain.allowance import ChangeAllowance
 from promoter.domain.errors import DocumentPath
 from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
 from promoter.domain.identity import RememberedVersion
@@ -415,6 +416,12 @@ class Declaration:
     desired: DesiredState
     policies: Mapping[str, Policy]
     """The policies by name."""
+    allowance: ChangeAllowance | None = None
+    """Leave for this revision to go past the mass-change limit; None: it has none."""
+
+    def find_allowance(self, now: datetime) -> ChangeAllowance | None:
+        """Return the allowance, where it is in force."""
+        return self.allowance if self.allowance and self.allowance.is_in_force(now) else None
 
     def find_missing_policies(self) -> list[tuple[DocumentPath, str]]:
         """Return each place in `registry.yaml` that names a policy without a file, and the name."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from promoter.domain.allowance import ChangeAllowance
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, ModelIntent, Safety
 from promoter.domain.fields import CHAMPION
@@ -274,6 +275,8 @@ class Plan:
     """Drift that is only reported."""
     refused: str | None = None
     """Why nothing of the plan may be carried out (the mass-change limit); None: it may."""
+    counted_changes: int = 0
+    """How many changes the mass-change limit counts."""
     unmanaged: tuple[UnmanagedAlias, ...] = ()
     """The aliases that git states nothing of any more. The mass-change limit counts them."""
     notes: tuple[str, ...] = ()
@@ -300,19 +303,21 @@ def build_plan(
     safety: Safety,
     managed: int,
     unmanaged: Iterable[UnmanagedAlias] = (),
+    allowance: ChangeAllowance | None = None,
 ) -> Plan:
     """Put all changes into safe order, list what is blocked, and check the mass-change limit.
 
     `managed` is the number of aliases that git states something of, `unmanaged` what it stated before and does not any more:
     that counts as a change, since nothing gates these aliases from then on. Drift does not count: putting back what git has
     said all along is no new decision, and how much of it meets in one plan is a matter of chance. Nor do overrides: a person
-    asked for each of them by name.
+    asked for each of them by name. `allowance`: leave for so many changes to go past the limit.
     """
     ordered = tuple(sorted(changes, key=_safe_order_key))
     parts = tuple(compared)
     touched = {(each.difference.model, each.difference.alias) for each in ordered}
     left = tuple(each for each in unmanaged if (each.model, each.alias) not in touched)
     leaving = sum(each.version is not None for each in left)
+    counted = leaving + sum(each.is_allowed and each.difference.cause not in _UNCOUNTED for each in ordered)
     blocked = [blocked for part in parts for blocked in part.blocked]
     for change in ordered:
         if change.decision and not change.is_allowed:
@@ -324,12 +329,10 @@ def build_plan(
         changes=ordered,
         blocked=tuple(sorted(blocked, key=lambda each: (each.model, each.alias or ""))),
         reported=tuple(each for part in parts for each in part.reported),
-        refused=_check_mass_change_limit(
-            leaving + sum(change.is_allowed and change.difference.cause not in _UNCOUNTED for change in ordered),
-            safety,
-            managed + leaving,
-        ),
+        refused=_check_mass_change_limit(counted, safety, managed + leaving, allowance),
+        counted_changes=counted,
         unmanaged=left,
+        notes=(str(allowance),) if allowance and _is_over_limit(counted, safety, managed + leaving) else (),
     )
 
 
@@ -340,15 +343,18 @@ def _safe_order_key(change: Change) -> tuple[str, int, str]:
     return (what.model, phase, what.alias)
 
 
-def _check_mass_change_limit(count: int, safety: Safety, managed: int) -> str | None:
+def _is_over_limit(count: int, safety: Safety, managed: int) -> bool:
     limit = safety.max_changes
     if isinstance(limit, int):
-        over = count > limit
-    else:
-        over = count > MASS_CHANGE_FLOOR and count * 100 > int(limit.removesuffix("%")) * managed
-    if not over:
+        return count > limit
+    return count > MASS_CHANGE_FLOOR and count * 100 > int(limit.removesuffix("%")) * managed
+
+
+def _check_mass_change_limit(count: int, safety: Safety, managed: int, allowance: ChangeAllowance | None) -> str | None:
+    if not _is_over_limit(count, safety, managed) or (allowance and allowance.covers(count)):
         return None
     return (
-        f"{count} changes of {managed} managed aliases are over `safety.max_changes: {limit}`: nothing is carried out; "
+        f"{count} changes of {managed} managed aliases are over `safety.max_changes: {safety.max_changes}`: "
+        "nothing is carried out; "
         "raise the limit in registry.yaml in the same commit if all of it is meant"
     )

@@ -57,6 +57,8 @@ class MergeEffects:
     """What the merged files' own policy decides of a change, where it is not the base's policy."""
     unmanaged: tuple[UnmanagedAlias, ...] = ()
     """The aliases that the base declares, and the merged files state nothing of any more."""
+    awaited_allowance: str | None = None
+    """What a plan over the mass-change limit waits for, in a sentence; None: nothing that could come."""
 
     @property
     def changes_with_later(self) -> tuple[BroughtChange, ...]:
@@ -134,9 +136,10 @@ class PullPlan:
     def status_state(self) -> PullState:
         """Return the state. Only what the pull request brings counts, and `enforcement: audit` blocks nothing."""
         brought = self.brought
-        if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
+        is_refused = self.refusal_reason is not None and brought.awaited_allowance is None
+        if self.is_unusable or is_refused or brought.lacking or brought.stopped_changes:
             return PullState.FAILURE
-        return PullState.PENDING if brought.waiting_changes else PullState.SUCCESS
+        return PullState.PENDING if self.refusal_reason or brought.waiting_changes else PullState.SUCCESS
 
     @property
     def status_description(self) -> str:
@@ -147,11 +150,13 @@ class PullPlan:
         if self.is_unusable:
             return self._explain_missing_plan()
         brought = self.brought
-        if self.refusal_reason:
+        if self.refusal_reason and not brought.awaited_allowance:
             return self.refusal_reason
         if brought.lacking:
             first = brought.lacking[0]
             return f"{_format_blocked_name(first)}: {first.reason}" + _describe_more_blocks(brought.lacking)
+        if self.refusal_reason and brought.awaited_allowance and not brought.stopped_changes:
+            return brought.awaited_allowance
         if brought.stopped_changes or brought.waiting_changes:
             return self._describe_not_allowed(brought)
         return self._describe_allowed(brought)

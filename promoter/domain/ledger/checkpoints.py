@@ -113,6 +113,8 @@ class LifecycleEventType(StrEnum):
     """A person asked for a commit, which Promoter made, and is about to push."""
     REGISTRY = "registry"
     """The ledger is about that registry from now on."""
+    ALLOWED = "allowed"
+    """A revision was let past the mass-change limit: somebody whom a `review` rule names allowed it."""
     REWRITTEN = "rewritten"
     """Somebody forced a push: the branch's head does not follow the one that was known before."""
     OVERRIDE_EXPIRING = "override-expiring"
@@ -135,7 +137,8 @@ class LifecycleEvent:
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
     REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
-    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. OVERRIDE_EXPIRING: `override`
+    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. ALLOWED: the facts of a
+    `ChangeAllowance`. OVERRIDE_EXPIRING: `override`
     (the number of its record), `model`, `alias`, `version`, `replaces`, `until` (an ISO 8601 moment), `by`, `reason`.
     """
     id: int = 0

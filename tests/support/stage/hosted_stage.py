@@ -180,19 +180,21 @@ class HostedStage(Stage):
         with self.forge.using():
             self.home.close(pull.number, by)
 
-    def propose(self, branch: str, by: str = "ada", models: str | None = None, **policies: bytes) -> Pull:
+    def propose(
+        self, branch: str, by: str = "ada", models: str | None = None, *, message: str = "Work", **policies: bytes
+    ) -> Pull:
         """Somebody pushes a branch with these files, and opens a pull request from it."""
-        self.push(branch, by, models, **policies)
+        self.push(branch, by, models, message=message, **policies)
         with self.forge.using():
             return self.home.open(by, branch, f"Change {branch}")
 
-    def push(self, branch: str, by: str = "ada", models: str | None = None, **policies: bytes) -> str:
+    def push(self, branch: str, by: str = "ada", models: str | None = None, *, message: str = "Work", **policies: bytes) -> str:
         """Somebody pushes these files to the branch, which is made where it is not there yet."""
         files = {f"policies/{name}.yaml": text.decode() for name, text in policies.items()}
         if models is not None:
             files["registry.yaml"] = registry_yaml(models).decode()
         with self.forge.using():
-            return self.scene.push(files, by, branch)
+            return self.scene.push(files, by, branch, message=message)
 
     def protect(self) -> None:
         """From now on the watched branch takes no pushes; pull requests are merged all the same."""
