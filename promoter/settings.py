@@ -138,7 +138,15 @@ def _parse_network(value: object) -> IPv4Network | IPv6Network:
 
 
 EventName = Literal[
-    "changed", "drifted", "rolled-back", "replaced", "blocked", "override-started", "override-expiring", "override-ended"
+    "changed",
+    "drifted",
+    "rolled-back",
+    "replaced",
+    "blocked",
+    "override-started",
+    "override-expiring",
+    "override-ended",
+    "revision-refused",
 ]
 
 

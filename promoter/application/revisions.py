@@ -85,6 +85,11 @@ class RevisionTracker:
         return self._in_force
 
     @property
+    def head(self) -> str | None:
+        """The head of the branch as it was last tried, in force or refused; None before the first."""
+        return self._head
+
+    @property
     def refusal_reason(self) -> str | None:
         """Why the head of the branch is not in force; None: it is."""
         return self._refused
@@ -223,13 +228,24 @@ class RevisionTracker:
         """Keep the last good revision; after a restart, find it in the ledger and read it again."""
         self._locks.require_held(_LOCK)
         self._ledger.record_revision_state(head, RevisionState.REFUSED, self._clock.now(), why)
-        self._head, self._refused = head, why
-        if self._in_force is None:
-            self._in_force = self._load_last_good(head)
-            if self._in_force is not None:
-                self._announce(None, trigger)
-            return RefreshResult(self._in_force, None, why)
-        return RefreshResult(self._in_force, _NO_MODELS, why)
+        restarted, good = self._in_force is None, self._in_force or self._load_last_good(head)
+        self._record_refusal(head, why, good.revision if good else None)
+        self._head, self._refused, self._in_force = head, why, good
+        if restarted and good is not None:
+            self._announce(None, trigger)
+        return RefreshResult(good, None if restarted else _NO_MODELS, why)
+
+    def _record_refusal(self, head: str, why: str, in_force: str | None) -> None:
+        """Record for people that the head is refused: once, however often it is tried while the same revision is in force."""
+        last = self._ledger.find_last_lifecycle_event(LifecycleEventType.REVISION_REFUSED)
+        if last is not None and (last.facts.get("revision"), last.facts.get("in_force")) == (head, in_force):
+            return
+        try:
+            author: str | None = self._repository.read_commit(head).author
+        except ExternalError:
+            author = None
+        facts = {"revision": head, "reason": why, "in_force": in_force, "author": author}
+        self._ledger.record_lifecycle_event(LifecycleEvent(self._clock.now(), LifecycleEventType.REVISION_REFUSED, facts))
 
     def _load_last_good(self, head: str | None) -> Declaration | None:
         revision = self._ledger.find_last_revision(RevisionState.APPLIED)

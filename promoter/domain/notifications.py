@@ -31,7 +31,8 @@ class EventType(StrEnum):
 
     ROLLED_BACK: an earlier version returned, under a hold or an override. REPLACED: the number that was recorded for an alias
     stands for another version now. OVERRIDE_STARTED: a version serves in place of the one that git states. OVERRIDE_EXPIRING:
-    that ends soon, unless a person decides. OVERRIDE_ENDED: git counts again. TEST: nothing happened.
+    that ends soon, unless a person decides. OVERRIDE_ENDED: git counts again. REVISION_REFUSED: the branch's head cannot be in
+    force. TEST: nothing happened.
     """
 
     CHANGED = "dev.promoter.alias.changed"
@@ -42,6 +43,7 @@ class EventType(StrEnum):
     OVERRIDE_STARTED = "dev.promoter.override.started"
     OVERRIDE_EXPIRING = "dev.promoter.override.expiring"
     OVERRIDE_ENDED = "dev.promoter.override.ended"
+    REVISION_REFUSED = "dev.promoter.revision.refused"
     TEST = "dev.promoter.test"
 
     @property
@@ -65,7 +67,10 @@ def select_event_types(names: Collection[str]) -> frozenset[EventType]:
     return named | _OVERRIDE_EVENT_TYPES if named & _URGENT_EVENT_TYPES else named
 
 
-LIFECYCLE_SOURCES = {LifecycleEventType.OVERRIDE_EXPIRING: EventType.OVERRIDE_EXPIRING}
+LIFECYCLE_SOURCES = {
+    LifecycleEventType.OVERRIDE_EXPIRING: EventType.OVERRIDE_EXPIRING,
+    LifecycleEventType.REVISION_REFUSED: EventType.REVISION_REFUSED,
+}
 """The types of lifecycle events that stand for an event of their own."""
 
 
@@ -241,8 +246,17 @@ def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _describe_refused_revision(facts: Mapping[str, Any]) -> str:
+    first, *more = str(facts["reason"]).splitlines() or [""]
+    others = f"; and {len(more)} more" if more else ""
+    by = str(facts.get("author") or "").partition(" <")[0]
+    refused = f"revision {str(facts['revision'])[:10]} is refused, and nothing of it is carried out"
+    return f"{refused}: {first}{others}" + (f" (by {by})" if by else "")
+
+
 _SENTENCES: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
     EventType.OVERRIDE_EXPIRING: _describe_expiring_override,
+    EventType.REVISION_REFUSED: _describe_refused_revision,
 }
 """The sentence for people that the facts of a lifecycle event make; one for each type in `LIFECYCLE_SOURCES`."""
 

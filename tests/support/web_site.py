@@ -158,6 +158,10 @@ class MemoryRepository:
         """As in the port."""
         return next(files for commit, files in self.history if commit.revision == revision)
 
+    def read_commit(self, revision: str) -> GitCommit:
+        """As in the port."""
+        return next(commit for commit, _ in self.history if commit.revision == revision)
+
     def describe_rewrite(self, before: str, after: str) -> None:
         """As in the port: nobody forces a push."""
 

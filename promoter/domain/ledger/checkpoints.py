@@ -119,6 +119,8 @@ class LifecycleEventType(StrEnum):
     """Somebody forced a push: the branch's head does not follow the one that was known before."""
     OVERRIDE_EXPIRING = "override-expiring"
     """An override ends soon, and nobody has decided."""
+    REVISION_REFUSED = "revision-refused"
+    """The branch's head cannot be in force."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class LifecycleEvent:
     up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. ALLOWED: the facts of a
     `ChangeAllowance`. OVERRIDE_EXPIRING: `override`
     (the number of its record), `model`, `alias`, `version`, `replaces`, `until` (an ISO 8601 moment), `by`, `reason`.
+    REVISION_REFUSED: `revision`, `reason` (every fault, one a line), `in_force` (the revision that stays in force; None: none
+    does), `author` (`Name <mail>`; None where git does not say).
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

@@ -7,6 +7,8 @@ import pytest
 from promoter.application.work_items import PULLS, REGISTRY
 from promoter.domain.audit import RevisionState
 from promoter.domain.errors import Faults, TransientError
+from promoter.domain.ledger.checkpoints import LifecycleEventType
+from promoter.domain.notifications import EventBuilder
 from tests.support.app import POLICY, App
 
 BROKEN = {"registry.yaml": b"version: 1\nmodles: {}\n"}
@@ -204,3 +206,29 @@ def test_a_start_without_git(stated: App) -> None:
     again.commit("m: {aliases: {champion: 2}}")
     again.converge()
     assert again.aliases() == {"champion": 2}
+
+
+def test_a_refused_head_is_an_event_once(stated: App) -> None:
+    """Whoever is on call hears of it: once for each head, also after a restart, and again where it is forced back later."""
+
+    def refused() -> list[tuple[object, object]]:
+        events = stated.ledger.find_lifecycle_events()
+        found = [each.facts for each in events if each.event is LifecycleEventType.REVISION_REFUSED]
+        return [(each["revision"], each["in_force"]) for each in found]
+
+    good = stated.git.head
+    head = stated.git.push(BROKEN)
+    for app in (stated, stated, stated.another(), stated.another()):
+        app.revisions.refresh_head()
+    assert refused() == [(head, good)]
+    mended = stated.commit("m: {aliases: {champion: 2}}")
+    stated.revisions.refresh_head()
+    stated.git.heads["main"] = head
+    stated.revisions.refresh_head()
+    assert refused() == [(head, good), (head, mended)]
+    last = stated.ledger.find_last_lifecycle_event(LifecycleEventType.REVISION_REFUSED)
+    assert last is not None
+    (event,) = EventBuilder("led").build_events(last)
+    assert (event.type.short_name, event.subject) == ("revision-refused", head)
+    assert event.summary_line.startswith(f"revision {head[:10]} is refused, and nothing of it is carried out: registry.yaml:")
+    assert event.summary_line.endswith("(by Ada)")
