@@ -145,6 +145,19 @@ def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
     return measured.value if rank.order == "highest" else -measured.value
 
 
+def list_remedies(policy: Policy, decision: Decision) -> tuple[str, ...]:
+    """Return what a person can do about each finding that keeps a version back, in the order of the policy."""
+    rules = {str(rule): rule for rule in policy.document.rules}
+    found = []
+    for finding in decision.unmet_findings:
+        rule = rules.get(finding.rule)
+        if rule is not None:
+            found.append(rule.describe_remedy(finding, decision.model, decision.version))
+        elif finding.verdict is Verdict.PENDING:  # a limit or a freeze
+            found.append(f"wait: {finding.value}" if finding.rule.startswith("freeze ") else f"wait for {finding.expected}")
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
 def _evaluate_rule(rule: BaseRule, evidence: Evidence, context: RuleContext) -> RuleFinding:
     try:
         return rule.evaluate(evidence, context)

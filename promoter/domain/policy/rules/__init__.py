@@ -31,6 +31,9 @@ __all__ = ["RULES", "BaseRule", "Rule", "RuleContext"]
 class _RuleGroup(BaseRule):
     """A rule that holds rules."""
 
+    remedy_link: ClassVar[str] = "; and "
+    """What stands between the remedies of the rules inside."""
+
     def needed_evidence(self, context: RuleContext) -> Need:
         """Return what the rules inside need."""
         need = Need()
@@ -46,6 +49,13 @@ class _RuleGroup(BaseRule):
         """Return the faults of the rules inside."""
         return [fault for rule in self.inner_rules for fault in rule.find_faults(context)]
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return what helps the rules inside that do not pass."""
+        pairs = zip(self.inner_rules, finding.children, strict=False)
+        unmet = [(rule, each) for rule, each in pairs if each.verdict is not Verdict.PASS]
+        found = [remedy for rule, each in unmet if (remedy := rule.describe_remedy(each, model, version))]
+        return self.remedy_link.join(found) or None
+
     def __str__(self) -> str:
         return self.kind
 
@@ -58,6 +68,7 @@ class AnyOf(_RuleGroup):
     """`any_of: [...]`: one of the rules inside passes."""
 
     kind: ClassVar[str] = "any_of"
+    remedy_link: ClassVar[str] = "; or "
 
     any_of: tuple[Rule, ...] = Field(min_length=1, max_length=100, strict=False)
 
@@ -98,6 +109,9 @@ class Not(_RuleGroup):
     """`not: {...}`: the rule inside fails. What is pending or an error stays so."""
 
     kind: ClassVar[str] = "not"
+
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> None:
+        """Return nothing: what helps the rule inside is the opposite of what is asked for."""
 
     not_: Rule = Field(alias="not")
 

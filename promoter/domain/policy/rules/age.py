@@ -42,6 +42,11 @@ class AgeRule(BaseRule):
         terms = (("at_least", self.age.at_least), ("at_most", self.age.at_most))
         return "age " + " ".join(f"{key} {format_duration(value)}" for key, value in terms if value)
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return how long to wait, which is all that helps while it is too young."""
+        del model, version
+        return f"wait: {finding.expected}" if finding.verdict is Verdict.PENDING else None
+
     def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
         """Yield when the version is old enough."""
         del held_since

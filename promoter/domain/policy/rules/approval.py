@@ -107,6 +107,12 @@ class ApprovalRule(BaseRule):
         verdict = Verdict.PASS if count >= terms.at_least else Verdict.PENDING
         return RuleFinding(str(self), verdict, f"{count} of {terms.at_least} approve", expected, tuple(children))
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return who may sign it, and with which command."""
+        if finding.verdict is not Verdict.PENDING:
+            return None
+        return f"have {finding.expected}, each by `promoter approve {model}/{version} --as NAME --key KEY.pem`"
+
     def weigh_approvals(
         self, evidence: Evidence, context: RuleContext, subject: ApprovalSubject
     ) -> tuple[WeighedApproval, ...]:

@@ -165,6 +165,14 @@ class BaseRule(Document):
     def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return the finding, which depends on these arguments only. Anything unknown is never a pass."""
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return what a person can do so that the rule passes for a version that git states already, in words.
+
+        `finding`: what the rule found of it, which is no pass. None: nothing but another version, or another policy.
+        """
+        del finding, model, version
+        return None
+
     def build_finding(self, verdict: Verdict, value: FindingValue, expected: str) -> RuleFinding:
         """Return a finding of this rule."""
         return RuleFinding(str(self), verdict, value, expected)

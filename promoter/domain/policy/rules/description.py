@@ -37,6 +37,10 @@ class DescriptionRule(BaseRule):
         del context
         return Need(description=True)
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return what to describe."""
+        return f"write a description of version {version} of {model}" if finding.verdict is Verdict.PENDING else None
+
     def evaluate(self, evidence: Evidence, context: RuleContext) -> RuleFinding:
         """Return pending for an absent or blank text, since somebody may write one; error for one that could not be read."""
         del context

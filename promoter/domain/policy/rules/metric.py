@@ -165,6 +165,11 @@ class MetricRule(BaseRule):
             )
         return self._compare_with_version(evidence.candidate, holder, ref, self.order or context.order)
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return which metric is missing; a figure that is too bad has no remedy."""
+        missing = finding.verdict is Verdict.PENDING and finding.value is None
+        return f"log the metric `{self.metric}` for version {version} of {model}" if missing else None
+
     def is_named_by(self, text: str) -> bool:
         """Return whether a text names the rule: also one whose bound is the same number in other digits, such as `1e+06`."""
         bound = self.at_most if self.at_least is None else self.at_least

@@ -112,6 +112,14 @@ class ReviewRule(BaseRule):
             str(self), verdict, f"{count} of {self.review.at_least} approve #{origin.number}", expected, children
         )
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return the way to have it reviewed after all: approvals of what is merged already count for nothing."""
+        del model, version
+        if finding.verdict is not Verdict.FAIL:
+            return None
+        again = "revert it, propose the same by a pull request, and merge that once it has the approvals"
+        return f"{again}: approvals that are given after the merge do not count"
+
     def _describe_expectation(self) -> str:
         terms = self.review
         who = f"of [{', '.join(terms.from_)}] " if terms.from_ else ""

@@ -38,6 +38,13 @@ class SoakRule(BaseRule):
         del context
         return Need(held=frozenset({self.soak.alias}))
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str | None:
+        """Return how long to wait, which is all that helps."""
+        if finding.verdict is not Verdict.PENDING:
+            return None
+        terms = self.soak
+        return f"wait until version {version} of {model} has held `{terms.alias}` for {format_duration(terms.at_least)}"
+
     def list_wait_ends(self, created_at: datetime, held_since: Callable[[str], Iterable[datetime]]) -> Iterator[datetime]:
         """Yield when each time that the version held the alias is long enough."""
         del created_at

@@ -141,6 +141,17 @@ class TagRule(BaseRule):
                 )
         return self.build_finding(Verdict.PASS, value[:SHOWN_CHARACTERS], expected)
 
+    def describe_remedy(self, finding: RuleFinding, model: str, version: int) -> str:
+        """Return which tag to set, and to what."""
+        name = f"the tag `{self.tag}` of version {version} of {model}"
+        if finding.value is not None and finding.verdict is Verdict.PENDING:
+            return f"delete {name}, and set it anew"
+        if self.equals is not None:
+            return f"set {name} to `{self.equals}`"
+        if self.one_of is not None:
+            return f"set {name} to one of [{', '.join(self.one_of)}]"
+        return f"set {name} to a value that matches `{self.matches}`" if self.matches is not None else f"set {name}"
+
     def _is_test_met(self, value: str) -> bool:
         if self.equals is not None:
             return value == self.equals
