@@ -528,6 +528,7 @@ class Container:
     @cached_property
     def pull_request_work(self) -> PullRequestWork | None:
         """What works on pull requests; None where no forge is configured."""
+        from promoter.application.merge_results import MergeResultReporter
         from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
 
         forge, proposals = self._configured_forge, self.proposal_reconciler
@@ -536,7 +537,18 @@ class Container:
         planner = PullPlanner(self.registry, self.ledger, self.repository, self.documents, self.clock, self.provenance)
         settings = self.settings
         plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
-        return PullRequestWork(forge, proposals, plans)
+        results = MergeResultReporter(
+            forge=forge,
+            repository=self.repository,
+            documents=self.documents,
+            ledger=self.ledger,
+            revisions=self.revisions,
+            provenance=self.provenance,
+            locks=self.locks,
+            clock=self.clock,
+            url=settings.url,
+        )
+        return PullRequestWork(forge, proposals, plans, results)
 
     @cached_property
     def heartbeat(self) -> Heartbeat:

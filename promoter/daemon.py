@@ -33,6 +33,7 @@ WORKERS = {
     "registry": WorkerLimits(1),
     "pulls": WorkerLimits(1),
     "models": WorkerLimits(6, reserved=2, spare=24, hanging=4),
+    "results": WorkerLimits(1),
     "proposals": WorkerLimits(4, reserved=1, spare=8, hanging=2),
 }
 """The workers of each kind of work. A notification channel has one worker of its own."""

@@ -21,6 +21,7 @@ from promoter.application.revisions import GIT_TRIGGER, RevisionTracker
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.application.work_items import (
     PULLS,
+    RESULTS,
     EnqueueWork,
     Trigger,
     WorkItem,
@@ -71,6 +72,14 @@ class PullPlanWork(Protocol):
         ...
 
 
+class MergeResultWork(Protocol):
+    """Reports what came of merges."""
+
+    def report_results(self, snapshots: Mapping[str, ModelSnapshot], trouble: Mapping[str, str]) -> None:
+        """Report what is new. `snapshots`: the latest of each model; `trouble`: why the work on models fails, by model."""
+        ...
+
+
 @dataclass(frozen=True)
 class PullRequestWork:
     """The use cases that work on pull requests."""
@@ -78,6 +87,7 @@ class PullRequestWork:
     forge: Forge
     proposals: ProposalWork
     plans: PullPlanWork
+    results: MergeResultWork
 
 
 class FindingLogger:
@@ -210,6 +220,8 @@ class Controller:
             return None
         finally:
             self.health.record_end(item)
+            if self.pull_request_work and item.kind in (WorkKind.GIT, WorkKind.MODEL, WorkKind.PULLS):
+                self._enqueue(RESULTS, trigger)
         self._failures.pop(item, None)
         self.health.record_success(item, self._clock.now())
         return None
@@ -273,6 +285,9 @@ class Controller:
                 self._enqueue(WorkItem(WorkKind.PROPOSALS, name), trigger)
             for number in sorted(numbers):
                 self._enqueue(WorkItem(WorkKind.PULL, number), trigger)
+        elif item.kind is WorkKind.RESULTS:
+            trouble = {**self.health.failing_models, **self.health.late_models}
+            pulls.results.report_results(self.snapshots, {name: each.reason for name, each in trouble.items()})
         elif item.kind is WorkKind.PULL:
             pulls.plans.update_plan(int(item.name))
         elif pulls.proposals.reconcile_model(item.name):

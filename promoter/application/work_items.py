@@ -22,6 +22,8 @@ class WorkKind(StrEnum):
     """The plan of one pull request, by number."""
     PROPOSALS = "proposals"
     """Promoter's own pull requests for one model, by the model's name."""
+    RESULTS = "results"
+    """What came of the commits of the branch, reported on the forge."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class WorkItem:
 
 
 GIT, REGISTRY, PULLS = WorkItem(WorkKind.GIT), WorkItem(WorkKind.REGISTRY), WorkItem(WorkKind.PULLS)
+RESULTS = WorkItem(WorkKind.RESULTS)
 
 Trigger = str
 """What caused a piece of work, as the ledger records it: `poll`, `start`, `api`, `git`, or `webhook:SOURCE:DELIVERY`."""
@@ -48,6 +51,7 @@ _LANES = {
     WorkKind.PULLS: "pulls",
     WorkKind.PULL: "proposals",
     WorkKind.PROPOSALS: "proposals",
+    WorkKind.RESULTS: "results",
 }
 
 

@@ -102,4 +102,5 @@ def standing(app: App) -> PullRequestApp:
     app.mlflow.place("m", "champion", 1)
     app.mlflow.place("m", "shadow", 1)
     app.converge()
+    app.hub.calls.clear()
     return PullRequestApp(app)

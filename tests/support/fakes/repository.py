@@ -124,7 +124,7 @@ class FakeRepository:
         touching = [
             commit
             for index, (commit, files) in enumerate(line)
-            if index >= first and files.get(path) != (line[index - 1][1].get(path) if index else None)
+            if index >= first and _within(files, path) != (_within(line[index - 1][1], path) if index else {})
         ]
         return touching if base in known else touching[-last:]
 
@@ -270,3 +270,8 @@ class FakeRepository:
     def _called(self, *call: object) -> None:
         self.calls.append(call)
         self.on(str(call[0]))
+
+
+def _within(files: Mapping[str, bytes], path: str) -> dict[str, bytes]:
+    """The file at that path, or the files of that folder."""
+    return {name: text for name, text in files.items() if name == path or name.startswith(f"{path}/")}

@@ -1,0 +1,466 @@
+"""What came of merges, reported where they were merged: a status on the commit, one closing comment on its pull request.
+
+Nothing is remembered but for comfort: which commits are open follows from git, the ledger and the plan, and what was reported
+is read from the forge. So a stop in between loses nothing, and two Promoters write it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+from cachetools import FIFOCache
+
+from promoter.application.comments import update_comment
+from promoter.application.markdown.merge_result import RESULT_MARKER, render_merge_result_markdown
+from promoter.application.ports import (
+    Clock,
+    CommitStatus,
+    CommitStatusName,
+    CommitStatusState,
+    DeclarationDocuments,
+    Forge,
+    GitCommit,
+    Ledger,
+    Locks,
+    Repository,
+)
+from promoter.application.provenance import GitProvenance
+from promoter.application.revisions import RevisionTracker
+from promoter.application.snapshots import ModelSnapshot
+from promoter.domain.audit import AliasKey, AuditRecord, RecordFilter, RecordKind, is_alias_move
+from promoter.domain.desired import Declaration
+from promoter.domain.errors import ExternalError, Faults, PermanentError
+from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE
+from promoter.domain.merge_result import (
+    ABSENT,
+    STATING_CAUSES,
+    AliasCircumstances,
+    AliasResult,
+    AliasStatement,
+    MergeResult,
+    build_alias_result,
+    collect_stated_versions,
+    find_statements,
+    join_statements,
+    sort_alias_results,
+)
+from promoter.domain.policy.evaluate import list_remedies
+
+log = structlog.get_logger(__name__)
+
+RECENT = timedelta(days=1)
+"""After a start, what was merged or moved within this time is looked at; what still waits is, whatever its age."""
+MAX_TRACKED = 50
+"""How many commits are followed, the newest first."""
+MAX_RECENT = 20
+"""How many commits of before a start are looked at."""
+UNDER_WAY = timedelta(seconds=5)
+"""How long a change may take before a status says that it waits: most are done by then, and one status is enough."""
+REFUSED_PAUSE = timedelta(minutes=10)
+"""How long a commit is left alone whose status or comment the forge refuses: forges count the calls of an hour."""
+WATCHED_PATHS = (REGISTRY_FILE, APPROVERS_FILE, POLICIES_FOLDER, "signers")
+_SEARCHED_COMMITS = 10
+_MAX_STATED = 64
+_UNKNOWN_NUMBER = -1
+
+Trouble = Mapping[str, str]
+"""Why the work on models fails, by model."""
+
+
+@dataclass
+class TrackedCommit:
+    """A commit whose result is not final yet, as far as is known here."""
+
+    commit: GitCommit
+    order: int
+    """Its place among all that were found: the later of two commits of one second."""
+    is_watched: bool
+    """Whether it changes a file that Promoter reads."""
+    since: datetime
+    """When it was found."""
+    has_moved: bool = False
+    """Whether an alias has just moved because of it: a success that was reported before may not say so."""
+    number: int | None = _UNKNOWN_NUMBER
+    """The pull request that brought it; None: it was pushed."""
+    status: CommitStatus | None = None
+    """The status that it has, as it was last read or written."""
+    reported: MergeResult | None = None
+    """What was reported last."""
+    refused_at: datetime | None = None
+    """When the forge last refused to take the report."""
+
+    @property
+    def revision(self) -> str:
+        """The commit's id."""
+        return self.commit.revision
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """What the controller knows when results are made."""
+
+    declaration: Declaration
+    """What is in force."""
+    snapshots: Mapping[str, ModelSnapshot]
+    trouble: Trouble
+    moves: Mapping[AliasKey, Sequence[AuditRecord]] = field(default_factory=dict)
+
+
+class MergeResultReporter:
+    """Reports what came of the commits of the watched branch."""
+
+    def __init__(  # noqa: PLR0913  # keyword-only: one for each port or use case that it works with
+        self,
+        *,
+        forge: Forge,
+        repository: Repository,
+        documents: DeclarationDocuments,
+        ledger: Ledger,
+        revisions: RevisionTracker,
+        provenance: GitProvenance,
+        locks: Locks,
+        clock: Clock,
+        url: str | None = None,
+    ) -> None:
+        """`url`: the address of Promoter's page, where statuses and comments lead."""
+        self._forge = forge
+        self._repository = repository
+        self._ledger = ledger
+        self._revisions = revisions
+        self._locks = locks
+        self._clock = clock
+        self._url = url
+        self._commits = _CommitCollector(repository, ledger, revisions, provenance, clock)
+        self._statements = _StatementReader(repository, documents)
+        self._in_force: FIFOCache[tuple[str, str], bool] = FIFOCache(MAX_TRACKED * 2)
+
+    def report_results(self, snapshots: Mapping[str, ModelSnapshot], trouble: Trouble) -> None:
+        """Report what is new, of each commit that is not done with. `trouble`: why the work on models fails.
+
+        Raises `TransientError` where the forge, git or the ledger does not answer now, and the next call goes on there;
+        `PermanentError` where the forge refuses one, once all others are reported.
+        """
+        declaration = self._revisions.declaration_in_force
+        if declaration is None and self._revisions.refusal_reason is None:
+            return
+        tracked = self._commits.collect_open_commits(snapshots)
+        refused: list[PermanentError] = []
+        for group in self._group_by_pull_request(tracked, refused):
+            try:
+                self._report_group(group, declaration, snapshots, trouble)
+            except PermanentError as error:
+                group[-1].refused_at = self._clock.now()
+                refused.append(error)
+        if refused:
+            raise refused[0]
+
+    def _group_by_pull_request(
+        self, tracked: Iterable[TrackedCommit], refused: list[PermanentError]
+    ) -> Iterator[tuple[TrackedCommit, ...]]:
+        """Yield the commits of each pull request together, oldest first; each commit that was pushed stands alone."""
+        now = self._clock.now()
+        groups: dict[tuple[int | None, str], list[TrackedCommit]] = {}
+        for each in tracked:
+            if each.refused_at is not None and now - each.refused_at < REFUSED_PAUSE:
+                continue
+            try:
+                if not self._identify(each):
+                    continue
+            except PermanentError as error:
+                each.refused_at = now
+                refused.append(error)
+                continue
+            groups.setdefault((each.number, "" if each.number else each.revision), []).append(each)
+        yield from map(tuple, groups.values())
+
+    def _identify(self, tracked: TrackedCommit) -> bool:
+        """Read what the forge has of the commit, once. Return False where it is done with: a success is never taken back."""
+        if tracked.number != _UNKNOWN_NUMBER:
+            return True
+        tracked.status = self._forge.read_commit_status(tracked.revision, CommitStatusName.APPLIED)
+        if _is_done(tracked):
+            self._commits.drop(tracked.revision)
+            return False
+        tracked.number = self._forge.find_introducing_number(tracked.revision)
+        return True
+
+    def _report_group(
+        self,
+        group: tuple[TrackedCommit, ...],
+        declaration: Declaration | None,
+        snapshots: Mapping[str, ModelSnapshot],
+        trouble: Trouble,
+    ) -> None:
+        last = group[-1]
+        result = self._build_result(group, declaration, snapshots, trouble)
+        if result is None:
+            return
+        if result.is_under_way and self._clock.now() - last.since < UNDER_WAY:
+            return
+        if result != last.reported:
+            with self._locks.hold(f"result/{last.revision}"):
+                self._publish(group, result, declaration)
+            last.reported = result
+        if result.is_final:
+            for each in group:
+                self._commits.drop(each.revision)
+
+    def _publish(self, group: tuple[TrackedCommit, ...], result: MergeResult, declaration: Declaration | None) -> None:
+        """Write the comment, then the status: where the status is right, so is the comment."""
+        last = group[-1]
+        status = CommitStatus(CommitStatusState(result.state.value), result.description, self._url)
+        if last.reported is not None:  # another Promoter may have been first since it was read
+            last.status = self._forge.read_commit_status(last.revision, CommitStatusName.APPLIED)
+        if _is_done(last):
+            return
+        unwritten: PermanentError | None = None
+        if last.number and result.is_watched and not result.is_untried:
+            text = render_merge_result_markdown(result, _collect_remedies(result, declaration), self._url)
+            try:
+                update_comment(self._forge, last.number, RESULT_MARKER, text)
+            except PermanentError as error:  # such as a pull request whose conversation is locked
+                unwritten = error
+        if _differs(last.status, status):
+            self._forge.set_commit_status(last.revision, status, CommitStatusName.APPLIED)
+            last.status = status
+            facts = {"state": status.state.value, "description": status.description, "pull_request": last.number}
+            log.info("result of a commit", revision=last.revision, **facts)
+        if unwritten:
+            raise unwritten
+
+    def _build_result(
+        self,
+        group: tuple[TrackedCommit, ...],
+        declaration: Declaration | None,
+        snapshots: Mapping[str, ModelSnapshot],
+        trouble: Trouble,
+    ) -> MergeResult | None:
+        """Return what came of the commits; None: the branch has just moved, and the next call knows more."""
+        last, reader = group[-1], self._repository.folder
+        result = MergeResult(
+            last.revision,
+            is_watched=any(each.is_watched for each in group),
+            in_force=declaration.revision if declaration else None,
+            reader=f"the Promoter of {reader}" if reader.path else "Promoter",
+        )
+        if declaration is None or not self._is_in_force(last.revision, declaration):
+            refused = self._find_refusal(last.revision)
+            return replace(result, refused=refused) if refused else None
+        try:
+            stated = join_statements([self._statements.read_statements(each.commit) for each in group])
+        except Faults as faults:
+            return replace(result, refused=str(faults), is_superseded=True)
+        moves = self._ledger.find_alias_moves([each.key for each in stated]) if stated else {}
+        seen = _Observation(declaration, snapshots, trouble, moves)
+        commits = {each.revision for each in group}
+        found = [build_alias_result(each, commits, _find_circumstances(each, seen)) for each in stated]
+        found += _list_other_moves(commits, stated, self._commits.moved)
+        return replace(result, aliases=sort_alias_results(found))
+
+    def _is_in_force(self, revision: str, declaration: Declaration) -> bool:
+        if declaration.revision is None:
+            return False
+        key = revision, declaration.revision
+        if key not in self._in_force:
+            self._in_force[key] = self._repository.is_ancestor(*key)
+        return self._in_force[key]
+
+    def _find_refusal(self, revision: str) -> str | None:
+        """Return why a commit that is not in force is refused; None: the branch has just moved."""
+        head, why = self._revisions.head or "", self._revisions.refusal_reason
+        return why if why is None or head == revision else f"the branch's head {head[:10]} is refused: {why}"
+
+
+def _is_done(tracked: TrackedCommit) -> bool:
+    """Return whether its success is reported already."""
+    reported = tracked.status is not None and tracked.status.state is CommitStatusState.SUCCESS
+    return reported and not tracked.has_moved
+
+
+def _differs(has: CommitStatus | None, wanted: CommitStatus) -> bool:
+    return has is None or (has.state, has.description) != (wanted.state, wanted.description)
+
+
+def _collect_remedies(result: MergeResult, declaration: Declaration | None) -> dict[AliasKey, Sequence[str]]:
+    found: dict[AliasKey, Sequence[str]] = {}
+    for each in result.open_aliases:
+        policy = declaration.policies.get(each.decision.policy or "") if declaration and each.decision else None
+        if policy is not None and each.decision is not None:
+            found[each.statement.key] = list_remedies(policy, each.decision)
+    return found
+
+
+def _find_circumstances(statement: AliasStatement, seen: _Observation) -> AliasCircumstances:
+    """Return what is known of the alias. A snapshot from before its revision came into force says nothing of it."""
+    declared = seen.declaration.desired.find_model_intent(statement.model)
+    alias = declared.aliases.get(statement.alias) if declared else None
+    stated: int | str | None = None if alias is None else ABSENT if alias.absent else alias.version
+    snapshot = seen.snapshots.get(statement.model)
+    looked = snapshot.intent.aliases.get(statement.alias) if snapshot else None
+    before_override = (looked.declared or looked) if looked else None
+    current = before_override is not None and alias is not None and before_override.version == alias.version
+    observed = snapshot.observed if snapshot else None
+    changes = snapshot.changes if snapshot else ()
+    return AliasCircumstances(
+        records=seen.moves.get(statement.key, ()),
+        declared=stated,
+        compared=snapshot.compared if snapshot and current else None,
+        change=next((each for each in changes if each.difference.alias == statement.alias), None),
+        held=observed.aliases.get(statement.alias) if observed else None,
+        override=looked.override.description if looked and looked.override else None,
+        trouble=seen.trouble.get(statement.model, ""),
+    )
+
+
+def _list_other_moves(
+    commits: Collection[str], stated: Iterable[AliasStatement], moved: Iterable[AuditRecord]
+) -> Iterator[AliasResult]:
+    """Yield what a commit moved without stating it: `prune` deletes aliases that are not listed."""
+    known = {each.key for each in stated}
+    for record in moved:
+        fact = record.fact
+        if fact.revision in commits and (fact.model, fact.alias) not in known:
+            statement = AliasStatement(fact.model, fact.alias, fact.to_version, fact.from_version)
+            yield build_alias_result(statement, commits, AliasCircumstances([record]))
+
+
+class _CommitCollector:
+    """Collects the commits whose results are not final: new ones, those that moved something, and those that wait."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        ledger: Ledger,
+        revisions: RevisionTracker,
+        provenance: GitProvenance,
+        clock: Clock,
+    ) -> None:
+        self.moved: list[AuditRecord] = []
+        """The newest records of moves that commits brought."""
+        self._repository = repository
+        self._ledger = ledger
+        self._revisions = revisions
+        self._provenance = provenance
+        self._clock = clock
+        self._tracked: dict[str, TrackedCommit] = {}
+        self._head: str | None = None
+        self._entry: int | None = None
+        self._known_waits: set[tuple[str, str, int | None]] = set()
+        self._count = 0
+
+    def collect_open_commits(self, snapshots: Mapping[str, ModelSnapshot]) -> list[TrackedCommit]:
+        """Return all that are open, oldest first."""
+        head = self._revisions.head
+        if head is not None and head != self._head:
+            self._add_new_commits(head)
+        self._add_moved_commits()
+        self._add_waiting_commits(snapshots)
+        ordered = sorted(self._tracked.values(), key=lambda each: (each.commit.at, each.order))
+        self._tracked = {each.revision: each for each in ordered[-MAX_TRACKED:]}
+        return list(self._tracked.values())
+
+    def drop(self, revision: str) -> None:
+        """Follow the commit no longer: its result is final."""
+        self._tracked.pop(revision, None)
+
+    def _add_new_commits(self, head: str) -> None:
+        """Add the head, and what changes a watched file since the head before; after a start, what did of late."""
+        before, now = self._head, self._clock.now()
+        listed = [self._repository.list_commits(before, head, path, last=MAX_RECENT) for path in WATCHED_PATHS]
+        found = {each.revision: each for commits in listed for each in commits}
+        for each in sorted(found.values(), key=lambda commit: commit.at)[-MAX_TRACKED:]:
+            if before is not None or each.revision == head or now - each.at < RECENT:
+                self._add(each, is_watched=True)
+        if head not in self._tracked:
+            self._add(self._repository.read_commit(head), is_watched=False)
+        kept = (each for each in self._tracked.values() if self._repository.is_ancestor(each.revision, head))
+        self._tracked = {each.revision: each for each in kept}
+        self._head = head
+
+    def _add_moved_commits(self) -> None:
+        """Add the commits behind moves that the ledger has recorded since; after a start, of late."""
+        first = self._entry is None
+        since = self._clock.now() - RECENT if first else None
+        known = self._ledger.read_chain_head().entry if first else self._entry or 0
+        where = RecordFilter(kind=RecordKind.CHANGE, after=self._entry, since=since, newest=first, limit=MAX_TRACKED * 20)
+        records = self._ledger.find_audit_records(where)
+        self._entry = max((each.id for each in records), default=known)
+        moved = [each for each in records if is_alias_move(each) and each.fact.cause in STATING_CAUSES and each.fact.revision]
+        self.moved = [*self.moved, *moved][-MAX_TRACKED * 20 :]
+        for revision in list(dict.fromkeys(each.fact.revision for each in moved if each.fact.revision))[-MAX_TRACKED:]:
+            self._add_revision(revision, has_moved=not first)
+
+    def _add_waiting_commits(self, snapshots: Mapping[str, ModelSnapshot]) -> None:
+        """Add the commits behind changes that wait, each looked for once."""
+        declaration = self._revisions.declaration_in_force
+        if declaration is None:
+            return
+        waiting = [
+            each.difference
+            for snapshot in snapshots.values()
+            for each in snapshot.changes
+            if not each.is_allowed and each.difference.cause.value in STATING_CAUSES
+        ]
+        known = {(each.model, each.alias, each.to_version) for each in waiting}
+        self._known_waits &= known
+        for each in waiting:
+            key = (each.model, each.alias, each.to_version)
+            if key not in self._known_waits and len(self._known_waits) < MAX_TRACKED:
+                self._known_waits.add(key)
+                commit = self._provenance.find_change_commit(each, declaration)
+                if commit is not None and commit.revision not in self._tracked:
+                    self._add(commit, is_watched=True)
+
+    def _add_revision(self, revision: str, *, has_moved: bool) -> None:
+        if revision in self._tracked:
+            self._tracked[revision].has_moved |= has_moved
+            return
+        try:
+            commit = self._repository.read_commit(revision)
+        except ExternalError:
+            return  # history was rewritten since, and nobody looks at that commit any more
+        if self._head is not None and self._repository.is_ancestor(revision, self._head):
+            self._add(commit, is_watched=True)
+            self._tracked[revision].has_moved = has_moved
+
+    def _add(self, commit: GitCommit, *, is_watched: bool) -> None:
+        self._count += 1
+        self._tracked[commit.revision] = TrackedCommit(commit, self._count, is_watched, self._clock.now())
+
+
+class _StatementReader:
+    """Reads what commits state of aliases that the files before them did not."""
+
+    def __init__(self, repository: Repository, documents: DeclarationDocuments) -> None:
+        self._repository = repository
+        self._documents = documents
+        self._stated: FIFOCache[str, Mapping[AliasKey, int | None]] = FIFOCache(_MAX_STATED)
+        self._found: FIFOCache[str, tuple[AliasStatement, ...]] = FIFOCache(_MAX_STATED)
+
+    def read_statements(self, commit: GitCommit) -> tuple[AliasStatement, ...]:
+        """Return them. Raises `Faults` where the commit's files cannot be used."""
+        if commit.revision not in self._found:
+            after = self._read_stated(commit.revision)
+            self._found[commit.revision] = find_statements(self._read_before(commit, after), after)
+        return self._found[commit.revision]
+
+    def _read_before(self, commit: GitCommit, after: Mapping[AliasKey, int | None]) -> Mapping[AliasKey, int | None]:
+        """Return what the newest files before it that can be used state; where there are none that can, nothing is new."""
+        if not commit.parents:
+            return {}
+        commits = self._repository.list_commits(None, commit.parents[0], REGISTRY_FILE, last=_SEARCHED_COMMITS)
+        for each in reversed(commits):
+            try:
+                return self._read_stated(each.revision)
+            except Faults:
+                continue
+        return after if commits else {}
+
+    def _read_stated(self, revision: str) -> Mapping[AliasKey, int | None]:
+        if revision not in self._stated:
+            declaration = self._documents.parse_declaration(self._repository.read_sources(revision), revision)
+            self._stated[revision] = collect_stated_versions(declaration)
+        return self._stated[revision]
