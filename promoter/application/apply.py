@@ -17,13 +17,14 @@ import structlog
 from promoter.application.planner import Planner
 from promoter.application.ports import Absence, Clock, GitCommit, Ledger, Locks, Registry
 from promoter.application.provenance import GitProvenance
-from promoter.application.snapshots import RegistrySnapshot
-from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordKind
+from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
+from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.decision import Decision
-from promoter.domain.desired import Declaration, Override
+from promoter.domain.desired import AliasIntent, Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import build_expiring_event, build_outlook, describe_return, find_causing_end, format_end
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.proposal import CommitRequest
 from promoter.domain.review import ChangeOrigin
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 
 PROMOTER = "Promoter"
+_RETURN_SEARCH_LIMIT = 50
+"""Records of an alias that are read to find why it is elsewhere than git says."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class PlanExecutor:
             checks = [check for model in models.values() for status in model.guards for check in status.checks]
             if checks:
                 self._ledger.record_guard_checks(checks)
+            self._announce_expiring_overrides(snapshot)
             for override in snapshot.ended_overrides:
                 self._end_override(override, snapshot)
         if snapshot.decisions:
@@ -178,6 +182,13 @@ class PlanExecutor:
         for fact in self._ledger.record_replacements(replaced) if replaced else ():
             version = version_label(fact.from_version)
             log.warning("version replaced", model=fact.model, alias=fact.alias, version=version, why=fact.reason)
+
+    def _announce_expiring_overrides(self, snapshot: RegistrySnapshot) -> None:
+        for each in snapshot.expiring_overrides:
+            override = each.override
+            self._ledger.announce_expiring_override(build_expiring_event(each, snapshot.at))
+            until, then = format_end(override.until), each.consequence
+            log.warning("override ends soon", model=override.model, alias=override.alias, until=until, then=then)
 
     def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:
         """Where git says the same by now, and the registry does, that is agreed on; where it expired, git's word counts again.
@@ -196,7 +207,9 @@ class PlanExecutor:
             revision = snapshot.declaration.revision if there == override.version else None
             self._ledger.end_override(override.id, snapshot.at, "decided: git says the same", revision=revision)
         elif not override.is_in_force(snapshot.at):
-            self._ledger.end_override(override.id, snapshot.at, "expired: nobody decided in time, and git's word counts again")
+            reason = "expired: nobody decided in time, and git's word counts again"
+            then = _describe_aftermath(override, model, intent)
+            self._ledger.end_override(override.id, snapshot.at, f"{reason}; {then}" if then else reason)
         else:
             self._ledger.end_override(override.id, snapshot.at, "void: git says nothing of the alias any more")
         log.info("override is over", model=override.model, alias=override.alias)
@@ -367,13 +380,21 @@ class PlanExecutor:
         reason = _render_reason(change, statement)
         if override or commit is None or what.cause is ChangeCause.DRIFT:
             actor = override.by if override else person or PROMOTER
-            return _ChangeAuthor(actor, reason)
+            return _ChangeAuthor(actor, self._explain_return(what) or reason)
         asked = self._find_request(what, commit, origin)
         if asked:
             merged = "" if origin or asked.revision == commit.revision else f"; merged by {commit.author.partition(' <')[0]}"
             return _ChangeAuthor(asked.by, (asked.reason or reason) + merged)
         proposed = origin is not None and self._provenance.is_own_branch(origin.branch)
         return _ChangeAuthor((origin.merged_by if origin and proposed else None) or commit.author, reason)
+
+    def _explain_return(self, what: AliasDifference) -> str | None:
+        """Return the reason of a move that follows the end of an override; None where it is drift that somebody made."""
+        if what.cause is not ChangeCause.DRIFT:
+            return None
+        newest = self._ledger.find_audit_records(RecordFilter(what.model, what.alias, newest=True, limit=_RETURN_SEARCH_LIMIT))
+        end = find_causing_end(reversed(newest), what.from_version)
+        return describe_return(end, what.to_version) if end else None
 
     def _find_request(self, what: AliasDifference, commit: GitCommit, origin: ChangeOrigin | None) -> CommitRequest | None:
         """Who asked for the commit, or for the one that it merges.
@@ -405,6 +426,13 @@ def _render_reason(change: Change, subject: str | None) -> str:
         case _:
             replacement = f"; {change.difference.replacement}" if change.difference.replacement else ""
             return (subject or "stated in registry.yaml") + replacement
+
+
+def _describe_aftermath(override: Override, model: ModelSnapshot | None, declared: AliasIntent | None) -> str:
+    """Return what follows the end of an override that nobody decided on; empty where git does not manage the alias."""
+    if model is None or declared is None:
+        return ""
+    return build_outlook(override, declared, model.observed, model.intent.on_drift, model.compared).consequence
 
 
 def _find_hold_reason(change: Change, now: datetime) -> str | None:

@@ -144,12 +144,14 @@ def _list_findings(snapshot: RegistrySnapshot) -> Iterator[tuple[Finding, int, d
     plan = snapshot.plan
     ends = {"report": "it is only reported", "adopt": "git is asked to adopt it"}
     drifted = [each.difference for each in plan.changes if each.difference.cause is ChangeCause.DRIFT]
+    ended = {(each.model, each.alias) for each in snapshot.ended_overrides}
     for drift in (*drifted, *plan.reported):
         versions = (drift.from_version, drift.to_version)
         on_drift = snapshot.models[drift.model].intent.on_drift
         then = "it is put back" if drift in drifted else ends.get(on_drift, "it stays")
         facts = {"registry": version_label(versions[0]), "git": version_label(versions[1]), "then": then}
-        yield Finding("alias drifted", drift.model, drift.alias, versions), logging.WARNING, facts
+        what = "override ended, git counts again" if (drift.model, drift.alias) in ended else "alias drifted"
+        yield Finding(what, drift.model, drift.alias, versions), logging.WARNING, facts
     gated = {(each.difference.model, each.difference.alias): each for each in plan.changes if not each.is_allowed}
     for block in plan.blocked:
         change = gated.get((block.model, block.alias or ""))

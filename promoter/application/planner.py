@@ -20,6 +20,7 @@ from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Overr
 from promoter.domain.identity import RememberedVersion, describe_replacement
 from promoter.domain.notifications import FIRST_SEEN
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import OverrideOutlook, build_override_outlooks, select_expiring
 from promoter.domain.plan import (
     BlockedTarget,
     Change,
@@ -127,19 +128,25 @@ class Planner:
             declaration.find_allowance(seen.at),
         )
         self._all_models = frozenset(seen.intents) if names is None else self._all_models
-        active = _list_active_overrides(seen.intents)
-        changes = _group_changes(decided.changes)
+        models = self._build_model_snapshots(seen, decided)
         return RegistrySnapshot(
             at=seen.at,
             declaration=declaration,
-            models={name: self._build_model_snapshot(name, seen, changes.get(name, ()), decided) for name in seen.intents},
+            models=models,
             plan=plan,
             undeclared={} if self._withhold else _find_undeclared(seen.intents, seen.last_applied),
             tag_observations=seen.tags.new,
-            ended_overrides=() if self._withhold else tuple(each for each in seen.overrides if each not in active),
+            ended_overrides=() if self._withhold else _find_ended_overrides(seen),
+            expiring_overrides=() if self._withhold else self._find_expiring_overrides(models.values(), seen.at),
             source_aliases=source_aliases,
             withheld=seen.withheld,
         )
+
+    def _find_expiring_overrides(self, models: Iterable[ModelSnapshot], at: datetime) -> tuple[OverrideOutlook, ...]:
+        """Find what the ledger is to announce now. It is asked only where an override is in its last hour."""
+        expiring = [each for model in models for each in select_expiring(model.outlooks.values(), at)]
+        known = self._ledger.find_announced_overrides([each.override.id for each in expiring]) if expiring else ()
+        return tuple(each for each in expiring if each.override.id not in known)
 
     def plan_alias(
         self, declaration: Declaration, seen: RegistryObservation, key: AliasKey, started_at: datetime | None = None
@@ -204,6 +211,10 @@ class Planner:
         places = {place for alias in rotating if (place := AliasRef.from_intent(alias))}
         return self._copies.read_source_aliases(places) if places and self._copies else {}
 
+    def _build_model_snapshots(self, seen: RegistryObservation, decided: DecisionResults) -> dict[str, ModelSnapshot]:
+        changes = _group_changes(decided.changes)
+        return {name: self._build_model_snapshot(name, seen, changes.get(name, ()), decided) for name in seen.intents}
+
     def _build_model_snapshot(
         self, name: str, seen: RegistryObservation, changes: tuple[Change, ...], decided: DecisionResults
     ) -> ModelSnapshot:
@@ -226,6 +237,7 @@ class Planner:
             moves=moves,
             replaced=replaced,
             agreed=agreed,
+            outlooks=build_override_outlooks(intent, observed, was_applied),
             has_unrecorded=changed or bool(replaced) or any(move.alias in was_known for move in moves),
         )
 
@@ -309,8 +321,9 @@ def _leave_out(by_model: Mapping[str, _Value], withheld: Collection[str]) -> dic
     return {name: value for name, value in by_model.items() if name not in withheld}
 
 
-def _list_active_overrides(intents: Mapping[str, ModelIntent]) -> list[Override]:
-    return [alias.override for intent in intents.values() for alias in intent.aliases.values() if alias.override]
+def _find_ended_overrides(seen: RegistryObservation) -> tuple[Override, ...]:
+    active = [alias.override for intent in seen.intents.values() for alias in intent.aliases.values() if alias.override]
+    return tuple(each for each in seen.overrides if each not in active)
 
 
 def _find_unrecorded_moves(

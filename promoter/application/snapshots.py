@@ -13,6 +13,7 @@ from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Overr
 from promoter.domain.evidence import TagObservation
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.plan import (
     Change,
     ChangeCause,
@@ -45,6 +46,8 @@ class ModelSnapshot:
     """Numbers that stand for another version than the one that the ledger recorded, or for none."""
     agreed: Mapping[str, RememberedVersion] = field(default_factory=dict)
     """Aliases on which git and the registry agree, and the ledger does not know it yet."""
+    outlooks: Mapping[str, OverrideOutlook] = field(default_factory=dict)
+    """What follows the end of each override in force, by alias."""
     has_unrecorded: bool = False
     """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""
 
@@ -81,6 +84,8 @@ class RegistrySnapshot:
     """What was seen of watched tags, and the ledger does not know yet."""
     ended_overrides: tuple[Override, ...] = ()
     """Overrides that are over: git says the same by now, or they have expired."""
+    expiring_overrides: tuple[OverrideOutlook, ...] = ()
+    """Overrides that end within the hour, which the ledger has not announced yet."""
     source_aliases: SourceAliases = field(default_factory=dict)
     """Who holds the aliases elsewhere that versions come from."""
     withheld: frozenset[str] = frozenset()
@@ -107,7 +112,11 @@ class RegistrySnapshot:
             or any(snapshot.intent.aliases[each.edit.alias].rotation == "commit" for each in snapshot.proposals)
             or any(rotation_status.checks for rotation_status in snapshot.guards)
             or any(rotation_status.missing for rotation_status in snapshot.rotation_statuses)
-        ) | {*self.withheld, *(each.model for each in self.ended_overrides if each.model in self.models)}
+        ) | {
+            *self.withheld,
+            *(each.model for each in self.ended_overrides if each.model in self.models),
+            *(each.override.model for each in self.expiring_overrides),
+        }
 
     def predict_after_changes(self, at: datetime, observed: ObservedModel) -> RegistrySnapshot | None:
         """Return what a new plan of the only model would find once every change is carried out and nothing else has changed.

@@ -309,6 +309,10 @@ class ModelIntent:
                 )
         return replace(self, aliases=aliases)
 
+    def remove_overrides(self) -> ModelIntent:
+        """Return the intent with what git itself says of each alias."""
+        return replace(self, aliases={name: alias.declared or alias for name, alias in self.aliases.items()})
+
 
 @dataclass(frozen=True)
 class DesiredState:

@@ -12,6 +12,7 @@ from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, Re
 from promoter.domain.backoff import compute_backoff
 from promoter.domain.decision import Verdict
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.overrides import DECIDED, OverrideEnd
 from promoter.domain.plan import ChangeCause
 from promoter.domain.text import escape_invisible, version_label
 
@@ -227,7 +228,7 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
         until = f" until {_format_utc_minute(fact.until)}" if fact.until else ""
         return f"{name} serves {now} in place of {was} under an override{until}: {fact.reason} (by {by})"
     if of is EventType.OVERRIDE_ENDED:
-        return f"the override of {name} to {now} ended: {fact.reason}"
+        return f"the override of {name} to {now} (by {by}) ended: {_explain_override_end(record)}"
     if of is EventType.REPLACED:
         return f"{name}: {fact.reason}; it has to be approved anew"
     why = "; ".join(part for part in (fact.reason, record.review_summary) if part)
@@ -238,12 +239,20 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
     return sentence + (f": {why}" if why else "") + (f" (by {by})" if by else "")
 
 
+def _explain_override_end(record: AuditRecord) -> str:
+    """Return how an override ended, and what follows; a merge moves nothing."""
+    fact, end = record.fact, OverrideEnd.from_record(record)
+    if end and end.word == DECIDED:
+        return f"git states {version_label(fact.to_version)} now, and nothing moves"
+    return fact.reason or ""
+
+
 def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
-    name, was = f"{facts['model']}@{facts['alias']}", version_label(facts.get("replaces"))
+    name, version = f"{facts['model']}@{facts['alias']}", version_label(facts["version"])
     until = _format_utc_minute(datetime.fromisoformat(str(facts["until"])))
-    return (
-        f"the override of {name} to {version_label(facts['version'])} ends at {until}: then {was} returns, unless it is merged"
-    )
+    then = facts.get("then") or f"{version_label(facts.get('replaces'))} returns"
+    by = f" (by {facts['by']})" if facts.get("by") else ""
+    return f"the override of {name} to {version}{by} ends at {until}: then {then}, unless it is merged"
 
 
 def _describe_refused_revision(facts: Mapping[str, Any]) -> str:

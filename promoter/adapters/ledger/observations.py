@@ -136,6 +136,18 @@ class SqlObservationLog(SqlRepository):
         return parse_lifecycle_event(row) if row else None
 
     @reading
+    def find_announced_overrides(self, connection: Connection, numbers: Collection[int]) -> frozenset[int]:
+        """Find those of these overrides that an event of the type OVERRIDE_EXPIRING names."""
+        return _find_announced_overrides(connection, numbers)
+
+    @appending
+    def announce_expiring_override(self, chain: ChainWriter, event: LifecycleEvent) -> None:
+        """Append the event, unless there is one of that override already."""
+        number = int(event.facts["override"])
+        if not _find_announced_overrides(chain.connection, [number]):
+            append_lifecycle_event(chain, event)
+
+    @reading
     def observed_until(self, connection: Connection) -> datetime | None:
         """Return the latest moment that one of the last events of a daemon names as observed."""
         of_daemons = select(*EVENT_COLUMNS).where(lifecycle_events.c.event.in_(_WATCH_EVENTS))
@@ -147,6 +159,14 @@ class SqlObservationLog(SqlRepository):
 def append_lifecycle_event(chain: ChainWriter, event: LifecycleEvent) -> int:
     """Append a lifecycle event in a transaction that is open, and return its number."""
     return chain.append_entry(lifecycle_events, {**event.facts, "at": event.at, "event": event.event.value})
+
+
+def _find_announced_overrides(connection: Connection, numbers: Collection[int]) -> frozenset[int]:
+    announcing = lifecycle_events.c.event == LifecycleEventType.OVERRIDE_EXPIRING.value
+    query = select(*EVENT_COLUMNS).where(announcing, lifecycle_events.c.id > min(numbers, default=0))
+    found = map(parse_lifecycle_event, connection.execute(query) if numbers else ())
+    named = {each.facts.get("override") for each in found}
+    return frozenset(number for number in numbers if number in named)
 
 
 def _select_changed_observations(connection: Connection, observations: Iterable[TagObservation]) -> list[TagObservation]:

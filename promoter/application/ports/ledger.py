@@ -257,6 +257,14 @@ class ObservationLog(Protocol):
         """Find the last lifecycle event of that type; None where there is none."""
         ...
 
+    def find_announced_overrides(self, numbers: Collection[int]) -> frozenset[int]:
+        """Find those of these overrides whose end is announced: an event of the type `override-expiring` names them."""
+        ...
+
+    def announce_expiring_override(self, event: LifecycleEvent) -> None:
+        """Record an event of the type `override-expiring`, unless there is one of that override."""
+        ...
+
     def observed_until(self) -> datetime | None:
         """Return the moment before which every move is recorded, as the daemons stated it; None where none did."""
         ...

@@ -140,10 +140,10 @@ class LifecycleEvent:
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
     REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
     up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. ALLOWED: the facts of a
-    `ChangeAllowance`. OVERRIDE_EXPIRING: `override`
-    (the number of its record), `model`, `alias`, `version`, `replaces`, `until` (an ISO 8601 moment), `by`, `reason`.
-    REVISION_REFUSED: `revision`, `reason` (every fault, one a line), `in_force` (the revision that stays in force; None: none
-    does), `author` (`Name <mail>`; None where git does not say).
+    `ChangeAllowance`. OVERRIDE_EXPIRING: `override` (the number of its record), `model`, `alias`, `version`, `replaces`,
+    `until` (an ISO 8601 moment), `by`, `reason`, `then` (what follows, in a clause). REVISION_REFUSED: `revision`, `reason`
+    (every fault, one a line), `in_force` (the revision that stays in force; None: none does), `author` (`Name <mail>`; None
+    where git does not say).
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

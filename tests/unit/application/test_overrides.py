@@ -22,6 +22,7 @@ from promoter.application.status import (
     load_alias_history,
 )
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import TrainingRun
 from tests.support.app import App
 from tests.support.remembered import numbers
@@ -172,10 +173,11 @@ def test_one_that_expires_is_over(watched_app: App) -> None:
     assert watched_app.aliases() == {"champion": 2}
     assert (watched_app.records()[-1].fact.cause, watched_app.records()[-1].fact.reason) == (
         "drift",
-        "drift put back: git still says so",
+        "the override of alice ended (nobody decided), v2 returned",
     )
     watched_app.converge()
-    assert ends(watched_app) == [(number, "expired: nobody decided in time, and git's word counts again")]
+    reason = "expired: nobody decided in time, and git's word counts again; v2 returns, the version that was rolled back"
+    assert ends(watched_app) == [(number, reason)]
 
 
 def test_one_that_expires_while_git_has_moved_on_leaves_a_decision(watched_app: App) -> None:
@@ -303,4 +305,80 @@ def test_its_end_is_recorded_also_where_nothing_moves(watched_app: App) -> None:
     watched_app.time.pass_time(hours=2)
     watched_app.converge()
     assert (watched_app.aliases(), row(watched_app).status) == ({"champion": 1}, DRIFT)
-    assert [each for each, _ in ends(watched_app)] == [number]
+    (end,) = ends(watched_app)
+    assert end[0] == number
+    assert str(end[1]).endswith("; v1 stays, and is shown as drift from v2, which git states (`on_drift: report`)")
+
+
+def announced(app: App) -> list[LifecycleEvent]:
+    """The announcements of ends that the ledger has."""
+    return [each for each in app.ledger.find_lifecycle_events() if each.event is LifecycleEventType.OVERRIDE_EXPIRING]
+
+
+def test_its_end_is_announced_an_hour_before_and_once(watched_app: App) -> None:
+    """Not before; then with all that a person needs, and not again by a replica, a restart or a clock that jumps back."""
+    number = override(watched_app, hours=24)
+    watched_app.converge()
+    watched_app.time.pass_time(hours=22, minutes=59)
+    watched_app.converge()
+    assert announced(watched_app) == []
+    watched_app.time.pass_time(minutes=1)
+    for each in (watched_app, watched_app, watched_app.another()):
+        each.converge()
+    watched_app.time.pass_time(hours=-3)
+    watched_app.converge()
+    watched_app.time.pass_time(hours=3)
+    watched_app.another().converge()
+    (event,) = announced(watched_app)
+    assert event.facts == {
+        "override": number,
+        "model": "m",
+        "alias": "champion",
+        "version": 1,
+        "replaces": 2,
+        "until": "2026-11-24T12:00:00+00:00",
+        "by": "alice",
+        "reason": "bad recall",
+        "then": "v2 returns, the version that was rolled back",
+    }
+    watched_app.time.pass_time(hours=1)
+    watched_app.converge()
+    assert (len(announced(watched_app)), watched_app.aliases()) == (1, {"champion": 2})
+
+
+def test_one_that_lasts_no_longer_than_an_hour_is_announced_at_once(watched_app: App) -> None:
+    """It might be over before the next look."""
+    override(watched_app, hours=1)
+    watched_app.converge()
+    assert len(announced(watched_app)) == 1
+
+
+def test_one_that_git_states_by_then_is_not_announced(watched_app: App) -> None:
+    """A person has decided."""
+    override(watched_app, hours=2)
+    watched_app.converge()
+    watched_app.commit(PLAIN.replace("version: 2", "version: 1, hold: {reason: r, by: alice}"), p=POLICY)
+    watched_app.time.pass_time(hours=1, minutes=30)
+    watched_app.converge()
+    assert announced(watched_app) == []
+
+
+def test_what_somebody_moved_by_hand_after_it_is_drift(watched_app: App) -> None:
+    """The record does not blame the override for it."""
+    override(watched_app, hours=2)
+    watched_app.converge()
+    watched_app.time.pass_time(hours=2)
+    watched_app.converge()
+    watched_app.mlflow.place("m", "champion", 1)
+    watched_app.converge()
+    assert watched_app.records()[-1].fact.reason == "drift put back: git still says so"
+
+
+def test_a_stop_between_its_end_and_the_return_does_not_hide_why(watched_app: App) -> None:
+    """The end is in the ledger; whoever goes on reads it there."""
+    number = override(watched_app)
+    watched_app.converge()
+    watched_app.ledger.end_override(number, watched_app.time.now(), "declined: https://forge/1 was closed unmerged; v2 returns")
+    watched_app.another().converge()
+    reason = "the override of alice ended (https://forge/1 was closed unmerged), v2 returned"
+    assert watched_app.records()[-1].fact.reason == reason
