@@ -38,7 +38,7 @@ from promoter.domain.ledger.checkpoints import (
     LifecycleEventType,
     find_present_daemons,
 )
-from promoter.domain.plan import ChangeCause
+from promoter.domain.plan import BlockedTarget, Change, ChangeCause
 from promoter.domain.text import version_label
 
 log = structlog.get_logger(__name__)
@@ -158,7 +158,17 @@ def _list_findings(snapshot: RegistrySnapshot) -> Iterator[tuple[Finding, int, d
         verdict = change.gate_verdict if change else None
         detail = (change.difference.to_version, verdict) if change else (block.reason,)
         level = logging.INFO if verdict is Verdict.PENDING else logging.WARNING
-        yield Finding("change blocked", block.model, block.alias, detail), level, {"why": block.reason}
+        yield Finding("change blocked", block.model, block.alias, detail), level, _describe_block(block, change)
+
+
+def _describe_block(block: BlockedTarget, change: Change | None) -> dict[str, str]:
+    """Return the facts of a block's log line: the reason, and of a policy the version and the unmet rules."""
+    if change is None or change.decision is None:
+        return {"why": block.reason}
+    decision = change.decision
+    unmet = "; ".join(f"{each.rule} is {each.verdict.value}" for each in decision.unmet_findings)
+    facts = {"version": version_label(decision.version), "policy": decision.policy or "readiness", "unmet": unmet}
+    return {**facts, "why": block.reason}
 
 
 class Controller:

@@ -64,6 +64,7 @@ def test_a_block_is_logged_once_though_its_reason_counts_the_hours(app: App) -> 
     (line,) = poll(app, watch, 200)
     assert (line["event"], line["model"], line["alias"], line["log_level"]) == ("change blocked", "m", "champion", "info")
     assert line["why"].startswith("v1: age")
+    assert (line["version"], line["policy"], line["unmet"]) == ("v1", "p", "age at_least 1d is pending")
     app.commit("m: {aliases: {champion: {version: 2, policy: p}}}", p=POLICY)
     (line,) = poll(app, watch, 3)
     assert (line["log_level"], line["why"][:15]) == ("warning", "v2: metric auc ")
