@@ -14,6 +14,7 @@ from datetime import datetime
 
 import structlog
 
+from promoter.application.figures import WorkFigures
 from promoter.application.planner import Planner
 from promoter.application.ports import Absence, Clock, GitCommit, Ledger, Locks, Registry
 from promoter.application.provenance import GitProvenance
@@ -117,6 +118,8 @@ class PlanExecutor:
         clock: Clock,
         locks: Locks,
     ) -> None:
+        self.figures = WorkFigures()
+        """What came of the changes, counted for monitoring, with the rest of the daemon's work."""
         self._registry = registry
         self._provenance = provenance
         self._ledger = ledger
@@ -142,6 +145,7 @@ class PlanExecutor:
                 self._ledger.record_outcome(intent.id, outcome, self._clock.now(), detail)
             except Conflict:
                 continue  # the run that was stopped has gone on meanwhile
+            self.figures.count_change(outcome.value, intent.fact.cause)
             log.warning("intent closed after a stop", model=model, alias=intent.fact.alias, outcome=outcome.value)
         return min(intent.fact.at for intent in left)
 
@@ -241,10 +245,10 @@ class PlanExecutor:
             found = recheck_change(self._planner, request.declaration, change.difference, request.started_at)
         except ExternalError as error:
             # Nothing has been written yet, so the outcome is known whatever the registry does.
-            self._record_failure(intent, model, f"not written: {error.message}")
+            self._record_failure(intent, change, f"not written: {error.message}")
             raise
         if found.stale_reason:
-            self._record_failure(intent, model, found.stale_reason)
+            self._record_failure(intent, change, found.stale_reason)
             return None
         self._locks.require_held(model)  # else the intent is left to the run that holds the lock now
         answered = self._write_alias(intent, change)
@@ -261,7 +265,7 @@ class PlanExecutor:
             else:
                 self._registry.set_alias(what.model, what.alias, what.to_version)
         except PermanentError as error:
-            self._record_failure(intent, what.model, f"MLflow refused: {error.message}")
+            self._record_failure(intent, change, f"MLflow refused: {error.message}")
             raise
         except TransientError:
             log.warning("write unanswered, reading back", model=what.model, alias=what.alias)
@@ -279,7 +283,7 @@ class PlanExecutor:
         self._confirm_reading(what.model, what.alias, what.to_version, aliases)
         if held != what.to_version:
             if answered:
-                self._record_failure(intent, what.model, f"read back {version_label(held)}")
+                self._record_failure(intent, change, f"read back {version_label(held)}")
             # Answered, and another one there: somebody else moved it. Without an answer, nobody knows whose fault it is.
             message = f"{what.model}@{what.alias} reads {version_label(held)} after the write"
             raise TransientError("MLflow", message, about_one_model=answered)
@@ -305,10 +309,11 @@ class PlanExecutor:
         elif target not in (None, held):
             self._registry.confirm_absences([Absence(model, alias, target)])
 
-    def _record_failure(self, intent: int, model: str, detail: str) -> None:
+    def _record_failure(self, intent: int, change: Change, detail: str) -> None:
         """Close the intent as failed. Whoever lost the model's lock does not: another run may have closed it already."""
-        self._locks.require_held(model)
+        self._locks.require_held(change.difference.model)
         self._ledger.record_outcome(intent, ChangeOutcome.FAILED, self._clock.now(), detail)
+        self.figures.count_change(ChangeOutcome.FAILED.value, change.difference.cause.value)
 
     def _record_applied(self, intent: int, change: Change) -> None:
         """Close the intent as applied. Raises `TransientError` where another run closed it: the model is planned again."""
@@ -320,6 +325,7 @@ class PlanExecutor:
             raise TransientError(
                 "lock", f"the lock of {what.model} was lost while {what.alias} was written: {error.message}"
             ) from error
+        self.figures.count_change(ChangeOutcome.APPLIED.value, change.difference.cause.value)
 
     def _record_late_write(self, intent: int, change: Change) -> None:
         """Record a write that arrived after another run had closed its intent as not written: no write stays unrecorded."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from promoter import __version__
+from promoter.application.figures import MISSING, WorkFigures
 from promoter.application.health import ControllerHealth
 from promoter.application.planner import Planner
 from promoter.application.ports import Clock, Forge, HostSystem, ObservationLog, PullRequest
@@ -93,8 +94,9 @@ class PullRequestWork:
 class FindingLogger:
     """Logs drift and blocks when a snapshot shows them first, and not again until they were gone, or are others."""
 
-    def __init__(self) -> None:
-        """Nothing is known yet: after a restart, each finding is logged once more."""
+    def __init__(self, figures: WorkFigures) -> None:
+        """Nothing is known yet: after a restart, each finding is logged once more. `figures` counts blocks."""
+        self._figures = figures
         self._known: dict[str, frozenset[Finding]] = {}
         self._refused: str | None = None
         self._lock = Lock()
@@ -118,6 +120,8 @@ class FindingLogger:
                 if finding not in known.get(name, ()):
                     alias = {"alias": finding.alias} if finding.alias else {}
                     log.log(level, finding.what, model=name, **alias, **facts)
+                    if "verdict" in facts:
+                        self._figures.count_block(facts["verdict"])
 
     def log_refused_head(self, refused: str | None) -> None:
         """Log that the branch's head is refused, and why, unless that was logged already."""
@@ -164,11 +168,16 @@ def _list_findings(snapshot: RegistrySnapshot) -> Iterator[tuple[Finding, int, d
 def _describe_block(block: BlockedTarget, change: Change | None) -> dict[str, str]:
     """Return the facts of a block's log line: the reason, and of a policy the version and the unmet rules."""
     if change is None or change.decision is None:
-        return {"why": block.reason}
+        return {"verdict": MISSING, "why": block.reason}
     decision = change.decision
     unmet = "; ".join(f"{each.rule} is {each.verdict.value}" for each in decision.unmet_findings)
-    facts = {"version": version_label(decision.version), "policy": decision.policy or "readiness", "unmet": unmet}
-    return {**facts, "why": block.reason}
+    return {
+        "version": version_label(decision.version),
+        "policy": decision.policy or "readiness",
+        "verdict": decision.verdict.value,
+        "unmet": unmet,
+        "why": block.reason,
+    }
 
 
 class Controller:
@@ -201,7 +210,8 @@ class Controller:
         self._lock = Lock()
         self._snapshots: dict[str, tuple[datetime, ModelSnapshot]] = {}
         self._failures: dict[WorkItem, int] = {}
-        self._findings = FindingLogger()
+        self.figures = model_reconciler.figures
+        self._findings = FindingLogger(self.figures)
 
     @property
     def snapshots(self) -> Mapping[str, ModelSnapshot]:
@@ -215,6 +225,10 @@ class Controller:
 
     def run_work_item(self, item: WorkItem, trigger: Trigger) -> float | None:
         """Carry the item out. Return None, or the seconds until it is due again; external errors are logged, never raised."""
+        with self.figures.measure(item.kind):
+            return self._run_recorded(item, trigger)
+
+    def _run_recorded(self, item: WorkItem, trigger: Trigger) -> float | None:
         self.health.record_start(item)
         try:
             self._dispatch_work_item(item, trigger)
@@ -223,11 +237,11 @@ class Controller:
             delay = self._backoff(failures)
             if item.kind is WorkKind.REGISTRY:
                 delay = min(delay, MAX_SURVEY_DELAY)
-            self.health.record_failure(item, error)
+            self._record_failure(item, error)
             log.warning("not now, looking again", key=str(item), error=str(error), seconds=round(delay, 1))
             return delay
         except PermanentError as error:
-            self.health.record_failure(item, error)
+            self._record_failure(item, error)
             log.error("a person has to act", key=str(item), error=str(error))
             return None
         finally:
@@ -237,6 +251,10 @@ class Controller:
         self._failures.pop(item, None)
         self.health.record_success(item, self._clock.now())
         return None
+
+    def _record_failure(self, item: WorkItem, error: ExternalError) -> None:
+        self.health.record_failure(item, error)
+        self.figures.count_failure(item.kind)
 
     def _dispatch_work_item(self, item: WorkItem, trigger: Trigger) -> None:
         match item.kind:

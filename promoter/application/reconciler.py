@@ -10,6 +10,7 @@ from datetime import datetime
 import structlog
 
 from promoter.application.apply import PlanExecutor, ReconcileRequest
+from promoter.application.figures import WorkFigures
 from promoter.application.planner import Planner
 from promoter.application.ports import Clock, LastApplied, Ledger, Locks, VersionCopies
 from promoter.application.proposals.commits import RotationProposer
@@ -97,6 +98,11 @@ class ModelReconciler:
         self._revisions = revisions
         self._ledger = ledger
         self._locks = locks
+
+    @property
+    def figures(self) -> WorkFigures:
+        """The figures of the work, for monitoring."""
+        return self._executor.figures
 
     def plan_all(self, trigger: str | None = None) -> RegistrySnapshot | None:
         """Plan everything that is managed, and record what is seen for the first time. None: no revision is in force."""

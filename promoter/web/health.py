@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from promoter.application.controller import Controller
+from promoter.application.figures import DURATION_BOUNDS, WorkFigures
 from promoter.application.status import ModelTrouble, build_alias_rows
 from promoter.domain.errors import ExternalError
 
@@ -82,6 +84,7 @@ class _PrometheusCollector(Collector):
         for status, count in sorted(counts.items()):
             states.add_metric([status.replace(" ", "_")], count)
         yield states
+        yield from _collect_figures(self._controller.figures)
         with contextlib.suppress(ExternalError):  # the other figures are worth having without the ledger
             yield self._collect_notifications()
 
@@ -118,6 +121,31 @@ class _PrometheusCollector(Collector):
         for (channel, state), count in sorted(self._undelivered().items()):
             undelivered.add_metric([channel, state], count)
         return undelivered
+
+
+def _collect_figures(figures: WorkFigures) -> Iterable[Metric]:
+    """Yield what the process has counted since it started."""
+    changes = CounterMetricFamily(
+        "promoter_alias_changes", "Alias changes that ended, by outcome and cause", labels=["outcome", "cause"]
+    )
+    for labels, count in sorted(figures.changes.items()):
+        changes.add_metric(labels, count)
+    yield changes
+    blocks = CounterMetricFamily("promoter_alias_blocks", "Changes found blocked, each once while it lasts", labels=["verdict"])
+    for verdict, count in sorted(figures.blocks.items()):
+        blocks.add_metric([verdict], count)
+    yield blocks
+    failures = CounterMetricFamily("promoter_reconcile_failures", "Pieces of work that failed, by kind", labels=["kind"])
+    for kind, count in sorted(figures.failures.items()):
+        failures.add_metric([kind], count)
+    yield failures
+    durations = HistogramMetricFamily(
+        "promoter_reconcile_duration_seconds", "How long pieces of work took, by kind", labels=["kind"]
+    )
+    bounds = [*map(str, DURATION_BOUNDS), "+Inf"]
+    for kind, (counts, seconds) in sorted(figures.durations.items()):
+        durations.add_metric([kind], list(zip(bounds, accumulate(counts), strict=True)), seconds)
+    yield durations
 
 
 def build_health_blueprint(controller: Controller, depths: WorkCounts, undelivered: UndeliveredCounts = dict) -> Blueprint:
