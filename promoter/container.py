@@ -5,6 +5,7 @@ An adapter is made when it is first needed, and its module imported only then: `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import timedelta
@@ -29,6 +30,7 @@ from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.links import MlflowAddresses
 from promoter.domain.proposal import CommitRequest
 from promoter.settings import Settings
 
@@ -333,6 +335,13 @@ class Container:
         for channel in self.settings.notifications:
             self._enqueue_channel(channel.name, "recorded")
 
+    @property
+    def mlflow_addresses(self) -> MlflowAddresses:
+        """Where others find the MLflow server; MLflow's own variable names the registry, where that is another server."""
+        tracking = self.settings.mlflow_tracking_uri
+        registry = os.environ.get("MLFLOW_REGISTRY_URI") or tracking
+        return MlflowAddresses.build(tracking, registry, self.settings.mlflow_ui_url)
+
     @cached_property
     def notification_channels(self) -> Sequence[NotificationChannel]:
         """The receivers of events. Raises `Faults` that name every channel which cannot be set up."""
@@ -346,7 +355,7 @@ class Container:
         settings = self.settings
         return ChannelNotifier(
             self.notification_channels,
-            DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url),
+            DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url, self.mlflow_addresses),
             outbox=self.event_outbox,
             locks=self._build_locks("channels", _CHANNEL_PATIENCE),
             clock=self.clock,

@@ -260,6 +260,7 @@ class Settings(BaseSettings):
     forge_token: SecretStr | None = None
     forge_account: str | None = None
     url: Annotated[str, AfterValidator(_check_web_address)] | None = None
+    mlflow_ui_url: Annotated[str, AfterValidator(_check_web_address)] | None = None
     signing_key: Path | None = None
     checkpoint_key: Path | None = None
     registries: dict[str, str] = Field(default_factory=dict, repr=False)

@@ -365,6 +365,7 @@ class PlanExecutor:
             hold=_find_hold_reason(change, self._clock.now()),
             from_identity=what.from_identity,
             to_identity=what.to_identity,
+            run_id=what.run_id,
         )
 
     def _find_origin(self, commit: GitCommit | None, decision: Decision | None) -> ChangeOrigin | None:

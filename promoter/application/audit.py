@@ -27,6 +27,7 @@ from promoter.domain.ledger.checkpoints import (
     LifecycleEventType,
 )
 from promoter.domain.ledger.export import EXPORTED_TABLES, ExportEnding, ExportManifest
+from promoter.domain.links import NO_ADDRESSES, MlflowAddresses
 from promoter.domain.notifications import EventBuilder
 
 log = structlog.get_logger(__name__)
@@ -93,13 +94,15 @@ def export_spreadsheet(ledger: AuditLog, behind: int) -> Iterator[bytes]:
         yield _render_csv_row(tuple(_escape_formula(values[column]) for column in _COLUMNS))
 
 
-def export_cloud_events(outbox: EventOutbox, behind: int, url: str | None) -> Iterator[bytes]:
+def export_cloud_events(
+    outbox: EventOutbox, behind: int, url: str | None, mlflow: MlflowAddresses = NO_ADDRESSES
+) -> Iterator[bytes]:
     """Export the events of the entries behind that number as CloudEvents, as channels receive them: one JSON object a line."""
-    event_builder, last = EventBuilder(outbox.read_ledger_name(), url), behind
+    event_builder, last = EventBuilder(outbox.read_ledger_name(), url, mlflow), behind
     while True:
         page = outbox.read_source_entries(last, _PAGE_SIZE)
         for entry in page.entries:
-            for event in event_builder.build_events(entry):
+            for event in event_builder.build_events(entry, page.find_context(entry)):
                 yield json.dumps(event.to_json(), ensure_ascii=False).encode() + b"\n"
         if len(page.entries) < _PAGE_SIZE:
             return

@@ -18,11 +18,13 @@ from promoter.application.ports import Clock, Locks
 from promoter.application.ports.outbox import EventOutbox, NotificationChannel
 from promoter.domain.backoff import compute_backoff
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.links import NO_ADDRESSES, MlflowAddresses
 from promoter.domain.notifications import (
     DEFAULT_PATIENCE,
     ChannelCursor,
     DeliveryAttempt,
     DeliveryState,
+    EntryContext,
     EventBuilder,
     NotificationEvent,
     SourceEntry,
@@ -59,6 +61,8 @@ class DeliveryTerms:
     """How long an event is tried before it is dead."""
     url: str | None = None
     """The address of this Promoter."""
+    mlflow: MlflowAddresses = NO_ADDRESSES
+    """The addresses of its MLflow server."""
     spread: Callable[[], float] = random_jitter
     """Returns a factor by which a pause is scaled."""
 
@@ -179,15 +183,15 @@ class _ChannelSender:
             for entry in page.entries:
                 if self.stopping:
                     return
-                self._send_entry_events(entry)
+                self._send_entry_events(entry, page.find_context(entry))
             self._position = max(self._position, page.upto)
             if len(page.entries) < PAGE_SIZE:
                 return
 
-    def _send_entry_events(self, entry: SourceEntry) -> None:
+    def _send_entry_events(self, entry: SourceEntry, context: EntryContext) -> None:
         """Send all events of an entry, and then record all attempts at once: after a crash in between, all are sent again."""
         name = self._channel.name
-        wanted = [event for event in self._build_events(entry) if event.type in self._channel.wanted_event_types]
+        wanted = [event for event in self._build_events(entry, context) if event.type in self._channel.wanted_event_types]
         attempts = [
             self._attempt_delivery(each, DeliveryAttempt(name, DeliveryState.AGAIN, each.at, each.entry, each.id))
             for each in wanted
@@ -214,13 +218,14 @@ class _ChannelSender:
 
     def _rebuild_event(self, last: DeliveryAttempt) -> NotificationEvent | None:
         page = self._outbox.read_source_entries(last.entry - 1, 1)
-        found = [each for entry in page.entries if entry.id == last.entry for each in self._build_events(entry)]
+        entries = (entry for entry in page.entries if entry.id == last.entry)
+        found = [each for entry in entries for each in self._build_events(entry, page.find_context(entry))]
         return next((each for each in found if each.id == last.event), None)
 
-    def _build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
+    def _build_events(self, entry: SourceEntry, context: EntryContext) -> tuple[NotificationEvent, ...]:
         if self._event_builder is None:
-            self._event_builder = EventBuilder(self._outbox.read_ledger_name(), self._terms.url)
-        return self._event_builder.build_events(entry)
+            self._event_builder = EventBuilder(self._outbox.read_ledger_name(), self._terms.url, self._terms.mlflow)
+        return self._event_builder.build_events(entry, context)
 
     def _attempt_delivery(self, event: NotificationEvent, last: DeliveryAttempt) -> DeliveryAttempt:
         """Send the event, and return the row for the outcome."""

@@ -355,6 +355,7 @@ def _find_unrecorded_moves(
                 cause=ChangeCause.REPLACED.value if replaced else None,
                 from_identity=was.identity,
                 to_identity=observed.find_identity(now) if observed else None,
+                run_id=observed.find_run_id(now) if observed else None,
             )
         )
     return tuple(records)
@@ -389,6 +390,7 @@ def _find_replacements(
             cause=ChangeCause.REPLACED.value,
             from_identity=was.identity,
             to_identity=present.identity if present else None,
+            run_id=observed.find_run_id(was.number),
         )
 
 

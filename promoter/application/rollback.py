@@ -312,6 +312,7 @@ class AliasRollback:
                 until=at + asked.lasts,
                 from_identity=draft.observed.find_identity(draft.held),
                 to_identity=draft.observed.find_identity(version),
+                run_id=draft.observed.find_run_id(version),
             )
             number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)

@@ -152,7 +152,9 @@ def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.
 
 
 def schema(
-    document: Annotated[str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests.")] = None,
+    document: Annotated[
+        str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests; or event: the data of events.")
+    ] = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="DIR", file_okay=False, help="Write all of them to this folder instead.")
     ] = None,
@@ -161,16 +163,25 @@ def schema(
 
     Example: promoter schema --write schemas
     """
-    from promoter.adapters.yaml.json_schema import DOCUMENTS, render_schema_files, render_schema_text
+    from promoter.adapters.yaml.json_schema import (
+        DOCUMENTS,
+        EVENT_SCHEMA_NAME,
+        render_event_schema_text,
+        render_schema_files,
+        render_schema_text,
+        schema_file_name,
+    )
 
     if (document is None) == (write is None):
         raise typer.BadParameter("give either the name of a document, or --write DIR")
     if document is not None:
-        if document not in DOCUMENTS:
-            raise typer.BadParameter(f"there is no schema of `{document}`: there are {', '.join(DOCUMENTS)}")
-        sys.stdout.write(render_schema_text(document))
+        if document not in (*DOCUMENTS, EVENT_SCHEMA_NAME):
+            names = ", ".join((*DOCUMENTS, EVENT_SCHEMA_NAME))
+            raise typer.BadParameter(f"there is no schema of `{document}`: there are {names}")
+        sys.stdout.write(render_event_schema_text() if document == EVENT_SCHEMA_NAME else render_schema_text(document))
         return
-    for name, text in render_schema_files().items():
+    files = {**render_schema_files(), schema_file_name(EVENT_SCHEMA_NAME): render_event_schema_text()}
+    for name, text in files.items():
         _write_schema_file(Path(write or ".") / name, text)
 
 

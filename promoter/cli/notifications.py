@@ -82,6 +82,7 @@ def test(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="As the 
     from promoter.domain.notifications import EventBuilder
 
     container = build_container()
-    event_builder = EventBuilder(container.reading_ledger.outbox.read_ledger_name() or "none", container.settings.url)
+    ledger = container.reading_ledger.outbox.read_ledger_name() or "none"
+    event_builder = EventBuilder(ledger, container.settings.url, container.mlflow_addresses)
     event = send_test_event(container.notification_channels, channel, event_builder, container.clock)
     sys.stdout.write(f"arrived: {event.type.value} {event.id}\n")

@@ -13,7 +13,7 @@ from promoter.domain.review import describe_origin
 
 AliasKey = tuple[str, str]
 """Model and alias."""
-_IDENTITIES = ("from_identity", "to_identity")
+_WHERE_KNOWN = ("from_identity", "to_identity", "run_id")
 """Fields that are shown only where they are known."""
 
 
@@ -98,6 +98,8 @@ class NewAuditRecord:
     """The identity of `from_version`, as `VersionIdentity.text` writes it; None: unknown."""
     to_identity: str | None = None
     """The identity of `to_version`; None: unknown."""
+    run_id: str | None = None
+    """The training run of `to_version`; None: it has none, or the record is older than this field."""
 
     @property
     def target(self) -> RememberedVersion:
@@ -148,7 +150,7 @@ class AuditRecord:
     def to_event_data(self) -> dict[str, Any]:
         """Return every field as events carry it: what a `RecordResponse` says of the record."""
         names = {"from_version": "from", "to_version": "to"}
-        known = {name: value for name, value in vars(self.fact).items() if value is not None or name not in _IDENTITIES}
+        known = {name: value for name, value in vars(self.fact).items() if value is not None or name not in _WHERE_KNOWN}
         facts = {names.get(name, name): value for name, value in known.items()}
         facts = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()}
         return {"id": self.id, **facts, "intent": self.intent, "decision": self.decision, "hash": self.hash}

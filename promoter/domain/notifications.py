@@ -12,19 +12,42 @@ from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, Re
 from promoter.domain.backoff import compute_backoff
 from promoter.domain.decision import Verdict
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.links import NO_ADDRESSES, MlflowAddresses, build_model_uri, build_page_link
 from promoter.domain.overrides import DECIDED, OverrideEnd
 from promoter.domain.plan import ChangeCause
 from promoter.domain.text import escape_invisible, version_label
 
 EVENT_SCHEMA = 1
 """The version of `data`. Fields are added without another one."""
+EVENT_DATA_SCHEMA = f"urn:promoter:schema:event:{EVENT_SCHEMA}"
+"""CloudEvents' `dataschema`: the `$id` of `schemas/event.schema.json`. It is no address: all Promoters send the same."""
 FIRST_SEEN = "first seen"
 """The reason of an observed record that says where an alias stood when Promoter first looked: nothing moved."""
 _SEQUENCE_DIGITS = 20
 _RULES_SHOWN = 3
+_SUMMARY_LIMIT = 2_000
+"""Characters of the sentence for people: a commit may have a thousand faults."""
 
 SourceEntry = AuditRecord | RecordedDecision | LifecycleEvent
 """An entry of the ledger that may be an event, or several."""
+
+
+@dataclass(frozen=True)
+class EntryContext:
+    """What the entries before one, and its evidence, tell of it: an event is a function of the ledger up to its entry."""
+
+    holder: int | None = None
+    """The version that the alias had before an entry that does not say so itself."""
+    run_id: str | None = None
+    """The training run of the version that the entry is about, where the entry does not name it."""
+    pull_request: str | None = None
+    """The address of the pull request that brings the change, where the entry does not name it."""
+    is_return: bool = False
+    """Whether the version that the alias moves to held it before, as git stated then."""
+
+
+NO_CONTEXT = EntryContext()
+"""For an entry that says all of it itself."""
 
 
 class EventType(StrEnum):
@@ -109,6 +132,7 @@ class NotificationEvent:
             "subject": self.subject,
             "time": self.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",
+            "dataschema": EVENT_DATA_SCHEMA,
             "sequence": f"{self.entry:0{_SEQUENCE_DIGITS}d}",
         }
 
@@ -125,28 +149,30 @@ class EventBuilder:
     """The name of the ledger."""
     url: str | None = None
     """The address of this Promoter, if it is known."""
+    mlflow: MlflowAddresses = NO_ADDRESSES
+    """The addresses of its MLflow server."""
 
     @property
     def source_uri(self) -> str:
         """Return CloudEvents' `source`."""
         return self.url.rstrip("/") if self.url else f"urn:promoter:{self.ledger}"
 
-    def build_events(self, entry: SourceEntry) -> tuple[NotificationEvent, ...]:
+    def build_events(self, entry: SourceEntry, context: EntryContext = NO_CONTEXT) -> tuple[NotificationEvent, ...]:
         """Return the events that the entry stands for, in the order of delivery; for most entries there are none."""
         match entry:
             case AuditRecord():
-                return self._build_record_events(entry)
+                return self._build_record_events(entry, context)
             case LifecycleEvent():
-                return self._build_lifecycle_events(entry)
+                return self._build_lifecycle_events(entry, context)
             case _:
-                return self._build_decision_events(entry)
+                return self._build_decision_events(entry, context)
 
     def build_test_event(self, name: str, at: datetime) -> NotificationEvent:
         """Return a test event under that name."""
-        data = {"schema": EVENT_SCHEMA, "ledger": self.ledger, "summary": "This is a test. Nothing happened."}
+        data = self._build_data(0, _EventTarget(None, None), "This is a test. Nothing happened.", {})
         return NotificationEvent(f"{self.ledger}/test/{name}", EventType.TEST, self.source_uri, "test", at, 0, data)
 
-    def _build_record_events(self, record: AuditRecord) -> tuple[NotificationEvent, ...]:
+    def _build_record_events(self, record: AuditRecord, context: EntryContext) -> tuple[NotificationEvent, ...]:
         if record.fact.kind is RecordKind.REPLACED:
             return (self._build_record_event(record, EventType.REPLACED),)
         if record.fact.kind is RecordKind.OVERRIDE:
@@ -156,25 +182,27 @@ class EventBuilder:
             return ()
         types = [EventType.CHANGED]
         types += [EventType.DRIFTED] if record.fact.kind is RecordKind.OBSERVED else []
-        types += [EventType.ROLLED_BACK] if is_version_rollback(record.fact) else []
+        types += [EventType.ROLLED_BACK] if is_version_rollback(record.fact, is_return=context.is_return) else []
         return tuple(self._build_record_event(record, each) for each in types)
 
     def _build_record_event(self, record: AuditRecord, of: EventType) -> NotificationEvent:
         fact = record.fact
-        return self._build_event(
-            record.id, of, f"{fact.model}@{fact.alias}", fact.at, record.to_event_data(), _describe_move(record, of)
-        )
+        pull_request = (fact.review or {}).get("pull_request")
+        versions = (fact.to_version, fact.from_version)
+        target = _EventTarget(fact.model, fact.alias, *versions, fact.run_id, fact.policy, pull_request, record.decision)
+        return self._build_event(record.id, of, target, fact.at, _describe_move(record, of), record.to_event_data())
 
-    def _build_lifecycle_events(self, event: LifecycleEvent) -> tuple[NotificationEvent, ...]:
+    def _build_lifecycle_events(self, event: LifecycleEvent, context: EntryContext) -> tuple[NotificationEvent, ...]:
         of = LIFECYCLE_SOURCES.get(event.event)
         if of is None:
             return ()
         facts = {"id": event.id, "at": event.at.isoformat(), **event.facts}
-        return (self._build_event(event.id, of, _name_subject(event.facts), event.at, facts, _SENTENCES[of](event.facts)),)
+        target = _EventTarget.from_facts(event.facts, context)
+        return (self._build_event(event.id, of, target, event.at, _SENTENCES[of](event.facts), facts),)
 
-    def _build_decision_events(self, decision: RecordedDecision) -> tuple[NotificationEvent, ...]:
+    def _build_decision_events(self, decision: RecordedDecision, context: EntryContext) -> tuple[NotificationEvent, ...]:
         tree = decision.tree
-        if not decision.gate or tree["verdict"] == Verdict.PASS or tree.get("enforcement") == "audit":
+        if not is_blocked_change(decision):
             return ()
         facts = {
             "id": decision.id,
@@ -185,14 +213,69 @@ class EventBuilder:
             "tool": decision.tool,
             "hash": decision.hash,
         }
-        of, subject, words = EventType.BLOCKED, _name_subject(tree), _describe_blocked_change(tree)
-        return (self._build_event(decision.id, of, subject, decision.at, facts, words),)
+        target, words = _EventTarget.from_facts({**tree, "decision": decision.id}, context), _describe_blocked_change(tree)
+        return (self._build_event(decision.id, EventType.BLOCKED, target, decision.at, words, facts),)
 
     def _build_event(
-        self, entry: int, of: EventType, subject: str, at: datetime, facts: dict[str, Any], words: str
+        self, entry: int, of: EventType, target: _EventTarget, at: datetime, words: str, facts: Mapping[str, Any]
     ) -> NotificationEvent:
-        data = {"schema": EVENT_SCHEMA, "ledger": self.ledger, "summary": escape_invisible(words), **facts}
-        return NotificationEvent(f"{self.ledger}/{entry}/{of.short_name}", of, self.source_uri, subject, at, entry, data)
+        data = self._build_data(entry, target, words, facts)
+        name = f"{self.ledger}/{entry}/{of.short_name}"
+        return NotificationEvent(name, of, self.source_uri, _name_subject(data), at, entry, data)
+
+    def _build_data(self, entry: int, target: _EventTarget, words: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the data: what every event has, in front of what only entries of its kind have."""
+        model, version, run = target.model, target.version, target.run_id
+        pages = {
+            "page": build_page_link(self.url, model) if model else self.url,
+            "version": self.mlflow.link_version(model, version) if model else None,
+            "run": self.mlflow.link_run(run),
+            "pull_request": target.pull_request,
+        }
+        common = {
+            "schema": EVENT_SCHEMA,
+            "ledger": self.ledger,
+            "entry": entry or None,
+            "summary": _shorten(escape_invisible(words)),
+            "model": model,
+            "alias": target.alias,
+            "version": version,
+            "previous_version": target.previous_version,
+            "run_id": run,
+            "model_uri": build_model_uri(model, version) if model else None,
+            "tracking_uri": self.mlflow.tracking_uri,
+            "policy": target.policy,
+            "decision": target.decision,
+            "pull_request": target.pull_request,
+            "links": pages,
+        }
+        return common | {name: fact for name, fact in facts.items() if name not in common}
+
+
+def _shorten(words: str) -> str:
+    return words if len(words) <= _SUMMARY_LIMIT else words[: _SUMMARY_LIMIT - 1] + "…"
+
+
+@dataclass(frozen=True)
+class _EventTarget:
+    """What an event is about, as every event names it."""
+
+    model: str | None
+    alias: str | None
+    version: int | None = None
+    previous_version: int | None = None
+    run_id: str | None = None
+    policy: str | None = None
+    pull_request: str | None = None
+    decision: int | None = None
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], context: EntryContext) -> _EventTarget:
+        """Read the facts of an entry; what they do not say is in its context."""
+        previous = facts.get("replaces", context.holder)
+        origin = facts.get("pull_request") or context.pull_request
+        known = (facts.get("model"), facts.get("alias"), facts.get("version"), previous, facts.get("run_id") or context.run_id)
+        return cls(*known, facts.get("policy"), origin, facts.get("decision"))
 
 
 def is_first_observation(record: AuditRecord) -> bool:
@@ -201,10 +284,11 @@ def is_first_observation(record: AuditRecord) -> bool:
     return fact.kind is RecordKind.OBSERVED and fact.from_version is None and fact.reason == FIRST_SEEN
 
 
-def is_version_rollback(fact: NewAuditRecord) -> bool:
-    """Return whether the change brought an earlier version back, by an override or by a commit with a hold.
+def is_version_rollback(fact: NewAuditRecord, *, is_return: bool = False) -> bool:
+    """Return whether the change brought an earlier version back: by an override, or by a commit.
 
-    A decision without a policy marks a version that returns under a hold: only readiness gates it.
+    `is_return`: whether the version held the alias before, whatever its number. A lower number under a hold counts as well: the
+    version may have served before the ledger began. So does a decision without a policy: only readiness gates what returns.
     """
     if fact.kind is not RecordKind.CHANGE or fact.outcome not in (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED):
         return False
@@ -212,7 +296,20 @@ def is_version_rollback(fact: NewAuditRecord) -> bool:
         return True
     lower = fact.from_version is not None and fact.to_version is not None and fact.to_version < fact.from_version
     returns = fact.verdict is not None and fact.policy is None
-    return fact.cause == ChangeCause.COMMIT and lower and (fact.hold is not None or returns)
+    return fact.cause == ChangeCause.COMMIT and (is_return or (lower and (fact.hold is not None or returns)))
+
+
+def may_be_return(record: AuditRecord) -> bool:
+    """Return whether the record may say that an earlier holder came back, so that the moves before it decide."""
+    fact = record.fact
+    closed = fact.kind is RecordKind.CHANGE and fact.outcome in (ChangeOutcome.APPLIED, ChangeOutcome.RECOVERED)
+    return closed and fact.cause == ChangeCause.COMMIT and None not in (fact.from_version, fact.to_version)
+
+
+def is_blocked_change(decision: RecordedDecision) -> bool:
+    """Return whether a change that git states waited for the decision, and was stopped by it."""
+    tree = decision.tree
+    return decision.gate and tree["verdict"] != Verdict.PASS and tree.get("enforcement") != "audit"
 
 
 def join_event_names(types: Iterable[EventType]) -> str:
@@ -271,7 +368,7 @@ _SENTENCES: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _name_subject(facts: Mapping[str, Any]) -> str:
-    """Return the model and alias that the facts name; where they name none, the revision of git."""
+    """Return the model and alias that an event's data name; where they name none, the revision of git."""
     return f"{facts['model']}@{facts['alias']}" if facts.get("model") else str(facts["revision"])
 
 

@@ -131,6 +131,11 @@ class ObservedModel:
             return None
         return VersionIdentity(self.created_at, version.number, version.created_at, version.run_id, version.source).text
 
+    def find_run_id(self, number: int | None) -> str | None:
+        """Return the training run of the version that has that number now; None where there is none."""
+        version = self.versions.get(number) if number is not None else None
+        return version.run_id if version else None
+
     def find_description(self, version: ModelVersion) -> str | None:
         """Return the description of one of its versions, or else its own; None where neither has one."""
         return version.description or self.description or None

@@ -64,6 +64,8 @@ class AliasDifference:
     """The identity of `from_version`, as `VersionIdentity.text` writes it; None: unknown."""
     to_identity: str | None = None
     """The identity of `to_version`; None: unknown."""
+    run_id: str | None = None
+    """The training run of `to_version`; None: it has none."""
     replacement: str = ""
     """Where git and the registry agreed on another version of that number: what became of it, in a sentence."""
 
@@ -247,6 +249,7 @@ def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapp
         agreed.number if agreed and observed.still_has(agreed) else None,
         observed.find_identity(held),
         present.identity if present else None,
+        observed.find_run_id(alias.version),
         describe_replacement(replaced, present, observed.created_at) if replaced else "",
     )
 

@@ -15,15 +15,32 @@ from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.decisions import DECISION_COLUMNS, parse_decision_row
 from promoter.adapters.ledger.history import RECORD_COLUMNS, parse_record_row
 from promoter.adapters.ledger.observations import EVENT_COLUMNS, parse_lifecycle_event
-from promoter.adapters.ledger.schema import MOVED, OVERRIDE, REPLACED, decisions, dispatches, lifecycle_events, records
+from promoter.adapters.ledger.schema import (
+    MOVED,
+    OVERRIDE,
+    REPLACED,
+    build_equality_condition,
+    contents,
+    decisions,
+    dispatches,
+    last_applied,
+    lifecycle_events,
+    records,
+)
 from promoter.application.ports.outbox import SourceEntryPage
+from promoter.domain.audit import AuditRecord, RecordedDecision, RecordKind
+from promoter.domain.identity import RememberedVersion
+from promoter.domain.ledger.checkpoints import LifecycleEvent
 from promoter.domain.notifications import (
     LIFECYCLE_SOURCES,
     OPEN_STATES,
     ChannelCursor,
     DeliveryAttempt,
     DeliveryState,
+    EntryContext,
     SourceEntry,
+    is_blocked_change,
+    may_be_return,
 )
 
 _PAGE_SIZE = 500
@@ -56,7 +73,9 @@ class SqlOutbox(SqlRepository):
         found += map(parse_lifecycle_event, connection.execute(occurred.order_by(lifecycle_events.c.id).limit(limit)))
         found.sort(key=lambda entry: entry.id)
         upto = found[limit - 1].id if len(found) >= limit else max(after, _find_last_event_entry(connection))
-        return SourceEntryPage(found[:limit], upto)
+        entries = found[:limit]
+        contexts = {each.id: context for each in entries if (context := _read_context(connection, each))}
+        return SourceEntryPage(entries, upto, contexts)
 
     def start_channel(self, channel: str, at: datetime) -> None:
         """Insert a row that the channel starts with the entries to come, unless it has any row."""
@@ -114,6 +133,54 @@ class SqlOutbox(SqlRepository):
             key = (row.channel, DeliveryState.DEAD if row.state == DeliveryState.DEAD else DeliveryState.WAITING)
             counted[key] = counted.get(key, 0) + int(row.many)
         return counted
+
+
+def _read_context(connection: Connection, entry: SourceEntry) -> EntryContext | None:
+    """Read what the entries before one, and its evidence, tell of it; None where it says all of it itself."""
+    if isinstance(entry, AuditRecord):
+        return EntryContext(is_return=_has_stood_before(connection, entry)) if may_be_return(entry) else None
+    if isinstance(entry, LifecycleEvent):
+        started = connection.scalar(select(records.c.body).where(records.c.id == entry.facts.get("override"), OVERRIDE))
+        return EntryContext(run_id=json.loads(started).get("run_id")) if started else None
+    if not is_blocked_change(entry):
+        return None
+    digest = entry.evidence_digest
+    text = connection.scalar(select(contents.c.body).where(contents.c.digest == digest)) if digest else None
+    evidence = json.loads(text) if text else {}
+    run, origin = (evidence.get("candidate") or {}).get("run_id"), evidence.get("origin")
+    url = origin.get("url") if isinstance(origin, dict) else None
+    return EntryContext(_find_holder(connection, entry), run, url)
+
+
+def _find_holder(connection: Connection, decision: RecordedDecision) -> int | None:
+    """Find the version that the alias had when the decision was recorded."""
+    key = build_equality_condition((records.c.model, decision.tree["model"]), (records.c.alias, decision.tree["alias"]))
+    last = select(records.c.to_version).where(MOVED, key, records.c.id < decision.id)
+    return connection.scalar(last.order_by(records.c.id.desc()).limit(1))
+
+
+def _has_stood_before(connection: Connection, record: AuditRecord) -> bool:
+    """Find out whether the version that a change put there had stood there before, as git stated it, or as the ledger began.
+
+    That somebody put it there past git does not count, unless git came to say the same. Nor does another version of its number.
+    """
+    fact, number = record.fact, record.fact.to_version
+    of_alias = build_equality_condition((records.c.model, fact.model), (records.c.alias, fact.alias))
+    first = select(func.min(records.c.id)).where(MOVED, of_alias).scalar_subquery()
+    moved = select(*RECORD_COLUMNS).where(
+        MOVED, of_alias, records.c.id < record.id, (records.c.to_version == number) | (records.c.from_version == number)
+    )
+    for earlier in map(
+        parse_record_row, connection.execute(moved.where((records.c.kind == RecordKind.CHANGE.value) | (records.c.id == first)))
+    ):
+        stood = earlier.fact.target if earlier.fact.to_version == number else earlier.fact.origin
+        if (earlier.fact.to_version == number or earlier.id == first) and stood.may_be(fact.target):
+            return True
+    agreed = build_equality_condition(
+        (last_applied.c.model, fact.model), (last_applied.c.alias, fact.alias), (last_applied.c.version, number)
+    )
+    bodies = connection.scalars(select(last_applied.c.body).where(agreed, last_applied.c.id < record.id))
+    return any(RememberedVersion(number, json.loads(body).get("identity")).may_be(fact.target) for body in bodies)
 
 
 def _is_last_of_event(states: Sequence[DeliveryState]) -> ColumnElement[bool]:

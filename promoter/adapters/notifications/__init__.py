@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Sequence
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
@@ -88,6 +89,10 @@ _TITLES = {
     EventType.OVERRIDE_ENDED: "Override ended",
     EventType.TEST: "Test",
 }
+_LINK_LABELS = {"pull_request": "pull request", "page": "page", "version": "version", "run": "run"}
+_PLAIN_LINK = re.compile(r"https?://[^\s<>|\\^`{}\"]+", re.ASCII)
+"""A web address in which no chat finds anything else."""
+_REVISION_DIGITS = 10
 
 
 class AppriseChannel:
@@ -121,13 +126,18 @@ class AppriseChannel:
 
 
 def render_message_text(event: NotificationEvent) -> tuple[str, str]:
-    """Render title and text of a message, of which no chat obeys what others wrote: `<!channel>`, `@everyone`, links."""
+    """Render title and text of a message: a line of links, the first of them where one decides, and a line that says it all.
+
+    No chat obeys what others wrote: `<!channel>`, `@everyone`, links.
+    """
     data = event.data
-    lines = [disarm_message_text(event.summary_line)]
-    lines += [f"Commit: {data['revision']}"] if data.get("revision") else []
-    lines += [f"Entry {event.entry} of the ledger."] if event.entry else []
-    lines += [event.source] if event.source.startswith("http") else []
-    return f"{_TITLES[event.type]}: {disarm_message_text(event.subject)}", "\n".join(lines)
+    known = ((label, data["links"].get(name)) for name, label in _LINK_LABELS.items())
+    links = [f"{label}: {link}" for label, link in known if link and _PLAIN_LINK.fullmatch(link)]
+    places = [f"entry {event.entry} of the ledger"] if event.entry else []
+    places += [f"commit {str(data['revision'])[:_REVISION_DIGITS]}"] if data.get("revision") else []
+    sentence = disarm_message_text(event.summary_line) + (f" ({', '.join(places)})" if places else "")
+    lines = [" | ".join(links)] if links else []
+    return f"{_TITLES[event.type]}: {disarm_message_text(event.subject)}", "\n".join([*lines, sentence])
 
 
 def _create_apprise_sender(name: str, url: str) -> Any:

@@ -20,7 +20,9 @@ from promoter.domain.notifications import EventType, NotificationEvent
 from promoter.domain.standard_webhooks import compute_signature, parse_signing_key
 
 BODY_LIMIT = 60_000
-"""Bytes of one event. What is larger loses its tree of rules, which the ledger has anyway."""
+"""Bytes of one event. What is larger loses the parts that may be long, one after the other: the ledger has them anyway."""
+LONG_PARTS = ("rules", "reason", "actor", "review")
+"""The parts of an event's data that may be long, in the order in which they are left out."""
 _OK, _REDIRECT, _CLIENT, _SERVER = 200, 300, 400, 500
 _RETRY_STATUSES = {408, 425, 429}
 """The statuses of 4xx that ask for another try."""
@@ -87,15 +89,16 @@ def render_structured_event(event: NotificationEvent) -> tuple[str, bytes]:
     data = attributes.pop("data")
     attributes["time"] = datetime.fromisoformat(attributes["time"])
     message = to_structured_event(CloudEvent(attributes, data))
-    if len(message.body) > BODY_LIMIT and "rules" in data:
-        return render_event_without(event, "rules")
+    long = next((name for name in LONG_PARTS if name in data), None)
+    if len(message.body) > BODY_LIMIT and long:
+        return render_event_without(event, long)
     return message.headers["content-type"], message.body
 
 
 def render_event_without(event: NotificationEvent, name: str) -> tuple[str, bytes]:
     """Render the event without one part of its data; `left_out` names that part."""
     kept = {key: each for key, each in event.data.items() if key != name}
-    return render_structured_event(replace(event, data={**kept, "left_out": [name]}))
+    return render_structured_event(replace(event, data={**kept, "left_out": [*event.data.get("left_out", ()), name]}))
 
 
 def _describe_request_error(error: Exception) -> str:

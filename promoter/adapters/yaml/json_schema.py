@@ -1,5 +1,7 @@
 """JSON Schemas of the files, for editors: generated from the types that read them. Draft 2020-12.
 
+The schema of the data of events is for their receivers, and is no document's.
+
 They accept whatever the parser accepts, and refuse most of what it refuses. What no schema can express (that a policy
 exists, that an expression compiles, that a name is given twice) stays with `promoter validate`.
 """
@@ -14,8 +16,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from promoter.application.responses.events import EventDataResponse
 from promoter.domain.approvals import ApproversDocument
 from promoter.domain.desired import RegistryDocument
+from promoter.domain.notifications import EVENT_DATA_SCHEMA
 from promoter.domain.policy.document import PolicyDocument
 from promoter.domain.policy.rules import RULES
 from promoter.domain.policy.test_cases import CasesDocument
@@ -31,6 +35,8 @@ DOCUMENTS: Mapping[str, tuple[type[BaseModel], str]] = {
 """The documents that have a schema: the type that reads one, and its file."""
 
 SCHEMAS_FOLDER = "schemas"
+EVENT_SCHEMA_NAME = "event"
+"""The name of the schema of the data of events, beside those of the documents."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DEFS_PREFIX = "#/$defs/"
@@ -42,8 +48,15 @@ _GUARD_ONLY_KEYS = ("for", "every")
 
 
 def render_schema_files() -> dict[str, str]:
-    """Return the text of every schema, by the name of its file."""
+    """Return the text of every document's schema, by the name of its file."""
     return {schema_file_name(name): render_schema_text(name) for name in DOCUMENTS}
+
+
+def render_event_schema_text() -> str:
+    """Return the schema of the data of events as the text of its file."""
+    found = EventDataResponse.model_json_schema(mode="serialization", schema_generator=_EventSchemaGenerator)
+    head = {"$schema": _DIALECT, "$id": EVENT_DATA_SCHEMA, "title": "Promoter: the data of an event"}
+    return json.dumps(head | _tidy_schema(found), indent=2, ensure_ascii=False) + "\n"
 
 
 def schema_file_name(document: str) -> str:
@@ -68,6 +81,14 @@ def build_json_schema(document: str) -> SchemaKeywords:
         }
         result["properties"]["guards"]["items"] = {"$ref": f"{_DEFS_PREFIX}Guard"}
     return {"$schema": _DIALECT, "$id": schema_file_name(document), "title": f"Promoter: {file}", **result}
+
+
+class _EventSchemaGenerator(GenerateJsonSchema):
+    """Leaves out the models' defaults: a field that an event may lack has none for its receiver."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> SchemaKeywords:
+        """Return the schema of the value alone."""
+        return self.generate_inner(schema["schema"])
 
 
 class _DocumentSchemaGenerator(GenerateJsonSchema):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from promoter.domain.notifications import ChannelCursor, DeliveryAttempt, EventType, NotificationEvent, SourceEntry
+from promoter.domain.notifications import (
+    NO_CONTEXT,
+    ChannelCursor,
+    DeliveryAttempt,
+    EntryContext,
+    EventType,
+    NotificationEvent,
+    SourceEntry,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,12 @@ class SourceEntryPage:
     """The entries, in order."""
     upto: int
     """The number up to which the page is complete: whatever the ledger records later has a higher one."""
+    contexts: Mapping[int, EntryContext] = field(default_factory=dict)
+    """What the ledger tells of entries beyond what they say themselves, by their numbers."""
+
+    def find_context(self, entry: SourceEntry) -> EntryContext:
+        """Return what the ledger tells of the entry beyond what it says itself."""
+        return self.contexts.get(entry.id, NO_CONTEXT)
 
 
 class EventOutbox(Protocol):

@@ -78,6 +78,8 @@ class RecordResponse(Response):
     """The identity of the version `from`, which tells it from another one with that number."""
     to_identity: str | None = attribute("fact.to_identity", left_out=True)
     """The identity of the version `to`."""
+    run_id: str | None = attribute("fact.run_id", left_out=True)
+    """The training run of the version `to`."""
 
 
 class NeighboursResponse(Response):

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from promoter.adapters.notifications import AppriseChannel, create_channels, render_message_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.domain.errors import Faults, PermanentError, TransientError
+from promoter.domain.links import MlflowAddresses
 from promoter.domain.notifications import CHANNEL_EVENT_TYPES, EventBuilder, EventType
 from promoter.settings import ChannelSettings
 from tests.support.http_receiver import plain, serving
@@ -21,7 +22,11 @@ NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 FACT = NewAuditRecord(
     NOW, RecordKind.CHANGE, "fraud", "champion", 7, 8, "r1", outcome=ChangeOutcome.APPLIED, reason="<b>Grün</b> *now*"
 )
-(EVENT,) = EventBuilder("led", "https://promoter.example.org").build_events(AuditRecord(12, FACT))
+REVIEW = {"pull_request": "https://git.example.org/ml/registry/pull/7", "number": 7, "author": "bob", "reviewers": ["carol"]}
+MLFLOW = MlflowAddresses.build("https://bot:hunter2@mlflow.example.org/?token=hunter3", None, "https://mlflow.example.org")
+(EVENT,) = EventBuilder("led", "https://promoter.example.org", MLFLOW).build_events(
+    AuditRecord(12, replace(FACT, run_id="abc", review=REVIEW))
+)
 
 
 def people(url: str) -> AppriseChannel:
@@ -30,14 +35,14 @@ def people(url: str) -> AppriseChannel:
 
 
 def test_a_message_is_in_words() -> None:
-    """What happened, the commit, where to look."""
+    """Two lines: where to look and to decide, and what happened."""
     title, body = render_message_text(EVENT)
     assert title == "Alias moved: fraud@champion"
+    version, run = f"version: {MLFLOW.link_version('fraud', 8)}", "run: https://mlflow.example.org/#/runs/abc"
+    words = "fraud@champion moved from v7 to v8: <b>Grün</b> *now*; #7 by bob, reviewed by carol"
     assert body.splitlines() == [
-        "fraud@champion moved from v7 to v8: <b>Grün</b> *now*",
-        "Commit: r1",
-        "Entry 12 of the ledger.",
-        "https://promoter.example.org",
+        f"pull request: {REVIEW['pull_request']} | page: https://promoter.example.org/?q=fraud | {version} | {run}",
+        f"{words} (entry 12 of the ledger, commit r1)",
     ]
     test = EventBuilder("led").build_test_event("n", NOW)
     assert render_message_text(test) == ("Test: test", "This is a test. Nothing happened.")
@@ -49,7 +54,12 @@ def test_a_message_calls_nobody() -> None:
     (event,) = EventBuilder("led").build_events(AuditRecord(12, fact))
     title, body = render_message_text(event)
     assert title == "Alias moved: m\\r\\nBcc: x\\u202e@champion"
-    assert body.splitlines()[0].endswith(" moved from v7 to v8: < !channel> @ everyone [l] (http://e)")
+    assert body.endswith(" moved from v7 to v8: < !channel> @ everyone [l] (http://e) (entry 12 of the ledger, commit r1)")
+    assert "\n" not in body, "without an address there are no links"
+    hostile = {**REVIEW, "pull_request": "https://git.example.org/<!channel>"}
+    (event,) = EventBuilder("led", "https://p.example").build_events(AuditRecord(12, replace(fact, review=hostile)))
+    links, _ = render_message_text(event)[1].splitlines()
+    assert links == "page: https://p.example/?q=m%0D%0ABcc%3A%20x%E2%80%AE"
 
 
 def test_a_message_arrives() -> None:

@@ -19,6 +19,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from promoter.adapters.notifications import http_client
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.notifications import EventBuilder, NotificationEvent
 from tests.support.http_events import EVENT, NOW, channel, refused
 from tests.support.http_receiver import Server, plain, serving
@@ -60,6 +61,16 @@ def test_a_tree_that_is_too_large_is_left_out(server: Server) -> None:
     data = json.loads(server.came[0].body)["data"]
     assert len(server.came[0].body) < 60_000
     assert (data["left_out"], data["model"], "rules" in data) == (["rules"], "m", False)
+
+
+def test_a_reason_that_is_too_long_is_left_out(server: Server) -> None:
+    """A commit with a thousand faults is an event as well, which says what it is about in a sentence of some length."""
+    facts = {"revision": "abc", "reason": "\n".join(["x" * 3_000] * 100), "in_force": None, "author": None}
+    (event,) = EventBuilder("led").build_events(LifecycleEvent(NOW, LifecycleEventType.REVISION_REFUSED, facts, 4))
+    channel(server.url).send_event(event)
+    data = json.loads(server.came[0].body)["data"]
+    assert len(server.came[0].body) < 60_000
+    assert (data["left_out"], data["revision"], len(data["summary"])) == (["reason"], "abc", 2_000)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])

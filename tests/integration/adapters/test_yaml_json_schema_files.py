@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ from promoter.__main__ import main
 from promoter.adapters.yaml import YamlDocuments, render_starter_policies, render_starter_registry
 from promoter.adapters.yaml.json_schema import (
     DOCUMENTS,
+    EVENT_SCHEMA_NAME,
     SCHEMAS_FOLDER,
     build_json_schema,
+    render_event_schema_text,
     render_schema_files,
     render_schema_text,
     schema_file_name,
@@ -32,6 +35,16 @@ def test_fresh_on_disk(document: str) -> None:
     written = ROOT / SCHEMAS_FOLDER / schema_file_name(document)
     assert written.is_file(), "missing: run `promoter schema --write schemas`"
     assert written.read_text(encoding="utf-8") == render_schema_text(document), "stale: run `promoter schema --write schemas`"
+
+
+def test_the_schema_of_events_is_fresh() -> None:
+    """The schema for receivers is that of the type, without hosts, and lets new fields through."""
+    written = ROOT / SCHEMAS_FOLDER / schema_file_name(EVENT_SCHEMA_NAME)
+    assert written.read_text(encoding="utf-8") == render_event_schema_text(), "stale: run `promoter schema --write schemas`"
+    made = json.loads(render_event_schema_text())
+    Draft202012Validator.check_schema(made)
+    assert "://" not in written.read_text(encoding="utf-8").replace(made["$schema"], "")
+    assert "additionalProperties" not in made
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -102,9 +115,11 @@ def test_the_command(tmp_path: Path, promoter: Callable[..., tuple[int, str, str
     """It prints one schema, or writes all of them, and writes nothing that is there already."""
     assert promoter("policy") == (0, render_schema_text("policy"), "")
     code, out, _ = promoter("--write", "there")
-    assert (code, out.count("wrote")) == (0, len(DOCUMENTS))
-    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "there").iterdir()} == render_schema_files()
-    assert promoter("--write", "there")[1].count("unchanged") == len(DOCUMENTS)
+    assert promoter("event") == (0, render_event_schema_text(), "")
+    files = {**render_schema_files(), schema_file_name(EVENT_SCHEMA_NAME): render_event_schema_text()}
+    assert (code, out.count("wrote")) == (0, len(files))
+    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "there").iterdir()} == files
+    assert promoter("--write", "there")[1].count("unchanged") == len(files)
     (tmp_path / "file").write_text("", encoding="utf-8")
     for arguments in ((), ("nonsense",), ("policy", "--write", "there"), ("--write", "file/there")):
         code, out, err = promoter(*arguments)

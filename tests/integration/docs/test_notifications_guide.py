@@ -75,7 +75,7 @@ def test_its_receiver_takes_what_promoter_sends(tmp_path: Path) -> None:
     finally:
         process.kill()
         out, _ = process.communicate()
-    assert out == "dev.promoter.test test This is a test. Nothing happened.\n"
+    assert out == "dev.promoter.test test None This is a test. Nothing happened.\n"
 
 
 def test_it_names_every_event() -> None:

@@ -136,12 +136,23 @@ def test_the_form_of_an_event() -> None:
         "subject": "fraud@champion",
         "time": "2026-11-23T18:30:00.000005Z",
         "datacontenttype": "application/json",
+        "dataschema": "urn:promoter:schema:event:1",
         "sequence": "00000000000000000012",
     }
     record = RecordResponse.from_value(AuditRecord(12, CHANGE, intent=11, decision=10, hash="h12")).to_json()
     summary = "fraud@champion moved from v7 to v8: Rotate fraud@champion from v7 to v8 (by Alice)"
-    assert data == {"schema": 1, "ledger": "led-1", "summary": summary, **record}
-    assert list(data)[3:] == list(record)
+    common = {
+        "entry": 12,
+        "version": 8,
+        "previous_version": 7,
+        "run_id": None,
+        "model_uri": "models:/fraud/8",
+        "tracking_uri": None,
+        "pull_request": None,
+        "links": dict.fromkeys(("page", "version", "run", "pull_request")),
+    }
+    assert data == {"schema": 1, "ledger": "led-1", "summary": summary, **common, **record}
+    assert list(data)[:4] == ["schema", "ledger", "entry", "summary"]
     assert json.loads(json.dumps(event.to_json())) == event.to_json()
     assert "." not in event.id, "a signature is over ID.TIME.BODY"
 
