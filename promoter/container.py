@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from promoter.adapters.mlflow.webhooks import MlflowWebhooks
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
+    from promoter.application.refusals import RefusalReconsiderer
     from promoter.application.rollback import AliasRollback, HoldRelease
     from promoter.domain.proposal import Proposal
 
@@ -518,6 +519,13 @@ class Container:
             committer=self._proposal_committer,
             open_proposal=self._open_proposal,
         )
+
+    @cached_property
+    def reconsider_refusal(self) -> RefusalReconsiderer:
+        """What takes back a person's no to a version."""
+        from promoter.application.refusals import RefusalReconsiderer
+
+        return RefusalReconsiderer(self.ledger, self.clock)
 
     @property
     def _proposal_committer(self) -> ProposalCommitter:

@@ -25,6 +25,7 @@ from promoter.domain.policy.guards import (
     find_rollback_obstacle,
     is_return_to_good_standing,
 )
+from promoter.domain.refusals import Refusal
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_best_candidate, find_candidates
 
@@ -38,6 +39,8 @@ class _GuardedAlias:
 
 
 SourceAliases = Mapping[AliasRef, SourceAlias]
+RefusalsByAlias = Mapping[str, Mapping[str, tuple[Refusal, ...]]]
+"""What stands refused, by model and alias."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class EvaluationContext:
     """When the first change of the reconcile began: what has begun finishes, also into a freeze."""
     source_aliases: SourceAliases = field(default_factory=dict)
     """Who holds the aliases elsewhere that versions come from."""
+    refusals: RefusalsByAlias = field(default_factory=dict)
+    """What people turned down."""
 
     def find_policy(self, name: str | None) -> Policy:
         """Return the policy; parsing has made sure that each one that is named exists at the same revision."""
@@ -280,7 +285,8 @@ def _build_rotation_questions(
             continue
         policy = context.declaration.policies.get(alias.policy) if alias.policy else None
         holding = context.source_aliases.get(place) if place else None
-        found = find_candidates(alias, policy, observed, intent.aliases, context.at, holding)
+        refusals = context.refusals.get(alias.model, {}).get(alias.alias, ())
+        found = find_candidates(alias, policy, observed, intent.aliases, context.at, holding, refusals)
         purpose = DecisionPurpose.COPY if alias.promote_from else DecisionPurpose.CANDIDATE
         numbers = found.versions if policy else ()
         questions = {each: PolicyQuestion(observed, alias.alias, each, policy, purpose=purpose) for each in numbers if policy}
@@ -290,8 +296,9 @@ def _build_rotation_questions(
 def _choose_rotation_status(
     context: EvaluationContext, rotation: _RotationQuestions, decisions: Mapping[PolicyQuestion, Decision]
 ) -> RotationStatus:
-    alias = rotation.intent
+    alias, found = rotation.intent, rotation.found
     if not rotation.questions:
-        return RotationStatus(alias.model, alias.alias, rotation.found.reason, missing=rotation.found.missing)
+        return RotationStatus(alias.model, alias.alias, found.reason, missing=found.missing, refused=found.refused)
     judged = {number: decisions[question] for number, question in rotation.questions.items()}
-    return choose_best_candidate(alias, context.find_policy(alias.policy), rotation.observed.aliases.get(alias.alias), judged)
+    held, policy = rotation.observed.aliases.get(alias.alias), context.find_policy(alias.policy)
+    return replace(choose_best_candidate(alias, policy, held, judged), refused=found.refused)

@@ -92,6 +92,7 @@ class DecisionExplainer:
         rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
         if rotation_status and rotation_status.proposal and rotation_status.proposal.edit.version != version:
             notes.append(f"v{rotation_status.proposal.edit.version} comes first: {rotation_status.reason}")
+        notes += [each.description for each in snapshot.refusals.get(alias, ()) if each.version == version]
         subject = f"why v{version} is not {model}@{alias}"
         return DecisionExplanation(subject, decision, (*_render_alias_notes(snapshot, alias)[:1], *notes), guards=())
 
@@ -167,6 +168,10 @@ def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
     notes += [each.replacement for each in snapshot.compared.differences if each.alias == alias and each.replacement]
     notes += [f"drift, reported only: {each.alias}" for each in snapshot.compared.reported if each.alias == alias]
     notes += [f"rotation ({intent.rotation}): {each.reason}" for each in snapshot.rotation_statuses if each.alias == alias]
+    notes += [
+        f"{each.description}; `promoter reconsider {each.model}@{alias} {each.version}` takes that back"
+        for each in snapshot.refusals.get(alias, ())
+    ]
     for guard_status in (each for each in snapshot.guards if each.alias == alias):
         notes += [f"guard {row}" for row in guard_status.rows if row.failed]
         if guard_status.broken_guards:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import TypeVar
 
 from promoter.application.absences import AbsenceMemory, check_origins
-from promoter.application.decisions import DecisionMaker, DecisionResults, EvaluationContext, SourceAliases
+from promoter.application.decisions import (
+    DecisionMaker,
+    DecisionResults,
+    EvaluationContext,
+    RefusalsByAlias,
+    SourceAliases,
+)
 from promoter.application.evidence import ObservedTags, TagObserver
 from promoter.application.ports import Absence, Clock, Ledger, Registry, VersionCopies
 from promoter.application.provenance import ChangeProvenance, NoProvenance
+from promoter.application.refusals import RefusalReader
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.audit import AliasKey, NewAuditRecord, RecordKind
 from promoter.domain.copy_source import AliasRef
@@ -53,6 +60,7 @@ class RegistryObservation:
     last_applied: Mapping[str, Mapping[str, RememberedVersion]]
     compared: Mapping[str, ModelComparison]
     tags: ObservedTags
+    refusals: RefusalsByAlias = field(default_factory=dict)
     withheld: frozenset[str] = frozenset()
     """Models that the registry does not let Promoter read any more; none of the rest has anything of them."""
 
@@ -92,6 +100,7 @@ class Planner:
         self._absences = AbsenceMemory(registry)
         self._withhold = withhold
         self._decisions = DecisionMaker(registry, ledger, provenance or NoProvenance())
+        self._refusals = RefusalReader(ledger)
         self._unchanged_at: dict[str, datetime] = {}
         self._all_models: frozenset[str] = frozenset()
 
@@ -192,7 +201,8 @@ class Planner:
         if self._withhold:
             compared = {name: withhold_differences(each, self._withhold) for name, each in compared.items()}
         tags = self._observe_tags(declaration, intents, observed, at)
-        return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags, withheld)
+        refusals = self._refusals.find_of_models(observed)
+        return RegistryObservation(at, known, observed, overrides, intents, applied, compared, tags, refusals, withheld)
 
     def confirm_vacancies(self, declaration: Declaration, observed: ObservedModel, alias: str, policy: str | None) -> None:
         """Have the registry confirm that nobody holds the alias, and those that the policy compares with, where it says so.
@@ -238,6 +248,7 @@ class Planner:
             replaced=replaced,
             agreed=agreed,
             outlooks=build_override_outlooks(intent, observed, was_applied),
+            refusals=seen.refusals.get(name, {}),
             has_unrecorded=changed or bool(replaced) or any(move.alias in was_known for move in moves),
         )
 
@@ -288,6 +299,7 @@ def _build_context(
         observations=seen.tags.known,
         started_at=started_at,
         source_aliases=source_aliases or {},
+        refusals=seen.refusals,
     )
 
 

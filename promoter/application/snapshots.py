@@ -22,6 +22,7 @@ from promoter.domain.plan import (
 )
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
+from promoter.domain.refusals import Refusal
 from promoter.domain.rotation import RotationStatus
 
 
@@ -48,6 +49,8 @@ class ModelSnapshot:
     """Aliases on which git and the registry agree, and the ledger does not know it yet."""
     outlooks: Mapping[str, OverrideOutlook] = field(default_factory=dict)
     """What follows the end of each override in force, by alias."""
+    refusals: Mapping[str, tuple[Refusal, ...]] = field(default_factory=dict)
+    """What people turned down, by alias, the oldest first."""
     has_unrecorded: bool = False
     """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""
 

@@ -14,6 +14,7 @@ from promoter.domain.desired import AliasIntent, Override
 from promoter.domain.history import AliasSpan, build_alias_spans
 from promoter.domain.plan import Change
 from promoter.domain.policy.guards import GuardStatus
+from promoter.domain.refusals import Refusal
 from promoter.domain.text import version_label
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
@@ -40,6 +41,8 @@ class AliasRow:
     """Guards that failed when they were last evaluated, with their counts."""
     override: Override | None = None
     """The override that stands in for what git says; `stated` is what git says all the same."""
+    refusals: tuple[Refusal, ...] = ()
+    """What people turned down for the alias, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | No
     stated, absent = (declared.version, declared.absent) if declared else (None, False)
     failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(snapshot, alias) for row in each.rows if row.failed)
     override = intent.override if intent else None
-    return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override)
+    refusals = snapshot.refusals.get(alias, ())
+    return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override, refusals)
 
 
 def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:

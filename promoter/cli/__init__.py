@@ -20,6 +20,7 @@ from promoter.cli import (
     notifications,
     plan,
     policy,
+    reconsider,
     registry,
     replay,
     rollback,
@@ -69,6 +70,7 @@ app.command("apply", rich_help_panel=_CHANGE)(apply.apply)
 app.command("approve", rich_help_panel=_CHANGE)(approve.approve)
 app.command("rollback", rich_help_panel=_CHANGE)(rollback.rollback)
 app.command("release", rich_help_panel=_CHANGE)(rollback.release)
+app.command("reconsider", rich_help_panel=_CHANGE)(reconsider.reconsider)
 
 app.command("history", rich_help_panel=_PAST)(history.history)
 app.command("state", rich_help_panel=_PAST)(history.state)

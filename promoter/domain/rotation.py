@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import ANY_NEWER, Policy
 from promoter.domain.policy.evaluate import compute_rank_value, hinges_on_review
 from promoter.domain.proposal import Proposal, RegistryEdit
+from promoter.domain.refusals import Refusal
 from promoter.domain.text import version_label
 
 
@@ -30,6 +31,8 @@ class RotationStatus:
     """The decisions on all candidates."""
     missing: SourceVersion | None = None
     """The version that has to be copied here before it can be evaluated."""
+    refused: tuple[Refusal, ...] = ()
+    """The versions that would be candidates, had nobody refused them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class CandidateSearch:
     """Why there are none."""
     missing: SourceVersion | None = None
     """The version that has to be copied first."""
+    refused: tuple[Refusal, ...] = ()
+    """What a person refused of those that would be judged."""
+
+    def leave_out(self, refusals: Collection[Refusal]) -> CandidateSearch:
+        """Return the search without the versions that a person refused."""
+        refused = tuple(each for each in refusals if each.version in self.versions)
+        if not refused:
+            return self
+        numbers = {each.version for each in refused}
+        left = tuple(each for each in self.versions if each not in numbers)
+        reason = "" if left else "; ".join(each.description for each in refused)
+        return replace(self, versions=left, reason=reason, refused=refused)
 
 
 def find_candidates(
@@ -50,8 +65,9 @@ def find_candidates(
     stated: Mapping[str, AliasIntent],
     now: datetime,
     source_alias: SourceAlias | None = None,
+    refusals: Collection[Refusal] = (),
 ) -> CandidateSearch:
-    """Return the candidates of an alias. `stated` is what git says of the model's aliases.
+    """Return the candidates of an alias. `stated` is what git says of the model's aliases; `refusals` are those of the alias.
 
     With `promote_from`, the candidate is the copy of the version that `source_alias` found there, whatever the policy says of
     candidates. Rotation refuses, with a reason, where its mandate is unclear: a hold, a missing policy, an alias out of step.
@@ -63,13 +79,12 @@ def find_candidates(
     candidates = policy.document.candidates if policy else None
     if intent.promote_from or candidates is None:
         found = select_source_version(intent, observed, source_alias)
-        return CandidateSearch((found.candidate,) if found.candidate else (), found.reason, found.missing)
-    source = candidates.from_
-    return (
-        _find_newer_versions(intent, observed, held)
-        if source == ANY_NEWER
-        else _find_alias_candidate(intent, source, observed, stated, held)
-    )
+        search = CandidateSearch((found.candidate,) if found.candidate else (), found.reason, found.missing)
+    elif candidates.from_ == ANY_NEWER:
+        search = _find_newer_versions(intent, observed, held)
+    else:
+        search = _find_alias_candidate(intent, candidates.from_, observed, stated, held)
+    return search.leave_out([each for each in refusals if each.is_of_rotation])
 
 
 def _find_rotation_obstacle(intent: AliasIntent, policy: Policy | None, held: int | None, now: datetime) -> str | None:

@@ -165,6 +165,11 @@ class ForgeBase(ABC):
             if self._parse_pull_request(row).state is PullRequestState.OPEN:
                 self._close_pull_request(row)
 
+    def find_closing_account(self, number: int) -> str | None:
+        """Find the account that closed a pull request; None where the forge does not tell."""
+        with self._translate_errors(f"read who closed {self._name_pull_request(number)}"):
+            return self._fetch_closing_account(number)
+
     def read_pull_request_origin(self, number: int, teams: frozenset[str] = frozenset()) -> ChangeOrigin:
         """Read who wrote and who approves a pull request, and who is in these teams; of a merged one, as it was when merged."""
         with self._translate_errors(f"read the {self.REVIEWS} of {self._name_pull_request(number)}"):
@@ -309,6 +314,10 @@ class ForgeBase(ABC):
     @abstractmethod
     def _close_pull_request(self, row: dict[str, Any]) -> None:
         """Close an open pull request."""
+
+    @abstractmethod
+    def _fetch_closing_account(self, number: int) -> str | None:
+        """Fetch the account that closed it last; None where the forge does not tell."""
 
     @abstractmethod
     def _list_approvals(self, pull: PullRequest, merged_at: datetime | None) -> tuple[PullRequestReview, ...]:

@@ -185,6 +185,17 @@ class Gitea(ForgeBase):
     def _close_pull_request(self, row: dict[str, Any]) -> None:
         self._client.patch_json(*self._repo, "pulls", row["number"], body={"state": "closed"})
 
+    def _fetch_closing_account(self, number: int) -> str | None:
+        """Gitea names who closed it in the timeline only, which older instances do not have."""
+        try:
+            rows = list(self._client.iterate_items(*self._repo, "issues", number, "timeline"))
+        except GiteaStatusError as error:
+            if error.status not in HIDDEN_STATUSES:
+                raise
+            return None
+        closings = [row for row in rows if row["type"] == "close" and row.get("user")]
+        return parse_account_name(max(closings, key=lambda row: int(row["id"]))["user"]) if closings else None
+
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """List the comments of Promoter's own account, oldest first."""
         with self._translate_errors(f"read the comments on pull request #{number}"):

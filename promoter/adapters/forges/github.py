@@ -199,6 +199,11 @@ class GitHub(ForgeBase):
     def _close_pull_request(self, row: dict[str, Any]) -> None:
         self._build_pull_object(row).edit(state="closed")
 
+    def _fetch_closing_account(self, number: int) -> str | None:
+        """GitHub names who closed it in the pull request's issue only."""
+        closer = self._client.get_json_object(f"{self._repo}/issues/{number}").get("closed_by")
+        return parse_account_name(closer) if closer else None
+
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """List the comments of Promoter's own account, oldest first."""
         with self._translate_errors(f"read the comments on pull request #{number}"):

@@ -304,6 +304,10 @@ class GitLab(ForgeBase):
     def _close_pull_request(self, row: dict[str, Any]) -> None:
         self._project.mergerequests.update(row["iid"], {"state_event": "close"})
 
+    def _fetch_closing_account(self, number: int) -> str | None:
+        closer = self._fetch_pull_request(number).get("closed_by")
+        return str(closer["username"]) if closer else None
+
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """List the notes of Promoter's own account, oldest first, without those that GitLab writes about its own acts."""
         with self._translate_errors(f"read the notes of merge request !{number}"):

@@ -129,6 +129,13 @@ class SqlObservationLog(SqlRepository):
         return [each for each in found if each.facts.get("revision") in revisions]
 
     @reading
+    def find_refusal_events(self, connection: Connection, after: int = 0) -> Sequence[LifecycleEvent]:
+        """Find the events of the types REFUSED and RECONSIDERED behind that number."""
+        types = (LifecycleEventType.REFUSED.value, LifecycleEventType.RECONSIDERED.value)
+        query = select(*EVENT_COLUMNS).where(lifecycle_events.c.id > after, lifecycle_events.c.event.in_(types))
+        return [parse_lifecycle_event(row) for row in connection.execute(query.order_by(lifecycle_events.c.id))]
+
+    @reading
     def find_last_lifecycle_event(self, connection: Connection, event: LifecycleEventType) -> LifecycleEvent | None:
         """Find the event of that type with the highest number."""
         of_type = select(*EVENT_COLUMNS).where(lifecycle_events.c.event == event.value)

@@ -21,6 +21,7 @@ from promoter.application.proposals.comparison import Differences, MetricRow, Ve
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
 from promoter.domain.proposal import Proposal, ProposalReason
+from promoter.domain.refusals import build_answer_key
 from promoter.domain.text import format_number, version_label
 
 MIN_POINTS = 2
@@ -282,12 +283,6 @@ class PullRequestMarker:
         """The key of what a person declines who closes it: a version, and for a guard's rollback the version that broke too."""
         return build_answer_key(self.aim, self.version, self.replaces)
 
-    @property
-    def declined_answers(self) -> tuple[str, ...]:
-        """The keys of what was declined, once it is closed."""
-        more = () if self.withdrawn or self.answer_key in self.declined else (self.answer_key,)
-        return (*self.declined, *more)[-_MAX_DECLINED:]
-
     def __str__(self) -> str:
         """Write it as it stands in a body. Nothing in it can end the comment."""
         fields = {
@@ -300,15 +295,10 @@ class PullRequestMarker:
             "digest": self.digest,
             "settings": self.settings,
             "withdrawn": self.withdrawn,
-            "declined": list(self.declined),
+            "declined": list(self.declined[-_MAX_DECLINED:]),
         }
         text = json.dumps({key: value for key, value in fields.items() if value not in (None, [], "")})
         return f"<!-- promoter:proposal {_escape_comment(text)} -->"
-
-
-def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
-    """Build the key by which a declined proposal is known again."""
-    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
 
 
 def find_answer_key(proposal: Proposal) -> str:

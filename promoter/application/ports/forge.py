@@ -136,6 +136,10 @@ class Forge(Protocol):
         """The newest from that branch of this repository into the watched one: the open one, where one is open."""
         ...
 
+    def find_closing_account(self, number: int) -> str | None:
+        """The account that closed a pull request without merging it; None where the forge does not tell."""
+        ...
+
     def open_pull_request(self, draft: PullRequestDraft) -> PullRequest:
         """Open a pull request. Raises `Conflict` where one from that branch is open already."""
         ...

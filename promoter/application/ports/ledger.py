@@ -253,6 +253,10 @@ class ObservationLog(Protocol):
         """Find who asked for these commits of Promoter's own: events of the type `requested`, oldest first."""
         ...
 
+    def find_refusal_events(self, after: int = 0) -> Sequence[LifecycleEvent]:
+        """Find the events of the types `refused` and `reconsidered` behind that number, oldest first."""
+        ...
+
     def find_last_lifecycle_event(self, event: LifecycleEventType) -> LifecycleEvent | None:
         """Find the last lifecycle event of that type; None where there is none."""
         ...

@@ -166,27 +166,6 @@ def is_up_to_date(repository: Repository, base: str, tip: GitCommit, proposal: P
     return not merged.conflicts and dict(merged.sources) == {**repository.read_sources(base), REGISTRY_FILE: content}
 
 
-def is_refused(last: PullRequest | None, subject: str, answer: str) -> bool:
-    """Return whether a person refused that proposal by closing the branch's last pull request, or an earlier one.
-
-    Where somebody removed the marker from the body, the title decides.
-    """
-    if last is None or last.state is PullRequestState.OPEN:
-        return False
-    marker = parse_marker(last.body)
-    if last.state is PullRequestState.CLOSED:
-        return last.title == subject if marker is None else answer in marker.declined_answers
-    return marker is not None and answer in marker.declined
-
-
-def list_refusals(last: PullRequest | None) -> tuple[str, ...]:
-    """Return what was refused on the branch so far."""
-    marker = parse_marker(last.body) if last else None
-    if marker is None or last is None:
-        return ()
-    return marker.declined_answers if last.state is PullRequestState.CLOSED else marker.declined
-
-
 _FIX = "delete the branch, and ask again"
 
 
@@ -293,6 +272,10 @@ class ProposalContext:
         intent = self.snapshot.intent.aliases.get(alias) if self.snapshot else None
         return intent.override if intent else None
 
+    def find_declined_answers(self, alias: str) -> tuple[str, ...]:
+        """Return the keys of what people turned down for the alias."""
+        return tuple(each.answer_key for each in self.snapshot.refusals.get(alias, ())) if self.snapshot else ()
+
     def find_policy(self, alias: str) -> Policy | None:
         """Return the policy that gates the alias."""
         declared = self.find_declared_intent(alias)
@@ -321,3 +304,5 @@ class DesiredPullRequest:
     """The `registry.yaml` that it asks for."""
     last: PullRequest | None = None
     """The newest pull request, where none is open."""
+    declined: tuple[str, ...] = ()
+    """The keys of what people turned down for the alias, for the marker."""

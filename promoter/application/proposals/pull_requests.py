@@ -12,7 +12,7 @@ import structlog
 from promoter.application.comments import update_note
 from promoter.application.markdown.proposal import PullRequestMarker, insert_marker, parse_marker, render_proposal_markdown
 from promoter.application.ports import Forge, PullRequestDraft, PullRequestState, Repository
-from promoter.application.proposals.branches import DesiredPullRequest, ProposalContext, is_up_to_date, list_refusals
+from promoter.application.proposals.branches import DesiredPullRequest, ProposalContext, is_up_to_date
 from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer, VersionComparison
 from promoter.domain.desired import ProposalSettings
 from promoter.domain.errors import Conflict, PermanentError
@@ -59,7 +59,7 @@ class PullRequestWriter:
         site, proposal, forge = each.site, each.proposal, self._forge
         recorded = parse_marker(site.pull.body) if site.pull else None
         draft = _build_draft(site.branch, proposal, comparison, settings)
-        marker = _build_marker(proposal, head, draft, recorded.declined if recorded else list_refusals(each.last))
+        marker = _build_marker(proposal, head, draft, each.declined)
         if recorded == marker:
             return
         # A forge takes several calls for labels, reviewers and auto-merge: until all are through, the marker does not say so.

@@ -13,7 +13,7 @@ import structlog
 
 from promoter.application.comments import LEFT_ALONE, VerifiedStates, update_note
 from promoter.application.markdown.plan import inline_text
-from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker, parse_marker
+from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker
 from promoter.application.planner import Planner
 from promoter.application.ports import (
     Clock,
@@ -34,12 +34,12 @@ from promoter.application.proposals.branches import (
     ProposalRequestReader,
     build_override_proposal,
     find_override_answer,
-    is_refused,
     is_request_answered,
 )
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, build_proposed_content
 from promoter.application.proposals.comparison import VersionComparer
 from promoter.application.proposals.pull_requests import PullRequestWriter
+from promoter.application.refusals import RefusalRecorder
 from promoter.application.revisions import RevisionTracker
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.copy_source import AliasRef
@@ -175,6 +175,7 @@ class ProposalReconciler:
         self._read_request = ProposalRequestReader(repository, documents, ledger)
         self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
         self._verified = VerifiedStates(clock)
+        self._refusals = RefusalRecorder(forge, ledger, clock)
         self._listed: dict[str, Sequence[PullRequest]] = {}
 
     def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
@@ -250,23 +251,37 @@ class ProposalReconciler:
         last = None
         if site.pull is None and (requested or override or found):
             last = self._find_last_pull_request(site, context)
+        self._record_answers(site, site.pull or last, found, context)
         ended = override is not None and self._end_declined_override(override, last)
         urgent = None if override is None or ended else build_override_proposal(override, declared)
         if not site.ours:
             self._leave_branch_alone(site, urgent or found)
             return ended
+        declined = context.find_declined_answers(site.alias)
         in_order = [
             None if is_request_answered(site, last) else requested,
             urgent,
-            None if found is None or _is_declined(site, last, found) else found,
+            None if found is None or find_answer_key(found) in declined else found,
         ]
         for proposal in in_order:
             content = self._build_content(context, proposal) if proposal else None
             if proposal and content is not None:
-                desired.append(DesiredPullRequest(site, proposal, content, last))
+                desired.append(DesiredPullRequest(site, proposal, content, last, declined))
                 return ended
         self._clear_branch(site, context)
         return ended
+
+    def _record_answers(
+        self, site: ProposalBranch, pull: PullRequest | None, found: Proposal | None, context: ProposalContext
+    ) -> None:
+        """Record a person's no to the branch's last pull request, and a no that is taken back by opening it again.
+
+        Raises `Conflict` where something was recorded: other candidates come next then.
+        """
+        observed = context.observed_model
+        again = pull is not None and pull.state is PullRequestState.OPEN and self._refusals.record_second_thought(pull)
+        if self._refusals.record_answers((site.model, site.alias), pull, found, observed) or again:
+            raise Conflict(self._forge.name, f"a person answered the proposal for {site.model}@{site.alias}")
 
     def _find_last_pull_request(self, site: ProposalBranch, context: ProposalContext) -> PullRequest | None:
         """Return the branch's last pull request.
@@ -352,14 +367,6 @@ class ProposalReconciler:
         forge = self._forge
         if forge.read_pull_request(pull.number).state is not PullRequestState.OPEN:
             raise Conflict(forge.name, f"{pull.url} is not open any more")
-
-
-def _is_declined(site: ProposalBranch, last: PullRequest | None, found: Proposal) -> bool:
-    """Return whether a person refused it: in the branch's last pull request, or in one before the open one."""
-    if site.pull is None:
-        return is_refused(last, found.subject_line, find_answer_key(found))
-    marker = parse_marker(site.pull.body)
-    return marker is not None and find_answer_key(found) in marker.declined
 
 
 class ProposalOpener:

@@ -22,6 +22,25 @@ class OverrideResponse(Response):
     reason: str
 
 
+class RefusalResponse(Response):
+    """What a person turned down by closing its pull request; `promoter reconsider` takes it back."""
+
+    version: int | None
+    at: Moment
+    by: str | None
+    """The account; null: the forge does not tell."""
+    pull_request: str | None
+
+
+class ReconsiderResponse(Answer):
+    """A person's no that was taken back."""
+
+    model: str
+    alias: str
+    version: int | None
+    refused: RefusalResponse = attribute("refusal")
+
+
 class AliasResponse(Response):
     """An alias: where it is, where git says it is to be, and what stands in between."""
 
@@ -38,6 +57,8 @@ class AliasResponse(Response):
     failing: str
     """Guards that failed when they were last asked."""
     override: OverrideResponse | None
+    refusals: list[RefusalResponse]
+    """What people turned down for the alias, the oldest first."""
     last_change: RecordResponse | None = attribute("last")
 
 

@@ -117,6 +117,10 @@ class LifecycleEventType(StrEnum):
     """A revision was let past the mass-change limit: somebody whom a `review` rule names allowed it."""
     REWRITTEN = "rewritten"
     """Somebody forced a push: the branch's head does not follow the one that was known before."""
+    REFUSED = "refused"
+    """A person closed a proposal's pull request without merging it: a no to that version for that alias."""
+    RECONSIDERED = "reconsidered"
+    """A person took such a no back."""
     OVERRIDE_EXPIRING = "override-expiring"
     """An override ends soon, and nobody has decided."""
     REVISION_REFUSED = "revision-refused"
@@ -144,6 +148,8 @@ class LifecycleEvent:
     `until` (an ISO 8601 moment), `by`, `reason`, `then` (what follows, in a clause). REVISION_REFUSED: `revision`, `reason`
     (every fault, one a line), `in_force` (the revision that stays in force; None: none does), `author` (`Name <mail>`; None
     where git does not say).
+    REFUSED: the fields of a `Refusal`, its moment as `closed`. RECONSIDERED: `model`, `alias`, `version`, and where they are
+    known `by` and `reason`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

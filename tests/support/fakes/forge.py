@@ -149,6 +149,11 @@ class FakeForge:
         self._refresh()
         return self._thread(number).pull
 
+    def find_closing_account(self, number: int) -> str | None:
+        """As the port says."""
+        self._called("closing account", number)
+        return self._thread(number).closed_by
+
     def find_latest_pull_request(self, branch: str) -> PullRequest | None:
         """As the port says."""
         self._called("latest_from", branch)

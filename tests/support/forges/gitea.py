@@ -46,6 +46,7 @@ class GiteaFace(Routes):
             ("POST", f"{one}/requested_reviewers", self._request_reviews),
             ("POST", f"{issue}/labels", self._add_labels),
             ("GET", f"{issue}/comments", self._comments),
+            ("GET", f"{issue}/timeline", self._timeline),
             ("POST", f"{issue}/comments", self._comment),
             ("PATCH", f"{home}/issues/comments/{{comment}}", self._edit_comment),
             ("DELETE", f"{home}/issues/comments/{{comment}}", self._delete_comment),
@@ -205,6 +206,11 @@ class GiteaFace(Routes):
     def _comments(self, asked: ForgeRequest) -> ForgeReply:
         _, pull = self._pull(asked)
         return ForgeReply(rows=[self._json.comment(each) for each in pull.remarks], paged=False)
+
+    def _timeline(self, asked: ForgeRequest) -> ForgeReply:
+        """The closing, as one of the events of an issue; the others are left out."""
+        _, pull = self._pull(asked)
+        return ForgeReply(rows=[self._json.closing(pull)] if pull.closed_by and pull.state == "closed" else [])
 
     def _comment(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)

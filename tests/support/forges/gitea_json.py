@@ -177,6 +177,11 @@ class GiteaJson:
             "updated_at": written(remark.updated_at),
         }
 
+    def closing(self, pull: Pull) -> dict[str, Any]:
+        """The event of the timeline that says who closed it."""
+        by = self.user(pull.closed_by) if pull.closed_by else None
+        return {"id": 900_000 + pull.number, "type": "close", "user": by, "created_at": written(pull.closed_at), "body": ""}
+
     def status(self, status: HostedStatus) -> dict[str, Any]:
         """A commit status: its state is called `status`."""
         return {

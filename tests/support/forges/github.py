@@ -44,6 +44,7 @@ class GitHubFace(Routes):
             ("GET", f"{one}/reviews", self._reviews),
             ("POST", f"{one}/requested_reviewers", self._request_reviews),
             ("POST", f"{issue}/labels", self._add_labels),
+            ("GET", issue, self._issue),
             ("GET", f"{issue}/comments", self._comments),
             ("POST", f"{issue}/comments", self._comment),
             ("PATCH", f"{home}/issues/comments/{{comment}}", self._edit_comment),
@@ -179,6 +180,11 @@ class GitHubFace(Routes):
         pull.reviewers += logins
         pull.review_teams += teams
         return ForgeReply(201, self._json.pull_request(repository, pull))
+
+    def _issue(self, asked: ForgeRequest) -> ForgeReply:
+        """Who closed a pull request stands in its issue only."""
+        repository, pull = self._pull(asked)
+        return ForgeReply(body=self._json.issue(repository, pull))
 
     # Comments.
 

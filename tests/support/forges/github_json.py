@@ -212,6 +212,19 @@ class GitHubJson:
             "commit_id": review.commit,
         }
 
+    def issue(self, repository: HostedRepository, pull: Pull) -> dict[str, Any]:
+        """A pull request as the issue that it is too; only what Promoter reads."""
+        closed = pull.state != "open"
+        return {
+            "number": pull.number,
+            "title": pull.title,
+            "state": "closed" if closed else "open",
+            "html_url": self._at(repository.name, pull),
+            "user": self.user(pull.author),
+            "closed_at": written(pull.closed_at),
+            "closed_by": self.user(pull.closed_by) if closed and pull.closed_by else None,
+        }
+
     def comment(self, repository: HostedRepository, pull: Pull, remark: ForgeRemark) -> dict[str, Any]:
         """A comment."""
         here = f"{self.api}/repos/{repository.name}/issues"

@@ -156,12 +156,11 @@ def test_what_is_no_marker(body: str) -> None:
 
 
 def test_what_is_declined() -> None:
-    """A version; of a guard's rollback, only for the version that broke; what Promoter withdrew is nobody's no."""
+    """A version; of a guard's rollback, only for the version that broke; a marker keeps the newest."""
     marker = PullRequestMarker(ProposalReason.ROTATE, "m", "a", 3, declined=("rotate:2",))
-    assert marker.declined_answers == ("rotate:2", "rotate:3")
-    assert replace(marker, withdrawn="held").declined_answers == ("rotate:2",)
+    assert marker.answer_key == "rotate:3"
     assert MARKER.answer_key == "guard:3:4"
     assert find_answer_key(ROTATE) == "rotate:9"
-    many = replace(marker, declined=tuple(f"rotate:{n}" for n in range(10, 200)))
-    assert len(many.declined_answers) == 100
-    assert many.declined_answers[-1] == "rotate:3"
+    many = parse_marker(str(replace(marker, declined=tuple(f"rotate:{n}" for n in range(10, 200)))))
+    assert many is not None
+    assert (len(many.declined), many.declined[-1]) == (100, "rotate:199")

@@ -48,6 +48,10 @@ class ReadLedger:
     overrides: tuple[Override, ...] = ()
     tags: tuple[TagObservation, ...] = ()
 
+    def find_refusal_events(self, _after: int = 0) -> tuple[()]:
+        """Nobody refused anything."""
+        return ()
+
     def read_last_known_versions(self, _models: object) -> Mapping[str, Mapping[str, RememberedVersion]]:
         """Where each alias was last seen."""
         return remembered({"m": self.known} if self.known else {})

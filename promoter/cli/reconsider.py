@@ -1,0 +1,38 @@
+"""`promoter reconsider`: a person's no to a version is taken back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
+from promoter.cli.rollback import AliasArgument, RequesterOption, find_requester_name
+
+
+def reconsider(
+    what: AliasArgument,
+    version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version that was refused.")],
+    by: RequesterOption = None,
+    reason: Annotated[str | None, typer.Option(help="Why: it stands in the ledger.")] = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Take back a person's no to a version: it is proposed again, once it is the best candidate.
+
+    A no is what closing Promoter's pull request without a merge means. PROMOTER_DATABASE_URL must be the daemon's: the ledger
+    has who refused what.
+
+    Exit code 0: done, 1: nobody refused that version.
+
+    Example: promoter reconsider fraud-detector@champion 9 --reason "the data was right after all"
+    """
+    from promoter.application.responses.registry import ReconsiderResponse
+
+    model, alias = parse_alias_argument(what)
+    container = build_container()
+    container.require_ledger()
+    refused = container.reconsider_refusal(model, alias, version, find_requester_name(by), reason)
+    if output is OutputFormat.JSON:
+        print_json(ReconsiderResponse.from_values(model=model, alias=alias, version=version, refusal=refused))
+    else:
+        print_lines(f"{model}@{alias}: v{version} may be proposed again", f" - until now: {refused.description}")
