@@ -48,6 +48,10 @@ class ReadLedger:
     overrides: tuple[Override, ...] = ()
     tags: tuple[TagObservation, ...] = ()
 
+    def find_announced_overrides(self, *_arguments: object) -> frozenset[int]:
+        """No override ends soon."""
+        return frozenset()
+
     def find_refusal_events(self, _after: int = 0) -> tuple[()]:
         """Nobody refused anything."""
         return ()
