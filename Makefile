@@ -139,8 +139,10 @@ githubapi: $(INSTALLED) ## every call to GitHub against its public description (
 lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)
 	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --extra github --extra gitlab \
 	  --extra gitea --extra notifications --group dev
-	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra expressions --extra postgres \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra server --extra expressions --extra postgres \
 	  --extra github --extra gitlab --extra gitea --extra notifications --extra s3 \
+	  --constraint requirements/dev.lock
+	$(UV_COMPILE) $(ARGS) --output-file requirements/check.lock pyproject.toml --extra check --extra expressions \
 	  --constraint requirements/dev.lock
 	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -
 	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from promoter.application.responses import Answer
     from promoter.container import Container
     from promoter.domain.desired import Declaration
+    from promoter.domain.errors import PermanentError
 
 
 PIPE_WIDTH = 160
@@ -61,9 +62,24 @@ def create_console(*, stderr: bool = False) -> Console:
 
 def print_json(answer: Answer) -> None:
     """Print the answer as one JSON object. What does not print is an escape of JSON, and means the same."""
+    sys.stdout.write(_render_json_text(answer))
+
+
+def write_json_file(answer: Answer, path: Path) -> None:
+    """Write to a file what `print_json` prints. Raises `PermanentError`."""
+    from promoter.domain.errors import PermanentError
+
+    try:
+        path.write_text(_render_json_text(answer), encoding="utf-8", newline="\n")
+    except OSError as error:
+        reason = error.strerror or "no reason given"
+        raise PermanentError("files", f"{path}: cannot be written: {reason}", "name another") from None
+
+
+def _render_json_text(answer: Answer) -> str:
     from promoter.domain.text import escape_json_text
 
-    sys.stdout.write(escape_json_text(json.dumps(answer.to_json(), indent=2, ensure_ascii=False)) + "\n")
+    return escape_json_text(json.dumps(answer.to_json(), indent=2, ensure_ascii=False)) + "\n"
 
 
 def print_lines(*lines: str, stderr: bool = False) -> None:
@@ -73,11 +89,43 @@ def print_lines(*lines: str, stderr: bool = False) -> None:
     (sys.stderr if stderr else sys.stdout).write("".join(f"{escape_lines(line)}\n" for line in lines))
 
 
+SERVER_PACKAGES = (
+    "alembic",
+    "apscheduler",
+    "cloudevents",
+    "flask",
+    "flask_limiter",
+    "mlflow",
+    "prometheus_client",
+    "requests",
+    "sqlalchemy",
+    "waitress",
+)
+"""What the extra `server` installs, by the names under which it is imported. Commands that check files need none of it."""
+
+
+def require_server_packages() -> None:
+    """Raise `PermanentError` where packages are missing that a command needs which reads a server or the ledger."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in SERVER_PACKAGES if find_spec(name) is None]:
+        raise _build_missing_packages_error(missing)
+
+
+def _build_missing_packages_error(names: Iterable[str]) -> PermanentError:
+    from promoter.domain.errors import PermanentError
+
+    message = f"this command needs packages that are not installed here: {', '.join(names)}"
+    return PermanentError("command line", message, "pip install 'promoter[server]'")
+
+
 def build_container(*, creates_ledger: bool = False) -> Container:
     """Build the adapters from the settings in force. Logs go to standard error, and only warnings.
 
     A command begins no ledger, unless that is what it is for: one at a wrong address would know nothing, and look like one.
+    Raises `PermanentError` where only what checks files is installed.
     """
+    require_server_packages()
     from promoter.adapters.git.checkout import WorkTree
     from promoter.container import Container
     from promoter.logs import configure_logging
@@ -122,13 +170,24 @@ def parse_version_argument(name: str) -> tuple[str, int]:
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
+def _run_app(app: typer.Typer) -> object:
+    """Run the app. Raises `PermanentError` for a package of the extra `server` that was not looked for before."""
+    try:
+        return app(standalone_mode=False)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in SERVER_PACKAGES:
+            raise
+        raise _build_missing_packages_error([name]) from None
+
+
 def run_command_line(app: typer.Typer) -> int:
     """Run the app, and return its exit code. Faults and errors from outside become lines; only bugs have a traceback."""
     from promoter.domain.errors import ExternalError, Faults
 
     try:
         _require_usable_surroundings()
-        code = app(standalone_mode=False)
+        code = _run_app(app)
     except Faults as faults:
         print_faults(faults)
         return 1

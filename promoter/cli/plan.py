@@ -21,6 +21,7 @@ from promoter.cli.common import (
     parse_alias_argument,
     parse_version_argument,
     print_json,
+    write_json_file,
 )
 from promoter.cli.registry import warn_of_other_registry
 from promoter.cli.render import print_report
@@ -53,25 +54,28 @@ def plan(
         str | None, typer.Option(metavar="REF", help="With --base: what is to be merged; HEAD unless named.")
     ] = None,
     output: FormatOption = OutputFormat.TEXT,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the plan as JSON to this file too, for CI.")
+    ] = None,
 ) -> None:
     """Show what apply would do with the working tree's files, and each decision behind it. Changes nothing.
 
     With --base it is the plan of a pull request, from the commits of the clone that one stands in: only what the merge itself
     would change counts. Exit code 0: nothing to do, 2: changes, all allowed, 3: some blocked, 1: error.
 
-    Examples: promoter plan --format markdown; promoter plan --base origin/main --head HEAD
+    Examples: promoter plan --format markdown; promoter plan --base origin/main --head HEAD --json plan.json
     """
     if base is not None:
-        code = plan_between(build_container(), base, head or "HEAD", output)
+        code = plan_between(build_container(), base, head or "HEAD", output, json_file)
     elif head is not None:
         raise typer.BadParameter("--head goes with --base", param_hint="--head")
     else:
-        code = _plan_working_tree(build_container(), output)
+        code = _plan_working_tree(build_container(), output, json_file)
     if code:
         raise typer.Exit(code)
 
 
-def _plan_working_tree(container: Container, output: OutputFormat) -> int:
+def _plan_working_tree(container: Container, output: OutputFormat, json_file: Path | None) -> int:
     from promoter.application.allowances import find_last_allowance
     from promoter.domain.pull_plan import describe_lost_gates
 
@@ -85,7 +89,7 @@ def _plan_working_tree(container: Container, output: OutputFormat) -> int:
     if base is not None:
         notes += describe_lost_gates(base, declaration, view.models.keys() | declaration.desired.listed.keys())
     found = replace(view.plan, notes=(*view.plan.notes, *notes))
-    _print_plan(found, output)
+    _print_plan(found, output, json_file)
     if found.blocked or found.refused:
         return BLOCKED
     return CHANGES if found.changes or found.unmanaged else 0
@@ -119,13 +123,14 @@ def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
         return None, notes  # no clone: there is no branch to compare with
 
 
-def _print_plan(found: Plan, output: OutputFormat) -> None:
+def _print_plan(found: Plan, output: OutputFormat, json_file: Path | None) -> None:
     from promoter.application.markdown.plan import render_plan_markdown
+    from promoter.application.responses.plans import PlanResponse
     from promoter.cli import render
 
+    if json_file is not None:
+        write_json_file(PlanResponse.from_value(found), json_file)
     if output is OutputFormat.JSON:
-        from promoter.application.responses.plans import PlanResponse
-
         print_json(PlanResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
         sys.stdout.write(render_plan_markdown(found))
@@ -137,8 +142,8 @@ _ERROR, _CHANGES, _BLOCKED = 1, 2, 3
 _STATE_STYLE = {"success": "green", "failure": "red", "pending": "yellow"}
 
 
-def plan_between(container: Container, base: str, head: str, output: OutputFormat) -> int:
-    """Print the plan, and return the exit code.
+def plan_between(container: Container, base: str, head: str, output: OutputFormat, json_file: Path | None = None) -> int:
+    """Print the plan, write it to the file where one is named, and return the exit code.
 
     Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part.
     """
@@ -152,6 +157,10 @@ def plan_between(container: Container, base: str, head: str, output: OutputForma
     planner = PullPlanner(container.registry, container.reading_ledger, clone, container.documents, container.clock)
     with create_console(stderr=True).status("Planning"):
         found = planner(before, after)
+    if json_file is not None:
+        from promoter.application.responses.plans import PullPlanResponse
+
+        write_json_file(PullPlanResponse.from_value(found), json_file)
     _print_pull_plan(found, output)
     return _choose_exit_code(found)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json, require_server_packages
 
 webhooks_app = typer.Typer(no_args_is_help=True)
 
@@ -20,6 +20,7 @@ def serve(
 
     Example: PROMOTER_REPO=https://git.example.com/ml/registry.git promoter serve --listen 127.0.0.1:9090
     """
+    require_server_packages()
     from promoter.daemon import run_daemon
     from promoter.settings import load_settings
 

@@ -85,7 +85,7 @@ class CiClone:
     def step(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a step of the action; its outputs and the summary are appended to files, as on GitHub."""
         files = {key: str(self.folder.parent / key.lower()) for key in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_PATH")}
-        return self.shell(STEPS[name]["run"], **{"PROMOTER_PATH": ".", **files, **environment})
+        return self.shell(STEPS[name]["run"], **{"PROMOTER_PATH": ".", "TOP": str(self.folder), **files, **environment})
 
     def written(self, name: str) -> str:
         """What steps have appended to one of these files."""
@@ -125,10 +125,12 @@ def test_the_action_takes_nothing_from_outside_as_a_command() -> None:
     """Expressions stand in `env` and `working-directory` only, each of a declared input; bash can read every script."""
     assert ACTION["runs"]["using"] == "composite"
     for step in STEPS.values():
+        if "uses" in step:
+            continue
         assert "${{" not in step["run"]
         assert step["shell"] == "bash"
         subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
-    named = set(re.findall(r"\$\{\{ inputs\.([\w-]+) \}\}", (ROOT / "action.yml").read_text()))
+    named = set(re.findall(r"\binputs\.([\w-]+)", (ROOT / "action.yml").read_text()))
     assert named == set(ACTION["inputs"])
     assert {each["value"] for each in ACTION["outputs"].values()} == {
         "${{ steps.plan.outputs.exit-code }}",
@@ -137,11 +139,38 @@ def test_the_action_takes_nothing_from_outside_as_a_command() -> None:
 
 
 def test_the_action_installs_from_the_locks() -> None:
-    """The files that it names are there, and the command that it installs is ours."""
+    """The files that it names are there, whatever is to be installed, and only downloads are kept between runs."""
     script = STEPS["Install Promoter"]["run"]
-    locks = re.findall(r"\$SOURCE/(requirements/[\w.]+)", script)
-    assert locks == ["requirements/runtime.lock", "requirements/build.lock"]
-    assert all((ROOT / lock).is_file() for lock in locks)
+    locks = re.findall(r"\$SOURCE/(requirements/[$\w.]+)", script)
+    assert locks == ["requirements/$LOCK.lock", "requirements/build.lock"]
+    assert script.count("--require-hashes") == 2
+    for lock in ("check", "runtime", "build"):
+        assert "--hash=sha256:" in (ROOT / "requirements" / f"{lock}.lock").read_text()
+    kept = STEPS["Keep the packages"]
+    assert kept["uses"].startswith("actions/cache@")
+    assert kept["with"] == {"path": "${{ runner.temp }}/promoter-packages", "key": "${{ steps.packages.outputs.key }}"}
+    assert "--cache-dir" in script
+
+
+def _choose_packages(clone: CiClone, **environment: str) -> dict[str, str]:
+    (clone.folder.parent / "github_output").unlink(missing_ok=True)
+    done = clone.step("Choose the packages", **{"PYTHON": sys.executable, "SOURCE": str(ROOT), **environment})
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in clone.written("GITHUB_OUTPUT").splitlines())
+
+
+def test_the_action_installs_no_more_than_it_needs(clone: CiClone, tmp_path: Path) -> None:
+    """What talks to MLflow comes only where a plan is to be made; an installation of this job is used again."""
+    planning = {"BASE": "a", "HEAD": "b", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    whole = _choose_packages(clone, **planning)
+    light = [_choose_packages(clone, **(planning | {name: ""})) for name in planning]
+    assert (whole["lock"], {each["lock"] for each in light}) == ("runtime", {"check"})
+    assert whole["key"] != light[0]["key"]
+    assert whole == _choose_packages(clone, **planning)
+    to = tmp_path / "installed"
+    (to / "command").mkdir(parents=True)
+    done = clone.step("Install Promoter", PYTHON="false", SOURCE="/nowhere", LOCK="check", PACKAGES="/nowhere", TO=str(to))
+    assert (done.returncode, clone.written("GITHUB_PATH")) == (0, f"{to}/command\n"), done.stderr
 
 
 @pytest.mark.slow
@@ -192,6 +221,61 @@ def test_the_action_fails_where_the_base_blocks(planned: CiClone) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "exit-code=3" in planned.written("GITHUB_OUTPUT")
     assert "::error::" in done.stdout
+
+
+@pytest.fixture
+def foreign(planned: CiClone) -> CiClone:
+    """The clone belongs to another user than the one who runs the job, as in a container."""
+    home = planned.folder.parent / "home"
+    home.mkdir()
+    planned.environment |= {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+    assert "dubious ownership" in planned.shell("git status").stderr
+    return planned
+
+
+def test_the_action_plans_a_clone_of_another_owner(foreign: CiClone, fresh_name: str) -> None:
+    """It trusts the clone that the workflow checked out, and no other; what the environment says to git stays in force."""
+    assert _find_folder(foreign, ".").returncode == 0
+    assert f"top={foreign.folder}\n" in foreign.written("GITHUB_OUTPUT")
+    assert foreign.step("Validate").returncode == 0
+    before = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "eve"}
+    done = foreign.step("Plan", **before)
+    assert (done.returncode, fresh_name in foreign.written("GITHUB_STEP_SUMMARY")) == (0, True), done.stdout + done.stderr
+    elsewhere = foreign.step("Plan", TOP=str(foreign.folder.parent))
+    assert (elsewhere.returncode, "dubious ownership" in elsewhere.stderr) == (1, True)
+    assert list((foreign.folder.parent / "home").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_template_plans_a_clone_of_another_owner(foreign: CiClone, fresh_name: str) -> None:
+    """The runner cloned as root, and the image has a user of its own."""
+    places = {
+        "CI_PROJECT_DIR": str(foreign.folder),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_COMMIT_SHA": foreign.head,
+        "PROMOTER_PATH": ".",
+    }
+    # A path is no remote here: its own side of git refuses it too, and takes nothing from the environment.
+    script = re.sub("git fetch .*", f"echo {foreign.base} > .git/FETCH_HEAD", _lines("plan"))
+    done = foreign.shell(script, **places)
+    assert (done.returncode, fresh_name in done.stdout) == (0, True), done.stdout + done.stderr
+    assert json.loads((foreign.folder / "promoter-plan.json").read_text())["base"] == foreign.base
+
+
+@pytest.mark.parametrize("script", [STEPS["Plan"]["run"], "plan"], ids=["action", "template"])
+def test_one_plan_is_made(script: str) -> None:
+    """As Markdown and as JSON at once: two plans would read MLflow twice, and might not say the same."""
+    text = _lines("plan") if script == "plan" else script
+    assert text.count("promoter plan") == 1
+    assert "--json" in text
+
+
+def test_a_plan_that_cannot_be_made_leaves_no_file(planned: CiClone) -> None:
+    """Not even that of an earlier run: the output is empty, and the check is red."""
+    Path(planned.environment["PLAN"]).write_text("{}")
+    done = planned.step("Plan", BASE="no-such-commit")
+    assert (done.returncode, Path(planned.environment["PLAN"]).exists()) == (1, False)
+    assert planned.written("GITHUB_OUTPUT") == "exit-code=1\n"
 
 
 @pytest.fixture

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from promoter.adapters.git.command import GitCommand, GitConfiguration, GitReply, find_clone_refusal, redact_to_one_line
+from promoter.adapters.git.command import (
+    GitCommand,
+    GitConfiguration,
+    GitReply,
+    find_clone_refusal,
+    read_environment_settings,
+    redact_to_one_line,
+)
 from promoter.adapters.git.files import (
     BLOB_LIMIT,
     TOP_LEVEL_FILES,
@@ -78,12 +85,9 @@ class CloneRemote:
     """How the person's git signs in there."""
 
 
-def _read_environment_settings() -> list[tuple[str, str]]:
-    """Read what the environment itself says of signing in (`GIT_CONFIG_COUNT`), as some CI systems do."""
-    count = os.environ.get("GIT_CONFIG_COUNT", "")
-    names = range(int(count)) if count.isascii() and count.isdigit() else ()
-    pairs = ((os.environ.get(f"GIT_CONFIG_KEY_{name}", ""), os.environ.get(f"GIT_CONFIG_VALUE_{name}", "")) for name in names)
-    return [(key.lower(), value) for key, value in pairs if _CREDENTIAL_KEY.match(key.lower())]
+def _read_environment_credentials() -> list[tuple[str, str]]:
+    """Read what the environment itself says of signing in, as some CI systems do."""
+    return [(key, value) for key, value in read_environment_settings() if _CREDENTIAL_KEY.match(key)]
 
 
 def _choose_remote(names: Sequence[str], tracked: str | None) -> str | None:
@@ -194,7 +198,7 @@ class LocalClone:
             key, separator, value = text.partition("\n")
             if scope != "command" and _CREDENTIAL_KEY.match(key):
                 found.append((key, value if separator else "true"))
-        return [*found, *_read_environment_settings()]
+        return [*found, *_read_environment_credentials()]
 
     def read_sources(self, revision: str) -> Sources:
         """Read the files of that revision that Promoter reads."""

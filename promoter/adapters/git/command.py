@@ -64,6 +64,7 @@ GitConfiguration = Sequence[tuple[str, str]]
 """Keys and values of git's configuration, in the order in which git reads them."""
 NO_CONFIGURATION = Path(os.devnull)
 _DRAIN_SECONDS = 5.0
+_MOST_SETTINGS = 1_000
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class GitCommand:
         """
         self.timeout = timeout
         self._folder = folder
-        self._environment = _build_environment(remote, timeout, config, credentials)
+        trusted = _read_trusted_folders() if config is None else ()
+        self._environment = _build_environment(remote, timeout, config, credentials, trusted)
 
     def run_command(
         self,
@@ -198,14 +200,35 @@ def _build_wrapper(file_limit: int | None) -> list[str]:
     return [*limited, *(["env", *(part for name in inherited for part in ("-u", name))] if inherited else [])]
 
 
+def read_environment_settings() -> list[tuple[str, str]]:
+    """Read git's configuration that the environment itself has (`GIT_CONFIG_COUNT`), as CI systems give it: keys and values."""
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    names = range(min(int(count), _MOST_SETTINGS)) if count.isascii() and count.isdigit() else ()
+    pairs = ((os.environ.get(f"GIT_CONFIG_KEY_{name}", ""), os.environ.get(f"GIT_CONFIG_VALUE_{name}", "")) for name in names)
+    return [(key.lower(), value) for key, value in pairs]
+
+
+def _read_trusted_folders() -> list[tuple[str, str]]:
+    """Read the folders of other owners that whoever started Promoter lets git read; files that git reads stay in force too."""
+    return [(key, value) for key, value in read_environment_settings() if key == "safe.directory"]
+
+
 def _build_environment(
-    remote: RemoteAddress | None, timeout: float, config: Path | None, credentials: GitConfiguration
+    remote: RemoteAddress | None,
+    timeout: float,
+    config: Path | None,
+    credentials: GitConfiguration,
+    trusted: GitConfiguration = (),
 ) -> dict[str, str]:
     """Build the variables for every command. Configuration in variables outranks every file, and what comes last counts."""
     own = _SETTINGS | {"http.lowSpeedTime": str(max(1, int(timeout / 2)))}
     if remote is not None and remote.header is not None:
         own[f"http.{remote.http_origin}.extraHeader"] = remote.header.get_secret_value()
-    settings = [*credentials, *((key, value) for key, value in own.items() if not credentials or key != "credential.helper")]
+    settings = [
+        *trusted,
+        *credentials,
+        *((key, value) for key, value in own.items() if not credentials or key != "credential.helper"),
+    ]
     environment = {
         "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
         "GIT_TERMINAL_PROMPT": "0",
@@ -382,8 +405,10 @@ def find_clone_refusal(folder: Path, reply: GitReply) -> PermanentError | None:
     reason = to_one_line(redact_secrets(reply.err.partition("To add an exception")[0], ()))
     found = re.search(r"safe\.directory (\S.*)", reply.err)
     if found:
-        way_out = f"git config --global --add safe.directory {found[1].strip()}"
-        fix = f"run `{way_out}` if you trust that folder, or change its owner"
+        named = found[1].strip()
+        way_out = f"git config --global --add safe.directory {named}"
+        variables = f"GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0={named}"
+        fix = f"if you trust that folder, run `{way_out}`, or in a container set {variables}; or change its owner"
     else:
         fix = "repair the clone, or make it anew"
     return PermanentError("git", f"git does not read the clone at {folder}: {reason or 'it gives no reason'}", fix)

@@ -20,6 +20,9 @@ from promoter.domain.rotation import add_rank_finding
 SHOWN_DIFFERENCES = 100
 """How many differences of one decision are reported at most."""
 
+_INTERVAL_TOLERANCE = 1e-9
+"""The share of an interval's larger end by which its ends may differ: earlier versions had fewer right digits."""
+
 
 class RerunOutcome(StrEnum):
     """How a rerun ended."""
@@ -90,6 +93,8 @@ def compare_decision_trees(recorded: Mapping[str, Any], decision: Decision) -> t
 
 def _walk_differences(path: str, recorded: Any, now: Any) -> Iterator[RerunDifference]:
     if isinstance(recorded, dict) and isinstance(now, dict):
+        if path.endswith(".interval") and _is_same_interval(recorded, now):
+            return
         for key in dict.fromkeys([*recorded, *now]):
             yield from _walk_differences(
                 f"{path}.{key}".lstrip("."), recorded.get(key, _ABSENT_FIELD), now.get(key, _ABSENT_FIELD)
@@ -102,6 +107,20 @@ def _walk_differences(path: str, recorded: Any, now: Any) -> Iterator[RerunDiffe
 
 
 _ABSENT_FIELD = object()
+
+
+def _is_same_interval(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether both are the same confidence interval, but for the last digits of its ends."""
+    try:
+        ends = [(float(each["low"]), float(each["high"])) for each in (recorded, now)]
+    except (KeyError, TypeError, ValueError):
+        return False
+    reach = _INTERVAL_TOLERANCE * max(map(abs, ends[1]))
+    return (
+        recorded.keys() == now.keys()
+        and recorded.get("level") == now.get("level")
+        and all(abs(before - after) <= reach for before, after in zip(*ends, strict=True))
+    )
 
 
 def _item_or_absent(items: Sequence[Any], index: int) -> Any:

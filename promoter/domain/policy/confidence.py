@@ -16,6 +16,7 @@ normal, or many. It corrects for one comparison: who tries twenty equal versions
 
 T. G. Dietterich, "Approximate statistical tests for comparing supervised classification learning algorithms", Neural
 Computation 10(7), 1998. C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52, 2003.
+M. Abramowitz and I. A. Stegun, "Handbook of Mathematical Functions", 1964.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
+from itertools import count
+from statistics import NormalDist
 from typing import Literal
 
 from promoter.domain.decision import ConfidenceInterval, Verdict
@@ -136,15 +139,62 @@ def _mean_value(values: Sequence[Decimal]) -> Decimal:
 
 def _standard_error(gains: Sequence[Decimal], mean: Decimal, steps: Steps) -> Decimal:
     """Return that of the mean gain: the root of s^2 (1/n + 1/(n - 1)) for folds, of s^2/n for independent steps."""
-    count = len(gains)
-    variance = sum(((gain - mean) ** 2 for gain in gains), Decimal(0)) / (count - 1)
-    share = 1 / Decimal(count) + (1 / Decimal(count - 1) if steps == "folds" else 0)
+    pairs = len(gains)
+    variance = sum(((gain - mean) ** 2 for gain in gains), Decimal(0)) / (pairs - 1)
+    share = 1 / Decimal(pairs) + (1 / Decimal(pairs - 1) if steps == "folds" else 0)
     return (variance * share).sqrt()
 
 
-def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
-    """Return the quantile of Student's t at that many degrees of freedom."""
-    # `scipy.stats.t.ppf` calls this very function, but takes a second and 50 MB more to import.
-    from scipy.special import stdtrit
+_DIGITS = 60  # the sum for a confidence just below 1 loses some 20 of them
+_SETTLED = Decimal("1e-30")  # of the quantile: a step of so little changes no double
+_MOST_STEPS = 500
 
-    return Decimal(float(stdtrit(freedom, confidence)))
+
+def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
+    """Return the quantile of Student's t at two or more degrees of freedom, right to the last digit of a double.
+
+    NaN for a confidence that is not between 0 and 1. It is Newton's method on the probability, which is a finite sum where the
+    degrees of freedom are a whole number.
+    """
+    if not 0 < confidence < 1:
+        return Decimal("nan")
+    scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    with localcontext(Context(prec=_DIGITS)):
+        wanted, quantile = 2 * Decimal(confidence) - 1, Decimal(NormalDist().inv_cdf(confidence))
+        for _ in range(_MOST_STEPS):
+            density = math.exp(scale - (freedom + 1) / 2 * math.log1p(float(quantile) ** 2 / freedom))
+            step = (wanted - _central_probability(quantile, freedom)) / (2 * Decimal(density))
+            quantile += step
+            if abs(step) <= abs(quantile) * _SETTLED:
+                break
+        return quantile
+
+
+def _central_probability(t: Decimal, freedom: int) -> Decimal:
+    """Return the probability of a value between -t and t: the sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    odd, total = freedom % 2, freedom + t * t
+    ratio, term = freedom / total, Decimal(1)
+    series = term
+    for index in range(1, (freedom - odd) // 2):
+        term *= ratio * (2 * index - 1 + odd) / (2 * index + odd)
+        series += term
+    if not odd:
+        return t / total.sqrt() * series
+    root = Decimal(freedom).sqrt()
+    return (_arc_tangent(t / root) + t * root / total * series) / (2 * _arc_tangent(Decimal(1)))
+
+
+def _arc_tangent(value: Decimal) -> Decimal:
+    """Return the arc tangent to the digits of the context: by halving the angle, and then by its series."""
+    halvings = 0
+    while abs(value) > Decimal("0.01"):
+        value /= 1 + (1 + value * value).sqrt()
+        halvings += 1
+    power = series = value
+    for odd in count(3, 2):
+        power *= -value * value
+        longer = series + power / odd
+        if longer == series:
+            break
+        series = longer
+    return series * Decimal(2**halvings)

@@ -11,10 +11,10 @@ from hypothesis import given
 
 from promoter.domain.audit import RecordedDecision
 from promoter.domain.decision import Decision, DecisionPurpose
-from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.evidence import Evidence, MetricSeries, VersionEvidence
 from promoter.domain.ledger.chain import encode_canonical
 from promoter.domain.ledger.rerun import RerunDifference, compare_decision_trees, rerun_decision
-from promoter.domain.observed import LoadingResult, ReadinessCheck, TrainingRun
+from promoter.domain.observed import LoadingResult, MetricRef, ReadinessCheck, TrainingRun
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy.evaluate import evaluate_policy, evaluate_readiness
 from promoter.domain.rotation import add_rank_finding
@@ -134,3 +134,35 @@ def test_evidence_from_before_it_was_complete_is_read() -> None:
     assert not found.seen
     assert found.checked is None
     assert found.witnessed == frozenset({"x"})
+
+
+COMPARED = {**DOCUMENT, "rules": [{"metric": "auc", "beats": "champion", "confidence": 0.95}], "guards": []}
+
+
+@pytest.mark.parametrize(
+    ("end", "factor", "same"),
+    [
+        ("low", 1 + 1e-13, True),
+        ("high", 1 - 1e-13, True),
+        ("low", 1.001, False),
+        ("high", 0.999, False),
+        ("level", 1.01, False),
+    ],
+)
+def test_an_interval_of_an_earlier_version(end: str, factor: float, same: bool) -> None:
+    """The last digits of its ends may differ, since earlier versions had fewer right ones; anything more is reported."""
+    policy = Policy("champion", "d1", PolicyDocument.model_validate(COMPARED))
+    runs = [TrainingRun(name, "FINISHED", {"auc": values[-1]}) for name, values in (("r", [0.79]), ("h", [0.78]))]
+    series = [
+        MetricSeries(MetricRef("auc"), tuple(enumerate(values)))
+        for values in ([0.71, 0.74, 0.75, 0.78, 0.79], [0.70, 0.72, 0.74, 0.76, 0.78])
+    ]
+    ours, holder = (
+        VersionEvidence(2 - index, {}, run.run_id, run, NOW, series=(points,))
+        for index, (run, points) in enumerate(zip(runs, series, strict=True))
+    )
+    recorded = stored(evaluate_policy(policy, "m", "champion", Evidence(NOW, ours, {"champion": holder})), DecisionPurpose.GATE)
+    assert rerun(recorded, policy) == ()
+    interval = recorded.tree["rules"][0]["interval"]
+    interval[end] *= factor
+    assert (rerun(recorded, policy) == ()) is same

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from promoter.domain.decision import Verdict
-from promoter.domain.policy.confidence import GainComparison, compare_step_values
+from promoter.domain.policy.confidence import GainComparison, _student_t_quantile, compare_step_values
 
 NAN, INF = float("nan"), float("inf")
 HOLDER = {1: 0.70, 2: 0.72, 3: 0.74, 4: 0.76, 5: 0.78}
@@ -187,10 +185,30 @@ def test_a_confidence_that_is_none_is_an_error(confidence: float) -> None:
     assert compared(BETTER, HOLDER, confidence=confidence).verdict is Verdict.ERROR
 
 
-def test_scipy_is_imported_only_where_a_comparison_needs_it() -> None:
-    """The command line does not pay for it."""
-    told = "import sys, promoter.domain.policy.document; sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
+@pytest.mark.parametrize("freedom", [4, 5, 9, 10, 29, 30, 364, 9_999])
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.9999, 1 - 1e-9, math.nextafter(1, 0)])
+def test_the_quantile_is_that_of_scipy(freedom: int, confidence: float) -> None:
+    """To as many digits as SciPy's is right to, for few and many degrees of freedom, near 1 as well."""
+    assert float(_student_t_quantile(confidence, freedom)) == pytest.approx(float(stats.t.ppf(confidence, freedom)), rel=1e-13)
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.95, 0.99, 1 - 1e-12])
+def test_the_quantile_is_right_to_the_last_digit(confidence: float) -> None:
+    """For two degrees of freedom there is a formula: (2p - 1) / sqrt(2p (1 - p))."""
+    exact = Decimal(confidence)
+    with localcontext(Context(prec=60)):
+        formula = (2 * exact - 1) / (2 * exact * (1 - exact)).sqrt()
+    assert float(_student_t_quantile(confidence, 2)) == float(formula)
+
+
+def test_the_quantile_has_the_probability_of_the_integral() -> None:
+    """Beside SciPy: the density, integrated by Simpson's rule from 0 to the quantile, is the confidence less one half."""
+    freedom, confidence, parts = 7, 0.975, 2_000
+    end = float(_student_t_quantile(confidence, freedom))
+    scale = math.gamma(4) / (math.sqrt(7 * math.pi) * math.gamma(3.5))
+    heights = [scale * (1 + (end * each / parts) ** 2 / 7) ** -4 for each in range(parts + 1)]
+    area = end / parts / 3 * (heights[0] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]) + heights[-1])
+    assert area == pytest.approx(confidence - 0.5, rel=1e-12)
 
 
 METRIC = st.integers(-(10**6), 10**6).map(lambda number: number / 1_000)
