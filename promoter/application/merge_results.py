@@ -7,7 +7,7 @@ is read from the forge. So a stop in between loses nothing, and two Promoters wr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -48,6 +48,7 @@ from promoter.domain.merge_result import (
     sort_alias_results,
 )
 from promoter.domain.policy.evaluate import list_remedies
+from promoter.domain.pull_plan import PullState
 
 log = structlog.get_logger(__name__)
 
@@ -102,11 +103,10 @@ class TrackedCommit:
 class _Observation:
     """What the controller knows when results are made."""
 
-    declaration: Declaration
-    """What is in force."""
+    declaration: Declaration | None
+    """What is in force; None: nothing is."""
     snapshots: Mapping[str, ModelSnapshot]
     trouble: Trouble
-    moves: Mapping[AliasKey, Sequence[AuditRecord]] = field(default_factory=dict)
 
 
 class MergeResultReporter:
@@ -146,11 +146,12 @@ class MergeResultReporter:
         declaration = self._revisions.declaration_in_force
         if declaration is None and self._revisions.refusal_reason is None:
             return
+        seen = _Observation(declaration, snapshots, trouble)
         tracked = self._commits.collect_open_commits(snapshots)
         refused: list[PermanentError] = []
-        for group in self._group_by_pull_request(tracked, refused):
+        for group in self._group_by_pull_request(tracked, seen, refused):
             try:
-                self._report_group(group, declaration, snapshots, trouble)
+                self._report_group(group, seen)
             except PermanentError as error:
                 group[-1].refused_at = self._clock.now()
                 refused.append(error)
@@ -158,7 +159,7 @@ class MergeResultReporter:
             raise refused[0]
 
     def _group_by_pull_request(
-        self, tracked: Iterable[TrackedCommit], refused: list[PermanentError]
+        self, tracked: Iterable[TrackedCommit], seen: _Observation, refused: list[PermanentError]
     ) -> Iterator[tuple[TrackedCommit, ...]]:
         """Yield the commits of each pull request together, oldest first; each commit that was pushed stands alone."""
         now = self._clock.now()
@@ -167,7 +168,7 @@ class MergeResultReporter:
             if each.refused_at is not None and now - each.refused_at < REFUSED_PAUSE:
                 continue
             try:
-                if not self._identify(each):
+                if not self._identify(each, seen):
                     continue
             except PermanentError as error:
                 each.refused_at = now
@@ -176,45 +177,45 @@ class MergeResultReporter:
             groups.setdefault((each.number, "" if each.number else each.revision), []).append(each)
         yield from map(tuple, groups.values())
 
-    def _identify(self, tracked: TrackedCommit) -> bool:
-        """Read what the forge has of the commit, once. Return False where it is done with: a success is never taken back."""
+    def _identify(self, tracked: TrackedCommit, seen: _Observation) -> bool:
+        """Read what the forge has of the commit, once. Return False where there is nothing to report.
+
+        A success of before is believed, and never taken back, unless what the commit states is known not to be so.
+        """
         if tracked.number != _UNKNOWN_NUMBER:
             return True
-        tracked.status = self._forge.read_commit_status(tracked.revision, CommitStatusName.APPLIED)
-        if _is_done(tracked):
-            self._commits.drop(tracked.revision)
-            return False
+        if tracked.status is None:
+            tracked.status = self._forge.read_commit_status(tracked.revision, CommitStatusName.APPLIED)
+        if _has_success(tracked.status) and not tracked.has_moved:
+            result = self._build_result((tracked,), seen)
+            if result is not None and result.is_final:
+                self._commits.drop(tracked.revision)
+            if result is None or result.is_final or result.is_under_way:
+                return False
         tracked.number = self._forge.find_introducing_number(tracked.revision)
         return True
 
-    def _report_group(
-        self,
-        group: tuple[TrackedCommit, ...],
-        declaration: Declaration | None,
-        snapshots: Mapping[str, ModelSnapshot],
-        trouble: Trouble,
-    ) -> None:
+    def _report_group(self, group: tuple[TrackedCommit, ...], seen: _Observation) -> None:
         last = group[-1]
-        result = self._build_result(group, declaration, snapshots, trouble)
+        result = self._build_result(group, seen)
         if result is None:
             return
         if result.is_under_way and self._clock.now() - last.since < UNDER_WAY:
             return
         if result != last.reported:
             with self._locks.hold(f"result/{last.revision}"):
-                self._publish(group, result, declaration)
+                self._publish(last, result, seen.declaration)
             last.reported = result
         if result.is_final:
             for each in group:
                 self._commits.drop(each.revision)
 
-    def _publish(self, group: tuple[TrackedCommit, ...], result: MergeResult, declaration: Declaration | None) -> None:
+    def _publish(self, last: TrackedCommit, result: MergeResult, declaration: Declaration | None) -> None:
         """Write the comment, then the status: where the status is right, so is the comment."""
-        last = group[-1]
         status = CommitStatus(CommitStatusState(result.state.value), result.description, self._url)
         if last.reported is not None:  # another Promoter may have been first since it was read
             last.status = self._forge.read_commit_status(last.revision, CommitStatusName.APPLIED)
-        if _is_done(last):
+        if _has_success(last.status) and result.is_final and result.state is not PullState.SUCCESS:
             return
         unwritten: PermanentError | None = None
         if last.number and result.is_watched and not result.is_untried:
@@ -231,15 +232,9 @@ class MergeResultReporter:
         if unwritten:
             raise unwritten
 
-    def _build_result(
-        self,
-        group: tuple[TrackedCommit, ...],
-        declaration: Declaration | None,
-        snapshots: Mapping[str, ModelSnapshot],
-        trouble: Trouble,
-    ) -> MergeResult | None:
+    def _build_result(self, group: tuple[TrackedCommit, ...], seen: _Observation) -> MergeResult | None:
         """Return what came of the commits; None: the branch has just moved, and the next call knows more."""
-        last, reader = group[-1], self._repository.folder
+        last, reader, declaration = group[-1], self._repository.folder, seen.declaration
         result = MergeResult(
             last.revision,
             is_watched=any(each.is_watched for each in group),
@@ -254,9 +249,11 @@ class MergeResultReporter:
         except Faults as faults:
             return replace(result, refused=str(faults), is_superseded=True)
         moves = self._ledger.find_alias_moves([each.key for each in stated]) if stated else {}
-        seen = _Observation(declaration, snapshots, trouble, moves)
         commits = {each.revision for each in group}
-        found = [build_alias_result(each, commits, _find_circumstances(each, seen)) for each in stated]
+        found = [
+            build_alias_result(each, commits, _find_circumstances(each, declaration, seen, moves.get(each.key, ())))
+            for each in stated
+        ]
         found += _list_other_moves(commits, stated, self._commits.moved)
         return replace(result, aliases=sort_alias_results(found))
 
@@ -274,10 +271,8 @@ class MergeResultReporter:
         return why if why is None or head == revision else f"the branch's head {head[:10]} is refused: {why}"
 
 
-def _is_done(tracked: TrackedCommit) -> bool:
-    """Return whether its success is reported already."""
-    reported = tracked.status is not None and tracked.status.state is CommitStatusState.SUCCESS
-    return reported and not tracked.has_moved
+def _has_success(status: CommitStatus | None) -> bool:
+    return status is not None and status.state is CommitStatusState.SUCCESS
 
 
 def _differs(has: CommitStatus | None, wanted: CommitStatus) -> bool:
@@ -293,9 +288,11 @@ def _collect_remedies(result: MergeResult, declaration: Declaration | None) -> d
     return found
 
 
-def _find_circumstances(statement: AliasStatement, seen: _Observation) -> AliasCircumstances:
+def _find_circumstances(
+    statement: AliasStatement, declaration: Declaration, seen: _Observation, records: Sequence[AuditRecord]
+) -> AliasCircumstances:
     """Return what is known of the alias. A snapshot from before its revision came into force says nothing of it."""
-    declared = seen.declaration.desired.find_model_intent(statement.model)
+    declared = declaration.desired.find_model_intent(statement.model)
     alias = declared.aliases.get(statement.alias) if declared else None
     stated: int | str | None = None if alias is None else ABSENT if alias.absent else alias.version
     snapshot = seen.snapshots.get(statement.model)
@@ -305,7 +302,7 @@ def _find_circumstances(statement: AliasStatement, seen: _Observation) -> AliasC
     observed = snapshot.observed if snapshot else None
     changes = snapshot.changes if snapshot else ()
     return AliasCircumstances(
-        records=seen.moves.get(statement.key, ()),
+        records=records,
         declared=stated,
         compared=snapshot.compared if snapshot and current else None,
         change=next((each for each in changes if each.difference.alias == statement.alias), None),

@@ -41,6 +41,8 @@ AnnounceRevision = Callable[[frozenset[str] | None, str], None]
 """Called once a new revision is in force, with the models that it affects (None: possibly all) and the trigger."""
 _NO_MODELS: frozenset[str] = frozenset()
 _MAX_SHOWN_COMMITS = 5
+_MAX_REASON_LINES = 50
+_MAX_REASON_LENGTH = 500
 
 
 class BranchLedger(LastApplied, ObservationLog, Protocol):
@@ -244,7 +246,7 @@ class RevisionTracker:
             author: str | None = self._repository.read_commit(head).author
         except ExternalError:
             author = None
-        facts = {"revision": head, "reason": why, "in_force": in_force, "author": author}
+        facts = {"revision": head, "reason": _bound_reason(why), "in_force": in_force, "author": author}
         self._ledger.record_lifecycle_event(LifecycleEvent(self._clock.now(), LifecycleEventType.REVISION_REFUSED, facts))
 
     def _load_last_good(self, head: str | None) -> Declaration | None:
@@ -286,6 +288,13 @@ class RevisionTracker:
         if refused:
             raise PermanentError("plan", refused)
         return self._allowances.attach_allowance(declaration)
+
+
+def _bound_reason(why: str) -> str:
+    """Return the reason with at most 50 lines of 500 characters: events have an end."""
+    lines = [line[:_MAX_REASON_LENGTH] for line in why.splitlines()]
+    more = [f"and {len(lines) - _MAX_REASON_LINES} more"] if len(lines) > _MAX_REASON_LINES else []
+    return "\n".join([*lines[:_MAX_REASON_LINES], *more])
 
 
 def requires_signed_commits(*declarations: Declaration | None) -> bool:

@@ -98,7 +98,11 @@ def _render_moves(result: MergeResult, url: str | None) -> list[str]:
         return [_render_single(result.aliases[0], url)]
     rows = [_build_row(each, url) for each in result.aliases[:MAX_TABLE_ROWS]]
     more = len(result.aliases) - MAX_TABLE_ROWS
-    hidden = ["", f"{format_count(more, 'alias', 'aliases')} more, which moved or were there already."] if more > 0 else []
+    hidden = (
+        ["", f"{format_count(more, 'alias', 'aliases')} more."]
+        if more > 0
+        else []
+    )
     return [*render_table(["model", "alias", "from", "to", "what came of it", "since"], rows), *hidden]
 
 

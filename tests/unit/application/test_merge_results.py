@@ -332,6 +332,36 @@ def test_a_success_of_before_is_never_taken_back(merging: PullRequestApp, watch:
     assert (applied(app, commit), comment(app, number)) == said
 
 
+def test_a_success_that_somebody_else_wrote(merging: PullRequestApp, watch: Controller) -> None:
+    """Whoever may write statuses may write this one: where the alias has not moved, it is put right, also after a restart."""
+    app = merging.app
+    app.commit(GATED.format(1, 1), champion=REVIEWED)
+    poll(app, watch)
+    number, commit = merge(merging, GATED.format(2, 1))
+    app.hub.applied[commit] = CommitStatus(CommitStatusState.SUCCESS, "m@champion v1 → v2, all is well")
+    poll(app, watch)
+    assert applied(app, commit)[0] == "failure"
+    assert "not carried out" in comment(app, number)
+    app.hub.applied[commit] = CommitStatus(CommitStatusState.SUCCESS, "m@champion v1 → v2, all is well")
+    again = app.another()
+    poll(again, again.build_controller(float))
+    assert applied(app, commit)[0] == "failure"
+
+
+def test_words_from_outside_stay_words(merging: PullRequestApp, watch: Controller) -> None:
+    """Tags and names neither notify, link nor break the table; nothing invisible reaches the status."""
+    app = merging.app
+    app.mlflow.version("x", auc=0.5, tags={"approved_by": "<script> @everyone [l](http://e) \u202e | #1"})
+    models = 'x: {aliases: {champion: {version: 1, policy: champion}, "shadow": 1}}'
+    number, commit = merge(merging, models, champion=TAGGED)
+    poll(app, watch)
+    text, (_, description) = comment(app, number), applied(app, commit)
+    for bad in ("<script>", "@everyone", "\u202e", "[l](", " #1"):
+        assert bad not in text, text
+    assert "\u202e" not in description
+    assert len(description) <= 140
+
+
 def test_what_is_old_is_left_alone(merging: PullRequestApp) -> None:
     """A Promoter that reports for the first time reports the head, and comments on nothing else from before yesterday."""
     app = merging.app
