@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from urllib.parse import quote
 
 from promoter.application.markdown.plan import code_span, inline_text, render_findings_markdown, render_table, table_cell
 from promoter.domain.audit import AliasKey
 from promoter.domain.fields import format_utc
+from promoter.domain.links import build_page_link
 from promoter.domain.merge_result import AliasOutcome, AliasResult, MergeResult
 from promoter.domain.pull_plan import PullState
 from promoter.domain.text import format_count, plural, version_label
@@ -98,11 +98,7 @@ def _render_moves(result: MergeResult, url: str | None) -> list[str]:
         return [_render_single(result.aliases[0], url)]
     rows = [_build_row(each, url) for each in result.aliases[:MAX_TABLE_ROWS]]
     more = len(result.aliases) - MAX_TABLE_ROWS
-    hidden = (
-        ["", f"{format_count(more, 'alias', 'aliases')} more."]
-        if more > 0
-        else []
-    )
+    hidden = ["", f"{format_count(more, 'alias', 'aliases')} more."] if more > 0 else []
     return [*render_table(["model", "alias", "from", "to", "what came of it", "since"], rows), *hidden]
 
 
@@ -124,7 +120,8 @@ def _render_single(result: AliasResult, url: str | None) -> str:
 
 
 def _render_page_link(model: str, url: str | None) -> str:
-    return f" [{inline_text(f'{model} in Promoter')}]({url.rstrip('/')}/?q={quote(model, safe='')})" if url else ""
+    link = build_page_link(url, model)
+    return f" [{inline_text(f'{model} in Promoter')}]({link})" if link else ""
 
 
 def _build_row(result: AliasResult, url: str | None) -> list[str]:
@@ -132,8 +129,8 @@ def _build_row(result: AliasResult, url: str | None) -> list[str]:
     since = format_utc(result.at) if result.at else ""
     since += f", ledger entry {result.entry}" if result.entry else ""
     model = table_cell(statement.model)
-    if url:
-        model = f"[{model}]({url.rstrip('/')}/?q={quote(statement.model, safe='')})"
+    if link := build_page_link(url, statement.model):
+        model = f"[{model}]({link})"
     came_from = result.held if moved else statement.before
     return [
         model,
