@@ -80,8 +80,6 @@ class TrackedCommit:
     """Its place among all that were found: the later of two commits of one second."""
     is_watched: bool
     """Whether it changes a file that Promoter reads."""
-    since: datetime
-    """When it was found."""
     has_moved: bool = False
     """Whether an alias has just moved because of it: a success that was reported before may not say so."""
     number: int | None = _UNKNOWN_NUMBER
@@ -90,6 +88,8 @@ class TrackedCommit:
     """The status that it has, as it was last read or written."""
     reported: MergeResult | None = None
     """What was reported last."""
+    under_way_since: datetime | None = None
+    """Since when it has been only a matter of time."""
     refused_at: datetime | None = None
     """When the forge last refused to take the report."""
 
@@ -200,7 +200,8 @@ class MergeResultReporter:
         result = self._build_result(group, seen)
         if result is None:
             return
-        if result.is_under_way and self._clock.now() - last.since < UNDER_WAY:
+        last.under_way_since = (last.under_way_since or self._clock.now()) if result.is_under_way else None
+        if last.under_way_since is not None and self._clock.now() - last.under_way_since < UNDER_WAY:
             return
         if result != last.reported:
             with self._locks.hold(f"result/{last.revision}"):
@@ -425,7 +426,7 @@ class _CommitCollector:
 
     def _add(self, commit: GitCommit, *, is_watched: bool) -> None:
         self._count += 1
-        self._tracked[commit.revision] = TrackedCommit(commit, self._count, is_watched, self._clock.now())
+        self._tracked[commit.revision] = TrackedCommit(commit, self._count, is_watched)
 
 
 class _StatementReader:

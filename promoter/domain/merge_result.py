@@ -238,7 +238,19 @@ def build_alias_result(statement: AliasStatement, commits: Collection[str], know
         there = [each for each in known.records if is_alias_move(each)]
         last = there[-1] if there and there[-1].fact.to_version == statement.version else None
         return AliasResult(statement, AliasOutcome.HELD, known.held, last.fact.at if last else None, last.id if last else None)
+    left = _explain_missing_change(statement, known)
+    if left:
+        return AliasResult(statement, AliasOutcome.BLOCKED, known.held, reason=left)
     return AliasResult(statement, AliasOutcome.DUE, known.held, reason=known.trouble)
+
+
+def _explain_missing_change(statement: AliasStatement, known: AliasCircumstances) -> str:
+    """Return why nothing is planned for an alias that is not where git says; empty: it is only not planned yet."""
+    compared = known.compared or ModelComparison()
+    if any(each.alias == statement.alias for each in compared.reported):
+        return "somebody moved it outside of Promoter, and `on_drift` says that this is not put back"
+    # What the registry lacks blocks the whole model, so that no half of a commit is carried out.
+    return f"all of the model waits for {compared.blocked[0].alias}: {compared.blocked[0].reason}" if compared.blocked else ""
 
 
 def _find_obstacle(statement: AliasStatement, known: AliasCircumstances) -> AliasResult | None:

@@ -66,7 +66,13 @@ def test_merged_without_the_reviews_and_again_with_them(hosted_stage: HostedStag
     stage.approve(pull, "bob")
     commit = stage.merge(pull, "cy")
     until_applied(stage, commit, "failure", f"{model}@champion stays at v1, not v2: review at_least 2 from [bob, cy] is fail")
-    until_said(stage, pull, "not carried out", f"revert `{commit[:10]}`", "If nobody does anything, v1 goes on serving")
+    until_said(
+        stage,
+        pull,
+        "not carried out",
+        f"revert `{commit[:10]}`",
+        "If nobody does anything, v1 goes on serving, and git states v2",
+    )
     assert stage.aliases(model) == {"champion": 1}
     blocks = [line for line in daemon.log().splitlines() if "change blocked" in line and model in line]
     assert len(blocks) == 1, blocks

@@ -157,13 +157,14 @@ def _render_open_alias(result: MergeResult, alias: AliasResult, remedies: Sequen
         lines += render_findings_markdown(replace(decision, findings=unmet))
     if alias.outcome is AliasOutcome.OVERTAKEN:
         return lines
+    next_look = "Promoter looks again at each poll, and moves the alias once nothing is in its way any more."
     stays = "nobody holds it" if alias.held is None else f"v{alias.held} goes on serving"
     return [
         *lines,
         "",
         *_render_remedies(result, alias, remedies),
         "",
-        f"If nobody does anything, {stays}. Promoter looks again at each poll, and moves the alias once nothing is in its way.",
+        f"If nobody does anything, {stays}, and git states {version_label(statement.version)} all the same. {next_look}",
     ]
 
 

@@ -123,7 +123,7 @@ def test_a_merge_without_the_reviews(merging: PullRequestApp, watch: Controller)
         "- ✗ fail: `review at_least 2 from [ada, bob]`",
         "- Revert it, propose the same by a pull request, and merge that once it has the approvals",
         f"- Or take it back: revert `{commit[:10]}`, so that git states v1 of the alias again.",
-        "If nobody does anything, v1 goes on serving.",
+        "If nobody does anything, v1 goes on serving, and git states v2 all the same.",
     ):
         assert part in text, text
     app.hub.calls.clear()
@@ -179,8 +179,39 @@ def test_several_models_have_one_comment(merging: PullRequestApp, watch: Control
     ]
     assert "#### `c@champion`" in lines
     assert any(line.startswith("Why: the registry has no version 4 of this model") for line in lines)
-    assert "If nobody does anything, nobody holds it." in comment(app, number)
+    assert "If nobody does anything, nobody holds it, and git states v4 all the same." in comment(app, number)
     assert "reverting" not in comment(app, number)
+
+
+def test_a_version_that_is_missing_holds_up_its_model(merging: PullRequestApp, watch: Controller) -> None:
+    """The other aliases of the model wait as well, and each says for what; registered later, all is carried out."""
+    app = merging.app
+    app.mlflow.version("b", auc=0.5)
+    number, commit = merge(merging, GATED.format(1, 1) + "\nb: {aliases: {champion: 1, next: 2}}")
+    poll(app, watch)
+    assert applied(app, commit)[0] == "failure"
+    assert "all of the model waits for next: the registry has no version 2 of this model" in comment(app, number)
+    app.mlflow.version("b", auc=0.6)
+    writes = len(app.hub.writes)
+    poll(app, watch)
+    assert applied(app, commit)[0] == "success"
+    assert [each[0] for each in app.hub.writes[writes:]] == ["edit_comment", "set_status"]
+
+
+def test_drift_that_is_only_reported(merging: PullRequestApp, watch: Controller) -> None:
+    """Taken back to the version of before, while somebody has moved the alias: what is not put back is said."""
+    app = merging.app
+    rows = "m: {{on_drift: report, aliases: {{champion: {{version: {}, policy: champion}}}}}}"
+    app.commit(rows.format(1), champion=TAGGED)
+    poll(app, watch)
+    app.commit(rows.format(2), champion=TAGGED)
+    poll(app, watch)
+    app.mlflow.place("m", "champion", 3)
+    number, commit = merge(merging, rows.format(1))
+    poll(app, watch)
+    state, description = applied(app, commit)
+    assert (state, description[:65]) == ("failure", "m@champion stays at v3, not v1: somebody moved it outside of Prom")
+    assert "`on_drift` says" in comment(app, number)
 
 
 def test_a_refused_head(merging: PullRequestApp, watch: Controller) -> None:
