@@ -505,6 +505,7 @@ class Container:
             binding=self.registry_binding,
             committer=self._proposal_committer,
             open_proposal=self._open_proposal,
+            has_forge=lambda: self._configured_forge is not None,
         )
 
     @property

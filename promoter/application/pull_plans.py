@@ -40,9 +40,9 @@ from promoter.domain.audit import AliasKey
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Fault, Faults
-from promoter.domain.fields import format_utc
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, RepositoryFolder
 from promoter.domain.observed import Unreadable
+from promoter.domain.overrides import OverrideEffect, build_override_outlooks
 from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
 from promoter.domain.policy.document import FREEZE_OVERRIDE_TRAILER, Policy
 from promoter.domain.policy_diff import (
@@ -199,6 +199,8 @@ class _JudgedSides:
     """The watched files that differ."""
     notes: tuple[str, ...] = ()
     """Sentences for the reviewer."""
+    branch: str | None = None
+    """The branch of the pull request; None where it is not known."""
 
 
 class _SplitProvenance(OpenProvenance):
@@ -257,17 +259,24 @@ class PullPlanner:
         return self._clock
 
     def __call__(
-        self, base: str, head: str, read_origin: OriginReader | None = None, instead: Declaration | None = None
+        self,
+        base: str,
+        head: str,
+        read_origin: OriginReader | None = None,
+        instead: Declaration | None = None,
+        branch: str | None = None,
     ) -> PullPlan:
-        """Return the plan of merging `head` into `base`.
+        """Return the plan of merging `head` into `base`; `branch` is the pull request's, where it is known.
 
         `read_origin` is called where a rule asks for reviews; None: no pull request yet. `instead` replaces a base that is
         refused. Raises `TransientError` or `PermanentError` where git, the registry or the ledger does not answer; a replay
         that cannot be made is reported, and is no failure.
         """
-        return replace(self._plan_merge(base, head, read_origin, instead), folder=self._files.folder)
+        return replace(self._plan_merge(base, head, read_origin, instead, branch), folder=self._files.folder)
 
-    def _plan_merge(self, base: str, head: str, read_origin: OriginReader | None, instead: Declaration | None) -> PullPlan:
+    def _plan_merge(
+        self, base: str, head: str, read_origin: OriginReader | None, instead: Declaration | None, branch: str | None
+    ) -> PullPlan:
         merge = self._files.preview_merge(base, head)
         if not merge.changed:
             faults = tuple(_find_unread_files(merge.sources, self._files.folder))
@@ -283,7 +292,7 @@ class PullPlanner:
         except Faults as faults:
             return PullPlan(base, head, merge.changed, unjudged=f"the base cannot judge, it has faults: {faults.faults[0]}")
         notes = (f"the base is refused: revision {instead.revision} judges, which is in force",) if instead else ()
-        return self._build_plan(base, head, _JudgedSides(judge, merged, merge.changed, notes), read_origin)
+        return self._build_plan(base, head, _JudgedSides(judge, merged, merge.changed, notes, branch), read_origin)
 
     def _parse_base(self, revision: str) -> Declaration:
         """Return the base. One without `registry.yaml` declares nothing yet. Raises `Faults`."""
@@ -298,6 +307,7 @@ class PullPlanner:
         compared = self._compare_base(sides.base, view, names)
         changes = select_new_changes(view.plan.changes, compared)
         moved = {_find_change_key(change) for change in changes}
+        overrides = tuple(self._find_override_effects(view, sides, names))
         limit = sides.merged.desired.document.safety.max_changes
         requests = list_requests(self._files, base, head) if view.plan.refused else ()
         large = weigh_large_plan(view.plan, requests, sides.base, limit, read_origin)
@@ -309,7 +319,7 @@ class PullPlanner:
             notes=(
                 *sides.notes,
                 *large.notes,
-                *_note_overrides(view, sides),
+                *(each.description for each in overrides),
                 *_note_freezes(changes),
                 *self._note_unsigned_commits(base, head, sides),
             ),
@@ -319,6 +329,7 @@ class PullPlanner:
             later=self._decide_after_merge(changes, sides, read_origin),
             unmanaged=_select_declared(view.plan.unmanaged, sides.base),
             awaited_allowance=large.awaited,
+            overrides=overrides,
         )
         return PullPlan(base, head, sides.changed, plan=large.plan, brought=brought)
 
@@ -339,6 +350,24 @@ class PullPlanner:
                 overridden = intent.apply_overrides(each for each in overrides if each.model == name)
                 found.append(compare_model(overridden, model.observed, settled.get(name, {})))
         return found
+
+    def _find_override_effects(
+        self, view: RegistrySnapshot, sides: _JudgedSides, names: Collection[str] | None
+    ) -> Iterator[OverrideEffect]:
+        """Yield the overrides in force on the base whose aliases the merge states something new of."""
+        overrides = [each for each in self._ledger.find_open_overrides(names) if each.is_in_force(view.at)]
+        settled = self._ledger.read_last_applied({each.model for each in overrides}) if overrides else {}
+        for name in sorted({each.model for each in overrides} & view.models.keys()):
+            before, after = sides.base.desired.find_model_intent(name), sides.merged.desired.find_model_intent(name)
+            observed = view.models[name].observed
+            valid = [each for each in overrides if each.model == name and observed and observed.still_has(each.target)]
+            overridden = before.apply_overrides(valid) if before else None
+            outlooks = build_override_outlooks(overridden, observed, settled.get(name, {})) if overridden else {}
+            for alias, outlook in sorted(outlooks.items()):
+                stated = after.aliases.get(alias) if after else None
+                if stated != outlook.declared:
+                    own = sides.branch == self._files.folder.build_branch_name(name, alias)
+                    yield OverrideEffect(outlook, stated, own)
 
     def _decide_after_merge(
         self, changes: Collection[Change], sides: _JudgedSides, read_origin: OriginReader | None
@@ -391,17 +420,6 @@ def _describe_other_files(sides: _JudgedSides) -> Iterator[str]:
     for path in sorted(sides.changed):
         if path.startswith(_SIGNERS_FOLDER):
             yield f"{path} changes; commits are checked by the base's keys until the merge"
-
-
-def _note_overrides(view: RegistrySnapshot, sides: _JudgedSides) -> Iterator[str]:
-    """Yield a note where the pull request states something new of an alias under an override, which decides until it ends."""
-    for name, model in view.models.items():
-        before, after = sides.base.desired.find_model_intent(name), sides.merged.desired.find_model_intent(name)
-        for override in model.active_overrides:
-            was = before.aliases.get(override.alias) if before else None
-            if after is not None and after.aliases.get(override.alias) != was:
-                stands = f"v{override.version} until {format_utc(override.until)}, by {override.by}"
-                yield f"{name}@{override.alias}: an override stands in for git's word ({stands}); it is judged after that"
 
 
 def _note_freezes(changes: Collection[Change]) -> Iterator[str]:
@@ -477,7 +495,11 @@ class PullPlanUpdater:
         head = self._repository.fetch_ref(pull.ref)  # may be newer than what the forge just said: it is what is planned
         # What a refused head says of policies is not in force, and judges nobody.
         instead = self._revisions.declaration_in_force if self._revisions.refusal_reason else None
-        plan = self._planner(base, head, lambda teams: self._forge.read_pull_request_origin(pull.number, teams), instead)
+
+        def read_origin(teams: frozenset[str]) -> ChangeOrigin:
+            return self._forge.read_pull_request_origin(pull.number, teams)
+
+        plan = self._planner(base, head, read_origin, instead, pull.branch)
         text = render_pull_plan_markdown(plan) if plan.touched or plan.is_unusable else render_withdrawn_markdown(plan)
         status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._url)
         if polled and self._verified.is_verified(pull.number, (head, text, status)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from promoter.application.ports import AuditLog, Clock, Locks, Registry
+from promoter.application.ports import AuditLog, Clock, Ledger, Locks, Registry
 from promoter.application.proposals.commits import (
     MAX_ATTEMPTS,
     Opener,
@@ -19,10 +19,11 @@ from promoter.application.reconciler import ModelReconciler
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import NewAuditRecord, RecordKind
-from promoter.domain.desired import AliasIntent, Declaration, Override
-from promoter.domain.errors import BranchProtected, Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
+from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import build_override_outlooks
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.evaluate import check_readiness
 from promoter.domain.policy.guards import is_revert
@@ -78,7 +79,7 @@ class AliasRollback:
         self,
         *,
         registry: Registry,
-        ledger: AuditLog,
+        ledger: Ledger,
         clock: Clock,
         locks: Locks,
         revisions: RevisionTracker,
@@ -86,8 +87,10 @@ class AliasRollback:
         committer: ProposalCommitter,
         open_proposal: Opener,
         binding: RegistryBinding,
+        has_forge: Callable[[], bool],
     ) -> None:
         self._binding = binding
+        self._has_forge = has_forge
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
@@ -259,14 +262,37 @@ class AliasRollback:
             self._open_proposal(asked, draft, result)
         else:
             result.record_failure(f"Git has no branch of it yet: {trouble}.")
-            result.messages.append("The daemon makes the branch and the pull request once git can be used; or run this again.")
+            by_daemon = "The daemon makes the branch and the pull request once git can be used; or run this again."
+            by_hand = "Run this again once git can be used: it pushes the branch."
+            result.messages.append(by_daemon if self._is_forge_configured else by_hand)
         if result.override:
-            ends = f"It ends when its pull request is merged or closed, at the latest {_render_end_time(result.override)}"
-            result.messages.append(
-                f"{ends}. Unless that was a merge, what git says now counts again: {_describe_declared(draft.declared)}."
-            )
+            result.messages += self._describe_ends(draft, result.override)
         result.messages.append(_describe_release(asked))
         return result
+
+    @property
+    def _is_forge_configured(self) -> bool:
+        """Whether pull requests are heard of; also where the forge cannot be used now."""
+        try:
+            return self._has_forge()
+        except (Faults, ExternalError):
+            return True
+
+    def _describe_ends(self, draft: _RollbackDraft, override: Override) -> list[str]:
+        """Say what ends the override, and what follows: without a forge, nobody hears that a pull request was closed."""
+        version, end = version_label(override.version), _render_end_time(override)
+        intent = draft.declaration.desired.find_model_intent(override.model) or ModelIntent(override.model)
+        settled = self._ledger.read_last_applied({override.model}).get(override.model, {})
+        there = replace(draft.observed, aliases={**draft.observed.aliases, override.alias: override.version})
+        outlook = build_override_outlooks(intent.apply_overrides([override]), there, settled).get(override.alias)
+        then = outlook.consequence if outlook else "nothing moves"
+        merged, closed = "Once git states it, as by a merge of the branch,", "Without that"
+        if self._is_forge_configured:
+            merged, closed = "If its pull request is merged,", "If that is closed, or nobody decides until then"
+        return [
+            f"{version} serves under the override until {end}. {merged} nothing moves, and the override is over.",
+            f"{closed}, the override ends, and {then}.",
+        ]
 
     def _open_proposal(self, asked: RollbackRequest, draft: _RollbackDraft, result: RollbackResult) -> None:
         try:
@@ -294,30 +320,31 @@ class AliasRollback:
             standing = _describe_override(active_override) if active_override else None
             if standing and asked.to is None and not standing.is_asked_by(asked):
                 raise standing.build_refusal(asked.alias_name)
-            if active_override and active_override.version == version:
+            at, same = self._clock.now(), active_override and active_override.version == version
+            if active_override and same and not asked.renews(active_override, at):
                 return active_override
-            at = self._clock.now()
+            replaces = active_override.replaces if active_override and same else draft.held
             record = NewAuditRecord(
                 at=at,
                 kind=RecordKind.OVERRIDE,
                 model=asked.model,
                 alias=asked.alias,
-                from_version=draft.held,
+                from_version=replaces,
                 to_version=version,
                 revision=draft.declaration.revision,
                 actor=asked.by,
                 trigger=TRIGGER,
                 reason=asked.reason,
                 cause=ChangeCause.OVERRIDE.value,
-                until=at + asked.lasts,
-                from_identity=draft.observed.find_identity(draft.held),
+                until=at + asked.override_duration,
+                from_identity=draft.observed.find_identity(replaces),
                 to_identity=draft.observed.find_identity(version),
                 run_id=draft.observed.find_run_id(version),
             )
             number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)
-        until, identity = at + asked.lasts, record.to_identity
-        return Override(number, at, asked.model, asked.alias, version, draft.held, asked.reason, asked.by, until, identity)
+        until, identity = at + asked.override_duration, record.to_identity
+        return Override(number, at, asked.model, asked.alias, version, replaces, asked.reason, asked.by, until, identity)
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """Reconcile the model now. What this cannot do, the daemon does with its next reconcile."""

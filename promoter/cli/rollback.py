@@ -36,7 +36,10 @@ def rollback(
         bool,
         typer.Option("--now", help="Move the alias at once; where git cannot be had, under a recorded, expiring override."),
     ] = False,
-    lasts: Annotated[str, typer.Option("--for", metavar="TIME", help="How long such an override lasts: up to 7d.")] = "24h",
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="How long such an override lasts, from now: 24h if left out, up to 7d."),
+    ] = None,
     by: RequesterOption = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -54,7 +57,7 @@ def rollback(
     from promoter.domain.rollback import RollbackRequest
 
     model, alias = parse_alias_argument(what)
-    lasting = _parse_override_duration(lasts)
+    lasting = _parse_override_duration(lasts) if lasts is not None else None
     container = _build_git_container()
     _print_rollback_result(
         container.alias_rollback(RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting)),

@@ -171,7 +171,12 @@ class OverrideEnd:
         """How it ended, in a clause: `nobody decided`."""
         if self.word == EXPIRED:
             return "nobody decided"
-        return self.reason.partition(": ")[2].partition(";")[0] or self.reason
+        return self.reason.partition(": ")[2].partition("; ")[0] or self.reason
+
+    @property
+    def aftermath(self) -> str:
+        """What follows, in a clause; empty where the record does not say."""
+        return self.reason.partition("; ")[2]
 
 
 def find_causing_end(newest_first: Iterable[AuditRecord], held: int | None) -> OverrideEnd | None:
@@ -195,6 +200,48 @@ def find_causing_end(newest_first: Iterable[AuditRecord], held: int | None) -> O
 def describe_return(end: OverrideEnd, version: int | None) -> str:
     """Return the reason of the record that brings the version back: that an override ended, and how."""
     return f"the override of {end.by} ended ({end.clause}), {version_label(version)} returned"
+
+
+@dataclass(frozen=True)
+class OverrideEffect:
+    """What a pull request does to an override in force: it states something else of the alias than its base does."""
+
+    outlook: OverrideOutlook
+    stated: AliasIntent | None
+    """What the merged files state of the alias; None: nothing."""
+    is_answer: bool = False
+    """Whether it is the override's own pull request: to close it ends the override."""
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Return whether git states the version of the override after the merge."""
+        return self.stated is not None and self.stated.version == self.outlook.override.version
+
+    @property
+    def status_line(self) -> str:
+        """Return what matters most, in few characters: which version serves until when, and what follows each answer."""
+        override, then = self.outlook.override, self.outlook.short_consequence
+        version, end = version_label(override.version), format_end(override.until)
+        name = f"{override.model}@{override.alias}"
+        serves = "serves" if self.outlook.is_serving else "is to serve"
+        if not self.is_confirmed:
+            return f"{version} {serves} {name} under an override until {end}; this counts after that"
+        closed = f"closed, or not merged by then: {then}" if self.is_answer else f"not merged by then: {then}"
+        return f"{version} {serves} under an override until {end}; merged: git states it; {closed} ({name})"
+
+    @property
+    def description(self) -> str:
+        """Return the same in a sentence for the reviewer."""
+        outlook, override = self.outlook, self.outlook.override
+        version, end = version_label(override.version), format_end(override.until)
+        serves = "serves" if outlook.is_serving else "is to serve"
+        start = f"{override.model}@{override.alias}: {version} {serves} under an override until {end}, by {override.by}"
+        if not self.is_confirmed:
+            return f"{start}: {override.reason}. The override stands in for git's word until it ends; this is judged after that"
+        closed = "If this is closed, or nobody decides until then" if self.is_answer else "If git does not state it by then"
+        merged = "nothing moves" if outlook.is_serving else "it moves there as soon as the version is found to load"
+        start = f"{start}: {override.reason}. If this is merged, git states {version}, and {merged}"
+        return f"{start}. {closed}, {outlook.consequence}"
 
 
 def list_outlook_sentences(outlook: OverrideOutlook) -> Iterator[str]:

@@ -13,6 +13,7 @@ from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold
 from promoter.domain.errors import Fault
 from promoter.domain.fields import format_utc
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.overrides import OverrideEffect
 from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan, UnmanagedAlias
 from promoter.domain.policy_diff import PolicyStep
 from promoter.domain.text import escape_invisible, format_count, version_label
@@ -51,6 +52,8 @@ class MergeEffects:
     """Sentences on changed gates."""
     notes: tuple[str, ...] = ()
     """Other sentences for the reviewer."""
+    overrides: tuple[OverrideEffect, ...] = ()
+    """The overrides in force on aliases of which it states something new."""
     policies: tuple[PolicyStep, ...] = ()
     """The policies that differ."""
     later: Mapping[AliasKey, Decision] = field(default_factory=dict)
@@ -169,6 +172,9 @@ class PullPlan:
         return self.unjudged or "it cannot be planned"
 
     def _describe_allowed(self, brought: MergeEffects) -> str:
+        if brought.overrides and not brought.changes:
+            first, more = brought.overrides[0], len(brought.overrides) - 1
+            return (f"and {format_count(more, 'other override')}: " if more else "") + first.status_line
         left = [f"{each.model}@{each.alias}" for each in brought.unmanaged]
         leaving = f"; no longer managed: {_join_file_names(tuple(left))}" if left else ""
         if not brought.changes:

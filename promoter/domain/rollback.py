@@ -19,6 +19,8 @@ from promoter.domain.text import version_label
 
 ROLLBACK_PART = "rollback"
 _NO_PERSONS = frozenset({"promoter", "unknown", "somebody", "nobody"})
+_SAME_REQUEST = timedelta(minutes=5)
+"""So long after an override began, the same command with the same `--for` is taken for a repetition."""
 NAME_VERSION_FIX = "name the version that is to return: --to N"
 
 
@@ -34,8 +36,23 @@ class RollbackRequest:
     """The version that is to return; None: the one that last held the alias in good standing."""
     now: bool = False
     """Whether the alias moves at once under an override, where a commit has to wait for a pull request."""
-    lasts: timedelta = DEFAULT_OVERRIDE_DURATION
-    """How long such an override lasts at most."""
+    lasts: timedelta | None = None
+    """How long such an override lasts at most; None: 24 hours, and one that is in force already keeps its end."""
+
+    @property
+    def override_duration(self) -> timedelta:
+        """Return how long a new override lasts."""
+        return DEFAULT_OVERRIDE_DURATION if self.lasts is None else self.lasts
+
+    def renews(self, override: Override, now: datetime) -> bool:
+        """Return whether an override to the same version gets another end: `lasts` is given, and another one than before.
+
+        To run the same command once more, as after a stop, is no renewal: its end would hardly be later.
+        """
+        if self.lasts is None:
+            return False
+        same = self.lasts == override.until - override.at
+        return not same or now - override.at >= _SAME_REQUEST
 
     @property
     def alias_name(self) -> str:
@@ -205,6 +222,6 @@ def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
         raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
     require_person(by, ROLLBACK_PART)
-    if not timedelta(0) < request.lasts <= LONGEST_OVERRIDE:
+    if not timedelta(0) < request.override_duration <= LONGEST_OVERRIDE:
         raise PermanentError(ROLLBACK_PART, f"an override lasts for up to {LONGEST_OVERRIDE.days} days", "--for 24h")
     return replace(request, reason=reason, by=by)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from promoter.application.controller import Controller
 from promoter.application.figures import DURATION_BOUNDS, WorkFigures
+from promoter.application.snapshots import ModelSnapshot
 from promoter.application.status import ModelTrouble, build_alias_rows
 from promoter.domain.errors import ExternalError
 
@@ -84,9 +85,23 @@ class _PrometheusCollector(Collector):
         for status, count in sorted(counts.items()):
             states.add_metric([status.replace(" ", "_")], count)
         yield states
+        yield self._collect_overrides(snapshots)
         yield from _collect_figures(self._controller.figures)
         with contextlib.suppress(ExternalError):  # the other figures are worth having without the ledger
             yield self._collect_notifications()
+
+    def _collect_overrides(self, snapshots: Mapping[str, ModelSnapshot]) -> Metric:
+        """Return the time that is left of each override in force, those that end first where there are many."""
+        left = GaugeMetricFamily(
+            "promoter_override_seconds_left",
+            "Seconds until an override ends, unless git states its version",
+            labels=["model", "alias"],
+        )
+        now = self._controller.health.now
+        active = [each for _, snapshot in sorted(snapshots.items()) for each in snapshot.active_overrides]
+        for override in sorted(active, key=lambda each: each.until)[:MAX_MODEL_SERIES]:
+            left.add_metric([override.model, override.alias], max((override.until - now).total_seconds(), 0.0))
+        return left
 
     def _collect_work(self) -> Iterable[Metric]:
         depths, health = self._depths(), self._controller.health

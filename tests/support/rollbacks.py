@@ -45,6 +45,7 @@ def back(app: App, *, forge: bool = True, **asked: Any) -> RollbackResult:
         binding=app.registry_binding,
         committer=committer(app),
         open_proposal=opener(app, forge=forge),
+        has_forge=lambda: forge,
     )
     return rollback(RollbackRequest("m", "champion", **{"reason": REASON, "by": "alice", **asked}))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from promoter.application.markdown.override import render_override
 from promoter.application.markdown.plan import (
     code_span,
     inline_text,
@@ -20,6 +21,7 @@ from promoter.application.markdown.plan import (
 from promoter.application.proposals.comparison import Differences, MetricRow, VersionComparison
 from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.refusals import build_answer_key
 from promoter.domain.text import format_number, version_label
@@ -99,9 +101,12 @@ Block = Sequence[str]
 """Lines under a heading of their own."""
 
 
-def render_proposal_markdown(proposal: Proposal, comparison: VersionComparison | None) -> str:
-    """Write the body, cut to what a forge takes, with a note where it is cut."""
-    blocks = [_render_opening(proposal), *_render_evidence(proposal, comparison), _render_ending(proposal)]
+def render_proposal_markdown(
+    proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None = None
+) -> str:
+    """Write the body, cut to what a forge takes, with a note where it is cut; `outlook` is of an override in force."""
+    opening, ending = _render_opening(proposal, outlook), _render_ending(proposal, outlook)
+    blocks = [opening, *_render_evidence(proposal, comparison, outlook), ending]
     size = sum(_measure_block(block) for block in (blocks[0], blocks[-1]))
     shown, cut = [blocks[0]], False
     for block in blocks[1:-1]:
@@ -110,10 +115,10 @@ def render_proposal_markdown(proposal: Proposal, comparison: VersionComparison |
         size += _measure_block(kept)
         shown += [kept] if kept else []
     shown += [["It is cut here, since a pull request has an end: `promoter explain` shows all."]] if cut else []
-    return "\n\n".join("\n".join(block) for block in (*shown, blocks[-1])) + "\n"
+    return "\n\n".join("\n".join(block) for block in (*shown, blocks[-1]) if block) + "\n"
 
 
-def _render_opening(proposal: Proposal) -> Block:
+def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None) -> Block:
     edit = proposal.edit
     name, to, was = code_span(f"{edit.model}@{edit.alias}"), version_label(edit.version), version_label(proposal.replaces)
     held = f"It is at {was}." if proposal.replaces else "Nobody holds it."
@@ -129,7 +134,7 @@ def _render_opening(proposal: Proposal) -> Block:
             ]
         case ProposalReason.ROLL_BACK:
             return [
-                f"{name} is to go back to **{to}**. {held}",
+                *(render_override(proposal, outlook) if outlook else [f"{name} is to go back to **{to}**. {held}"]),
                 "",
                 _render_requester(proposal),
                 "",
@@ -161,15 +166,18 @@ def _render_hold_notice(proposal: Proposal) -> list[str]:
     return [f"With it comes a hold, which keeps rotation away until a person lifts it.{stays}"]
 
 
-def _render_ending(proposal: Proposal) -> Block:
+def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None) -> Block:
     to = version_label(proposal.edit.version)
+    if outlook and proposal.aim is ProposalReason.ROLL_BACK:
+        return []  # the opening says it
     match proposal.aim:
         case ProposalReason.ROTATE:
             sentence = f"Merged, the policy is asked once more, and the alias moves. Closed, {to} is not proposed again."
         case ProposalReason.GUARD:
             sentence = "Merged, the alias moves as soon as the version is found to load. Closed, this is not proposed again."
         case ProposalReason.ROLL_BACK:
-            sentence = "Merged, the alias moves as soon as the version is found to load. Closed, git's word stays as it is."
+            stays = f"{version_label(proposal.replaces)} stays" if proposal.replaces else "nothing moves"
+            sentence = f"Merged, the alias moves as soon as {to} is found to load. Closed, or without an answer, {stays}."
         case ProposalReason.RELEASE:
             sentence = "Closed, the hold stays."
         case ProposalReason.ADOPT:
@@ -179,7 +187,9 @@ def _render_ending(proposal: Proposal) -> Block:
     return ["---", sentence]
 
 
-def _render_evidence(proposal: Proposal, comparison: VersionComparison | None) -> Iterator[Block]:
+def _render_evidence(
+    proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None
+) -> Iterator[Block]:
     if proposal.decision:
         yield ["### Decision", "", *render_decision_markdown(proposal.decision, guards=proposal.aim is ProposalReason.GUARD)]
     if comparison is None:
@@ -187,7 +197,8 @@ def _render_evidence(proposal: Proposal, comparison: VersionComparison | None) -
     if comparison.metrics:
         yield _render_metrics(comparison)
     if comparison.past and comparison.past.points:
-        yield _render_history_chart(comparison)
+        serves = outlook is not None and outlook.is_serving and outlook.override.version == comparison.version
+        yield _render_history_chart(comparison, ("rolled back", "serves") if serves else ("now", "proposed"))
     if comparison.replaces is not None:
         yield ["### Signature", "", *_render_differences(comparison.signature, comparison.replaces)]
         yield ["### Dependencies", "", *_render_differences(comparison.requirements, comparison.replaces)]
@@ -214,12 +225,12 @@ def _render_metric_row(row: MetricRow) -> list[str]:
     ]
 
 
-def _render_history_chart(comparison: VersionComparison) -> Block:
+def _render_history_chart(comparison: VersionComparison, remarks: tuple[str, str]) -> Block:
     past = comparison.past
     if past is None:
         return []
     drawn = render_metric_chart(str(past.metric), past.points)
-    named = {comparison.replaces or 0: "now", comparison.version: "proposed"}
+    named = dict(zip((comparison.replaces or 0, comparison.version), remarks, strict=True))
     space = [""] if drawn else []
     return ["### Over the versions", "", *drawn, *space, render_points_text(str(past.metric), past.points, named)]
 
@@ -277,6 +288,8 @@ class PullRequestMarker:
     """Why Promoter closes it."""
     declined: tuple[str, ...] = ()
     """The keys of what persons declined on this branch."""
+    override: int | None = None
+    """The number of the override that the body is about: the record of the ledger that began it."""
 
     @property
     def answer_key(self) -> str:
@@ -294,6 +307,7 @@ class PullRequestMarker:
             "head": self.head,
             "digest": self.digest,
             "settings": self.settings,
+            "override": self.override,
             "withdrawn": self.withdrawn,
             "declined": list(self.declined[-_MAX_DECLINED:]),
         }
@@ -342,6 +356,7 @@ def _parse_marker_fields(fields: Mapping[str, Any]) -> PullRequestMarker:
         _require_text(fields.get("settings")) or "",
         _require_text(fields.get("withdrawn")),
         tuple(each for each in fields.get("declined", ()) if isinstance(each, str)),
+        _require_number(fields.get("override")),
     )
 
 

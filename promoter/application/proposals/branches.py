@@ -21,6 +21,7 @@ from promoter.domain.desired import AliasIntent, Hold, Override, ProposalSetting
 from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
     IDENTITY_TRAILER,
@@ -267,10 +268,9 @@ class ProposalContext:
         intent = self.view.declaration.desired.find_model_intent(self.model)
         return intent.aliases.get(alias) if intent else None
 
-    def find_override(self, alias: str) -> Override | None:
-        """Return the override on the alias."""
-        intent = self.snapshot.intent.aliases.get(alias) if self.snapshot else None
-        return intent.override if intent else None
+    def find_outlook(self, alias: str) -> OverrideOutlook | None:
+        """Return the override on the alias, and what follows its end."""
+        return self.snapshot.outlooks.get(alias) if self.snapshot else None
 
     def find_declined_answers(self, alias: str) -> tuple[str, ...]:
         """Return the keys of what people turned down for the alias."""
@@ -306,3 +306,10 @@ class DesiredPullRequest:
     """The newest pull request, where none is open."""
     declined: tuple[str, ...] = ()
     """The keys of what people turned down for the alias, for the marker."""
+    outlook: OverrideOutlook | None = None
+    """The override in force on the alias, where it proposes a rollback, and what follows its end."""
+
+    @property
+    def override_number(self) -> int | None:
+        """Return the number of the override that the rollback's body is about."""
+        return self.outlook.override.id if self.outlook and self.proposal.aim is ProposalReason.ROLL_BACK else None

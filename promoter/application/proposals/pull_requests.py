@@ -58,8 +58,8 @@ class PullRequestWriter:
     ) -> None:
         site, proposal, forge = each.site, each.proposal, self._forge
         recorded = parse_marker(site.pull.body) if site.pull else None
-        draft = _build_draft(site.branch, proposal, comparison, settings)
-        marker = _build_marker(proposal, head, draft, each.declined)
+        draft = _build_draft(each, comparison, settings)
+        marker = replace(_build_marker(proposal, head, draft, each.declined), override=each.override_number)
         if recorded == marker:
             return
         # A forge takes several calls for labels, reviewers and auto-merge: until all are through, the marker does not say so.
@@ -89,12 +89,13 @@ class PullRequestWriter:
 
 
 def _build_draft(
-    branch: str, proposal: Proposal, comparison: VersionComparison | None, settings: ProposalSettings
+    each: DesiredPullRequest, comparison: VersionComparison | None, settings: ProposalSettings
 ) -> PullRequestDraft:
+    proposal = each.proposal
     return PullRequestDraft(
-        branch=branch,
+        branch=each.site.branch,
         title=proposal.subject_line,
-        body=render_proposal_markdown(proposal, comparison),
+        body=render_proposal_markdown(proposal, comparison, each.outlook),
         labels=settings.labels,
         reviewers=settings.reviewers,
         # What somebody did by hand past git is for a person to answer, never for a setting.

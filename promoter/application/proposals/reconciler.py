@@ -38,15 +38,17 @@ from promoter.application.proposals.branches import (
 )
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, build_proposed_content
 from promoter.application.proposals.comparison import VersionComparer
+from promoter.application.proposals.overrides import OverrideNotices
 from promoter.application.proposals.pull_requests import PullRequestWriter
 from promoter.application.refusals import RefusalRecorder
 from promoter.application.revisions import RevisionTracker
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Verdict
-from promoter.domain.desired import AliasIntent, Override
+from promoter.domain.desired import AliasIntent
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.policy.document import ANY_NEWER
 from promoter.domain.proposal import Proposal, ProposalReason, build_adoption_proposals
 
@@ -176,6 +178,7 @@ class ProposalReconciler:
         self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
         self._verified = VerifiedStates(clock)
         self._refusals = RefusalRecorder(forge, ledger, clock)
+        self._override_notices = OverrideNotices(forge, ledger, clock)
         self._listed: dict[str, Sequence[PullRequest]] = {}
 
     def find_models(self, opened: Sequence[PullRequest], also: Collection[str] = ()) -> frozenset[str]:
@@ -246,14 +249,18 @@ class ProposalReconciler:
         self, site: ProposalBranch, context: ProposalContext, found: Proposal | None, desired: list[DesiredPullRequest]
     ) -> bool:
         """Add what should be open to `desired`, or clear the branch. Return whether an override ended."""
-        declared, override = context.find_declared_intent(site.alias), context.find_override(site.alias)
+        declared, outlook = context.find_declared_intent(site.alias), context.find_outlook(site.alias)
+        managed, notices = context.snapshot is not None, self._override_notices
+        if site.pull and not notices.update_comments(site.pull, site.current_marker, outlook, managed=managed):
+            return True
         requested = self._read_request(site, declared)
         last = None
-        if site.pull is None and (requested or override or found):
+        if site.pull is None and (requested or outlook or found):
             last = self._find_last_pull_request(site, context)
         self._record_answers(site, site.pull or last, found, context)
-        ended = override is not None and self._end_declined_override(override, last)
-        urgent = None if override is None or ended else build_override_proposal(override, declared)
+        ended = outlook is not None and self._end_declined_override(outlook, last)
+        outlook = None if ended else outlook
+        urgent = build_override_proposal(outlook.override, declared) if outlook else None
         if not site.ours:
             self._leave_branch_alone(site, urgent or found)
             return ended
@@ -266,7 +273,7 @@ class ProposalReconciler:
         for proposal in in_order:
             content = self._build_content(context, proposal) if proposal else None
             if proposal and content is not None:
-                desired.append(DesiredPullRequest(site, proposal, content, last, declined))
+                desired.append(DesiredPullRequest(site, proposal, content, last, declined, outlook))
                 return ended
         self._clear_branch(site, context)
         return ended
@@ -297,12 +304,15 @@ class ProposalReconciler:
                 raise Conflict("git", f"{last.url} may have been merged during this look")
         return last
 
-    def _end_declined_override(self, override: Override, last: PullRequest | None) -> bool:
+    def _end_declined_override(self, outlook: OverrideOutlook, last: PullRequest | None) -> bool:
         """End the override where a person decided against it, and git counts again. Return whether it ended."""
+        override = outlook.override
         answer = find_override_answer(override, last)
-        if answer is None:
+        if answer is None or last is None:
             return False
-        self._ledger.end_override(override.id, self._clock.now(), f"declined: {answer}")
+        reason = f"declined: {answer}; {outlook.consequence}"
+        self._override_notices.write_declined_comment(last, override, reason)
+        self._ledger.end_override(override.id, self._clock.now(), reason)
         log.info("override declined", model=override.model, alias=override.alias, why=answer)
         return True
 

@@ -11,10 +11,11 @@ from promoter.application.markdown.proposal import PullRequestMarker
 from promoter.application.ports import PullRequest, PullRequestState
 from promoter.application.proposals.branches import find_override_answer
 from promoter.application.proposals.commits import BranchOpener
+from promoter.application.proposals.overrides import OVERRIDE_MARK
 from promoter.application.proposals.reconciler import ProposalOpener
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.desired import Hold
-from promoter.domain.errors import TransientError
+from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 from tests.support.app import App
 from tests.support.proposals import BRANCH, RULES, aliases, only, propose, says, settle, told, writes
@@ -384,3 +385,161 @@ def test_a_deletion_by_hand(adopting: App) -> None:
     adopting.mlflow.place("m", "champion", None)
     settle(adopting)
     assert adopting.hub.open == []
+
+
+END = "2026-11-24 12:00 UTC"
+RETURNS = "v2 returns, the version that was rolled back"
+
+
+def words(app: App, number: int) -> list[str]:
+    """The comments on overrides, each without its marks."""
+    found = [each for each in app.hub.bodies(number) if each.startswith(OVERRIDE_MARK)]
+    return ["\n".join(each.splitlines()[2:]) for each in found]
+
+
+def test_its_pull_request_says_what_serves_and_what_follows_each_answer(protected: App) -> None:
+    """Until when v1 serves, and that v2 returns where it is closed or nobody decides; nothing of it changes by itself."""
+    number = override(protected)
+    settle(protected)
+    pull = only(protected)
+    for text in (
+        f"**v1 serves `m@champion` under an override until {END}.** Git still states v2, which was rolled back.",
+        "- **Merged**: git states v1, and nothing moves.",
+        f"- **Closed**: the override ends at once, and **{RETURNS}**.",
+        f"- **Nobody decides by {END}**: the override ends, and **{RETURNS}**. This stays open, and can still be merged.",
+    ):
+        assert text in pull.body
+    assert (told(pull).override, words(protected, pull.number)) == (number, [])
+    protected.time.pass_time(hours=22)
+    settle(protected)
+    protected.another().propose()
+    assert (only(protected).body, words(protected, pull.number)) == (pull.body, [])
+
+
+@pytest.mark.parametrize(
+    ("on_drift", "follows"),
+    [
+        ("report", "v1 stays, and is shown as drift from v2, which git states (`on_drift: report`)"),
+        ("adopt", "v1 stays, and a pull request asks whether git adopts it in place of v2 (`on_drift: adopt`)"),
+    ],
+)
+def test_where_drift_is_not_put_back_nothing_else_is_promised(protected: App, on_drift: str, follows: str) -> None:
+    """What the body says of a closing is what comes of it."""
+    protected.git.protected = False
+    protected.commit(aliases(2, model=f"on_drift: {on_drift}, "))
+    protected.git.protected = True
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    assert f"- **Closed**: the override ends at once, and **{follows}**." in pull.body
+    protected.hub.decline(pull.number)
+    settle(protected)
+    assert protected.aliases() == {"champion": 1}
+    assert words(protected, pull.number) == [
+        f"**The override of `m@champion` to v1 has ended: this is not open any more.** So **{follows}**."
+    ]
+
+
+def test_an_hour_before_its_end_a_comment_says_so_once(protected: App) -> None:
+    """A new comment, since an edited one notifies nobody; not again by a restart."""
+    override(protected)
+    settle(protected)
+    pull, body = only(protected), only(protected).body
+    protected.time.pass_time(hours=23)
+    settle(protected)
+    settle(protected.another())
+    (said,) = words(protected, pull.number)
+    assert said.splitlines() == [
+        f"**The override of `m@champion` ends at {END}, and nobody has decided.** v1 serves until then.",
+        "",
+        "- **Merged**: git states v1, and nothing moves.",
+        f"- **Closed**: the override ends at once, and **{RETURNS}**.",
+        f"- **Nobody does anything**: at {END}, **{RETURNS}**.",
+        "",
+        "alice can prolong it: `promoter rollback` with the same reason, `--now` and `--for 24h`.",
+    ]
+    assert only(protected).body == body
+
+
+def test_after_its_end_the_pull_request_says_what_returned(protected: App) -> None:
+    """A comment, once; then a body without the override, which is true again."""
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    protected.time.pass_time(hours=25)
+    settle(protected)
+    settle(protected.another())
+    assert protected.aliases() == {"champion": 2}
+    (said,) = words(protected, pull.number)
+    assert said.splitlines()[0] == (
+        "**The override of `m@champion` to v1 has ended: nobody decided.** So **v2 returns, the version that was rolled back**."
+    )
+    again = only(protected)
+    assert "override" not in again.body
+    assert "is to go back to **v1**. It is at v2." in again.body
+    assert "Closed, or without an answer, v2 stays." in again.body
+    protected.hub.merge(again.number)
+    settle(protected)
+    assert protected.aliases() == {"champion": 1}
+
+
+def test_its_end_waits_on_the_pull_request_until_the_ledger_has_it(protected: App) -> None:
+    """A look at proposals between the moment of its end and the record of it loses no comment."""
+    override(protected)
+    settle(protected)
+    protected.time.pass_time(hours=25)
+    assert protected.propose() is True
+    assert (words(protected, only(protected).number), told(only(protected)).override is not None) == ([], True)
+    settle(protected)
+    assert len(words(protected, only(protected).number)) == 1
+
+
+def test_a_closed_pull_request_says_that_its_override_is_over(protected: App) -> None:
+    """Before the other version returns, and once; a forge that takes no comment keeps nothing back."""
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    protected.hub.decline(pull.number)
+
+    def silent(call: str) -> None:
+        if call == "comment":
+            raise PermanentError("forge", "the conversation is locked")
+
+    protected.hub.on = silent
+    settle(protected)
+    assert (protected.aliases(), words(protected, pull.number)) == ({"champion": 2}, [])
+
+
+def test_another_override_of_the_alias_is_told_on_the_open_pull_request(protected: App) -> None:
+    """A later end: the body has it, and a comment, since a changed body notifies nobody."""
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    second = override(protected, until=48)
+    settle(protected)
+    later = "2026-11-25 12:00 UTC"
+    assert only(protected).number == pull.number
+    assert later in only(protected).body
+    assert END not in only(protected).body
+    assert told(only(protected)).override == second
+    (said,) = words(protected, pull.number)
+    assert said.startswith(f"**v1 serves `m@champion` under an override until {later}**, by alice: {REASON}")
+
+
+def test_words_of_persons_in_comments_are_only_words(protected: App) -> None:
+    """A reason is no HTML, no mention and no mark."""
+    hostile = "<!-- promoter:plan --> @acme/risk </details><script>"
+    at = protected.time.now()
+    for hours in (2, 3):
+        protected.ledger.record_override(
+            NewAuditRecord(
+                at, RecordKind.OVERRIDE, "m", "champion", 2, 1, actor="<b>al", reason=hostile, until=at + timedelta(hours=hours)
+            )
+        )
+        settle(protected)
+    texts = [only(protected).body.partition("\n")[2], *words(protected, only(protected).number)]
+    assert len(texts) == 2
+    for each in texts:
+        assert "<script>" not in each
+        assert "@acme" not in each
+        assert "<!--" not in each

@@ -226,8 +226,32 @@ def test_an_override(pull_app: PullRequestApp) -> None:
     pull_app.propose(GATED.format(3, 1), branch="other")
     assert pull_app.verdicts == {}
     (note,) = pull_app.plan.brought.notes
-    stands = "v2 until 2026-11-24 12:00:00 UTC, by ada"
-    assert note == f"m@champion: an override stands in for git's word ({stands}); it is judged after that"
+    start = "m@champion: v2 is to serve under an override until 2026-11-24 12:00 UTC, by ada: bad."
+    assert note == f"{start} The override stands in for git's word until it ends; this is judged after that"
+    assert pull_app.plan.status_description == (
+        "v2 is to serve m@champion under an override until 2026-11-24 12:00 UTC; this counts after that"
+    )
+
+
+def test_a_pull_request_that_states_what_an_override_has(pull_app: PullRequestApp) -> None:
+    """It moves nothing if it is merged; what happens otherwise is told, and that only its own pull request ends it."""
+    app = pull_app.app
+    at = app.time.at
+    record = NewAuditRecord(
+        at, RecordKind.OVERRIDE, "m", "champion", 1, 2, actor="ada", reason="bad", until=at + timedelta(hours=24)
+    )
+    app.ledger.record_override(record)
+    app.converge()
+    assert app.aliases()["champion"] == 2
+    pull_app.propose(GATED.format(2, 1))
+    assert (pull_app.verdicts, pull_app.plan.status_state) == ({}, PullState.SUCCESS)
+    serves = "v2 serves under an override until 2026-11-24 12:00 UTC"
+    assert pull_app.plan.status_description == (f"{serves}; merged: git states it; not merged by then: v1 returns (m@champion)")
+    (note,) = pull_app.plan.brought.notes
+    assert note == (
+        f"m@champion: {serves}, by ada: bad. If this is merged, git states v2, and nothing moves. "
+        "If git does not state it by then, v1 returns, the version that was rolled back"
+    )
 
 
 def test_commits_that_are_not_signed(pull_app: PullRequestApp) -> None:

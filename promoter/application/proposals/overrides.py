@@ -1,0 +1,90 @@
+"""The word on a pull request about its override: comments when it begins, ends soon, and has ended, each of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from promoter.application.comments import VerifiedStates, find_marked_comments
+from promoter.application.markdown.override import render_ended_comment, render_expiring_comment, render_started_comment
+from promoter.application.markdown.proposal import PullRequestMarker
+from promoter.application.ports import Clock, Forge, Ledger, PullRequest
+from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
+from promoter.domain.desired import Override
+from promoter.domain.errors import ExternalError
+from promoter.domain.overrides import DECLINED, EXPIRED, VOID, OverrideEnd, OverrideOutlook, is_expiring
+
+log = structlog.get_logger(__name__)
+
+OVERRIDE_MARK = "<!-- promoter:override -->"
+"""What the comments begin with. An edited comment notifies nobody, so that each moment has a comment of its own."""
+STARTED, EXPIRING, ENDED = "started", "expiring", "ended"
+_SEARCHED_RECORDS = 200
+"""Records of overrides of one alias that are read to find how one ended."""
+
+
+class OverrideNotices:
+    """Comments on the pull request of an override. What is there already is read, so that a stop repeats nothing.
+
+    The opening of a pull request says that its override began. A comment says so only where it was open already.
+    """
+
+    def __init__(self, forge: Forge, ledger: Ledger, clock: Clock) -> None:
+        self._forge = forge
+        self._ledger = ledger
+        self._clock = clock
+        self._verified = VerifiedStates(clock)
+
+    def update_comments(
+        self, pull: PullRequest, marker: PullRequestMarker | None, outlook: OverrideOutlook | None, *, managed: bool
+    ) -> bool:
+        """Write what is to be said on the open pull request. Return False where its body has to stay as it is for now.
+
+        That is so while the override that the body names is over, and the ledger does not say yet how it ended. It will:
+        the model's next reconcile records that, where git still manages the model (`managed`).
+        """
+        named = marker.override if marker else None
+        active = outlook.override if outlook else None
+        if marker and named is not None and (active is None or active.id != named):
+            begun, end = self._find_end(marker.model, marker.alias, named)
+            if begun and end is None and managed:
+                return False
+            if end and end.word in (EXPIRED, VOID, DECLINED):
+                self._write_once(pull, named, ENDED, render_ended_comment(f"{marker.model}@{marker.alias}", end))
+        if outlook and active and marker and named != active.id:
+            self._write_once(pull, active.id, STARTED, render_started_comment(outlook))
+        if outlook and active and self._is_announced(active):
+            self._write_once(pull, active.id, EXPIRING, render_expiring_comment(outlook))
+        return True
+
+    def write_declined_comment(self, pull: PullRequest, override: Override, reason: str) -> None:
+        """Say on a pull request that a person closed what follows, before it follows. What the forge answers stops nothing."""
+        name = f"{override.model}@{override.alias}"
+        end = OverrideEnd(override.id, self._clock.now(), override.version, override.replaces, override.by, reason)
+        try:
+            self._write_once(pull, override.id, ENDED, render_ended_comment(name, end))
+        except ExternalError as error:
+            log.warning("no comment says that an override ended", pull_request=pull.url, error=str(error))
+
+    def _is_announced(self, override: Override) -> bool:
+        """Return whether the ledger announced its end. It does so once, in the last hour, and is asked only then."""
+        expiring = is_expiring(override, self._clock.now())
+        return expiring and override.id in self._ledger.find_announced_overrides([override.id])
+
+    def _write_once(self, pull: PullRequest, override: int, moment: str, text: str) -> None:
+        own = f"<!-- override {override} {moment} -->"
+        if self._verified.is_verified(pull.number, own):
+            return
+        if not any(own in each.body for each in find_marked_comments(self._forge, pull.number, OVERRIDE_MARK)):
+            self._forge.add_comment(pull.number, f"{self._forge.folder.mark_comment(OVERRIDE_MARK)}\n{own}\n{text}")
+            log.info("comment on an override", pull_request=pull.url, moment=moment)
+        self._verified.record_verified(pull.number, own)
+
+    def _find_end(self, model: str, alias: str, number: int) -> tuple[bool, OverrideEnd | None]:
+        """Return whether the ledger has that override of the alias, and how it ended; None: it has not."""
+        where = RecordFilter(model, alias, kind=RecordKind.OVERRIDE, newest=True, limit=_SEARCHED_RECORDS)
+        records: Sequence[AuditRecord] = self._ledger.find_audit_records(where)
+        begun = any(each.id == number and each.intent is None for each in records)
+        ends = (OverrideEnd.from_record(each) for each in records if each.intent == number)
+        return begun, next((each for each in ends if each), None)
