@@ -35,6 +35,7 @@ def main() -> int:
         "--kind", choices=KINDS, help="the forge (gitlab for the shared, gitea for separate databases, if not said)"
     )
     parser.add_argument("--database", choices=("shared", "separate"), help="one of them alone (both, if not said)")
+    parser.add_argument("--folder", default="ml", help="where Promoter's files lie in the race on separate databases")
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -50,7 +51,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="promoter-race-") as folder, MlflowServer(Path(folder, "mlflow")) as mlflow:
             place = Path(folder, "race")
             place.mkdir()
-            terms = RaceTerms(options.rounds, options.kind or kind, database == "shared", options.seed)
+            folder_name = "" if database == "shared" else options.folder
+            terms = RaceTerms(options.rounds, options.kind or kind, database == "shared", options.seed, folder_name)
             figures = race(terms, place, create_mlflow_client(mlflow.uri), mlflow.uri, tell)
         print(file=sys.stderr)
         print(figures.table())

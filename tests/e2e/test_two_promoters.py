@@ -24,7 +24,7 @@ def test_two_promoters_and_a_person(
     mlflow_server: SharedMlflow, mlflow_client: Any, tmp_path: Path, kind: ForgeKind, *, shared: bool
 ) -> None:
     """On one database as on two, everything that people did stays, and nothing is proposed twice."""
-    figures = race(RaceTerms(ROUNDS, kind, shared), tmp_path, mlflow_client, mlflow_server.uri)
+    figures = race(RaceTerms(ROUNDS, kind, shared, folder="" if shared else "ml"), tmp_path, mlflow_client, mlflow_server.uri)
     assert not figures.violations, figures.table()
     assert figures.counts["proposals opened"] > 0
     assert figures.counts["alias moves"] > 0

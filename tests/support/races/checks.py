@@ -10,7 +10,7 @@ from promoter.application.markdown.proposal import parse_marker
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.container import Container
 from promoter.domain.audit import RecordFilter, is_alias_move
-from promoter.domain.folder import TOP_FOLDER
+from promoter.domain.folder import RepositoryFolder
 from tests.support.forges.under_test import ForgeUnderTest
 from tests.support.races.person import RacePerson
 from tests.support.stage.stage import assert_one_outcome_each, assert_unbroken
@@ -23,7 +23,7 @@ def lost_edits(scene: ForgeUnderTest, person: RacePerson) -> Iterator[str]:
     """Each edit is in the branch's history and in its head; the branch only ever went forward."""
     git, heads = scene.home.git, scene.home.git.heads()
     history = set(git.run("rev-list", "main").splitlines())
-    text = git.run("show", "main:registry.yaml")
+    text = git.run("show", f"main:{person.place.locate('registry.yaml')}")
     lines = text.splitlines()
     merged = [work for number, own in person.pulls.items() if scene.home.pulls[number].state == "merged" for work in own]
     for work in (*person.edits, *merged, *(each for each in person.on_proposals if each.revision in history)):
@@ -81,7 +81,7 @@ def comments(scene: ForgeUnderTest, person: RacePerson) -> Iterator[str]:
     """One plan on each open pull request of the person's, and nothing twice anywhere that is open."""
     for pull in scene.home.pulls.values():
         bodies = [each.body.lstrip() for each in pull.remarks if each.by == "promoter-bot"]
-        plans = sum(body.startswith(COMMENT_MARKER) for body in bodies)
+        plans = sum(body.startswith(person.place.mark_comment(COMMENT_MARKER)) for body in bodies)
         if pull.state == "open" and pull.number in person.pulls and plans != 1:
             yield f"#{pull.number} has {plans} plans"
         firsts = Counter(body.partition("\n")[0] for body in bodies)
@@ -134,9 +134,9 @@ def complaints(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"logged: {told[:1500]}"
 
 
-def branches_left(scene: ForgeUnderTest) -> Iterator[str]:
+def branches_left(scene: ForgeUnderTest, place: RepositoryFolder) -> Iterator[str]:
     """A branch for proposals without an open pull request."""
     opened = {pull.branch for pull in scene.home.pulls.values() if pull.state == "open"}
     for branch in scene.home.git.heads():
-        if branch.startswith(TOP_FOLDER.branch_prefix) and branch not in opened:
+        if branch.startswith(place.branch_prefix) and branch not in opened:
             yield f"{branch} was left behind"

@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,7 +15,11 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from promoter.domain.folder import TOP_FOLDER
+from promoter.application.markdown.proposal import PullRequestMarker, parse_marker
+from promoter.container import Container
+from promoter.domain.errors import ExternalError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
+from promoter.domain.proposal import ProposalReason
 from tests.support.forges.model import ForgeRefusal, Pull
 from tests.support.forges.under_test import TOKEN, ForgeUnderTest
 
@@ -34,8 +39,20 @@ class PersonWork:
 class RacePerson:
     """Bob: he edits `registry.yaml` on the watched branch, answers proposals, and has pull requests of his own."""
 
-    def __init__(self, scene: ForgeUnderTest, folder: Path, client: Any, models: Collection[str], random: Random) -> None:
-        """Clones the repository. `models`: the last one's alias is not put back where he moves it."""
+    def __init__(
+        self,
+        scene: ForgeUnderTest,
+        folder: Path,
+        client: Any,
+        models: Collection[str],
+        random: Random,
+        place: RepositoryFolder = TOP_FOLDER,
+        ledgers: Sequence[Container] = (),
+    ) -> None:
+        """Clones the repository. `models`: the last one's alias is not put back where he moves it.
+
+        `place`: where Promoter's files lie in it; `ledgers`: where he takes back what he refused.
+        """
         self.counts: Counter[str] = Counter()
         self.edits: list[PersonWork] = []
         self.on_proposals: list[PersonWork] = []
@@ -49,6 +66,8 @@ class RacePerson:
         self._shadowed = (self._models[0], self._models[2])
         self._clone = folder / "clone"
         self._number = 0
+        self.place, self._ledgers = place, ledgers
+        self._registry_file = place.locate("registry.yaml")
         url = scene.remote.url.replace("://", f"://{PERSON}:{TOKEN}@")
         self._git("clone", "--quiet", url, str(self._clone), folder=folder)
 
@@ -56,7 +75,7 @@ class RacePerson:
         """His part of a round."""
         self.edit()
         chance = self._random.random
-        if chance() < 0.35:
+        if chance() < 0.6:
             self.answer()
         if chance() < 0.3:
             self.move_an_alias()
@@ -64,6 +83,8 @@ class RacePerson:
             self.open_a_pull_request()
         if chance() < 0.25:
             self.go_on_with_a_pull_request()
+        if chance() < 0.1:
+            self.think_again()
         if number % 3 == 0:
             self.edit()
         self.tidy()
@@ -85,14 +106,16 @@ class RacePerson:
 
     def answer(self) -> None:
         """Merge a proposal, close it, or put a commit on its branch."""
-        opened = self._opened(lambda pull: pull.branch.startswith(TOP_FOLDER.branch_prefix))
+        opened = self._opened(lambda pull: pull.branch.startswith(self.place.branch_prefix))
         if not opened:
             return
         pull = self._random.choice(opened)
         mine = any(each.branch == pull.branch and self._open_work(each) for each in self.on_proposals)
-        how = self._random.choices(["merge", "close", "commit"], [6, 2, 0 if mine else 3])[0]
+        how = self._random.choices(["merge", "close", "approve", "commit"], [6, 4, 4, 0 if mine else 3])[0]
         if how == "merge":
             self._merge(pull, "proposals merged")
+        elif how == "approve":
+            self._approve(pull)
         elif how == "close":
             if mine:
                 self._drop(pull.branch)
@@ -100,6 +123,38 @@ class RacePerson:
         elif done := self._push("review", pull.branch):
             self.on_proposals.append(done)
             self.counts["commits on proposals"] += 1
+
+    def think_again(self) -> None:
+        """Take back a no: by opening the pull request again, or by the command, on each ledger."""
+        if not self.said_no:
+            return
+        number, body = self._random.choice(self.said_no)
+        marker = parse_marker(body)
+        if marker is None or marker.version is None or marker.aim is not ProposalReason.ROTATE:
+            return
+        if self._random.random() < 0.5:
+            if not self._reopen(number):
+                return
+        else:
+            for world in self._ledgers:
+                with suppress(ExternalError):  # it may not have heard of the no yet
+                    world.reconsider_refusal(marker.model, marker.alias, marker.version, PERSON, "a second thought")
+        self.said_no = [each for each in self.said_no if not _is_same_answer(parse_marker(each[1]), marker)]
+        self.counts["refusals taken back"] += 1
+
+    def _reopen(self, number: int) -> bool:
+        try:
+            with self._scene.forge.using():
+                self._scene.home.reopen(number, PERSON)
+        except ForgeRefusal:
+            return False
+        return True
+
+    def _approve(self, pull: Pull) -> None:
+        with self._scene.forge.using():
+            if pull.state == "open":
+                self._scene.home.review(pull.number, "ada", "approved")
+                self.counts["proposals approved"] += 1
 
     def move_an_alias(self) -> None:
         """In the registry, past git."""
@@ -194,10 +249,10 @@ class RacePerson:
         line = f"# {word} {self._number:04}"
         for _ in range(_TRIES):
             there = self._fetched(branch)
-            if there is None and branch.startswith(TOP_FOLDER.branch_prefix):
+            if there is None and branch.startswith(self.place.branch_prefix):
                 return None
             self._git("checkout", "--quiet", "--force", "--detach", there or self._fetched("main") or "")
-            file = self._clone / "registry.yaml"
+            file = self._clone / self._registry_file
             text = change(file.read_text())
             file.write_text(text.replace(f"# {word}s end\n", f"{line}\n# {word}s end\n"))
             self._git("commit", "--quiet", "--all", "--message", f"{line.title()} by hand")
@@ -238,3 +293,8 @@ class RacePerson:
         if count and done.returncode == 0:
             self.counts[count] += 1
         return done.stdout.strip()
+
+
+def _is_same_answer(one: PullRequestMarker | None, other: PullRequestMarker) -> bool:
+    """Whether both are about one model, alias and version."""
+    return one is not None and (one.model, one.alias, one.answer_key) == (other.model, other.alias, other.answer_key)

@@ -18,6 +18,7 @@ import structlog
 from promoter.adapters.forges.detect import ForgeKind
 from promoter.domain.audit import ChangeOutcome, RecordFilter
 from promoter.domain.audit import RecordKind as Recorded
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.settings import Settings
 from tests.support.forges.under_test import TOKEN, ForgeUnderTest, hosted
 from tests.support.races.checks import EXPECTED, apart, branches_left, comments, complaints, duplicates, ledgers, lost_edits
@@ -70,6 +71,8 @@ class RaceTerms:
     kind: ForgeKind
     shared: bool
     seed: int = 4
+    folder: str = ""
+    """Where Promoter's files lie in the repository."""
 
 
 @dataclass
@@ -84,7 +87,8 @@ class RaceFigures:
     def table(self) -> str:
         """For people."""
         databases = "one database" if self.terms.shared else "separate databases"
-        head = f"two Promoters and a person, {self.terms.kind}, {databases}"
+        where = f", in the folder {self.terms.folder}" if self.terms.folder else ""
+        head = f"two Promoters and a person, {self.terms.kind}, {databases}{where}"
         rows = {"rounds": self.terms.rounds, **self.counts, "violations": len(self.violations)}
         lines = [f"  {name:<46}{value:>8}" for name, value in rows.items()]
         return "\n".join([head, *lines, f"  {'seconds':<46}{self.seconds:>8.1f}", *(f"  ! {each}" for each in self.violations)])
@@ -99,11 +103,13 @@ class Race:
         self.random = Random(seed)
         self.models = [f"race-{uuid4().hex[:6]}-{word}" for word in ("one", "two", "three", "four")]
         self.trainer = Trainer(client, self.models, Random(seed + 1))
+        self.place = RepositoryFolder.parse(terms.folder) if terms.folder else TOP_FOLDER
         files = {"registry.yaml": _REGISTRY.format(*self.models), "policies/best.yaml": POLICY.decode()}
-        scene.push(files | {"policies/next.yaml": NEXT.decode()}, branch="main")
+        files |= {"policies/next.yaml": NEXT.decode()}
+        scene.push({self.place.locate(path): text for path, text in files.items()}, branch="main")
         self.racers = [Racer(self._settings(folder, number, tracking_uri), self.models) for number in range(2)]
         self.worlds = [racer.world for racer in self.racers[: 1 if terms.shared else 2]]
-        self.person = RacePerson(scene, folder, client, self.models, Random(seed + 2))
+        self.person = RacePerson(scene, folder, client, self.models, Random(seed + 2), self.place, self.worlds)
 
     def _settings(self, folder: Path, number: int, tracking_uri: str) -> Settings:
         own = folder / f"promoter-{number}"
@@ -114,6 +120,7 @@ class Race:
             database_url=f"sqlite:///{database}",
             mirror=own / "mirror.git",
             repo=self.scene.remote.url,
+            path=self.place.path or None,
             git_token=TOKEN,
             forge=self.scene.kind,
             forge_url=self.scene.environment["PROMOTER_FORGE_URL"],
@@ -225,7 +232,7 @@ def _violations(running: Race, events: Sequence[dict[str, Any]]) -> Iterator[str
     yield from lost_edits(scene, person)
     yield from duplicates(scene, person)
     yield from comments(scene, person)
-    yield from branches_left(scene)
+    yield from branches_left(scene, person.place)
     yield from ledgers(running.worlds, running.models)
     yield from complaints(events)
 
@@ -256,6 +263,8 @@ def _counted(running: Race, events: Sequence[dict[str, Any]]) -> dict[str, int]:
         "proposals closed by Promoter": sum(each.state == "closed" and each.closed_by == "promoter-bot" for each in pulls),
         "proposals closed by a person": person["proposals closed by hand"],
         "proposals merged": person["proposals merged"],
+        "proposals approved": person["proposals approved"],
+        "refusals taken back": person["refusals taken back"],
         "proposals reworded after they were answered": sum(
             running.scene.home.pulls[number].body != body for number, body in (*running.person.said_no, *running.person.merged)
         ),
