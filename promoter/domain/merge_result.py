@@ -38,6 +38,7 @@ class AliasOutcome(StrEnum):
     """A later commit states something else, and it had not moved by then."""
 
 
+_LACKING_REMEDY = "register what is missing, or state a version that the registry has, by another commit"
 _OPEN_OUTCOMES = (AliasOutcome.DUE, AliasOutcome.WAITING)
 
 
@@ -90,6 +91,8 @@ class AliasResult:
     """Why it has not moved, in words."""
     decision: Decision | None = None
     """What keeps it back, where a policy does."""
+    remedy: str = ""
+    """What a person can do about it, where no policy keeps it back; empty: nothing but take it back."""
 
     @property
     def summary_line(self) -> str:
@@ -240,17 +243,21 @@ def build_alias_result(statement: AliasStatement, commits: Collection[str], know
         return AliasResult(statement, AliasOutcome.HELD, known.held, last.fact.at if last else None, last.id if last else None)
     left = _explain_missing_change(statement, known)
     if left:
-        return AliasResult(statement, AliasOutcome.BLOCKED, known.held, reason=left)
+        return AliasResult(statement, AliasOutcome.BLOCKED, known.held, reason=left[0], remedy=left[1])
     return AliasResult(statement, AliasOutcome.DUE, known.held, reason=known.trouble)
 
 
-def _explain_missing_change(statement: AliasStatement, known: AliasCircumstances) -> str:
-    """Return why nothing is planned for an alias that is not where git says; empty: it is only not planned yet."""
+def _explain_missing_change(statement: AliasStatement, known: AliasCircumstances) -> tuple[str, str] | None:
+    """Return why nothing is planned for an alias that is not where git says, and what helps; None: it is not planned yet."""
     compared = known.compared or ModelComparison()
     if any(each.alias == statement.alias for each in compared.reported):
-        return "somebody moved it outside of Promoter, and `on_drift` says that this is not put back"
+        helps = f"move it to {version_label(statement.version)} by hand, or set `on_drift: revert`"
+        return "somebody moved it outside of Promoter, and `on_drift` says that this is not put back", helps
+    if not compared.blocked:
+        return None
     # What the registry lacks blocks the whole model, so that no half of a commit is carried out.
-    return f"all of the model waits for {compared.blocked[0].alias}: {compared.blocked[0].reason}" if compared.blocked else ""
+    first = compared.blocked[0]
+    return f"all of the model waits for {first.alias}: {first.reason}", _LACKING_REMEDY
 
 
 def _find_obstacle(statement: AliasStatement, known: AliasCircumstances) -> AliasResult | None:
@@ -262,11 +269,14 @@ def _find_obstacle(statement: AliasStatement, known: AliasCircumstances) -> Alia
         return AliasResult(statement, AliasOutcome.OVERTAKEN, known.held, reason=f"a later commit states {by_now}")
     if known.override and known.held != statement.version:
         reason = f"an override stands in for git: {known.override}"
-        return AliasResult(statement, AliasOutcome.WAITING, known.held, reason=reason)
+        helps = "merge or close the pull request of the override, or wait until it ends"
+        return AliasResult(statement, AliasOutcome.WAITING, known.held, reason=reason, remedy=helps)
     if known.compared is None:
         return AliasResult(statement, AliasOutcome.DUE, known.held, reason=known.trouble)
     blocked = next((each for each in known.compared.blocked if each.alias in (None, statement.alias)), None)
-    return AliasResult(statement, AliasOutcome.BLOCKED, known.held, reason=blocked.reason) if blocked else None
+    if blocked is None:
+        return None
+    return AliasResult(statement, AliasOutcome.BLOCKED, known.held, reason=blocked.reason, remedy=_LACKING_REMEDY)
 
 
 def _build_change_result(

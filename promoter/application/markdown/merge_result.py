@@ -67,10 +67,10 @@ def _render_title(result: MergeResult) -> list[str]:
     left = len(result.open_aliases)
     if result.refused:
         words = "refused"
-    elif result.state is PullState.PENDING:
-        words = "waits"
     elif left:
-        words = "not carried out" if left == len(result.aliases) else f"{left} of {len(result.aliases)} changes not carried out"
+        yet = " yet" if result.state is PullState.PENDING else ""
+        count = "" if left == len(result.aliases) else f"{left} of {len(result.aliases)} changes "
+        words = f"{count}not carried out{yet}"
     else:
         words = "carried out"
     whose = result.reader if result.reader == "Promoter" else inline_text(result.reader)
@@ -89,7 +89,7 @@ def _render_refusal(result: MergeResult) -> list[list[str]]:
     return [
         [*why, *shown],
         ["What to do: mend it by another commit on this branch, or revert this one."],
-        ["If nobody does anything, no alias moves, and no later commit counts either until the branch's head can be used."],
+        ["If nobody does anything, no alias moves by it, and no later commit counts until the branch's head can be used."],
     ]
 
 
@@ -175,7 +175,7 @@ def _render_remedies(result: MergeResult, alias: AliasResult, remedies: Sequence
     others = ", which takes its other changes back as well" if len(result.aliases) > 1 else ""
     revert = f"revert {code_span(result.revision[:10])}{others}"
     back = f"or take it back: {revert}, so that git states {before} of the alias again"
-    ways = [inline_text(each) for each in remedies]
+    ways = [inline_text(each) for each in (*remedies, alias.remedy) if each]
     if not ways and alias.decision is not None and alias.outcome is AliasOutcome.BLOCKED:
         ways = ["state a version that passes, or change or waive the rule in its policy, by another commit"]
     if not ways:
