@@ -2,18 +2,45 @@
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
+FROM ${BASE} AS wheel
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-# Packages before the source, so that a change of the source does not install them again.
-COPY requirements/ requirements/
-RUN python -m venv --without-pip /opt/promoter \
- && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/runtime.lock \
- && pip install --require-hashes --requirement requirements/build.lock
+COPY requirements/build.lock requirements/
+RUN pip install --require-hashes --requirement requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY promoter/ promoter/
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+
+# Packages before the source, so that a change of the source does not install them again.
+FROM ${BASE} AS packages
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY requirements/runtime.lock requirements/
+RUN python -m venv --without-pip /opt/promoter \
+ && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/runtime.lock
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
+
+FROM ${BASE} AS check-packages
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY requirements/check.lock requirements/
+RUN python -m venv --without-pip /opt/promoter \
+ && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/check.lock
+COPY --from=wheel /wheels /wheels
+RUN pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
+
+# Only what checks files, for CI: no MLflow, no server, no git.
+#   docker build --target check --tag promoter-check . && docker run --rm --volume "$PWD:/repository:ro" promoter-check policy test
+FROM ${BASE} AS check
+COPY --from=check-packages /opt/promoter /opt/promoter
+ENV PATH=/opt/promoter/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /repository
+USER 10001:10001
+ENTRYPOINT ["promoter"]
+CMD ["validate"]
 
 FROM ${BASE}
 ARG VERSION=0.1.0
@@ -28,7 +55,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/promoter --shell /usr/sbin/nologin promoter \
  && install --directory --owner=promoter --group=promoter --mode=0700 /var/lib/promoter
-COPY --from=build /opt/promoter /opt/promoter
+COPY --from=packages /opt/promoter /opt/promoter
 # It listens on every address of its container. Whoever runs it says PROMOTER_ALLOW_ANONYMOUS=true, where only those reach it
 # who may: there is no sign-in, and without that word the daemon does not start.
 # The image can run with a read-only root and a /tmp in memory: only the volume is written to (database, git mirror).

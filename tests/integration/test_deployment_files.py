@@ -1,0 +1,93 @@
+"""The images and compose.yaml: what they name is there, every setting is handed on, and the light image's commands work."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from promoter.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+INSTRUCTIONS = re.findall(r"^([A-Z]+) (.*(?:\\\n.*)*)", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE), re.MULTILINE)
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+PROMOTER = COMPOSE["services"]["promoter"]
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def test_compose_hands_on_every_setting() -> None:
+    """By name, so that a line in .env is never lost; what is not set there stays unset, and is not empty."""
+    names = {
+        field.validation_alias.upper() if isinstance(field.validation_alias, str) else f"{PREFIX}{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    }
+    given = PROMOTER["environment"]
+    assert set(given) == names | {"PROMOTER_CONFIG"}
+    fixed = {"MLFLOW_TRACKING_URI", "PROMOTER_LISTEN"}
+    for name, value in given.items():
+        assert name in fixed or value is None or str(value).startswith(f"${{{name}"), name
+        assert value is None or ":-}" not in str(value), f"{name} is set to nothing"
+
+
+def test_what_compose_cannot_name_has_a_file() -> None:
+    """Tokens of other registries and of object stores; the file may be missing, and is never committed."""
+    assert PROMOTER["env_file"] == [{"path": "promoter.env", "required": False}]
+    assert {"/promoter.env", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_the_example_names_settings_only() -> None:
+    """Each line of .env.example is one that compose.yaml reads."""
+    named = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE))
+    assert named <= set(re.findall(r"[A-Z_]{4,}", (ROOT / "compose.yaml").read_text()))
+
+
+def test_keys_are_mounted_and_never_committed(tmp_path: Path) -> None:
+    """The folder is the ~/.ssh of the image's user, read-only, and git ignores what lies in it."""
+    home = re.search(r"--home-dir (\S+)", DOCKERFILE)
+    assert home is not None
+    assert f"./keys:{home[1]}/.ssh:ro" in PROMOTER["volumes"]
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "keys").mkdir()
+    for name in (".gitignore", "id_ed25519", "known_hosts"):
+        (tmp_path / "keys" / name).write_bytes((ROOT / "keys" / ".gitignore").read_bytes())
+    done = subprocess.run(
+        ["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["keys/.gitignore"]
+
+
+def test_what_the_images_copy_is_sent_to_the_builder() -> None:
+    """Each file is there and let through by .dockerignore, and each stage is one of the file."""
+    stages = {words.split(" AS ")[1] for name, words in INSTRUCTIONS if name == "FROM" and " AS " in words}
+    assert stages == {"wheel", "packages", "check-packages", "check"}
+    let_through = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for words in (words for name, words in INSTRUCTIONS if name == "COPY"):
+        *sources, _ = words.split()
+        if sources[0].startswith("--from="):
+            assert sources[0].removeprefix("--from=") in stages
+            continue
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            assert source.split("/")[0] in let_through
+    assert (ROOT / COMPOSE["services"]["mlflow"]["build"]["dockerfile"]).is_file()
+
+
+@pytest.mark.parametrize("script", [words for name, words in INSTRUCTIONS if name == "RUN"], ids=lambda each: each[:40])
+def test_the_images_install_from_the_locks(script: str) -> None:
+    """The shell can read every script, and pip takes nothing without a hash but our own wheel."""
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+    for installation in re.findall(r"pip (?:--python \S+ )?install ([^&]*)", script):
+        assert "--require-hashes" in installation or "--no-deps --no-index /wheels" in installation
+        for lock in re.findall(r"requirements/\S+", installation):
+            assert "--hash=sha256:" in (ROOT / lock).read_text()
+
+
+def test_no_image_runs_as_root() -> None:
+    """Each one that is run sets a user as its last word on that."""
+    users = [words for name, words in INSTRUCTIONS if name == "USER"]
+    assert users == ["10001:10001", "promoter"]
