@@ -147,6 +147,8 @@ class MergeResultReporter:
         if declaration is None and self._revisions.refusal_reason is None:
             return
         seen = _Observation(declaration, snapshots, trouble)
+        if declaration is not None:
+            self._statements.remember(declaration)
         tracked = self._commits.collect_open_commits(snapshots)
         refused: list[PermanentError] = []
         for group in self._group_by_pull_request(tracked, seen, refused):
@@ -437,6 +439,11 @@ class _StatementReader:
         self._documents = documents
         self._stated: FIFOCache[str, Mapping[AliasKey, int | None]] = FIFOCache(_MAX_STATED)
         self._found: FIFOCache[str, tuple[AliasStatement, ...]] = FIFOCache(_MAX_STATED)
+
+    def remember(self, declaration: Declaration) -> None:
+        """Keep what a revision states that is parsed already: files of 3,000 models take a second to parse."""
+        if declaration.revision is not None and declaration.revision not in self._stated:
+            self._stated[declaration.revision] = collect_stated_versions(declaration)
 
     def read_statements(self, commit: GitCommit) -> tuple[AliasStatement, ...]:
         """Return them. Raises `Faults` where the commit's files cannot be used."""
