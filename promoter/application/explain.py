@@ -15,6 +15,7 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
 from promoter.domain.observed import ObservedModel
+from promoter.domain.overrides import format_end
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.document import Policy
 from promoter.domain.rotation import RotationStatus, list_rotation_obstacles
@@ -139,7 +140,9 @@ class DecisionExplainer:
         if named is None:
             return DecisionExplanation(f"v{held} holds {observed.name}@{alias}, which no policy gates", None, notes)
         decision = self.decide_version(declaration, observed, alias, held, declaration.policies[named])
-        subject = f"v{held} holds {observed.name}@{alias}; under its policy today"
+        override = snapshot.intent.aliases[alias].override
+        under = f" under an override until {format_end(override.until)}" if override and override.version == held else ""
+        subject = f"v{held} holds {observed.name}@{alias}{under}; under its policy today"
         return DecisionExplanation(subject, decision, notes, guards=_find_guard_decisions(snapshot, alias))
 
 
@@ -164,6 +167,7 @@ def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
     stated = render_declared_version(intent.declared or intent)
     notes = [f"the registry has {f'v{held}' if held else 'nothing'}, git says {stated}"]
     notes += [f"an override stands in for git: {intent.override.description}"] if intent.override else []
+    notes += [snapshot.outlooks[alias].warning] if alias in snapshot.outlooks else []
     notes += [each.reason for each in snapshot.compared.blocked if each.alias in (None, alias)]
     notes += [each.replacement for each in snapshot.compared.differences if each.alias == alias and each.replacement]
     notes += [f"drift, reported only: {each.alias}" for each in snapshot.compared.reported if each.alias == alias]

@@ -22,6 +22,8 @@ from promoter.domain.history import (
     find_watched_stretches,
 )
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
+from promoter.domain.overrides import format_end
+from promoter.domain.text import version_label
 
 _NO_LIMIT = 1_000_000
 _NAMES_SHOWN = 3
@@ -112,6 +114,18 @@ def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now:
     decision = ledger.find_decision(last.decision) if last and last.decision else None
     gap = None if found.known is Certainty.NO else _find_gap_at(ledger, moment, now)
     return AliasAt(model, alias, found, decision, gap)
+
+
+def describe_overrides(ledger: Ledger, model: str, alias: str, now: datetime) -> tuple[str, ...]:
+    """Return a sentence on the override of the alias that is in force, by the ledger alone; nothing without one."""
+    found = [each for each in ledger.find_open_overrides({model}) if each.alias == alias and each.is_in_force(now)]
+    stated = ledger.read_last_applied({model}).get(model, {}).get(alias)
+    then = f", and git counts again, which stated {version_label(stated.number)} last" if stated else ", and git counts again"
+    return tuple(
+        f"v{each.version} serves under an override until {format_end(each.until)}, by {each.by}: {each.reason}. Unless git "
+        f"states v{each.version} by then, the override ends{then}"
+        for each in found[-1:]
+    )
 
 
 def find_alias_between(ledger: Ledger, model: str, alias: str, begin: datetime, end: datetime, now: datetime) -> AliasBetween:

@@ -10,8 +10,9 @@ from promoter.application.ports import AuditLog
 from promoter.application.snapshots import ModelSnapshot
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordFilter, RecordKind, is_alias_move
 from promoter.domain.decision import Decision, RuleFinding, Verdict
-from promoter.domain.desired import AliasIntent, Override
+from promoter.domain.desired import AliasIntent
 from promoter.domain.history import AliasSpan, build_alias_spans
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.plan import Change
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.refusals import Refusal
@@ -39,8 +40,8 @@ class AliasRow:
     """Git says that it must not exist (`stated` is None then, as it is where git says nothing)."""
     failing: str = ""
     """Guards that failed when they were last evaluated, with their counts."""
-    override: Override | None = None
-    """The override that stands in for what git says; `stated` is what git says all the same."""
+    override: OverrideOutlook | None = None
+    """The override that stands in for what git says, and what follows its end; `stated` is what git says all the same."""
     refusals: tuple[Refusal, ...] = ()
     """What people turned down for the alias, the oldest first."""
 
@@ -142,7 +143,7 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
             )
         elif row.status in (BLOCKED, DUE, DRIFT):
             change = next((each for each in snapshot.changes if each.difference.alias == row.alias), None)
-            target = row.override.version if row.override else row.stated
+            target = row.override.override.version if row.override else row.stated
             item = _build_waiting_item(row, target, row.status, row.detail, change.decision if change else None)
             found.append(replace(item, note=change.difference.replacement) if change else item)
         elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status not in (HOLD, OVERRIDE):
@@ -176,7 +177,7 @@ def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | No
     declared = (intent.declared or intent) if intent else None
     stated, absent = (declared.version, declared.absent) if declared else (None, False)
     failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(snapshot, alias) for row in each.rows if row.failed)
-    override = intent.override if intent else None
+    override = snapshot.outlooks.get(alias)
     refusals = snapshot.refusals.get(alias, ())
     return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override, refusals)
 
@@ -215,7 +216,9 @@ def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now:
     if any(each.broken_guards for each in _find_guard_statuses(snapshot, intent.alias)):
         return GUARD, _describe_broken_guard(snapshot, intent.alias)
     if intent.override and intent.declared:
-        return OVERRIDE, f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
+        stated = f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
+        outlook = snapshot.outlooks.get(intent.alias)
+        return OVERRIDE, f"{stated}. {outlook.warning}" if outlook else stated
     if intent.hold and intent.hold.is_in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
     rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == intent.alias), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.history import AliasAt, AliasBetween, RegistryAt, require_known_alias
+from promoter.application.history import AliasAt, AliasBetween, RegistryAt, describe_overrides, require_known_alias
 from promoter.application.markdown.report import (
     Cell,
     DecisionTree,
@@ -125,13 +125,17 @@ def _print_alias_between(container: Container, model: str, alias: str, between: 
 def _print_alias_history(container: Container, model: str, alias: str, output: OutputFormat) -> None:
     from promoter.application import status
 
-    spans = status.load_alias_history(container.existing_ledger, model, alias)
+    ledger = container.existing_ledger
+    spans, notes = (
+        status.load_alias_history(ledger, model, alias),
+        describe_overrides(ledger, model, alias, container.clock.now()),
+    )
     if output is OutputFormat.JSON:
         from promoter.application.responses.registry import AliasHistoryResponse
 
-        print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans))
+        print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=notes))
     else:
-        render.print_report(output, _build_spans_parts(spans))
+        render.print_report(output, [*_build_spans_parts(spans), Notes(notes)])
 
 
 def _parse_time_option(text: str, now: datetime, option: str) -> datetime:

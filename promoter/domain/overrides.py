@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -96,6 +96,12 @@ class OverrideOutlook:
         if self.on_drift == "adopt":
             return f"{stays}, and a pull request asks whether git adopts it in place of {target} (`on_drift: adopt`)"
         return f"{target} returns" + (", the version that was rolled back" if what.to_version == self.override.replaces else "")
+
+    @property
+    def warning(self) -> str:
+        """Return what follows where git does not state the version in time, in a sentence."""
+        override = self.override
+        return f"Unless git states {version_label(override.version)} by {format_end(override.until)}, {self.consequence}"
 
     @property
     def short_consequence(self) -> str:
@@ -242,18 +248,6 @@ class OverrideEffect:
         merged = "nothing moves" if outlook.is_serving else "it moves there as soon as the version is found to load"
         start = f"{start}: {override.reason}. If this is merged, git states {version}, and {merged}"
         return f"{start}. {closed}, {outlook.consequence}"
-
-
-def list_outlook_sentences(outlook: OverrideOutlook) -> Iterator[str]:
-    """Yield what holds now, what a merge does, and what happens without one, for a page or a command."""
-    override = outlook.override
-    end, version = format_end(override.until), version_label(override.version)
-    if outlook.is_serving:
-        yield f"{version} serves under an override until {end}, by {override.by}: {override.reason}"
-    else:
-        yield f"{version} is to serve under an override until {end}, by {override.by}: {override.reason}"
-    yield f"if its pull request is merged, git states {version}, and nothing moves"
-    yield f"if it is closed, or nobody decides until then, {outlook.consequence}"
 
 
 def select_expiring(outlooks: Iterable[OverrideOutlook], now: datetime) -> Sequence[OverrideOutlook]:

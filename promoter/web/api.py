@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from promoter.application.audit import find_page_rewrites, read_record_page
 from promoter.application.controller import Controller
-from promoter.application.history import find_alias_at, find_alias_between, find_registry_at
+from promoter.application.history import describe_overrides, find_alias_at, find_alias_between, find_registry_at
 from promoter.application.ports import Clock, Ledger
 from promoter.application.responses import Answer, ReconcileResponse
 from promoter.application.responses.ledger import DecisionsResponse, RecordPageResponse
@@ -174,7 +174,8 @@ def _load_alias_history(ledger: Ledger, model: str, alias: str, now: datetime) -
     if begin is not None and end is not None:
         since, until = parse_param("from` and `to", lambda: parse_time_window(begin, end, now))
         return AliasBetweenResponse.from_value(find_alias_between(ledger, model, alias, since, until, now))
-    return AliasHistoryResponse.from_values(model=model, alias=alias, spans=load_alias_history(ledger, model, alias))
+    spans, notes = load_alias_history(ledger, model, alias), describe_overrides(ledger, model, alias, now)
+    return AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=notes)
 
 
 def _load_registry_state(ledger: Ledger, now: datetime) -> Answer:

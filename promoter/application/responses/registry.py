@@ -13,13 +13,17 @@ from promoter.domain.history import Certainty
 class OverrideResponse(Response):
     """What stands in for git's word until a pull request is decided."""
 
-    id: int
-    version: int
-    replaces: int | None
-    since: Moment = attribute("at")
-    until: Moment
-    by: str
-    reason: str
+    id: int = attribute("override.id")
+    version: int = attribute("override.version")
+    replaces: int | None = attribute("override.replaces")
+    since: Moment = attribute("override.at")
+    until: Moment = attribute("override.until")
+    by: str = attribute("override.by")
+    reason: str = attribute("override.reason")
+    returns: int | None = attribute("returning_version")
+    """The version that comes back by itself where git does not state `version` by `until`; null: none does."""
+    then: str = attribute("consequence")
+    """What follows then, in words."""
 
 
 class RefusalResponse(Response):
@@ -193,6 +197,8 @@ class AliasHistoryResponse(AliasNameResponse, Answer):
     """All that the ledger knows of who held an alias when."""
 
     spans: list[SpanResponse]
+    notes: list[str]
+    """What is in force now, and ends by itself."""
 
 
 class RegistryAtResponse(Answer):

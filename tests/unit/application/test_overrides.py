@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from promoter.application.explain import DecisionExplainer
+from promoter.application.history import describe_overrides
 from promoter.application.responses.registry import AliasResponse
 from promoter.application.snapshots import RegistrySnapshot
 from promoter.application.status import (
@@ -253,7 +254,8 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
     watched_app.converge()
     told = row(watched_app)
     assert (told.status, told.held, told.stated) == (OVERRIDE, 1, 2)
-    assert told.detail == "v1 until 2026-11-24 12:00 UTC, by alice: bad recall; git says v2"
+    warning = "Unless git states v1 by 2026-11-24 12:00 UTC, v2 returns, the version that was rolled back"
+    assert told.detail == f"v1 until 2026-11-24 12:00 UTC, by alice: bad recall; git says v2. {warning}"
     assert AliasResponse.from_value(told).to_json()["override"] == {
         "id": number,
         "version": 1,
@@ -262,15 +264,22 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
         "until": "2026-11-24T12:00:00+00:00",
         "by": "alice",
         "reason": "bad recall",
+        "returns": 2,
+        "then": "v2 returns, the version that was rolled back",
     }
     assert find_waiting_items(view(watched_app).models["m"], watched_app.time.now()) == []
     assert watched_app.revisions.declaration_in_force
     explainer = DecisionExplainer(watched_app.registry, watched_app.ledger, watched_app.planner, watched_app.clock)
-    notes = explainer.explain_alias(watched_app.revisions.declaration_in_force, "m", "champion").notes
-    assert notes[:2] == (
+    explained = explainer.explain_alias(watched_app.revisions.declaration_in_force, "m", "champion")
+    assert explained.subject == "v1 holds m@champion under an override until 2026-11-24 12:00 UTC; under its policy today"
+    assert explained.notes[:3] == (
         "the registry has v1, git says v2",
         "an override stands in for git: v1 until 2026-11-24 12:00 UTC, by alice: bad recall",
+        warning,
     )
+    (note,) = describe_overrides(watched_app.ledger, "m", "champion", watched_app.time.now())
+    assert note.startswith("v1 serves under an override until 2026-11-24 12:00 UTC, by alice: bad recall. Unless git states v1")
+    assert note.endswith("by then, the override ends, and git counts again, which stated v2 last")
     watched_app.time.pass_time(hours=24)
     watched_app.converge()
     assert (row(watched_app).status, row(watched_app).override) == (IN_STEP, None)

@@ -43,13 +43,13 @@ from promoter.application.status import AliasRow, ModelRows
 from promoter.cli.doctor import DoctorCheck
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import Decision
-from promoter.domain.desired import Override
 from promoter.domain.errors import Fault
 from promoter.domain.history import AliasSpan, Uncertainty, WatchGap
 from promoter.domain.ledger.chain import LedgerHead
 from promoter.domain.ledger.problems import LedgerProblem
 from promoter.domain.ledger.rerun import RerunDifference
 from promoter.domain.notifications import DeliveryAttempt
+from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.plan import AliasDifference, BlockedTarget, Change, Plan
 from promoter.domain.policy.rules.approval import WeighedApproval
 from promoter.domain.policy.test_runner import VerdictMismatch
@@ -68,7 +68,7 @@ SOURCES: dict[type[Response], type] = {
     registry.DoubtResponse: Uncertainty,
     registry.GapResponse: WatchGap,
     registry.ModelResponse: ModelRows,
-    registry.OverrideResponse: Override,
+    registry.OverrideResponse: OverrideOutlook,
     registry.RegistryAtResponse: RegistryAt,
     registry.SpanResponse: AliasSpan,
     ledger.LedgerHeadResponse: LedgerHead,
