@@ -23,7 +23,7 @@ from promoter.application.ports.outbox import EventOutbox, NotificationChannel
 from promoter.application.proposals.commits import BranchOpener, OpenedProposal, ProposalCommitter, RotationProposer
 from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
-from promoter.application.registry_binding import RegistryBinding
+from promoter.application.registry_binding import RegistryBinding, RepositoryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.application.work_items import EnqueueWork, Trigger, enqueue_affected_models
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
@@ -427,6 +427,7 @@ class Container:
             locks=self.locks,
             announce=self._announce_revision,
             allowances=ChangeAllowances(self.repository, self.provenance, self.ledger, self.clock),
+            binding=self.repository_binding,
         )
 
     def _announce_revision(self, models: frozenset[str] | None, trigger: Trigger) -> None:
@@ -463,6 +464,16 @@ class Container:
     def registry_binding(self) -> RegistryBinding:
         """What keeps every write of this ledger in the one registry that the ledger is about."""
         return RegistryBinding(self.registry, self.ledger, self.clock)
+
+    @cached_property
+    def repository_binding(self) -> RepositoryBinding:
+        """What keeps every write of this ledger to what one folder of one repository states."""
+        return RepositoryBinding(self.repository, self.ledger, self.clock)
+
+    @cached_property
+    def reading_repository_binding(self) -> RepositoryBinding:
+        """What compares the ledger's folder with the one of the settings, for commands that write nothing to the ledger."""
+        return RepositoryBinding(self.repository, self.reading_ledger, self.clock)
 
     @cached_property
     def reading_registry_binding(self) -> RegistryBinding:

@@ -270,6 +270,7 @@ class Controller:
                 self._enqueue_proposals(snapshot, trigger)
             case _ if self.pull_request_work:
                 self._model_reconciler.require_own_registry()
+                self._revisions.require_own_folder()
                 self._run_pull_request_item(self.pull_request_work, item, trigger)
 
     def _plan_all_models(self, trigger: Trigger) -> None:

@@ -1,4 +1,4 @@
-"""The binding of a ledger to its registry: what a ledger remembers says nothing of the versions of another server.
+"""The binding of a ledger to its registry and to its repository: what a ledger remembers says nothing of others.
 
 A server is known by when the database behind it was set up, which MLflow shows as the creation of its Default experiment; where
 that cannot be read, by when the models were registered that the ledger remembers.
@@ -13,10 +13,11 @@ from threading import Lock
 
 import structlog
 
-from promoter.application.ports import Clock, Ledger, Registry, RegistryServer
-from promoter.domain.audit import RecordFilter
+from promoter.application.ports import Clock, Ledger, Registry, RegistryServer, Repository
+from promoter.domain.audit import RecordFilter, RevisionState
 from promoter.domain.errors import PermanentError
 from promoter.domain.fields import format_utc
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.identity import UNIDENTIFIED, IdentityTimes, RememberedVersion, describe_replacement
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 
@@ -153,6 +154,96 @@ def _read_server_time(bound: LifecycleEvent | None) -> datetime | None:
 def _build_event(server: RegistryServer, at: datetime, **facts: str) -> LifecycleEvent:
     created: Mapping[str, str] = {"server": server.created_at.isoformat()} if server.created_at else {}
     return LifecycleEvent(at, LifecycleEventType.REGISTRY, {**created, "address": server.address, **facts})
+
+
+_REPOSITORY_FIX = (
+    "give each Promoter a ledger of its own (PROMOTER_DATABASE_URL), or point PROMOTER_REPO and PROMOTER_PATH at the folder of "
+    "this ledger; if the files were moved on purpose, `promoter repository accept --reason TEXT` goes on with this one"
+)
+
+
+@dataclass(frozen=True)
+class RepositoryComparison:
+    """The folder of the repository that the settings name, beside the one that the ledger is about."""
+
+    address: str
+    """The repository's address, without credentials."""
+    folder: RepositoryFolder
+    """The folder that the settings name, or the top."""
+    bound: LifecycleEvent | None
+    """The entry that binds the ledger; None: the ledger is not bound yet."""
+    mismatch: str | None
+    """Why it is another one than the ledger's, in a sentence; None: nothing speaks for that."""
+
+
+class RepositoryBinding:
+    """Compares the folder of the repository with the one that the ledger is about, and binds a ledger that is not bound yet.
+
+    Two Promoters of different folders on one ledger would each take what the other's files state for what is no longer stated.
+    A repository that has moved is the same one as long as it has the revision that was last in force.
+    """
+
+    def __init__(self, repository: Repository, ledger: Ledger, clock: Clock) -> None:
+        self._repository = repository
+        self._ledger = ledger
+        self._clock = clock
+
+    def require_own_folder(self) -> None:
+        """Raise `PermanentError` where the ledger is about another folder. The repository itself is not read."""
+        bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REPOSITORY)
+        mismatch = find_other_folder(bound, self._repository.folder)
+        if mismatch:
+            raise PermanentError(_LEDGER, mismatch, _REPOSITORY_FIX)
+
+    def require_own_repository(self, head: str) -> None:
+        """Raise `PermanentError` where the ledger is about another folder or repository; `head` is that of the branch."""
+        mismatch = self.compare(head).mismatch
+        if mismatch:
+            raise PermanentError(_LEDGER, mismatch, _REPOSITORY_FIX)
+
+    def compare(self, head: str | None = None) -> RepositoryComparison:
+        """Compare without recording anything. Without a head, only the folder is compared."""
+        bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REPOSITORY)
+        mismatch = find_other_folder(bound, self._repository.folder) or (
+            self._find_other_repository(bound, head) if head else None
+        )
+        return RepositoryComparison(self._repository.address, self._repository.folder, bound, mismatch)
+
+    def bind(self) -> None:
+        """Bind the ledger, unless it is bound: a revision of this folder is about to be in force."""
+        if self._ledger.find_last_lifecycle_event(LifecycleEventType.REPOSITORY) is None:
+            self._ledger.record_lifecycle_event(self._build_event())
+            log.info("the ledger is about this folder from now on", folder=str(self._repository.folder))
+
+    def accept(self, actor: str, reason: str) -> None:
+        """Bind the ledger to the folder of the settings, in the name of a person."""
+        self._ledger.record_lifecycle_event(self._build_event(actor=actor, reason=reason))
+
+    def _build_event(self, **facts: str) -> LifecycleEvent:
+        place = {"address": self._repository.address, "folder": self._repository.folder.path}
+        return LifecycleEvent(self._clock.now(), LifecycleEventType.REPOSITORY, {**place, **facts})
+
+    def _find_other_repository(self, bound: LifecycleEvent | None, head: str) -> str | None:
+        last = self._ledger.find_last_revision(RevisionState.APPLIED)
+        if bound is None or last is None or bound.facts.get("address") == self._repository.address:
+            return None
+        if self._repository.is_ancestor(last, head):
+            return None
+        return (
+            f"this ledger is about another repository ({bound.facts.get('address')}, as of {format_utc(bound.at)}) than "
+            f"{self._repository.address}, which does not have {last[:10]}, the revision that was last in force"
+        )
+
+
+def find_other_folder(bound: LifecycleEvent | None, folder: RepositoryFolder) -> str | None:
+    """Return why the ledger is about another folder than this one, in a sentence; None: it is not, or is not bound yet.
+
+    `bound` is the last entry of the type REPOSITORY.
+    """
+    if bound is None or bound.facts.get("folder") == folder.path:
+        return None
+    own = RepositoryFolder(str(bound.facts.get("folder", "")))  # never parsed, so that any text can be shown
+    return f"this ledger is about another folder of the repository ({own}, as of {format_utc(bound.at)}) than {folder}"
 
 
 def find_replaced_versions(registry: Registry, ledger: Ledger) -> list[str]:

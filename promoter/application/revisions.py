@@ -13,6 +13,7 @@ import structlog
 from promoter.application.allowances import ChangeAllowances
 from promoter.application.planner import Planner
 from promoter.application.ports import Clock, DeclarationDocuments, LastApplied, Locks, ObservationLog, Repository
+from promoter.application.registry_binding import RepositoryBinding
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, PermanentError, TransientError
@@ -66,6 +67,7 @@ class RevisionTracker:
         locks: Locks,
         announce: AnnounceRevision,
         allowances: ChangeAllowances,
+        binding: RepositoryBinding,
     ) -> None:
         self._repository = repository
         self._documents = documents
@@ -80,6 +82,7 @@ class RevisionTracker:
         self._elsewhere: str | None = None
         self._announce = announce
         self._allowances = allowances
+        self._binding = binding
 
     @property
     def declaration_in_force(self) -> Declaration | None:
@@ -96,6 +99,14 @@ class RevisionTracker:
         """Why the head of the branch is not in force; None: it is."""
         return self._refused
 
+    def require_own_folder(self) -> None:
+        """Raise `PermanentError` where the ledger is about another folder of the repository; then nothing stays in force."""
+        try:
+            self._binding.require_own_folder()
+        except PermanentError:
+            self._in_force = self._head = None  # a person has accepted another folder, whose Promoter goes on
+            raise
+
     @property
     def is_head_in_force(self) -> bool:
         """Whether the head of the branch, as last fetched, is in force."""
@@ -104,8 +115,10 @@ class RevisionTracker:
     def refresh_head(self, trigger: str = GIT_TRIGGER) -> RefreshResult:
         """Fetch the branch, and put its head in force if it can be; the work that follows is recorded under `trigger`.
 
-        Raises `TransientError` or `PermanentError` where git cannot be read.
+        Raises `TransientError` or `PermanentError` where git cannot be read, and where the ledger is about another folder or
+        repository.
         """
+        self.require_own_folder()
         with self._lock:
             # First without the lock of all replicas: one whose git hangs must not keep the others from theirs.
             if self._fetch_head(trigger) == self._head and self._in_force is not None:
@@ -118,6 +131,7 @@ class RevisionTracker:
 
         Whoever holds a model's lock calls it before he looks: what the other did to the model is never undone.
         """
+        self.require_own_folder()
         last = self._ledger.find_last_revision(RevisionState.APPLIED)
         if last in (self._revision_in_force, self._elsewhere):
             return
@@ -137,7 +151,9 @@ class RevisionTracker:
             yield
 
     def _refresh_under_lock(self, trigger: str = GIT_TRIGGER) -> RefreshResult:
+        self.require_own_folder()
         head = self._fetch_head(trigger)
+        self._binding.require_own_repository(head)
         if head == self._head and self._in_force is not None:
             return RefreshResult(self._in_force, _NO_MODELS, self._refused)
         self.record_rewrite(head)
@@ -221,6 +237,7 @@ class RevisionTracker:
 
     def _put_in_force(self, declaration: Declaration) -> None:
         self._locks.require_held(_LOCK)  # else this row could be the last, though another replica has a newer one
+        self._binding.bind()
         if declaration.revision:
             self._ledger.record_revision_state(declaration.revision, RevisionState.APPLIED, self._clock.now())
         declaration = self._allowances.attach_allowance(declaration)

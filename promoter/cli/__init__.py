@@ -101,6 +101,12 @@ app.add_typer(
     help="Notifications: what has not arrived, and a test of a channel.",
 )
 app.add_typer(registry.app, name="registry", rich_help_panel=_DAEMON, help="The registry that the ledger is about.")
+app.add_typer(
+    registry.repository_app,
+    name="repository",
+    rich_help_panel=_DAEMON,
+    help="The folder of the repository that the ledger is about.",
+)
 
 
 def _join_help_lines(commands: typer.Typer) -> None:

@@ -85,7 +85,9 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     if remote is not None:
         container = container.with_clone_remote(remote)
     repository, branch = container.repository, container.settings.branch
+    container.repository_binding.require_own_folder()
     head = repository.fetch_branch()
+    container.repository_binding.require_own_repository(head)
     if revision and revision != head:
         message = f"{branch} is at {head[:10]} now, and not at {revision[:40]}"
         raise PermanentError("git", message, "leave --revision out to apply what the branch says now")
@@ -97,6 +99,7 @@ def load_branch_declaration(container: Container, revision: str | None) -> tuple
     refused = container.revisions.find_signing_refusal(declaration)
     if refused:
         raise PermanentError("git", refused)
+    container.repository_binding.bind()
     container.revisions.record_rewrite(head)  # where no daemon runs, nobody else does
     return container, container.revisions.allow_changes(declaration)
 
@@ -211,6 +214,7 @@ def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]]
         container = container.with_clone_remote(remote)
     elif not known:
         container = container.with_local_repository(find_work_tree(container).clone_folder)
+    container.repository_binding.require_own_folder()
     branch = read_branch_declarations(container.repository, container.documents, container.ledger) if known else ()
     gates = TreeGates(declaration, branch, container.ledger)
     gates.require_unsigned()

@@ -1,4 +1,4 @@
-"""`promoter registry`: shows which registry the ledger is about, and accepts another one in its place."""
+"""`promoter registry` and `promoter repository`: show what the ledger is about, and accept another one in its place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from promoter.cli.render import print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
 
 if TYPE_CHECKING:
-    from promoter.application.registry_binding import RegistryComparison
+    from promoter.application.registry_binding import RegistryComparison, RepositoryBinding, RepositoryComparison
     from promoter.container import Container
 
 app = typer.Typer(no_args_is_help=True)
+repository_app = typer.Typer(no_args_is_help=True)
 OTHER_REGISTRY = 1
 
 
@@ -81,8 +82,84 @@ def _describe_comparison(found: RegistryComparison) -> list[str]:
     return [f"It is {found.server.address}, since {format_utc(found.bound.at)}{accepted}."]
 
 
+@repository_app.command("show")
+def show_repository(output: FormatOption = OutputFormat.TEXT) -> None:
+    """Show which folder of which repository the ledger is about, beside the one of PROMOTER_REPO and PROMOTER_PATH.
+
+    It fetches the branch, and changes nothing else. Exit code 0: it is the same, or the ledger is not bound to any yet,
+    1: it is another one.
+
+    Example: promoter repository show
+    """
+    container = build_container()
+    container.require_settings("repo")
+    container.reading_ledger.require_initialized()
+    found = _compare_repository(container, container.reading_repository_binding)
+    _print_repository(found, output)
+    if found.mismatch:
+        raise typer.Exit(OTHER_REGISTRY)
+
+
+@repository_app.command("accept")
+def accept_repository(
+    reason: Annotated[str, typer.Option(help="Why the ledger is about this folder from now on. The ledger keeps it.")],
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Go on with the folder that PROMOTER_REPO and PROMOTER_PATH name, in the place of the one that the ledger is about.
+
+    The ledger records who accepted it, and why. Aliases that the other folder stated, and this one does not, count as no longer
+    managed: they stay where they are. A Promoter of the other folder is refused from then on.
+
+    Example: promoter repository accept --reason "moved to ml/" --as alice
+    """
+    from promoter.domain.errors import PermanentError
+
+    container = build_container()
+    container.require_settings("repo")
+    reason, name = " ".join(reason.split()), find_requester_name(by)
+    if not reason:
+        raise PermanentError("repository", "the reason is empty", "give --reason TEXT")
+    container.require_ledger()
+    container.repository_binding.accept(name, reason)
+    _print_repository(_compare_repository(container, container.repository_binding), output)
+
+
+def _compare_repository(container: Container, binding: RepositoryBinding) -> RepositoryComparison:
+    return binding.compare(container.repository.fetch_branch())
+
+
+def _print_repository(found: RepositoryComparison, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import RepositoryBindingResponse
+
+        print_json(RepositoryBindingResponse.from_value(found))
+    else:
+        print_report(output, [Title("The repository of the ledger"), Notes(_describe_repository(found), prefix="  ")])
+
+
+def _describe_repository(found: RepositoryComparison) -> list[str]:
+    from promoter.domain.fields import format_utc
+
+    place = f"{found.folder} of {found.address}" if found.folder.path else f"{found.address}, at its top"
+    if found.mismatch:
+        return [found.mismatch[:1].upper() + found.mismatch[1:] + "."]
+    if found.bound is None:
+        return [f"The ledger is not bound yet: the first revision that is in force binds it to {place}."]
+    facts = found.bound.facts
+    accepted = f", accepted by {facts['actor']}: {facts['reason']}" if facts.get("actor") else ""
+    return [f"It is {place}, since {format_utc(found.bound.at)}{accepted}."]
+
+
 def warn_of_other_registry(container: Container) -> None:
-    """Warn on standard error where the registry is another one than the ledger's: what is shown then mixes the two."""
+    """Warn on standard error where registry or folder are others than the ledger's: what is shown then mixes the two."""
+    from promoter.application.registry_binding import find_other_folder
+    from promoter.domain.ledger.checkpoints import LifecycleEventType
+
     mismatch = container.reading_registry_binding.compare().mismatch
     if mismatch:
         print_lines(f"promoter: warning: {mismatch}; nothing is applied to it", stderr=True)
+    bound = container.reading_ledger.find_last_lifecycle_event(LifecycleEventType.REPOSITORY)
+    elsewhere = find_other_folder(bound, container.repository_folder)
+    if elsewhere:
+        print_lines(f"promoter: warning: {elsewhere}; nothing is applied from it", stderr=True)

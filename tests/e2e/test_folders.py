@@ -121,6 +121,23 @@ def test_each_folder_is_promoted_by_its_own(folders: TwoFolders) -> None:
     assert len(stage.pulls()) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hosted_stage", ["github"], indirect=True)
+def test_a_second_promoter_on_the_ledger_of_the_first(folders: TwoFolders) -> None:
+    """It is refused with the way out before it does anything, and the first goes on: nothing of its aliases is forgotten."""
+    stage, models = folders.stage, folders.models
+    for folder in models:
+        folders.until_champion(folder, 1)
+    third = stage.daemon(PROMOTER_PATH="ml")  # and the ledger of the one at the top
+    stage.client.set_registered_model_alias(models[ML], "stray", "1")
+    until(lambda: "about another folder of the repository (the top of the repository" in third.log(), "it is refused")
+    assert "PROMOTER_DATABASE_URL" in third.log()
+    stage.version(models[TOP_FOLDER], 0.7)
+    stage.by_hand(models[TOP_FOLDER], "champion", 2)
+    folders.until_champion(TOP_FOLDER, 1)
+    assert "alias is not managed any more" not in stage.told()
+
+
 @pytest.mark.slow_except("gitlab")
 def test_what_people_propose_is_planned_by_its_folder(folders: TwoFolders) -> None:
     """Whose files it changes says so in a comment and a status of its own name; a decoy that is a link is refused."""

@@ -16,6 +16,7 @@ from promoter.application.ports import Absence, EvidenceTarget, GitCommit, Regis
 from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.observed import (
     LoadingResult,
     MetricRef,
@@ -141,6 +142,8 @@ class MemoryRepository:
 
     history: list[tuple[GitCommit, Sources]] = field(default_factory=list)
     error: ExternalError | None = None
+    folder: RepositoryFolder = TOP_FOLDER
+    address: str = "https://git.example/models"
 
     def push(self, files: Sources, subject: str = "By hand", author: str = "Bob <bob@example.org>") -> str:
         """A new head."""

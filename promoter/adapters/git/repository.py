@@ -208,6 +208,11 @@ class GitRepository:
         return self._mirror.within
 
     @property
+    def address(self) -> str:
+        """The address of the remote, without credentials."""
+        return self._remote.url
+
+    @property
     def signs_commits(self) -> bool:
         """Whether it has a key to sign its commits with."""
         return self._writer.signs

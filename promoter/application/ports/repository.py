@@ -76,6 +76,11 @@ class Repository(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """The address of the remote, without credentials."""
+        ...
+
+    @property
     def signs_commits(self) -> bool:
         """Whether Promoter's own commits bear a signature."""
         ...

@@ -52,6 +52,21 @@ class RegistryBindingResponse(Answer):
     """Why it is another registry than the ledger's; null: nothing speaks for that."""
 
 
+class RepositoryBindingResponse(Answer):
+    """The folder of the repository that the settings name, and whether it is the one that the ledger is about."""
+
+    address: str
+    folder: str = attribute("folder.path")
+    """Its path in the repository; empty: the top."""
+    since: Moment | None = attribute("bound.at", default=None)
+    """Since when the ledger is about a folder; null: it is not bound to one yet."""
+    accepted_by: str | None = attribute("bound.facts.actor", default=None)
+    """The person who accepted that folder in the place of another one."""
+    reason: str | None = attribute("bound.facts.reason", default=None)
+    mismatch: str | None
+    """Why it is another folder or repository than the ledger's; null: nothing speaks for that."""
+
+
 class DoctorCheckResponse(Response):
     """What one check found."""
 

@@ -113,6 +113,8 @@ class LifecycleEventType(StrEnum):
     """A person asked for a commit, which Promoter made, and is about to push."""
     REGISTRY = "registry"
     """The ledger is about that registry from now on."""
+    REPOSITORY = "repository"
+    """The ledger is about that folder of that repository from now on."""
     ALLOWED = "allowed"
     """A revision was let past the mass-change limit: somebody whom a `review` rule names allowed it."""
     REWRITTEN = "rewritten"
@@ -143,7 +145,8 @@ class LifecycleEvent:
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
     REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
-    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. ALLOWED: the facts of a
+    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. REPOSITORY: `address` (without
+    credentials), `folder` (empty: the top); where a person accepted it, `actor` and `reason`. ALLOWED: the facts of a
     `ChangeAllowance`. OVERRIDE_EXPIRING: `override` (the number of its record), `model`, `alias`, `version`, `replaces`,
     `until` (an ISO 8601 moment), `by`, `reason`, `then` (what follows, in a clause). REVISION_REFUSED: `revision`, `reason`
     (every fault, one a line), `in_force` (the revision that stays in force; None: none does), `author` (`Name <mail>`; None

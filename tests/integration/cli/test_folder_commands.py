@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def clone(tmp_path: Path, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatc
     return folder
 
 
+def take_other_ledger(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the ledger is another one: each Promoter has its own."""
+    (clone.parent / "other-ledger").mkdir()
+    url = begin_ledger(f"sqlite:///{clone.parent / 'other-ledger' / 'promoter.db'}")
+    monkeypatch.setenv("PROMOTER_DATABASE_URL", url)
+
+
 def champions(registry: FakeRegistry) -> tuple[int, int]:
     """At the top, and in the folder."""
     return tuple(registry.models[name].aliases["champion"] for name in ("top", "deep"))  # type: ignore[return-value]
@@ -77,6 +85,7 @@ def test_apply_where_one_stands(
     monkeypatch.chdir(clone / "teams/ml/src")
     assert run_promoter("apply")[0] == 0
     assert champions(registry) == (1, 2)
+    take_other_ledger(clone, monkeypatch)
     monkeypatch.chdir(clone / "teams")
     assert run_promoter("apply")[0] == 0
     assert champions(registry) == (2, 2)
@@ -86,10 +95,10 @@ def test_apply_where_the_setting_says(
     clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever one stands; a folder that the branch does not have is an error in words."""
-    del clone
     monkeypatch.setenv("PROMOTER_PATH", "./teams/ml/")
     assert run_promoter("apply")[0] == 0
     assert champions(registry) == (1, 2)
+    take_other_ledger(clone, monkeypatch)
     monkeypatch.setenv("PROMOTER_PATH", "teams/other")
     code, _, err = run_promoter("apply")
     assert (code, "teams/other/registry.yaml: the file is missing" in err) == (1, True), err
@@ -156,3 +165,83 @@ def test_init_writes_to_the_folder(clone: Path, run_promoter: Run, monkeypatch: 
     assert "deep" in (clone / "teams/new/registry.yaml").read_text()
     assert (clone / "teams/new/policies/champion.yaml").is_file()
     assert git(clone, "status", "--porcelain") == "?? teams/new/"
+
+
+def test_a_ledger_of_another_folder(
+    clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What writes is refused with the way out, what reads warns; accepted by a person, the other folder is refused."""
+    monkeypatch.setenv("PROMOTER_REPO", str(clone.parent / "remote.git"))
+    monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
+    assert json.loads(run_promoter("repository", "show", "--format", "json")[1])["since"] is None
+    assert run_promoter("apply")[0] == 0
+    monkeypatch.delenv("PROMOTER_PATH")
+    for words in (["apply"], ["apply", "--from-working-tree"], ["rollback", "top@champion", "--reason", "bad", "--as", "al"]):
+        code, _, err = run_promoter(*words)
+        assert (code, "about another folder of the repository (teams/ml/" in err) == (1, True), (words, err)
+        assert "PROMOTER_DATABASE_URL" in err
+    for words in (["plan"], ["explain", "top@champion"]):
+        assert "warning: this ledger is about another folder" in run_promoter(*words)[2]
+    code, out, _ = run_promoter("repository", "show")
+    assert (code, "than the top of the repository" in out) == (1, True), out
+    assert champions(registry) == (1, 2)
+
+    code, out, err = run_promoter("repository", "accept", "--reason", "moved to the top", "--as", "alice")
+    assert (code, "at its top, since" in out, "accepted by alice: moved to the top" in out) == (0, True, True), out + err
+    assert run_promoter("repository", "show")[0] == 0
+    assert run_promoter("apply")[0] == 0
+    assert champions(registry) == (2, 2)
+    monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
+    assert run_promoter("apply")[0] == 1
+    assert run_promoter("audit", "verify")[0] == 0
+
+
+def test_rollback_and_release_in_a_folder(
+    clone: Path, run_promoter: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They commit to the file of the folder, and the top's stays as it is."""
+    remote = clone.parent / "remote.git"
+    monkeypatch.setenv("PROMOTER_REPO", str(remote))
+    monkeypatch.chdir(clone / "teams/ml")
+    top = git(remote, "rev-parse", "main:registry.yaml")
+    write(clone / "teams/ml", {"registry.yaml": declared("deep", 1)})
+    for version in (1, 2):
+        write(clone / "teams/ml", {"registry.yaml": declared("deep", version)})
+        git(clone, "commit", "--quiet", "--all", "--message", f"v{version}")
+        git(clone, "push", "--quiet", "origin", "HEAD:main")
+        assert run_promoter("apply")[0] == 0
+    code, _, err = run_promoter("rollback", "deep@champion", "--reason", "bad", "--as", "alice")
+    assert code == 0, err
+    held = git(remote, "show", "main:teams/ml/registry.yaml")
+    assert ("version: 1" in held, "reason: bad" in held, "quarantine: [2]" in held) == (True, True, True), held
+    assert run_promoter("apply")[0] == 0
+    assert champions(registry) == (1, 1)
+    assert run_promoter("release", "deep@champion", "--as", "alice")[0] == 0
+    assert "hold" not in git(remote, "show", "main:teams/ml/registry.yaml")
+    assert git(remote, "rev-parse", "main:registry.yaml") == top
+
+
+def test_replay_and_approvals_in_a_folder(clone: Path, run_promoter: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They read the folder's policies and approvers, not those of the top."""
+    monkeypatch.chdir(clone / "teams/ml")
+    approvers = "version: 1\napprovers: {alice: {key: KEY}}\n"
+    code, out, err = run_promoter("approve", "--new-key", str(clone.parent / "alice.pem"), "--as", "alice")
+    assert code == 0, err
+    key = next(word.strip('",}') for word in out.split() if word.strip('"').startswith("ed25519:"))
+    write(clone / "teams/ml", {"approvers.yaml": approvers.replace("KEY", key)})
+    write(clone / "teams/ml", {"policies/signed.yaml": "version: 1\nrules: [{approval: {at_least: 1, from: [alice]}}]\n"})
+    assert run_promoter("validate")[0] == 0
+    code, out, err = run_promoter("replay", "--policy", "champion", "--since", "1d")
+    assert (code, "deep" in out, "top" in out) == (0, True, False), out + err
+    monkeypatch.chdir(clone)
+    code, _, err = run_promoter("replay", "--policy", "signed", "--since", "1d")
+    assert (code, "there is no policy `signed`" in err) == (1, True), err
+    code, _, err = run_promoter(
+        "approve", "deep/2", "--policy", "signed", "--as", "alice", "--key", str(clone.parent / "alice.pem")
+    )
+    assert (code, "there is no policy `signed`" in err) == (1, True), err
+    monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
+    code, _, err = run_promoter(
+        "approve", "deep/2", "--policy", "signed", "--as", "alice", "--key", str(clone.parent / "alice.pem")
+    )
+    assert "there is no policy" not in err

@@ -126,6 +126,7 @@ def test_faulty_files(folder: Path, run: Run) -> None:
         ("audit", "succeed", "0b1c7a52-5d0e-4c59-8f5e-1f2f6a3c9d10", "--reason", "moved"),
         ("audit", "prune", "--older-than", "400d", "--yes"),
         ("registry", "accept", "--reason", "moved"),
+        ("repository", "accept", "--reason", "moved"),
     ],
 )
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class FakeRepository:
     on: Callable[[str], None] = lambda _call: None
     after: Callable[[str], None] = lambda _call: None
     folder: RepositoryFolder = TOP_FOLDER
+    address: str = "https://git.example/models"
     record_own: Callable[[str, str], None] = lambda _revision, _message: None
     """Called with each of Promoter's own commits and its message before anybody can see it."""
 

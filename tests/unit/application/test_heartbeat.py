@@ -116,7 +116,7 @@ def test_a_run_tells_its_beginning_its_beats_and_its_end(watched: App) -> None:
     restarted.converge()
     restarted.heartbeat.record_heartbeat()
     restarted.heartbeat.record_stop()
-    others = (LifecycleEventType.OPENED, LifecycleEventType.REGISTRY)
+    others = (LifecycleEventType.OPENED, LifecycleEventType.REGISTRY, LifecycleEventType.REPOSITORY)
     told = [each for each in watched.ledger.find_lifecycle_events() if each.event not in others]
     assert [each.event for each in told] == [
         LifecycleEventType.STARTED,
