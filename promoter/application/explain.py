@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from promoter.application.decisions import DecisionMaker
@@ -14,10 +15,12 @@ from promoter.application.status import render_declared_version
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
+from promoter.domain.fields import CHAMPION
 from promoter.domain.observed import ObservedModel
 from promoter.domain.overrides import format_end
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.document import Policy
+from promoter.domain.policy.evaluate import compute_rank_value
 from promoter.domain.rotation import RotationStatus, list_rotation_obstacles
 
 
@@ -41,6 +44,40 @@ class DecisionExplanation:
     def passes(self) -> bool:
         """Whether all is well; without a decision it is where somebody holds an alias that no policy gates."""
         return not self.missing and (self.decision is None or self.decision.verdict is Verdict.PASS)
+
+
+@dataclass(frozen=True)
+class RankedCandidate:
+    """A version that rotation judges for an alias, or would judge, had nobody refused it."""
+
+    version: int
+    rank: float | None
+    """The value that it is ranked by, as measured; None: it cannot be ranked, or the policy ranks by number."""
+    verdict: str
+    """A verdict in words; `refused` where a person turned it down."""
+    summary: str
+    """Why, in one line."""
+    proposed: bool = False
+    """Whether it is the one that rotation chooses."""
+
+
+@dataclass(frozen=True)
+class AliasCandidates:
+    """The candidates of one alias, the best first."""
+
+    alias: str
+    held: int | None
+    """The version that holds it."""
+    stated: str
+    """What git says of it."""
+    rotation: str
+    """Its `rotation`."""
+    reason: str
+    """What rotation makes of the candidates, or why there are none."""
+    policy: str | None
+    rank_metric: str | None
+    """What they are ranked by; None: by their numbers."""
+    candidates: tuple[RankedCandidate, ...] = ()
 
 
 class DecisionExplainer:
@@ -69,6 +106,12 @@ class DecisionExplainer:
         if rotation_status and rotation_status.decisions:
             return _explain_candidate(rotation_status, notes, guards)
         return self._explain_holder(declaration, snapshot, observed, alias)
+
+    def explain_model(self, declaration: Declaration, model: str) -> list[AliasCandidates]:
+        """Every candidate of each alias, champion first."""
+        snapshot, observed = self._find_managed_model(declaration, model)
+        names = sorted(snapshot.intent.aliases, key=lambda each: (each != CHAMPION, each))
+        return [_rank_candidates(declaration, snapshot, observed, name) for name in names]
 
     def explain_version(self, declaration: Declaration, model: str, version: int, policy: str) -> DecisionExplanation:
         """One version under one policy, whatever the aliases say."""
@@ -115,7 +158,7 @@ class DecisionExplainer:
             raise PermanentError("MLflow", f"the registry has no version {version} of `{model}`")
         return observed
 
-    def _find_managed_alias(self, declaration: Declaration, model: str, alias: str) -> tuple[ModelSnapshot, ObservedModel]:
+    def _find_managed_model(self, declaration: Declaration, model: str) -> tuple[ModelSnapshot, ObservedModel]:
         if declaration.desired.find_model_intent(model) is None:
             raise PermanentError(
                 "registry.yaml", f"`{model}` is not managed", "list it under `models`, or match it with a family"
@@ -123,9 +166,13 @@ class DecisionExplainer:
         snapshot = self._planner(declaration, {model}).models[model]
         if snapshot.observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{model}`")
+        return snapshot, snapshot.observed
+
+    def _find_managed_alias(self, declaration: Declaration, model: str, alias: str) -> tuple[ModelSnapshot, ObservedModel]:
+        snapshot, observed = self._find_managed_model(declaration, model)
         if alias not in snapshot.intent.aliases:
             raise PermanentError("registry.yaml", f"`{model}` says nothing of an alias `{alias}`")
-        return snapshot, snapshot.observed
+        return snapshot, observed
 
     def _explain_holder(
         self, declaration: Declaration, snapshot: ModelSnapshot, observed: ObservedModel, alias: str
@@ -155,6 +202,45 @@ def _explain_candidate(
     return DecisionExplanation(
         f"{rotation_status.model}@{rotation_status.alias} {word} v{chosen.version}", chosen, notes, others, guards
     )
+
+
+def _rank_candidates(declaration: Declaration, snapshot: ModelSnapshot, observed: ObservedModel, alias: str) -> AliasCandidates:
+    intent = snapshot.intent.aliases[alias]
+    policy = declaration.policies.get(intent.policy) if intent.policy else None
+    status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+    decisions = status.decisions if status else ()
+    best = status.proposal.edit.version if status and status.proposal else None
+    ranked = sorted(decisions, key=lambda each: (_compute_order(policy, each), each.version), reverse=True)
+    judged = [
+        RankedCandidate(each.version, _find_rank(policy, each), each.verdict.value, each.summary_line, each.version == best)
+        for each in ranked
+    ]
+    refused = [
+        RankedCandidate(each.version, None, "refused", each.description)
+        for each in (status.refused if status else ())
+        if each.version is not None
+    ]
+    return AliasCandidates(
+        alias=alias,
+        held=observed.aliases.get(alias),
+        stated=render_declared_version(intent.declared or intent),
+        rotation=intent.rotation,
+        reason=status.reason if status else "",
+        policy=intent.policy,
+        rank_metric=str(policy.rank_metric) if policy and policy.rank_metric else None,
+        candidates=(*judged, *refused),
+    )
+
+
+def _compute_order(policy: Policy | None, decision: Decision) -> float:
+    rank = compute_rank_value(policy, decision.evidence) if policy and decision.evidence else None
+    return -math.inf if rank is None else rank
+
+
+def _find_rank(policy: Policy | None, decision: Decision) -> float | None:
+    metric, evidence = policy.rank_metric if policy else None, decision.evidence
+    measured = evidence.candidate.find_measurement(metric) if metric and evidence else None
+    return measured.value if measured and math.isfinite(measured.value) else None
 
 
 def _find_guard_decisions(snapshot: ModelSnapshot, alias: str) -> tuple[Decision, ...]:

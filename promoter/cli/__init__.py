@@ -15,6 +15,7 @@ from promoter.cli import (
     audit_rerun,
     audit_verify,
     doctor,
+    explain,
     files,
     history,
     notifications,
@@ -62,7 +63,7 @@ app.command("schema", rich_help_panel=_START)(files.schema)
 
 app.command("validate", rich_help_panel=_CHECK)(files.validate)
 app.command("plan", rich_help_panel=_CHECK)(plan.plan)
-app.command("explain", rich_help_panel=_CHECK)(plan.explain)
+app.command("explain", rich_help_panel=_CHECK)(explain.explain)
 app.add_typer(policy.app, name="policy", rich_help_panel=_CHECK, help="The policies: unit tests of what they let through.")
 app.command("replay", rich_help_panel=_CHECK)(replay.replay)
 

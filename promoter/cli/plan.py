@@ -1,16 +1,14 @@
-"""`promoter plan`, also for a pull request, and `promoter explain`: the decisions on changes."""
+"""`promoter plan`, also for a pull request: what would change, and the decisions on it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.markdown.report import DecisionTree, Notes, Paragraph, Part, TerminalOnly, Title
 from promoter.cli.common import (
     FormatOption,
     OutputFormat,
@@ -18,13 +16,10 @@ from promoter.cli.common import (
     create_console,
     find_work_tree,
     load_declaration,
-    parse_alias_argument,
-    parse_version_argument,
     print_json,
     write_json_file,
 )
 from promoter.cli.registry import warn_of_other_registry
-from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from promoter.adapters.git.checkout import LocalClone
-    from promoter.application.explain import DecisionExplanation
     from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.folder import RepositoryFolder
@@ -42,8 +36,6 @@ if TYPE_CHECKING:
 
 
 CHANGES, BLOCKED = 2, 3
-NOT_PASSED = 3
-_MAX_OTHERS = 20
 
 
 def plan(
@@ -270,57 +262,3 @@ def _render_section(screen: Console, heading: str, lines: Iterable[str]) -> None
         content = line.lstrip(" ")
         screen.print(Padding(Text(escape_invisible(content)), (0, 0, 0, 2 + len(line) - len(content))))
     screen.print()
-
-
-def explain(
-    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS | MODEL/VERSION")],
-    policy: Annotated[str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.")] = None,
-    alias: Annotated[str | None, typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.")] = None,
-    output: FormatOption = OutputFormat.TEXT,
-) -> None:
-    """Show a decision as a tree: each rule, the value seen against what was expected.
-
-    Exit code 0: pass, 3: not, also where nobody holds the alias, or the registry lacks the version that git states.
-
-    Examples: promoter explain fraud-detector@champion; promoter explain fraud-detector/9 --policy champion;
-    promoter explain fraud-detector/8 --alias champion
-    """
-    from promoter.application.explain import DecisionExplainer
-
-    container = build_container()
-    declaration = load_declaration(container)
-    warn_of_other_registry(container)
-    explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
-    if "@" in what and "/" not in what:  # a model's name may have an @, and never a slash
-        if policy or alias:
-            raise typer.BadParameter("--policy and --alias go with MODEL/VERSION")
-        found = explainer.explain_alias(declaration, *parse_alias_argument(what))
-    else:
-        model, version = parse_version_argument(what)
-        if (policy is None) == (alias is None):
-            raise typer.BadParameter("MODEL/VERSION goes with either --policy NAME or --alias ALIAS")
-        ask = explainer.explain_version if policy else explainer.explain_absence
-        found = ask(declaration, model, version, policy or alias or "")
-    _print_explanation(found, output)
-    if not found.passes:
-        raise typer.Exit(NOT_PASSED)
-
-
-def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None:
-    if output is OutputFormat.JSON:
-        from promoter.application.responses.plans import ExplanationResponse
-
-        print_json(ExplanationResponse.from_value(found))
-    else:
-        print_report(output, build_explanation_report(found))
-
-
-def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
-    """Report the decision, what the guards say, and, on a terminal, a line for each other version."""
-    yield Title(found.subject)
-    yield Notes(found.notes, prefix="  ", style="")
-    yield DecisionTree(found.decision)
-    for guarding in found.guards:
-        yield DecisionTree(guarding, guards=True)
-    for other in found.others[:_MAX_OTHERS]:
-        yield TerminalOnly([Paragraph(f"also v{other.version}: {other.verdict.value}: {other.summary_line}")])

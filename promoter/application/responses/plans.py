@@ -174,6 +174,37 @@ class ExplanationResponse(Inlined, Answer):
     guards: list[Tree]
 
 
+class RankedCandidateResponse(Response):
+    """A candidate of an alias."""
+
+    version: int
+    rank: float | None
+    """The value that it is ranked by; null: it has none, or versions are ranked by number."""
+    verdict: str
+    summary: str
+    proposed: bool
+
+
+class AliasCandidatesResponse(Response):
+    """The candidates of an alias, the best first."""
+
+    alias: str
+    held: int | None
+    stated: str
+    rotation: str
+    reason: str
+    policy: str | None
+    rank_metric: str | None
+    candidates: list[RankedCandidateResponse]
+
+
+class ModelCandidatesResponse(Answer):
+    """The candidates of each alias of a model."""
+
+    model: str
+    aliases: list[AliasCandidatesResponse]
+
+
 class WeighedApprovalResponse(Response):
     """One person's approval, and whether it counts."""
 

@@ -61,9 +61,14 @@ def test_markdown(decision: Decision) -> None:
 
 def test_json(decision: Decision) -> None:
     """For machines: NaN is text, the interval has numbers, the waiver its words."""
-    told = json.loads(json.dumps(decision.to_json(), allow_nan=False))
+    told = json.loads(json.dumps(decision.to_json(), allow_nan=False), parse_float=_rounded)
     del told["policy_digest"]
-    assert told == json.loads((HERE / "decision.json").read_text())
+    assert told == json.loads((HERE / "decision.json").read_text(), parse_float=_rounded)
+
+
+def _rounded(text: str) -> float:
+    """A figure without its last digits, which depend on the processor."""
+    return float(f"{float(text):.12g}")
 
 
 def test_markdown_takes_no_markup_from_outside(decision: Decision) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.cli import apply, plan
+from promoter.cli import apply, explain, plan
 from promoter.container import Container
 from promoter.demo.servers.mlflow import find_free_port
 from promoter.settings import load_settings
@@ -83,7 +83,7 @@ def test_bad_arguments(arguments: tuple[str, ...], run: Run, monkeypatch: pytest
     """Exit code 1 and a line that says what is wrong: never 2 or 3, which say something of a plan."""
     registry = FakeRegistry()
     registry.version("m", auc=0.8)
-    for module in (plan, apply):
+    for module in (plan, apply, explain):
         monkeypatch.setattr(module, "build_container", lambda: Container(load_settings(), registry=registry))
     code, _, err = run(*arguments)
     assert code == 1
