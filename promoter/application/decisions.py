@@ -185,7 +185,8 @@ class DecisionMaker:
         gate = difference.select_gate(context.at, held_before=before, returns=returns)
         ready = None
         if gate is ChangeGate.READINESS and version is not None:
-            ready = self._decide_readiness(difference, version, context.at, observed)
+            waiver = _find_artifact_waiver(intent, version, context.at) if before else None
+            ready = self._decide_readiness(difference, version, context.at, observed, waiver)
             if returns and not ready.lets_through:  # it may still pass its policy, as any other change
                 gate = difference.select_gate(context.at, held_before=before)
         if gate is ChangeGate.NONE or version is None or intent is None:
@@ -220,10 +221,13 @@ class DecisionMaker:
             self._provenance.find_change_origin(difference, context.declaration, need.teams) if need.review else NOT_REQUESTED
         )
 
-    def _decide_readiness(self, difference: AliasDifference, version: int, at: datetime, observed: ObservedModel) -> Decision:
+    def _decide_readiness(
+        self, difference: AliasDifference, version: int, at: datetime, observed: ObservedModel, waiver: str | None
+    ) -> Decision:
         checked = self._registry.check_readiness(difference.model, version)
         candidate = replace(build_registry_evidence(observed, version), checked=checked)
-        return evaluate_readiness(difference.model, difference.alias, Evidence(at, candidate, model=difference.model))
+        evidence = Evidence(at, candidate, model=difference.model, artifact_waiver=waiver)
+        return evaluate_readiness(difference.model, difference.alias, evidence)
 
     def _evaluate_guards(
         self, guarded: Sequence[_GuardedAlias], decisions: Mapping[PolicyQuestion, Decision], at: datetime
@@ -256,6 +260,13 @@ class DecisionMaker:
                 return add_rollback_proposal(status, version)
             reasons.append(f"v{version} is not ready ({found.value})")
         return replace(status, reason="; ".join(reasons) or "the ledger knows no earlier version to return to")
+
+
+def _find_artifact_waiver(intent: AliasIntent | None, version: int, at: datetime) -> str | None:
+    """Return who wants exactly that version back without a check of its artifact, and why, as git or an override says it."""
+    hold = intent.hold if intent else None
+    waives = hold is not None and hold.waives_artifact_check(version, at)
+    return f"without artifact check, by {hold.by}: {hold.reason}" if hold and waives else None
 
 
 def _evaluate_question(question: PolicyQuestion, evidence: Evidence) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -19,6 +20,7 @@ from promoter.application.reconciler import ModelReconciler
 from promoter.application.registry_binding import RegistryBinding
 from promoter.application.revisions import RevisionTracker
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.decision import RuleFinding
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.folder import REGISTRY_FILE
@@ -29,12 +31,14 @@ from promoter.domain.policy.evaluate import check_readiness
 from promoter.domain.policy.guards import is_revert
 from promoter.domain.proposal import Proposal
 from promoter.domain.rollback import (
+    PastService,
     RollbackRequest,
     RollbackResult,
     RollbackTarget,
     StandingRollback,
     check_named_version,
     find_latest_good_version,
+    find_service_end,
     propose_release,
     propose_rollback,
     require_person,
@@ -166,7 +170,17 @@ class AliasRollback:
             target = self._choose_target(asked, _quarantine_overridden(declared, active_override), observed)
         same = active_override if active_override and active_override.version == target.version else None
         bad = same.replaces if same else held
-        proposal = propose_rollback(declared, bad, target.version, asked.reason, asked.by, goes_past=asked.to is not None)
+        repeated = standing is not None and _was_left_unchecked(standing, declared, same)
+        unchecked = asked.without_artifact_check or repeated
+        proposal = propose_rollback(
+            declared,
+            bad,
+            target.version,
+            asked.reason,
+            asked.by,
+            goes_past=asked.to is not None,
+            without_artifact_check=unchecked,
+        )
         return _RollbackDraft(declaration, declared, observed, target, proposal, same)
 
     def _find_standing(
@@ -205,17 +219,18 @@ class AliasRollback:
         return StandingRollback(last.actor or "somebody", last.hold, last.to_version, what, last.at, way_out)
 
     def _choose_target(self, asked: RollbackRequest, declared: AliasIntent, observed: ObservedModel) -> RollbackTarget:
-        if asked.to is not None:
-            return check_named_version(
-                declared,
-                observed,
-                asked.to,
-                lambda version: check_readiness(self._registry.check_readiness(asked.model, version)),
-            )
         moves = self._ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
-        return find_latest_good_version(
-            declared, observed, moves, lambda version: check_readiness(self._registry.check_readiness(asked.model, version))
-        )
+
+        def check(version: int) -> RuleFinding:
+            return check_readiness(self._registry.check_readiness(asked.model, version))
+
+        if asked.to is None:
+            return find_latest_good_version(declared, observed, moves, check)
+        present = observed.find_present(asked.to)
+        served = present is not None and self._ledger.has_held_alias(asked.model, asked.alias, present)
+        past = PastService(served, find_service_end(moves, observed, asked.to))
+        unchecked = asked.without_artifact_check
+        return check_named_version(declared, observed, asked.to, check, past, without_artifact_check=unchecked)
 
     def _start_result(self, asked: RollbackRequest, draft: _RollbackDraft) -> RollbackResult:
         target, version = draft.target, draft.target.version
@@ -314,14 +329,15 @@ class AliasRollback:
 
     def _ensure_override(self, asked: RollbackRequest, draft: _RollbackDraft) -> Override:
         """Return the override in force, or record one; under the model's lock, so that two requests at once make one."""
-        version = draft.target.version
+        version, hold = draft.target.version, draft.proposal.edit.hold
+        unchecked = hold is not None and hold.without_artifact_check == version
         with self._locks.hold(asked.model):
             active_override = find_active_override(self._ledger, self._clock, draft.declared, draft.observed)
             standing = _describe_override(active_override) if active_override else None
             if standing and asked.to is None and not standing.is_asked_by(asked):
                 raise standing.build_refusal(asked.alias_name)
             at, same = self._clock.now(), active_override and active_override.version == version
-            if active_override and same and not asked.renews(active_override, at):
+            if active_override and same and not _needs_new_override(active_override, asked, at, unchecked=unchecked):
                 return active_override
             replaces = active_override.replaces if active_override and same else draft.held
             record = NewAuditRecord(
@@ -340,11 +356,13 @@ class AliasRollback:
                 from_identity=draft.observed.find_identity(replaces),
                 to_identity=draft.observed.find_identity(version),
                 run_id=draft.observed.find_run_id(version),
+                without_artifact_check=unchecked or None,
             )
             number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)
         until, identity = at + asked.override_duration, record.to_identity
-        return Override(number, at, asked.model, asked.alias, version, replaces, asked.reason, asked.by, until, identity)
+        who = (replaces, asked.reason, asked.by, until, identity)
+        return Override(number, at, asked.model, asked.alias, version, *who, without_artifact_check=unchecked)
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """Reconcile the model now. What this cannot do, the daemon does with its next reconcile."""
@@ -361,6 +379,17 @@ class AliasRollback:
         blocked = [each.reason for each in snapshot.plan.blocked if each.alias in (None, asked.alias)] if snapshot else []
         why = "; ".join(blocked) or "what git says now leaves the alias where it is"
         result.record_failure(f"The registry still has {f'v{held}' if held else 'nothing'} there: {why}.")
+
+
+def _was_left_unchecked(standing: StandingRollback, declared: AliasIntent, same: Override | None) -> bool:
+    """Return whether the rollback that stands already, which its person asks for once more, left the check out."""
+    stated = declared.hold is not None and declared.hold.without_artifact_check == standing.version is not None
+    return stated or (same is not None and same.without_artifact_check)
+
+
+def _needs_new_override(override: Override, asked: RollbackRequest, now: datetime, *, unchecked: bool) -> bool:
+    """Return whether the override in force, of the same version, is not what is asked for: another end, or no check."""
+    return asked.renews(override, now) or (unchecked and not override.without_artifact_check)
 
 
 def _describe_override(override: Override) -> StandingRollback:

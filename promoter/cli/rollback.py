@@ -25,8 +25,19 @@ RequesterOption = Annotated[
     str | None, typer.Option(_NAME_OPTION, metavar="NAME", help="Who asks for it; left out, git's user.name.")
 ]
 
+DurationOption = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="How long such an override lasts, from now: 24h if left out, up to 7d."),
+]
+UncheckedOption = Annotated[
+    bool,
+    typer.Option(
+        "--without-artifact-check", help="With --to: the version served before, and returns whatever became of its artifact."
+    ),
+]
 
-def rollback(
+
+def rollback(  # noqa: PLR0913, PLR0917  # one for each option
     what: AliasArgument,
     reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
     to: Annotated[
@@ -36,10 +47,8 @@ def rollback(
         bool,
         typer.Option("--now", help="Move the alias at once; where git cannot be had, under a recorded, expiring override."),
     ] = False,
-    lasts: Annotated[
-        str | None,
-        typer.Option("--for", metavar="TIME", help="How long such an override lasts, from now: 24h if left out, up to 7d."),
-    ] = None,
+    lasts: DurationOption = None,
+    unchecked: UncheckedOption = False,
     by: RequesterOption = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -47,6 +56,9 @@ def rollback(
 
     A commit to PROMOTER_BRANCH of PROMOTER_REPO; a pull request where the branch takes no pushes. With --now the alias moves
     before anybody reviews that. To run it again is safe.
+
+    A version that served and is not ready any more, such as one without an MLmodel file, returns only where it is named, with
+    --without-artifact-check: git states that, and the ledger records who asked for it and why.
 
     PROMOTER_DATABASE_URL must be the daemon's: the ledger knows who held the alias, and the records of this go into it.
 
@@ -59,10 +71,8 @@ def rollback(
     model, alias = parse_alias_argument(what)
     lasting = _parse_override_duration(lasts) if lasts is not None else None
     container = _build_git_container()
-    _print_rollback_result(
-        container.alias_rollback(RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting)),
-        output,
-    )
+    asked = RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting, unchecked)
+    _print_rollback_result(container.alias_rollback(asked), output)
 
 
 def release(

@@ -13,7 +13,7 @@ from promoter.domain.review import describe_origin
 
 AliasKey = tuple[str, str]
 """Model and alias."""
-_WHERE_KNOWN = ("from_identity", "to_identity", "run_id")
+_WHERE_KNOWN = ("from_identity", "to_identity", "run_id", "without_artifact_check")
 """Fields that are shown only where they are known."""
 
 
@@ -100,6 +100,8 @@ class NewAuditRecord:
     """The identity of `to_version`; None: unknown."""
     run_id: str | None = None
     """The training run of `to_version`; None: it has none, or the record is older than this field."""
+    without_artifact_check: bool | None = None
+    """Of an override: True where the person asked for the version although its artifact may not pass its check."""
 
     @property
     def target(self) -> RememberedVersion:

@@ -41,6 +41,15 @@ class Override:
     until: datetime
     identity: str | None = None
     """The identity of the version, as `VersionIdentity.text` writes it; None: unknown."""
+    without_artifact_check: bool = False
+    """Whether the person asked for the version although its artifact may not pass its check."""
+
+    @property
+    def hold(self) -> Hold:
+        """The hold that the alias has while the override is in force, without its end."""
+        return Hold(
+            reason=self.reason, by=self.by, without_artifact_check=self.version if self.without_artifact_check else None
+        )
 
     @property
     def target(self) -> RememberedVersion:
@@ -83,10 +92,18 @@ class Hold(Document):
     until: Moment | None = Field(
         default=None, description="Until when: a time with its zone, `2026-12-01T00:00:00Z`. Left out: for good."
     )
+    without_artifact_check: VersionNumber | None = Field(
+        default=None,
+        description="A version that held the alias before, and returns although its artifact does not pass its check.",
+    )
 
     def is_in_force(self, now: datetime) -> bool:
         """Return whether it has not expired."""
         return self.until is None or now < self.until
+
+    def waives_artifact_check(self, version: int, now: datetime) -> bool:
+        """Return whether the check of the artifact of exactly that version is left out, on a person's word."""
+        return self.without_artifact_check == version and self.is_in_force(now)
 
 
 class PromoteFrom(Document):
@@ -139,6 +156,12 @@ class SharedAlias(Document):
     promote_from: PromoteFrom | None = Field(
         default=None, description="Where its versions are copied from: `{registry: staging, alias: champion}`."
     )
+
+    @model_validator(mode="after")
+    def _check_shared_hold(self) -> SharedAlias:
+        if self.hold and self.hold.without_artifact_check is not None and type(self) is SharedAlias:
+            raise ValueError("`without_artifact_check` names a version of one model: write that hold at the model's own alias")
+        return self
 
 
 class AliasEntry(SharedAlias):
@@ -296,7 +319,7 @@ class ModelIntent:
         for each in {each.alias: each for each in sorted(overrides, key=lambda one: one.id)}.values():
             declared = self.aliases.get(each.alias)
             if declared is not None and declared.version != each.version:
-                hold = Hold(reason=each.reason, by=each.by, until=each.until)
+                hold = each.hold.model_copy(update={"until": each.until})
                 quarantine = declared.quarantine | ({each.replaces} if each.replaces else set())
                 aliases[each.alias] = replace(
                     declared,

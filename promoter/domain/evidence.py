@@ -164,6 +164,8 @@ class Evidence:
     model: str = ""
     origin: ChangeOrigin | Unreadable | None = NOT_REQUESTED
     """The pull request that brings the move; None: it came without one; NOT_REQUESTED: nobody proposed it so far."""
+    artifact_waiver: str | None = None
+    """Who wants the version back without a check of its artifact, and why; None: nobody said so."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as the ledger keeps it. NaN and infinities become text, since JSON has no word for them."""

@@ -91,6 +91,14 @@ class Proposal:
                 return f"Roll back {name} from {was} to {to}"
 
     @property
+    def unchecked_note(self) -> str:
+        """Return the sentence that the artifact of the version is not checked, without its full stop; empty where it is."""
+        hold, version = self.edit.hold, self.edit.version
+        if hold is None or version is None or hold.without_artifact_check != version:
+            return ""
+        return f"v{version} held the alias before, and returns without a check of its artifact, on the word of {hold.by}"
+
+    @property
     def commit_message(self) -> CommitMessage:
         """Return the commit message: what changes, why, and on which evidence. No forge obeys what stands in it."""
         trailers = "\n".join(map(escape_invisible, self._build_trailers()))
@@ -106,7 +114,8 @@ class Proposal:
         if self.aim is ProposalReason.ROLL_BACK:
             bad = ", ".join(f"v{each}" for each in edit.quarantine)
             stays = f"; {bad} is in quarantine" if bad else ""
-            return [self.reason or "", f"The hold keeps rotation away until a person lifts it{stays}."]
+            lines = [self.reason or "", f"The hold keeps rotation away until a person lifts it{stays}."]
+            return [*lines, f"{self.unchecked_note}."] if self.unchecked_note else lines
         if decision is None:
             return []
         evidence = "\n".join(line for finding in decision.findings for line in _render_finding_lines(finding, 0))

@@ -22,6 +22,7 @@ _NO_PERSONS = frozenset({"promoter", "unknown", "somebody", "nobody"})
 _SAME_REQUEST = timedelta(minutes=5)
 """So long after an override began, the same command with the same `--for` is taken for a repetition."""
 NAME_VERSION_FIX = "name the version that is to return: --to N"
+UNCHECKED_OPTION = "--without-artifact-check"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class RollbackRequest:
     """Whether the alias moves at once under an override, where a commit has to wait for a pull request."""
     lasts: timedelta | None = None
     """How long such an override lasts at most; None: 24 hours, and one that is in force already keeps its end."""
+    without_artifact_check: bool = False
+    """Whether the version returns although its artifact may not pass its check: only one that is named, and that served."""
 
     @property
     def override_duration(self) -> timedelta:
@@ -143,16 +146,17 @@ def find_latest_good_version(
 
     `ready` is called from the latest version on, until one is ready. The present holder is never chosen.
     """
-    held = observed.aliases.get(intent.alias)
+    held, past = observed.aliases.get(intent.alias), tuple(moves)
     passed: list[str] = []
-    for remembered in list_good_versions(moves):
+    for remembered in list_good_versions(past):
         version = remembered.number
         if version is None or version == held:
             continue
         if not observed.still_has(remembered):
             passed.append(f"v{version} is another one than the one that held {intent.alias}")
             continue
-        why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
+        why_not = _find_version_obstacle(intent, observed, version)
+        why_not = why_not or _find_readiness_obstacle(version, ready(version), find_service_end(past, observed, version))
         if why_not is None:
             why = f"it held {intent.alias} last in good standing before v{held}" if held else f"it held {intent.alias} last"
             return RollbackTarget(version, why, tuple(passed))
@@ -161,20 +165,55 @@ def find_latest_good_version(
     raise PermanentError(
         ROLLBACK_PART,
         f"no earlier version of {intent.model}@{intent.alias} is known that could return{passed_note}",
-        NAME_VERSION_FIX,
+        f"{NAME_VERSION_FIX}; with {UNCHECKED_OPTION}, one that served and is not ready" if passed else NAME_VERSION_FIX,
     )
 
 
-def check_named_version(
-    intent: AliasIntent, observed: ObservedModel, version: int, ready: Callable[[int], RuleFinding]
+@dataclass(frozen=True)
+class PastService:
+    """What the ledger tells of a version that a person named."""
+
+    has_served: bool
+    """Whether it held the alias, as the ledger knows."""
+    until: datetime | None = None
+    """Until when it held the alias last; None: unknown, or it holds the alias now."""
+
+
+def check_named_version(  # what is known of the version, and what the person asked for
+    intent: AliasIntent,
+    observed: ObservedModel,
+    version: int,
+    finding: Callable[[int], RuleFinding],
+    past: PastService,
+    *,
+    without_artifact_check: bool = False,
 ) -> RollbackTarget:
-    """Return the version that a person named. Raises `PermanentError` where it cannot serve, or is in quarantine."""
-    why_not = _find_version_obstacle(intent, observed, version) or _find_readiness_obstacle(version, ready(version))
-    if why_not is None:
-        return RollbackTarget(version, "you named it")
-    quarantined = version in intent.quarantine
-    fix = "take it out of `quarantine` in registry.yaml first, if it is meant" if quarantined else "name another version"
-    raise PermanentError(ROLLBACK_PART, f"{intent.model}@{intent.alias}: {why_not}", fix)
+    """Return the version that a person named. Raises `PermanentError` where it cannot serve, or is in quarantine.
+
+    `without_artifact_check`: a version that served returns, whatever became of its artifact since.
+    """
+    name = f"{intent.model}@{intent.alias}"
+    if obstacle := _find_version_obstacle(intent, observed, version):
+        quarantined = version in intent.quarantine
+        fix = "take it out of `quarantine` in registry.yaml first, if it is meant" if quarantined else "name another version"
+        raise PermanentError(ROLLBACK_PART, f"{name}: {obstacle}", fix)
+    if without_artifact_check and not past.has_served:
+        message = f"{name}: v{version} never held it, as far as the ledger knows, so that its artifact has to be checked"
+        raise PermanentError(ROLLBACK_PART, message, "leave out --without-artifact-check, or name a version that served")
+    obstacle = _find_readiness_obstacle(version, finding(version), past.until)
+    if obstacle is None:
+        left_out = ", and its artifact passes its check here" if without_artifact_check else ""
+        return RollbackTarget(version, f"you named it{left_out}")
+    if without_artifact_check:
+        return RollbackTarget(version, f"you named it, although {obstacle}; its record names you for that")
+    served = f"`--to {version} {UNCHECKED_OPTION}` puts it back all the same, in your name; or " if past.has_served else ""
+    raise PermanentError(ROLLBACK_PART, f"{name}: {obstacle}", f"{served}name another version")
+
+
+def find_service_end(moves: Iterable[AuditRecord], observed: ObservedModel, version: int) -> datetime | None:
+    """Return when the alias last moved away from the version; None where no record says so. `moves` are the alias's."""
+    left = (each.fact.at for each in moves if each.fact.from_version == version and observed.still_has(each.fact.origin))
+    return max(left, default=None)
 
 
 def _find_version_obstacle(intent: AliasIntent, observed: ObservedModel, version: int) -> str | None:
@@ -185,19 +224,31 @@ def _find_version_obstacle(intent: AliasIntent, observed: ObservedModel, version
     return None if observed.versions[version].ready else f"v{version} is still being registered, or its registration failed"
 
 
-def _find_readiness_obstacle(version: int, found: RuleFinding) -> str | None:
-    return None if found.verdict is Verdict.PASS else f"v{version} is not ready ({found.value or found.verdict})"
+def _find_readiness_obstacle(version: int, found: RuleFinding, served_until: datetime | None) -> str | None:
+    if found.verdict is Verdict.PASS:
+        return None
+    served = f"served until {format_utc(served_until)}, and " if served_until else ""
+    return f"v{version} {served}is not ready ({found.value or found.verdict})"
 
 
 def propose_rollback(  # what is known of the alias, and what the person asked for
-    declared: AliasIntent, held: int | None, version: int, reason: str, by: str, *, goes_past: bool = False
+    declared: AliasIntent,
+    held: int | None,
+    version: int,
+    reason: str,
+    by: str,
+    *,
+    goes_past: bool = False,
+    without_artifact_check: bool = False,
 ) -> Proposal:
     """Return the proposal: that version under a hold, and what git says and what serves now in quarantine.
 
-    `declared` is what git itself says, `held` what the registry has; `goes_past` as in `Proposal`.
+    `declared` is what git itself says, `held` what the registry has; `goes_past` as in `Proposal`. The hold names the version
+    whose artifact is not checked, so that it means no other one.
     """
     bad = sorted({each for each in (declared.version, held) if each and each != version})
-    edit = RegistryEdit(declared.model, declared.alias, version, Hold(reason=reason, by=by), tuple(bad))
+    hold = Hold(reason=reason, by=by, without_artifact_check=version if without_artifact_check else None)
+    edit = RegistryEdit(declared.model, declared.alias, version, hold, tuple(bad))
     return Proposal(edit, declared.version or held, None, ProposalReason.ROLL_BACK, by, reason, goes_past=goes_past)
 
 
@@ -222,6 +273,8 @@ def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
         raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
     require_person(by, ROLLBACK_PART)
+    if request.without_artifact_check and request.to is None:
+        raise PermanentError(ROLLBACK_PART, f"{UNCHECKED_OPTION} is for a version that you name", "--to N")
     if not timedelta(0) < request.override_duration <= LONGEST_OVERRIDE:
         raise PermanentError(ROLLBACK_PART, f"an override lasts for up to {LONGEST_OVERRIDE.days} days", "--for 24h")
     return replace(request, reason=reason, by=by)

@@ -245,4 +245,5 @@ def _build_override(record: AuditRecord) -> Override:
         fact.actor,
         fact.until,
         fact.to_identity,
+        without_artifact_check=bool(fact.without_artifact_check),
     )

@@ -247,7 +247,8 @@ class _RegistryEdit:
 def _serialize_hold(hold: Hold) -> dict[str, Any]:
     """Return a hold as a mapping of YAML."""
     fields: dict[str, Any] = {"reason": hold.reason, "by": hold.by}
-    return fields | ({"until": hold.until} if hold.until else {})
+    fields |= {"until": hold.until} if hold.until else {}
+    return fields | ({"without_artifact_check": hold.without_artifact_check} if hold.without_artifact_check else {})
 
 
 def _require_root(tree: YamlTree) -> MappingNode:

@@ -163,7 +163,9 @@ def _render_candidate(proposal: Proposal) -> str:
 def _render_hold_notice(proposal: Proposal) -> list[str]:
     bad = ", ".join(version_label(each) for each in proposal.edit.quarantine)
     stays = f" {bad} is in quarantine from then on, and never proposed for this alias." if bad else ""
-    return [f"With it comes a hold, which keeps rotation away until a person lifts it.{stays}"]
+    lines = [f"With it comes a hold, which keeps rotation away until a person lifts it.{stays}"]
+    unchecked = inline_text(proposal.unchecked_note)
+    return [*lines, "", f"**{unchecked}.** Nobody knows whether it loads."] if unchecked else lines
 
 
 def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None) -> Block:

@@ -17,7 +17,7 @@ from promoter.application.ports import (
     Sources,
 )
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
-from promoter.domain.desired import AliasIntent, Hold, Override, ProposalSettings
+from promoter.domain.desired import AliasIntent, Override, ProposalSettings
 from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel
@@ -216,9 +216,8 @@ class ProposalRequestReader:
 
 def build_override_proposal(override: Override, declared: AliasIntent | None) -> Proposal:
     """Return the proposal for what a person put in force by an override, before git states it."""
-    hold = Hold(reason=override.reason, by=override.by)
     bad = (override.replaces,) if override.replaces and override.replaces != override.version else ()
-    edit = RegistryEdit(override.model, override.alias, override.version, hold, bad)
+    edit = RegistryEdit(override.model, override.alias, override.version, override.hold, bad)
     replaces = override.replaces or (declared.version if declared else None)
     return Proposal(edit, replaces, None, ProposalReason.ROLL_BACK, override.by, override.reason)
 

@@ -103,6 +103,8 @@ class EventDataResponse(Response):
     """The identity of the version before, which tells it from another one with that number."""
     to_identity: str = left_out()
     """The identity of the version afterwards."""
+    without_artifact_check: bool = left_out()
+    """Whether the version of an override returns although its artifact may not pass its check."""
     policy_digest: str | None = left_out()
     """SHA-256 of the policy."""
     rules: list[RuleResponse] = left_out()

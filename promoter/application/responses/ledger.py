@@ -80,6 +80,8 @@ class RecordResponse(Response):
     """The identity of the version `to`."""
     run_id: str | None = attribute("fact.run_id", left_out=True)
     """The training run of the version `to`."""
+    without_artifact_check: bool | None = attribute("fact.without_artifact_check", left_out=True)
+    """Whether the version of an override returns although its artifact may not pass its check."""
 
 
 class NeighboursResponse(Response):

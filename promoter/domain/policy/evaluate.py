@@ -85,8 +85,15 @@ def evaluate_policy(policy: Policy, model: str, alias: str | None, evidence: Evi
 
 
 def evaluate_readiness(model: str, alias: str | None, evidence: Evidence) -> Decision:
-    """Decide whether a version may return under a hold: by its readiness, whatever any policy says."""
-    finding = check_readiness(evidence.candidate.checked or ReadinessCheck(None))
+    """Decide whether a version may return under a hold: by its readiness, whatever any policy says.
+
+    A waiver lets it pass whatever became of its artifact. A version that is not registered, or whose registration failed, is
+    none that served.
+    """
+    checked = evidence.candidate.checked or ReadinessCheck(None)
+    finding = check_readiness(checked)
+    if evidence.artifact_waiver and checked.status == READY_STATUS and finding.verdict is not Verdict.PASS:
+        finding = replace(finding, verdict=Verdict.PASS, waived=AppliedWaiver(finding.verdict, evidence.artifact_waiver))
     return Decision(
         model=model,
         alias=alias,

@@ -68,7 +68,8 @@ def test_versions_that_cannot_return_are_passed_over_in_words(watched_app: App) 
     watched_app.mlflow.unfit.add(("m", 2))
     done = back(watched_app)
     assert done.to_version == 1
-    assert "Passed over: v2 is not ready (sklearn; does not load: sklearn)." in done.messages
+    (passed,) = [line for line in done.messages if line.startswith("Passed over: v2 served until ")]
+    assert passed.endswith(" UTC, and is not ready (sklearn; does not load: sklearn).")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -110,3 +111,13 @@ def test_requirements_that_changed() -> None:
         "pandas[parquet] is new (==2.2)",
     ]
     assert describe_requirement_changes(now, now) == []
+
+
+def test_a_commit_says_whose_word_stands_in_for_a_check() -> None:
+    """Of exactly the version that the hold names; anything else is checked, and nothing is said."""
+    hold = Hold(reason="bad recall", by="alice", without_artifact_check=1)
+    proposal = Proposal(RegistryEdit("m", "champion", 1, hold, (2,)), 2, None, ProposalReason.ROLL_BACK, "alice", "bad recall")
+    sentence = "v1 held the alias before, and returns without a check of its artifact, on the word of alice.\n"
+    assert sentence in proposal.commit_message
+    other = replace(proposal, edit=replace(proposal.edit, hold=hold.model_copy(update={"without_artifact_check": 3})))
+    assert (other.unchecked_note, "without a check" in other.commit_message) == ("", False)
