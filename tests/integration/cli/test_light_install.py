@@ -159,6 +159,16 @@ def test_other_commands_name_the_extra(words: tuple[str, ...], light: Path, repo
     assert sorted(repository.rglob("*")) == before
 
 
+def test_what_needs_a_part_of_it_says_so_too(light: Path, repository: Path) -> None:
+    """Where nothing else is asked for: an export is verified with the ledger's code; a key for approvals needs no server."""
+    export = ROOT / "tests" / "integration" / "old_ledger" / "export.jsonl"
+    done = run(light, repository, "audit", "verify", "--export", str(export))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("not installed here: sqlalchemy (pip install 'promoter[server]')\n"), done.stderr
+    made = run(light, repository, "approve", "--new-key", "alice.pem", "--as", "alice")
+    assert (made.returncode, "approvers.yaml" in made.stdout) == (0, True), made.stderr
+
+
 def test_the_message_names_what_the_extra_installs() -> None:
     """Each package of the extra, by the names under which it is imported."""
     names = {Requirement(each).name.replace("-skinny", "").replace("-", "_") for each in EXTRAS["server"]}

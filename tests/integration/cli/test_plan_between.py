@@ -158,6 +158,26 @@ def test_json(busy: PlanBench) -> None:
     assert told["description"].startswith("1 of 1 change blocked: fraud-detector@champion v3: ")
 
 
+@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+def test_the_same_plan_as_json_in_a_file(form: str, busy: PlanBench, tmp_path: Path) -> None:
+    """`--json FILE` writes what `--format json` prints, whatever is printed; the registry is read once."""
+    alone = busy.run("--base", "main", "--format", "json")
+    both = busy.run("--base", "main", "--format", form, "--json", str(tmp_path / "plan.json"))
+    assert (both.code, both.err) == (alone.code, alone.err)
+    assert (tmp_path / "plan.json").read_text() == alone.out
+    assert both.out == busy.run("--base", "main", "--format", form).out
+
+
+def test_a_file_that_cannot_be_written(busy: PlanBench, tmp_path: Path) -> None:
+    """An error, in words."""
+    done = busy.run("--base", "main", "--json", str(tmp_path / "missing" / "plan.json"))
+    assert (done.code, done.out) == (1, "")
+    assert (
+        done.err
+        == f"promoter: files: {tmp_path}/missing/plan.json: cannot be written: No such file or directory (name another)\n"
+    )
+
+
 def test_exit_codes(bench: PlanBench) -> None:
     """0: it changes nothing, 2: what it changes is allowed, 3: some of it is not, 1: it cannot be planned."""
     assert bench.state() == (0, "success")

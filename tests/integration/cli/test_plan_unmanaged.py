@@ -177,6 +177,24 @@ def test_git_refuses_the_clone(
         assert f"git config --global --add safe.directory {clone}" in err
 
 
+def test_a_clone_of_another_owner_that_the_environment_trusts(
+    clone: Path, run_promoter: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As git itself reads it: CI systems name the folder in variables, since the home of a container's user is not its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
+    monkeypatch.setenv("GIT_CONFIG_KEY_1", "core.hooksPath")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_1", str(tmp_path))
+    for trusted, refused in ((clone, False), (tmp_path, True), (Path(f"{clone}/policies"), True)):
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(trusted))
+        code, _, err = run_promoter("plan", "--base", "main")
+        assert ("dubious ownership" in err, code == 1) == (refused, refused), err
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "no number")
+    assert run_promoter("plan", "--base", "main")[0] == 1
+
+
 def test_a_clone_that_is_broken(clone: Path, run_promoter: Run) -> None:
     """Any other reason of git's is told as well."""
     (clone / ".git/config").write_text("[core\n")
