@@ -60,6 +60,8 @@ MAX_RECENT = 20
 """How many commits of before a start are looked at."""
 UNDER_WAY = timedelta(seconds=5)
 """How long a change may take before a status says that it waits: most are done by then, and one status is enough."""
+SETTLED = timedelta(minutes=1)
+"""After this time, a forge knows which pull request brought a commit. Just after the merge, some say that none did."""
 REFUSED_PAUSE = timedelta(minutes=10)
 """How long a commit is left alone whose status or comment the forge refuses: forges count the calls of an hour."""
 WATCHED_PATHS = (REGISTRY_FILE, APPROVERS_FILE, POLICIES_FOLDER, "signers")
@@ -84,6 +86,8 @@ class TrackedCommit:
     """Whether an alias has just moved because of it: a success that was reported before may not say so."""
     number: int | None = _UNKNOWN_NUMBER
     """The pull request that brought it; None: it was pushed."""
+    is_settled: bool = False
+    """Whether the forge had time to work out which pull request brought it."""
     status: CommitStatus | None = None
     """The status that it has, as it was last read or written."""
     reported: MergeResult | None = None
@@ -184,6 +188,8 @@ class MergeResultReporter:
 
         A success of before is believed, and never taken back, unless what the commit states is known not to be so.
         """
+        if tracked.number is None and not tracked.is_settled and self._is_settled(tracked):
+            self._find_number(tracked)
         if tracked.number != _UNKNOWN_NUMBER:
             return True
         if tracked.status is None:
@@ -194,8 +200,17 @@ class MergeResultReporter:
                 self._commits.drop(tracked.revision)
             if result is None or result.is_final or result.is_under_way:
                 return False
-        tracked.number = self._forge.find_introducing_number(tracked.revision)
+        self._find_number(tracked)
         return True
+
+    def _find_number(self, tracked: TrackedCommit) -> None:
+        """Ask what brought the commit; what was reported without a pull request that is known now is reported anew."""
+        tracked.is_settled = not tracked.is_watched or self._is_settled(tracked)
+        tracked.number = self._forge.find_introducing_number(tracked.revision)
+        tracked.reported = None if tracked.number else tracked.reported
+
+    def _is_settled(self, tracked: TrackedCommit) -> bool:
+        return self._clock.now() - tracked.commit.at >= SETTLED
 
     def _report_group(self, group: tuple[TrackedCommit, ...], seen: _Observation) -> None:
         last = group[-1]
@@ -209,7 +224,7 @@ class MergeResultReporter:
             with self._locks.hold(f"result/{last.revision}"):
                 self._publish(last, result, seen.declaration)
             last.reported = result
-        if result.is_final:
+        if result.is_final and (last.number or last.is_settled):
             for each in group:
                 self._commits.drop(each.revision)
 

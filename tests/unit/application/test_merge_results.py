@@ -13,6 +13,7 @@ from promoter.application.rollback import RollbackRequest
 from promoter.application.work_items import GIT, PULLS, REGISTRY, RESULTS
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import POLICY, App
+from tests.support.fakes.repository import START
 from tests.support.pull_request_app import GATED, PullRequestApp, standing
 
 REVIEWED = b"version: 1\nrules: [{review: {at_least: 2, from: [ada, bob]}}]\n"
@@ -278,6 +279,26 @@ def test_pushed_without_a_pull_request(merging: PullRequestApp, watch: Controlle
     assert applied(app, first)[1].startswith("m@shadow v1 → v2 at ")
     assert applied(app, second)[1].startswith("m@champion v1 → v2 at ")
     assert not any(call[0] == "comment" for call in app.hub.calls)
+
+
+def test_a_forge_that_does_not_know_yet(merging: PullRequestApp, watch: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just after the merge, a forge may say that no pull request brought the commit: it is asked again once, a minute later."""
+    app = merging.app
+    number, commit = merge(merging, GATED.format(2, 1))
+    app.time.at = START - timedelta(minutes=1)
+    usual = app.hub.find_introducing_number
+    with monkeypatch.context() as patched:
+        patched.setattr(app.hub, "find_introducing_number", lambda _revision: None)
+        poll(app, watch)
+    assert applied(app, commit)[0] == "success"
+    assert app.hub.bodies(number) == []
+    poll(app, watch)
+    assert "moved from v1 to v2" in comment(app, number)
+    asked: list[str] = []
+    monkeypatch.setattr(app.hub, "find_introducing_number", lambda revision: asked.append(revision) or usual(revision))
+    for _ in range(3):
+        poll(app, watch)
+    assert asked == []
 
 
 def test_a_forge_that_is_down_holds_up_nothing(merging: PullRequestApp, watch: Controller) -> None:
