@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,61 @@ def test_a_folder_of_a_monorepo_is_planned(monorepo: PlanBench, inside: str) -> 
     assert "no file" not in said.out
     monorepo.commit(moved("ml", files(champion=3)))
     assert monorepo.run("--base", "main", folder=monorepo.folder / inside).code == 3
+
+
+def make_worktree(bench: PlanBench, place: Path) -> Path:
+    """Another worktree of the clone; where the folder is there."""
+    git(bench.folder, "worktree", "add", "--quiet", "--detach", str(place), "change")
+    return place / "ml"
+
+
+def make_sparse_clone(bench: PlanBench, place: Path) -> Path:
+    """A partial clone that has checked out only the folder's policies, and lacks what else it has not needed so far."""
+    git(bench.folder, "config", "uploadpack.allowFilter", "true")
+    url = f"file://{bench.folder}"
+    git(place.parent, "clone", "--quiet", "--filter=blob:none", "--no-checkout", "--branch", "change", url, str(place))
+    git(place, "sparse-checkout", "set", "--no-cone", "/ml/policies/")
+    git(place, "checkout", "--quiet", "change")
+    git(place, "branch", "--quiet", "main", "origin/main")
+    assert not (place / "ml" / "registry.yaml").exists()
+    return place / "ml" / "policies"
+
+
+def make_submodule(bench: PlanBench, place: Path) -> Path:
+    """The repository as a submodule of another one, which has a registry of its own at the top."""
+    git(place.parent, "init", "--quiet", "--initial-branch=main", str(place))
+    (place / "registry.yaml").write_text("version: 1\nmodels: {}\n")
+    git(place, "add", "--all")
+    git(place, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "-b", "change", str(bench.folder), "models")
+    git(place, "commit", "--quiet", "--message", "Start")
+    git(place / "models", "branch", "--quiet", "main", "origin/main")
+    return place / "models" / "ml"
+
+
+def make_linked_path(bench: PlanBench, place: Path) -> Path:
+    """A path to the folder through a symbolic link outside of the clone."""
+    place.symlink_to(bench.folder)
+    return place / "ml"
+
+
+def make_untracked_folder(bench: PlanBench, place: Path) -> Path:
+    """A folder below it that no commit has."""
+    del place
+    (bench.folder / "ml" / "build" / "out").mkdir(parents=True)
+    return bench.folder / "ml" / "build" / "out"
+
+
+@pytest.mark.parametrize(
+    "make_place", [make_worktree, make_sparse_clone, make_submodule, make_linked_path, make_untracked_folder]
+)
+def test_a_folder_of_a_monorepo_in_other_forms(
+    make_place: Callable[[PlanBench, Path], Path], monorepo: PlanBench, tmp_path: Path
+) -> None:
+    """However the clone was made and one got there, it is the folder's plan."""
+    folder = make_place(monorepo, tmp_path / "other")
+    said = monorepo.run("--base", "main", "--head", "HEAD", folder=folder, width=160)
+    assert (said.code, "champion" in said.out) == (2, True), said
+    assert "no file" not in said.out
 
 
 def test_the_top_of_a_monorepo_is_no_success(monorepo: PlanBench) -> None:
