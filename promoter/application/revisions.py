@@ -17,6 +17,7 @@ from promoter.application.registry_binding import RepositoryBinding
 from promoter.domain.audit import RevisionState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, PermanentError, TransientError
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.ledger.checkpoints import BranchRewrite, LifecycleEvent, LifecycleEventType
 from promoter.domain.plan import MASS_CHANGE_FLOOR
 
@@ -83,6 +84,11 @@ class RevisionTracker:
         self._announce = announce
         self._allowances = allowances
         self._binding = binding
+
+    @property
+    def folder(self) -> RepositoryFolder:
+        """The folder of the repository that holds Promoter's files."""
+        return self._repository.folder
 
     @property
     def declaration_in_force(self) -> Declaration | None:

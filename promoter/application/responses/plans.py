@@ -135,6 +135,8 @@ class PullPlanResponse(Inlined, Answer):
     faults: list[FaultResponse]
     conflicts: list[str]
     unjudged: str | None
+    folder: TextOrNull = attribute("folder.path", left_out=True)
+    """The folder of the repository that has the files; not there for its top."""
 
 
 class RollbackResponse(Answer):

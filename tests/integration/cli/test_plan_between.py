@@ -300,6 +300,8 @@ def test_a_folder_of_a_monorepo_is_planned(monorepo: PlanBench, inside: str) -> 
     said = monorepo.run("--base", "main", "--head", "HEAD", folder=monorepo.folder / inside, width=160)
     assert (said.code, "champion" in said.out) == (2, True), said
     assert "no file" not in said.out
+    found = json.loads(monorepo.run("--base", "main", "--format", "json", folder=monorepo.folder / inside).out)
+    assert found["folder"] == "ml"
     monorepo.commit(moved("ml", files(champion=3)))
     assert monorepo.run("--base", "main", folder=monorepo.folder / inside).code == 3
 

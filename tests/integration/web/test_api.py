@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TimeLimitError, TransientError
+from promoter.domain.folder import RepositoryFolder
 from tests.support import dashboard_states
 from tests.support.fixtures.web import ReadLines
 from tests.support.web_site import MINIMAL, WebSite
@@ -171,6 +172,14 @@ def test_a_ledger_that_cannot_be_read_is_503(web_site: WebSite, log_lines: ReadL
     with connection.write_transaction() as writing:
         writing.exec_driver_sql("ALTER TABLE hidden RENAME TO records")
     assert web_site.ask("/").status == 200
+
+
+def test_which_folder_it_is_about(web_site: WebSite) -> None:
+    """The answer and the page name the folder of the repository; at its top there is nothing to name."""
+    assert "folder" not in web_site.ask("/readyz").json
+    web_site.repository.folder = RepositoryFolder("teams/ml")
+    assert web_site.ask("/readyz").json["folder"] == "teams/ml"
+    assert "teams/ml/" in web_site.ask("/").text
 
 
 def test_alive_is_not_ready(web_site: WebSite) -> None:
