@@ -98,5 +98,5 @@ def read_key_file(path: Path) -> bytes:
                 raise PermanentError("key", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
             return file.read(_KEY_FILE_SIZE_LIMIT)
     except OSError as error:
-        fix = "`promoter approve --new-key FILE --as NAME` makes one"
+        fix = "`promoter approve --new-key FILE --by NAME` makes one"
         raise PermanentError("key", f"{path}: cannot be read: {error.strerror or 'no reason given'}", fix) from None

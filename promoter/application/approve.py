@@ -135,7 +135,7 @@ class ApprovalWriter:
         approver = policy.approvers.known.get(name)
         if approver is None:
             known = ", ".join(sorted(policy.approvers.known)[:20]) or "nobody"
-            fix = f"it has {known}; `promoter approve --new-key FILE --as {name}` makes a key and prints the line to commit"
+            fix = f"it has {known}; `promoter approve --new-key FILE --by {name}` makes a key and prints the line to commit"
             raise PermanentError(_FILE, f"there is no approver `{name}`", fix)
         asked = [word for rule in find_approval_rules(policy) for word in rule.approval.from_]
         if not policy.approvers.find_matching_names(tuple(asked)) & {name}:

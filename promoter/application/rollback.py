@@ -473,7 +473,7 @@ class HoldRelease:
         """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""
         by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
         if not by:
-            raise PermanentError(WHAT, "it needs the name of who asks for it", "--as NAME")
+            raise PermanentError(WHAT, "it needs the name of who asks for it", "--by NAME")
         require_person(by, WHAT)
         for _ in range(MAX_ATTEMPTS):
             declaration = self._refresh_declaration()

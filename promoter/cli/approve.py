@@ -81,7 +81,7 @@ NOT_COUNTED = 1
 
 
 def approve(
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Who approves: a name in approvers.yaml.")],
+    name: Annotated[str, typer.Option("--by", "--as", metavar="NAME", help="Who approves: a name in approvers.yaml.")],
     what: Annotated[str | None, typer.Argument(metavar="MODEL/VERSION", help="The version to approve.")] = None,
     policy: Annotated[
         str | None, typer.Option(help="For which policy; left out: the one of the model's aliases that asks for approvals.")
@@ -100,7 +100,7 @@ def approve(
     Signed are the version's registration and source, the policy as it is written, and the metrics that it uses: when one of
     these changes, the approval is void. Exit code 0: it counts, 1: it does not, or was not given.
 
-    Examples: promoter approve fraud-detector/9 --as alice --key alice.pem; promoter approve --new-key alice.pem --as alice
+    Examples: promoter approve fraud-detector/9 --by alice --key alice.pem; promoter approve --new-key alice.pem --by alice
     """
     if new_key is not None:
         if what is not None:

@@ -48,7 +48,7 @@ def accept(
     The ledger records who accepted it, and why. What it knows of the other registry's versions does not count here:
     each version that git states is a new decision, which its policy gates.
 
-    Example: promoter registry accept --reason "moved to the new server" --as alice
+    Example: promoter registry accept --reason "moved to the new server" --by alice
     """
     from promoter.domain.errors import PermanentError
 
@@ -111,7 +111,7 @@ def accept_repository(
     The ledger records who accepted it, and why. Aliases that the other folder stated, and this one does not, count as no longer
     managed: they stay where they are. A Promoter of the other folder is refused from then on.
 
-    Example: promoter repository accept --reason "moved to ml/" --as alice
+    Example: promoter repository accept --reason "moved to ml/" --by alice
     """
     from promoter.domain.errors import PermanentError
 

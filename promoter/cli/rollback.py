@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 NOT_DONE = 1
 AliasArgument = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
-_NAME_OPTION = "--as"
+_NAME_OPTION = "--by"
 RequesterOption = Annotated[
-    str | None, typer.Option(_NAME_OPTION, metavar="NAME", help="Who asks for it; left out, git's user.name.")
+    str | None, typer.Option(_NAME_OPTION, "--as", metavar="NAME", help="Who asks for it; left out, git's user.name.")
 ]
 
 DurationOption = Annotated[
@@ -124,9 +124,9 @@ def find_requester_name(given: str | None) -> str:
 
     name = WorkTree(Path()).find_user_name() if given is None else " ".join(given.split())
     if name is None:
-        raise PermanentError(_NAME_OPTION, "it is not known who asks for this: git has no `user.name` here", "give --as NAME")
+        raise PermanentError(_NAME_OPTION, "it is not known who asks for this: git has no `user.name` here", "give --by NAME")
     if not name:
-        raise PermanentError(_NAME_OPTION, "the name is empty", "give --as NAME")
+        raise PermanentError(_NAME_OPTION, "the name is empty", "give --by NAME")
     require_person(name, _NAME_OPTION)
     return name
 

@@ -262,7 +262,7 @@ def require_person(by: str, what: str) -> None:
     """Raise `PermanentError` for a name that records give to Promoter itself, or to nobody."""
     seen = "".join(each for each in normalize("NFKC", by) if each.isprintable())  # as a reader sees it
     if seen.partition("<")[0].strip(" .,:;'\"").casefold() in _NO_PERSONS:
-        raise PermanentError(what, f"`{by}` is no person: records of Promoter's own have that name", "give --as NAME")
+        raise PermanentError(what, f"`{by}` is no person: records of Promoter's own have that name", "give --by NAME")
 
 
 def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
@@ -271,7 +271,7 @@ def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
     if not 1 <= len(reason) <= 1_000:  # noqa: PLR2004  # what a hold can say
         raise PermanentError(ROLLBACK_PART, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
     if not 1 <= len(by) <= 200:  # noqa: PLR2004
-        raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--as NAME")
+        raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--by NAME")
     require_person(by, ROLLBACK_PART)
     if request.without_artifact_check and request.to is None:
         raise PermanentError(ROLLBACK_PART, f"{UNCHECKED_OPTION} is for a version that you name", "--to N")

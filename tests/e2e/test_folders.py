@@ -165,13 +165,13 @@ def test_commands_and_commits_of_a_folder(folders: TwoFolders) -> None:
     stage.remote.commit_files(in_folder(ML, declared(model, rotation="commit")))
     stage.version(model, 0.9)
     folders.until_champion(ML, 2)
-    ran = stage.run("rollback", f"{model}@champion", "--reason", "bad", "--as", "Ann", **folders.settings)
+    ran = stage.run("rollback", f"{model}@champion", "--reason", "bad", "--by", "Ann", **folders.settings)
     assert ran.code == 0, ran.out + ran.err
     folders.until_champion(ML, 1)
     assert "hold:" in stage.git("show", "main:ml/registry.yaml")
     assert stage.git("show", "main:registry.yaml") == top
     other = stage.run(
-        "rollback", f"{model}@champion", "--reason", "bad", "--as", "Ann", **{**folders.settings, "PROMOTER_PATH": "docs"}
+        "rollback", f"{model}@champion", "--reason", "bad", "--by", "Ann", **{**folders.settings, "PROMOTER_PATH": "docs"}
     )
     assert (other.code, "docs/registry.yaml" in other.err) == (1, True), other.out + other.err
 

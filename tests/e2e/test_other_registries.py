@@ -35,7 +35,7 @@ def test_another_tracking_server_is_refused_until_a_person_accepts_it(
     assert run(stage, "registry", "show", **elsewhere)[0] == 1
     checks = {each["name"]: each["good"] for each in run(stage, "doctor", **elsewhere)[1]["checks"]}
     assert checks["registry"] is False
-    accepted = run(stage, "registry", "accept", "--reason", "moved", "--as", "alice", **elsewhere)
+    accepted = run(stage, "registry", "accept", "--reason", "moved", "--by", "alice", **elsewhere)
     assert (accepted[0], accepted[1]["accepted_by"], accepted[1]["mismatch"]) == (0, "alice", None)
     code, told, _ = run(stage, "apply", **elsewhere)
     assert (code, there.get_registered_model(fresh_name).aliases) == (3, {})

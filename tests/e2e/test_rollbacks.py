@@ -39,7 +39,7 @@ def watched_app(stage: HostedStage, model: str, rotation: str = "pull-request", 
 
 def rollback(stage: HostedStage, model: str, *more: str, code: int = 0, reason: str = REASON) -> dict[str, Any]:
     """Alice runs it; what it told."""
-    given = ("--reason", reason, "--as", "alice", "--format", "json")
+    given = ("--reason", reason, "--by", "alice", "--format", "json")
     ran = stage.run("rollback", f"{model}@champion", *given, *more)
     assert ran.code == code, ran.out + ran.err
     return ran.told
@@ -85,7 +85,7 @@ def test_an_open_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
     stage.version(model, 0.95)
     stage.settle()
     assert stage.head() == told["revision"], "rotation fought the hold"
-    released = stage.run("release", f"{model}@champion", "--as", "bob", "--format", "json")
+    released = stage.run("release", f"{model}@champion", "--by", "bob", "--format", "json")
     assert (released.code, released.told["path"]) == (0, "commit")
     stage.until_at(model, {"champion": 3}, told=stage.told)
     assert "hold" not in stage.stated()
@@ -150,7 +150,7 @@ def test_a_protected_branch_and_now(hosted_stage: HostedStage, fresh_name: str) 
     stage.version(model, 0.95)
     stage.settle()
     assert stage.pulls(state="open") == [], "rotation fought the hold"
-    released = stage.run("release", f"{model}@champion", "--as", "bob", "--format", "json").told
+    released = stage.run("release", f"{model}@champion", "--by", "bob", "--format", "json").told
     assert (released["path"], released["done"]) == ("pull-request", True)
     release = stage.until_open(model, f"Release {model}@champion")
     stage.merge(release)
@@ -253,7 +253,7 @@ def test_git_is_down(hosted_stage: HostedStage, fresh_name: str) -> None:
     stage, model = hosted_stage, fresh_name
     watched_app(stage, model)
     stage.remote.stop()
-    refused = stage.run("rollback", f"{model}@champion", "--reason", REASON, "--as", "alice")
+    refused = stage.run("rollback", f"{model}@champion", "--reason", REASON, "--by", "alice")
     assert (refused.code, refused.out) == (1, "")
     assert stage.aliases(model) == {"champion": 2}
     told = rollback(stage, model, "--now", code=1)

@@ -150,13 +150,13 @@ def test_a_committed_policy_is_taken_by_itself(approval_site: ApprovalSite) -> N
 @pytest.mark.slow
 def test_a_person_is_asked(approval_site: ApprovalSite) -> None:
     """For the passphrase, which is not shown, and whether to sign; `n` signs nothing, `y` signs."""
-    new = ["approve", "--new-key", "locked.pem", "--as", "alice"]
+    new = ["approve", "--new-key", "locked.pem", "--by", "alice"]
     answers = {"Passphrase for the new key": PASSPHRASE, "Repeat for confirmation": PASSPHRASE}
     code, made = approval_site.at_a_terminal(new, answers)
     assert code == 0
     assert b"ENCRYPTED" in (approval_site.folder / "locked.pem").read_bytes()
     approval_site.approvers(made.splitlines()[-1].replace("[]", "[risk]"))
-    sign = ["approve", f"{approval_site.model}/1", "--as", "alice", "--key", "locked.pem", "--policy", "champion"]
+    sign = ["approve", f"{approval_site.model}/1", "--by", "alice", "--key", "locked.pem", "--policy", "champion"]
     code, refused = approval_site.at_a_terminal(sign, {"Passphrase of": PASSPHRASE, "Sign this as alice?": "n"})
     assert (code, refused.splitlines()[-1]) == (1, "promoter: approve: nothing was signed")
     assert approval_site.told() == []

@@ -30,7 +30,7 @@ def serve_three(stage: HostedStage, model: str) -> None:
 
 def roll_back(stage: HostedStage, model: str, by: str, *more: str) -> Ran:
     """One of the two runs it, in a process of their own."""
-    return stage.run("rollback", f"{model}@champion", "--reason", f"{by} was paged", "--as", by, *more)
+    return stage.run("rollback", f"{model}@champion", "--reason", f"{by} was paged", "--by", by, *more)
 
 
 def list_by(stage: HostedStage, actor: str) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def test_a_reverted_merge_and_a_login_that_is_no_person(hosted_stage: HostedStag
         "rollback", f"{model}@champion", "--reason", "r", GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1", LOGNAME="root"
     )
     assert (nobody.code, nobody.out) == (1, "")
-    assert "give --as NAME" in nobody.err
+    assert "give --by NAME" in nobody.err
 
 
 @pytest.mark.slow

@@ -290,11 +290,11 @@ def test_changes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = r'(?<="hash": ")[0-9a-f]{64}'
     compare("registry/apply.json", run("apply", "--format", "json"))
     compare("registry/apply-again.json", run("apply", "--format", "json"))
-    words = ["rollback", "fraud@champion", "--reason", "bad <recall>", "--as", "erin", "--to", "1", "--now", "--format", "json"]
+    words = ["rollback", "fraud@champion", "--reason", "bad <recall>", "--by", "erin", "--to", "1", "--now", "--format", "json"]
     compare("registry/rollback.json", without(run(*words), *revisions))
-    words = ["release", "fraud@champion", "--as", "erin", "--reason", "v3 will do", "--format", "json"]
+    words = ["release", "fraud@champion", "--by", "erin", "--reason", "v3 will do", "--format", "json"]
     compare("registry/release.json", without(run(*words), *revisions))
-    compare("registry/refused.json", run("release", "fraud@champion", "--as", "erin", "--format", "json"))
+    compare("registry/refused.json", run("release", "fraud@champion", "--by", "erin", "--format", "json"))
     compare("registry/history.json", without(run("history", "fraud@champion", "--format", "json"), *revisions, hashes))
     words = ["history", "fraud@champion", "--at", "2026-11-23T12:00Z", "--format", "json"]
     compare("registry/history-at.json", without(run(*words), *revisions, hashes))
@@ -306,9 +306,9 @@ def test_an_approval(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     key = tmp_path / "alice.pem"
     key.write_text(ALICE)
     key.chmod(0o600)
-    words = ["approve", "signed/1", "--as", "alice", "--key", str(key), "--yes", "--format", "json"]
+    words = ["approve", "signed/1", "--by", "alice", "--key", str(key), "--yes", "--format", "json"]
     compare("registry/approve.json", run(*words))
-    made = run("approve", "--new-key", str(tmp_path / "new.pem"), "--as", "carl", "--format", "json")
+    made = run("approve", "--new-key", str(tmp_path / "new.pem"), "--by", "carl", "--format", "json")
     compare("registry/approve-new-key.json", without(made, r"(?<=ed25519:)[\w+/]{43}"))
     shutil.copy(HERE / "old_ledger/ledger.sql", tmp_path)
     for file in tmp_path.glob("promoter.db*"):

@@ -43,7 +43,7 @@ class ApprovalSite:
         self.approvers(*(line.replace("[]", "[risk]") for line in lines[:2]), lines[2])
 
     def _line(self, name: str) -> str:
-        code, out, err = self.run("approve", "--new-key", f"{name}.pem", "--as", name)
+        code, out, err = self.run("approve", "--new-key", f"{name}.pem", "--by", name)
         assert (code, err) == (0, "")
         return out.splitlines()[-1]
 
@@ -57,7 +57,7 @@ class ApprovalSite:
 
     def approve(self, name: str, version: int = 1, *more: str) -> Said:
         """Unasked."""
-        return self.run("approve", f"{self.model}/{version}", "--as", name, "--key", f"{name}.pem", "--yes", *more)
+        return self.run("approve", f"{self.model}/{version}", "--by", name, "--key", f"{name}.pem", "--yes", *more)
 
     def at_a_terminal(self, arguments: list[str], answers: dict[str, str]) -> tuple[int, str]:
         """As a process, asked and answered; its exit code, and what was on the screen."""
@@ -66,7 +66,7 @@ class ApprovalSite:
     def explain(self, model: str = "", policy: str = "champion") -> tuple[int, dict[str, Any]]:
         """What is found of version 1; the exit code, and the last rule."""
         code, out, err = self.run("explain", f"{model or self.model}/1", "--policy", policy, "--format", "json")
-        assert not err
+        assert not err, err
         return code, json.loads(out)["rules"][-1]
 
     def told(self) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from promoter.cli import approve, plan
+from promoter.cli import approve, explain
 from promoter.container import Container
 from promoter.domain.observed import ModelVersion
 from promoter.settings import load_settings
@@ -32,7 +32,7 @@ def approval_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     """A site with version 1 of `m`, whose val_auc is 0.95 and which has the tag `approved_by`."""
     registry = FakeRegistry()
     registry.version("m", {"approved_by": "risk"}, val_auc=0.95)
-    for command in (approve, plan):
+    for command in (approve, explain):
         monkeypatch.setattr(command, "build_container", lambda: Container(load_settings(), registry=registry))
     environment = {"PROMOTER_DATABASE_URL": f"sqlite:///{tmp_path / 'promoter.db'}"}
     run = command_in(tmp_path, environment, monkeypatch, capsys)
@@ -42,19 +42,19 @@ def approval_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--as", "carol", "--key", "carol.pem"], "policies: `champion` does not ask `carol`, but [risk] (put carol into"),
-        (["--as", "dave", "--key", "bob.pem"], "approvers.yaml: there is no approver `dave` (it has alice, bob, carol; "),
-        (["--as", "alice", "--key", "bob.pem"], "approvers.yaml: the key of alice is another one than that which is to sign"),
-        (["--as", "alice", "--key", "no.pem"], "key: no.pem: cannot be read: No such file or directory"),
-        (["--as", "alice", "--key", "shared.pem"], "key: shared.pem can be read by others (mode 0640) (chmod 600 shared.pem)"),
-        (["--as", "alice", "--key", "text.pem"], "key: text.pem: not a private key in PEM (PKCS #8 or OpenSSH)"),
-        (["--as", "alice", "--key", "policies"], "key: policies: cannot be read: Is a directory"),
-        (["--as", "alice", "--key", "locked.pem"], "key: locked.pem: it is encrypted, and no passphrase was given"),
-        (["--as", "alice", "--key", "alice.pem"], "approve: nothing was signed: this is no terminal to confirm it on"),
-        (["--as", "alice", "--key", "alice.pem", "--policy", "plain"], "policies: `plain` has no approval rule: an approval"),
-        (["--as", "alice", "--key", "alice.pem", "--policy", "none"], "policies: there is no policy `none` (known: champion,"),
-        (["--as", "alice", "--new-key", "alice.pem"], "--new-key only makes a key"),
-        (["--as", "alice"], "give --key FILE, or set PROMOTER_APPROVAL_KEY_FILE"),
+        (["--by", "carol", "--key", "carol.pem"], "policies: `champion` does not ask `carol`, but [risk] (put carol into"),
+        (["--by", "dave", "--key", "bob.pem"], "approvers.yaml: there is no approver `dave` (it has alice, bob, carol; "),
+        (["--by", "alice", "--key", "bob.pem"], "approvers.yaml: the key of alice is another one than that which is to sign"),
+        (["--by", "alice", "--key", "no.pem"], "key: no.pem: cannot be read: No such file or directory"),
+        (["--by", "alice", "--key", "shared.pem"], "key: shared.pem can be read by others (mode 0640) (chmod 600 shared.pem)"),
+        (["--by", "alice", "--key", "text.pem"], "key: text.pem: not a private key in PEM (PKCS #8 or OpenSSH)"),
+        (["--by", "alice", "--key", "policies"], "key: policies: cannot be read: Is a directory"),
+        (["--by", "alice", "--key", "locked.pem"], "key: locked.pem: it is encrypted, and no passphrase was given"),
+        (["--by", "alice", "--key", "alice.pem"], "approve: nothing was signed: this is no terminal to confirm it on"),
+        (["--by", "alice", "--key", "alice.pem", "--policy", "plain"], "policies: `plain` has no approval rule: an approval"),
+        (["--by", "alice", "--key", "alice.pem", "--policy", "none"], "policies: there is no policy `none` (known: champion,"),
+        (["--by", "alice", "--new-key", "alice.pem"], "--new-key only makes a key"),
+        (["--by", "alice"], "give --key FILE, or set PROMOTER_APPROVAL_KEY_FILE"),
     ],
 )
 def test_what_is_refused(approval_site: ApprovalSite, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
@@ -66,7 +66,7 @@ def test_what_is_refused(approval_site: ApprovalSite, monkeypatch: pytest.Monkey
         (approval_site.folder / f"{name}.pem").chmod(mode)
     with monkeypatch.context() as patched:
         patched.setenv("PROMOTER_APPROVAL_KEY_PASSPHRASE", PASSPHRASE)
-        assert approval_site.run("approve", "--new-key", "locked.pem", "--as", "alice")[0] == 0
+        assert approval_site.run("approve", "--new-key", "locked.pem", "--by", "alice")[0] == 0
     code, out, err = approval_site.run("approve", f"{approval_site.model}/1", *arguments)
     assert (code, out) == (1, "")
     assert told in " ".join(err.split()).replace("│ ", "")
@@ -79,7 +79,7 @@ def test_a_new_key_is_its_owners_alone(approval_site: ApprovalSite) -> None:
     file = approval_site.folder / "alice.pem"
     before = file.read_bytes()
     assert file.stat().st_mode & 0o777 == 0o600
-    code, out, err = approval_site.run("approve", "--new-key", "alice.pem", "--as", "alice")
+    code, out, err = approval_site.run("approve", "--new-key", "alice.pem", "--by", "alice")
     assert (code, out) == (1, "")
     assert err == "promoter: key: alice.pem is there already, and is not overwritten (give another name)\n"
     assert file.read_bytes() == before

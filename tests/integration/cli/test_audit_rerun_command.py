@@ -183,7 +183,7 @@ def test_prune_tells_first_and_drops_then(run: Run, app: App) -> None:
     what = f"{pieces} pieces of evidence from before {before:%Y-%m-%d %H:%M:%S} UTC"
     assert (code, out) == (0, f"Would drop {what}; nothing is changed. Say --yes to do it.\n")
     assert run("rerun", str(old["gate"]))[0] == 0
-    code, out, _ = run("prune", "--older-than", "400d", "--yes", "--as", "carol")
+    code, out, _ = run("prune", "--older-than", "400d", "--yes", "--by", "carol")
     assert (code, out) == (0, f"Dropped {what}. Their digests stay.\n")
     code, out, _ = run("rerun", str(old["gate"]))
     assert code == 1
@@ -192,7 +192,7 @@ def test_prune_tells_first_and_drops_then(run: Run, app: App) -> None:
     assert code == 0
     assert f"the evidence of {len([each for each in app.ledger.iterate_decisions() if each.at < before])} was dropped" in out
     assert run("rerun", str(decisions(app)["gate"]))[0] == 0
-    code, out, _ = run("prune", "--older-than", "400d", "--yes", "--as", "carol", "--format", "json")
+    code, out, _ = run("prune", "--older-than", "400d", "--yes", "--by", "carol", "--format", "json")
     assert (code, json.loads(out)) == (0, {"schema": 1, "before": before.isoformat(), "pieces": 0, "dropped": True})
 
 

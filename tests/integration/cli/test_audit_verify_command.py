@@ -126,15 +126,15 @@ def test_a_succession_is_recorded_by_a_person(run: Run, ledger_here: Path) -> No
     old = commit_the_head(ledger_here).split()[0]
     (ledger_here / "promoter.db").unlink()
     SqlLedger.open(f"sqlite:///{ledger_here / 'promoter.db'}").close_connections()
-    code, out, _ = run("succeed", old, "--reason", "the disk is lost", "--as", "alice")
+    code, out, _ = run("succeed", old, "--reason", "the disk is lost", "--by", "alice")
     assert code == 0
     head = next(line.removeprefix("head  ") for line in out.splitlines() if line.startswith("head"))
     code, out, _ = run("verify")
     assert (code, "no commit, given head or trusted key vouches for this entry" in " ".join(out.split())) == (1, True)
     assert run("verify", "--head", head)[0] == 0
-    code, _, err = run("succeed", head.split()[0], "--reason", "x", "--as", "alice")
+    code, _, err = run("succeed", head.split()[0], "--reason", "x", "--by", "alice")
     assert (code, "is this very ledger" in err) == (1, True)
-    code, _, err = run("succeed", "the old one", "--reason", "x", "--as", "alice")
+    code, _, err = run("succeed", "the old one", "--reason", "x", "--by", "alice")
     assert (code, "`the old one` is no name of a ledger" in err) == (1, True)
 
 

@@ -176,7 +176,7 @@ def test_a_ledger_of_another_folder(
     assert json.loads(run_promoter("repository", "show", "--format", "json")[1])["since"] is None
     assert run_promoter("apply")[0] == 0
     monkeypatch.delenv("PROMOTER_PATH")
-    for words in (["apply"], ["apply", "--from-working-tree"], ["rollback", "top@champion", "--reason", "bad", "--as", "al"]):
+    for words in (["apply"], ["apply", "--from-working-tree"], ["rollback", "top@champion", "--reason", "bad", "--by", "al"]):
         code, _, err = run_promoter(*words)
         assert (code, "about another folder of the repository (teams/ml/" in err) == (1, True), (words, err)
         assert "PROMOTER_DATABASE_URL" in err
@@ -186,7 +186,7 @@ def test_a_ledger_of_another_folder(
     assert (code, "than the top of the repository" in out) == (1, True), out
     assert champions(registry) == (1, 2)
 
-    code, out, err = run_promoter("repository", "accept", "--reason", "moved to the top", "--as", "alice")
+    code, out, err = run_promoter("repository", "accept", "--reason", "moved to the top", "--by", "alice")
     assert (code, "at its top, since" in out, "accepted by alice: moved to the top" in out) == (0, True, True), out + err
     assert run_promoter("repository", "show")[0] == 0
     assert run_promoter("apply")[0] == 0
@@ -210,13 +210,13 @@ def test_rollback_and_release_in_a_folder(
         git(clone, "commit", "--quiet", "--all", "--message", f"v{version}")
         git(clone, "push", "--quiet", "origin", "HEAD:main")
         assert run_promoter("apply")[0] == 0
-    code, _, err = run_promoter("rollback", "deep@champion", "--reason", "bad", "--as", "alice")
+    code, _, err = run_promoter("rollback", "deep@champion", "--reason", "bad", "--by", "alice")
     assert code == 0, err
     held = git(remote, "show", "main:teams/ml/registry.yaml")
     assert ("version: 1" in held, "reason: bad" in held, "quarantine: [2]" in held) == (True, True, True), held
     assert run_promoter("apply")[0] == 0
     assert champions(registry) == (1, 1)
-    assert run_promoter("release", "deep@champion", "--as", "alice")[0] == 0
+    assert run_promoter("release", "deep@champion", "--by", "alice")[0] == 0
     assert "hold" not in git(remote, "show", "main:teams/ml/registry.yaml")
     assert git(remote, "rev-parse", "main:registry.yaml") == top
 
@@ -225,7 +225,7 @@ def test_replay_and_approvals_in_a_folder(clone: Path, run_promoter: Run, monkey
     """They read the folder's policies and approvers, not those of the top."""
     monkeypatch.chdir(clone / "teams/ml")
     approvers = "version: 1\napprovers: {alice: {key: KEY}}\n"
-    code, out, err = run_promoter("approve", "--new-key", str(clone.parent / "alice.pem"), "--as", "alice")
+    code, out, err = run_promoter("approve", "--new-key", str(clone.parent / "alice.pem"), "--by", "alice")
     assert code == 0, err
     key = next(word.strip('",}') for word in out.split() if word.strip('"').startswith("ed25519:"))
     write(clone / "teams/ml", {"approvers.yaml": approvers.replace("KEY", key)})
@@ -237,11 +237,11 @@ def test_replay_and_approvals_in_a_folder(clone: Path, run_promoter: Run, monkey
     code, _, err = run_promoter("replay", "--policy", "signed", "--since", "1d")
     assert (code, "there is no policy `signed`" in err) == (1, True), err
     code, _, err = run_promoter(
-        "approve", "deep/2", "--policy", "signed", "--as", "alice", "--key", str(clone.parent / "alice.pem")
+        "approve", "deep/2", "--policy", "signed", "--by", "alice", "--key", str(clone.parent / "alice.pem")
     )
     assert (code, "there is no policy `signed`" in err) == (1, True), err
     monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
     code, _, err = run_promoter(
-        "approve", "deep/2", "--policy", "signed", "--as", "alice", "--key", str(clone.parent / "alice.pem")
+        "approve", "deep/2", "--policy", "signed", "--by", "alice", "--key", str(clone.parent / "alice.pem")
     )
     assert "there is no policy" not in err

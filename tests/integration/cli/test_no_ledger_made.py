@@ -28,8 +28,8 @@ Run = Callable[..., tuple[int, str]]
 COMMANDS = [
     ["apply"],
     ["apply", "--from-working-tree"],
-    ["rollback", "m@champion", "--reason", "bad", "--as", "alice"],
-    ["release", "m@champion", "--as", "alice"],
+    ["rollback", "m@champion", "--reason", "bad", "--by", "alice"],
+    ["release", "m@champion", "--by", "alice"],
     ["audit", "checkpoint"],
     ["audit", "prune", "--older-than", "400d"],
     ["doctor"],

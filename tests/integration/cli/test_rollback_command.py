@@ -97,7 +97,7 @@ def run(
     return promoter
 
 
-BACK = ("rollback", "m@champion", "--reason", "bad recall", "--as", "alice")
+BACK = ("rollback", "m@champion", "--reason", "bad recall", "--by", "alice")
 
 
 def test_a_rollback_is_told_in_full(rollback_site: RollbackSite, run: Run) -> None:
@@ -140,11 +140,11 @@ def test_json_and_markdown(rollback_site: RollbackSite, run: Run) -> None:
         "done": True,
     }
     assert rollback_site.mlflow.models["m"].aliases == {"champion": 1}
-    code, out, _ = run("release", "m@champion", "--as", "bob", "--reason", "over <b>", "--format", "markdown")
+    code, out, _ = run("release", "m@champion", "--by", "bob", "--reason", "over <b>", "--format", "markdown")
     assert (code, out.splitlines()[0]) == (0, "**m@&#8203;champion: released, by commit**")
     assert "- m@&#8203;champion: v1 was held by alice: bad recall." in out.splitlines()
     assert "over <b>" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
-    code, out, err = run("release", "m@champion", "--as", "bob")
+    code, out, err = run("release", "m@champion", "--by", "bob")
     assert (code, out) == (1, "")
     assert err == "promoter: release: nothing to release: git holds nothing of m@champion\n"
 
@@ -160,7 +160,7 @@ def test_a_protected_branch_without_a_forge(rollback_site: RollbackSite, run: Ru
     assert rollback_site.mlflow.models["m"].aliases == {"champion": 1}
     again = json.loads(run(*BACK, "--now", "--format", "json")[1])
     assert (again["override"], again["revision"]) == (told["override"], told["revision"])
-    code, _, err = run("release", "m@champion", "--as", "bob")
+    code, _, err = run("release", "m@champion", "--by", "bob")
     assert code == 1
     assert "an override stands in for git: v1 until 2026-11-23 14:00 UTC, by alice: bad recall" in err
 
@@ -178,7 +178,7 @@ def test_a_forge_that_is_set_up_wrongly_does_not_keep_the_alias_from_moving(roll
 def test_who_asks_is_gits_user_name(
     rollback_site: RollbackSite, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Unless --as says otherwise; where git has no name, nobody's is taken for a person's."""
+    """Unless --by says otherwise; where git has no name, nobody's is taken for a person's."""
     config = tmp_path / "gitconfig"
     config.write_text("[user]\n\tname = Grace Hopper\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
@@ -188,7 +188,7 @@ def test_who_asks_is_gits_user_name(
     monkeypatch.setenv("LOGNAME", "root")
     code, out, err = run("release", "m@champion")
     assert (code, out) == (1, "")
-    assert err == "promoter: --as: it is not known who asks for this: git has no `user.name` here (give --as NAME)\n"
+    assert err == "promoter: --by: it is not known who asks for this: git has no `user.name` here (give --by NAME)\n"
 
 
 def test_what_is_not_set_is_named(run: Run) -> None:

@@ -133,8 +133,8 @@ def test_faulty_files(folder: Path, run: Run) -> None:
     ("name", "expected"), [("", "is empty"), (" \n", "is empty"), ("Promoter", "is no person"), ("a\udcff", "is not UTF-8")]
 )
 def test_a_name_that_was_given_is_used_or_refused(command: tuple[str, ...], name: str, expected: str, run: Run) -> None:
-    """`--as "$NOT_SET"` never takes the name that git has; records of Promoter's own, and what is no text, are nobody's."""
-    code, _, err = run(*command, "--as", name)
+    """`--by "$NOT_SET"` never takes the name that git has; records of Promoter's own, and what is no text, are nobody's."""
+    code, _, err = run(*command, "--by", name)
     assert code == 1
     assert expected in err
 

@@ -58,7 +58,7 @@ def test_its_commands_are_commands(
     ledger.close_connections()
     if command.endswith("checkpoint"):
         monkeypatch.setenv("PROMOTER_CHECKPOINT_KEY", str(tmp_path / "checkpoint.pem"))
-        _run("promoter approve --new-key checkpoint.pem --as promoter", monkeypatch)
+        _run("promoter approve --new-key checkpoint.pem --by promoter", monkeypatch)
     ended = _run(command.replace("ed25519:...", "ed25519:" + "A" * 43 + "="), monkeypatch)
     assert ended in ([0, 1] if "--key" in command else [0]), capsys.readouterr()
 

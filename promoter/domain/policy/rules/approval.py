@@ -111,7 +111,7 @@ class ApprovalRule(BaseRule):
         """Return who may sign it, and with which command."""
         if finding.verdict is not Verdict.PENDING:
             return None
-        return f"have {finding.expected}, each by `promoter approve {model}/{version} --as NAME --key KEY.pem`"
+        return f"have {finding.expected}, each by `promoter approve {model}/{version} --by NAME --key KEY.pem`"
 
     def weigh_approvals(
         self, evidence: Evidence, context: RuleContext, subject: ApprovalSubject
