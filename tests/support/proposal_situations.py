@@ -93,6 +93,23 @@ def answering(app: App) -> None:
     app.hub.decline(1)
 
 
+def ending(app: App) -> None:
+    """It has ended, as nobody decided: the ledger alone knows of that, too."""
+    overriding(app)
+    settle(app)
+    (override,) = app.ledger.find_open_overrides()
+    app.ledger.end_override(override.id, app.time.now(), "expired: nobody decided in time; v1 returns")
+
+
+def after_ending(app: App) -> None:
+    """Git's word counts; the pull request is open, says what is so, and has one comment on what happened."""
+    assert app.aliases() == {"champion": 1}
+    assert told(only(app)).override is None
+    (said,) = app.hub.bodies(only(app).number)
+    assert "has ended: nobody decided.** So **v1 returns**." in said
+    assert len(app.hub.threads) == 1
+
+
 def after_asking(app: App) -> None:
     """The open one says what the person asks for."""
     assert told(only(app)).aim is ProposalReason.ROLL_BACK
@@ -156,4 +173,5 @@ SCENES = [
     (asking, after_asking),
     (overriding, after_asking),
     (answering, after_answering),
+    (ending, after_ending),
 ]

@@ -94,7 +94,10 @@ def render_expiring_comment(outlook: OverrideOutlook) -> str:
 def render_ended_comment(name: str, end: OverrideEnd) -> str:
     """Write the comment that an override has ended; `name` is the alias's."""
     version, then = version_label(end.version), inline_text(end.aftermath)
-    why = "nobody decided" if end.word == EXPIRED else "this is not open any more" if end.word == DECLINED else end.clause
+    closed = (
+        "this was closed unmerged" if end.clause.endswith("was closed unmerged") else "this was merged with another version"
+    )
+    why = closed if end.word == DECLINED else end.clause
     follows = f" So **{then}**." if then else ""
     lines = [f"**The override of {code_span(name)} to {version} has ended: {inline_text(why)}.**{follows}"]
     if end.word == EXPIRED:

@@ -14,6 +14,7 @@ from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
 from promoter.domain.desired import Override
 from promoter.domain.errors import ExternalError
 from promoter.domain.overrides import DECLINED, EXPIRED, VOID, OverrideEnd, OverrideOutlook, is_expiring
+from promoter.domain.proposal import Proposal, ProposalReason
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +53,22 @@ class OverrideNotices:
                 return False
             if end and end.word in (EXPIRED, VOID, DECLINED):
                 self._write_once(pull, named, ENDED, render_ended_comment(f"{marker.model}@{marker.alias}", end))
-        if outlook and active and marker and named != active.id:
-            self._write_once(pull, active.id, STARTED, render_started_comment(outlook))
-        if outlook and active and self._is_announced(active):
+        answers = marker and active and (marker.aim, marker.version) == (ProposalReason.ROLL_BACK, active.version)
+        if outlook and active and answers and self._is_announced(active):
             self._write_once(pull, active.id, EXPIRING, render_expiring_comment(outlook))
         return True
+
+    def write_started_comment(
+        self, pull: PullRequest, marker: PullRequestMarker | None, proposal: Proposal, outlook: OverrideOutlook
+    ) -> None:
+        """Say on a pull request that is open already that it becomes the one of an override; not again once its body does.
+
+        A rollback to another version is none: the override is not decided by it.
+        """
+        override = outlook.override
+        answers = (proposal.aim, proposal.edit.version) == (ProposalReason.ROLL_BACK, override.version)
+        if answers and (marker is None or marker.override != override.id):
+            self._write_once(pull, override.id, STARTED, render_started_comment(outlook))
 
     def write_declined_comment(self, pull: PullRequest, override: Override, reason: str) -> None:
         """Say on a pull request that a person closed what follows, before it follows. What the forge answers stops nothing."""

@@ -273,6 +273,8 @@ class ProposalReconciler:
         for proposal in in_order:
             content = self._build_content(context, proposal) if proposal else None
             if proposal and content is not None:
+                if site.pull and outlook:
+                    notices.write_started_comment(site.pull, site.current_marker, proposal, outlook)
                 desired.append(DesiredPullRequest(site, proposal, content, last, declined, outlook))
                 return ended
         self._clear_branch(site, context)

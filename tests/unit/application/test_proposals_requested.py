@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from promoter.application.markdown.proposal import PullRequestMarker
+from promoter.application.markdown.proposal import PullRequestMarker, insert_marker
 from promoter.application.ports import PullRequest, PullRequestState
 from promoter.application.proposals.branches import find_override_answer
 from promoter.application.proposals.commits import BranchOpener
@@ -436,7 +436,7 @@ def test_where_drift_is_not_put_back_nothing_else_is_promised(protected: App, on
     settle(protected)
     assert protected.aliases() == {"champion": 1}
     assert words(protected, pull.number) == [
-        f"**The override of `m@champion` to v1 has ended: this is not open any more.** So **{follows}**."
+        f"**The override of `m@champion` to v1 has ended: this was closed unmerged.** So **{follows}**."
     ]
 
 
@@ -543,3 +543,49 @@ def test_words_of_persons_in_comments_are_only_words(protected: App) -> None:
         assert "<script>" not in each
         assert "@acme" not in each
         assert "<!--" not in each
+
+
+def test_where_a_person_has_the_branch_the_comments_come_all_the_same(protected: App) -> None:
+    """What the body says stays as it is, and who reads the pull request still hears of the end."""
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    protected.git.push({"notes.md": b"wait"}, branch=BRANCH)
+    protected.time.pass_time(hours=23)
+    settle(protected)
+    protected.time.pass_time(hours=2)
+    settle(protected)
+    settle(protected.another())
+    first, second = words(protected, pull.number)
+    assert ("ends at" in first, "has ended" in second, only(protected).body) == (True, True, pull.body)
+    assert protected.aliases() == {"champion": 2}
+
+
+def test_a_marker_that_names_no_override_of_this_ledger_stops_nothing(protected: App) -> None:
+    """The ledger was lost, or somebody wrote a number: the body becomes what is so."""
+    override(protected)
+    settle(protected)
+    pull = only(protected)
+    forged = insert_marker(pull.body, replace(told(pull), override=999))
+    protected.hub.threads[pull.number].pull = replace(pull, body=forged)
+    settle(protected)
+    assert told(only(protected)).override != 999
+
+
+def test_a_rollback_to_another_version_decides_on_no_override(protected: App) -> None:
+    """Its body says what it does to the override, and no comment says that a closing ends it."""
+    protected.mlflow.version("m", auc=0.7, p99=30.0, live=0.9)
+    override(protected)
+    settle(protected)
+    further = replace(BACK, edit=replace(BACK.edit, version=3, quarantine=(1, 2)), goes_past=True)
+    opener(protected)(further)
+    settle(protected)
+    pull = only(protected)
+    assert "is to go back to **v3**" in pull.body
+    assert f"- **Closed**: git stays as it is, and so does the override: v1 serves until {END}." in pull.body
+    protected.time.pass_time(hours=23)
+    settle(protected)
+    assert words(protected, pull.number) == []
+    protected.hub.decline(pull.number)
+    settle(protected)
+    assert (protected.aliases(), len(protected.ledger.find_open_overrides())) == ({"champion": 1}, 1)

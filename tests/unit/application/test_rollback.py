@@ -184,6 +184,16 @@ def test_a_protected_branch_gets_a_pull_request(watched_app: App) -> None:
     assert overrides(watched_app) == []
 
 
+def test_without_a_forge_no_pull_request_is_promised(watched_app: App) -> None:
+    """What ends the override is what Promoter can see: git, and the clock; what follows is told."""
+    watched_app.git.protected = True
+    done = back(watched_app, forge=False, now=True)
+    said = " ".join(done.messages)
+    assert "Once git states it, as by a merge of the branch, nothing moves, and the override is over." in said
+    assert "Without that, the override ends, and v3 returns, the version that was rolled back." in said
+    assert "is closed" not in said
+
+
 def test_now_on_a_protected_branch_moves_the_alias_under_an_override(watched_app: App) -> None:
     """At once and recorded; the pull request follows, and the same again is neither a second override nor a second one."""
     watched_app.git.protected = True
