@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import NewAuditRecord, RecordKind
@@ -18,6 +19,8 @@ from tests.support.http_receiver import Server, plain, serving
 from tests.support.stage.stage import Daemon, Stage, until
 from tests.support.stage.warm import Warm
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "event.schema.json").read_text())
+FLOOR = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
 MOVE = NewAuditRecord(
     datetime(2026, 11, 23, tzinfo=UTC), RecordKind.OBSERVED, "fraud", "champion", 1, 2, reason="moved outside Promoter"
 )
@@ -65,6 +68,11 @@ def told(server: Server) -> list[tuple[str, str, int]]:
     ]
 
 
+def until_told(server: Server, expected: tuple[tuple[str, str, int], ...], daemon: Daemon) -> None:
+    """Wait until exactly these events have come."""
+    until(lambda: tuple(told(server)) == expected, f"{expected} arrive", told=daemon.log)
+
+
 def figures(daemon: Daemon) -> list[str]:
     """What /metrics says of notifications."""
     with urlopen(f"{daemon.url}/metrics", timeout=10) as answer:
@@ -98,3 +106,33 @@ def test_a_daemon_tells_of_what_it_does(stage: Stage, fresh_name: str) -> None:
         assert again.stop() == 0
         assert "Traceback" not in daemon.log() + again.log()
         assert "hunter2" not in daemon.log() + again.log()
+
+
+@pytest.mark.slow
+def test_events_that_one_can_act_on(stage: Stage, fresh_name: str) -> None:
+    """By the published schema, with MLflow's own run and no password; and a return to a higher number is a return."""
+    name, uri = f"{fresh_name}@champion", stage.tracking_uri
+    for auc in (0.8, 0.9, 0.1):
+        stage.version(fresh_name, auc)
+    back = [("changed", name, 2), ("rolled-back", name, 2)]
+    steps = [(2, [("changed", name, 2)]), (1, [("changed", name, 1)]), (2, back), (3, [("blocked", name, 3)])]
+    settings = {"PROMOTER_URL": "https://promoter.example.org", "MLFLOW_TRACKING_URI": uri.replace("//", "//bot:hunter3@")}
+    expected: list[tuple[str, str, int]] = []
+    with serving() as server:
+        daemon = stage.daemon(**settings, PROMOTER_NOTIFICATIONS=channels(server))
+        for version, more in steps:
+            stage.commit(f"{fresh_name}: {{aliases: {{champion: {{version: {version}, policy: p}}}}}}", p=FLOOR)
+            expected += more
+            until_told(server, tuple(expected), daemon)
+        assert daemon.stop() == 0
+    events = {each["type"].rpartition(".")[2]: each for each in (json.loads(came.body) for came in server.came)}
+    for each in events.values():
+        Draft202012Validator(SCHEMA).validate(each["data"])
+        assert each["dataschema"] == SCHEMA["$id"]
+    returned, blocked = events["rolled-back"]["data"], events["blocked"]["data"]
+    for data, version, before in ((returned, 2, 1), (blocked, 3, 2)):
+        run = stage.client.get_model_version(fresh_name, str(version)).run_id
+        assert (data["version"], data["previous_version"], data["run_id"]) == (version, before, run)
+        assert (data["model_uri"], data["tracking_uri"]) == (f"models:/{fresh_name}/{version}", uri)
+        assert data["links"]["run"] == f"{uri}/#/runs/{run}"
+    assert b"hunter3" not in b"".join(came.body for came in server.came) + daemon.log().encode()
