@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
@@ -25,7 +25,7 @@ from promoter.application.provenance import ClonedProvenance, GitProvenance
 from promoter.application.reconciler import ModelReconciler, PlanApplier, VersionCopier
 from promoter.application.registry_binding import RegistryBinding, RepositoryBinding
 from promoter.application.revisions import RevisionTracker
-from promoter.application.work_items import EnqueueWork, Trigger, enqueue_affected_models
+from promoter.application.work_items import EnqueueWork, enqueue_affected_models
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import add_ledger_trailer
@@ -425,13 +425,10 @@ class Container:
             planner=self.planner,
             clock=self.clock,
             locks=self.locks,
-            announce=self._announce_revision,
+            announce=partial(enqueue_affected_models, self._enqueue_work),
             allowances=ChangeAllowances(self.repository, self.provenance, self.ledger, self.clock),
             binding=self.repository_binding,
         )
-
-    def _announce_revision(self, models: frozenset[str] | None, trigger: Trigger) -> None:
-        enqueue_affected_models(self._enqueue_work, models, trigger)
 
     @cached_property
     def plan_applier(self) -> PlanApplier:
@@ -469,11 +466,6 @@ class Container:
     def repository_binding(self) -> RepositoryBinding:
         """What keeps every write of this ledger to what one folder of one repository states."""
         return RepositoryBinding(self.repository, self.ledger, self.clock)
-
-    @cached_property
-    def reading_repository_binding(self) -> RepositoryBinding:
-        """What compares the ledger's folder with the one of the settings, for commands that write nothing to the ledger."""
-        return RepositoryBinding(self.repository, self.reading_ledger, self.clock)
 
     @cached_property
     def reading_registry_binding(self) -> RegistryBinding:

@@ -94,7 +94,7 @@ def show_repository(output: FormatOption = OutputFormat.TEXT) -> None:
     container = build_container()
     container.require_settings("repo")
     container.reading_ledger.require_initialized()
-    found = _compare_repository(container, container.reading_repository_binding)
+    found = _compare_repository(container, container.with_ports(ledger=container.reading_ledger).repository_binding)
     _print_repository(found, output)
     if found.mismatch:
         raise typer.Exit(OTHER_REGISTRY)
