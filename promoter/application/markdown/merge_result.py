@@ -19,6 +19,10 @@ MAX_COMMENT_LENGTH = 60_000
 """The number of characters of the comment. GitHub takes 65,536."""
 MAX_TABLE_ROWS = 100
 """The number of rows of the table that are shown."""
+MAX_TABLE_LENGTH = 40_000
+"""The number of characters of the table's cells."""
+MAX_REASON_LENGTH = 200
+"""The number of characters of a reason in the table; the whole of it stands below."""
 MAX_DETAILED = 20
 """The number of aliases that did not move whose reasons are shown in full."""
 _MARK = {PullState.SUCCESS: "✓", PullState.FAILURE: "✗", PullState.PENDING: "…"}
@@ -96,8 +100,14 @@ def _render_refusal(result: MergeResult) -> list[list[str]]:
 def _render_moves(result: MergeResult, url: str | None) -> list[str]:
     if len(result.aliases) == 1:
         return [_render_single(result.aliases[0], url)]
-    rows = [_build_row(each, url) for each in result.aliases[:MAX_TABLE_ROWS]]
-    more = len(result.aliases) - MAX_TABLE_ROWS
+    rows, size = [], 0
+    for each in result.aliases[:MAX_TABLE_ROWS]:
+        row = _build_row(each, url)
+        size += sum(map(len, row))
+        if size > MAX_TABLE_LENGTH:
+            break
+        rows.append(row)
+    more = len(result.aliases) - len(rows)
     hidden = ["", f"{format_count(more, 'alias', 'aliases')} more."] if more > 0 else []
     return [*render_table(["model", "alias", "from", "to", "what came of it", "since"], rows), *hidden]
 
@@ -137,9 +147,13 @@ def _build_row(result: AliasResult, url: str | None) -> list[str]:
         table_cell(statement.alias),
         version_label(came_from),
         version_label(statement.version),
-        _WORD[result.outcome] + ("" if moved or not result.reason else f": {table_cell(result.reason)}"),
+        _WORD[result.outcome] + ("" if moved or not result.reason else f": {table_cell(_shorten(result.reason))}"),
         since,
     ]
+
+
+def _shorten(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"
 
 
 def _render_open_alias(result: MergeResult, alias: AliasResult, remedies: Sequence[str]) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from promoter.application.controller import Controller
-from promoter.application.markdown.merge_result import RESULT_MARKER
-from promoter.application.ports import CommitStatus, CommitStatusState
+from promoter.application.markdown.merge_result import RESULT_MARKER, render_merge_result_markdown
+from promoter.application.ports import CommitStatus, CommitStatusState, PullRequestState
 from promoter.application.rollback import RollbackRequest
 from promoter.application.work_items import GIT, PULLS, REGISTRY, RESULTS
 from promoter.domain.errors import PermanentError, TransientError
+from promoter.domain.merge_result import AliasOutcome, AliasResult, AliasStatement, MergeResult, sort_alias_results
 from tests.support.app import POLICY, App
 from tests.support.fakes.repository import START
 from tests.support.pull_request_app import GATED, PullRequestApp, standing
@@ -279,6 +281,34 @@ def test_pushed_without_a_pull_request(merging: PullRequestApp, watch: Controlle
     assert applied(app, first)[1].startswith("m@shadow v1 → v2 at ")
     assert applied(app, second)[1].startswith("m@champion v1 → v2 at ")
     assert not any(call[0] == "comment" for call in app.hub.calls)
+
+
+def test_a_merge_by_rebase(merging: PullRequestApp, watch: Controller) -> None:
+    """Several commits of one pull request: one comment, and the last of them has the status for all."""
+    app = merging.app
+    number = merging.propose(GATED.format(2, 2))
+    first, second = app.commit(GATED.format(2, 1)), app.commit(GATED.format(2, 2))
+    thread = app.hub.threads[number]
+    thread.brought = frozenset({first, second})
+    thread.pull = replace(
+        thread.pull, state=PullRequestState.MERGED, merge_commit=second, merged_by="bob", closed_at=app.time.at
+    )
+    poll(app, watch)
+    assert first not in app.hub.applied
+    assert applied(app, second)[1].startswith("2 changes carried out, the last at 2026-")
+    assert comment(app, number).count("| moved |") == 2
+
+
+def test_a_mass_of_changes_has_an_end() -> None:
+    """3,000 aliases that stay, with long reasons: what a forge takes, and a note on what is left out."""
+    statements = [AliasStatement("m" * 200, f"alias-{each}", 2, 1) for each in range(3_000)]
+    stay = [AliasResult(each, AliasOutcome.BLOCKED, 1, reason="because " * 100) for each in statements]
+    result = MergeResult("c" * 40, aliases=sort_alias_results(stay))
+    text = render_merge_result_markdown(result, {})
+    assert len(text) <= 65_536
+    assert text.count("**not moved**") == 93
+    assert "2907 aliases more." in text
+    assert len(result.description) <= 140
 
 
 def test_a_forge_that_does_not_know_yet(merging: PullRequestApp, watch: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
