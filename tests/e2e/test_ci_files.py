@@ -403,6 +403,28 @@ def test_the_template_plans_a_merge_request(planned: CiClone, tmp_path: Path) ->
     assert (idle.returncode, "MLFLOW_TRACKING_URI is not set" in idle.stdout) == (0, True)
 
 
+@pytest.mark.slow
+def test_the_template_writes_through_no_link(planned: CiClone, tmp_path: Path) -> None:
+    """A merge request may bring files with the names of the results, and what they lead to stays as it is."""
+    git(planned.folder, "remote", "add", "origin", str(planned.folder))
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    for name in ("promoter-plan.md", "promoter-plan.json", "promoter-policies.xml"):
+        (planned.folder / name).symlink_to(target)
+    head = planned.commit({})
+    places = {
+        "PROMOTER_PATH": ".",
+        "CI_PROJECT_DIR": str(planned.folder),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_COMMIT_SHA": head,
+    }
+    for job in ("validate", "plan"):
+        done = planned.shell(_lines(job), **places)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert target.read_text() == "mine"
+    assert json.loads((planned.folder / "promoter-plan.json").read_text())["head"] == head
+
+
 @pytest.fixture
 def hooked(clone: CiClone) -> CiClone:
     """With the hooks of the manifest, run from this environment instead of one that would be made anew."""

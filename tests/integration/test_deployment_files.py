@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from promoter.settings import PREFIX, Settings
 
@@ -91,3 +93,29 @@ def test_no_image_runs_as_root() -> None:
     """Each one that is run sets a user as its last word on that."""
     users = [words for name, words in INSTRUCTIONS if name == "USER"]
     assert users == ["10001:10001", "promoter"]
+
+
+def _read_pins(lock: str) -> dict[str, str]:
+    """The version of each package of a lock, by name; the last one where it has several, for several Pythons."""
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("check.lock", ["check", "expressions"]), ("runtime.lock", ["server", "github", "s3"])]
+)
+def test_the_locks_are_those_of_the_project(lock: str, extras: list[str]) -> None:
+    """Every dependency is pinned, to a version that pyproject.toml allows, and the daemon has those that checks have."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = _read_pins(lock)
+    wanted = project["dependencies"] + [each for extra in extras for each in project["optional-dependencies"][extra]]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != "promoter":
+            assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+    assert pins.items() <= _read_pins("runtime.lock").items()
+
+
+def test_the_light_lock_is_light() -> None:
+    """None of the packages that the daemon alone needs is in it."""
+    heavy = {"alembic", "apprise", "boto3", "flask", "mlflow-skinny", "numpy", "requests", "scipy", "sqlalchemy", "waitress"}
+    assert not heavy & _read_pins("check.lock").keys()
+    assert not {"scipy", "numpy"} & _read_pins("runtime.lock").keys()
