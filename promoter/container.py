@@ -529,7 +529,9 @@ class Container:
         """What takes back a person's no to a version."""
         from promoter.application.refusals import RefusalReconsiderer
 
-        return RefusalReconsiderer(self.ledger, self.clock)
+        return RefusalReconsiderer(
+            self.ledger, self.clock, self.registry, self.repository_folder, lambda: self._configured_forge
+        )
 
     @property
     def _proposal_committer(self) -> ProposalCommitter:

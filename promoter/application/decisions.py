@@ -25,7 +25,7 @@ from promoter.domain.policy.guards import (
     find_rollback_obstacle,
     is_return_to_good_standing,
 )
-from promoter.domain.refusals import Refusal
+from promoter.domain.refusals import ProposalRefusal, find_refusal
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_best_candidate, find_candidates
 
@@ -39,7 +39,7 @@ class _GuardedAlias:
 
 
 SourceAliases = Mapping[AliasRef, SourceAlias]
-RefusalsByAlias = Mapping[str, Mapping[str, tuple[Refusal, ...]]]
+RefusalsByAlias = Mapping[str, Mapping[str, tuple[ProposalRefusal, ...]]]
 """What stands refused, by model and alias."""
 
 
@@ -130,7 +130,7 @@ class DecisionMaker:
             model = rotation.intent.model
             statuses[model] = (*statuses.get(model, ()), _choose_rotation_status(context, rotation, decisions))
         return DecisionResults(
-            asked.collect_changes(decisions), statuses, self._evaluate_guards(asked.guards, decisions, context.at)
+            asked.collect_changes(decisions), statuses, self._evaluate_guards(asked.guards, decisions, context)
         )
 
     def decide_changes(self, context: EvaluationContext, alias: str | None) -> tuple[Change, ...]:
@@ -230,7 +230,7 @@ class DecisionMaker:
         return evaluate_readiness(difference.model, difference.alias, evidence)
 
     def _evaluate_guards(
-        self, guarded: Sequence[_GuardedAlias], decisions: Mapping[PolicyQuestion, Decision], at: datetime
+        self, guarded: Sequence[_GuardedAlias], decisions: Mapping[PolicyQuestion, Decision], context: EvaluationContext
     ) -> dict[str, tuple[GuardStatus, ...]]:
         """Count each guard's failures, and find the version to return to where one is broken; by model."""
         keys = {(each.intent.model, each.intent.alias) for each in guarded}
@@ -241,15 +241,18 @@ class DecisionMaker:
             rules = each.question.policy.document.rules
             status = evaluate_guards(decisions[each.question], rules, checks.get((model, alias), ()))
             if status.broken_guards:
-                status = self._add_return_proposal(each, status, at)
+                status = self._add_return_proposal(each, status, context)
             found[model] = (*found.get(model, ()), status)
         return found
 
-    def _add_return_proposal(self, each: _GuardedAlias, status: GuardStatus, at: datetime) -> GuardStatus:
-        """Return the status with a proposal to return to an earlier version, or with the reason why there is none."""
+    def _add_return_proposal(self, each: _GuardedAlias, status: GuardStatus, context: EvaluationContext) -> GuardStatus:
+        """Return the status with a proposal to return to an earlier version, or with the reason why there is none.
+
+        Where a person refused that return, nothing is proposed in its place: who refuses it wants the holder to stay.
+        """
         observed, intent = each.question.observed, each.intent
         obstacle = "`enforcement: audit` only watches" if status.decision.enforcement == "audit" else None
-        obstacle = obstacle or find_rollback_obstacle(intent, observed, at)
+        obstacle = obstacle or find_rollback_obstacle(intent, observed, context.at)
         if obstacle:
             return replace(status, reason=obstacle)
         moves = self._ledger.find_alias_moves({(intent.model, intent.alias)}).get((intent.model, intent.alias), ())
@@ -257,7 +260,10 @@ class DecisionMaker:
         for version in find_earlier_versions(intent, observed, moves, status.version):
             found = check_readiness(self._registry.check_readiness(intent.model, version))
             if found.verdict is Verdict.PASS:
-                return add_rollback_proposal(status, version)
+                proposed = add_rollback_proposal(status, version)
+                refusals = context.refusals.get(intent.model, {}).get(intent.alias, ())
+                refusal = find_refusal(refusals, proposed.proposal) if proposed.proposal else None
+                return replace(status, reason=refusal.description) if refusal else proposed
             reasons.append(f"v{version} is not ready ({found.value})")
         return replace(status, reason="; ".join(reasons) or "the ledger knows no earlier version to return to")
 

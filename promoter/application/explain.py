@@ -11,7 +11,7 @@ from promoter.application.planner import Planner
 from promoter.application.ports import Clock, Ledger, Registry
 from promoter.application.provenance import NoProvenance
 from promoter.application.snapshots import ModelSnapshot
-from promoter.application.status import render_declared_version
+from promoter.application.status import find_effective_refusals, render_declared_version
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
@@ -136,7 +136,8 @@ class DecisionExplainer:
         rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
         if rotation_status and rotation_status.proposal and rotation_status.proposal.edit.version != version:
             notes.append(f"v{rotation_status.proposal.edit.version} comes first: {rotation_status.reason}")
-        notes += [each.description for each in snapshot.refusals.get(alias, ()) if each.version == version]
+        refused = [each for each in snapshot.refusals.get(alias, ()) if each.version == version]
+        notes += [f"{each.description}; `{each.way_back}` takes that back" for each in refused]
         subject = f"why v{version} is not {model}@{alias}"
         return DecisionExplanation(subject, decision, (*_render_alias_notes(snapshot, alias)[:1], *notes), guards=())
 
@@ -258,10 +259,7 @@ def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
     notes += [each.replacement for each in snapshot.compared.differences if each.alias == alias and each.replacement]
     notes += [f"drift, reported only: {each.alias}" for each in snapshot.compared.reported if each.alias == alias]
     notes += [f"rotation ({intent.rotation}): {each.reason}" for each in snapshot.rotation_statuses if each.alias == alias]
-    notes += [
-        f"{each.description}; `promoter reconsider {each.model}@{alias} {each.version}` takes that back"
-        for each in snapshot.refusals.get(alias, ())
-    ]
+    notes += [f"{each.description}; `{each.way_back}` takes that back" for each in find_effective_refusals(snapshot, alias)]
     for guard_status in (each for each in snapshot.guards if each.alias == alias):
         notes += [f"guard {row}" for row in guard_status.rows if row.failed]
         if guard_status.broken_guards:

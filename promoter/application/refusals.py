@@ -1,20 +1,27 @@
-"""Refusals: read from the ledger, recorded where a person closes a proposal, and taken back where a person asks for that."""
+"""Refusals: read from the ledger, recorded where a person closes a proposal, and taken back where a person asks for that.
+
+The ledger decides. The markers in pull requests are a second memory: they count for what the ledger has nothing of, such as
+after a ledger was lost. Opening a pull request again takes the refusal back that closing it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
 
 import structlog
 
 from promoter.application.markdown.proposal import find_answer_key, parse_marker
-from promoter.application.ports import Clock, Forge, Ledger, ObservationLog, PullRequest, PullRequestState
+from promoter.application.ports import Clock, Forge, ObservationLog, PullRequest, PullRequestState, Registry
+from promoter.application.proposals.branches import ProposalBranch
 from promoter.domain.errors import PermanentError
+from promoter.domain.folder import RepositoryFolder
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import ObservedModel
-from promoter.domain.proposal import Proposal
-from promoter.domain.refusals import Refusal, RefusalMemory
+from promoter.domain.proposal import IDENTITY_TRAILER, Proposal
+from promoter.domain.refusals import ProposalRefusal, RefusalMemory, RefusedAnswer
+from promoter.domain.rollback import require_person
 
 log = structlog.get_logger(__name__)
 
@@ -27,23 +34,31 @@ class RefusalReader:
         self._memory = RefusalMemory()
         self._lock = Lock()
 
-    def find_of_models(self, observed: Mapping[str, ObservedModel]) -> dict[str, dict[str, tuple[Refusal, ...]]]:
+    def find_of_models(self, observed: Mapping[str, ObservedModel]) -> dict[str, dict[str, tuple[ProposalRefusal, ...]]]:
         """Find what stands refused of these versions, by model and alias."""
         with self._lock:
             self._update()
             return {name: self._memory.find_of_model(name, model) for name, model in observed.items()}
 
-    def find_standing(self, model: str, alias: str) -> tuple[Refusal, ...]:
+    def find_standing(self, model: str, alias: str) -> tuple[ProposalRefusal, ...]:
         """Find what stands refused for the alias, the oldest first."""
         with self._lock:
             self._update()
             return self._memory.find_standing(model, alias)
 
-    def is_answered(self, model: str, alias: str, answer_key: str, since: datetime | None = None) -> bool:
-        """Whether the ledger knows a yes or no of a person to that, from that moment on."""
+    def find_aliases(self, model: str, version: int) -> tuple[str, ...]:
+        """Find the aliases for which that version stands refused."""
         with self._lock:
             self._update()
-            return self._memory.is_answered(model, alias, answer_key, since)
+            found = self._memory.find_of_model(model)
+        return tuple(sorted(alias for alias, refusals in found.items() if any(each.version == version for each in refusals)))
+
+    def is_known(self, refusal: ProposalRefusal, closed: datetime | None) -> bool:
+        """Whether the ledger has this answer. One that a later pull request remembers: whether it has any to that."""
+        with self._lock:
+            self._update()
+            memory = self._memory
+            return memory.knows_answer(refusal, closed) if refusal.pull_request else memory.knows_key(refusal)
 
     def _update(self) -> None:
         self._memory.add_events(self._ledger.find_refusal_events(self._memory.entry))
@@ -52,23 +67,23 @@ class RefusalReader:
 class RefusalRecorder:
     """Records what people decided about pull requests of Promoter's: a no where one was closed, and a second thought."""
 
-    def __init__(self, forge: Forge, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, forge: Forge, ledger: ObservationLog, clock: Clock) -> None:
         self._forge = forge
         self._ledger = ledger
         self._clock = clock
         self._reader = RefusalReader(ledger)
 
     def record_answers(
-        self, key: tuple[str, str], pull: PullRequest | None, found: Proposal | None, observed: ObservedModel
+        self, site: ProposalBranch, pull: PullRequest | None, found: Proposal | None, observed: ObservedModel
     ) -> bool:
-        """Record each no that the pull request of that model and alias knows and the ledger does not; return whether any was.
+        """Record each no that the branch's newest pull request knows and the ledger does not; return whether any was.
 
-        `found` is what rotation proposes: where somebody removed the marker from the body, the title tells what was refused.
+        `found` is what is proposed now: where somebody removed the marker from the body, the title tells what was refused.
         """
+        if pull is None:
+            return False
         recorded = False
-        for refusal, since in self._iterate_answers(key, pull, found, observed) if pull else ():
-            if self._reader.is_answered(refusal.model, refusal.alias, refusal.answer_key, since):
-                continue
+        for refusal in (*self._iterate_own(site, pull, found, observed), *self._iterate_remembered(site, pull, observed)):
             event = LifecycleEvent(self._clock.now(), LifecycleEventType.REFUSED, refusal.event_facts)
             self._ledger.record_lifecycle_event(event)
             log.info("a person refused a version", model=refusal.model, alias=refusal.alias, version=refusal.version,
@@ -76,71 +91,134 @@ class RefusalRecorder:
             recorded = True
         return recorded
 
-    def record_second_thought(self, pull: PullRequest) -> bool:
+    def record_second_thought(self, site: ProposalBranch, pull: PullRequest) -> bool:
         """Take back the no that closing the pull request was, where somebody has opened it again; return whether it was one."""
-        marker = parse_marker(pull.body)
-        if marker is None or marker.version is None:
-            return False
-        standing = self._reader.find_standing(marker.model, marker.alias)
-        mine = [each for each in standing if each.answer_key == marker.answer_key and each.pull_request == pull.url]
+        standing = self._reader.find_standing(site.model, site.alias)
+        mine = [each for each in standing if each.pull_request == pull.url]
         if not mine or self._forge.read_pull_request(pull.number).state is not PullRequestState.OPEN:
             return False
-        reason = f"{pull.url} was opened again"
-        _record_reconsidered(self._ledger, self._clock, (marker.model, marker.alias), marker.version, None, reason)
+        for each in mine:
+            _record_reconsidered(self._ledger, self._clock, each, None, f"{pull.url} was opened again")
         return True
 
-    def _iterate_answers(
-        self, key: tuple[str, str], pull: PullRequest, found: Proposal | None, observed: ObservedModel
-    ) -> Iterator[tuple[Refusal, datetime | None]]:
-        """Yield each no in the pull request, with the moment from which on an entry of the ledger would be about it."""
-        model, alias = key
-        marker, closed = parse_marker(pull.body), pull.state is PullRequestState.CLOSED
-        for answer_key in marker.declined if marker else ():
-            version = _parse_version(answer_key)
-            yield Refusal(model, alias, answer_key, version, self._clock.now(), identity=observed.find_identity(version)), None
-        if not closed or (marker and marker.withdrawn):
+    def _iterate_own(
+        self, site: ProposalBranch, pull: PullRequest, found: Proposal | None, observed: ObservedModel
+    ) -> Iterator[ProposalRefusal]:
+        """Yield what closing it refused: nothing where Promoter closed it, or where it answered the request of a person."""
+        marker = parse_marker(pull.body)
+        if pull.state is not PullRequestState.CLOSED or (marker and marker.withdrawn):
             return
-        if marker:
-            answer_key, version = marker.answer_key, marker.version
-        elif found and pull.title == found.subject_line:
-            answer_key, version = find_answer_key(found), found.edit.version
-        else:
+        key = marker.answer_key if marker else find_answer_key(found) if found and pull.title == found.subject_line else ""
+        answer = RefusedAnswer.parse(key)
+        if answer is None:
             return
-        at = pull.closed_at or self._clock.now()
-        if self._reader.is_answered(model, alias, answer_key, pull.closed_at):
-            return  # without asking the forge who it was
-        by = self._forge.find_closing_account(pull.number)
-        yield Refusal(model, alias, answer_key, version, at, by, pull.url, observed.find_identity(version)), pull.closed_at
+        at, identity = pull.closed_at or self._clock.now(), _find_refused_identity(site, pull, answer.version, observed)
+        refusal = ProposalRefusal(site.model, site.alias, key, answer.version, at, None, pull.url, identity)
+        if not self._reader.is_known(refusal, pull.closed_at):  # only then the forge is asked who it was
+            by = self._find_closing_account(pull)
+            yield ProposalRefusal(site.model, site.alias, key, answer.version, at, by, pull.url, identity)
+
+    def _iterate_remembered(
+        self, site: ProposalBranch, pull: PullRequest, observed: ObservedModel
+    ) -> Iterator[ProposalRefusal]:
+        """Yield what the marker remembers of earlier pull requests, of versions that were there before it was closed."""
+        marker = parse_marker(pull.body)
+        for key in marker.declined if marker else ():
+            answer = RefusedAnswer.parse(key)
+            present = observed.find_present(answer.version) if answer else None
+            if answer is None or present is None or (marker and key == marker.answer_key):
+                continue
+            at = pull.closed_at or self._clock.now()
+            refusal = ProposalRefusal(site.model, site.alias, key, answer.version, at, identity=present.identity)
+            if present.created_at <= at and not self._reader.is_known(refusal, None):
+                yield refusal
+
+    def _find_closing_account(self, pull: PullRequest) -> str | None:
+        """Find who closed it. A forge that may not be asked that is logged: the no counts without a name."""
+        try:
+            return self._forge.find_closing_account(pull.number)
+        except PermanentError as error:
+            log.warning("the forge does not tell who closed it", pull_request=pull.url, answer=error.message)
+            return None
+
+
+def _find_refused_identity(site: ProposalBranch, pull: PullRequest, version: int, observed: ObservedModel) -> str | None:
+    """Return the identity by the branch's commit, else that of the version with the number, if it was there in time."""
+    tip = site.tip
+    if tip and site.ours and tip.revision == pull.head and tip.trailers.get(IDENTITY_TRAILER):
+        return tip.trailers[IDENTITY_TRAILER]
+    present = observed.find_present(version)
+    in_time = present is not None and (pull.closed_at is None or present.created_at <= pull.closed_at)
+    return present.identity if present and in_time else None
 
 
 class RefusalReconsiderer:
     """Takes back a person's no: the version is proposed again, once it is the best candidate."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: ObservationLog,
+        clock: Clock,
+        registry: Registry,
+        folder: RepositoryFolder,
+        find_forge: Callable[[], Forge | None],
+    ) -> None:
+        """`find_forge` is called where the ledger knows of no refusal: the alias's last pull request may remember one."""
         self._ledger = ledger
         self._clock = clock
+        self._registry = registry
+        self._folder = folder
+        self._find_forge = find_forge
+        self._reader = RefusalReader(ledger)
 
-    def __call__(self, model: str, alias: str, version: int, by: str, reason: str | None) -> Refusal:
-        """Return the no that was taken back. Raises `PermanentError` where nobody refused the version for the alias."""
-        standing = RefusalReader(self._ledger).find_standing(model, alias)
-        refused = next((each for each in standing if each.version == version), None)
-        if refused is None:
-            known = ", ".join(f"v{each.version}" for each in standing)
-            fix = f"what was refused: {known}" if known else "`promoter explain` shows what keeps a version from being proposed"
-            raise PermanentError("reconsider", f"nobody refused v{version} for {model}@{alias}", fix)
-        _record_reconsidered(self._ledger, self._clock, (model, alias), version, by, reason)
+    def __call__(self, model: str, alias: str, version: int, by: str, reason: str | None) -> tuple[ProposalRefusal, ...]:
+        """Return each no that was taken back. Raises `PermanentError` where nobody refused the version for the alias."""
+        by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
+        require_person(by, _WHAT)
+        if len(by) > _NAME_LIMIT or len(reason or "") > _REASON_LIMIT:
+            raise PermanentError(_WHAT, "the name has at most 200 characters, and the reason 1,000", "shorten them")
+        refused = self._find_refusals(model, alias, version) or (
+            self._find_refusals(model, alias, version) if self._read_forge(model, alias) else ()
+        )
+        if not refused:
+            raise self._build_error(model, alias, version)
+        for each in refused:
+            _record_reconsidered(self._ledger, self._clock, each, by, reason)
         return refused
+
+    def _find_refusals(self, model: str, alias: str, version: int) -> tuple[ProposalRefusal, ...]:
+        return tuple(each for each in self._reader.find_standing(model, alias) if each.version == version)
+
+    def _read_forge(self, model: str, alias: str) -> bool:
+        """Record what the alias's last pull request knows and the ledger does not; return whether there was anything."""
+        forge, branch = self._find_forge(), self._folder.build_branch_name(model, alias)
+        last = forge.find_latest_pull_request(branch) if forge else None
+        if forge is None or last is None:
+            return False
+        observed = self._registry.observe_models({model}).get(model) or ObservedModel(model)
+        site = ProposalBranch(model, alias, branch)
+        return RefusalRecorder(forge, self._ledger, self._clock).record_answers(site, last, None, observed)
+
+    def _build_error(self, model: str, alias: str, version: int) -> PermanentError:
+        message, standing = f"nobody refused v{version} for {model}@{alias}", self._reader.find_standing(model, alias)
+        known = ", ".join(dict.fromkeys(f"v{each.version}" for each in standing))
+        if known:
+            return PermanentError(_WHAT, message, f"what was refused: {known}")
+        others = " or ".join(f"{model}@{each}" for each in self._reader.find_aliases(model, version))
+        if others:
+            return PermanentError(_WHAT, message, f"did you mean {others}?")
+        return PermanentError(_WHAT, message, "`promoter explain` shows what keeps a version from being proposed")
+
+
+_WHAT = "reconsider"
+_NAME_LIMIT, _REASON_LIMIT = 200, 1_000
 
 
 def _record_reconsidered(
-    ledger: Ledger, clock: Clock, key: tuple[str, str], version: int, by: str | None, reason: str | None
+    ledger: ObservationLog, clock: Clock, refusal: ProposalRefusal, by: str | None, reason: str | None
 ) -> None:
-    facts = {"model": key[0], "alias": key[1], "version": version, "by": by, "reason": reason}
+    named = {"model": refusal.model, "alias": refusal.alias, "version": refusal.version, "answer_key": refusal.answer_key}
+    facts = {**named, "by": by, "reason": reason}
     known = {name: value for name, value in facts.items() if value is not None}
     ledger.record_lifecycle_event(LifecycleEvent(clock.now(), LifecycleEventType.RECONSIDERED, known))
-
-
-def _parse_version(answer_key: str) -> int | None:
-    """Parse the version in a key such as `rotate:2`; None where it names none."""
-    number = answer_key.split(":")[1] if ":" in answer_key else ""
-    return int(number) if number.isascii() and number.isdigit() else None
+    log.info("a refusal is taken back", model=refusal.model, alias=refusal.alias, version=refusal.version, by=by)

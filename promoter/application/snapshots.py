@@ -22,7 +22,7 @@ from promoter.domain.plan import (
 )
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
-from promoter.domain.refusals import Refusal
+from promoter.domain.refusals import ProposalRefusal
 from promoter.domain.rotation import RotationStatus
 
 
@@ -49,7 +49,7 @@ class ModelSnapshot:
     """Aliases on which git and the registry agree, and the ledger does not know it yet."""
     outlooks: Mapping[str, OverrideOutlook] = field(default_factory=dict)
     """What follows the end of each override in force, by alias."""
-    refusals: Mapping[str, tuple[Refusal, ...]] = field(default_factory=dict)
+    refusals: Mapping[str, tuple[ProposalRefusal, ...]] = field(default_factory=dict)
     """What people turned down, by alias, the oldest first."""
     has_unrecorded: bool = False
     """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""

@@ -15,12 +15,15 @@ from promoter.domain.history import AliasSpan, build_alias_spans
 from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.plan import Change
 from promoter.domain.policy.guards import GuardStatus
-from promoter.domain.refusals import Refusal
+from promoter.domain.proposal import ProposalReason
+from promoter.domain.refusals import ProposalRefusal
 from promoter.domain.text import version_label
 
 IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
 GUARD = "guard broken"
 OVERRIDE = "override"
+REFUSED = "refused"
+"""A person refused what rotation would propose, and nothing else passes."""
 CANDIDATE = "candidate"
 _RECENT = 50
 
@@ -42,8 +45,8 @@ class AliasRow:
     """Guards that failed when they were last evaluated, with their counts."""
     override: OverrideOutlook | None = None
     """The override that stands in for what git says, and what follows its end; `stated` is what git says all the same."""
-    refusals: tuple[Refusal, ...] = ()
-    """What people turned down for the alias, the oldest first."""
+    refusals: tuple[ProposalRefusal, ...] = ()
+    """What people turned down for the alias, and what would be considered for it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,23 @@ def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | No
     stated, absent = (declared.version, declared.absent) if declared else (None, False)
     failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(snapshot, alias) for row in each.rows if row.failed)
     override = snapshot.outlooks.get(alias)
-    refusals = snapshot.refusals.get(alias, ())
+    refusals = find_effective_refusals(snapshot, alias)
     return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override, refusals)
+
+
+def find_effective_refusals(snapshot: ModelSnapshot, alias: str) -> tuple[ProposalRefusal, ...]:
+    """Find the refusals of what would be considered for the alias now. The others are history, such as of older versions."""
+    rotated = [each for status in snapshot.rotation_statuses if status.alias == alias for each in status.refused]
+    broken = {each.version for each in _find_guard_statuses(snapshot, alias) if each.broken_guards and not each.proposal}
+    adopts = snapshot.intent.on_drift == "adopt"
+    moved = {each.from_version for each in snapshot.compared.reported if each.alias == alias and adopts}
+    others = (
+        each
+        for each in snapshot.refusals.get(alias, ())
+        if (each.aim is ProposalReason.GUARD and each.replaces in broken)
+        or (each.aim is ProposalReason.ADOPT and each.version in moved)
+    )
+    return (*rotated, *others)
 
 
 def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
@@ -193,6 +211,7 @@ def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent 
     if reported:
         adopts = snapshot.intent.on_drift == "adopt" and reported.from_version is not None
         ending = "a pull request asks whether to adopt it" if adopts else "only reported"
+        ending = _describe_refusals(find_effective_refusals(snapshot, alias)) or ending
         return DRIFT, f"git says {version_label(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
@@ -222,7 +241,16 @@ def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now:
     if intent.hold and intent.hold.is_in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
     rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == intent.alias), None)
-    return IN_STEP if intent.has_declared_target else OPEN, rotation_status.reason if rotation_status else ""
+    settled = IN_STEP if intent.has_declared_target else OPEN
+    if rotation_status is None or not rotation_status.refused:
+        return settled, rotation_status.reason if rotation_status else ""
+    judged = [rotation_status.reason] if rotation_status.decisions else []
+    detail = "; ".join([*judged, _describe_refusals(rotation_status.refused)])
+    return settled if rotation_status.proposal else REFUSED, detail
+
+
+def _describe_refusals(refusals: Iterable[ProposalRefusal]) -> str:
+    return "; ".join(each.description for each in refusals)
 
 
 def _find_guard_statuses(snapshot: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:

@@ -6,21 +6,63 @@ version takes it back, and only for the version that had the number then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from promoter.domain.audit import AliasKey
+from promoter.domain.fields import format_utc
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import ObservedModel
-from promoter.domain.proposal import ProposalReason
+from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.text import version_label
+
+_WHAT = {
+    ProposalReason.ROTATE: "{version}",
+    ProposalReason.GUARD: "the return from {replaces} to {version}",
+    ProposalReason.ADOPT: "the adoption of {version}",
+}
+"""What a person turns down, by the reason of the proposal. Rollbacks and releases are requests: closing them answers these."""
+_MAX_DIGITS = 18
+REMEMBERED_BY_MARKERS = 100
+"""How many refusals the text of a pull request remembers: the newest."""
+
+
+def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
+    """Build the key by which what was turned down is known again; for a guard's rollback, the version that broke too."""
+    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedAnswer:
+    """What a key says was turned down."""
+
+    aim: ProposalReason
+    """A rotation, the return that a broken guard asks for, or the adoption of a move by hand."""
+    version: int
+    """The version that was proposed."""
+    replaces: int | None = None
+    """Of a guard's return, the version that broke the guard."""
+
+    @classmethod
+    def parse(cls, key: str) -> RefusedAnswer | None:
+        """Parse a key; None for any other text, and for the requests of persons, which are answered and not refused."""
+        aim, *numbers = key.split(":")
+        plain = all(each.isascii() and each.isdigit() and len(each) <= _MAX_DIGITS for each in numbers)
+        if aim not in {each.value for each in _WHAT} or not plain:
+            return None
+        if len(numbers) != (2 if aim == ProposalReason.GUARD else 1):
+            return None
+        return cls(ProposalReason(aim), int(numbers[0]), int(numbers[1]) if numbers[1:] else None)
+
+    def __str__(self) -> str:
+        return _WHAT[self.aim].format(version=version_label(self.version), replaces=version_label(self.replaces))
+
+
+@dataclass(frozen=True)
+class ProposalRefusal:
     """A no of a person to one proposal for an alias."""
 
     model: str
@@ -29,7 +71,7 @@ class Refusal:
     """The alias that was to move."""
     answer_key: str
     """What was turned down, as `build_answer_key` writes it: the reason of the proposal, and its version."""
-    version: int | None
+    version: int
     """The version that was proposed."""
     at: datetime
     """When the pull request was closed, or when Promoter learned of it."""
@@ -41,16 +83,37 @@ class Refusal:
     """The identity of the version; None: unknown."""
 
     @property
+    def answer(self) -> RefusedAnswer:
+        """What was turned down."""
+        return RefusedAnswer.parse(self.answer_key) or RefusedAnswer(ProposalReason.ROTATE, self.version)
+
+    @property
+    def aim(self) -> ProposalReason:
+        """Why the version was proposed."""
+        return self.answer.aim
+
+    @property
+    def replaces(self) -> int | None:
+        """Of a guard's return, the version that broke the guard."""
+        return self.answer.replaces
+
+    @property
     def is_of_rotation(self) -> bool:
         """Whether it was rotation that proposed the version."""
-        return self.answer_key.startswith(f"{ProposalReason.ROTATE}:")
+        return self.aim is ProposalReason.ROTATE
 
     @property
     def description(self) -> str:
-        """The no in one line: which version, by whom, when and where."""
-        by = self.by or "somebody"
-        where = f" ({self.pull_request})" if self.pull_request else ""
-        return f"{version_label(self.version)} was refused by {by} on {self.at:%Y-%m-%d %H:%M} UTC{where}"
+        """The no in one line: what, by whom, when and where."""
+        if self.pull_request is None:
+            return f"{self.answer} was refused in an earlier pull request; by whom and when is not known"
+        by = self.by or "an account that the forge does not name"
+        return f"{self.answer} was refused by {by} on {format_utc(self.at)} ({self.pull_request})"
+
+    @property
+    def way_back(self) -> str:
+        """The command that takes it back."""
+        return f"promoter reconsider {self.model}@{self.alias} {self.version}"
 
     @property
     def event_facts(self) -> dict[str, Any]:
@@ -59,35 +122,38 @@ class Refusal:
         return {**facts, "closed": self.at.isoformat()}
 
     @classmethod
-    def from_event(cls, event: LifecycleEvent) -> Refusal:
-        """Read it from an event of the type REFUSED."""
+    def from_event(cls, event: LifecycleEvent) -> ProposalRefusal | None:
+        """Read it from an event of the type REFUSED; None where its facts are none of a refusal."""
         facts = event.facts
-        names = ("by", "pull_request", "identity")
+        answer = RefusedAnswer.parse(str(facts.get("answer_key")))
+        if answer is None or not (facts.get("model") and facts.get("alias")):
+            return None
         return cls(
             str(facts["model"]),
             str(facts["alias"]),
             str(facts["answer_key"]),
-            facts.get("version"),
-            datetime.fromisoformat(str(facts["closed"])),
-            **{name: facts.get(name) for name in names},
+            answer.version,
+            _read_moment(facts) or event.at,
+            **{name: str(facts[name]) if facts.get(name) else None for name in ("by", "pull_request", "identity")},
         )
 
     def still_holds(self, observed: ObservedModel) -> bool:
         """Whether the version that has the number now is the one that was turned down."""
-        return self.version is None or observed.still_has(RememberedVersion(self.version, self.identity, self.at))
+        return observed.still_has(RememberedVersion(self.version, self.identity, self.at))
 
 
-def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
-    """Build the key by which what was turned down is known again; for a guard's rollback, the version that broke too."""
-    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
+def find_refusal(refusals: Iterable[ProposalRefusal], proposal: Proposal) -> ProposalRefusal | None:
+    """Return which of an alias's refusals is about that proposal; None where nobody turned it down."""
+    key = build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
+    return next((each for each in refusals if each.answer_key == key), None)
 
 
 class RefusalMemory:
     """The refusals of a ledger, event by event: which stand, and which were ever recorded."""
 
     def __init__(self) -> None:
-        self._standing: dict[str, dict[str, dict[str, Refusal]]] = {}
-        self._answered: dict[tuple[AliasKey, str], datetime] = {}
+        self._standing: dict[AliasKey, dict[str, ProposalRefusal]] = {}
+        self._answered: dict[tuple[AliasKey, str], set[tuple[str | None, datetime]]] = {}
         self.entry = 0
         """The number of the last event that was added."""
 
@@ -97,35 +163,58 @@ class RefusalMemory:
             if event.id <= self.entry:
                 continue
             self.entry = event.id
-            if event.event is LifecycleEventType.REFUSED:
-                self._add_refusal(Refusal.from_event(event))
-            else:
+            if event.event is LifecycleEventType.RECONSIDERED:
                 self._take_back(event)
+            elif refusal := ProposalRefusal.from_event(event):
+                self._add_refusal(refusal)
 
-    def _add_refusal(self, refusal: Refusal) -> None:
-        of_model = self._standing.setdefault(refusal.model, {})
-        of_model.setdefault(refusal.alias, {})[refusal.answer_key] = refusal
-        self._answered[(refusal.model, refusal.alias), refusal.answer_key] = refusal.at
+    def _add_refusal(self, refusal: ProposalRefusal) -> None:
+        key = (refusal.model, refusal.alias)
+        self._standing.setdefault(key, {})[refusal.answer_key] = refusal
+        self._answered.setdefault((key, refusal.answer_key), set()).add((refusal.pull_request, refusal.at))
 
     def _take_back(self, event: LifecycleEvent) -> None:
-        model, alias = str(event.facts["model"]), str(event.facts["alias"])
-        for refusal in self.find_standing(model, alias):
-            if refusal.version == event.facts.get("version"):
-                del self._standing[model][alias][refusal.answer_key]
-                self._answered[(model, alias), refusal.answer_key] = event.at
+        facts = event.facts
+        of_alias = self._standing.get((str(facts.get("model")), str(facts.get("alias"))), {})
+        wanted = facts.get("answer_key")
+        for key, refusal in list(of_alias.items()):
+            if refusal.version == facts.get("version") and wanted in (None, key):
+                del of_alias[key]
 
-    def find_standing(self, model: str, alias: str) -> tuple[Refusal, ...]:
+    def find_standing(self, model: str, alias: str) -> tuple[ProposalRefusal, ...]:
         """Return what stands refused for the alias, the oldest first."""
-        of_alias = self._standing.get(model, {}).get(alias, {})
+        of_alias = self._standing.get((model, alias), {})
         return tuple(sorted(of_alias.values(), key=lambda each: (each.at, each.answer_key)))
 
-    def find_of_model(self, model: str, observed: ObservedModel) -> dict[str, tuple[Refusal, ...]]:
-        """Return by alias what stands refused, but for what another version was refused for that had the number before."""
-        found = {alias: self.find_standing(model, alias) for alias in self._standing.get(model, {})}
-        kept = {alias: tuple(each for each in refusals if each.still_holds(observed)) for alias, refusals in found.items()}
+    def find_of_model(self, model: str, observed: ObservedModel | None = None) -> dict[str, tuple[ProposalRefusal, ...]]:
+        """Return by alias what stands refused, but for what another version was refused for that had the number before.
+
+        `observed` None: whatever the versions are now.
+        """
+        aliases = [alias for name, alias in self._standing if name == model]
+        found = {alias: self.find_standing(model, alias) for alias in aliases}
+        kept = {
+            alias: tuple(each for each in refusals if observed is None or each.still_holds(observed))
+            for alias, refusals in found.items()
+        }
         return {alias: refusals for alias, refusals in kept.items() if refusals}
 
-    def is_answered(self, model: str, alias: str, answer_key: str, since: datetime | None) -> bool:
-        """Whether a yes or no to that is recorded, at that moment or later; `since` None: at any time."""
-        at = self._answered.get(((model, alias), answer_key))
-        return at is not None and (since is None or at >= since)
+    def knows_key(self, refusal: ProposalRefusal) -> bool:
+        """Whether the ledger has any answer about that alias and key: then it decides, and not the text of a pull request."""
+        return ((refusal.model, refusal.alias), refusal.answer_key) in self._answered
+
+    def knows_answer(self, refusal: ProposalRefusal, closed: datetime | None) -> bool:
+        """Whether exactly this closing is recorded, whatever became of it since. No clock is compared with another one.
+
+        `closed`: when the forge says that it was closed; None: it does not say, and one closing of the pull request is all.
+        """
+        known = self._answered.get(((refusal.model, refusal.alias), refusal.answer_key), set())
+        return any(url == refusal.pull_request and closed in (None, at) for url, at in known)
+
+
+def _read_moment(facts: Mapping[str, Any]) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(facts.get("closed")))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None

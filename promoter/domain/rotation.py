@@ -15,7 +15,7 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.policy.document import ANY_NEWER, Policy
 from promoter.domain.policy.evaluate import compute_rank_value, hinges_on_review
 from promoter.domain.proposal import Proposal, RegistryEdit
-from promoter.domain.refusals import Refusal
+from promoter.domain.refusals import ProposalRefusal
 from promoter.domain.text import version_label
 
 
@@ -31,7 +31,7 @@ class RotationStatus:
     """The decisions on all candidates."""
     missing: SourceVersion | None = None
     """The version that has to be copied here before it can be evaluated."""
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[ProposalRefusal, ...] = ()
     """The versions that would be candidates, had nobody refused them."""
 
 
@@ -44,10 +44,10 @@ class CandidateSearch:
     """Why there are none."""
     missing: SourceVersion | None = None
     """The version that has to be copied first."""
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[ProposalRefusal, ...] = ()
     """What a person refused of those that would be judged."""
 
-    def leave_out(self, refusals: Collection[Refusal]) -> CandidateSearch:
+    def leave_out(self, refusals: Collection[ProposalRefusal]) -> CandidateSearch:
         """Return the search without the versions that a person refused."""
         refused = tuple(each for each in refusals if each.version in self.versions)
         if not refused:
@@ -65,7 +65,7 @@ def find_candidates(
     stated: Mapping[str, AliasIntent],
     now: datetime,
     source_alias: SourceAlias | None = None,
-    refusals: Collection[Refusal] = (),
+    refusals: Collection[ProposalRefusal] = (),
 ) -> CandidateSearch:
     """Return the candidates of an alias. `stated` is what git says of the model's aliases; `refusals` are those of the alias.
 

@@ -193,8 +193,8 @@ class Gitea(ForgeBase):
             if error.status not in HIDDEN_STATUSES:
                 raise
             return None
-        closings = [row for row in rows if row["type"] == "close" and row.get("user")]
-        return parse_account_name(max(closings, key=lambda row: int(row["id"]))["user"]) if closings else None
+        last = max((row for row in rows if row["type"] in ("close", "reopen")), key=lambda row: int(row["id"]), default={})
+        return parse_account_name(last["user"]) if last.get("type") == "close" and last.get("user") else None
 
     def list_own_comments(self, number: int) -> Sequence[PullRequestComment]:
         """List the comments of Promoter's own account, oldest first."""

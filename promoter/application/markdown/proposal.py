@@ -267,8 +267,6 @@ def _measure_block(block: Block) -> int:
 
 _MARKER = re.compile(r"<!-- promoter:proposal (\{[^<>]*?\}) -->")
 _MAX_MARKER_LENGTH = 20_000
-_MAX_DECLINED = 100
-"""The number of declined proposals that a marker keeps: the newest."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,7 @@ class PullRequestMarker:
     withdrawn: str | None = None
     """Why Promoter closes it."""
     declined: tuple[str, ...] = ()
-    """The keys of what persons declined on this branch."""
+    """The keys of what persons refused for the alias, as far as the ledger knew when this was written."""
     override: int | None = None
     """The number of the override that the body is about: the record of the ledger that began it."""
 
@@ -311,7 +309,7 @@ class PullRequestMarker:
             "settings": self.settings,
             "override": self.override,
             "withdrawn": self.withdrawn,
-            "declined": list(self.declined[-_MAX_DECLINED:]),
+            "declined": list(self.declined),
         }
         text = json.dumps({key: value for key, value in fields.items() if value not in (None, [], "")})
         return f"<!-- promoter:proposal {_escape_comment(text)} -->"

@@ -30,6 +30,7 @@ from promoter.domain.proposal import (
     ProposalReason,
     RegistryEdit,
 )
+from promoter.domain.refusals import REMEMBERED_BY_MARKERS
 
 _MODEL, _ALIAS, _AIM, _VERSION = (f"Promoter-{part}" for part in ("Model", "Alias", "Aim", "Version"))
 
@@ -273,7 +274,8 @@ class ProposalContext:
 
     def find_declined_answers(self, alias: str) -> tuple[str, ...]:
         """Return the keys of what people turned down for the alias."""
-        return tuple(each.answer_key for each in self.snapshot.refusals.get(alias, ())) if self.snapshot else ()
+        refusals = self.snapshot.refusals.get(alias, ()) if self.snapshot else ()
+        return tuple(each.answer_key for each in refusals)[-REMEMBERED_BY_MARKERS:]
 
     def find_policy(self, alias: str) -> Policy | None:
         """Return the policy that gates the alias."""

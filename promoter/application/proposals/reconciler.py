@@ -13,7 +13,7 @@ import structlog
 
 from promoter.application.comments import LEFT_ALONE, VerifiedStates, update_note
 from promoter.application.markdown.plan import inline_text
-from promoter.application.markdown.proposal import PullRequestMarker, find_answer_key, insert_marker
+from promoter.application.markdown.proposal import PullRequestMarker, insert_marker
 from promoter.application.planner import Planner
 from promoter.application.ports import (
     Clock,
@@ -51,17 +51,19 @@ from promoter.domain.observed import ObservedModel
 from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.policy.document import ANY_NEWER
 from promoter.domain.proposal import Proposal, ProposalReason, build_adoption_proposals
+from promoter.domain.refusals import find_refusal
 
 log = structlog.get_logger(__name__)
 
 
 def find_pull_request_proposals(model: ModelSnapshot | None) -> dict[str, Proposal]:
-    """Return what goes through a pull request, by alias: broken guards, rotations, and drift to adopt."""
+    """Return what goes through a pull request, by alias: broken guards, rotations, and drift to adopt; not what was refused."""
     if model is None:
         return {}
     aliases = model.intent.aliases
     through = [each for each in model.proposals if aliases[each.edit.alias].rotation == "pull-request"]
-    return {each.edit.alias: each for each in (*build_adoption_proposals(model.intent, model.compared), *through)}
+    found = (*build_adoption_proposals(model.intent, model.compared), *through)
+    return {each.edit.alias: each for each in found if find_refusal(model.refusals.get(each.edit.alias, ()), each) is None}
 
 
 def find_obsolete_reason(
@@ -145,6 +147,10 @@ def _is_out_of_sync(view: RegistrySnapshot, alias: AliasIntent, observed: Observ
     return bool(source and source.has_declared_target and source.version != observed.aliases.get(candidates.from_))
 
 
+class _AnswerRecorded(Conflict):
+    """A person's answer came into the ledger during a look: what is to be proposed is another question now."""
+
+
 MAX_ROUNDS = 5
 """How often one look begins again when somebody writes first, before it leaves the rest to the next."""
 
@@ -210,13 +216,13 @@ class ProposalReconciler:
         Raises `PermanentError` where a person has to act, once everything else is done.
         """
         with self._locks.hold(f"proposals/{model}"):
-            listed = self._listed.pop(model, None)
+            listed, answered = self._listed.pop(model, None), False
             for _ in range(MAX_ROUNDS):
                 try:
-                    return self._reconcile_once(model, listed)
+                    return self._reconcile_once(model, listed) or answered
                 except Conflict as error:
                     log.info("somebody wrote first, looking again", model=model, why=error.message)
-                    listed = None
+                    listed, answered = None, answered or isinstance(error, _AnswerRecorded)
         raise TransientError(
             "git",
             f"the proposals for {model} kept changing while they were looked at; the next look goes on",
@@ -255,7 +261,7 @@ class ProposalReconciler:
             return True
         requested = self._read_request(site, declared)
         last = None
-        if site.pull is None and (requested or outlook or found):
+        if site.pull is None and (requested or outlook or found or site.tip):
             last = self._find_last_pull_request(site, context)
         self._record_answers(site, site.pull or last, found, context)
         ended = outlook is not None and self._end_declined_override(outlook, last)
@@ -268,7 +274,7 @@ class ProposalReconciler:
         in_order = [
             None if is_request_answered(site, last) else requested,
             urgent,
-            None if found is None or find_answer_key(found) in declined else found,
+            found,
         ]
         for proposal in in_order:
             content = self._build_content(context, proposal) if proposal else None
@@ -288,9 +294,9 @@ class ProposalReconciler:
         Raises `Conflict` where something was recorded: other candidates come next then.
         """
         observed = context.observed_model
-        again = pull is not None and pull.state is PullRequestState.OPEN and self._refusals.record_second_thought(pull)
-        if self._refusals.record_answers((site.model, site.alias), pull, found, observed) or again:
-            raise Conflict(self._forge.name, f"a person answered the proposal for {site.model}@{site.alias}")
+        again = pull is not None and pull.state is PullRequestState.OPEN and self._refusals.record_second_thought(site, pull)
+        if self._refusals.record_answers(site, pull, found, observed) or again:
+            raise _AnswerRecorded(self._forge.name, f"a person answered the proposal for {site.model}@{site.alias}")
 
     def _find_last_pull_request(self, site: ProposalBranch, context: ProposalContext) -> PullRequest | None:
         """Return the branch's last pull request.

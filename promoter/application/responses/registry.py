@@ -6,8 +6,9 @@ from typing import Annotated
 
 from promoter.application.responses import Answer, Moment, Recorded, Response, attribute, enum_words
 from promoter.application.responses.ledger import DecisionResponse, RecordResponse, ReviewResponse
-from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE
+from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE, REFUSED
 from promoter.domain.history import Certainty
+from promoter.domain.proposal import ProposalReason
 
 
 class OverrideResponse(Response):
@@ -29,11 +30,22 @@ class OverrideResponse(Response):
 class RefusalResponse(Response):
     """What a person turned down by closing its pull request; `promoter reconsider` takes it back."""
 
-    version: int | None
+    model: str
+    alias: str
+    aim: Annotated[str, enum_words((ProposalReason.ROTATE, ProposalReason.GUARD, ProposalReason.ADOPT))]
+    """What was proposed: a candidate, the return that a broken guard asks for, or the adoption of a move by hand."""
+    version: int
+    replaces: int | None
+    """Of a guard's return, the version that broke the guard."""
     at: Moment
+    """When it was closed; without `pull_request`, when Promoter learned of it."""
     by: str | None
     """The account; null: the forge does not tell."""
     pull_request: str | None
+    """Its address; null: only the text of a later pull request remembers it."""
+    description: str
+    way_back: str
+    """The command that takes it back."""
 
 
 class ReconsiderResponse(Answer):
@@ -41,8 +53,10 @@ class ReconsiderResponse(Answer):
 
     model: str
     alias: str
-    version: int | None
-    refused: RefusalResponse = attribute("refusal")
+    version: int
+    refused: RefusalResponse
+    """The newest no that was taken back; `also` has those to other proposals of the same version."""
+    also: list[RefusalResponse]
 
 
 class AliasResponse(Response):
@@ -56,13 +70,13 @@ class AliasResponse(Response):
     """What git says; null: nothing, or that it must not exist (`absent`)."""
     absent: bool
     """Git says that it must not exist."""
-    status: Annotated[str, enum_words((IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN, GUARD, OVERRIDE))]
+    status: Annotated[str, enum_words((IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN, GUARD, OVERRIDE, REFUSED))]
     detail: str
     failing: str
     """Guards that failed when they were last asked."""
     override: OverrideResponse | None
     refusals: list[RefusalResponse]
-    """What people turned down for the alias, the oldest first."""
+    """What people turned down for the alias, and what would be considered for it otherwise."""
     last_change: RecordResponse | None = attribute("last")
 
 

@@ -151,8 +151,8 @@ class LifecycleEvent:
     `until` (an ISO 8601 moment), `by`, `reason`, `then` (what follows, in a clause). REVISION_REFUSED: `revision`, `reason`
     (every fault, one a line), `in_force` (the revision that stays in force; None: none does), `author` (`Name <mail>`; None
     where git does not say).
-    REFUSED: the fields of a `Refusal`, its moment as `closed`. RECONSIDERED: `model`, `alias`, `version`, and where they are
-    known `by` and `reason`.
+    REFUSED: the fields of a `ProposalRefusal`, its moment as `closed`. RECONSIDERED: `model`, `alias`, `version`,
+    `answer_key`, and where they are known `by` and `reason`.
     """
     id: int = 0
     """The number of its entry; 0 before it is recorded."""

@@ -53,6 +53,19 @@ def test_a_pull_request_from_end_to_end(forge: ForgeUnderTest) -> None:
     assert forge.port.find_latest_pull_request("promoter/fraud/other") is None
 
 
+def test_who_closed_it(forge: ForgeUnderTest) -> None:
+    """The account that closed it last is known, also where it was opened again in between; of an open one nobody is."""
+    made = forge.port.open_pull_request(forge.draft())
+    assert forge.port.find_closing_account(made.number) is None
+    forge.home.close(made.number, "bob")
+    assert forge.port.find_closing_account(made.number) == "bob"
+    forge.home.reopen(made.number, "ada")
+    forge.home.close(made.number, "cy")
+    assert forge.port.find_closing_account(made.number) == "cy"
+    forge.home.reopen(made.number, "ada")
+    assert forge.port.find_closing_account(made.number) is None
+
+
 def test_each_folder_has_a_status_and_comments_of_its_own(forge: ForgeUnderTest) -> None:
     """Two Promoters with one account: what one says of a commit or a pull request is never taken for the other's."""
     top, below = forge.port, forge.connected(folder=RepositoryFolder("teams/ml"))

@@ -208,9 +208,11 @@ class GiteaFace(Routes):
         return ForgeReply(rows=[self._json.comment(each) for each in pull.remarks], paged=False)
 
     def _timeline(self, asked: ForgeRequest) -> ForgeReply:
-        """The closing, as one of the events of an issue; the others are left out."""
+        """List comments and events, oldest first, as `GET /repos/{owner}/{repo}/issues/{index}/timeline` does."""
         _, pull = self._pull(asked)
-        return ForgeReply(rows=[self._json.closing(pull)] if pull.closed_by and pull.state == "closed" else [])
+        rows = [{**self._json.comment(each), "type": "comment"} for each in pull.remarks]
+        rows += [self._json.turn(*each) for each in pull.turns]
+        return ForgeReply(rows=sorted(rows, key=lambda row: int(row["id"])))
 
     def _comment(self, asked: ForgeRequest) -> ForgeReply:
         repository, pull = self._pull(asked)

@@ -177,10 +177,10 @@ class GiteaJson:
             "updated_at": written(remark.updated_at),
         }
 
-    def closing(self, pull: Pull) -> dict[str, Any]:
-        """The event of the timeline that says who closed it."""
-        by = self.user(pull.closed_by) if pull.closed_by else None
-        return {"id": 900_000 + pull.number, "type": "close", "user": by, "created_at": written(pull.closed_at), "body": ""}
+    def turn(self, number: int, kind: str, by: str, at: datetime) -> dict[str, Any]:
+        """A closing or an opening again, in the timeline."""
+        moment = written(at)
+        return {"id": number, "type": kind, "user": self.user(by), "body": "", "created_at": moment, "updated_at": moment}
 
     def status(self, status: HostedStatus) -> dict[str, Any]:
         """A commit status: its state is called `status`."""

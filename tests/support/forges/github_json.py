@@ -213,16 +213,21 @@ class GitHubJson:
         }
 
     def issue(self, repository: HostedRepository, pull: Pull) -> dict[str, Any]:
-        """A pull request as the issue that it is too; only what Promoter reads."""
-        closed = pull.state != "open"
-        return {
-            "number": pull.number,
-            "title": pull.title,
-            "state": "closed" if closed else "open",
-            "html_url": self._at(repository.name, pull),
-            "user": self.user(pull.author),
-            "closed_at": written(pull.closed_at),
-            "closed_by": self.user(pull.closed_by) if closed and pull.closed_by else None,
+        """A pull request as an issue, which says who closed it."""
+        here = f"{self.api}/repos/{repository.name}/issues/{pull.number}"
+        whole = self.pull_request(repository, pull)
+        names = (
+            *("id", "node_id", "number", "state", "locked", "title", "body", "user", "labels", "milestone", "assignee"),
+            *("assignees", "html_url", "created_at", "updated_at", "closed_at", "author_association"),
+        )
+        return {name: whole[name] for name in names} | {
+            "url": here,
+            "repository_url": f"{self.api}/repos/{repository.name}",
+            "labels_url": f"{here}/labels{{/name}}",
+            "comments_url": f"{here}/comments",
+            "events_url": f"{here}/events",
+            "comments": len(pull.remarks),
+            "closed_by": self.user(pull.closed_by) if pull.closed_by else None,
         }
 
     def comment(self, repository: HostedRepository, pull: Pull, remark: ForgeRemark) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class Pull:
     auto_merge_method: str = "merge"
     closed_at: datetime | None = None
     closed_by: str | None = None
+    turns: list[tuple[int, str, str, datetime]] = field(default_factory=list)
+    """When it was closed and opened again: an id, `close` or `reopen`, by whom, and when."""
     merged_by: str | None = None
     merge_commit: str | None = None
     brought: frozenset[str] = frozenset()

@@ -109,6 +109,7 @@ class HostedRepository:
         pull = self.pull(number)
         if pull.state == "open":
             pull.state, pull.closed_at, pull.closed_by, pull.auto_merge = "closed", self._now(), by, None
+            pull.turns.append((next(self._ids), "close", by, self._now()))
             self._told("closed", pull, by)
 
     def reopen(self, number: int, by: str) -> None:
@@ -117,6 +118,7 @@ class HostedRepository:
         if pull.state != "closed" or self.opened_from(pull.branch, pull.base, pull.head_repository):
             raise ForgeRefusal(Refusal.INVALID, "this pull request cannot be reopened")
         pull.state, pull.closed_at, pull.closed_by = "open", None, None
+        pull.turns.append((next(self._ids), "reopen", by, self._now()))
         self._told("reopened", pull, by)
 
     def merge(self, number: int, by: str, method: str = "merge", message: str | None = None) -> str:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from promoter.application.explain import DecisionExplainer
-from promoter.application.refusals import RefusalReader, RefusalReconsiderer
-from promoter.application.status import IN_STEP, build_alias_rows
+from promoter.application.refusals import RefusalReader
+from promoter.application.status import REFUSED, build_alias_rows
 from promoter.domain.errors import PermanentError
 from promoter.domain.ledger.checkpoints import LifecycleEventType
 from tests.support.app import App
@@ -56,7 +56,7 @@ def test_where_everything_is_refused(proposed: App) -> None:
     assert events == [LifecycleEventType.REFUSED] * 2
     snapshot = proposed.planner(proposed.revisions.refresh_head().declaration).models["m"]  # type: ignore[arg-type]
     (row,) = build_alias_rows(snapshot, {}, proposed.clock.now())
-    assert row.status == IN_STEP
+    assert row.status == REFUSED
     assert "v2 was refused by carol" in row.detail
     assert "v3 was refused by dan" in row.detail
     assert [each.version for each in row.refusals] == [2, 3]
@@ -66,11 +66,11 @@ def test_a_no_is_taken_back(proposed: App) -> None:
     """Then the version is proposed again; a new no counts again."""
     proposed.hub.decline(1, by="carol")
     settle(proposed)
-    reconsider = RefusalReconsiderer(proposed.ledger, proposed.clock)
+    reconsider = proposed.reconsider_refusal
     with pytest.raises(PermanentError, match="nobody refused v3 for m@champion"):
         reconsider("m", "champion", 3, "ann", None)
     proposed.time.pass_time(minutes=1)
-    assert reconsider("m", "champion", 2, "ann", "the data was right").by == "carol"
+    assert [each.by for each in reconsider("m", "champion", 2, "ann", "the data was right")] == ["carol"]
     settle(proposed)
     assert only(proposed).title == "Rotate m@champion from v1 to v2"
     proposed.time.pass_time(minutes=1)
