@@ -160,10 +160,7 @@ class DecisionExplainer:
         return observed
 
     def _find_managed_model(self, declaration: Declaration, model: str) -> tuple[ModelSnapshot, ObservedModel]:
-        if declaration.desired.find_model_intent(model) is None:
-            raise PermanentError(
-                "registry.yaml", f"`{model}` is not managed", "list it under `models`, or match it with a family"
-            )
+        declaration.desired.require_model_intent(model)
         snapshot = self._planner(declaration, {model}).models[model]
         if snapshot.observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{model}`")
@@ -171,8 +168,7 @@ class DecisionExplainer:
 
     def _find_managed_alias(self, declaration: Declaration, model: str, alias: str) -> tuple[ModelSnapshot, ObservedModel]:
         snapshot, observed = self._find_managed_model(declaration, model)
-        if alias not in snapshot.intent.aliases:
-            raise PermanentError("registry.yaml", f"`{model}` says nothing of an alias `{alias}`")
+        snapshot.intent.require_alias(alias)
         return snapshot, observed
 
     def _explain_holder(

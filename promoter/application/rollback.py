@@ -400,12 +400,7 @@ def _describe_override(override: Override) -> StandingRollback:
 
 def find_declared_intent(declaration: Declaration, model: str, alias: str) -> AliasIntent:
     """What git itself says of the alias. Raises `PermanentError` where it says nothing."""
-    intent = declaration.desired.find_model_intent(model)
-    if intent is None:
-        raise PermanentError(REGISTRY_FILE, f"`{model}` is not managed", "list it under `models`, or match it with a family")
-    if alias not in intent.aliases:
-        raise PermanentError(REGISTRY_FILE, f"`{model}` says nothing of an alias `{alias}`", "list it under `aliases`")
-    return intent.aliases[alias]
+    return declaration.desired.require_model_intent(model).require_alias(alias)
 
 
 def find_active_override(

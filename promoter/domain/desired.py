@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from promoter.domain.allowance import ChangeAllowance
-from promoter.domain.errors import DocumentPath
+from promoter.domain.errors import DocumentPath, PermanentError
 from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
+from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.policy.document import Policy
+from promoter.domain.text import suggest_known_name
 
 DEFAULT_OVERRIDE_DURATION = timedelta(hours=24)
 """How long an override is in force where nobody states an end; the longest is a week."""
@@ -310,6 +312,13 @@ class ModelIntent:
     aliases: Mapping[str, AliasIntent] = field(default_factory=dict)
     """The aliases that git says anything of, by name."""
 
+    def require_alias(self, alias: str) -> AliasIntent:
+        """Return what git says of the alias. Raises `PermanentError` where it says nothing."""
+        if alias not in self.aliases:
+            fix = suggest_known_name(alias, self.aliases) or "list it under `aliases`"
+            raise PermanentError(REGISTRY_FILE, f"`{self.name}` says nothing of an alias `{alias}`", fix)
+        return self.aliases[alias]
+
     def apply_overrides(self, overrides: Iterable[Override]) -> ModelIntent:
         """Return the intent with each override in the place of what git says of its alias; of several, the last counts.
 
@@ -355,6 +364,14 @@ class DesiredState:
         if name in self.listed:
             return self.listed[name]
         return _merge_model_settings(self.document, name, None) if _find_matching_family(self.document, name) else None
+
+    def require_model_intent(self, name: str) -> ModelIntent:
+        """Return what git says of a registered model. Raises `PermanentError` where git does not manage it."""
+        intent = self.find_model_intent(name)
+        if intent is None:
+            fix = suggest_known_name(name, self.listed) or "list it under `models`, or match it with a family"
+            raise PermanentError(REGISTRY_FILE, f"`{name}` is not managed", fix)
+        return intent
 
     def manages_model(self, name: str) -> bool:
         """Return whether the model is listed or belongs to a family."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
+from difflib import get_close_matches
 
 _PLAIN_EXPONENTS = range(-20, 21)
 """The powers of ten between which a number is written without an exponent."""
@@ -25,6 +27,12 @@ def plural(number: float, one: str, many: str = "") -> str:
 def format_count(number: int, one: str, many: str = "") -> str:
     """`1 change`, `2 changes`."""
     return f"{number} {plural(number, one, many)}"
+
+
+def suggest_known_name(name: str, known: Iterable[str]) -> str | None:
+    """Return `did you mean ...?` where one of the known names is close; else None."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else None
 
 
 def format_number(value: float) -> str:

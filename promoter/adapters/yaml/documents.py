@@ -21,7 +21,6 @@ from promoter.adapters.yaml.load import (
     read_registry_file,
     reread_policy_references,
 )
-from promoter.adapters.yaml.messages import suggest_known_name
 from promoter.adapters.yaml.tree import FAULT_LIMIT, render_scalar
 from promoter.application.ports import Sources, UnusableFile
 from promoter.domain.approvals import ApproverDirectory
@@ -30,6 +29,7 @@ from promoter.domain.errors import Fault, Faults
 from promoter.domain.fields import validate_policy_name
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, TOP_FOLDER, RepositoryFolder
 from promoter.domain.proposal import RegistryEdit
+from promoter.domain.text import suggest_known_name
 
 POLICIES_PREFIX = f"{POLICIES_FOLDER}/"
 _LFS_BEGINNINGS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")

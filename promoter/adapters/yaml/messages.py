@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import groupby
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -25,6 +24,7 @@ from promoter.adapters.yaml.tree import (
 from promoter.domain.errors import DocumentPath, Fault
 from promoter.domain.policy.document import PolicyDocument
 from promoter.domain.policy.rules import RULES
+from promoter.domain.text import suggest_known_name
 
 KEY_MARKER = "[key]"
 
@@ -169,12 +169,6 @@ def convert_validation_error(
         if len(faults) >= FAULT_LIMIT:
             break
     return faults
-
-
-def suggest_known_name(name: str, known: Iterable[str]) -> str | None:
-    """Return `did you mean ...?` where one of the known names is close; else None."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else None
 
 
 def _trace_detail(model: type[BaseModel], detail: Any) -> LocationTrace:

@@ -11,12 +11,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from promoter.adapters.yaml.load import YamlTree, read_yaml_tree
-from promoter.adapters.yaml.messages import convert_validation_error, suggest_known_name
+from promoter.adapters.yaml.messages import convert_validation_error
 from promoter.adapters.yaml.tree import YamlNode, find_matching_nodes, find_node
 from promoter.domain.errors import Fault, Faults, PermanentError
 from promoter.domain.policy.document import Policy
 from promoter.domain.policy.test_cases import CaseFile, CasesDocument
 from promoter.domain.policy.test_runner import CaseFault, find_case_faults
+from promoter.domain.text import suggest_known_name
 
 TESTS_FOLDER = "policies/tests"
 SIZE_LIMIT = 2**20
