@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from promoter.application.ports import AuditLog, Ledger, ObservationLog
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordedDecision, RecordFilter, is_alias_move
+from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import HeldStretch
 from promoter.domain.history import (
@@ -117,15 +118,19 @@ def find_alias_at(ledger: Ledger, model: str, alias: str, moment: datetime, now:
 
 
 def describe_overrides(ledger: Ledger, model: str, alias: str, now: datetime) -> tuple[str, ...]:
-    """Return a sentence on the override of the alias that is in force, by the ledger alone; nothing without one."""
-    found = [each for each in ledger.find_open_overrides({model}) if each.alias == alias and each.is_in_force(now)]
+    """Return a sentence on the override of the alias that nothing has ended yet, by the ledger alone; nothing without one."""
+    found = [each for each in ledger.find_open_overrides({model}) if each.alias == alias]
     stated = ledger.read_last_applied({model}).get(model, {}).get(alias)
-    then = f", and git counts again, which stated {version_label(stated.number)} last" if stated else ", and git counts again"
-    return tuple(
-        f"v{each.version} serves under an override until {format_end(each.until)}, by {each.by}: {each.reason}. Unless git "
-        f"states v{each.version} by then, the override ends{then}"
-        for each in found[-1:]
-    )
+    then = f"git counts again, which stated {version_label(stated.number)} last" if stated else "git counts again"
+    return tuple(_describe_override(each, then, now) for each in found[-1:])
+
+
+def _describe_override(override: Override, then: str, now: datetime) -> str:
+    version, end, by = f"v{override.version}", format_end(override.until), f"by {override.by}: {override.reason}"
+    if override.is_in_force(now):
+        serves = f"{version} serves under an override until {end}, {by}"
+        return f"{serves}. Unless git states {version} by then, the override ends, and {then}"
+    return f"an override to {version} was in force until {end}, {by}. The next reconcile records its end, and {then}"
 
 
 def find_alias_between(ledger: Ledger, model: str, alias: str, begin: datetime, end: datetime, now: datetime) -> AliasBetween:

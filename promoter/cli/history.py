@@ -126,10 +126,8 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
     from promoter.application import status
 
     ledger = container.existing_ledger
-    spans, notes = (
-        status.load_alias_history(ledger, model, alias),
-        describe_overrides(ledger, model, alias, container.clock.now()),
-    )
+    spans = status.load_alias_history(ledger, model, alias)
+    notes = describe_overrides(ledger, model, alias, container.clock.now())
     if output is OutputFormat.JSON:
         from promoter.application.responses.registry import AliasHistoryResponse
 

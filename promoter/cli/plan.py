@@ -80,6 +80,7 @@ def _plan_working_tree(container: Container, output: OutputFormat, json_file: Pa
     view = container.reading_planner(declaration, base=base)
     if base is not None:
         notes += describe_lost_gates(base, declaration, view.models.keys() | declaration.desired.listed.keys())
+    notes += [outlook.description for model in view.models.values() for outlook in model.outlooks.values()]
     found = replace(view.plan, notes=(*view.plan.notes, *notes))
     _print_plan(found, output, json_file)
     if found.blocked or found.refused:

@@ -98,6 +98,13 @@ class OverrideOutlook:
         return f"{target} returns" + (", the version that was rolled back" if what.to_version == self.override.replaces else "")
 
     @property
+    def description(self) -> str:
+        """Return which version serves until when, who wants that and why, and what follows."""
+        override, serves = self.override, "serves" if self.is_serving else "is to serve"
+        what = f"{override.model}@{override.alias}: v{override.version} {serves} under an override"
+        return f"{what} until {format_end(override.until)}, by {override.by}: {override.reason}. {self.warning}"
+
+    @property
     def warning(self) -> str:
         """Return what follows where git does not state the version in time, in a sentence."""
         override = self.override

@@ -163,6 +163,10 @@ def test_a_protected_branch_without_a_forge(rollback_site: RollbackSite, run: Ru
     code, _, err = run("release", "m@champion", "--by", "bob")
     assert code == 1
     assert "an override stands in for git: v1 until 2026-11-23 14:00 UTC, by alice: bad recall" in err
+    code, out, _ = run("history", "m@champion")
+    assert code == 0
+    note = "an override to v1 was in force until 2026-11-23 14:00 UTC, by alice: bad recall. The next reconcile records its end"
+    assert note in " ".join(out.split()), "by the system's clock, it is over"
 
 
 def test_a_forge_that_is_set_up_wrongly_does_not_keep_the_alias_from_moving(rollback_site: RollbackSite, run: Run) -> None:

@@ -78,6 +78,14 @@ def test_what_follows_is_what_the_planner_would_do(outlook: OverrideOutlook, fol
     assert (outlook.consequence, outlook.returning_version) == (follows, returns)
 
 
+def test_a_plan_names_an_override_though_nothing_differs() -> None:
+    """The version that serves and that it is not there yet are told apart."""
+    declared = AliasIntent("m", "champion", 2)
+    end = "under an override until 2026-11-24 12:00 UTC, by alice: bad recall. Unless git states v1 by 2026-11-24 12:00 UTC, "
+    assert build(declared).description == f"m@champion: v1 serves {end}{V2_RETURNS}"
+    assert build(declared, held=2).description == f"m@champion: v1 is to serve {end}v2 stays"
+
+
 def test_without_an_override_there_is_no_outlook() -> None:
     """And none is computed."""
     assert build_override_outlooks(ModelIntent("m"), None, {}) == {}
