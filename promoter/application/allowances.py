@@ -86,11 +86,11 @@ class LargePlan:
     """A plan, and what a pull request with it waits for where it is over the mass-change limit."""
 
     plan: Plan
-    """The plan; where the allowance is given, it is not refused."""
+    """The plan; where the allowance is given, or may still come, it is not refused."""
     awaited: str | None = None
-    """What could still come, in a sentence."""
+    """What may still come, in words that fit into a status."""
     notes: tuple[str, ...] = ()
-    """Who gave the allowance."""
+    """Who gave the allowance, or what follows without it."""
 
 
 def weigh_large_plan(
@@ -116,9 +116,16 @@ def weigh_large_plan(
     if givers:
         given = f"{large}, and allowed: {request} asks for it, and {', '.join(givers)} approved that"
         return LargePlan(replace(plan, refused=None), notes=(given,))
-    waits = f"waits for {powers} to approve: {large}"
-    refused = f"{plan.refused}; {request} counts once {powers} approves this pull request, or merges it{trouble}"
-    return LargePlan(replace(plan, refused=refused), waits if read_origin else None)
+    if read_origin is None:
+        return LargePlan(
+            replace(plan, refused=f"{plan.refused}; {request} counts once {powers} approves its pull request, or merges it")
+        )
+    then = (
+        f"{large}, and {request} asks to allow that{trouble}. It is carried out if {powers} approves this "
+        "pull request, or merges it. If others merge it without that approval, the whole revision is refused, and nothing "
+        "of it moves"
+    )
+    return LargePlan(replace(plan, refused=None), f"waits for {powers} to approve: {large}", (then,))
 
 
 def _find_open_givers(

@@ -61,7 +61,7 @@ class MergeEffects:
     unmanaged: tuple[UnmanagedAlias, ...] = ()
     """The aliases that the base declares, and the merged files state nothing of any more."""
     awaited_allowance: str | None = None
-    """What a plan over the mass-change limit waits for, in a sentence; None: nothing that could come."""
+    """What a plan over the mass-change limit waits for, in words that fit into a status; None: for nothing."""
 
     @property
     def changes_with_later(self) -> tuple[BroughtChange, ...]:
@@ -139,10 +139,9 @@ class PullPlan:
     def status_state(self) -> PullState:
         """Return the state. Only what the pull request brings counts, and `enforcement: audit` blocks nothing."""
         brought = self.brought
-        is_refused = self.refusal_reason is not None and brought.awaited_allowance is None
-        if self.is_unusable or is_refused or brought.lacking or brought.stopped_changes:
+        if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
             return PullState.FAILURE
-        return PullState.PENDING if self.refusal_reason or brought.waiting_changes else PullState.SUCCESS
+        return PullState.PENDING if brought.awaited_allowance or brought.waiting_changes else PullState.SUCCESS
 
     @property
     def status_description(self) -> str:
@@ -153,12 +152,12 @@ class PullPlan:
         if self.is_unusable:
             return self._explain_missing_plan()
         brought = self.brought
-        if self.refusal_reason and not brought.awaited_allowance:
+        if self.refusal_reason:
             return self.refusal_reason
         if brought.lacking:
             first = brought.lacking[0]
             return f"{_format_blocked_name(first)}: {first.reason}" + _describe_more_blocks(brought.lacking)
-        if self.refusal_reason and brought.awaited_allowance and not brought.stopped_changes:
+        if brought.awaited_allowance and not brought.stopped_changes:
             return brought.awaited_allowance
         if brought.stopped_changes or brought.waiting_changes:
             return self._describe_not_allowed(brought)

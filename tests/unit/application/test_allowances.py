@@ -263,3 +263,20 @@ def test_the_forge_is_not_asked_without_need(large: PullRequestApp) -> None:
     plans = PullPlanUpdater(large.app.hub, large.app.git, large.planner, large.app.revisions, large.app.keys, "main")
     plans.update_plan(large.number)
     assert "origin" not in {call[0] for call in large.app.hub.calls}
+
+
+def test_promoter_apply_without_a_daemon(large: PullRequestApp) -> None:
+    """It finds and records the allowance itself, and carries all of it out."""
+    app = large.app
+    number = propose(large)
+    app.hub.approve(number, "bob")
+    app.hub.merge(number, by="ada")
+    again = app.another()
+    declaration = again.documents.parse_declaration(again.git.read_sources(again.git.head), again.git.head)
+    assert again.plan_applier(declaration, "apply").view.plan.refused, "without it"
+    for _ in range(2):
+        allowed = again.revisions.allow_changes(declaration)
+    applied = again.plan_applier(allowed, "apply")
+    assert (applied.view.plan.refused, applied.failed, moved(large)) == (None, {}, COUNT)
+    assert "bob approved or merged it" in applied.view.plan.notes[0]
+    assert len(allowances(large)) == 1
