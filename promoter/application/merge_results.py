@@ -300,9 +300,10 @@ def _differs(has: CommitStatus | None, wanted: CommitStatus) -> bool:
 def _collect_remedies(result: MergeResult, declaration: Declaration | None) -> dict[AliasKey, Sequence[str]]:
     found: dict[AliasKey, Sequence[str]] = {}
     for each in result.open_aliases:
-        policy = declaration.policies.get(each.decision.policy or "") if declaration and each.decision else None
-        if policy is not None and each.decision is not None:
-            found[each.statement.key] = list_remedies(policy, each.decision)
+        decision = each.decision
+        policy = declaration.policies.get(decision.policy or "") if declaration and decision else None
+        if decision is not None and (policy is not None or decision.policy is None):
+            found[each.statement.key] = list_remedies(policy, decision)
     return found
 
 

@@ -152,8 +152,16 @@ def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:
     return measured.value if rank.order == "highest" else -measured.value
 
 
-def list_remedies(policy: Policy, decision: Decision) -> tuple[str, ...]:
-    """Return what a person can do about each finding that keeps a version back, in the order of the policy."""
+def list_remedies(policy: Policy | None, decision: Decision) -> tuple[str, ...]:
+    """Return what a person can do about each finding that keeps a version back, in the order of the policy.
+
+    Without a policy, it is the readiness of a version that served: a person may put it back without the check.
+    """
+    if policy is None:
+        checked = decision.evidence.candidate.checked if decision.evidence else None
+        registered = checked is not None and checked.status == READY_STATUS and decision.verdict is not Verdict.PASS
+        command = f"promoter rollback {decision.model}@{decision.alias} --to {decision.version} --without-artifact-check"
+        return (f"run `{command} --reason TEXT`, if it serves all the same",) if registered else ()
     rules = {str(rule): rule for rule in policy.document.rules}
     found = []
     for finding in decision.unmet_findings:

@@ -10,6 +10,7 @@ from promoter.application.audit_rerun import DecisionRerunner
 from promoter.domain.audit import RecordKind
 from promoter.domain.errors import Faults, PermanentError
 from promoter.domain.ledger.rerun import RerunOutcome
+from promoter.domain.policy.evaluate import list_remedies
 from tests.support.app import App
 from tests.support.rollbacks import POLICY, REASON, back, git
 
@@ -94,6 +95,25 @@ def test_an_override_with_the_check_gives_way_to_one_without(watched_app: App) -
     assert watched_app.aliases() == {"champion": 3}
     back(watched_app, to=2, now=True, without_artifact_check=True)
     assert watched_app.aliases() == {"champion": 2}
+
+
+def test_a_blocked_return_names_the_way_past_the_check(spoiled: App) -> None:
+    """What people read of a commit that brought it says by which command it comes back; of one that passes, nothing."""
+    spoiled.commit(HELD % (2, ""), p=POLICY)
+    assert "ready is fail" in why_blocked(spoiled)
+    declaration = spoiled.revisions.declaration_in_force
+    assert declaration
+    (change,) = spoiled.planner(declaration).plan.changes
+    assert change.decision
+    command = "promoter rollback m@champion --to 2 --without-artifact-check --reason TEXT"
+    assert list_remedies(None, change.decision) == (f"run `{command}`, if it serves all the same",)
+    spoiled.commit(HELD % (2, UNCHECKED % 2), p=POLICY)
+    spoiled.revisions.refresh_head()
+    declaration = spoiled.revisions.declaration_in_force
+    assert declaration
+    (change,) = spoiled.planner(declaration).plan.changes
+    assert change.decision
+    assert list_remedies(None, change.decision) == ()
 
 
 @pytest.mark.parametrize(
