@@ -220,10 +220,13 @@ class MergeResultReporter:
         last.under_way_since = (last.under_way_since or self._clock.now()) if result.is_under_way else None
         if last.under_way_since is not None and self._clock.now() - last.under_way_since < UNDER_WAY:
             return
-        if result != last.reported:
+        is_done = last.reported is not None and last.reported.is_final and not any(each.has_moved for each in group)
+        if result != last.reported and not is_done:
             with self._locks.hold(f"result/{last.revision}"):
                 self._publish(last, result, seen.declaration)
             last.reported = result
+            for each in group:
+                each.has_moved = False
         if result.is_final and (last.number or last.is_settled):
             for each in group:
                 self._commits.drop(each.revision)
