@@ -14,9 +14,15 @@ from promoter.domain.decision import Decision, DecisionPurpose, Verdict, combine
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent
 from promoter.domain.evidence import NOT_REQUESTED, Evidence
 from promoter.domain.observed import ObservedModel, Unreadable
-from promoter.domain.plan import AliasDifference, Change, ChangeGate, ModelComparison
+from promoter.domain.plan import AliasDifference, Change, ChangeCause, ChangeGate, ModelComparison
 from promoter.domain.policy.document import Policy
-from promoter.domain.policy.evaluate import check_readiness, evaluate_policy, evaluate_readiness, hinges_on_loading
+from promoter.domain.policy.evaluate import (
+    check_readiness,
+    evaluate_policy,
+    evaluate_readiness,
+    hinges_on_loading,
+    lacks_only_reviews,
+)
 from promoter.domain.policy.guards import (
     GuardStatus,
     add_rollback_proposal,
@@ -25,6 +31,7 @@ from promoter.domain.policy.guards import (
     find_rollback_obstacle,
     is_return_to_good_standing,
 )
+from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 from promoter.domain.refusals import ProposalRefusal, find_refusal
 from promoter.domain.review import ChangeOrigin
 from promoter.domain.rotation import CandidateSearch, RotationStatus, choose_best_candidate, find_candidates
@@ -77,6 +84,8 @@ class DecisionResults:
     changes: tuple[Change, ...]
     rotation_statuses: Mapping[str, tuple[RotationStatus, ...]]
     guards: Mapping[str, tuple[GuardStatus, ...]]
+    put_backs: Mapping[str, tuple[Proposal, ...]] = field(default_factory=dict)
+    """By model, the ways back in git from what was merged without the reviews that its policy asks for."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,9 @@ class DecisionMaker:
         for rotation in asked.rotations:
             model = rotation.intent.model
             statuses[model] = (*statuses.get(model, ()), _choose_rotation_status(context, rotation, decisions))
-        return DecisionResults(
-            asked.collect_changes(decisions), statuses, self._evaluate_guards(asked.guards, decisions, context)
-        )
+        changes = asked.collect_changes(decisions)
+        guards = self._evaluate_guards(asked.guards, decisions, context)
+        return DecisionResults(changes, statuses, guards, _build_put_backs(context, changes))
 
     def decide_changes(self, context: EvaluationContext, alias: str | None) -> tuple[Change, ...]:
         """Decide the gates only; with `alias` only those of changes of that alias."""
@@ -319,3 +328,25 @@ def _choose_rotation_status(
     judged = {number: decisions[question] for number, question in rotation.questions.items()}
     held, policy = rotation.observed.aliases.get(alias.alias), context.find_policy(alias.policy)
     return replace(choose_best_candidate(alias, policy, held, judged), refused=found.refused)
+
+
+def _build_put_backs(context: EvaluationContext, changes: Iterable[Change]) -> dict[str, tuple[Proposal, ...]]:
+    """Build the way back in git for each change that was merged without its reviews, by model.
+
+    Nobody can approve what is merged, so that rotation by pull request would wait for ever. A hold says that a person is at
+    work on the alias.
+    """
+    found: dict[str, tuple[Proposal, ...]] = {}
+    for change in changes:
+        what, intent = change.difference, change.difference.intent
+        policy = context.declaration.policies.get(intent.policy or "") if intent else None
+        if intent is None or policy is None or change.decision is None or what.cause is not ChangeCause.COMMIT:
+            continue
+        held = intent.hold is not None and intent.hold.is_in_force(context.at)
+        if held or intent.rotation != "pull-request" or what.from_version is None or what.to_version is None:
+            continue
+        if not change.is_allowed and lacks_only_reviews(policy, change.decision):
+            edit = RegistryEdit(what.model, what.alias, what.from_version)
+            proposal = Proposal(edit, what.to_version, None, ProposalReason.PUT_BACK)
+            found[what.model] = (*found.get(what.model, ()), proposal)
+    return found

@@ -244,6 +244,7 @@ class Planner:
             changes=changes,
             rotation_statuses=decided.rotation_statuses.get(name, ()),
             guards=decided.guards.get(name, ()),
+            put_backs=decided.put_backs.get(name, ()),
             moves=moves,
             replaced=replaced,
             agreed=agreed,

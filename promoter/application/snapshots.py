@@ -41,6 +41,8 @@ class ModelSnapshot:
     """The state of each rotation, with its candidates' decisions."""
     guards: tuple[GuardStatus, ...] = ()
     """The state of the guards of each alias."""
+    put_backs: tuple[Proposal, ...] = ()
+    """Ways back in git from what was merged without the reviews that its policy asks for."""
     moves: tuple[NewAuditRecord, ...] = ()
     """Alias moves that the ledger has not seen."""
     replaced: tuple[NewAuditRecord, ...] = ()
@@ -67,10 +69,12 @@ class ModelSnapshot:
 
     @property
     def proposals(self) -> tuple[Proposal, ...]:
-        """What guards and rotations ask for; a broken guard goes before any rotation of its alias."""
+        """What Promoter proposes by itself; of an alias, a broken guard goes first, and a rotation last."""
         guarded = {each.alias: each.proposal for each in self.guards if each.proposal}
-        rotated = [each.proposal for each in self.rotation_statuses if each.proposal and each.alias not in guarded]
-        return (*guarded.values(), *rotated)
+        put_back = {each.edit.alias: each for each in self.put_backs if each.edit.alias not in guarded}
+        urgent = guarded | put_back
+        rotated = [each.proposal for each in self.rotation_statuses if each.proposal and each.alias not in urgent]
+        return (*urgent.values(), *rotated)
 
 
 @dataclass(frozen=True)

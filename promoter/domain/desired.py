@@ -128,7 +128,7 @@ class PromoteFrom(Document):
 
 
 class ProposalSettings(Document):
-    """What proposals by pull request carry: labels, reviewers (accounts, or teams as `org/team`), and auto-merge."""
+    """What proposals by pull request carry (labels, reviewers, auto-merge), and when an open one is revised."""
 
     labels: tuple[str, ...] = Field(
         default=(),
@@ -140,6 +140,11 @@ class ProposalSettings(Document):
         default=(), max_length=20, strict=False, description="Who is asked for a review: accounts, or teams as `org/team`."
     )
     auto_merge: bool = Field(default=False, description="true: the forge merges it by itself once it may.")
+    revise: Literal["until-approved", "always", "never"] = Field(
+        default="until-approved",
+        description="When an open pull request of rotation is rewritten for a better candidate: `until-approved` (default: "
+        "not once somebody has approved it), `always`, or `never`.",
+    )
 
 
 class SharedAlias(Document):
@@ -209,7 +214,8 @@ class SharedModel(Document):
     )
     proposals: ProposalSettings = Field(
         default=ProposalSettings(),
-        description="What pull requests carry: `{labels: [promoter], reviewers: [acme/risk], auto_merge: false}`.",
+        description="What pull requests carry: `{labels: [promoter], reviewers: [acme/risk], auto_merge: false}`, and when an "
+        "open one is rewritten (`revise`).",
     )
     aliases: dict[AliasName, SharedAlias] = Field(
         default_factory=dict,

@@ -25,6 +25,8 @@ class ProposalReason(StrEnum):
     ROLL_BACK = "rollback"
     RELEASE = "release"
     ADOPT = "adopt"
+    PUT_BACK = "put-back"
+    """Git goes back to what the registry has, since what git states was merged without the reviews that its policy asks for."""
 
     @property
     def is_requested(self) -> bool:
@@ -87,6 +89,8 @@ class Proposal:
                 return f"Adopt {to} as {name}, from {was}"
             case ProposalReason.ROTATE:
                 return f"Rotate {name} from {was} to {to}"
+            case ProposalReason.PUT_BACK:
+                return f"Put git back to {to} for {name}, from {was}"
             case _:
                 return f"Roll back {name} from {was} to {to}"
 
@@ -111,6 +115,10 @@ class Proposal:
             return [*([self.reason] if self.reason else []), f"The hold on {edit.alias} is lifted: rotation may move it again."]
         if self.aim is ProposalReason.ADOPT:
             return ["Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay."]
+        if self.aim is ProposalReason.PUT_BACK:
+            was = version_label(self.replaces)
+            merged = f"{was} was merged without the reviews that its policy asks for: the alias never moved."
+            return [f"{merged}\nGit states what the registry has again, and rotation may propose {was} anew."]
         if self.aim is ProposalReason.ROLL_BACK:
             bad = ", ".join(f"v{each}" for each in edit.quarantine)
             stays = f"; {bad} is in quarantine" if bad else ""

@@ -349,7 +349,7 @@ def _describe_model_changes(
     if before.on_drift != after.on_drift:
         yield f"{name}: `on_drift` is {after.on_drift} instead of {before.on_drift}"
     if before.proposals != after.proposals:
-        yield f"{name}: labels, reviewers or auto-merge of proposals change"
+        yield f"{name}: settings of proposals change (labels, reviewers, auto-merge or `revise`)"
     for alias in sorted(before.aliases.keys() | after.aliases.keys()):
         was, declared = before.aliases.get(alias), after.aliases.get(alias)
         if declared is None:

@@ -23,16 +23,19 @@ _WHAT = {
     ProposalReason.ROTATE: "{version}",
     ProposalReason.GUARD: "the return from {replaces} to {version}",
     ProposalReason.ADOPT: "the adoption of {version}",
+    ProposalReason.PUT_BACK: "the way back in git from {replaces} to {version}",
 }
 """What a person turns down, by the reason of the proposal. Rollbacks and releases are requests: closing them answers these."""
+_WAYS_BACK = (ProposalReason.GUARD, ProposalReason.PUT_BACK)
+"""What is refused as a way from one version to another."""
 _MAX_DIGITS = 18
 REMEMBERED_BY_MARKERS = 100
 """How many refusals the text of a pull request remembers: the newest."""
 
 
 def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | None) -> str:
-    """Build the key by which what was turned down is known again; for a guard's rollback, the version that broke too."""
-    return f"{aim}:{version}" + (f":{replaces}" if aim is ProposalReason.GUARD else "")
+    """Build the key by which what was turned down is known again; for a way back, the version that it leaves too."""
+    return f"{aim}:{version}" + (f":{replaces}" if aim in _WAYS_BACK else "")
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class RefusedAnswer:
     """What a key says was turned down."""
 
     aim: ProposalReason
-    """A rotation, the return that a broken guard asks for, or the adoption of a move by hand."""
+    """A rotation, the return that a broken guard asks for, the adoption of a move by hand, or a way back in git."""
     version: int
     """The version that was proposed."""
     replaces: int | None = None
-    """Of a guard's return, the version that broke the guard."""
+    """Of a way back, the version that it leaves."""
 
     @classmethod
     def parse(cls, key: str) -> RefusedAnswer | None:
@@ -53,7 +56,7 @@ class RefusedAnswer:
         plain = all(each.isascii() and each.isdigit() and len(each) <= _MAX_DIGITS for each in numbers)
         if aim not in {each.value for each in _WHAT} or not plain:
             return None
-        if len(numbers) != (2 if aim == ProposalReason.GUARD else 1):
+        if len(numbers) != (2 if aim in _WAYS_BACK else 1):
             return None
         return cls(ProposalReason(aim), int(numbers[0]), int(numbers[1]) if numbers[1:] else None)
 
@@ -94,7 +97,7 @@ class ProposalRefusal:
 
     @property
     def replaces(self) -> int | None:
-        """Of a guard's return, the version that broke the guard."""
+        """Of a way back, the version that it leaves."""
         return self.answer.replaces
 
     @property

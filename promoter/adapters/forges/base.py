@@ -165,6 +165,11 @@ class ForgeBase(ABC):
             if self._parse_pull_request(row).state is PullRequestState.OPEN:
                 self._close_pull_request(row)
 
+    def request_reviews_again(self, number: int, accounts: Sequence[str]) -> None:
+        """Ask for a review those who gave one of an earlier commit. A refusal is logged."""
+        for account in accounts:
+            self._request_review(number, account)
+
     def find_closing_account(self, number: int) -> str | None:
         """Find the account that closed a pull request; None where the forge does not tell."""
         with self._translate_errors(f"read who closed {self._name_pull_request(number)}"):

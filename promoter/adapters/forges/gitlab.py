@@ -30,7 +30,7 @@ from promoter.application.ports.forge import (
     PullRequestDraft,
     PullRequestState,
 )
-from promoter.domain.errors import Conflict, ExternalError, TransientError
+from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.review import PullRequestReview
 
 log = structlog.get_logger(__name__)
@@ -300,6 +300,17 @@ class GitLab(ForgeBase):
             pull = parse_merge_request(changed)
         if draft.auto_merge and not row.get("merge_when_pipeline_succeeds"):
             self._enable_auto_merge(pull, changed)
+
+    def request_reviews_again(self, number: int, accounts: Sequence[str]) -> None:
+        """Make reviewers of those who are none yet. GitLab has no call that asks a reviewer twice: a comment has to."""
+        try:
+            with self._translate_errors(f"ask for a review of merge request !{number}"):
+                present = _list_reviewer_ids(self._fetch_pull_request(number))
+                wanted = present.union(self._find_account_ids(accounts).values())
+                if wanted != present:
+                    self._project.mergerequests.update(number, {"reviewer_ids": sorted(wanted)})
+        except (PermanentError, TransientError) as error:
+            log.warning("GitLab does not take these reviewers", number=number, answer=error.message)
 
     def _close_pull_request(self, row: dict[str, Any]) -> None:
         self._project.mergerequests.update(row["iid"], {"state_event": "close"})

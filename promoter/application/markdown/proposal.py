@@ -143,6 +143,9 @@ def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None) -> Bloc
         case ProposalReason.RELEASE:
             sentence = f"The hold on {name} is to be lifted: rotation may move it again."
             return [sentence, "", _render_requester(proposal)]
+        case ProposalReason.PUT_BACK:
+            merged = f"{was} was merged without the reviews that its policy asks for. Nobody can give them after the merge."
+            return [f"Git is to say **{to}** for {name} again, as the registry does. {merged} The alias is still at {to}."]
         case ProposalReason.ADOPT:
             declared = f"says {was}" if proposal.replaces else "says nothing of it, or that it must not exist"
             return [f"Somebody moved {name} to **{to}** in the registry, and git {declared}. Is it to stay there?"]
@@ -182,6 +185,13 @@ def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None) -> Block
             sentence = f"Merged, the alias moves as soon as {to} is found to load. Closed, or without an answer, {stays}."
         case ProposalReason.RELEASE:
             sentence = "Closed, the hold stays."
+        case ProposalReason.PUT_BACK:
+            was = version_label(proposal.replaces)
+            sentence = (
+                f"Merged, no alias moves: git and the registry agree on {to}, and rotation proposes {was} anew if it is still "
+                f"the best candidate, so that it can be reviewed before the merge. Closed, git goes on saying {was}, the alias "
+                f"stays at {to}, and rotation waits until a person changes git. As long as nobody decides, it is the same."
+            )
         case ProposalReason.ADOPT:
             sentence = (
                 "Merged, git says so too. Closed, this is only reported. When the alias goes back, it is closed by itself."
@@ -267,6 +277,8 @@ def _measure_block(block: Block) -> int:
 
 _MARKER = re.compile(r"<!-- promoter:proposal (\{[^<>]*?\}) -->")
 _MAX_MARKER_LENGTH = 20_000
+_MAX_APPROVALS = 50
+"""The number of accounts that a marker keeps."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +302,16 @@ class PullRequestMarker:
     """The keys of what persons refused for the alias, as far as the ledger knew when this was written."""
     override: int | None = None
     """The number of the override that the body is about: the record of the ledger that began it."""
+    note: str = ""
+    """A digest of Promoter's note on the pull request; empty: it has none."""
+    approvals: tuple[str, ...] = ()
+    """The accounts that approved the pull request at an earlier commit of the branch."""
+    approved_version: int | None = None
+    """The version that those accounts approved."""
+    approved_head: str | None = None
+    """The commit that those accounts approved."""
+    announced: bool = False
+    """Whether they were told that the branch was made again."""
 
     @property
     def answer_key(self) -> str:
@@ -310,6 +332,11 @@ class PullRequestMarker:
             "override": self.override,
             "withdrawn": self.withdrawn,
             "declined": list(self.declined),
+            "note": self.note,
+            "approvals": list(self.approvals[:_MAX_APPROVALS]),
+            "approved_version": self.approved_version,
+            "approved_head": self.approved_head,
+            "announced": self.announced or None,
         }
         text = json.dumps({key: value for key, value in fields.items() if value not in (None, [], "")})
         return f"<!-- promoter:proposal {_escape_comment(text)} -->"
@@ -357,6 +384,11 @@ def _parse_marker_fields(fields: Mapping[str, Any]) -> PullRequestMarker:
         _require_text(fields.get("withdrawn")),
         tuple(each for each in fields.get("declined", ()) if isinstance(each, str)),
         _require_number(fields.get("override")),
+        _require_text(fields.get("note")) or "",
+        tuple(each for each in fields.get("approvals", ()) if isinstance(each, str))[:_MAX_APPROVALS],
+        _require_number(fields.get("approved_version")),
+        _require_text(fields.get("approved_head")),
+        fields.get("announced") is True,
     )
 
 

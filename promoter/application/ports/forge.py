@@ -151,6 +151,10 @@ class Forge(Protocol):
         """
         ...
 
+    def request_reviews_again(self, number: int, accounts: Sequence[str]) -> None:
+        """Ask these accounts for a review once more; what the forge does not take is logged, and is no failure."""
+        ...
+
     def close_pull_request(self, number: int) -> None:
         """Close the pull request without merging; one that is not open is no error."""
         ...

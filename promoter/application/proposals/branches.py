@@ -307,6 +307,8 @@ class DesiredPullRequest:
     """The newest pull request, where none is open."""
     declined: tuple[str, ...] = ()
     """The keys of what people turned down for the alias, for the marker."""
+    note: str | None = None
+    """What Promoter's note on the pull request says; None: there is to be none."""
     outlook: OverrideOutlook | None = None
     """The override in force on the alias, where it proposes a rollback, and what follows its end."""
 

@@ -12,11 +12,12 @@ import structlog
 from promoter.application.comments import update_note
 from promoter.application.markdown.proposal import PullRequestMarker, insert_marker, parse_marker, render_proposal_markdown
 from promoter.application.ports import Forge, PullRequestDraft, PullRequestState, Repository
+from promoter.application.proposals.approved import ApprovalNotices, is_about
 from promoter.application.proposals.branches import DesiredPullRequest, ProposalContext, is_up_to_date
 from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer, VersionComparison
 from promoter.domain.desired import ProposalSettings
 from promoter.domain.errors import Conflict, PermanentError
-from promoter.domain.proposal import Proposal, ProposalReason
+from promoter.domain.proposal import ProposalReason
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class PullRequestWriter:
         self._forge = forge
         self._repository = repository
         self._compare = compare
+        self._approvals = ApprovalNotices(forge)
 
     def __call__(self, context: ProposalContext, wanted: Sequence[DesiredPullRequest]) -> list[PermanentError]:
         """Write all of them, and return what was refused. Raises `Conflict` where somebody wrote first."""
@@ -37,29 +39,34 @@ class PullRequestWriter:
         trouble = []
         for each, comparison in zip(wanted, self._compare(subjects) if subjects else [], strict=True):
             try:
-                self._ensure_pull_request(each, self._ensure_branch(each, context), comparison, context.proposal_settings)
+                self._ensure_pull_request(each, context, comparison)
             except PermanentError as error:
                 trouble.append(error)
         return trouble
 
-    def _ensure_branch(self, each: DesiredPullRequest, context: ProposalContext) -> str:
-        """Return the branch head; rebuild it on the newest commit where merging it would not give the desired content."""
+    def _ensure_branch(self, each: DesiredPullRequest, context: ProposalContext) -> tuple[str, PullRequestMarker | None]:
+        """Return the branch head, and the marker of the open pull request.
+
+        The branch is made again on the newest commit only where merging it would not give the desired content: approvals
+        are of a commit. Who approves it until then is written down first.
+        """
         site, repository = each.site, self._repository
         if site.tip is not None and is_up_to_date(repository, context.base, site.tip, each.proposal, each.content):
-            return site.tip.revision
+            return site.tip.revision, parse_marker(site.pull.body) if site.pull else None
+        recorded = self._approvals.prepare(site)
         made = repository.push_proposal(
             site.branch, site.head_revision, context.base, each.content, each.proposal.commit_message
         )
         log.info("branch made", branch=site.branch, revision=made, model=site.model, alias=site.alias)
-        return made
+        return made, recorded
 
     def _ensure_pull_request(
-        self, each: DesiredPullRequest, head: str, comparison: VersionComparison | None, settings: ProposalSettings
+        self, each: DesiredPullRequest, context: ProposalContext, comparison: VersionComparison | None
     ) -> None:
-        site, proposal, forge = each.site, each.proposal, self._forge
-        recorded = parse_marker(site.pull.body) if site.pull else None
-        draft = _build_draft(each, comparison, settings)
-        marker = replace(_build_marker(proposal, head, draft, each.declined), override=each.override_number)
+        site, forge = each.site, self._forge
+        head, recorded = self._ensure_branch(each, context)
+        draft = _build_draft(each, comparison, context.proposal_settings)
+        marker = replace(_build_marker(each, head, draft, recorded), override=each.override_number)
         if recorded == marker:
             return
         # A forge takes several calls for labels, reviewers and auto-merge: until all are through, the marker does not say so.
@@ -70,12 +77,27 @@ class PullRequestWriter:
             if forge.read_pull_request(number).state is not PullRequestState.OPEN:
                 # A person answered meanwhile, and the answer is to what it said until now: it must not be reworded.
                 raise Conflict(forge.name, f"{site.pull.url} is not open any more")
-            if recorded and recorded.withdrawn:
-                update_note(forge, number, None)
+            self._write_comments(number, recorded, marker, each, context)
             forge.update_pull_request(number, first)
         if steps:
             forge.update_pull_request(number, _add_marker(draft, marker))
         log.info("pull request revised" if site.pull else "pull request opened", number=number, title=draft.title)
+
+    def _write_comments(
+        self,
+        number: int,
+        recorded: PullRequestMarker | None,
+        wanted: PullRequestMarker,
+        each: DesiredPullRequest,
+        context: ProposalContext,
+    ) -> None:
+        """Write the comments that the marker lacks. The marker is written after them, so that a stop leaves none out."""
+        if recorded and (recorded.withdrawn or recorded.note != wanted.note):
+            update_note(self._forge, number, each.note)
+        if recorded and recorded.approvals and not recorded.announced:
+            policy = context.find_policy(each.site.alias)
+            reviewed = policy is not None and policy.needed_evidence.review
+            self._approvals.announce(number, recorded, wanted, reviewed=reviewed)
 
     def _open_pull_request(self, each: DesiredPullRequest, draft: PullRequestDraft) -> int:
         """Return the number of a new pull request.
@@ -98,8 +120,8 @@ def _build_draft(
         body=render_proposal_markdown(proposal, comparison, each.outlook),
         labels=settings.labels,
         reviewers=settings.reviewers,
-        # What somebody did by hand past git is for a person to answer, never for a setting.
-        auto_merge=settings.auto_merge and proposal.aim is not ProposalReason.ADOPT,
+        # What somebody did by hand past git, or past its policy, is for a person to answer, never for a setting.
+        auto_merge=settings.auto_merge and proposal.aim not in (ProposalReason.ADOPT, ProposalReason.PUT_BACK),
     )
 
 
@@ -107,10 +129,16 @@ def _add_marker(draft: PullRequestDraft, marker: PullRequestMarker) -> PullReque
     return replace(draft, body=insert_marker(draft.body, marker))
 
 
-def _build_marker(proposal: Proposal, head: str, draft: PullRequestDraft, declined: tuple[str, ...]) -> PullRequestMarker:
-    """Return the marker with all that the draft has, so that changed settings reach an open pull request."""
+def _build_marker(
+    each: DesiredPullRequest, head: str, draft: PullRequestDraft, recorded: PullRequestMarker | None
+) -> PullRequestMarker:
+    """Return the marker with all that the draft has, so that changed settings reach an open pull request.
+
+    Of the recorded one, approvals of the same proposal at an earlier commit are kept.
+    """
     settings = [draft.labels, draft.reviewers, draft.auto_merge]
-    edit = proposal.edit
+    proposal, edit = each.proposal, each.proposal.edit
+    kept = recorded if recorded is not None and is_about(recorded, proposal) else None
     return PullRequestMarker(
         aim=proposal.aim,
         model=edit.model,
@@ -120,7 +148,12 @@ def _build_marker(proposal: Proposal, head: str, draft: PullRequestDraft, declin
         head=head if proposal.aim.is_requested else None,
         digest=_digest_json([draft.title, draft.body]),
         settings=_digest_json(settings) if any(settings) else "",
-        declined=declined,
+        declined=each.declined,
+        note=_digest_json(each.note) if each.note else "",
+        approvals=kept.approvals if kept else (),
+        approved_version=kept.approved_version if kept else None,
+        approved_head=kept.approved_head if kept else None,
+        announced=kept is not None,
     )
 
 

@@ -6,7 +6,7 @@ a stop anywhere in between, the next run finds what there is, and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -26,6 +26,7 @@ from promoter.application.ports import (
     PullRequestState,
     Repository,
 )
+from promoter.application.proposals.approved import ApprovedProposals, KeptProposal
 from promoter.application.proposals.branches import (
     DesiredPullRequest,
     ProposalBranch,
@@ -76,15 +77,10 @@ def find_obsolete_reason(
     alias = model.intent.aliases.get(marker.alias) if model else None
     if model is None or alias is None or declared is None:
         return "git does not manage the alias any more"
-    if marker.aim is ProposalReason.RELEASE:
-        return "there is no hold any more"
     if marker.version is not None and declared.version == marker.version:
         return f"git says v{marker.version} already"
-    if marker.aim is ProposalReason.ADOPT:
-        stays = model.intent.on_drift == "adopt"
-        return f"the alias is not at v{marker.version} any more" if stays else "`on_drift` is not `adopt` any more"
-    if marker.aim is ProposalReason.ROLL_BACK:
-        return "nobody asks for it any more"
+    if marker.aim in _CHECKS:
+        return _CHECKS[marker.aim](model, marker)
     return _check_settings(view, alias, marker) or _check_evidence(view, model, alias, marker)
 
 
@@ -104,6 +100,28 @@ def _check_evidence(view: RegistrySnapshot, model: ModelSnapshot, alias: AliasIn
     if _is_out_of_sync(view, alias, observed) or _is_source_unreadable(view, alias):
         return None  # what is wanted shows once git and the registry agree, and everything can be read
     return _check_guard(model, marker) if marker.aim is ProposalReason.GUARD else _check_candidate(model, marker)
+
+
+def _check_adoption(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
+    stays = model.intent.on_drift == "adopt"
+    return f"the alias is not at v{marker.version} any more" if stays else "`on_drift` is not `adopt` any more"
+
+
+def _check_put_back(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
+    change = next((each for each in model.changes if each.difference.alias == marker.alias), None)
+    if change is None:
+        return "git and the registry agree by now"
+    unknown = change.decision is not None and change.decision.verdict is Verdict.ERROR
+    return None if unknown else "what git states does not lack reviews alone any more"
+
+
+_CHECKS: Mapping[ProposalReason, Callable[[ModelSnapshot, PullRequestMarker], str | None]] = {
+    ProposalReason.RELEASE: lambda _model, _marker: "there is no hold any more",
+    ProposalReason.ROLL_BACK: lambda _model, _marker: "nobody asks for it any more",
+    ProposalReason.ADOPT: _check_adoption,
+    ProposalReason.PUT_BACK: _check_put_back,
+}
+"""What makes a proposal obsolete that is not of rotation or of a guard."""
 
 
 def _check_guard(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
@@ -183,6 +201,7 @@ class ProposalReconciler:
         self._read_request = ProposalRequestReader(repository, documents, ledger)
         self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
         self._verified = VerifiedStates(clock)
+        self._approved = ApprovedProposals(forge, clock)
         self._refusals = RefusalRecorder(forge, ledger, clock)
         self._override_notices = OverrideNotices(forge, ledger, clock)
         self._listed: dict[str, Sequence[PullRequest]] = {}
@@ -271,20 +290,32 @@ class ProposalReconciler:
             self._leave_branch_alone(site, urgent or found)
             return ended
         declined = context.find_declined_answers(site.alias)
-        in_order = [
-            None if is_request_answered(site, last) else requested,
-            urgent,
-            found,
-        ]
-        for proposal in in_order:
+        pressing = [None if is_request_answered(site, last) else requested, urgent]
+        kept = self._find_kept(site, context, found) if found and not any(pressing) else None
+        if kept is not None and kept.proposal is None:
+            return ended
+        note = kept.note if kept else None
+        for proposal in (*pressing, kept.proposal if kept else found):
             content = self._build_content(context, proposal) if proposal else None
             if proposal and content is not None:
                 if site.pull and outlook:
                     notices.write_started_comment(site.pull, site.current_marker, proposal, outlook)
-                desired.append(DesiredPullRequest(site, proposal, content, last, declined, outlook))
+                desired.append(DesiredPullRequest(site, proposal, content, last, declined, note, outlook))
                 return ended
         self._clear_branch(site, context)
         return ended
+
+    def _find_kept(self, site: ProposalBranch, context: ProposalContext, found: Proposal) -> KeptProposal | None:
+        """Return the open rotation that stays as it is, although `found` is a better one; None: there is none."""
+        marker = site.current_marker
+        if marker is None or marker.withdrawn or marker.version == found.edit.version:
+            return None
+        if not (marker.aim is found.aim is ProposalReason.ROTATE):
+            return None  # what cannot wait takes the place of an approved rotation too
+        declared = context.find_declared_intent(site.alias)
+        if find_obsolete_reason(context.view, context.snapshot, marker, declared) is not None:
+            return None
+        return self._approved.find_kept(site, context, marker, found)
 
     def _record_answers(
         self, site: ProposalBranch, pull: PullRequest | None, found: Proposal | None, context: ProposalContext

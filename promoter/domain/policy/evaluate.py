@@ -130,15 +130,25 @@ def hinges_on_loading(policy: Policy, decision: Decision) -> bool:
 
 def hinges_on_review(policy: Policy, decision: Decision) -> bool:
     """Return whether only people are waited for: it is pending, and would pass with every review that its rules ask for."""
+    return decision.verdict is Verdict.PENDING and _suppose_reviews(policy, decision) is Verdict.PASS
+
+
+def lacks_only_reviews(policy: Policy, decision: Decision) -> bool:
+    """Return whether it fails for reviews that nobody can give any more: with them, no other rule would fail."""
+    return decision.verdict is Verdict.FAIL and _suppose_reviews(policy, decision) in (Verdict.PASS, Verdict.PENDING)
+
+
+def _suppose_reviews(policy: Policy, decision: Decision) -> Verdict | None:
+    """Return the verdict that it would have with every review that its rules ask for; None where they ask for none."""
     evidence = decision.evidence
-    if decision.verdict is not Verdict.PENDING or not policy.needed_evidence.review or evidence is None:
-        return False
+    if not policy.needed_evidence.review or evidence is None:
+        return None
     supposed = replace(evidence, origin=build_approving_origin(policy.document.rules))
     # A rank that is missing is a finding of rotation's own, and none of the policy's: it is not supposed away.
     own = evaluate_policy(policy, decision.model, decision.alias, evidence).findings
     others = decision.findings[len(own) :]
     found = (*evaluate_policy(policy, decision.model, decision.alias, supposed).findings, *others)
-    return combine_all_of(finding.verdict for finding in found) is Verdict.PASS
+    return combine_all_of(finding.verdict for finding in found)
 
 
 def compute_rank_value(policy: Policy, evidence: Evidence) -> float | None:

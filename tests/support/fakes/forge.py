@@ -182,6 +182,11 @@ class FakeForge:
         self.after("revise")
         self._attach(number, draft)
 
+    def request_reviews_again(self, number: int, accounts: Sequence[str]) -> None:
+        """As the port says."""
+        self._called("request_again", number, *accounts)
+        self._thread(number).reviewers |= set(accounts)
+
     def close_pull_request(self, number: int) -> None:
         """As the port says."""
         self._called("close", number)
