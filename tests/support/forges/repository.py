@@ -267,6 +267,8 @@ class HostedRepository:
                     self.close(pull.number, by)
                     continue
                 pull.head, pull.updated_at = new, self._now()
+                if self.git.contains(new, self.git.heads()[pull.base]):
+                    pull.start = self.git.heads()[pull.base]  # its commits are those that the base lacks
                 pull.versions.append(ForgeVersion(next(self._ids), new, pull.updated_at))
                 self.git.point(self._pull_ref.format(pull.number), new)
                 if self.dismisses_stale:

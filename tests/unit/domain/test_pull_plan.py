@@ -163,7 +163,7 @@ SENTENCES = (
     "m: owned by risk instead of nobody",
     "m: aliases that are not listed are deleted (`prune`)",
     "m: `on_drift` is report instead of revert",
-    "m: labels, reviewers or auto-merge of proposals change",
+    "m: settings of proposals change (labels, reviewers, auto-merge or `revise`)",
     "m@a: held by ada until 2026-11-23 12:00:00 UTC: bad recall",
     "m@a: v2 in quarantine",
     "m@a: v3 out of quarantine",
