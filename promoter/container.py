@@ -319,8 +319,7 @@ class Container:
     def _database(self) -> SqlLedger:
         from promoter.adapters.ledger import SqlLedger
 
-        url = self.settings.database_url
-        return SqlLedger.open(url, create=self._creates_ledger, on_append=self._wake_channels)
+        return SqlLedger.open(self.settings.database_url, create=self._creates_ledger, on_append=self._wake_channels)
 
     @property
     def ledger_location(self) -> str:
@@ -398,9 +397,8 @@ class Container:
     @cached_property
     def reading_planner(self) -> Planner:
         """The planner for commands that write nothing, not even a database."""
-        return Planner(
-            self.registry, self.reading_ledger, self.clock, ClonedProvenance(self._find_merged_provenance), self.version_copies
-        )
+        provenance = ClonedProvenance(self._find_merged_provenance)
+        return Planner(self.registry, self.reading_ledger, self.clock, provenance, self.version_copies)
 
     def _find_merged_provenance(self, revision: str) -> GitProvenance | None:
         return self._clone_provenance if self._local_clone.has_merged(self.settings.branch, revision) else None
