@@ -200,6 +200,17 @@ def find_effective_refusals(snapshot: ModelSnapshot, alias: str) -> tuple[Propos
     return (*rotated, *others)
 
 
+def list_effective_refusals(snapshots: Iterable[ModelSnapshot]) -> list[ProposalRefusal]:
+    """List the refusals of what would be considered now, of all these models, the newest first."""
+    found = [
+        each
+        for snapshot in snapshots
+        for alias in sorted(snapshot.intent.aliases)
+        for each in find_effective_refusals(snapshot, alias)
+    ]
+    return sorted(found, key=lambda each: (each.at, each.model, each.alias, each.answer_key), reverse=True)
+
+
 def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent | None, now: datetime) -> tuple[str, str]:
     blocked = next((each for each in snapshot.compared.blocked if each.alias in (None, alias)), None)
     if blocked:

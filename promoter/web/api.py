@@ -22,9 +22,10 @@ from promoter.application.responses.registry import (
     AliasHistoryResponse,
     ModelPageResponse,
     OneModelResponse,
+    RefusalsResponse,
     RegistryAtResponse,
 )
-from promoter.application.status import build_model_rows, load_alias_history
+from promoter.application.status import build_model_rows, list_effective_refusals, load_alias_history
 from promoter.application.work_items import GIT, PULLS, REGISTRY, EnqueueWork
 from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
 from promoter.domain.decision import Verdict
@@ -92,6 +93,10 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         late, failing = controller.health.late_models, controller.health.failing_models
         rows = build_model_rows(snapshot, ledger, clock.now(), late, failing)
         return answer_json(OneModelResponse.from_values(model=rows))
+
+    @routes.get("/refusals")
+    def refusals() -> Response:
+        return answer_json(RefusalsResponse.from_values(refusals=list_effective_refusals(controller.snapshots.values())))
 
     @routes.post("/reconcile")
     def reconcile() -> tuple[Response, int]:

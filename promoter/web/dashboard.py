@@ -21,6 +21,7 @@ from promoter.application.status import (
     WaitingItem,
     build_model_rows,
     find_waiting_items,
+    list_effective_refusals,
 )
 from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
 from promoter.domain.ledger.checkpoints import BranchRewrite
@@ -71,6 +72,7 @@ def _build_page(controller: Controller, ledger: Ledger, now: datetime) -> dict[s
         "page": page,
         "pages": pages,
         **_build_waiting_part(snapshots.values(), now),
+        **_build_refused_part(snapshots.values()),
         "late": [(name, late[name]) for name in list(late)[:WAITING_SHOWN]],
         "late_count": len(late),
         "failing": [(name, failing[name]) for name in list(failing)[:WAITING_SHOWN]],
@@ -96,6 +98,12 @@ def _build_waiting_part(snapshots: Iterable[ModelSnapshot], now: datetime) -> di
         "more": max(0, len(waiting) - WAITING_SHOWN),
         "counts": {status: sum(each.status == status for each in waiting) for status in _URGENCY},
     }
+
+
+def _build_refused_part(snapshots: Iterable[ModelSnapshot]) -> dict[str, Any]:
+    """Build the list of what persons refused, the newest first: the first of them, and how many there are."""
+    refused = list_effective_refusals(snapshots)
+    return {"refused": refused[:WAITING_SHOWN], "refused_count": len(refused)}
 
 
 def format_moment(at: datetime) -> str:

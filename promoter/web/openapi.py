@@ -34,6 +34,8 @@ from promoter.application.responses.registry import (
     ModelResponse,
     OneModelResponse,
     OverrideResponse,
+    RefusalResponse,
+    RefusalsResponse,
     RegistryAtResponse,
     SpanResponse,
 )
@@ -45,12 +47,13 @@ Schema = dict[str, Any]
 
 COMPONENTS = (
     ErrorResponse, ModelResponse, AliasResponse, OverrideResponse, RecordResponse, NeighboursResponse, ReviewResponse,
-    RuleResponse, DecisionResponse, EvidencedResponse, SpanResponse, DoubtResponse, GapResponse, AliasThenResponse,
+    RefusalResponse, RuleResponse, DecisionResponse, EvidencedResponse, SpanResponse, DoubtResponse, GapResponse,
+    AliasThenResponse,
 )  # fmt: skip
 """The models with a name of their own in the document: that of the class, without `Response`. Others stand where they occur."""
 ANSWERS: tuple[type[Answer], ...] = (
     ModelPageResponse, OneModelResponse, DecisionsResponse, RecordPageResponse, AliasHistoryResponse, AliasAtResponse,
-    AliasBetweenResponse, RegistryAtResponse, ReconcileResponse,
+    AliasBetweenResponse, RegistryAtResponse, RefusalsResponse, ReconcileResponse,
 )  # fmt: skip
 """What the operations answer with."""
 _MODELS: tuple[type[BaseModel], ...] = (*COMPONENTS, *ANSWERS)
@@ -162,6 +165,7 @@ def _build_paths() -> dict[str, Any]:
     return {
         "/api/v1/models": {"get": _models_operation()},
         "/api/v1/models/{name}": {"get": _model_operation()},
+        "/api/v1/refusals": {"get": _refusals_operation()},
         "/api/v1/decisions": {"get": _decisions_operation()},
         "/api/v1/audit": {"get": _audit_operation()},
         "/api/v1/history/{name}/{alias}": {"get": _history_operation()},
@@ -182,6 +186,10 @@ def _models_operation() -> dict[str, Any]:
 def _model_operation() -> dict[str, Any]:
     body = _answer_schema(OneModelResponse)
     return _build_operation("model", "One model", body, [_path_parameter("name")], missing="No managed model.")
+
+
+def _refusals_operation() -> dict[str, Any]:
+    return _build_operation("refusals", "What people turned down, the newest first", _answer_schema(RefusalsResponse))
 
 
 def _decisions_operation() -> dict[str, Any]:

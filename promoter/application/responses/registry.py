@@ -48,6 +48,12 @@ class RefusalResponse(Response):
     """The command that takes it back."""
 
 
+class RefusalsResponse(Answer):
+    """What people turned down, and what would be considered otherwise, of all managed models, the newest first."""
+
+    refusals: list[RefusalResponse]
+
+
 class ReconsiderResponse(Answer):
     """A person's no that was taken back."""
 

@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.domain.errors import PermanentError, TimeLimitError, TransientError
 from promoter.domain.folder import RepositoryFolder
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.refusals import ProposalRefusal
 from tests.support import dashboard_states
 from tests.support.fixtures.web import ReadLines
 from tests.support.web_site import MINIMAL, WebSite
@@ -47,6 +49,7 @@ def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
         "detail": "",
         "failing": "",
         "override": None,
+        "refusals": [],
     }
     assert challenger["alias"] == "challenger"
     assert champion["last_change"]["outcome"] == "applied"
@@ -55,6 +58,30 @@ def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
     assert statuses == {"in step", "due", "blocked", "drift", "hold", "not stated"}
     shadow = by_name["prices"]["aliases"][1]
     assert (shadow["alias"], shadow["stated"], shadow["absent"]) == ("shadow", None, True)
+
+
+def test_refusals_are_listed_in_the_api_and_on_the_page(web_site: WebSite) -> None:
+    """Who refused which version when, and the command that takes it back: of the alias, of all, and read-only on the page."""
+    web_site.registry.add("fraud", 2, {"val_auc": 0.93}, champion=1)
+    rotating = "fraud: {aliases: {champion: {version: 1, policy: champion, rotation: commit}}}"
+    policy = b"version: 1\ncandidates: {from: any}\nrules: [{metric: val_auc, at_least: 0.9}]\n"
+    hostile = "<b>carol</b>\u202e"
+    url = "javascript:alert(1)//https://git.example.org/pull/7"
+    refusal = ProposalRefusal("fraud", "champion", "rotate:2", 2, web_site.clock.now(), hostile, url)
+    web_site.ledger.record_lifecycle_event(
+        LifecycleEvent(web_site.clock.now(), LifecycleEventType.REFUSED, refusal.event_facts)
+    )
+    web_site.repository.push({**saying(rotating), "policies/champion.yaml": policy})
+    web_site.look()
+    (listed,) = web_site.ask("/api/v1/refusals").json["refusals"]
+    assert (listed["model"], listed["alias"], listed["aim"], listed["version"]) == ("fraud", "champion", "rotate", 2)
+    assert listed["way_back"] == "promoter reconsider fraud@champion 2"
+    (alias,) = web_site.ask("/api/v1/models/fraud").json["model"]["aliases"]
+    assert (alias["status"], alias["version"], alias["refusals"]) == ("refused", 1, [listed])
+    page = web_site.ask("/").text
+    assert "promoter reconsider fraud@champion 2" in page
+    assert "<b>carol" not in page
+    assert 'href="javascript' not in page
 
 
 @pytest.mark.parametrize("name", ["fraud-detector", "Umsatz Süd 東京", dashboard_states.LONG_MODEL])
