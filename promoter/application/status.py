@@ -191,11 +191,14 @@ def find_effective_refusals(snapshot: ModelSnapshot, alias: str) -> tuple[Propos
     broken = {each.version for each in _find_guard_statuses(snapshot, alias) if each.broken_guards and not each.proposal}
     adopts = snapshot.intent.on_drift == "adopt"
     moved = {each.from_version for each in snapshot.compared.reported if each.alias == alias and adopts}
+    declared = snapshot.intent.aliases.get(alias)
+    standing = (_find_held_version(snapshot, alias), declared.version if declared else None)
     others = (
         each
         for each in snapshot.refusals.get(alias, ())
         if (each.aim is ProposalReason.GUARD and each.replaces in broken)
         or (each.aim is ProposalReason.ADOPT and each.version in moved)
+        or (each.aim is ProposalReason.PUT_BACK and (each.version, each.replaces) == standing)
     )
     return (*rotated, *others)
 

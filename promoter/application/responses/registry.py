@@ -8,7 +8,7 @@ from promoter.application.responses import Answer, Moment, Recorded, Response, a
 from promoter.application.responses.ledger import DecisionResponse, RecordResponse, ReviewResponse
 from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE, REFUSED
 from promoter.domain.history import Certainty
-from promoter.domain.proposal import ProposalReason
+from promoter.domain.refusals import REFUSABLE_REASONS
 
 
 class OverrideResponse(Response):
@@ -32,11 +32,12 @@ class RefusalResponse(Response):
 
     model: str
     alias: str
-    aim: Annotated[str, enum_words((ProposalReason.ROTATE, ProposalReason.GUARD, ProposalReason.ADOPT))]
-    """What was proposed: a candidate, the return that a broken guard asks for, or the adoption of a move by hand."""
+    aim: Annotated[str, enum_words(REFUSABLE_REASONS)]
+    """What was proposed: a candidate, the return that a broken guard asks for, the adoption of a move by hand, or that git goes
+    back to what the registry has."""
     version: int
     replaces: int | None
-    """Of a guard's return, the version that broke the guard."""
+    """Of a way back, the version that it leaves."""
     at: Moment
     """When it was closed; without `pull_request`, when Promoter learned of it."""
     by: str | None

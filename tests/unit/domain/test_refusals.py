@@ -80,6 +80,7 @@ def test_a_number_that_is_another_version_now_is_not_refused() -> None:
         ("rotate:2", RefusedAnswer(ProposalReason.ROTATE, 2)),
         ("adopt:2", RefusedAnswer(ProposalReason.ADOPT, 2)),
         ("guard:2:3", RefusedAnswer(ProposalReason.GUARD, 2, 3)),
+        ("put-back:1:2", RefusedAnswer(ProposalReason.PUT_BACK, 1, 2)),
         ("guard:2", None),
         ("rotate:2:3", None),
         ("rollback:2", None),
