@@ -44,6 +44,8 @@ from promoter.domain.notifications import (
 )
 
 _PAGE_SIZE = 500
+_SEARCHED_MOVES = 20
+"""So many earlier moves to a version are read to see whether one of them meant the same: nearly always the last one did."""
 _DISPATCH_FIELDS = tuple(each.name for each in fields(DeliveryAttempt))
 
 
@@ -167,14 +169,11 @@ def _has_stood_before(connection: Connection, record: AuditRecord) -> bool:
     fact, number = record.fact, record.fact.to_version
     of_alias = build_equality_condition((records.c.model, fact.model), (records.c.alias, fact.alias))
     first = select(func.min(records.c.id)).where(MOVED, of_alias).scalar_subquery()
-    moved = select(*RECORD_COLUMNS).where(
-        MOVED, of_alias, records.c.id < record.id, (records.c.to_version == number) | (records.c.from_version == number)
-    )
-    for earlier in map(
-        parse_record_row, connection.execute(moved.where((records.c.kind == RecordKind.CHANGE.value) | (records.c.id == first)))
-    ):
-        stood = earlier.fact.target if earlier.fact.to_version == number else earlier.fact.origin
-        if (earlier.fact.to_version == number or earlier.id == first) and stood.may_be(fact.target):
+    put_there = (records.c.kind == RecordKind.CHANGE.value) & (records.c.to_version == number)
+    moved = select(*RECORD_COLUMNS).where(MOVED, of_alias, records.c.id < record.id, put_there | (records.c.id == first))
+    for row in connection.execute(moved.order_by(records.c.id.desc()).limit(_SEARCHED_MOVES)):
+        earlier = parse_record_row(row).fact
+        if earlier.target.may_be(fact.target) or earlier.origin.may_be(fact.target):
             return True
     agreed = build_equality_condition(
         (last_applied.c.model, fact.model), (last_applied.c.alias, fact.alias), (last_applied.c.version, number)
