@@ -352,10 +352,9 @@ class Container:
     @cached_property
     def notifier(self) -> ChannelNotifier:
         """What sends events to the channels."""
-        settings = self.settings
         return ChannelNotifier(
             self.notification_channels,
-            DeliveryTerms(timedelta(seconds=settings.notifications_patience), settings.url, self.mlflow_addresses),
+            DeliveryTerms(timedelta(seconds=self.settings.notifications_patience), self.settings.url, self.mlflow_addresses),
             outbox=self.event_outbox,
             locks=self._build_locks("channels", _CHANNEL_PATIENCE),
             clock=self.clock,
@@ -552,12 +551,11 @@ class Container:
         from promoter.application.merge_results import MergeResultReporter
         from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
 
-        forge, proposals = self._configured_forge, self.proposal_reconciler
+        forge, proposals, terms = self._configured_forge, self.proposal_reconciler, self.settings
         if forge is None or proposals is None:
             return None
         planner = PullPlanner(self.registry, self.ledger, self.repository, self.documents, self.clock, self.provenance)
-        settings = self.settings
-        plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, settings.branch, settings.url)
+        plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, terms.branch, terms.url)
         results = MergeResultReporter(
             forge=forge,
             repository=self.repository,
@@ -567,7 +565,7 @@ class Container:
             provenance=self.provenance,
             locks=self.locks,
             clock=self.clock,
-            url=settings.url,
+            url=terms.url,
         )
         return PullRequestWork(forge, proposals, plans, results)
 
