@@ -204,7 +204,7 @@ def _render_evidence(
 ) -> Iterator[Block]:
     if proposal.decision:
         yield ["### Decision", "", *render_decision_markdown(proposal.decision, guards=proposal.aim is ProposalReason.GUARD)]
-    if comparison is None:
+    if comparison is None or proposal.aim is ProposalReason.PUT_BACK:  # no version moves, so that there is none to compare
         return
     if comparison.metrics:
         yield _render_metrics(comparison)

@@ -97,7 +97,8 @@ def _render_waiting_note(revise: str, version: int | None, better: int | None) -
     why = "somebody has approved it" if revise == "until-approved" else "`proposals.revise` is `never`"
     return (
         f"{next_} is a better candidate by now. This pull request stays as it is, since {why}.\n\n"
-        f"- If it is merged, {to} is promoted, and {next_} is proposed after it if it still passes.\n"
+        f"- If it is merged, the policy is asked once more, and the alias moves to {to}. "
+        f"Then {next_} is proposed if it still passes.\n"
         f"- If it is closed, {to} is refused, and {next_} is proposed in its place.\n"
         f"- If nobody does anything, nothing changes, and {next_} waits."
     )

@@ -195,6 +195,7 @@ def test_merged_without_its_review(unreviewed: App) -> None:
     assert pull.title == "Put git back to v1 for m@champion, from v2"
     assert told(pull).aim is ProposalReason.PUT_BACK
     assert "merged without the reviews that its policy asks for" in pull.body
+    assert "Metrics" not in pull.body, "no version moves"
     assert unreviewed.aliases() == {"champion": 1}
     unreviewed.hub.merge(pull.number)
     settle(unreviewed)
