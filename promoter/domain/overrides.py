@@ -164,6 +164,8 @@ class OverrideEnd:
     """The person who asked for the override."""
     reason: str
     """How it ended, and what follows: its first word is one of those above."""
+    without_artifact_check: bool = False
+    """Whether its version returned without a check of its artifact, and does so again once git states it."""
 
     @classmethod
     def from_record(cls, record: AuditRecord) -> OverrideEnd | None:
@@ -172,7 +174,8 @@ class OverrideEnd:
         if fact.kind is not RecordKind.OVERRIDE or record.intent is None:
             return None
         by = (fact.actor or "somebody").partition(" <")[0]
-        return cls(record.intent, fact.at, fact.to_version, fact.from_version, by, fact.reason or "")
+        versions = (fact.to_version, fact.from_version)
+        return cls(record.intent, fact.at, *versions, by, fact.reason or "", bool(fact.without_artifact_check))
 
     @property
     def word(self) -> str:

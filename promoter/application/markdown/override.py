@@ -46,12 +46,14 @@ def _render_answers(proposal: Proposal, outlook: OverrideOutlook) -> list[str]:
     version, end, then = version_label(override.version), format_end(override.until), inline_text(outlook.consequence)
     if override.version != edit.version:
         target = version_label(edit.version)
+        loads = "" if proposal.unchecked_note else ", as soon as it is found to load"
         return [
-            f"- **Merged**: git states {target}. It follows once the override ends, as soon as it is found to load.",
+            f"- **Merged**: git states {target}. It follows once the override ends{loads}.",
             f"- **Closed**: git stays as it is, and so does the override: {version} serves until {end}.",
             f"- **Nobody decides**: at {end} the override ends, and {then}. This stays open.",
         ]
-    moves = "nothing moves" if outlook.is_serving else f"the alias moves to {version} as soon as that is found to load"
+    when = "at once" if override.without_artifact_check else "as soon as that is found to load"
+    moves = "nothing moves" if outlook.is_serving else f"the alias moves to {version} {when}"
     return [
         f"- **Merged**: git states {version}, and {moves}.",
         f"- **Closed**: the override ends at once, and **{then}**.",
@@ -101,9 +103,10 @@ def render_ended_comment(name: str, end: OverrideEnd) -> str:
     follows = f" So **{then}**." if then else ""
     lines = [f"**The override of {code_span(name)} to {version} has ended: {inline_text(why)}.**{follows}"]
     if end.word == EXPIRED:
+        when = "at once" if end.without_artifact_check else "as soon as that is found to load"
         lines += [
             "",
-            f"- **Merged**: git states {version}, and the alias moves to it as soon as that is found to load.",
+            f"- **Merged**: git states {version}, and the alias moves to it {when}.",
             "- **Closed, or nobody does anything**: nothing more moves.",
         ]
     return "\n".join(lines)

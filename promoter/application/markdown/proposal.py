@@ -182,7 +182,8 @@ def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None) -> Block
             sentence = "Merged, the alias moves as soon as the version is found to load. Closed, this is not proposed again."
         case ProposalReason.ROLL_BACK:
             stays = f"{version_label(proposal.replaces)} stays" if proposal.replaces else "nothing moves"
-            sentence = f"Merged, the alias moves as soon as {to} is found to load. Closed, or without an answer, {stays}."
+            when = f"to {to} at once" if proposal.unchecked_note else f"as soon as {to} is found to load"
+            sentence = f"Merged, the alias moves {when}. Closed, or without an answer, {stays}."
         case ProposalReason.RELEASE:
             sentence = "Closed, the hold stays."
         case ProposalReason.PUT_BACK:

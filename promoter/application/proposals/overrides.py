@@ -73,7 +73,8 @@ class OverrideNotices:
     def write_declined_comment(self, pull: PullRequest, override: Override, reason: str) -> None:
         """Say on a pull request that a person closed what follows, before it follows. What the forge answers stops nothing."""
         name = f"{override.model}@{override.alias}"
-        end = OverrideEnd(override.id, self._clock.now(), override.version, override.replaces, override.by, reason)
+        versions, unchecked = (override.version, override.replaces), override.without_artifact_check
+        end = OverrideEnd(override.id, self._clock.now(), *versions, override.by, reason, unchecked)
         try:
             self._write_once(pull, override.id, ENDED, render_ended_comment(name, end))
         except ExternalError as error:

@@ -164,3 +164,13 @@ def test_what_is_declined() -> None:
     many = parse_marker(str(replace(marker, declined=tuple(f"rotate:{n}" for n in range(10, 200)))))
     assert many is not None
     assert (len(many.declined), many.declined[-1]) == (100, "rotate:199")
+
+
+def test_a_rollback_without_a_check_does_not_wait_for_loading() -> None:
+    """The body says whose word stands in for the check, and that a merge moves the alias at once."""
+    hold = Hold(reason="bad recall", by="alice", without_artifact_check=7)
+    proposal = Proposal(replace(BACK, hold=hold), 9, None, ProposalReason.ROLL_BACK, "alice", "bad recall")
+    body = render_proposal_markdown(proposal, None)
+    assert "**v7 held the alias before, and returns without a check of its artifact, on the word of alice.**" in body
+    assert "Merged, the alias moves to v7 at once. Closed, or without an answer, v9 stays." in body
+    assert "found to load" not in body
