@@ -23,7 +23,7 @@ from promoter.domain.decision import Verdict
 from promoter.domain.observed import Unreadable
 from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.proposal import Proposal, ProposalReason
-from promoter.domain.refusals import build_answer_key
+from promoter.domain.refusals import REMEMBERED_BY_MARKERS, build_answer_key
 from promoter.domain.text import format_number, version_label
 
 MIN_POINTS = 2
@@ -332,7 +332,7 @@ class PullRequestMarker:
             "settings": self.settings,
             "override": self.override,
             "withdrawn": self.withdrawn,
-            "declined": list(self.declined),
+            "declined": list(self.declined[-REMEMBERED_BY_MARKERS:]),
             "note": self.note,
             "approvals": list(self.approvals[:_MAX_APPROVALS]),
             "approved_version": self.approved_version,
