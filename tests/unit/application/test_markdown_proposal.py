@@ -156,14 +156,11 @@ def test_what_is_no_marker(body: str) -> None:
 
 
 def test_what_is_declined() -> None:
-    """A version; of a guard's rollback, only for the version that broke; a marker keeps the newest."""
+    """A version; of a guard's rollback, only for the version that broke."""
     marker = PullRequestMarker(ProposalReason.ROTATE, "m", "a", 3, declined=("rotate:2",))
     assert marker.answer_key == "rotate:3"
     assert MARKER.answer_key == "guard:3:4"
     assert find_answer_key(ROTATE) == "rotate:9"
-    many = parse_marker(str(replace(marker, declined=tuple(f"rotate:{n}" for n in range(10, 200)))))
-    assert many is not None
-    assert (len(many.declined), many.declined[-1]) == (100, "rotate:199")
 
 
 def test_a_rollback_without_a_check_does_not_wait_for_loading() -> None:

@@ -16,7 +16,7 @@ from promoter.application.status import DRIFT, GUARD, REFUSED, build_alias_rows
 from promoter.domain.errors import PermanentError
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import ObservedModel
-from promoter.domain.refusals import ProposalRefusal
+from promoter.domain.refusals import REMEMBERED_BY_MARKERS, ProposalRefusal
 from tests.support.app import App
 from tests.support.proposals import BRANCH, RULES, aliases, only, propose, settle, told, writes
 
@@ -263,3 +263,17 @@ def test_a_forge_that_does_not_tell_who(two: App) -> None:
     two.hub.on = forbidden
     settle(two)
     assert (only(two).number, refused(two)) == (2, [("rotate:2", None)])
+
+
+def test_a_marker_keeps_the_newest_and_is_written_once(two: App) -> None:
+    """Of 150 refusals it remembers a hundred, and a look that finds the same writes nothing."""
+    for number in range(10, 160):
+        refusal = ProposalRefusal("m", "champion", f"rotate:{number}", number, two.time.now() + timedelta(seconds=number))
+        event = LifecycleEvent(two.time.now(), LifecycleEventType.REFUSED, refusal.event_facts)
+        two.ledger.record_lifecycle_event(event)
+    settle(two)
+    declined = told(only(two)).declined
+    assert (len(declined), declined[-1]) == (REMEMBERED_BY_MARKERS, "rotate:159")
+    before = writes(two)
+    settle(two)
+    assert writes(two) == before
