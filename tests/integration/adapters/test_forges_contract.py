@@ -272,6 +272,14 @@ def test_reviewers_are_asked_once(forge: ForgeUnderTest) -> None:
     assert not [call for call in forge.writes() if "reviewer" in f"{call.path} {call.body}"]
 
 
+def test_reviewers_are_asked_again(forge: ForgeUnderTest) -> None:
+    """Also who has approved already; an account that the forge does not know is no failure."""
+    made = forge.port.open_pull_request(forge.draft())
+    forge.home.review(made.number, "cy", "approved")
+    forge.port.request_reviews_again(made.number, ["cy", "nobody"])
+    assert forge.home.pull(made.number).reviewers == ["cy"]
+
+
 def test_auto_merge_waits_for_what_is_required(forge: ForgeUnderTest) -> None:
     """It is merged once its required status is green, and not before; where it may at once, at once."""
     forge.home.protected, forge.home.required = frozenset({"main"}), frozenset({"promoter/plan"})
