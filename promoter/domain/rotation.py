@@ -54,7 +54,8 @@ class CandidateSearch:
             return self
         numbers = {each.version for each in refused}
         left = tuple(each for each in self.versions if each not in numbers)
-        reason = "" if left else "; ".join(each.description for each in refused)
+        names = ", ".join(version_label(number) for number in sorted(numbers))
+        reason = "" if left else f"every candidate was refused: {names}"
         return replace(self, versions=left, reason=reason, refused=refused)
 
 
