@@ -30,7 +30,7 @@ from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.ledger.chain import add_ledger_trailer
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
-from promoter.domain.links import MlflowAddresses
+from promoter.domain.links import MlflowAddresses, PageAddresses
 from promoter.domain.proposal import CommitRequest
 from promoter.settings import Settings
 
@@ -336,11 +336,11 @@ class Container:
             self._enqueue_channel(channel.name, "recorded")
 
     @property
-    def mlflow_addresses(self) -> MlflowAddresses:
-        """Where others find the MLflow server; MLflow's own variable names the registry, where that is another server."""
-        tracking = self.settings.mlflow_tracking_uri
-        registry = os.environ.get("MLFLOW_REGISTRY_URI") or tracking
-        return MlflowAddresses.build(tracking, registry, self.settings.mlflow_ui_url)
+    def page_addresses(self) -> PageAddresses:
+        """Where others find the pages; MLflow's own variable names the registry, where that is another server."""
+        settings, registry = self.settings, os.environ.get("MLFLOW_REGISTRY_URI") or self.settings.mlflow_tracking_uri
+        mlflow = MlflowAddresses.build(settings.mlflow_tracking_uri, registry, settings.mlflow_ui_url)
+        return PageAddresses.build(settings.url, mlflow, settings.registries)
 
     @cached_property
     def notification_channels(self) -> Sequence[NotificationChannel]:
@@ -352,9 +352,10 @@ class Container:
     @cached_property
     def notifier(self) -> ChannelNotifier:
         """What sends events to the channels."""
+        pages = self.page_addresses
         return ChannelNotifier(
             self.notification_channels,
-            DeliveryTerms(timedelta(seconds=self.settings.notifications_patience), self.settings.url, self.mlflow_addresses),
+            DeliveryTerms(timedelta(seconds=self.settings.notifications_patience), pages.promoter, pages.mlflow),
             outbox=self.event_outbox,
             locks=self._build_locks("channels", _CHANNEL_PATIENCE),
             clock=self.clock,
@@ -472,7 +473,6 @@ class Container:
     @cached_property
     def proposal_reconciler(self) -> ProposalReconciler | None:
         """What keeps Promoter's own pull requests; None where no forge is configured."""
-        from promoter.application.proposals.comparison import VersionComparer
         from promoter.application.proposals.reconciler import ProposalReconciler
 
         forge = self._configured_forge
@@ -487,7 +487,8 @@ class Container:
             clock=self.clock,
             planner=self.planner,
             revisions=self.revisions,
-            comparer=VersionComparer(self.registry),
+            registry=self.registry,
+            pages=self.page_addresses,
         )
 
     @property
@@ -551,11 +552,12 @@ class Container:
         from promoter.application.merge_results import MergeResultReporter
         from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
 
-        forge, proposals, terms = self._configured_forge, self.proposal_reconciler, self.settings
+        forge, proposals = self._configured_forge, self.proposal_reconciler
         if forge is None or proposals is None:
             return None
         planner = PullPlanner(self.registry, self.ledger, self.repository, self.documents, self.clock, self.provenance)
-        plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, terms.branch, terms.url)
+        branch, pages = self.settings.branch, self.page_addresses
+        plans = PullPlanUpdater(forge, self.repository, planner, self.revisions, self.locks, branch, pages)
         results = MergeResultReporter(
             forge=forge,
             repository=self.repository,
@@ -565,7 +567,7 @@ class Container:
             provenance=self.provenance,
             locks=self.locks,
             clock=self.clock,
-            url=terms.url,
+            url=pages.promoter,
         )
         return PullRequestWork(forge, proposals, plans, results)
 

@@ -24,7 +24,7 @@ from promoter.domain.decision import Decision
 from promoter.domain.desired import AliasIntent, Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.identity import RememberedVersion
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import ObservedModel, build_copy_facts
 from promoter.domain.overrides import build_expiring_event, build_outlook, describe_return, find_causing_end, format_end
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.proposal import CommitRequest
@@ -366,6 +366,7 @@ class PlanExecutor:
             from_identity=what.from_identity,
             to_identity=what.to_identity,
             run_id=what.run_id,
+            copied_from=build_copy_facts(what.copied_from),
         )
 
     def _find_origin(self, commit: GitCommit | None, decision: Decision | None) -> ChangeOrigin | None:

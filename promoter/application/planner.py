@@ -26,7 +26,7 @@ from promoter.domain.copy_source import AliasRef
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.identity import RememberedVersion, describe_replacement
 from promoter.domain.notifications import FIRST_SEEN
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import ObservedModel, build_copy_facts
 from promoter.domain.overrides import OverrideOutlook, build_override_outlooks, select_expiring
 from promoter.domain.plan import (
     BlockedTarget,
@@ -369,6 +369,7 @@ def _find_unrecorded_moves(
                 from_identity=was.identity,
                 to_identity=observed.find_identity(now) if observed else None,
                 run_id=observed.find_run_id(now) if observed else None,
+                copied_from=build_copy_facts(observed.find_copy_origin(now)) if observed else None,
             )
         )
     return tuple(records)
@@ -404,6 +405,7 @@ def _find_replacements(
             from_identity=was.identity,
             to_identity=present.identity if present else None,
             run_id=observed.find_run_id(was.number),
+            copied_from=build_copy_facts(observed.find_copy_origin(was.number)),
         )
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from promoter.application.allowances import list_requests, weigh_large_plan
 from promoter.application.comments import ForkNotices, VerifiedStates, find_marked_comments, update_comment
+from promoter.application.markdown.plan import sort_changes
 from promoter.application.markdown.pull_plan import COMMENT_MARKER, render_pull_plan_markdown, render_withdrawn_markdown
 from promoter.application.planner import Planner
 from promoter.application.ports import (
@@ -31,16 +32,19 @@ from promoter.application.ports import (
     UnsignedCommit,
     UnusableFile,
 )
+from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer
 from promoter.application.provenance import ChangeProvenance, NoProvenance, OpenProvenance
 from promoter.application.replay import PolicyReplayer, ReplayRequest
 from promoter.application.revisions import RevisionTracker, find_restated_models
 from promoter.application.snapshots import RegistrySnapshot
 from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.audit import AliasKey
+from promoter.domain.comparison import VersionComparison
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
-from promoter.domain.errors import ExternalError, Fault, Faults
+from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, RepositoryFolder
+from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.observed import Unreadable
 from promoter.domain.overrides import OverrideEffect, build_override_outlooks
 from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
@@ -54,6 +58,7 @@ from promoter.domain.policy_diff import (
     compare_policies,
     describe_approver_changes,
 )
+from promoter.domain.proposal import Proposal, RegistryEdit
 from promoter.domain.pull_plan import (
     MergeEffects,
     PullPlan,
@@ -68,6 +73,8 @@ from promoter.domain.review import ChangeOrigin
 log = structlog.get_logger(__name__)
 
 
+MAX_COMPARISONS = 20
+"""The number of changes of which both versions are compared."""
 REPLAY_PERIOD = timedelta(days=30)
 """How far back a changed policy is replayed."""
 REPLAY_LIFETIME = timedelta(minutes=10)
@@ -251,6 +258,7 @@ class PullPlanner:
         self._documents = documents
         self._clock = clock
         self._provenance = provenance or NoProvenance()
+        self._comparer = VersionComparer(registry)
         self._replay_step = PolicyReplays(registry, ledger, clock)
 
     @property
@@ -331,7 +339,28 @@ class PullPlanner:
             awaited_allowance=large.awaited,
             overrides=overrides,
         )
-        return PullPlan(base, head, sides.changed, plan=large.plan, brought=brought)
+        comparisons = self._compare_versions(changes, view, sides.base)
+        return PullPlan(base, head, sides.changed, plan=large.plan, brought=brought, comparisons=comparisons)
+
+    def _compare_versions(
+        self, changes: Iterable[Change], view: RegistrySnapshot, base: Declaration
+    ) -> Mapping[AliasKey, VersionComparison]:
+        """Compare both versions of each change. Runs that decisions have read are not read again.
+
+        Raises `TransientError`. What cannot be read for good is left out: no decision hangs on it.
+        """
+        shown = [each for each in sort_changes(changes) if each.difference.to_version is not None][:MAX_COMPARISONS]
+        subjects = [subject for each in shown if (subject := _build_comparison_subject(each, view, base))]
+        evidence = [each.decision.evidence for each in shown if each.decision and each.decision.evidence]
+        versions = [found for each in evidence for found in (each.candidate, *each.holders.values()) if found]
+        known = {each.run.run_id: each.run for each in versions if each.run}
+        try:
+            compared = self._comparer(subjects, known) if subjects else []
+        except PermanentError as error:
+            log.info("versions cannot be compared", why=error.message)
+            return {}
+        edits = [each.proposal.edit for each in subjects]
+        return {(edit.model, edit.alias): each for edit, each in zip(edits, compared, strict=True) if each}
 
     def _plan_registry(
         self, declaration: Declaration, names: Collection[str] | None, base: Declaration, read_origin: OriginReader | None
@@ -385,6 +414,15 @@ class PullPlanner:
         if sides.base.desired.document.safety.require_signed_commits:
             for each in self._files.find_unsigned_commits(base, head):
                 yield f"commit {each.revision[:10]} by {each.author} is refused if it is merged as it is: {each.why}"
+
+
+def _build_comparison_subject(change: Change, view: RegistrySnapshot, base: Declaration) -> ComparisonSubject | None:
+    what, policy = change.difference, change.difference.intent.policy if change.difference.intent else None
+    observed = view.models[what.model].observed
+    if observed is None:
+        return None
+    proposal = Proposal(RegistryEdit(what.model, what.alias, what.to_version), what.from_version, None)
+    return ComparisonSubject(proposal, base.policies.get(policy or ""), observed, compares_files=False)
 
 
 def _select_declared(unmanaged: Iterable[UnmanagedAlias], base: Declaration) -> tuple[UnmanagedAlias, ...]:
@@ -445,18 +483,18 @@ class PullPlanUpdater:
         revisions: RevisionTracker,
         locks: Locks,
         branch: str,
-        url: str | None = None,
+        pages: PageAddresses = NO_PAGES,
     ) -> None:
-        """`branch` is the watched one; `url` is where the status leads."""
+        """`branch` is the watched one; `pages` is where status and comment lead."""
         self._forge = forge
         self._repository = repository
         self._planner = planner
         self._revisions = revisions
         self._locks = locks
         self._branch = branch
-        self._url = url
+        self._pages = pages
         self._verified = VerifiedStates(planner.clock)
-        self._fork_notices = ForkNotices(forge, branch, COMMENT_MARKER, url)
+        self._fork_notices = ForkNotices(forge, branch, COMMENT_MARKER, pages.promoter)
         self._listed: dict[int, PullRequest] = {}
         self._planned_heads: dict[str, int] = {}
 
@@ -500,23 +538,19 @@ class PullPlanUpdater:
             return self._forge.read_pull_request_origin(pull.number, teams)
 
         plan = self._planner(base, head, read_origin, instead, pull.branch)
-        text = render_pull_plan_markdown(plan) if plan.touched or plan.is_unusable else render_withdrawn_markdown(plan)
-        status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._url)
+        shown = plan.touched or plan.is_unusable
+        text = render_pull_plan_markdown(plan, self._pages) if shown else render_withdrawn_markdown(plan)
+        status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._pages.promoter)
         if polled and self._verified.is_verified(pull.number, (head, text, status)):
             return
         if polled and not self._is_watched(self._forge.read_pull_request(pull.number)):
             return
         own = find_marked_comments(self._forge, pull.number, COMMENT_MARKER)
-        # The body of a proposal has the decision already, as long as nobody else has put a commit on it.
-        if own or (plan.touched and not self._is_own_proposal(pull, base, head)):
+        if own or plan.touched:
             update_comment(self._forge, pull.number, COMMENT_MARKER, text, own)
         # Also where nothing of ours is touched: a check that is required and never comes would hold up the merge for ever.
         self._update_status(head, status)
         self._verified.record_verified(pull.number, (head, text, status))
-
-    def _is_own_proposal(self, pull: PullRequest, base: str, head: str) -> bool:
-        ours = pull.branch.startswith(self._repository.folder.branch_prefix)
-        return ours and self._repository.has_only_own_commits(base, head)
 
     def _update_status(self, head: str, wanted: CommitStatus) -> None:
         has = self._forge.read_commit_status(head)

@@ -24,7 +24,7 @@ from promoter.domain.decision import RuleFinding
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.folder import REGISTRY_FILE
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import ObservedModel, build_copy_facts
 from promoter.domain.overrides import build_override_outlooks
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.evaluate import check_readiness
@@ -357,6 +357,7 @@ class AliasRollback:
                 to_identity=draft.observed.find_identity(version),
                 run_id=draft.observed.find_run_id(version),
                 without_artifact_check=unchecked or None,
+                copied_from=build_copy_facts(draft.observed.find_copy_origin(version)),
             )
             number = self._ledger.record_override(record)
         log.info("override recorded", model=asked.model, alias=asked.alias, version=version, by=asked.by)

@@ -149,7 +149,8 @@ def export(
     elif form is ExportFormat.CSV:
         lines = export_spreadsheet(container.existing_ledger, after)
     else:
-        lines = export_cloud_events(container.existing_ledger.outbox, after, container.settings.url, container.mlflow_addresses)
+        pages = container.page_addresses
+        lines = export_cloud_events(container.existing_ledger.outbox, after, pages.promoter, pages.mlflow)
     if output is None:
         _write_lines(lines, sys.stdout.buffer)
         return

@@ -83,6 +83,6 @@ def test(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="As the 
 
     container = build_container()
     ledger = container.reading_ledger.outbox.read_ledger_name() or "none"
-    event_builder = EventBuilder(ledger, container.settings.url, container.mlflow_addresses)
+    event_builder = EventBuilder(ledger, container.settings.url, container.page_addresses.mlflow)
     event = send_test_event(container.notification_channels, channel, event_builder, container.clock)
     sys.stdout.write(f"arrived: {event.type.value} {event.id}\n")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.folder import RepositoryFolder
+    from promoter.domain.links import PageAddresses
     from promoter.domain.plan import Plan
     from promoter.domain.pull_plan import PullPlan
 
@@ -154,7 +155,7 @@ def plan_between(container: Container, base: str, head: str, output: OutputForma
         from promoter.application.responses.plans import PullPlanResponse
 
         write_json_file(PullPlanResponse.from_value(found), json_file)
-    _print_pull_plan(found, output)
+    _print_pull_plan(found, output, container.page_addresses)
     return _choose_exit_code(found)
 
 
@@ -187,7 +188,7 @@ def _choose_exit_code(found: PullPlan) -> int:
     return _CHANGES if found.brought.changes or found.brought.unmanaged else 0
 
 
-def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
+def _print_pull_plan(found: PullPlan, output: OutputFormat, pages: PageAddresses) -> None:
     from promoter.application.markdown.pull_plan import render_pull_plan_markdown
 
     if output is OutputFormat.JSON:
@@ -195,7 +196,7 @@ def _print_pull_plan(found: PullPlan, output: OutputFormat) -> None:
 
         print_json(PullPlanResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_pull_plan_markdown(found))
+        sys.stdout.write(render_pull_plan_markdown(found, pages))
     else:
         render_pull_plan_text(create_console(), found)
 

@@ -13,7 +13,7 @@ from promoter.domain.review import describe_origin
 
 AliasKey = tuple[str, str]
 """Model and alias."""
-_WHERE_KNOWN = ("from_identity", "to_identity", "run_id", "without_artifact_check")
+_WHERE_KNOWN = ("from_identity", "to_identity", "run_id", "without_artifact_check", "copied_from")
 """Fields that are shown only where they are known."""
 
 
@@ -102,6 +102,8 @@ class NewAuditRecord:
     """The training run of `to_version`; None: it has none, or the record is older than this field."""
     without_artifact_check: bool | None = None
     """Of an override: True where the person asked for the version although its artifact may not pass its check."""
+    copied_from: Mapping[str, Any] | None = None
+    """The version that `to_version` is a copy of, as `CopyOrigin.facts` has it; None: it is no copy, or the record is older."""
 
     @property
     def target(self) -> RememberedVersion:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from promoter.domain.identity import VersionIdentity
 from promoter.domain.observed import (
+    CopyOrigin,
     LoadingResult,
     LoggedModel,
     MetricRef,
@@ -22,6 +23,7 @@ from promoter.domain.observed import (
     TrainingRun,
     Unreadable,
     VersionSignature,
+    find_copy_origin,
 )
 from promoter.domain.review import ChangeOrigin
 
@@ -113,6 +115,11 @@ class VersionEvidence:
         if self.model_created_at is None or self.created_at is None:
             return None
         return VersionIdentity(self.model_created_at, self.version, self.created_at, self.run_id, self.source).text
+
+    @property
+    def copied_from(self) -> CopyOrigin | None:
+        """The version that it is a copy of; None where it is no copy, or nobody knows."""
+        return find_copy_origin(self.source, self.tags, self.run_id)
 
     def find_measurement(self, metric: MetricRef) -> MetricValue | None:
         """Return the last value of the metric, of that source and on that dataset; None where there is none."""

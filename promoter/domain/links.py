@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#@]*@")
@@ -66,6 +67,42 @@ class MlflowAddresses:
 
 NO_ADDRESSES = MlflowAddresses()
 """Where nobody knows how others reach the server."""
+
+
+@dataclass(frozen=True)
+class PageAddresses:
+    """Where people find Promoter's pages and MLflow's."""
+
+    promoter: str | None = None
+    """The address of Promoter's page; None: not known."""
+    mlflow: MlflowAddresses = NO_ADDRESSES
+    """The server of this registry and its runs."""
+    elsewhere: Mapping[str, MlflowAddresses] = field(default_factory=dict)
+    """The servers of other registries, by their names in the settings."""
+
+    @classmethod
+    def build(cls, promoter: str | None, mlflow: MlflowAddresses, registries: Mapping[str, str]) -> Self:
+        """Build them. `registries`: the addresses of the other registries, by their names in the settings."""
+        return cls(promoter, mlflow, {name: MlflowAddresses.build(each, each, None) for name, each in registries.items()})
+
+    def link_page(self, model: str) -> str | None:
+        """Return the address of Promoter's page of the model; None where it is not known."""
+        return build_page_link(self.promoter, model)
+
+    def link_version(self, model: str, version: int | None, registry: str = "") -> str | None:
+        """Return the address of MLflow's page of the version; None where there is none."""
+        return self._find_server(registry).link_version(model, version)
+
+    def link_run(self, run: str | None, registry: str = "") -> str | None:
+        """Return the address of MLflow's page of the run; None where there is none."""
+        return self._find_server(registry).link_run(run)
+
+    def _find_server(self, registry: str) -> MlflowAddresses:
+        return self.elsewhere.get(registry, NO_ADDRESSES) if registry else self.mlflow
+
+
+NO_PAGES = PageAddresses()
+"""Where nobody knows how people reach any page."""
 
 
 def _quote_part(text: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from promoter.domain.identity import PresentVersion, RememberedVersion, VersionIdentity
 
@@ -56,6 +57,11 @@ SOURCE_OWN_TAG_PREFIX = f"{SOURCE_TAG_PREFIX}tag."
 
 
 _DESCRIPTION_LIMIT = 500
+_NAME_LIMIT = 256
+"""Characters of a model's name: MLflow takes no more. Anybody can set tags, and longer ones are no names."""
+_SOURCE_LIMIT = _NAME_LIMIT + 40
+"""Characters of the source of a copy within a registry: a name, a number, and what is around them."""
+_VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def shorten_description(text: str | None) -> str:
@@ -67,6 +73,50 @@ def is_copy_source(source: str | None) -> bool:
     """Return whether `copy_model_version` made this source: `models:/NAME/VERSION`, not `models:/m-ID`."""
     name, slash, version = (source or "").removeprefix("models:/").rpartition("/")
     return bool(source) and str(source).startswith("models:/") and bool(slash and name) and version.isdigit()
+
+
+@dataclass(frozen=True)
+class CopyOrigin:
+    """Of which version another one is a copy."""
+
+    model: str
+    """Its model."""
+    version: int
+    registry: str = ""
+    """The registry that has it, by its name in the settings; empty: the registry of the copy."""
+    run_id: str | None = None
+    """The training run of the original, in the registry that has it; None: unknown."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts as audit records keep them: `registry`, `model`, `version`, `run_id`."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        where = f" in registry {self.registry}" if self.registry else ""
+        run = f", run {self.run_id}" if self.run_id else ""
+        return f"v{self.version} of {self.model}{where}{run}"
+
+
+def build_copy_facts(origin: CopyOrigin | None) -> dict[str, Any] | None:
+    """Return the facts of a copy's origin for a record; None where there is none."""
+    return origin.facts if origin else None
+
+
+def find_copy_origin(source: str | None, tags: Mapping[str, str], run_id: str | None) -> CopyOrigin | None:
+    """Return of which version a version with this source, tags and run is a copy; None where it is no copy, or nobody knows.
+
+    MLflow marks copies within a registry by their source. The tags of such a copy came along, and may name the registry that
+    its original was copied from; so they count only where the source names no version here.
+    """
+    if source is not None and is_copy_source(source):
+        model, _, number = source.removeprefix("models:/").rpartition("/")
+        return CopyOrigin(model, int(number), "", run_id) if len(source) <= _SOURCE_LIMIT else None
+    known = {name: tags.get(SOURCE_TAG_PREFIX + name) or "" for name in ("registry", "model", "version", "run_id")}
+    is_named = known["registry"] and known["model"] and _VERSION_NUMBER.fullmatch(known["version"])
+    if not is_named or max(map(len, known.values())) > _NAME_LIMIT:
+        return None
+    return CopyOrigin(known["model"], int(known["version"]), known["registry"], known["run_id"] or None)
 
 
 @dataclass(frozen=True)
@@ -92,6 +142,11 @@ class ModelVersion:
         MLflow marks copies within a registry; Promoter's own tags mark those from another registry.
         """
         return is_copy_source(self.source) or any(key.startswith(SOURCE_TAG_PREFIX) for key in self.tags)
+
+    @property
+    def copied_from(self) -> CopyOrigin | None:
+        """The version that it is a copy of; None where it is no copy, or nobody knows."""
+        return find_copy_origin(self.source, self.tags, self.run_id)
 
 
 @dataclass(frozen=True)
@@ -135,6 +190,11 @@ class ObservedModel:
         """Return the training run of the version that has that number now; None where there is none."""
         version = self.versions.get(number) if number is not None else None
         return version.run_id if version else None
+
+    def find_copy_origin(self, number: int | None) -> CopyOrigin | None:
+        """Return of which version the one with that number is a copy; None where it is no copy, or nobody knows."""
+        version = self.versions.get(number) if number is not None else None
+        return version.copied_from if version else None
 
     def find_description(self, version: ModelVersion) -> str | None:
         """Return the description of one of its versions, or else its own; None where neither has one."""

@@ -14,7 +14,7 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, ModelIntent, Safety
 from promoter.domain.fields import CHAMPION
 from promoter.domain.identity import RememberedVersion, describe_replacement
-from promoter.domain.observed import ObservedModel
+from promoter.domain.observed import CopyOrigin, ObservedModel
 
 MASS_CHANGE_FLOOR = 10
 """A share limits a plan only once it changes more aliases than this."""
@@ -66,6 +66,8 @@ class AliasDifference:
     """The identity of `to_version`; None: unknown."""
     run_id: str | None = None
     """The training run of `to_version`; None: it has none."""
+    copied_from: CopyOrigin | None = None
+    """The version that `to_version` is a copy of; None: it is no copy, or nobody knows."""
     replacement: str = ""
     """Where git and the registry agreed on another version of that number: what became of it, in a sentence."""
 
@@ -250,6 +252,7 @@ def _build_difference(alias: AliasIntent, observed: ObservedModel, settled: Mapp
         observed.find_identity(held),
         present.identity if present else None,
         observed.find_run_id(alias.version),
+        observed.find_copy_origin(alias.version),
         describe_replacement(replaced, present, observed.created_at) if replaced else "",
     )
 

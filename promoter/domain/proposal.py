@@ -11,6 +11,7 @@ from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
 from promoter.domain.fields import find_model_name_flaw
 from promoter.domain.plan import ModelComparison
+from promoter.domain.policy.rules.review import describe_within_pull_request
 from promoter.domain.text import disarm_commit_text, escape_invisible, escape_lines, version_label
 
 IDENTITY_TRAILER = "Promoter-Identity"
@@ -126,7 +127,8 @@ class Proposal:
             return [*lines, f"{self.unchecked_note}."] if self.unchecked_note else lines
         if decision is None:
             return []
-        evidence = "\n".join(line for finding in decision.findings for line in _render_finding_lines(finding, 0))
+        findings = decision.findings if decision.verdict is Verdict.PASS else describe_within_pull_request(decision.findings)
+        evidence = "\n".join(line for finding in findings for line in _render_finding_lines(finding, 0))
         return [self._explain_decision(decision), "Evidence:\n" + evidence]
 
     def _build_trailers(self) -> list[str]:
@@ -141,8 +143,9 @@ class Proposal:
             return trailers
         trailers += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.compute_digest()}"]
         trailers += [f"{IDENTITY_TRAILER}: {self.identity}"] if self.identity else []
-        run = decision.evidence.candidate.run_id if decision.evidence else None
-        return trailers + ([f"Promoter-Run: {run}"] if run else [])
+        candidate = decision.evidence.candidate if decision.evidence else None
+        trailers += [f"Promoter-Run: {candidate.run_id}"] if candidate and candidate.run_id else []
+        return trailers + ([f"Promoter-Copy-Of: {candidate.copied_from}"] if candidate and candidate.copied_from else [])
 
     def _explain_decision(self, decision: Decision) -> str:
         edit = self.edit

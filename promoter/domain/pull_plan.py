@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from promoter.domain.audit import AliasKey
+from promoter.domain.comparison import VersionComparison
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
 from promoter.domain.errors import Fault
@@ -16,7 +17,7 @@ from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.overrides import OverrideEffect
 from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan, UnmanagedAlias
 from promoter.domain.policy_diff import PolicyStep
-from promoter.domain.text import escape_invisible, format_count, version_label
+from promoter.domain.text import escape_invisible, format_count, shorten_to_words, version_label
 
 STATUS_LENGTH_LIMIT = 140
 """Characters of a status's description: GitHub takes no more."""
@@ -106,6 +107,8 @@ class PullPlan:
     """The plan of each model that the merge affects, with changes that are due without the merge too."""
     brought: MergeEffects = MergeEffects()
     """What the merge itself brings."""
+    comparisons: Mapping[AliasKey, VersionComparison] = field(default_factory=dict)
+    """Both versions of changes that the merge brings, compared; of many changes, of those that are worst off."""
     folder: RepositoryFolder = TOP_FOLDER
     """The folder of the repository that has the files."""
 
@@ -142,6 +145,11 @@ class PullPlan:
         if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
             return PullState.FAILURE
         return PullState.PENDING if brought.awaited_allowance or brought.waiting_changes else PullState.SUCCESS
+
+    @property
+    def status_sentence(self) -> str:
+        """Return what the commit status says, on one line, however long."""
+        return " ".join(self._describe_status().split())
 
     @property
     def status_description(self) -> str:
@@ -205,8 +213,7 @@ def select_new_blocks(merged: Iterable[ModelComparison], base: Iterable[ModelCom
 
 def shorten_to_line(text: str) -> str:
     """Return the text on one line, visible, with at most 140 characters."""
-    line = escape_invisible(" ".join(text.split()))
-    return line if len(line) <= STATUS_LENGTH_LIMIT else line[: STATUS_LENGTH_LIMIT - 1] + "…"
+    return shorten_to_words(escape_invisible(" ".join(text.split())), STATUS_LENGTH_LIMIT)
 
 
 def _format_alias_name(change: Change) -> str:

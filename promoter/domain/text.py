@@ -24,6 +24,15 @@ def plural(number: float, one: str, many: str = "") -> str:
     return one if number == 1 else many or f"{one}s"
 
 
+def shorten_to_words(text: str, limit: int) -> str:
+    """The text, or as many whole words of it as fit into so many characters, with an ellipsis."""
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]
+    words, blank, _ = cut.rpartition(" ") if text[limit - 1] != " " else (cut, " ", "")
+    return (words.rstrip(" ,;:(") if blank and len(words) > limit // 2 else cut) + "…"
+
+
 def format_count(number: int, one: str, many: str = "") -> str:
     """`1 change`, `2 changes`."""
     return f"{number} {plural(number, one, many)}"

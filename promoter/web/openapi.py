@@ -13,6 +13,7 @@ from pydantic_core import core_schema
 from promoter import __version__
 from promoter.application.responses import Answer, ErrorResponse, ReconcileResponse, enum_words
 from promoter.application.responses.ledger import (
+    CopyOriginResponse,
     DecisionResponse,
     DecisionsResponse,
     EvidencedResponse,
@@ -48,7 +49,7 @@ Schema = dict[str, Any]
 COMPONENTS = (
     ErrorResponse, ModelResponse, AliasResponse, OverrideResponse, RecordResponse, NeighboursResponse, ReviewResponse,
     RefusalResponse, RuleResponse, DecisionResponse, EvidencedResponse, SpanResponse, DoubtResponse, GapResponse,
-    AliasThenResponse,
+    AliasThenResponse, CopyOriginResponse,
 )  # fmt: skip
 """The models with a name of their own in the document: that of the class, without `Response`. Others stand where they occur."""
 ANSWERS: tuple[type[Answer], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
+from promoter.domain.links import PageAddresses
 from promoter.domain.pull_plan import PullPlan
 from tests.support.app import POLICY, App
 
@@ -67,7 +68,9 @@ class PullRequestApp:
     def look(self, number: int | None = None) -> None:
         """As the daemon does, right after a start."""
         app = self.app.another()
-        plans = PullPlanUpdater(app.hub, app.git, self.planner, app.revisions, app.keys, "main", "https://p.example")
+        plans = PullPlanUpdater(
+            app.hub, app.git, self.planner, app.revisions, app.keys, "main", PageAddresses("https://p.example")
+        )
         plans.update_plan(number or self.number)
 
     @property

@@ -11,6 +11,8 @@ from promoter.domain.text import escape_invisible, version_label
 
 APART = "&#8203;"
 """A space without width: between `@` and a name, it keeps a forge from notifying anybody."""
+_UNSAFE_IN_ADDRESS = re.compile(r"[^!#$%&'*+,./0-9:;=?@A-Z_a-z~-]")
+"""What would end a link's address, or a cell of a table."""
 _CODE = re.compile(r"(`[^`]+`)")
 _MARKUP = re.compile(r"([\\`*~]|^\[|\](?=[(\[])|(?<!\w)_|_(?!\w))")
 _REFERENCE = re.compile(
@@ -47,6 +49,20 @@ def render_table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[
     return [_render_table_row(columns), _render_table_row("---" for _ in columns), *(_render_table_row(row) for row in rows)]
 
 
+def render_link(text: str, address: str | None) -> str:
+    """Write a link, or without an address the text alone. The text is Markdown already."""
+    return f"[{text}]({_UNSAFE_IN_ADDRESS.sub(_quote_character, address)})" if address else text
+
+
+def render_details(summary: str, lines: Iterable[str]) -> list[str]:
+    """Fold lines away. `summary` is HTML already; the empty lines make what is inside Markdown again."""
+    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
+def _quote_character(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
+
+
 def _escape_markup(text: str) -> str:
     text = _MARKUP.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
     return _REFERENCE.sub(lambda match: match[0] + APART, text)
@@ -56,6 +72,8 @@ def _render_table_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+_GRAVITY = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.PENDING: 2, Verdict.PASS: 4}
+_UNGATED = 3
 MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdict.ERROR: "!"}
 
 
@@ -70,8 +88,13 @@ def render_decision_markdown(decision: Decision, *, guards: bool = False) -> lis
 
 
 def render_findings_markdown(decision: Decision) -> list[str]:
-    """List each rule with its verdict, the value seen, and what was expected."""
-    return [line for finding in decision.findings for line in _render_finding(finding, 0)]
+    """List each rule with its verdict, the value seen, and what was expected; those that do not pass come first."""
+    return [line for finding in sort_findings(decision.findings) for line in _render_finding(finding, 0)]
+
+
+def sort_findings(findings: Iterable[RuleFinding]) -> list[RuleFinding]:
+    """Return those that fail first, then errors, then pending ones, each in the order of the policy."""
+    return sorted(findings, key=lambda each: _GRAVITY[each.verdict])
 
 
 def _render_subject(decision: Decision, *, guards: bool) -> str:
@@ -87,11 +110,21 @@ def _render_finding(finding: RuleFinding, depth: int) -> list[str]:
     return [f"{'  ' * depth}- {text}", *(more for child in finding.children for more in _render_finding(child, depth + 1))]
 
 
+def sort_changes(changes: Iterable[Change]) -> list[Change]:
+    """Return those first that are not allowed, by how grave it is, then those that no policy judges, then those that pass."""
+    return sorted(changes, key=_rank_change)
+
+
+def _rank_change(change: Change) -> tuple[bool, int]:
+    verdict = change.gate_verdict
+    return change.is_allowed, _UNGATED if verdict is None else _GRAVITY[verdict]
+
+
 def render_plan_markdown(plan: Plan) -> str:
     """Write the summary, the changes, what blocks them, and each decision."""
     lines = [f"**{render_plan_summary(plan)}**", ""]
     if plan.changes:
-        rows = (map(table_cell, build_change_row(plan, each)) for each in plan.changes)
+        rows = (map(table_cell, build_change_row(plan, each)) for each in sort_changes(plan.changes))
         lines += [*render_table(["model", "alias", "from", "to", "cause", "verdict"], rows), ""]
     lines += [
         f"- blocked: {code_span(each.model + ('@' + each.alias if each.alias else ''))}: {inline_text(each.reason)}"
@@ -101,7 +134,7 @@ def render_plan_markdown(plan: Plan) -> str:
     lines += render_unmanaged_lines(plan.unmanaged)
     lines += [f"- refused: {inline_text(plan.refused)}"] if plan.refused else []
     lines += [f"- note: {inline_text(each)}" for each in plan.notes]
-    for change in plan.changes:
+    for change in sort_changes(plan.changes):
         if change.decision:
             lines += ["", *render_decision_markdown(change.decision)]
     return "\n".join(lines).rstrip() + "\n"

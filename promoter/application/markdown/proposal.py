@@ -3,128 +3,77 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from promoter.application.markdown.override import render_override
-from promoter.application.markdown.plan import (
-    code_span,
-    inline_text,
-    render_decision_markdown,
-    render_table,
-    table_cell,
+from promoter.application.markdown.comparison import (
+    Block,
+    render_copy_origin,
+    render_file_differences,
+    render_history_chart,
+    render_metrics,
+    render_versions,
 )
-from promoter.application.proposals.comparison import Differences, MetricRow, VersionComparison
-from promoter.domain.decision import Verdict
-from promoter.domain.observed import Unreadable
+from promoter.application.markdown.override import render_override
+from promoter.application.markdown.plan import code_span, inline_text, render_decision_markdown
+from promoter.domain.comparison import VersionComparison
+from promoter.domain.decision import Decision, Verdict
+from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.overrides import OverrideOutlook
+from promoter.domain.policy.rules.review import describe_within_pull_request
 from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.refusals import REMEMBERED_BY_MARKERS, build_answer_key
-from promoter.domain.text import format_number, version_label
-
-MIN_POINTS = 2
-"""The number of points from which on a chart is drawn."""
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_MARGIN = 0.1
-_SMALLEST, _LARGEST = 1e-9, 1e12
-"""The figures beyond which an axis gets too long: charts know no exponents."""
-_CHART_STYLE = (
-    '%%{init: {"xyChart": {"width": 900, "height": 300}, "themeVariables": {"xyChart": {"plotColorPalette": "#4c78d8"}}}}%%'
-)
-"""The width has room for the names of all versions; the default colour of lines is nearly white, on white."""
-_TITLE = re.compile(r"[^\w .:/%()@+-]")
-
-Points = Sequence[tuple[int, float]]
-"""Pairs of version and value, ascending by version."""
-
-
-def render_figure(value: float | None) -> str:
-    """Write a figure with all its digits, since a bound may lie between two that look the same; without a figure, a dash."""
-    return "-" if value is None else "NaN" if math.isnan(value) else format_number(value)
-
-
-def render_metric_chart(metric: str, points: Points) -> list[str]:
-    """Draw a fenced chart; nothing where there are too few points, or figures that it cannot draw."""
-    values = [value for _, value in points]
-    if len(values) < MIN_POINTS or not all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values):
-        return []
-    low, high = min(values), max(values)
-    margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
-    versions = ", ".join(f'"v{version}"' for version, _ in points)
-    title = _TITLE.sub(" ", metric)[:100]
-    return [
-        "```mermaid",
-        _CHART_STYLE,
-        "xychart-beta",
-        f'    title "{title}"',
-        f"    x-axis [{versions}]",
-        f"    y-axis {_render_decimal(low - margin)} --> {_render_decimal(high + margin)}",
-        f"    line [{', '.join(map(_render_decimal, values))}]",
-        "```",
-    ]
-
-
-def render_points_text(metric: str, points: Points, named: Mapping[int, str]) -> str:
-    """Write the figures on a line, behind blocks of their heights. `named` has remarks on some versions."""
-    parts = []
-    for version, value in points:
-        text = f"v{version} {render_figure(value)}"
-        parts.append(f"**{text}** ({named[version]})" if version in named else text)
-    return f"{inline_text(metric)}: {render_sparkline([value for _, value in points])} " + ", ".join(parts)
-
-
-def render_sparkline(values: Sequence[float]) -> str:
-    """Write a block for each value, as high as it lies between the lowest and the highest."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    reach = (high - low) if math.isfinite(high - low) else 0.0
-    steps = [round((value - low) / reach * (len(_BLOCKS) - 1)) if reach else 0 for value in values]
-    return "".join(_BLOCKS[step] for step in steps)
-
-
-def _render_decimal(value: float) -> str:
-    """Write a figure without an exponent."""
-    return f"{Decimal(f'{value:.6g}'):f}"
-
+from promoter.domain.text import format_count, version_label
 
 MAX_BODY_LENGTH = 60_000
 """The number of characters of a body: GitHub takes 65,536, and the marker needs some."""
-MAX_DIFFERENCES = 100
-"""The number of differences of signatures, and of dependencies, that are shown."""
-_RESERVED_LENGTH = 200
-_FENCE = "```"
-
-Block = Sequence[str]
-"""Lines under a heading of their own."""
+_RESERVED_LENGTH = 500
+_WHOLE = ("```", "<details>")
+"""How lines begin that make their block a whole: it is shown with its end, or not at all."""
 
 
 def render_proposal_markdown(
-    proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None = None
+    proposal: Proposal,
+    comparison: VersionComparison | None,
+    outlook: OverrideOutlook | None = None,
+    pages: PageAddresses = NO_PAGES,
+    *,
+    auto_merge: bool = False,
 ) -> str:
-    """Write the body, cut to what a forge takes, with a note where it is cut; `outlook` is of an override in force."""
-    opening, ending = _render_opening(proposal, outlook), _render_ending(proposal, outlook)
-    blocks = [opening, *_render_evidence(proposal, comparison, outlook), ending]
-    size = sum(_measure_block(block) for block in (blocks[0], blocks[-1]))
-    shown, cut = [blocks[0]], False
-    for block in blocks[1:-1]:
+    """Write the body, cut to what a forge takes, with a note that names what is left out.
+
+    `outlook` is of an override in force; `auto_merge`: whether the forge is to merge it by itself.
+    """
+    opening = _render_opening(proposal, outlook, _render_copy_notice(comparison, pages))
+    ending = _render_ending(proposal, outlook, auto_merge=auto_merge)
+    size = sum(_measure_block(block) for block in (opening, ending))
+    shown, left = [opening], []
+    for block in _render_evidence(proposal, comparison, outlook, pages):
         kept = _cut_block(block, MAX_BODY_LENGTH - _RESERVED_LENGTH - size)
-        cut |= len(kept) < len(block)
+        if len(kept) < len(block):
+            left.append(_name_left_part(block, kept))
         size += _measure_block(kept)
         shown += [kept] if kept else []
-    shown += [["It is cut here, since a pull request has an end: `promoter explain` shows all."]] if cut else []
-    return "\n\n".join("\n".join(block) for block in (*shown, blocks[-1]) if block) + "\n"
+    if left:
+        shown += [[f"A pull request has an end: {'; '.join(left)} left out. `promoter explain` shows all rules."]]
+    return "\n\n".join("\n".join(block) for block in (*shown, ending) if block) + "\n"
 
 
-def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None) -> Block:
+def _name_left_part(block: Block, kept: Block) -> str:
+    """Name what is left out of a block, or the whole block."""
+    title = block[0].removeprefix("### ") if block[0].startswith("#") else "other metrics"
+    return f"{format_count(len(block) - len(kept), 'line')} of \u201c{title}\u201d" if kept else f"\u201c{title}\u201d"
+
+
+def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None, copied: str) -> Block:
     edit = proposal.edit
     name, to, was = code_span(f"{edit.model}@{edit.alias}"), version_label(edit.version), version_label(proposal.replaces)
     held = f"It is at {was}." if proposal.replaces else "Nobody holds it."
     match proposal.aim:
         case ProposalReason.ROTATE:
-            return [f"{name} is to move to **{to}**. {held} {_render_candidate(proposal)}"]
+            return [f"{name} is to move to **{to}**. {held} {_render_candidate(proposal)}{copied}"]
         case ProposalReason.GUARD:
             why = f": {inline_text(edit.hold.reason)}" if edit.hold else ""
             return [
@@ -151,6 +100,11 @@ def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None) -> Bloc
             return [f"Somebody moved {name} to **{to}** in the registry, and git {declared}. Is it to stay there?"]
 
 
+def _render_copy_notice(comparison: VersionComparison | None, pages: PageAddresses) -> str:
+    origin = comparison.origin.copied_from if comparison else None
+    return f" It is a copy of {render_copy_origin(origin, pages)}." if origin else ""
+
+
 def _render_requester(proposal: Proposal) -> str:
     return f"Asked for by {inline_text(proposal.by or 'somebody')}: {inline_text(proposal.reason or 'no reason given')}"
 
@@ -171,97 +125,73 @@ def _render_hold_notice(proposal: Proposal) -> list[str]:
     return [*lines, "", f"**{unchecked}.** Nobody knows whether it loads."] if unchecked else lines
 
 
-def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None) -> Block:
-    to = version_label(proposal.edit.version)
+def _render_ending(proposal: Proposal, outlook: OverrideOutlook | None, *, auto_merge: bool) -> Block:
+    """Write what follows a merge, a closing, and no answer."""
     if outlook and proposal.aim is ProposalReason.ROLL_BACK:
         return []  # the opening says it
+    merged, closed, nobody = _describe_answers(proposal)
+    if auto_merge:
+        nobody = "the forge merges this by itself as soon as its own rules let it (`auto_merge`)."
+    return ["---", f"- **Merged**: {merged}", f"- **Closed**: {closed}", f"- **Nobody decides**: {nobody}"]
+
+
+def _describe_answers(proposal: Proposal) -> tuple[str, str, str]:
+    """Return what follows a merge, a closing, and no answer."""
+    edit, to, was = proposal.edit, version_label(proposal.edit.version), version_label(proposal.replaces)
+    stays = f"{was} stays" if proposal.replaces else "the alias stays as it is"
+    loads = f"the alias moves to {to} as soon as {to} is found to load."
     match proposal.aim:
         case ProposalReason.ROTATE:
-            sentence = f"Merged, the policy is asked once more, and the alias moves. Closed, {to} is not proposed again."
+            back = code_span(f"promoter reconsider {edit.model}@{edit.alias} {edit.version}")
+            judged = f"the policy judges {to} once more. If it passes, the alias moves; if not, {stays}."
+            refused = (
+                f"that means no to {to}: {stays}, and the next best candidate that passes is proposed. {back} takes it back."
+            )
+            return judged, refused, f"{stays}, and this stays open."
         case ProposalReason.GUARD:
-            sentence = "Merged, the alias moves as soon as the version is found to load. Closed, this is not proposed again."
+            serves = f"{was} goes on serving, although it does not hold what its guards say"
+            return loads, f"{serves}. This is not proposed again.", f"{serves}."
         case ProposalReason.ROLL_BACK:
-            stays = f"{version_label(proposal.replaces)} stays" if proposal.replaces else "nothing moves"
-            when = f"to {to} at once" if proposal.unchecked_note else f"as soon as {to} is found to load"
-            sentence = f"Merged, the alias moves {when}. Closed, or without an answer, {stays}."
+            moves = f"the alias moves to {to} at once." if proposal.unchecked_note else loads
+            return moves, f"{stays}.", f"{stays}, and this stays open."
         case ProposalReason.RELEASE:
-            sentence = "Closed, the hold stays."
+            return "the hold is lifted, and rotation may move the alias again.", "the hold stays.", "the hold stays."
         case ProposalReason.PUT_BACK:
-            was = version_label(proposal.replaces)
-            sentence = (
-                f"Merged, no alias moves: git and the registry agree on {to}, and rotation proposes {was} anew if it is still "
-                f"the best candidate, so that it can be reviewed before the merge. Closed, git goes on saying {was}, the alias "
-                f"stays at {to}, and rotation waits until a person changes git. As long as nobody decides, it is the same."
-            )
+            agree = f"no alias moves: git and the registry agree on {to}. Rotation proposes {was} anew if it is still the best"
+            waits = f"git goes on stating {was}, the alias stays at {to}, and rotation waits until a person changes git."
+            return f"{agree} candidate, so that it can be reviewed before the merge.", waits, waits
         case ProposalReason.ADOPT:
-            sentence = (
-                "Merged, git says so too. Closed, this is only reported. When the alias goes back, it is closed by itself."
-            )
-    return ["---", sentence]
+            differs = f"the registry keeps {to}, git does not state it, and Promoter only reports that"
+            return f"git states {to} too, and nothing moves.", f"{differs}.", f"{differs}. If the alias goes back, this closes."
 
 
 def _render_evidence(
-    proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None
+    proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None, pages: PageAddresses
 ) -> Iterator[Block]:
+    if comparison is not None and proposal.aim is not ProposalReason.PUT_BACK:
+        yield render_versions(proposal.edit.model, comparison, pages)
     if proposal.decision:
-        yield ["### Decision", "", *render_decision_markdown(proposal.decision, guards=proposal.aim is ProposalReason.GUARD)]
+        shown = _describe_for_readers(proposal.decision)
+        yield ["### Decision", "", *render_decision_markdown(shown, guards=proposal.aim is ProposalReason.GUARD)]
     if comparison is None or proposal.aim is ProposalReason.PUT_BACK:  # no version moves, so that there is none to compare
         return
-    if comparison.metrics:
-        yield _render_metrics(comparison)
+    yield from render_metrics(comparison)
     if comparison.past and comparison.past.points:
         serves = outlook is not None and outlook.is_serving and outlook.override.version == comparison.version
-        yield _render_history_chart(comparison, ("rolled back", "serves") if serves else ("now", "proposed"))
-    if comparison.replaces is not None:
-        yield ["### Signature", "", *_render_differences(comparison.signature, comparison.replaces)]
-        yield ["### Dependencies", "", *_render_differences(comparison.requirements, comparison.replaces)]
+        yield render_history_chart(comparison, ("rolled back", "serves") if serves else ("now", "proposed"))
+    yield from render_file_differences(comparison)
 
 
-def _render_metrics(comparison: VersionComparison) -> Block:
-    to, was = version_label(comparison.version), version_label(comparison.replaces)
-    if comparison.replaces is None:
-        rows = [[table_cell(row.metric), render_figure(row.value)] for row in comparison.metrics]
-        lines = render_table(["metric", to], rows)
-    else:
-        lines = render_table(["metric", to, was, "difference"], [_render_metric_row(row) for row in comparison.metrics])
-    more = ["", f"And {comparison.more} more."] if comparison.more else []
-    return ["### Metrics", "", *lines, *more]
-
-
-def _render_metric_row(row: MetricRow) -> list[str]:
-    apart = math.nan if row.value is None or row.was is None else row.value - row.was
-    return [
-        table_cell(row.metric),
-        render_figure(row.value),
-        render_figure(row.was),
-        f"{apart:+.6g}" if math.isfinite(apart) else "-",
-    ]
-
-
-def _render_history_chart(comparison: VersionComparison, remarks: tuple[str, str]) -> Block:
-    past = comparison.past
-    if past is None:
-        return []
-    drawn = render_metric_chart(str(past.metric), past.points)
-    named = dict(zip((comparison.replaces or 0, comparison.version), remarks, strict=True))
-    space = [""] if drawn else []
-    return ["### Over the versions", "", *drawn, *space, render_points_text(str(past.metric), past.points, named)]
-
-
-def _render_differences(found: Differences | None, was: int) -> list[str]:
-    if found is None or isinstance(found, Unreadable):
-        return [f"Cannot be compared: {inline_text(found.reason if found else 'it was not read')}"]
-    if not found:
-        return [f"As that of {version_label(was)}."]
-    more = [f"- and {len(found) - MAX_DIFFERENCES} more"] if len(found) > MAX_DIFFERENCES else []
-    return [*(f"- {inline_text(each)}" for each in found[:MAX_DIFFERENCES]), *more]
+def _describe_for_readers(decision: Decision) -> Decision:
+    """Return the decision in the words that are right inside the pull request, which was not there when it was made."""
+    return replace(decision, findings=describe_within_pull_request(decision.findings))
 
 
 def _cut_block(block: Block, room: int) -> Block:
-    """Keep as many lines as there is room for; a block with a fence is kept whole, or not at all."""
+    """Keep as many lines as there is room for; a block with an end of its own is kept whole, or not at all."""
     if _measure_block(block) <= room:
         return block
-    if any(line.startswith(_FENCE) for line in block):
+    if any(line.startswith(_WHOLE) for line in block):
         return []
     kept: list[str] = []
     for line in block:
@@ -269,7 +199,7 @@ def _cut_block(block: Block, room: int) -> Block:
         if room < 0:
             break
         kept.append(line)
-    return kept
+    return kept if len(kept) > len(block[:2]) else []
 
 
 def _measure_block(block: Block) -> int:

@@ -8,9 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from promoter.application.ports import EvidenceTarget, Registry, VersionKey
+from promoter.domain.comparison import Differences, MetricHistory, MetricRow, VersionComparison, VersionOrigin
 from promoter.domain.evidence import VersionEvidence
-from promoter.domain.observed import LoggedModel, MetricRef, ObservedModel, TrainingRun, Unreadable, VersionSignature
+from promoter.domain.observed import (
+    LoggedModel,
+    MetricRef,
+    ObservedModel,
+    TrainingRun,
+    Unreadable,
+    VersionSignature,
+)
 from promoter.domain.policy.document import Policy
+from promoter.domain.policy.rules.base import RankOrder
 from promoter.domain.proposal import Proposal
 
 _REQUIREMENT_LINE = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)")
@@ -55,54 +64,9 @@ def _format_constraint(constraint: str | None, words: str = "") -> str:
 
 
 MAX_METRIC_ROWS = 40
-"""So many metrics are compared: those of the policy first."""
+"""So many metrics are compared beside those that the policy reads."""
 MAX_CHART_VERSIONS = 20
 """So many versions are in the picture: the newest, up to the ones that are compared."""
-
-Differences = tuple[str, ...] | Unreadable
-"""In words; none: the same."""
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One metric of both versions. None: there is no such value."""
-
-    metric: str
-    """The name of the metric."""
-    value: float | None
-    """The value of the version."""
-    was: float | None
-    """The value of the version that it replaces."""
-
-
-@dataclass(frozen=True)
-class MetricHistory:
-    """A metric over the versions."""
-
-    metric: MetricRef
-    """The metric."""
-    points: tuple[tuple[int, float], ...]
-    """Version and value, ascending, without values that are not finite."""
-
-
-@dataclass(frozen=True)
-class VersionComparison:
-    """A version compared with the one that it replaces."""
-
-    version: int
-    """The version."""
-    replaces: int | None = None
-    """The version that it replaces; None: there is none, and nothing changed."""
-    metrics: tuple[MetricRow, ...] = ()
-    """The metrics of both."""
-    more: int = 0
-    """How many metrics are left out."""
-    signature: Differences | None = None
-    """What changed in the signature."""
-    requirements: Differences | None = None
-    """What changed in the requirements."""
-    past: MetricHistory | None = None
-    """The policy's metric over the versions."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +79,13 @@ class ComparisonSubject:
     """The policy of its alias; None where it has none."""
     observed: ObservedModel
     """The model as observed."""
+    compares_files: bool = True
+    """Whether signatures and requirements are compared too, which are files, and the ranked metric is charted."""
+
+    @property
+    def read_metrics(self) -> Mapping[MetricRef, RankOrder | None]:
+        """Return the metrics that the policy reads, each with the direction that is better."""
+        return self.policy.read_metrics if self.policy else {}
 
     @property
     def compared_versions(self) -> tuple[EvidenceTarget, ...]:
@@ -124,7 +95,7 @@ class ComparisonSubject:
     @property
     def charted_versions(self) -> tuple[EvidenceTarget, ...]:
         """Return the versions in the chart."""
-        if self.policy is None or self.policy.rank_metric is None:
+        if self.policy is None or self.policy.rank_metric is None or not self.compares_files:
             return ()
         last = max((each.version.number for each in self.compared_versions), default=0)
         return self.find_targets(sorted(each for each in self.observed.versions if each <= last)[-MAX_CHART_VERSIONS:])
@@ -148,7 +119,7 @@ class _ComparisonRequest:
 
     def add_subject(self, subject: ComparisonSubject) -> None:
         rank = subject.policy.rank_metric if subject.policy else None
-        used = subject.policy.rule_context.used if subject.policy else ()
+        used = subject.read_metrics
         self.run_ids |= {
             each.version.run_id for each in (*subject.compared_versions, *subject.charted_versions) if each.version.run_id
         }
@@ -156,7 +127,7 @@ class _ComparisonRequest:
             self.logged_models |= {each.version_key: each for each in subject.charted_versions}
         if any(metric.source == "logged_model" for metric in used):
             self.logged_models |= {each.version_key: each for each in subject.compared_versions}
-        if subject.proposal.replaces is not None:
+        if subject.proposal.replaces is not None and subject.compares_files:
             self.pairs |= {each.version_key: each for each in subject.compared_versions}
 
 
@@ -182,14 +153,20 @@ class VersionComparer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def __call__(self, subjects: Iterable[ComparisonSubject]) -> list[VersionComparison | None]:
-        """Compare each candidate with the holder; None where a part of it cannot be read."""
+    def __call__(
+        self, subjects: Iterable[ComparisonSubject], known: Mapping[str, TrainingRun] | None = None
+    ) -> list[VersionComparison | None]:
+        """Compare each version with the one that it replaces; None where the proposal names no version.
+
+        `known` has runs by their ids that were read already, and are not read again.
+        """
         asked, wanted, registry = list(subjects), _ComparisonRequest(), self._registry
+        runs = known or {}
         for subject in asked:
             wanted.add_subject(subject)
-        pairs = list(wanted.pairs.values())
+        pairs, unread = list(wanted.pairs.values()), sorted(wanted.run_ids - runs.keys())
         read = _ComparisonReads(
-            registry.read_runs(sorted(wanted.run_ids)) if wanted.run_ids else {},
+            {**runs, **(registry.read_runs(unread) if unread else {})},
             registry.read_logged_models(list(wanted.logged_models.values())) if wanted.logged_models else {},
             registry.read_signatures(pairs) if pairs else {},
             registry.read_requirements(pairs) if pairs else {},
@@ -201,29 +178,42 @@ def _build_comparison(subject: ComparisonSubject, read: _ComparisonReads) -> Ver
     edit, replaces = subject.proposal.edit, subject.proposal.replaces
     if edit.version is None:
         return None
-    rows = _build_metric_rows(subject, read)
+    read_rows, rows = _build_metric_rows(subject, read)
     keys = (edit.model, edit.version), (edit.model, replaces or 0)
-    both = replaces is not None
+    both = replaces is not None and subject.compares_files
     return VersionComparison(
         version=edit.version,
         replaces=replaces,
-        metrics=tuple(rows[:MAX_METRIC_ROWS]),
+        metrics=read_rows,
+        other_metrics=rows[:MAX_METRIC_ROWS],
         more=max(len(rows) - MAX_METRIC_ROWS, 0),
+        origin=_find_origin(subject.observed, edit.version),
+        replaced_origin=_find_origin(subject.observed, replaces),
         signature=_compare_signatures(*(read.signatures.get(key) for key in keys)) if both else None,
         requirements=_compare_requirements(*(read.requirements.get(key) for key in keys)) if both else None,
         past=_build_metric_history(subject, read),
     )
 
 
-def _build_metric_rows(subject: ComparisonSubject, read: _ComparisonReads) -> list[MetricRow]:
-    """Return the policy's metrics first, then the other metrics of the version's run."""
+def _find_origin(observed: ObservedModel, number: int | None) -> VersionOrigin:
+    return VersionOrigin(observed.find_run_id(number), observed.find_copy_origin(number))
+
+
+def _build_metric_rows(
+    subject: ComparisonSubject, read: _ComparisonReads
+) -> tuple[tuple[MetricRow, ...], tuple[MetricRow, ...]]:
+    """Return the metrics that the policy reads, and the other metrics of both runs, those that changed most first."""
     found = {each.version.number: read.build_evidence(each) for each in subject.compared_versions}
     ours = found.get(subject.proposal.edit.version or 0)
     theirs = found.get(subject.proposal.replaces or 0)
-    used = subject.policy.rule_context.used if subject.policy else ()
-    logged = sorted(ours.run.metrics) if ours and ours.run else []
-    wanted = dict.fromkeys([*used, *(MetricRef(name) for name in logged)])
-    return [MetricRow(str(metric), _find_metric_value(ours, metric), _find_metric_value(theirs, metric)) for metric in wanted]
+    used = subject.read_metrics
+    logged = {MetricRef(name) for each in (ours, theirs) if each and each.run for name in each.run.metrics}
+
+    def build_row(metric: MetricRef) -> MetricRow:
+        return MetricRow(str(metric), _find_metric_value(ours, metric), _find_metric_value(theirs, metric), used.get(metric))
+
+    rows = sorted(map(build_row, logged - used.keys()), key=lambda row: (-row.change_size, row.metric))
+    return tuple(map(build_row, used)), tuple(rows)
 
 
 def _find_metric_value(evidence: VersionEvidence | None, metric: MetricRef) -> float | None:

@@ -14,9 +14,11 @@ from promoter.application.markdown.proposal import PullRequestMarker, insert_mar
 from promoter.application.ports import Forge, PullRequestDraft, PullRequestState, Repository
 from promoter.application.proposals.approved import ApprovalNotices, is_about
 from promoter.application.proposals.branches import DesiredPullRequest, ProposalContext, is_up_to_date
-from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer, VersionComparison
+from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer
+from promoter.domain.comparison import VersionComparison
 from promoter.domain.desired import ProposalSettings
 from promoter.domain.errors import Conflict, PermanentError
+from promoter.domain.links import PageAddresses
 from promoter.domain.proposal import ProposalReason
 
 log = structlog.get_logger(__name__)
@@ -25,11 +27,12 @@ log = structlog.get_logger(__name__)
 class PullRequestWriter:
     """Writes only what differs."""
 
-    def __init__(self, forge: Forge, repository: Repository, compare: VersionComparer) -> None:
+    def __init__(self, forge: Forge, repository: Repository, compare: VersionComparer, pages: PageAddresses) -> None:
         self._forge = forge
         self._repository = repository
         self._compare = compare
         self._approvals = ApprovalNotices(forge)
+        self._pages = pages
 
     def __call__(self, context: ProposalContext, wanted: Sequence[DesiredPullRequest]) -> list[PermanentError]:
         """Write all of them, and return what was refused. Raises `Conflict` where somebody wrote first."""
@@ -65,7 +68,7 @@ class PullRequestWriter:
     ) -> None:
         site, forge = each.site, self._forge
         head, recorded = self._ensure_branch(each, context)
-        draft = _build_draft(each, comparison, context.proposal_settings)
+        draft = _build_draft(each, comparison, context.proposal_settings, self._pages)
         marker = replace(_build_marker(each, head, draft, recorded), override=each.override_number)
         if recorded == marker:
             return
@@ -111,17 +114,18 @@ class PullRequestWriter:
 
 
 def _build_draft(
-    each: DesiredPullRequest, comparison: VersionComparison | None, settings: ProposalSettings
+    each: DesiredPullRequest, comparison: VersionComparison | None, settings: ProposalSettings, pages: PageAddresses
 ) -> PullRequestDraft:
     proposal = each.proposal
+    # What somebody did by hand past git, or past its policy, is for a person to answer, never for a setting.
+    auto_merge = settings.auto_merge and proposal.aim not in (ProposalReason.ADOPT, ProposalReason.PUT_BACK)
     return PullRequestDraft(
         branch=each.site.branch,
         title=proposal.subject_line,
-        body=render_proposal_markdown(proposal, comparison, each.outlook),
+        body=render_proposal_markdown(proposal, comparison, each.outlook, pages, auto_merge=auto_merge),
         labels=settings.labels,
         reviewers=settings.reviewers,
-        # What somebody did by hand past git, or past its policy, is for a person to answer, never for a setting.
-        auto_merge=settings.auto_merge and proposal.aim not in (ProposalReason.ADOPT, ProposalReason.PUT_BACK),
+        auto_merge=auto_merge,
     )
 
 

@@ -24,6 +24,7 @@ from promoter.application.ports import (
     PullRequest,
     PullRequestDraft,
     PullRequestState,
+    Registry,
     Repository,
 )
 from promoter.application.proposals.approved import ApprovedProposals, KeptProposal
@@ -48,6 +49,7 @@ from promoter.domain.copy_source import AliasRef
 from promoter.domain.decision import Verdict
 from promoter.domain.desired import AliasIntent
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.observed import ObservedModel
 from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.policy.document import ANY_NEWER
@@ -187,7 +189,8 @@ class ProposalReconciler:
         clock: Clock,
         planner: Planner,
         revisions: RevisionTracker,
-        comparer: VersionComparer,
+        registry: Registry,
+        pages: PageAddresses = NO_PAGES,
     ) -> None:
         self._forge = forge
         self._repository = repository
@@ -199,7 +202,7 @@ class ProposalReconciler:
         self._revisions = revisions
         self._branches = ProposalBranches(forge, repository)
         self._read_request = ProposalRequestReader(repository, documents, ledger)
-        self._write_pull_requests = PullRequestWriter(forge, repository, comparer)
+        self._write_pull_requests = PullRequestWriter(forge, repository, VersionComparer(registry), pages)
         self._verified = VerifiedStates(clock)
         self._approved = ApprovedProposals(forge, clock)
         self._refusals = RefusalRecorder(forge, ledger, clock)

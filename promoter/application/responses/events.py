@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from promoter.application.responses import Moment, Response, enum_words, left_out
-from promoter.application.responses.ledger import ReviewResponse, RuleResponse, VerdictWord
+from promoter.application.responses.ledger import CopyOriginResponse, ReviewResponse, RuleResponse, VerdictWord
 from promoter.domain.audit import ChangeOutcome, RecordKind
 from promoter.domain.notifications import EVENT_SCHEMA
 
@@ -105,6 +105,8 @@ class EventDataResponse(Response):
     """The identity of the version afterwards."""
     without_artifact_check: bool = left_out()
     """Whether the version of an override returns although its artifact may not pass its check."""
+    copied_from: CopyOriginResponse = left_out()
+    """The version that the version afterwards is a copy of."""
     policy_digest: str | None = left_out()
     """SHA-256 of the policy."""
     rules: list[RuleResponse] = left_out()

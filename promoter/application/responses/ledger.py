@@ -36,6 +36,17 @@ class ReviewResponse(Response):
     merge_commit: str | None
 
 
+class CopyOriginResponse(Response):
+    """The version that another one is a copy of."""
+
+    registry: str
+    """The registry that has it, by its name in the settings; empty: this one."""
+    model: str
+    version: int
+    run_id: str | None
+    """Its training run, in that registry."""
+
+
 class RecordResponse(Response):
     """An audit record."""
 
@@ -82,6 +93,8 @@ class RecordResponse(Response):
     """The training run of the version `to`."""
     without_artifact_check: bool | None = attribute("fact.without_artifact_check", left_out=True)
     """Whether the version of an override returns although its artifact may not pass its check."""
+    copied_from: Recorded[CopyOriginResponse] | None = attribute("fact.copied_from", left_out=True)
+    """The version that the version `to` is a copy of."""
 
 
 class NeighboursResponse(Response):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -355,6 +355,22 @@ class Policy:
         """The metric that candidates are ranked by; None: by number."""
         rank, metrics = self.document.candidate_rank, self.document.metrics
         return MetricRef(rank.metric, metrics.source, metrics.dataset) if rank else None
+
+    @cached_property
+    def read_metrics(self) -> Mapping[MetricRef, RankOrder | None]:
+        """The metrics that it reads of a version, the ranked one first, and in which direction each of them is better.
+
+        None: its rules and its rank say nothing of the direction, or do not agree on one.
+        """
+        rules, context, rank = (*self.document.rules, *self.document.guards), self.rule_context, self.document.candidate_rank
+        guarded = sorted((metric for rule in self.document.guards for metric in rule.used_metrics(context)), key=str)
+        first = [self.rank_metric] if self.rank_metric else []
+        known: dict[MetricRef, set[RankOrder]] = {metric: set() for metric in (*first, *context.used, *guarded)}
+        for metric, order in (pair for rule in rules for pair in rule.list_metric_orders(context)):
+            known.setdefault(metric, set()).add(order)
+        if self.rank_metric and rank:
+            known[self.rank_metric].add(rank.order)
+        return {metric: next(iter(orders)) if len(orders) == 1 else None for metric, orders in known.items()}
 
     @cached_property
     def needed_evidence(self) -> Need:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from promoter.application.markdown.comparison import render_metric_chart, render_points_text, render_sparkline
 from promoter.application.markdown.proposal import (
     MAX_BODY_LENGTH,
     PullRequestMarker,
@@ -15,15 +17,16 @@ from promoter.application.markdown.proposal import (
     insert_marker,
     parse_marker,
     remove_marker,
-    render_metric_chart,
-    render_points_text,
     render_proposal_markdown,
-    render_sparkline,
 )
-from promoter.application.proposals.comparison import MetricHistory, MetricRow, VersionComparison
+from promoter.domain.comparison import MetricHistory, MetricRow, VersionComparison, VersionOrigin
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold
-from promoter.domain.observed import MetricRef, Unreadable
+from promoter.domain.evidence import Evidence, VersionEvidence
+from promoter.domain.links import MlflowAddresses, PageAddresses
+from promoter.domain.observed import CopyOrigin, MetricRef, Unreadable
+from promoter.domain.policy.rules import RuleContext
+from promoter.domain.policy.rules.review import ReviewRule, ReviewTerms
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 
 HERE = Path(__file__).parent / "proposal_bodies"
@@ -41,16 +44,25 @@ def decision(verdict: Verdict = Verdict.PASS, *more: RuleFinding) -> Decision:
     return Decision("fraud-detector", "champion", 9, "champion", "d" * 64, verdict, findings, AT)
 
 
+PAGES = PageAddresses(
+    "https://promoter.example/",
+    MlflowAddresses.build("https://ada:secret@mlflow.example", "https://mlflow.example", None),
+    {"staging": MlflowAddresses.build("http://staging.example", "http://staging.example", None)},
+)
 ROTATE = Proposal(RegistryEdit("fraud-detector", "champion", 9), 7, decision())
 COMPARED = VersionComparison(
     version=9,
     replaces=7,
     metrics=(
-        MetricRow("val_auc", 0.953, 0.93),
-        MetricRow("p99_ms on holdout|x", 41.5, None),
-        MetricRow("loss", float("nan"), 0.2),
+        MetricRow("val_auc", 0.953, 0.93, "highest"),
+        MetricRow("p99_ms on holdout|x", 41.5, None, "lowest"),
+        MetricRow("loss", 0.25, 0.2, "lowest"),
+        MetricRow("drift", 0.3, 0.1),
     ),
+    other_metrics=(MetricRow("rmse|<b>", float("nan"), 0.2), MetricRow("rows", 1000.0, 1000.0)),
     more=2,
+    origin=VersionOrigin("c0ffee", CopyOrigin("fraud|x", 3, "staging", "5eed")),
+    replaced_origin=VersionOrigin("beef"),
     signature=("input age is double, was long", "input note is new"),
     requirements=(),
     past=MetricHistory(MetricRef("val_auc"), ((3, 0.9), (5, 0.85), (7, 0.93), (9, 0.953))),
@@ -60,7 +72,11 @@ SHOWN = {
     "rotate": (ROTATE, COMPARED),
     "reviews": (
         replace(
-            ROTATE, decision=decision(Verdict.PENDING, RuleFinding("review at_least 2", Verdict.PENDING, 0, "2 approvals"))
+            ROTATE,
+            decision=decision(
+                Verdict.PENDING,
+                ReviewRule(review=ReviewTerms(at_least=2)).evaluate(Evidence(AT, VersionEvidence(9)), RuleContext()),
+            ),
         ),
         replace(
             COMPARED, signature=Unreadable("MLmodel is not YAML"), requirements=("mlflow is ==3.4.0, was ==3.3.0",), past=None
@@ -91,7 +107,7 @@ SHOWN = {
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_body(name: str) -> None:
     """Whole: what it is for, on which evidence, and what follows; words from outside are only words."""
-    assert render_proposal_markdown(*SHOWN[name]) == (HERE / f"{name}.md").read_text()
+    assert render_proposal_markdown(*SHOWN[name], pages=PAGES) == (HERE / f"{name}.md").read_text()
 
 
 def test_the_body_has_an_end() -> None:
@@ -102,9 +118,10 @@ def test_the_body_has_an_end() -> None:
     body = render_proposal_markdown(long, COMPARED)
     assert MAX_BODY_LENGTH - 2_000 < len(body) <= MAX_BODY_LENGTH
     assert body.count("`rule ") == body.count(" y\n") > 50
-    assert "It is cut here" in body
+    assert re.search(r"\nA pull request has an end: \d+ lines of “Decision”; .*“Over the versions”.* left out\. ", body)
     assert "```" not in body
-    assert body.endswith("Closed, v9 is not proposed again.\n")
+    assert "<details>" not in body
+    assert body.endswith("- **Nobody decides**: v7 stays, and this stays open.\n")
 
 
 def test_the_picture() -> None:
@@ -169,5 +186,5 @@ def test_a_rollback_without_a_check_does_not_wait_for_loading() -> None:
     proposal = Proposal(replace(BACK, hold=hold), 9, None, ProposalReason.ROLL_BACK, "alice", "bad recall")
     body = render_proposal_markdown(proposal, None)
     assert "**v7 held the alias before, and returns without a check of its artifact, on the word of alice.**" in body
-    assert "Merged, the alias moves to v7 at once. Closed, or without an answer, v9 stays." in body
+    assert "- **Merged**: the alias moves to v7 at once.\n- **Closed**: v9 stays.\n" in body
     assert "found to load" not in body

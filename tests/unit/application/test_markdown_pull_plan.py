@@ -83,8 +83,8 @@ def full(count: int, model: str, value: str) -> PullPlan:
         (value,) * count,
         (value,) * count,
         (value,) * count,
-        steps,
-        {(model, each.difference.alias): each.decision for each in brought if each.decision},
+        policies=steps,
+        later={(model, each.difference.alias): each.decision for each in brought if each.decision},
     )
     return PullPlan("b" * 40, "h" * 40, frozenset({"registry.yaml"}), plan=Plan("h" * 40, brought + due), brought=parts)
 
@@ -95,14 +95,16 @@ def test_it_has_an_end(count: int, size: int) -> None:
     told = render_pull_plan_markdown(full(count, "m@" * 100, "@x " * (size // 3)))
     assert len(told) <= MAX_COMMENT_LENGTH
     assert told.startswith(f"{COMMENT_MARKER}\n### ✗ Promoter: failure, ")
-    assert re.search(r"\n\d+ parts are left out, since a comment has an end: `promoter plan --base BASE --head HEAD`", told)
+    assert re.search(
+        r"\nLeft out, since a comment has an end: .*\. `promoter plan --base BASE --head HEAD` shows all\.\n", told
+    )
     assert told.count("<details>") == told.count("</details>")
 
 
 def test_what_is_short_is_whole() -> None:
     """Nothing is left out, and nothing says so."""
     told = render_pull_plan_markdown(full(3, "m", "seen"))
-    assert "left out" not in told
+    assert "Left out" not in told
     assert told.count("<details>") == 4
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from promoter.application.proposals.comparison import (
-    ComparisonSubject,
-    MetricHistory,
-    MetricRow,
-    VersionComparer,
-    VersionComparison,
-)
+from promoter.application.proposals.comparison import ComparisonSubject, VersionComparer
+from promoter.domain.comparison import MetricHistory, MetricRow, VersionComparison
 from promoter.domain.observed import LoggedModel, MetricRef, MetricValue, Unreadable, VersionSignature
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
@@ -52,7 +47,8 @@ def test_the_comparison() -> None:
     made.all_requirements = {("m", 30): ("a==2",), ("m", 2): ("a==1",)}
     found = compared(made, proposal(), policy())
     assert found is not None
-    assert found.metrics == (MetricRow("auc", 0.3, 0.02), MetricRow("p99", None, None), MetricRow("other", 1.0, 1.0))
+    assert found.metrics == (MetricRow("auc", 0.3, 0.02, "highest"), MetricRow("p99", None, None, "lowest"))
+    assert found.other_metrics == (MetricRow("other", 1.0, 1.0),)
     assert found.signature == ("input a is long, was double",)
     assert found.requirements == ("a is ==2, was ==1",)
     numbers = [number for number in range(11, 31) if number not in (28, 29)]
@@ -70,7 +66,8 @@ def test_what_is_not_there() -> None:
     bare = compared(made, proposal(), None)
     assert bare is not None
     assert (bare.past, bare.signature, bare.requirements) == (None, (), ())
-    assert [row.metric for row in bare.metrics] == ["auc", "other"]
+    assert bare.metrics == ()
+    assert [row.metric for row in bare.other_metrics] == ["auc", "other"]
     made.all_signatures = {("m", 30): Unreadable("no answer"), ("m", 2): VersionSignature({"input a": "double"})}
     made.all_requirements = {("m", 2): ("a==1",)}
     torn = compared(made, proposal(), policy())
@@ -90,6 +87,6 @@ def test_metrics_of_logged_models() -> None:
     }
     found = compared(made, proposal(), policy("logged_model"))
     assert found is not None
-    assert found.metrics[0] == MetricRow("auc of the logged model", 3.0, 0.2)
+    assert found.metrics[0] == MetricRow("auc of the logged model", 3.0, 0.2, "highest")
     assert found.past == MetricHistory(MetricRef("auc", "logged_model"), ((29, 2.9), (30, 3.0)))
     assert [str(call[0]) for call in made.calls].count("logged_models") == 1

@@ -477,7 +477,7 @@ def test_after_its_end_the_pull_request_says_what_returned(protected: App) -> No
     again = only(protected)
     assert "override" not in again.body
     assert "is to go back to **v1**. It is at v2." in again.body
-    assert "Closed, or without an answer, v2 stays." in again.body
+    assert "- **Closed**: v2 stays.\n- **Nobody decides**: v2 stays, and this stays open.\n" in again.body
     protected.hub.merge(again.number)
     settle(protected)
     assert protected.aliases() == {"champion": 1}

@@ -227,15 +227,16 @@ def test_what_no_longer_touches_the_files(pull_app: PullRequestApp) -> None:
     assert pull_app.app.hub.writes == []
 
 
-def test_promoters_own_proposals_have_a_status_only(pull_app: PullRequestApp) -> None:
-    """Their body has the decision; once a person commits to the branch, the comment says what that makes of it."""
+def test_promoters_own_proposals_have_a_plan_too(pull_app: PullRequestApp) -> None:
+    """Their body has the decision as it was; the comment has it as it is, also once a person commits to the branch."""
     app = pull_app.app
     content = registry(GATED.format(2, 1))
     app.git.push_proposal("promoter/m/champion", None, app.git.head, content, "Rotate m@champion from v1 to v2")
     pull_app.number = app.hub.opened("promoter/m/champion", "promoter-bot")
     pull_app.look()
     assert pull_app.status == ("success", "1 change, all allowed")
-    assert app.hub.bodies(pull_app.number) == []
+    assert "| m | champion | v1 | v2 | pass |" in pull_app.comment
+    assert "| auc | higher | 0.9 | 0.8 | +0.1, better |" in pull_app.comment
     pull_app.push(GATED.format(3, 1), branch="promoter/m/champion")
     pull_app.look()
     assert pull_app.status[0] == "failure"

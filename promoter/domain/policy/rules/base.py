@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
@@ -17,6 +17,7 @@ from promoter.domain.fields import Document, Duration
 from promoter.domain.observed import MetricRef, SourceName
 
 RankOrder = Literal["highest", "lowest"]
+REVERSED_ORDERS: Mapping[RankOrder, RankOrder] = {"highest": "lowest", "lowest": "highest"}
 
 DEFAULT_CHECK_INTERVAL = timedelta(seconds=60)
 """How far apart two checks of a guard are at least, for both to count."""
@@ -116,6 +117,12 @@ class BaseRule(Document):
         """Return the metrics of the candidate that `evaluate` uses."""
         del context
         return frozenset()
+
+    def list_metric_orders(self, context: RuleContext) -> Iterator[tuple[MetricRef, RankOrder]]:
+        """Yield in which direction metrics get nearer to passing, for those metrics of which the rule says so."""
+        for rule in self.inner_rules:
+            for metric, order in rule.list_metric_orders(context):
+                yield metric, REVERSED_ORDERS[order] if self.negates_inner_rules else order
 
     def used_tags(self) -> frozenset[str] | None:
         """Return the tags whose values `evaluate` reads; None: it may read any."""

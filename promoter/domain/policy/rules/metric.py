@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
@@ -134,6 +135,14 @@ class MetricRule(BaseRule):
     def used_metrics(self, context: RuleContext) -> frozenset[MetricRef]:
         """Return its one metric."""
         return frozenset({self.build_metric_ref(context)})
+
+    def list_metric_orders(self, context: RuleContext) -> Iterator[tuple[MetricRef, RankOrder]]:
+        """Yield the direction of its bound, or of its comparison."""
+        order = self.order or context.order
+        if self.beats is None:
+            order = "highest" if self.at_most is None else "lowest"
+        if order is not None:
+            yield self.build_metric_ref(context), order
 
     def needed_evidence(self, context: RuleContext) -> Need:
         """Return the metric's source, for `beats` the holder, and for `confidence` all values over the steps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ _ACCOUNT_PATTERN = re.compile(r"[A-Za-z0-9][\w.\[\]-]{0,99}", re.ASCII)
 _TEAM_PATTERN = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99})*/?", re.ASCII)
 _SHOWN = 20
 _EXPECTED_REVIEW = "an approval that counts"
+_NO_PULL_REQUEST = "no pull request yet"
+_THIS_PULL_REQUEST = "this pull request, whose approvals count"
 _REVIEW_GAP = ReplayGap("review", "who would have approved its pull request", lambda _: False)
 
 
@@ -94,7 +97,7 @@ class ReviewRule(BaseRule):
         del context
         origin, expected = evidence.origin, self._describe_expectation()
         if origin is NOT_REQUESTED:
-            return self.build_finding(Verdict.PENDING, "no pull request yet", expected)
+            return self.build_finding(Verdict.PENDING, _NO_PULL_REQUEST, expected)
         if isinstance(origin, Unreadable):
             return self.build_finding(Verdict.ERROR, None, f"{expected}, and its pull request to be readable: {origin.reason}")
         if origin is None:
@@ -158,6 +161,26 @@ class ReviewRule(BaseRule):
     def _list_allowed_reviewers(self, origin: ChangeOrigin) -> set[str]:
         members = (member for team in self.review.named_teams for member in origin.teams.get(team, ()))
         return {name.casefold() for name in (*self.review.from_, *members) if "/" not in name}
+
+
+def describe_within_pull_request(findings: Iterable[RuleFinding]) -> tuple[RuleFinding, ...]:
+    """Return findings that were made before there was a pull request as that pull request shows them to its readers.
+
+    It does not count the approvals: they change, and the text does not.
+    """
+    return tuple(
+        replace(
+            each,
+            value=_THIS_PULL_REQUEST if _is_about_reviews(each) and each.value == _NO_PULL_REQUEST else each.value,
+            children=describe_within_pull_request(each.children),
+        )
+        for each in findings
+    )
+
+
+def _is_about_reviews(finding: RuleFinding) -> bool:
+    """Return whether the rule is of this kind: a tag may have any value, also the same words."""
+    return finding.rule.startswith("review ")
 
 
 def build_approving_origin(rules: Iterable[BaseRule]) -> ChangeOrigin:
