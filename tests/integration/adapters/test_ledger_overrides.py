@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from promoter.application.status import load_alias_history
 from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.plan import ChangeCause
 from tests.support.fixtures.ledger import make_older, outside, plans_of, rows, schema_of
 from tests.support.remembered import numbers, present
@@ -154,3 +156,23 @@ def test_a_ledger_from_before_keeps_its_records_and_takes_overrides(database_url
     for statement in ("UPDATE records SET id = id", "DELETE FROM records"):
         with outside(database_url) as connection, pytest.raises(DBAPIError, match="append-only"):
             connection.execute(text(statement))
+
+
+def test_the_end_of_one_is_announced_once_whoever_does_it(database_url: str) -> None:
+    """Four writers at once, none of which holds a lock; another override has an announcement of its own."""
+    ledgers = [SqlLedger.open(database_url) for _ in range(4)]
+    first, second = ledgers[0].record_override(BEGIN), ledgers[0].record_override(BEGIN)
+
+    def announce(ledger: SqlLedger, number: int) -> None:
+        ledger.announce_expiring_override(LifecycleEvent(NOW, LifecycleEventType.OVERRIDE_EXPIRING, {"override": number}))
+
+    with ThreadPoolExecutor(len(ledgers)) as pool:
+        list(pool.map(announce, ledgers * 3, [first] * 12))
+    assert ledgers[1].find_announced_overrides([first, second]) == {first}
+    announce(ledgers[2], second)
+    assert ledgers[1].find_announced_overrides([first, second]) == {first, second}
+    assert ledgers[1].find_announced_overrides([]) == frozenset()
+    named = [each.facts["override"] for each in ledgers[3].find_lifecycle_events() if "override" in each.facts]
+    assert named == [first, second]
+    for each in ledgers:
+        each.close_connections()
