@@ -131,7 +131,7 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
     if output is OutputFormat.JSON:
         from promoter.application.responses.registry import AliasHistoryResponse
 
-        print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=notes))
+        print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=list(notes) or None))
     else:
         render.print_report(output, [*_build_spans_parts(spans), Notes(notes)])
 

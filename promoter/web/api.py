@@ -180,7 +180,7 @@ def _load_alias_history(ledger: Ledger, model: str, alias: str, now: datetime) -
         since, until = parse_param("from` and `to", lambda: parse_time_window(begin, end, now))
         return AliasBetweenResponse.from_value(find_alias_between(ledger, model, alias, since, until, now))
     spans, notes = load_alias_history(ledger, model, alias), describe_overrides(ledger, model, alias, now)
-    return AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=notes)
+    return AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=list(notes) or None)
 
 
 def _load_registry_state(ledger: Ledger, now: datetime) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from promoter.application.responses import Answer, Moment, Recorded, Response, attribute, enum_words
+from promoter.application.responses import Answer, Moment, Recorded, Response, attribute, enum_words, left_out
 from promoter.application.responses.ledger import DecisionResponse, RecordResponse, ReviewResponse
 from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE, REFUSED
 from promoter.domain.history import Certainty
@@ -218,8 +218,8 @@ class AliasHistoryResponse(AliasNameResponse, Answer):
     """All that the ledger knows of who held an alias when."""
 
     spans: list[SpanResponse]
-    notes: list[str]
-    """What is in force now, and ends by itself."""
+    notes: list[str] | None = left_out()
+    """What is in force now, and ends by itself; not there where nothing is."""
 
 
 class RegistryAtResponse(Answer):
