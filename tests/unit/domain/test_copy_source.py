@@ -242,7 +242,7 @@ def read_policy(*rules: str, guards: str = "[]") -> Policy:
         (("{tag: promoter.source.registry, equals: staging, copied: accept}",), set()),
         (("{tag: promoter.source.tag.reviewed, equals: risk, copied: accept}",), {"reviewed"}),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(value)),
 )
 def test_which_tags_a_copy_must_not_have_from_its_source(rules: tuple[str, ...], withheld: set[str]) -> None:
     """Those that a rule or a guard asks for on the version itself, however deep; and `approved_by`, also before any asks."""
