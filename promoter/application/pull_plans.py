@@ -543,7 +543,8 @@ class PullPlanUpdater:
         status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._pages.promoter)
         if polled and self._verified.is_verified(pull.number, (head, text, status)):
             return
-        if polled and not self._is_watched(self._forge.read_pull_request(pull.number)):
+        # What changes nothing any more may just have been merged: its plan stays as it was then.
+        if (polled or not shown) and not self._is_watched(self._forge.read_pull_request(pull.number)):
             return
         own = find_marked_comments(self._forge, pull.number, COMMENT_MARKER)
         if own or plan.touched:

@@ -76,7 +76,7 @@ def test_a_reviewer_reads_what_will_happen(hosted_stage: HostedStage, fresh_name
     assert stage.aliases(model) == {"champion": 2}
     first, second = words(stage, pull)
     assert (first, "has ended: nobody decided.**" in second, RETURNS in second) == (said, True, True)
-    assert "Closed, or without an answer, v2 stays." in pull.body
+    assert "- **Closed**: v2 stays." in pull.body
     assert '"override"' not in pull.body
     last = stage.records(model, "champion")[-1].fact
     assert (last.cause, last.reason) == ("drift", "the override of alice ended (nobody decided), v2 returned")

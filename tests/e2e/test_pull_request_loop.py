@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from promoter.application.comments import NOTE
+from promoter.application.markdown.plan import APART
 from promoter.domain.audit import ChangeOutcome
+from tests.support.forges.model import Pull
 from tests.support.stage.hosted_stage import BOT, REVIEWED, HostedStage
 from tests.support.stage.stage import POLICY, until
 
@@ -43,8 +45,7 @@ def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str
     stage.until_status(pull, "pending", "waiting")
     assert (pull.branch, pull.base, pull.author) == (f"promoter/{model}/champion", "main", BOT)
     assert (sorted(pull.labels), sorted(pull.reviewers)) == (["models", "promoter"], ["ada", "bob"])
-    for told in ("| auc |", "metric auc beats champion by 0.005", "pending: `review", "no pull request yet"):
-        assert told in pull.body, pull.body
+    assert_a_reviewer_can_decide(stage, pull)
     better = stage.version(model, 0.9)
 
     again = stage.until_open(model, f"to v{better}")
@@ -52,6 +53,8 @@ def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str
     stage.until_status(again, "pending", "waiting")
     stage.approve(again, "ada", "bob")
     stage.until_status(again, "success", "all allowed")
+    (comment,) = stage.comments(again)
+    assert f"approve #{again.number}" in comment.replace(APART, ""), "the body counts no approvals, the plan does"
     assert stage.aliases(model) == {"champion": 1}, "moved before it was merged"
     commit = stage.merge(again, "cy")
 
@@ -59,9 +62,29 @@ def test_from_a_version_to_its_record(hosted_stage: HostedStage, fresh_name: str
     assert_told(stage, model, commit, better)
     until(lambda: stage.branch(model) not in stage.home.git.heads(), "its branch is gone", told=stage.told)
     assert len(stage.pulls()) == 1
-    assert stage.comments(again) == [], "a proposal's body has its plan"
     stage.forge.post.wait()
     assert set(stage.forge.post.statuses) <= {200, 202}
+
+
+def assert_a_reviewer_can_decide(stage: HostedStage, pull: Pull) -> None:
+    """The body has the metrics in order, links to both versions and their runs, and what follows each answer."""
+    for told in (
+        "| auc | higher |",
+        "metric auc beats champion by 0.005",
+        "pending: `review",
+        "- **Nobody decides**: v1 stays",
+    ):
+        assert told in pull.body, pull.body
+    assert "no pull request yet" not in pull.body
+    for number in (1, 2):
+        run = stage.client.get_model_version(find_model(pull), str(number)).run_id
+        assert f"[v{number}]({stage.tracking_uri}/#/models/{find_model(pull)}/versions/{number})" in pull.body
+        assert f"[`{run}`]({stage.tracking_uri}/#/runs/{run})" in pull.body
+
+
+def find_model(pull: Pull) -> str:
+    """Return the model that Promoter's branch is for."""
+    return pull.branch.split("/")[1]
 
 
 def assert_told(stage: HostedStage, model: str, commit: str, version: int) -> None:
