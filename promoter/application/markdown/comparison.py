@@ -92,10 +92,16 @@ Block = Sequence[str]
 """Lines under a heading of their own."""
 
 
-def render_versions(model: str, comparison: VersionComparison, pages: PageAddresses) -> Block:
-    """Write where the two versions come from, with links as far as the addresses are known."""
-    found = [("proposed", comparison.version, comparison.origin)]
-    found += [("replaced", comparison.replaces, comparison.replaced_origin)] if comparison.replaces is not None else []
+def render_versions(
+    model: str, comparison: VersionComparison, pages: PageAddresses, words: tuple[str, str] = ("replaced", "proposed")
+) -> Block:
+    """Write where the two versions come from, with links as far as the addresses are known.
+
+    `words` name the version that is replaced, and the other.
+    """
+    replaced, proposed = words
+    found = [(proposed, comparison.version, comparison.origin)]
+    found += [(replaced, comparison.replaces, comparison.replaced_origin)] if comparison.replaces is not None else []
     copied = any(origin.copied_from for _, _, origin in found)
     rows = [
         [

@@ -27,6 +27,8 @@ from promoter.domain.proposal import Proposal, ProposalReason
 from promoter.domain.refusals import REMEMBERED_BY_MARKERS, build_answer_key
 from promoter.domain.text import format_count, version_label
 
+_IN_GIT = ("in git", "in the registry")
+"""What the two versions are where somebody moved the alias past git."""
 MAX_BODY_LENGTH = 60_000
 """The number of characters of a body: GitHub takes 65,536, and the marker needs some."""
 _RESERVED_LENGTH = 500
@@ -169,7 +171,8 @@ def _render_evidence(
     proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None, pages: PageAddresses
 ) -> Iterator[Block]:
     if comparison is not None and proposal.aim is not ProposalReason.PUT_BACK:
-        yield render_versions(proposal.edit.model, comparison, pages)
+        adopted = proposal.aim is ProposalReason.ADOPT
+        yield render_versions(proposal.edit.model, comparison, pages, _IN_GIT if adopted else ("replaced", "proposed"))
     if proposal.decision:
         shown = _describe_for_readers(proposal.decision)
         yield ["### Decision", "", *render_decision_markdown(shown, guards=proposal.aim is ProposalReason.GUARD)]
@@ -177,9 +180,16 @@ def _render_evidence(
         return
     yield from render_metrics(comparison)
     if comparison.past and comparison.past.points:
-        serves = outlook is not None and outlook.is_serving and outlook.override.version == comparison.version
-        yield render_history_chart(comparison, ("rolled back", "serves") if serves else ("now", "proposed"))
+        yield render_history_chart(comparison, _name_chart_versions(proposal, comparison, outlook))
     yield from render_file_differences(comparison)
+
+
+def _name_chart_versions(proposal: Proposal, comparison: VersionComparison, outlook: OverrideOutlook | None) -> tuple[str, str]:
+    """Return what the chart says of the version that is replaced, and of the other."""
+    if proposal.aim is ProposalReason.ADOPT:
+        return _IN_GIT
+    serves = outlook is not None and outlook.is_serving and outlook.override.version == comparison.version
+    return ("rolled back", "serves") if serves else ("now", "proposed")
 
 
 def _describe_for_readers(decision: Decision) -> Decision:
