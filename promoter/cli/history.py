@@ -133,7 +133,7 @@ def _print_alias_history(container: Container, model: str, alias: str, output: O
 
         print_json(AliasHistoryResponse.from_values(model=model, alias=alias, spans=spans, notes=list(notes) or None))
     else:
-        render.print_report(output, [*_build_spans_parts(spans), Notes(notes)])
+        render.print_report(output, [*_build_spans_parts(spans), *([Notes(notes)] if notes else [])])
 
 
 def _parse_time_option(text: str, now: datetime, option: str) -> datetime:

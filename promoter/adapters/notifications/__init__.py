@@ -87,6 +87,7 @@ _TITLES = {
     EventType.OVERRIDE_STARTED: "Override",
     EventType.OVERRIDE_EXPIRING: "Override ends soon",
     EventType.OVERRIDE_ENDED: "Override ended",
+    EventType.REVISION_REFUSED: "Commit refused",
     EventType.TEST: "Test",
 }
 _LINK_LABELS = {"pull_request": "pull request", "page": "page", "version": "version", "run": "run"}

@@ -93,7 +93,7 @@ def test_what_cannot_be_written_leaves_the_old_file(run: Run, ledger_here: Path,
     ("words", "said"),
     [
         (["--output", "nowhere/ledger.jsonl"], "nowhere/ledger.jsonl: cannot be written: No such file or directory"),
-        (["--after", "999"], "it ends with entry 29: there is nothing behind 999"),
+        (["--after", "999"], "it ends with entry 35: there is nothing behind 999"),
         (["--format", "xml"], "xml"),
     ],
 )

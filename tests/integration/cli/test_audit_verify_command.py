@@ -44,7 +44,7 @@ def test_a_sound_ledger(run: Run, ledger_here: Path) -> None:
     """What there is, and plainly what was not checked."""
     code, out, err = run("verify")
     assert (code, err) == (0, "")
-    assert out.startswith("The ledger is sound: 29 entries, none edited, dropped, inserted or reordered.\n")
+    assert out.startswith("The ledger is sound: 35 entries, none edited, dropped, inserted or reordered.\n")
     assert f"key      1 checkpoint of {SIGNER.public_key}, which nobody vouched for\n" in out
     assert "Not checked:\n  commits: this is no clone of the GitOps repository (--repo PATH names one)\n" in out
     commit_the_head(ledger_here)
@@ -60,12 +60,12 @@ def test_an_edited_record_is_named(run: Run, ledger_here: Path) -> None:
     edit(ledger_here)
     code, out, _ = run("verify")
     assert code == 1
-    assert out.startswith("The ledger is not sound: 1 problem in 29 entries.\n")
+    assert out.startswith("The ledger is not sound: 1 problem in 35 entries.\n")
     row = next(line for line in out.splitlines() if line.startswith("4 "))
     assert row.split()[:4] == ["4", "edited", "records", "`fraud@champion`"]
     assert max(len(line) for line in out.splitlines() if not line.startswith(("  head", "  key"))) <= 80
     told = json.loads(run("verify", "--format", "json")[1])
-    assert (told["schema"], told["sound"], told["entries"]) == (1, False, 29)
+    assert (told["schema"], told["sound"], told["entries"]) == (1, False, 35)
     assert [(each["problem"], each["entry"]) for each in told["problems"]] == [("edited", 4)]
     code, out, _ = run("verify", "--format", "markdown")
     assert (code, "| 4 | edited | records `fraud@champion` | its text was changed |" in out) == (1, True)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from promoter.application.responses.registry import OverrideResponse
 from promoter.domain.desired import AliasIntent, Hold, ModelIntent, Override, Safety
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
@@ -27,7 +26,6 @@ def test_it_is_in_force_until_its_end() -> None:
     assert OVERRIDE.is_in_force(OVERRIDE.until - timedelta(microseconds=1))
     assert not OVERRIDE.is_in_force(OVERRIDE.until)
     assert OVERRIDE.description == "v1 until 2026-11-24 12:00 UTC, by alice: bad recall"
-    assert OverrideResponse.from_value(OVERRIDE).to_json()["until"] == "2026-11-24T12:00:00+00:00"
 
 
 def test_it_stands_in_for_what_git_says_of_its_alias() -> None:
