@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from promoter.application.markdown.pull_plan import COMMENT_MARKER
 from promoter.application.work_items import PULLS, RESULTS, WorkItem, WorkKind
 from promoter.settings import Settings
 from tests.support.driven import DrivenContainer
@@ -196,9 +197,9 @@ def planning_again(resettable_stage: ResettableStage) -> None:
 
 
 SCENES = {
-    opening: ("open", "champion from v1 to v2", "ml", 0),
-    revising: ("open", "champion from v1 to v3", "ml", 0),
-    closing: ("closed", "champion from v1 to v2", "withdrawn", 1),
+    opening: ("open", "champion from v1 to v2", "ml", 1),
+    revising: ("open", "champion from v1 to v3", "ml", 1),
+    closing: ("closed", "champion from v1 to v2", "withdrawn", 2),
     planning: ("open", "Change ada/three", "", 1),
     planning_again: ("open", "Change ada/three", "", 1),
 }
@@ -256,7 +257,7 @@ def test_cut_off_at_each_write(resettable_stage: ResettableStage, prepare: Prepa
 
 
 def assert_as_told(picture: dict[str, Any], state: str, title: str, rest: str, comments: int) -> None:
-    """One pull request, with one branch while it is open, at most one comment, and a status."""
+    """One pull request, with one branch while it is open, its plan and at most one note as comments, and a status."""
     (pull,) = picture["pulls"].values()
     assert pull["said"][0] == state
     assert title in pull["said"][2]
@@ -289,4 +290,5 @@ def test_a_daemon_that_is_killed(hosted_stage: HostedStage, fresh_name: str) -> 
     stage.settle()
     assert len(stage.pulls()) == 1
     assert (pull.labels, pull.reviewers) == (["ml"], ["bob"])
-    assert stage.comments(pull) == []
+    (plan,) = stage.comments(pull)
+    assert plan.startswith(COMMENT_MARKER)

@@ -9,7 +9,7 @@ import structlog
 from promoter.application.comments import VerifiedStates, find_marked_comments
 from promoter.application.markdown.override import render_ended_comment, render_expiring_comment, render_started_comment
 from promoter.application.markdown.proposal import PullRequestMarker
-from promoter.application.ports import Clock, Forge, Ledger, PullRequest
+from promoter.application.ports import Clock, Forge, Ledger, PullRequest, PullRequestComment
 from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind
 from promoter.domain.desired import Override
 from promoter.domain.errors import ExternalError
@@ -89,10 +89,16 @@ class OverrideNotices:
         own = f"<!-- override {override} {moment} -->"
         if self._verified.is_verified(pull.number, own):
             return
-        if not any(own in each.body for each in find_marked_comments(self._forge, pull.number, OVERRIDE_MARK)):
+        if not self._find_comments(pull, own):
             self._forge.add_comment(pull.number, f"{self._forge.folder.mark_comment(OVERRIDE_MARK)}\n{own}\n{text}")
             log.info("comment on an override", pull_request=pull.url, moment=moment)
+            for extra in self._find_comments(pull, own)[1:]:  # another Promoter may have written one in the same moment
+                self._forge.delete_comment(pull.number, extra.id)
         self._verified.record_verified(pull.number, own)
+
+    def _find_comments(self, pull: PullRequest, own: str) -> list[PullRequestComment]:
+        """Find the comments on that moment of that override, oldest first."""
+        return [each for each in find_marked_comments(self._forge, pull.number, OVERRIDE_MARK) if own in each.body]
 
     def _find_end(self, model: str, alias: str, number: int) -> tuple[bool, OverrideEnd | None]:
         """Return whether the ledger has that override of the alias, and how it ended; None: it has not."""

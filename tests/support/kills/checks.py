@@ -10,7 +10,7 @@ import yaml
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import AuditRecord, RecordFilter, RecordKind, is_alias_move
 from promoter.domain.ledger.chain import GENESIS_HASH, digest_bytes, parse_entry_facts
-from promoter.domain.notifications import EventBuilder, SourceEntry
+from promoter.domain.notifications import EventBuilder
 from tests.support.kills.workload import Workload, best
 from tests.support.remembered import numbers
 from tests.support.stage.inboxes import SignedMessage
@@ -108,8 +108,8 @@ def events_of(ledger: SqlLedger, channel: str) -> set[str]:
     if begun is None:
         return set()
     told_as = EventBuilder(ledger.read_chain_head().ledger)
-    entries: list[SourceEntry] = [*records_of(ledger), *ledger.list_recent_decisions(limit=EVERYTHING)]
-    return {event.id for entry in entries if entry.id > begun.entry for event in told_as.build_events(entry)}
+    page = ledger.outbox.read_source_entries(begun.entry, EVERYTHING)
+    return {event.id for entry in page.entries for event in told_as.build_events(entry, page.find_context(entry))}
 
 
 def apart(stage: Stage, ledger: SqlLedger, stream: Workload) -> Iterator[str]:
