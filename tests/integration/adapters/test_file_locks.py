@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,21 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PermanentError, match="cannot open"), FileLocks(tmp_path / "file").hold("fraud"):
         pass
+
+
+def test_the_lock_of_revisions_shares_no_file(tmp_path: Path) -> None:
+    """Whatever model another thread holds, it can be taken: those who hold a model wait for it too."""
+    locks = FileLocks(tmp_path, timeout=0.2)
+    own = sha256(b"/revisions").hexdigest()[:2]
+    model = next(name for number in count() if sha256((name := f"m{number}").encode()).hexdigest()[:2] == own)
+    taken: list[str] = []
+
+    def take() -> None:
+        with locks.hold("/revisions"):
+            taken.append("/revisions")
+
+    with locks.hold(model):
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(10)
+    assert taken == ["/revisions"]
