@@ -188,6 +188,7 @@ def run_command_line(app: typer.Typer) -> int:
     try:
         _require_usable_surroundings()
         code = _run_app(app)
+        sys.stdout.flush()  # a reader who has gone is noticed here, and not when Python ends
     except Faults as faults:
         print_faults(faults)
         return 1
