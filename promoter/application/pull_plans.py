@@ -42,7 +42,7 @@ from promoter.domain.audit import AliasKey
 from promoter.domain.comparison import VersionComparison
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
-from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
+from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError, TransientError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, RepositoryFolder
 from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.observed import Unreadable
@@ -550,8 +550,24 @@ class PullPlanUpdater:
         if own or plan.touched:
             update_comment(self._forge, pull.number, COMMENT_MARKER, text, own)
         # Also where nothing of ours is touched: a check that is required and never comes would hold up the merge for ever.
-        self._update_status(head, status)
+        try:
+            self._update_status(head, status)
+        except PermanentError as error:
+            self._require_other_head(pull.number, head, error)
+            return
         self._verified.record_verified(pull.number, (head, text, status))
+
+    def _require_other_head(self, number: int, head: str, error: PermanentError) -> None:
+        """Raise the error, unless the pull request was closed, or moved on, while the status of its head was written.
+
+        GitLab does not know a commit that no branch has. Raises `TransientError` where there is another head to plan.
+        """
+        now = self._forge.read_pull_request(number)
+        if self._is_watched(now) and now.head == head:
+            raise error
+        if self._is_watched(now):
+            raise TransientError(self._forge.name, f"{now.url} has another head by now")
+        log.info("closed while its plan was written", pull_request=now.url)
 
     def _update_status(self, head: str, wanted: CommitStatus) -> None:
         has = self._forge.read_commit_status(head)

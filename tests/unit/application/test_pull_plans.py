@@ -283,6 +283,28 @@ def test_a_head_that_moves_meanwhile(pull_app: PullRequestApp) -> None:
     assert pull_app.status[0] == "failure"
 
 
+@pytest.mark.parametrize("meanwhile", ["closed", "pushed", "nothing"])
+def test_a_commit_that_the_forge_does_not_know_any_more(meanwhile: str, pull_app: PullRequestApp) -> None:
+    """No person has to act where the pull request was closed or pushed to in that moment; else the forge's answer is told."""
+    pull_app.propose(GATED.format(2, 1))
+    hub = pull_app.app.hub
+
+    def forget(call: str) -> None:
+        if call == "set_status":
+            hub.on = lambda _call: None
+            if meanwhile == "closed":
+                hub.decline(pull_app.number)
+            elif meanwhile == "pushed":
+                pull_app.push(GATED.format(3, 1))
+            raise PermanentError("Fake", "References for commit Not Found")
+
+    hub.on = forget
+    expected = {"pushed": TransientError, "nothing": PermanentError}.get(meanwhile)
+    with pytest.raises(expected) if expected else contextlib.nullcontext():
+        pull_app.look()
+    assert hub.statuses == {}
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("commented", ["never", "before", "twice"])
 def test_a_crash_at_any_call(when: str, commented: str, pull_app: PullRequestApp) -> None:
