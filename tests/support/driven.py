@@ -7,7 +7,8 @@ from typing import Unpack
 
 from promoter.application.controller import Controller
 from promoter.application.work_items import WorkItem
-from promoter.container import Container, Ports
+from promoter.configured_adapters import Ports
+from promoter.container import Container
 from promoter.settings import Settings
 
 
