@@ -34,7 +34,10 @@ class OutputFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
-FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="The format of the output.")]
+FormatOption = Annotated[
+    OutputFormat,
+    typer.Option("--format", "-f", metavar="FORMAT", help=f"The format of the output: {', '.join(OutputFormat)}."),
+]
 
 
 def create_console(*, stderr: bool = False) -> Console:

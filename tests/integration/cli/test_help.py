@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from promoter import __version__
@@ -32,3 +35,20 @@ def test_commands_stand_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = ("Start", "Check a change", "Change what serves", "Look back", "Run the daemon")
     assert [shown.index(f"─ {name} ─") for name in groups] == sorted(shown.index(f"─ {name} ─") for name in groups)
     assert "─ Commands ─" not in shown
+
+
+def _list_commands(commands: typer.Typer) -> Iterator[list[str]]:
+    """The words of each command, those of groups included."""
+    yield from ([command.name or command.callback.__name__] for command in commands.registered_commands if command.callback)
+    for group in commands.registered_groups:
+        if group.typer_instance and group.name:
+            yield from ([group.name, *words] for words in _list_commands(group.typer_instance))
+
+
+@pytest.mark.parametrize("words", [*_list_commands(app)], ids=" ".join)
+def test_no_option_is_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """Whoever reads the help can type each option as it stands there."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    table = [line for line in shown.output.splitlines() if line.startswith("│")]
+    assert (shown.exit_code, [line for line in table if "…" in line]) == (0, [])
