@@ -7,15 +7,13 @@ from typing import Annotated
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
-from promoter.cli.rollback import AliasArgument, find_requester_name
+from promoter.cli.rollback import AliasArgument, RequesterOption, find_requester_name
 
 
 def reconsider(
     what: AliasArgument,
     version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version that was refused.")],
-    by: Annotated[
-        str | None, typer.Option("--as", "--by", metavar="NAME", help="Who asks for it; left out, git's user.name.")
-    ] = None,
+    by: RequesterOption = None,
     reason: Annotated[str | None, typer.Option(help="Why: it stands in the ledger.")] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
