@@ -17,7 +17,7 @@ from promoter.cli.common import (
     parse_version_argument,
     print_json,
 )
-from promoter.cli.registry import warn_of_other_registry
+from promoter.cli.registry import warn_of_binding_mismatch
 from promoter.cli.render import print_report
 from promoter.domain.text import version_label
 
@@ -47,7 +47,7 @@ def explain(
 
     container = build_container()
     declaration = load_declaration(container)
-    warn_of_other_registry(container)
+    warn_of_binding_mismatch(container)
     explainer = DecisionExplainer(container.registry, container.reading_ledger, container.reading_planner, container.clock)
     if "@" in what and "/" not in what:  # a model's name may have an @, and never a slash
         if policy or alias:

@@ -19,7 +19,7 @@ from promoter.cli.common import (
     print_json,
     write_json_file,
 )
-from promoter.cli.registry import warn_of_other_registry
+from promoter.cli.registry import warn_of_binding_mismatch
 from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _plan_working_tree(container: Container, output: OutputFormat, json_file: Pa
     allowance = find_last_allowance(container.reading_ledger)
     if allowance and allowance.revision == declaration.revision:
         declaration = replace(declaration, allowance=allowance)
-    warn_of_other_registry(container)
+    warn_of_binding_mismatch(container)
     base, notes = _load_branch(container)
     view = container.reading_planner(declaration, base=base)
     if base is not None:

@@ -32,7 +32,7 @@ def show(output: FormatOption = OutputFormat.TEXT) -> None:
     container.require_settings("mlflow_tracking_uri")
     container.reading_ledger.require_initialized()
     found = container.reading_registry_binding.compare()
-    _print_comparison(found, output)
+    _print_registry(found, output)
     if found.mismatch:
         raise typer.Exit(OTHER_REGISTRY)
 
@@ -50,36 +50,10 @@ def accept(
 
     Example: promoter registry accept --reason "moved to the new server" --by alice
     """
-    from promoter.domain.errors import PermanentError
-
     container = build_container()
     container.require_settings("mlflow_tracking_uri")
-    reason, name = " ".join(reason.split()), find_requester_name(by)
-    if not reason:
-        raise PermanentError("registry", "the reason is empty", "give --reason TEXT")
-    container.registry_binding.accept(name, reason)
-    _print_comparison(container.registry_binding.compare(), output)
-
-
-def _print_comparison(found: RegistryComparison, output: OutputFormat) -> None:
-    if output is OutputFormat.JSON:
-        from promoter.application.responses.operations import RegistryBindingResponse
-
-        print_json(RegistryBindingResponse.from_value(found))
-    else:
-        print_report(output, [Title("The registry of the ledger"), Notes(_describe_comparison(found), prefix="  ")])
-
-
-def _describe_comparison(found: RegistryComparison) -> list[str]:
-    from promoter.domain.fields import format_utc
-
-    if found.mismatch:
-        return [found.mismatch[:1].upper() + found.mismatch[1:] + "."]
-    if found.bound is None:
-        return [f"The ledger is not bound yet: the first command that writes binds it to {found.server.address}."]
-    facts = found.bound.facts
-    accepted = f", accepted by {facts['actor']}: {facts['reason']}" if facts.get("actor") else ""
-    return [f"It is {found.server.address}, since {format_utc(found.bound.at)}{accepted}."]
+    container.registry_binding.accept(find_requester_name(by), _require_reason(reason))
+    _print_registry(container.registry_binding.compare(), output)
 
 
 @repository_app.command("show")
@@ -113,13 +87,9 @@ def accept_repository(
 
     Example: promoter repository accept --reason "moved to ml/" --by alice
     """
-    from promoter.domain.errors import PermanentError
-
     container = build_container()
     container.require_settings("repo")
-    reason, name = " ".join(reason.split()), find_requester_name(by)
-    if not reason:
-        raise PermanentError("repository", "the reason is empty", "give --reason TEXT")
+    name, reason = find_requester_name(by), _require_reason(reason)
     container.require_ledger()
     container.repository_binding.accept(name, reason)
     _print_repository(_compare_repository(container, container.repository_binding), output)
@@ -129,29 +99,51 @@ def _compare_repository(container: Container, binding: RepositoryBinding) -> Rep
     return binding.compare(container.repository.fetch_branch())
 
 
+def _require_reason(text: str) -> str:
+    """Return the reason on one line. Raises `PermanentError` where there is none."""
+    from promoter.domain.errors import PermanentError
+
+    reason = " ".join(text.split())
+    if not reason:
+        raise PermanentError("--reason", "the reason is empty", "give --reason TEXT")
+    return reason
+
+
+def _print_registry(found: RegistryComparison, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import RegistryBindingResponse
+
+        print_json(RegistryBindingResponse.from_value(found))
+    else:
+        sentence = _describe_binding(found, found.server.address, binding="the first command that writes")
+        print_report(output, [Title("The registry of the ledger"), Notes([sentence], prefix="  ")])
+
+
 def _print_repository(found: RepositoryComparison, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         from promoter.application.responses.operations import RepositoryBindingResponse
 
         print_json(RepositoryBindingResponse.from_value(found))
     else:
-        print_report(output, [Title("The repository of the ledger"), Notes(_describe_repository(found), prefix="  ")])
+        place = f"{found.folder} of {found.address}" if found.folder.path else f"{found.address}, at its top"
+        sentence = _describe_binding(found, place, binding="the first revision that is in force")
+        print_report(output, [Title("The repository of the ledger"), Notes([sentence], prefix="  ")])
 
 
-def _describe_repository(found: RepositoryComparison) -> list[str]:
+def _describe_binding(found: RegistryComparison | RepositoryComparison, place: str, *, binding: str) -> str:
+    """Describe in a sentence what the ledger is about. `binding` is what binds a ledger to the place that is not bound yet."""
     from promoter.domain.fields import format_utc
 
-    place = f"{found.folder} of {found.address}" if found.folder.path else f"{found.address}, at its top"
     if found.mismatch:
-        return [found.mismatch[:1].upper() + found.mismatch[1:] + "."]
+        return found.mismatch[:1].upper() + found.mismatch[1:] + "."
     if found.bound is None:
-        return [f"The ledger is not bound yet: the first revision that is in force binds it to {place}."]
+        return f"The ledger is not bound yet: {binding} binds it to {place}."
     facts = found.bound.facts
     accepted = f", accepted by {facts['actor']}: {facts['reason']}" if facts.get("actor") else ""
-    return [f"It is {place}, since {format_utc(found.bound.at)}{accepted}."]
+    return f"It is {place}, since {format_utc(found.bound.at)}{accepted}."
 
 
-def warn_of_other_registry(container: Container) -> None:
+def warn_of_binding_mismatch(container: Container) -> None:
     """Warn on standard error where registry or folder are others than the ledger's: what is shown then mixes the two."""
     from promoter.application.registry_binding import find_other_folder
     from promoter.domain.ledger.checkpoints import LifecycleEventType
