@@ -42,7 +42,6 @@ from promoter.domain.merge_result import (
     AliasStatement,
     MergeResult,
     build_alias_result,
-    collect_stated_versions,
     find_statements,
     join_statements,
     sort_alias_results,
@@ -462,7 +461,7 @@ class _StatementReader:
     def remember(self, declaration: Declaration) -> None:
         """Keep what a revision states that is parsed already: files of 3,000 models take a second to parse."""
         if declaration.revision is not None and declaration.revision not in self._stated:
-            self._stated[declaration.revision] = collect_stated_versions(declaration)
+            self._stated[declaration.revision] = declaration.desired.stated_versions
 
     def read_statements(self, commit: GitCommit) -> tuple[AliasStatement, ...]:
         """Return them. Raises `Faults` where the commit's files cannot be used."""
@@ -486,5 +485,5 @@ class _StatementReader:
     def _read_stated(self, revision: str) -> Mapping[AliasKey, int | None]:
         if revision not in self._stated:
             declaration = self._documents.parse_declaration(self._repository.read_sources(revision), revision)
-            self._stated[revision] = collect_stated_versions(declaration)
+            self._stated[revision] = declaration.desired.stated_versions
         return self._stated[revision]

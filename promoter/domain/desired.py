@@ -400,6 +400,11 @@ class DesiredState:
         """The aliases of listed models that git gives a version, or says must not exist."""
         return (alias for intent in self.listed.values() for alias in intent.aliases.values() if alias.has_declared_target)
 
+    @property
+    def stated_versions(self) -> dict[tuple[str, str], int | None]:
+        """The version of each stated alias, by model and alias; None: it must not exist."""
+        return {(intent.model, intent.alias): intent.version for intent in self.stated_aliases}
+
     @cached_property
     def managed_alias_count(self) -> int:
         """The number of stated aliases, of which the mass-change limit is a share."""
@@ -486,9 +491,5 @@ class Declaration:
 
     def count_changed_statements(self, other: Declaration) -> int:
         """Return how many aliases the two state differently: the most changes that going from one to the other can plan."""
-
-        def stated(declaration: Declaration) -> dict[tuple[str, str], int | None]:
-            return {(intent.model, intent.alias): intent.version for intent in declaration.desired.stated_aliases}
-
-        mine, theirs = stated(self), stated(other)
+        mine, theirs = self.desired.stated_versions, other.desired.stated_versions
         return sum(mine.get(key, 0) != theirs.get(key, 0) for key in mine.keys() | theirs.keys())

@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordKind, is_alias_move
 from promoter.domain.decision import Decision, Verdict
-from promoter.domain.desired import Declaration
 from promoter.domain.fields import format_utc
 from promoter.domain.plan import Change, ChangeCause, ModelComparison
 from promoter.domain.pull_plan import PullState, shorten_to_line
@@ -68,11 +67,6 @@ def find_statements(before: Mapping[AliasKey, int | None], after: Mapping[AliasK
     """Return what the files after a commit state of aliases and the files before it did not, by model and alias."""
     changed = sorted(key for key, version in after.items() if key not in before or before[key] != version)
     return tuple(AliasStatement(*key, after[key], before.get(key)) for key in changed)
-
-
-def collect_stated_versions(declaration: Declaration) -> dict[AliasKey, int | None]:
-    """Return the version of each alias that the files state; None: it must not exist."""
-    return {(intent.model, intent.alias): intent.version for intent in declaration.desired.stated_aliases}
 
 
 @dataclass(frozen=True)
