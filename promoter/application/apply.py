@@ -23,9 +23,10 @@ from promoter.domain.audit import ChangeOutcome, NewAuditRecord, RecordFilter, R
 from promoter.domain.decision import Decision
 from promoter.domain.desired import AliasIntent, Declaration, Override
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel, build_copy_facts
-from promoter.domain.overrides import build_expiring_event, build_outlook, describe_return, find_causing_end, format_end
+from promoter.domain.overrides import build_expiring_event, build_outlook, describe_return, find_causing_end
 from promoter.domain.plan import AliasDifference, Change, ChangeCause
 from promoter.domain.proposal import CommitRequest
 from promoter.domain.review import ChangeOrigin
@@ -191,7 +192,7 @@ class PlanExecutor:
         for each in snapshot.expiring_overrides:
             override = each.override
             self._ledger.announce_expiring_override(build_expiring_event(each, snapshot.at))
-            until, then = format_end(override.until), each.consequence
+            until, then = format_utc_minute(override.until), each.consequence
             log.warning("override ends soon", model=override.model, alias=override.alias, until=until, then=then)
 
     def _end_override(self, override: Override, snapshot: RegistrySnapshot) -> None:

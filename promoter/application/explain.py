@@ -15,9 +15,8 @@ from promoter.application.status import find_effective_refusals, render_declared
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import PermanentError
-from promoter.domain.fields import CHAMPION
+from promoter.domain.fields import CHAMPION, format_utc_minute
 from promoter.domain.observed import ObservedModel
-from promoter.domain.overrides import format_end
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy.document import Policy
 from promoter.domain.policy.evaluate import compute_rank_value
@@ -185,7 +184,7 @@ class DecisionExplainer:
             return DecisionExplanation(f"v{held} holds {observed.name}@{alias}, which no policy gates", None, notes)
         decision = self.decide_version(declaration, observed, alias, held, declaration.policies[named])
         override = snapshot.intent.aliases[alias].override
-        under = f" under an override until {format_end(override.until)}" if override and override.version == held else ""
+        under = f" under an override until {format_utc_minute(override.until)}" if override and override.version == held else ""
         subject = f"v{held} holds {observed.name}@{alias}{under}; under its policy today"
         return DecisionExplanation(subject, decision, notes, guards=_find_guard_decisions(snapshot, alias))
 

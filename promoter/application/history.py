@@ -12,6 +12,7 @@ from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, Recorded
 from promoter.domain.desired import Override
 from promoter.domain.errors import PermanentError
 from promoter.domain.evidence import HeldStretch
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.history import (
     AliasPeriod,
     AliasStateAt,
@@ -23,7 +24,6 @@ from promoter.domain.history import (
     find_watched_stretches,
 )
 from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL
-from promoter.domain.overrides import format_end
 from promoter.domain.text import version_label
 
 _NO_LIMIT = 1_000_000
@@ -126,7 +126,7 @@ def describe_overrides(ledger: Ledger, model: str, alias: str, now: datetime) ->
 
 
 def _describe_override(override: Override, then: str, now: datetime) -> str:
-    version, end, by = f"v{override.version}", format_end(override.until), f"by {override.by}: {override.reason}"
+    version, end, by = f"v{override.version}", format_utc_minute(override.until), f"by {override.by}: {override.reason}"
     if override.is_in_force(now):
         serves = f"{version} serves under an override until {end}, {by}"
         return f"{serves}. Unless git states {version} by then, the override ends, and {then}"

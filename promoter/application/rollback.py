@@ -23,6 +23,7 @@ from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.decision import RuleFinding
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.observed import ObservedModel, build_copy_facts
 from promoter.domain.overrides import build_override_outlooks
@@ -295,7 +296,7 @@ class AliasRollback:
 
     def _describe_ends(self, draft: _RollbackDraft, override: Override) -> list[str]:
         """Say what ends the override, and what follows: without a forge, nobody hears that a pull request was closed."""
-        version, end = version_label(override.version), _render_end_time(override)
+        version, end = version_label(override.version), format_utc_minute(override.until)
         intent = draft.declaration.desired.find_model_intent(override.model) or ModelIntent(override.model)
         settled = self._ledger.read_last_applied({override.model}).get(override.model, {})
         there = replace(draft.observed, aliases={**draft.observed.aliases, override.alias: override.version})
@@ -394,7 +395,7 @@ def _needs_new_override(override: Override, asked: RollbackRequest, now: datetim
 
 
 def _describe_override(override: Override) -> StandingRollback:
-    end = f"merge or close its pull request, or let it end on {_render_end_time(override)}"
+    end = f"merge or close its pull request, or let it end on {format_utc_minute(override.until)}"
     what = f"put v{override.version} there, by an override,"
     return StandingRollback(override.by, override.reason, override.version, what, override.at, end)
 
@@ -433,10 +434,6 @@ def _describe_hold(draft: _RollbackDraft) -> str:
 
 def _describe_declared(declared: AliasIntent) -> str:
     return f"v{declared.version}" if declared.version else "nothing, so that the alias stays"
-
-
-def _render_end_time(override: Override) -> str:
-    return f"{override.until:%Y-%m-%d %H:%M} UTC"
 
 
 def _describe_release(asked: RollbackRequest) -> str:

@@ -138,6 +138,11 @@ def format_utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def format_utc_minute(moment: datetime) -> str:
+    """Return the time in UTC, to the minute: of what a person plans by, such as the end of an override."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def format_utc_window(begin: datetime, end: datetime) -> tuple[str, str]:
     """Return both ends of a window in UTC, to the millisecond where they would look equal to the second."""
     window = format_utc(begin), format_utc(end)

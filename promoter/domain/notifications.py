@@ -11,6 +11,7 @@ from typing import Any
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordedDecision, RecordKind, is_alias_move
 from promoter.domain.backoff import compute_backoff
 from promoter.domain.decision import Verdict
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.links import NO_ADDRESSES, MlflowAddresses, build_model_uri, build_page_link
 from promoter.domain.overrides import DECIDED, OverrideEnd
@@ -322,7 +323,7 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
     name, was, now = f"{fact.model}@{fact.alias}", version_label(fact.from_version), version_label(fact.to_version)
     by = (fact.actor or "").partition(" <")[0]
     if of is EventType.OVERRIDE_STARTED:
-        until = f" until {_format_utc_minute(fact.until)}" if fact.until else ""
+        until = f" until {format_utc_minute(fact.until)}" if fact.until else ""
         return f"{name} serves {now} in place of {was} under an override{until}: {fact.reason} (by {by})"
     if of is EventType.OVERRIDE_ENDED:
         return f"the override of {name} to {now} (by {by}) ended: {_explain_override_end(record)}"
@@ -330,7 +331,7 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
         return f"{name}: {fact.reason}; it has to be approved anew"
     why = "; ".join(part for part in (fact.reason, record.review_summary) if part)
     if fact.kind is RecordKind.OBSERVED:
-        window = f" between {_format_utc_minute(fact.not_before)} and {_format_utc_minute(fact.at)}" if fact.not_before else ""
+        window = f" between {format_utc_minute(fact.not_before)} and {format_utc_minute(fact.at)}" if fact.not_before else ""
         return f"{name} was moved from {was} to {now} outside of Promoter{window}"
     sentence = f"{name} went back from {was} to {now}" if of is EventType.ROLLED_BACK else f"{name} moved from {was} to {now}"
     return sentence + (f": {why}" if why else "") + (f" (by {by})" if by else "")
@@ -346,7 +347,7 @@ def _explain_override_end(record: AuditRecord) -> str:
 
 def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
     name, version = f"{facts['model']}@{facts['alias']}", version_label(facts["version"])
-    until = _format_utc_minute(datetime.fromisoformat(str(facts["until"])))
+    until = format_utc_minute(datetime.fromisoformat(str(facts["until"])))
     then = facts.get("then") or f"{version_label(facts.get('replaces'))} returns"
     by = f" (by {facts['by']})" if facts.get("by") else ""
     return f"the override of {name} to {version}{by} ends at {until}: then {then}, unless it is merged"
@@ -379,10 +380,6 @@ def _describe_blocked_change(tree: Mapping[str, Any]) -> str:
     under = f"policy {tree['policy']}" if tree.get("policy") else "readiness"
     target = f"{tree['model']}@{tree['alias']} does not move to v{tree['version']}"
     return f"{target}: {under} says {tree['verdict']}: {unmet_rules}{more}"
-
-
-def _format_utc_minute(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(hours=1)

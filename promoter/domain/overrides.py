@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from promoter.domain.audit import AuditRecord, ChangeOutcome, RecordKind
 from promoter.domain.desired import AliasIntent, ModelIntent, Override
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import ObservedModel
@@ -19,11 +20,6 @@ EXPIRY_NOTICE = timedelta(hours=1)
 
 DECIDED, DECLINED, EXPIRED, REPLACED, VOID = "decided", "declined", "expired", "replaced", "void"
 """The first word of the record that ends an override: how it ended."""
-
-
-def format_end(until: datetime) -> str:
-    """Return the moment at which an override ends, as every text about it writes it: in UTC, to the minute."""
-    return f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def is_expiring(override: Override, now: datetime) -> bool:
@@ -102,13 +98,13 @@ class OverrideOutlook:
         """Return which version serves until when, who wants that and why, and what follows."""
         override, serves = self.override, "serves" if self.is_serving else "is to serve"
         what = f"{override.model}@{override.alias}: v{override.version} {serves} under an override"
-        return f"{what} until {format_end(override.until)}, by {override.by}: {override.reason}. {self.warning}"
+        return f"{what} until {format_utc_minute(override.until)}, by {override.by}: {override.reason}. {self.warning}"
 
     @property
     def warning(self) -> str:
         """Return what follows where git does not state the version in time, in a sentence."""
         override = self.override
-        return f"Unless git states {version_label(override.version)} by {format_end(override.until)}, {self.consequence}"
+        return f"Unless git states {version_label(override.version)} by {format_utc_minute(override.until)}, {self.consequence}"
 
     @property
     def short_consequence(self) -> str:
@@ -237,7 +233,7 @@ class OverrideEffect:
     def status_line(self) -> str:
         """Return what matters most, in few characters: which version serves until when, and what follows each answer."""
         override, then = self.outlook.override, self.outlook.short_consequence
-        version, end = version_label(override.version), format_end(override.until)
+        version, end = version_label(override.version), format_utc_minute(override.until)
         name = f"{override.model}@{override.alias}"
         serves = "serves" if self.outlook.is_serving else "is to serve"
         if not self.is_confirmed:
@@ -249,7 +245,7 @@ class OverrideEffect:
     def description(self) -> str:
         """Return the same in a sentence for the reviewer."""
         outlook, override = self.outlook, self.outlook.override
-        version, end = version_label(override.version), format_end(override.until)
+        version, end = version_label(override.version), format_utc_minute(override.until)
         serves = "serves" if outlook.is_serving else "is to serve"
         start = f"{override.model}@{override.alias}: {version} {serves} under an override until {end}, by {override.by}"
         if not self.is_confirmed:

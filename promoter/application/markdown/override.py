@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from promoter.application.markdown.plan import code_span, inline_text
-from promoter.domain.overrides import DECLINED, EXPIRED, OverrideEnd, OverrideOutlook, format_end
+from promoter.domain.fields import format_utc_minute
+from promoter.domain.overrides import DECLINED, EXPIRED, OverrideEnd, OverrideOutlook
 from promoter.domain.proposal import Proposal
 from promoter.domain.text import version_label
 
@@ -23,7 +24,7 @@ def _render_opening(proposal: Proposal, outlook: OverrideOutlook) -> list[str]:
     serves = "serves" if outlook.is_serving else "is to serve"
     held = "" if outlook.is_serving else f" The registry still has {version_label(outlook.held)} there."
     stated = _describe_stated(outlook)
-    first = f"**{version} {serves} {name} under an override until {format_end(override.until)}.** {stated}{held}"
+    first = f"**{version} {serves} {name} under an override until {format_utc_minute(override.until)}.** {stated}{held}"
     if override.version == edit.version:
         return [first]
     by = inline_text(override.by)
@@ -43,7 +44,7 @@ def _describe_stated(outlook: OverrideOutlook) -> str:
 def _render_answers(proposal: Proposal, outlook: OverrideOutlook) -> list[str]:
     """Write what follows a merge, a closing, and no answer, while the override is in force."""
     override, edit = outlook.override, proposal.edit
-    version, end, then = version_label(override.version), format_end(override.until), inline_text(outlook.consequence)
+    version, end, then = version_label(override.version), format_utc_minute(override.until), inline_text(outlook.consequence)
     if override.version != edit.version:
         target = version_label(edit.version)
         loads = "" if proposal.unchecked_note else ", as soon as it is found to load"
@@ -65,7 +66,7 @@ def render_started_comment(outlook: OverrideOutlook) -> str:
     """Write the comment that an override began, or took the place of another one, on a pull request that is open already."""
     override, then = outlook.override, inline_text(outlook.consequence)
     by, reason = inline_text(override.by), inline_text(override.reason)
-    name, version, end = _name_alias(outlook), version_label(override.version), format_end(override.until)
+    name, version, end = _name_alias(outlook), version_label(override.version), format_utc_minute(override.until)
     return "\n".join(
         [
             f"**{version} serves {name} under an override until {end}**, by {by}: {reason}",
@@ -79,7 +80,7 @@ def render_started_comment(outlook: OverrideOutlook) -> str:
 def render_expiring_comment(outlook: OverrideOutlook) -> str:
     """Write the comment that an override ends soon."""
     override, then = outlook.override, inline_text(outlook.consequence)
-    name, version, end = _name_alias(outlook), version_label(override.version), format_end(override.until)
+    name, version, end = _name_alias(outlook), version_label(override.version), format_utc_minute(override.until)
     return "\n".join(
         [
             f"**The override of {name} ends at {end}, and nobody has decided.** {version} serves until then.",
