@@ -1,10 +1,14 @@
-# Promoter's daemon as an image. For a build that is the same to the byte, pin the base by digest as well:
+# Promoter's images: the daemon, and the target `check`. For a build that is the same to the byte, pin the base by digest as well:
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS wheel
+# What the stages that install share: pip's settings, and the empty environment that the images get.
+FROM ${BASE} AS installer
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+RUN python -m venv --without-pip /opt/promoter
+
+FROM installer AS wheel
 COPY requirements/build.lock requirements/
 RUN pip install --require-hashes --requirement requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
@@ -12,21 +16,15 @@ COPY promoter/ promoter/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 # Packages before the source, so that a change of the source does not install them again.
-FROM ${BASE} AS packages
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-WORKDIR /src
+FROM installer AS packages
 COPY requirements/runtime.lock requirements/
-RUN python -m venv --without-pip /opt/promoter \
- && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/runtime.lock
+RUN pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/runtime.lock
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
 
-FROM ${BASE} AS check-packages
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-WORKDIR /src
+FROM installer AS check-packages
 COPY requirements/check.lock requirements/
-RUN python -m venv --without-pip /opt/promoter \
- && pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/check.lock
+RUN pip --python /opt/promoter/bin/python install --require-hashes --requirement requirements/check.lock
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/promoter/bin/python install --no-deps --no-index /wheels/*.whl
 
@@ -56,8 +54,8 @@ RUN apt-get update \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/promoter --shell /usr/sbin/nologin promoter \
  && install --directory --owner=promoter --group=promoter --mode=0700 /var/lib/promoter
 COPY --from=packages /opt/promoter /opt/promoter
-# It listens on every address of its container. Whoever runs it says PROMOTER_ALLOW_ANONYMOUS=true, where only those reach it
-# who may: there is no sign-in, and without that word the daemon does not start.
+# The daemon listens on every address of its container, has no sign-in, and starts only with PROMOTER_ALLOW_ANONYMOUS=true. Set
+# that where nobody reaches the container who may not read everything.
 # The image can run with a read-only root and a /tmp in memory: only the volume is written to (database, git mirror).
 ENV PATH=/opt/promoter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
