@@ -171,17 +171,20 @@ def _student_t_quantile(confidence: float, freedom: int) -> Decimal:
 
 
 def _central_probability(t: Decimal, freedom: int) -> Decimal:
-    """Return the probability of a value between -t and t: the sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    odd, total = freedom % 2, freedom + t * t
-    ratio, term = freedom / total, Decimal(1)
-    series = term
+    """Return the probability of a value between -t and t: the sums of Abramowitz and Stegun, 26.7.3 and 26.7.4.
+
+    They are sums over powers of the cosine of the angle whose tangent is t / sqrt(freedom).
+    """
+    odd, tangent = freedom % 2, t / Decimal(freedom).sqrt()
+    cosine_squared = 1 / (1 + tangent * tangent)
+    term = series = Decimal(1)
     for index in range(1, (freedom - odd) // 2):
-        term *= ratio * (2 * index - 1 + odd) / (2 * index + odd)
+        term *= cosine_squared * (2 * index - 1 + odd) / (2 * index + odd)
         series += term
     if not odd:
-        return t / total.sqrt() * series
-    root = Decimal(freedom).sqrt()
-    return (_arc_tangent(t / root) + t * root / total * series) / (2 * _arc_tangent(Decimal(1)))
+        return tangent * cosine_squared.sqrt() * series
+    half_pi = 2 * _arc_tangent(Decimal(1))
+    return (_arc_tangent(tangent) + tangent * cosine_squared * series) / half_pi
 
 
 def _arc_tangent(value: Decimal) -> Decimal:
@@ -191,9 +194,9 @@ def _arc_tangent(value: Decimal) -> Decimal:
         value /= 1 + (1 + value * value).sqrt()
         halvings += 1
     power = series = value
-    for odd in count(3, 2):
+    for exponent in count(3, 2):
         power *= -value * value
-        longer = series + power / odd
+        longer = series + power / exponent
         if longer == series:
             break
         series = longer
