@@ -369,13 +369,10 @@ _CONFIG_FILE: ContextVar[ConfigFile] = ContextVar("config_file", default=ConfigF
 
 
 def _read_settings_file() -> ConfigFile:
-    """Read the file, and keep of it what is a setting; each other name is a fault."""
+    """Read the file, and keep of it what is a setting; what is none is a fault."""
     config = read_config_file()
     known = {key: value for key, value in config.values.items() if _is_known_key(key)}
-    mappings = [key for key, value in known.items() if key not in Settings.model_fields and isinstance(value, dict | list)]
-    if mappings:
-        return ConfigFile(config.path, faults=tuple(Fault(f"`{key}` must be a text", file=config.path) for key in mappings))
-    return ConfigFile(config.path, known, (*config.faults, *_find_unknown_keys(config.values, config.path)))
+    return ConfigFile(config.path, known, (*config.faults, *_find_key_faults(config)))
 
 
 def _read_registry_variables() -> dict[str, dict[str, SecretStr]]:
@@ -427,12 +424,14 @@ def _belongs_to_kubernetes(name: str, value: str) -> bool:
     return bool(address or _SERVICE_VARIABLE.fullmatch(name))
 
 
-def _find_unknown_keys(document: Mapping[Any, Any], file: str) -> Iterator[Fault]:
-    for key in document:
+def _find_key_faults(config: ConfigFile) -> Iterator[Fault]:
+    """Find names that are no settings, and credentials of a registry that are no text."""
+    for key, value in config.values.items():
         if not _is_known_key(key):
-            yield Fault(
-                f"`{str(key)[:60]}` is no setting of Promoter", file=file, fix=_suggest(str(key), Settings.model_fields)
-            )
+            fix = _suggest(str(key), Settings.model_fields)
+            yield Fault(f"`{str(key)[:60]}` is no setting of Promoter", file=config.path, fix=fix)
+        elif key not in Settings.model_fields and isinstance(value, dict | list):
+            yield Fault(f"`{key}` must be a text", file=config.path)
 
 
 def _is_known_key(key: object) -> bool:

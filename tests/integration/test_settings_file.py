@@ -253,10 +253,11 @@ def test_a_token_loses_the_line_break_that_its_file_had(tmp_path: Path, monkeypa
     (fault,) = load_faults()
     assert "a line break or another control character" in fault
     monkeypatch.delenv("PROMOTER_REGISTRY_STAGING_TOKEN")
-    (tmp_path / "mine.yaml").write_text("registry_staging_token: {value: hunter2}\n")
+    (tmp_path / "mine.yaml").write_text("registry_staging_token: {value: hunter2}\nbrnch: main\n")
     monkeypatch.setenv("PROMOTER_CONFIG", str(tmp_path / "mine.yaml"))
-    (other,) = load_faults()
+    other, unknown = load_faults()
     assert "`registry_staging_token` must be a text" in other
+    assert "`brnch` is no setting of Promoter" in unknown
     assert "hunter2" not in fault + other
 
 
