@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from promoter.application.ports import Clock, CommitStatus, CommitStatusState, Forge, PullRequest, PullRequestComment
+from promoter.application.ports import Clock, CommitStatus, Forge, PullRequest, PullRequestComment
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import PermanentError
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,6 @@ from promoter.application.ports import (
     Clock,
     CommitStatus,
     CommitStatusName,
-    CommitStatusState,
     DeclarationDocuments,
     Forge,
     GitCommit,
@@ -31,6 +30,7 @@ from promoter.application.provenance import GitProvenance
 from promoter.application.revisions import RevisionTracker
 from promoter.application.snapshots import ModelSnapshot
 from promoter.domain.audit import AliasKey, AuditRecord, RecordFilter, RecordKind, is_alias_move
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, PermanentError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE
@@ -47,7 +47,6 @@ from promoter.domain.merge_result import (
     sort_alias_results,
 )
 from promoter.domain.policy.evaluate import list_remedies
-from promoter.domain.pull_plan import PullState
 
 log = structlog.get_logger(__name__)
 
@@ -232,10 +231,10 @@ class MergeResultReporter:
 
     def _publish(self, last: TrackedCommit, result: MergeResult, declaration: Declaration | None) -> None:
         """Write the comment, then the status: where the status is right, so is the comment."""
-        status = CommitStatus(CommitStatusState(result.state.value), result.description, self._url)
+        status = CommitStatus(result.state, result.description, self._url)
         if last.reported is not None:  # another Promoter may have been first since it was read
             last.status = self._forge.read_commit_status(last.revision, CommitStatusName.APPLIED)
-        if _has_success(last.status) and result.is_final and result.state is not PullState.SUCCESS:
+        if _has_success(last.status) and result.is_final and result.state is not CommitStatusState.SUCCESS:
             return
         unwritten: PermanentError | None = None
         if last.number and result.is_watched and not result.is_untried:

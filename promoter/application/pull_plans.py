@@ -17,7 +17,6 @@ from promoter.application.planner import Planner
 from promoter.application.ports import (
     Clock,
     CommitStatus,
-    CommitStatusState,
     DeclarationDocuments,
     Forge,
     GitCommit,
@@ -540,7 +539,7 @@ class PullPlanUpdater:
         plan = self._planner(base, head, read_origin, instead, pull.branch)
         shown = plan.touched or plan.is_unusable
         text = render_pull_plan_markdown(plan, self._pages) if shown else render_withdrawn_markdown(plan)
-        status = CommitStatus(CommitStatusState(plan.status_state.value), plan.status_description, self._pages.promoter)
+        status = CommitStatus(plan.status_state, plan.status_description, self._pages.promoter)
         if polled and self._verified.is_verified(pull.number, (head, text, status)):
             return
         # What changes nothing any more may just have been merged: its plan stays as it was then.

@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordKind, is_alias_move
+from promoter.domain.commit_status import CommitStatusState, shorten_to_line
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.fields import format_utc
 from promoter.domain.plan import Change, ChangeCause, ModelComparison
-from promoter.domain.pull_plan import PullState, shorten_to_line
 from promoter.domain.text import format_count, version_label
 
 ABSENT = "absent"
@@ -128,14 +128,14 @@ class MergeResult:
     """Who reads the files, in words."""
 
     @property
-    def state(self) -> PullState:
+    def state(self) -> CommitStatusState:
         """The state of the commit status."""
         outcomes = {each.outcome for each in self.aliases}
         if self.refused or AliasOutcome.BLOCKED in outcomes:
-            return PullState.FAILURE
+            return CommitStatusState.FAILURE
         if outcomes & set(_OPEN_OUTCOMES):
-            return PullState.PENDING
-        return PullState.FAILURE if AliasOutcome.OVERTAKEN in outcomes else PullState.SUCCESS
+            return CommitStatusState.PENDING
+        return CommitStatusState.FAILURE if AliasOutcome.OVERTAKEN in outcomes else CommitStatusState.SUCCESS
 
     @property
     def is_final(self) -> bool:

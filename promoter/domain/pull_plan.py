@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import NamedTuple
 
 from promoter.domain.audit import AliasKey
+from promoter.domain.commit_status import CommitStatusState, shorten_to_line
 from promoter.domain.comparison import VersionComparison
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.desired import AliasIntent, Declaration, DesiredState, Hold, ModelIntent
@@ -17,19 +17,9 @@ from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.overrides import OverrideEffect
 from promoter.domain.plan import BlockedTarget, Change, ModelComparison, Plan, UnmanagedAlias
 from promoter.domain.policy_diff import PolicyStep
-from promoter.domain.text import escape_invisible, format_count, shorten_to_words, version_label
+from promoter.domain.text import format_count, version_label
 
-STATUS_LENGTH_LIMIT = 140
-"""Characters of a status's description: GitHub takes no more."""
 _SHOWN_FILES = 2
-
-
-class PullState(StrEnum):
-    """The state of the commit status on a pull request."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    PENDING = "pending"
 
 
 class BroughtChange(NamedTuple):
@@ -139,12 +129,12 @@ class PullPlan:
         return self.plan is None
 
     @property
-    def status_state(self) -> PullState:
+    def status_state(self) -> CommitStatusState:
         """Return the state. Only what the pull request brings counts, and `enforcement: audit` blocks nothing."""
         brought = self.brought
         if self.is_unusable or self.refusal_reason or brought.lacking or brought.stopped_changes:
-            return PullState.FAILURE
-        return PullState.PENDING if brought.awaited_allowance or brought.waiting_changes else PullState.SUCCESS
+            return CommitStatusState.FAILURE
+        return CommitStatusState.PENDING if brought.awaited_allowance or brought.waiting_changes else CommitStatusState.SUCCESS
 
     @property
     def status_sentence(self) -> str:
@@ -209,11 +199,6 @@ def select_new_blocks(merged: Iterable[ModelComparison], base: Iterable[ModelCom
     """Return the blocked targets that the base alone does not have."""
     known: Collection[BlockedTarget] = {each for part in base for each in part.blocked}
     return tuple(each for part in merged for each in part.blocked if each not in known)
-
-
-def shorten_to_line(text: str) -> str:
-    """Return the text on one line, visible, with at most 140 characters."""
-    return shorten_to_words(escape_invisible(" ".join(text.split())), STATUS_LENGTH_LIMIT)
 
 
 def _format_alias_name(change: Change) -> str:

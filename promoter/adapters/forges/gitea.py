@@ -12,12 +12,12 @@ from promoter.adapters.forges.gitea_client import GiteaClient, GiteaStatusError
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusName,
-    CommitStatusState,
     PullRequest,
     PullRequestComment,
     PullRequestDraft,
     PullRequestState,
 )
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import Conflict, ExternalError
 from promoter.domain.review import PullRequestReview
 

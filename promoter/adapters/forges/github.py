@@ -20,12 +20,12 @@ from promoter.adapters.forges.github_client import GitHubClient, convert_error, 
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusName,
-    CommitStatusState,
     PullRequest,
     PullRequestComment,
     PullRequestDraft,
     PullRequestState,
 )
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import Conflict, ExternalError, PermanentError
 from promoter.domain.review import PullRequestReview
 

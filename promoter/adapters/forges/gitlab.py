@@ -24,12 +24,12 @@ from promoter.adapters.forges.base import HIDDEN_STATUSES, ForgeBase, ForgeProje
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusName,
-    CommitStatusState,
     PullRequest,
     PullRequestComment,
     PullRequestDraft,
     PullRequestState,
 )
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import Conflict, ExternalError, PermanentError, TransientError
 from promoter.domain.review import PullRequestReview
 

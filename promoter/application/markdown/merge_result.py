@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from promoter.application.markdown.plan import code_span, inline_text, render_findings_markdown, render_table, table_cell
+from promoter.application.markdown.plan import (
+    STATE_MARK,
+    code_span,
+    inline_text,
+    render_findings_markdown,
+    render_table,
+    table_cell,
+)
 from promoter.domain.audit import AliasKey
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.fields import format_utc
 from promoter.domain.links import build_page_link
 from promoter.domain.merge_result import AliasOutcome, AliasResult, MergeResult
-from promoter.domain.pull_plan import PullState
 from promoter.domain.text import format_count, plural, version_label
 
 RESULT_MARKER = "<!-- promoter:result -->"
@@ -25,7 +32,6 @@ MAX_REASON_LENGTH = 200
 """The number of characters of a reason in the table; the whole of it stands below."""
 MAX_DETAILED = 20
 """The number of aliases that did not move whose reasons are shown in full."""
-_MARK = {PullState.SUCCESS: "✓", PullState.FAILURE: "✗", PullState.PENDING: "…"}
 _WORD = {
     AliasOutcome.MOVED: "moved",
     AliasOutcome.HELD: "was there already",
@@ -72,13 +78,13 @@ def _render_title(result: MergeResult) -> list[str]:
     if result.refused:
         words = "refused"
     elif left:
-        yet = " yet" if result.state is PullState.PENDING else ""
+        yet = " yet" if result.state is CommitStatusState.PENDING else ""
         count = "" if left == len(result.aliases) else f"{left} of {len(result.aliases)} changes "
         words = f"{count}not carried out{yet}"
     else:
         words = "carried out"
     whose = result.reader if result.reader == "Promoter" else inline_text(result.reader)
-    return [f"### {_MARK[result.state]} {whose[0].upper()}{whose[1:]}: {words}"]
+    return [f"### {STATE_MARK[result.state]} {whose[0].upper()}{whose[1:]}: {words}"]
 
 
 def _render_refusal(result: MergeResult) -> list[list[str]]:

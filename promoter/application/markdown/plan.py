@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.plan import Change, Plan, UnmanagedAlias
 from promoter.domain.text import escape_invisible, version_label
@@ -75,6 +76,7 @@ def _render_table_row(cells: Iterable[str]) -> str:
 _GRAVITY = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.PENDING: 2, Verdict.PASS: 4}
 _UNGATED = 3
 MARK = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.PENDING: "…", Verdict.ERROR: "!"}
+STATE_MARK = {CommitStatusState.SUCCESS: "✓", CommitStatusState.FAILURE: "✗", CommitStatusState.PENDING: "…"}
 
 
 def render_decision_markdown(decision: Decision, *, guards: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from promoter.application.markdown.comparison import render_metric_table, render_versions
 from promoter.application.markdown.plan import (
     APART,
+    STATE_MARK,
     build_change_row,
     code_span,
     describe_change_state,
@@ -20,11 +21,12 @@ from promoter.application.markdown.plan import (
     sort_changes,
     table_cell,
 )
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.comparison import VersionComparison
 from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.plan import Change, Plan
 from promoter.domain.policy_diff import PolicyStep
-from promoter.domain.pull_plan import PullPlan, PullState
+from promoter.domain.pull_plan import PullPlan
 from promoter.domain.text import escape_invisible, format_count, shorten_to_words, version_label
 
 COMMENT_MARKER = "<!-- promoter:plan -->"
@@ -38,7 +40,6 @@ _TITLE_LENGTH = 300
 _MAX_METRICS = 10
 """The number of metrics that are shown of a change that no policy judges."""
 _SHOWS_ALL = "`promoter plan --base BASE --head HEAD` shows all."
-_MARK = {PullState.SUCCESS: "✓", PullState.FAILURE: "✗", PullState.PENDING: "…"}
 
 Block = list[str]
 """Lines that are shown together, or not at all."""
@@ -64,7 +65,7 @@ def render_pull_plan_markdown(found: PullPlan, pages: PageAddresses = NO_PAGES) 
 
 def render_withdrawn_markdown(found: PullPlan) -> str:
     """Write the comment of a pull request that no longer touches any file that Promoter reads."""
-    title = f"### {_MARK[PullState.SUCCESS]} {_name_promoter(found)}: nothing to plan"
+    title = f"### {STATE_MARK[CommitStatusState.SUCCESS]} {_name_promoter(found)}: nothing to plan"
     return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that {inline_text(found.reader)} reads.\n"
 
 
@@ -73,7 +74,7 @@ def _name_promoter(found: PullPlan) -> str:
 
 
 def _render_header(found: PullPlan) -> Block:
-    state = f"{_MARK[found.status_state]} {_name_promoter(found)}"
+    state = f"{STATE_MARK[found.status_state]} {_name_promoter(found)}"
     title = f"### {state}: {found.status_state.value}, {inline_text(shorten_to_words(found.status_sentence, _TITLE_LENGTH))}"
     judged = "Planned as it would be merged, and judged by the policies of the branch that it is to be merged into."
     return [COMMENT_MARKER, title, "", f"{code_span(found.head[:10])} {judged[0].lower()}{judged[1:]}"]

@@ -9,7 +9,6 @@ from typing import Protocol
 from promoter.application.ports.forge import (
     CommitStatus,
     CommitStatusName,
-    CommitStatusState,
     Forge,
     PullRequest,
     PullRequestComment,
@@ -86,7 +85,6 @@ __all__ = [
     "Clock",
     "CommitStatus",
     "CommitStatusName",
-    "CommitStatusState",
     "DecisionLog",
     "DeclarationDocuments",
     "EvidenceTarget",

@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from promoter.domain.commit_status import STATUS_LENGTH_LIMIT, CommitStatusState
 from promoter.domain.folder import RepositoryFolder
-from promoter.domain.pull_plan import STATUS_LENGTH_LIMIT
 from promoter.domain.review import ChangeOrigin
 
 
@@ -70,14 +70,6 @@ class PullRequestComment:
 
     id: int
     body: str
-
-
-class CommitStatusState(StrEnum):
-    """The verdict of a commit status."""
-
-    PENDING = "pending"
-    SUCCESS = "success"
-    FAILURE = "failure"
 
 
 class CommitStatusName(StrEnum):

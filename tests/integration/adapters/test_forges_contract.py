@@ -9,8 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from promoter.application.comments import update_comment
-from promoter.application.ports.forge import CommitStatus, CommitStatusName, CommitStatusState, PullRequestState
+from promoter.application.ports.forge import CommitStatus, CommitStatusName, PullRequestState
 from promoter.container import Container
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import Conflict
 from promoter.domain.folder import RepositoryFolder
 from promoter.settings import Settings

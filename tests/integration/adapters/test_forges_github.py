@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from promoter.adapters.forges import github
 from promoter.adapters.forges.github import GitHub
-from promoter.application.ports.forge import CommitStatus, CommitStatusState, PullRequestState
+from promoter.application.ports.forge import CommitStatus, PullRequestState
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.review import PullRequestReview
 from tests.support.forges.faults import FaultyAnswer, writing

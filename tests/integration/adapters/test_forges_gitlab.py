@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from promoter.adapters.forges import gitlab
-from promoter.application.ports.forge import CommitStatus, CommitStatusState, PullRequestState
+from promoter.application.ports.forge import CommitStatus, PullRequestState
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.forges.faults import FaultyAnswer, writing
 from tests.support.forges.model import Hook

@@ -11,9 +11,10 @@ import pytest
 from promoter.application.comments import LEFT_ALONE
 from promoter.application.controller import Controller
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
-from promoter.application.ports import CommitStatus, CommitStatusState, PullRequestState
+from promoter.application.ports import CommitStatus, PullRequestState
 from promoter.application.work_items import GIT, PULLS, REGISTRY, RESULTS, WorkItem, WorkKind
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.commit_status import CommitStatusState
 from tests.support.app import App
 from tests.support.proposals import BRANCH, RULES, aliases, only, propose, told
 

@@ -9,9 +9,10 @@ import pytest
 
 from promoter.application.controller import Controller
 from promoter.application.markdown.merge_result import RESULT_MARKER, render_merge_result_markdown
-from promoter.application.ports import CommitStatus, CommitStatusState, PullRequestState
+from promoter.application.ports import CommitStatus, PullRequestState
 from promoter.application.rollback import RollbackRequest
 from promoter.application.work_items import GIT, PULLS, REGISTRY, RESULTS
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.merge_result import AliasOutcome, AliasResult, AliasStatement, MergeResult, sort_alias_results
 from tests.support.app import POLICY, App

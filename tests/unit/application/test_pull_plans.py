@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from promoter.application.markdown.pull_plan import COMMENT_MARKER
-from promoter.application.ports import CommitStatusState
 from promoter.application.pull_plans import PullPlanUpdater
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.errors import PermanentError, TransientError
 from tests.support.app import POLICY, App
 from tests.support.pull_request_app import GATED, STRICT, PullRequestApp, registry, standing

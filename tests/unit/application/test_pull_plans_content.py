@@ -9,9 +9,9 @@ import pytest
 from promoter.application.ports import UnsignedCommit
 from promoter.application.pull_plans import PullPlanUpdater
 from promoter.domain.audit import NewAuditRecord, RecordKind
+from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy_diff import PolicyStepKind
-from promoter.domain.pull_plan import PullState
 from tests.support.app import POLICY, App
 from tests.support.pull_request_app import ANYTHING, GATED, STRICT, PullRequestApp, registry, spread, standing
 
@@ -147,7 +147,7 @@ def test_the_first_registry(app: App) -> None:
     app.git.push({"README.md": b"models\n"})
     pull_app = PullRequestApp(app)
     pull_app.propose(GATED.format(1, 1), champion=POLICY)
-    assert pull_app.plan.status_state is PullState.SUCCESS
+    assert pull_app.plan.status_state is CommitStatusState.SUCCESS
     assert pull_app.verdicts == {("m", "champion"): (1, None), ("m", "shadow"): (1, None)}
 
 
@@ -186,7 +186,7 @@ def test_mass_changes(app: App) -> None:
     assert pull_app.status[1].startswith("12 changes of 12 managed aliases are over `safety.max_changes: 30%`")
     assert "**Refused**" in pull_app.comment
     pull_app.propose("\n".join(row.format(name, 2) for name in names), "safety: {max_changes: 100%}\n", branch="raised")
-    assert pull_app.plan.status_state is PullState.SUCCESS
+    assert pull_app.plan.status_state is CommitStatusState.SUCCESS
     assert "`safety.max_changes` is 100% instead of 30%" in pull_app.plan.brought.settings
 
 
@@ -244,7 +244,7 @@ def test_a_pull_request_that_states_what_an_override_has(pull_app: PullRequestAp
     app.converge()
     assert app.aliases()["champion"] == 2
     pull_app.propose(GATED.format(2, 1))
-    assert (pull_app.verdicts, pull_app.plan.status_state) == ({}, PullState.SUCCESS)
+    assert (pull_app.verdicts, pull_app.plan.status_state) == ({}, CommitStatusState.SUCCESS)
     serves = "v2 serves under an override until 2026-11-24 12:00 UTC"
     assert pull_app.plan.status_description == (f"{serves}; merged: git states it; not merged by then: v1 returns (m@champion)")
     (note,) = pull_app.plan.brought.notes
@@ -265,7 +265,7 @@ def test_commits_that_are_not_signed(pull_app: PullRequestApp) -> None:
     assert plan.brought.notes == (
         f"commit {head[:10]} by Ada <ada@example.org> is refused if it is merged as it is: not signed",
     )
-    assert plan.status_state is PullState.SUCCESS
+    assert plan.status_state is CommitStatusState.SUCCESS
 
 
 def test_holds_releases_quarantines_and_settings(pull_app: PullRequestApp) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
+from promoter.domain.commit_status import STATUS_LENGTH_LIMIT
 from promoter.domain.desired import AliasIntent, ModelIntent, OnDrift, Override
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
@@ -19,7 +20,6 @@ from promoter.domain.overrides import (
     find_causing_end,
     is_expiring,
 )
-from promoter.domain.pull_plan import STATUS_LENGTH_LIMIT
 from promoter.domain.rollback import RollbackRequest
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promoter.application.responses.plans import PullPlanResponse
+from promoter.domain.commit_status import STATUS_LENGTH_LIMIT, CommitStatusState, shorten_to_line
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Declaration, DesiredState, Hold, PromoteFrom, ProposalSettings, RegistryDocument
 from promoter.domain.errors import Fault
@@ -17,16 +18,13 @@ from promoter.domain.plan import AliasDifference, BlockedTarget, Change, ChangeC
 from promoter.domain.policy.document import Policy, PolicyDocument
 from promoter.domain.policy_diff import AliasEffect, DivergentVersion, PolicyStep, PolicyStepKind, compare_policies
 from promoter.domain.pull_plan import (
-    STATUS_LENGTH_LIMIT,
     MergeEffects,
     PullPlan,
-    PullState,
     build_gated_declaration,
     describe_gate_changes,
     describe_setting_changes,
     select_new_blocks,
     select_new_changes,
-    shorten_to_line,
 )
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -70,42 +68,42 @@ FAULTS = (Fault("is no number", "registry.yaml", line=3, column=7), Fault("is mi
 @pytest.mark.parametrize(
     ("found", "state", "description"),
     [
-        (PullPlan("b", "h", plan=Plan("h")), PullState.SUCCESS, "it changes no file that Promoter reads"),
-        (pull(), PullState.SUCCESS, "it moves no alias"),
-        (pull(change("a"), change("b", Verdict.PASS)), PullState.SUCCESS, "2 changes, all allowed"),
-        (pull(change("a"), due=(change("b", Verdict.FAIL),)), PullState.SUCCESS, "1 change, all allowed"),
+        (PullPlan("b", "h", plan=Plan("h")), CommitStatusState.SUCCESS, "it changes no file that Promoter reads"),
+        (pull(), CommitStatusState.SUCCESS, "it moves no alias"),
+        (pull(change("a"), change("b", Verdict.PASS)), CommitStatusState.SUCCESS, "2 changes, all allowed"),
+        (pull(change("a"), due=(change("b", Verdict.FAIL),)), CommitStatusState.SUCCESS, "1 change, all allowed"),
         (
             pull(change("a", Verdict.FAIL, enforcement="audit")),
-            PullState.SUCCESS,
+            CommitStatusState.SUCCESS,
             "1 change, all allowed, 1 only as their policy just watches",
         ),
         (
             pull(change("a", Verdict.PENDING), change("b")),
-            PullState.PENDING,
+            CommitStatusState.PENDING,
             "1 of 2 changes waiting: m@a v2: metric auc at_least 0.9 is pending (saw 0.8, expected at least 0.9)",
         ),
         (
             pull(change("a", Verdict.PENDING), change("b", Verdict.ERROR)),
-            PullState.FAILURE,
+            CommitStatusState.FAILURE,
             "1 of 2 changes blocked: m@b v2: metric auc at_least 0.9 is error (saw 0.8, expected at least 0.9)",
         ),
-        (pull(change("a", Verdict.PENDING), lacking=LACKS), PullState.FAILURE, "m@a: no version 9; and 1 more"),
-        (pull(change("a"), refused="too many"), PullState.FAILURE, "too many"),
-        (pull(due=(change("a"),), refused="too many"), PullState.SUCCESS, "it moves no alias"),
+        (pull(change("a", Verdict.PENDING), lacking=LACKS), CommitStatusState.FAILURE, "m@a: no version 9; and 1 more"),
+        (pull(change("a"), refused="too many"), CommitStatusState.FAILURE, "too many"),
+        (pull(due=(change("a"),), refused="too many"), CommitStatusState.SUCCESS, "it moves no alias"),
         (
             PullPlan("b", "h", TOUCHED, FAULTS),
-            PullState.FAILURE,
+            CommitStatusState.FAILURE,
             "2 faults: registry.yaml:3:7: is no number",
         ),
         (
             PullPlan("b", "h", TOUCHED, FAULTS, ("registry.yaml", "policies/a.yaml", "policies/b.yaml")),
-            PullState.FAILURE,
+            CommitStatusState.FAILURE,
             "conflicts with the base in registry.yaml, policies/a.yaml and 1 more: merge the base into it",
         ),
-        (PullPlan("b", "h", TOUCHED, unjudged="no base"), PullState.FAILURE, "no base"),
+        (PullPlan("b", "h", TOUCHED, unjudged="no base"), CommitStatusState.FAILURE, "no base"),
     ],
 )
-def test_what_decides(found: PullPlan, state: PullState, description: str) -> None:
+def test_what_decides(found: PullPlan, state: CommitStatusState, description: str) -> None:
     """Only what the pull request brings: a failure before what is pending, and never what is due anyway."""
     assert (found.status_state, found.status_description) == (state, description)
     assert PullPlanResponse.from_value(found).state == state.value
