@@ -198,7 +198,8 @@ class Container(ConfiguredAdapters):
     def pull_request_work(self) -> PullRequestWork | None:
         """What works on pull requests; None where no forge is configured."""
         from promoter.application.merge_results import MergeResultReporter
-        from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
+        from promoter.application.pull_planner import PullPlanner
+        from promoter.application.pull_plans import PullPlanUpdater
 
         forge, proposals = self._configured_forge, self.proposal_reconciler
         if forge is None or proposals is None:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
-from promoter.application.ports import Clock, CommitStatus, Forge, PullRequest, PullRequestComment
-from promoter.domain.commit_status import CommitStatusState
-from promoter.domain.errors import PermanentError
-
-log = structlog.get_logger(__name__)
+from promoter.application.ports import Clock, Forge, PullRequestComment
 
 
 def find_marked_comments(forge: Forge, number: int, mark: str) -> Sequence[PullRequestComment]:
@@ -82,63 +76,3 @@ class VerifiedStates:
         for number in list(self._known):  # looks at other pull requests may add to it meanwhile
             if number not in numbers:
                 self._known.pop(number, None)
-
-
-class ForkNotices:
-    """States on pull requests from forks that they are not planned, and what gets them a plan. Nothing in them is fetched.
-
-    A plan shows what the registry has, and anybody may open a pull request from a fork. The status is a failure: a required
-    check must not turn green, and nothing that could be waited for follows by itself.
-    """
-
-    def __init__(self, forge: Forge, branch: str, mark: str, url: str | None = None) -> None:
-        """`branch` is the watched one, `mark` that of the comment with a plan; `url` is where the status leads."""
-        self._forge = forge
-        self._mark = mark
-        self._command = f"`promoter plan --base {branch}`"
-        description = (
-            f"from a fork, so not planned: a plan shows registry data. Push it to a branch here, or run {self._command}"
-        )
-        self._status = CommitStatus(CommitStatusState.FAILURE, description, url)
-        self._noticed: dict[int, str] = {}
-
-    def retain_pull_requests(self, numbers: Collection[int]) -> None:
-        """Forget all other pull requests."""
-        for number in self._noticed.keys() - numbers:
-            self._noticed.pop(number, None)
-
-    def update_notice(self, listed: PullRequest, planned: Mapping[str, int]) -> None:
-        """Write the notice once for each head, unless a pull request of this repository has the same one, and its plan.
-
-        `planned` has the numbers of those by their heads. A forge that refuses the notice is logged, and left alone.
-        """
-        number, head = listed.number, listed.head
-        if head in planned:
-            self._noticed.pop(number, None)
-            return
-        if self._noticed.get(number) == head:
-            return
-        try:
-            self._write_notice(listed)
-        except PermanentError as error:
-            log.warning("a pull request from a fork is not told that it is not planned", number=number, answer=error.message)
-        self._noticed[number] = head
-
-    def _write_notice(self, listed: PullRequest) -> None:
-        if not self._forge.shows_fork_statuses:
-            update_comment(self._forge, listed.number, self._mark, self._render_comment(listed))
-            return
-        has = self._forge.read_commit_status(listed.head)
-        if has is None or (has.state, has.description) != (self._status.state, self._status.description):
-            self._forge.set_commit_status(listed.head, self._status)
-            log.info("a pull request from a fork is not planned", number=listed.number, revision=listed.head)
-
-    def _render_comment(self, listed: PullRequest) -> str:
-        command = f"{self._command[:-1]} --head {listed.head}`"
-        return (
-            f"{self._mark}\n### ✗ Promoter does not plan this: it comes from a fork\n\n"
-            "A plan shows what the registry has, and anybody may propose something from a fork.\n\n"
-            "- If it is merged, Promoter plans its changes then, and the policies decide about each of them.\n"
-            "- If it changes files that Promoter reads, get a plan before the merge: push its branch to this repository and "
-            f"propose it from there, or run {command} in a clone that has the commit.\n"
-        )

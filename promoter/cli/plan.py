@@ -142,7 +142,7 @@ def plan_between(container: Container, base: str, head: str, output: OutputForma
     Raises `PermanentError` where a REF is no commit, or the clone does not show where the two part.
     """
     from promoter.adapters.git.checkout import LocalClone
-    from promoter.application.pull_plans import PullPlanner
+    from promoter.application.pull_planner import PullPlanner
 
     clone = LocalClone(Path(), container.repository_folder)
     before, after = clone.resolve_commit(base), clone.resolve_commit(head)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from promoter.application.pull_plans import PullPlanner, PullPlanUpdater
+from promoter.application.pull_planner import PullPlanner
+from promoter.application.pull_plans import PullPlanUpdater
 from promoter.domain.links import PageAddresses
 from promoter.domain.pull_plan import PullPlan
 from tests.support.app import POLICY, App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promoter.application.pull_plans import PullPlanner
+from promoter.application.pull_planner import PullPlanner
 from promoter.domain.errors import TransientError
 from promoter.domain.pull_plan import PullPlan
 from tests.support.app import POLICY, App
