@@ -32,9 +32,10 @@ from promoter.domain.approvals import ApproverDirectory
 from promoter.domain.audit import AliasKey
 from promoter.domain.comparison import VersionComparison
 from promoter.domain.decision import Decision, Verdict
-from promoter.domain.desired import Declaration
+from promoter.domain.desired import Declaration, ModelIntent, Override
 from promoter.domain.errors import ExternalError, Fault, Faults, PermanentError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE, RepositoryFolder
+from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import Unreadable
 from promoter.domain.overrides import OverrideEffect, build_override_outlooks
 from promoter.domain.plan import AliasDifference, Change, ModelComparison, Plan, UnmanagedAlias, compare_model
@@ -200,6 +201,18 @@ class _JudgedSides:
     """The branch of the pull request; None where it is not known."""
 
 
+@dataclass(frozen=True)
+class _ComparedBase:
+    """The base alone, compared with the registry: what is due without the merge."""
+
+    intents: Mapping[str, ModelIntent]
+    """What the base says of each model, with the overrides in force."""
+    settled: Mapping[str, Mapping[str, RememberedVersion]]
+    """What git and the registry agreed on last, by model and alias."""
+    comparisons: Sequence[ModelComparison]
+    """The comparison of each model."""
+
+
 class _SplitProvenance(OpenProvenance):
     """Attributes an alias to the pull request where that changes it, and to earlier commits otherwise."""
 
@@ -302,16 +315,16 @@ class PullPlanner:
         # What the merge leaves as it is, it brings nothing to: other models are not even read.
         names = find_restated_models(sides.base, sides.merged)
         view = self._plan_registry(build_gated_declaration(sides.merged, sides.base, head), names, sides.base, read_origin)
-        compared = self._compare_base(sides.base, view, names)
-        changes = select_new_changes(view.plan.changes, compared)
+        due = self._compare_base(sides.base, view, names)
+        changes = select_new_changes(view.plan.changes, due.comparisons)
         moved = {_find_change_key(change) for change in changes}
-        overrides = tuple(self._find_override_effects(view, sides, names))
+        overrides = tuple(self._find_override_effects(due, view, sides))
         limit = sides.merged.desired.document.safety.max_changes
         requests = list_requests(self._files, base, head) if view.plan.refused else ()
         large = weigh_large_plan(view.plan, requests, sides.base, limit, read_origin)
         brought = MergeEffects(
             changes=changes,
-            lacking=select_new_blocks((each.compared for each in view.models.values()), compared),
+            lacking=select_new_blocks((each.compared for each in view.models.values()), due.comparisons),
             settings=(*describe_setting_changes(sides.base, sides.merged, moved), *_describe_other_files(sides)),
             gates=describe_gate_changes(sides.base, sides.merged),
             notes=(
@@ -358,30 +371,26 @@ class PullPlanner:
         provenance = _SplitProvenance(read_origin, base, self._provenance) if read_origin else None
         return Planner(self._registry, self._ledger, self._clock, provenance)(declaration, names, base=base)
 
-    def _compare_base(self, base: Declaration, view: RegistrySnapshot, names: Collection[str] | None) -> list[ModelComparison]:
-        """Return the same models compared with the base, under the same overrides."""
+    def _compare_base(self, base: Declaration, view: RegistrySnapshot, names: Collection[str] | None) -> _ComparedBase:
+        """Compare the same models with the base alone. An override of a version that was replaced counts for nothing."""
+        overrides: dict[str, list[Override]] = {}
+        for each in self._ledger.find_open_overrides(names):
+            observed = view.models[each.model].observed if each.model in view.models else None
+            if observed is not None and each.is_in_force(view.at) and observed.still_has(each.target):
+                overrides.setdefault(each.model, []).append(each)
+        stated = ((name, base.desired.find_model_intent(name)) for name in view.models)
+        intents = {name: intent.apply_overrides(overrides.get(name, ())) for name, intent in stated if intent is not None}
         settled = self._ledger.read_last_applied(names)
-        overrides = [each for each in self._ledger.find_open_overrides(names) if each.is_in_force(view.at)]
-        found = []
-        for name, model in view.models.items():
-            intent = base.desired.find_model_intent(name)
-            if intent is not None:
-                overridden = intent.apply_overrides(each for each in overrides if each.model == name)
-                found.append(compare_model(overridden, model.observed, settled.get(name, {})))
-        return found
+        compared = [compare_model(each, view.models[name].observed, settled.get(name, {})) for name, each in intents.items()]
+        return _ComparedBase(intents, settled, compared)
 
     def _find_override_effects(
-        self, view: RegistrySnapshot, sides: _JudgedSides, names: Collection[str] | None
+        self, due: _ComparedBase, view: RegistrySnapshot, sides: _JudgedSides
     ) -> Iterator[OverrideEffect]:
         """Yield the overrides in force on the base whose aliases the merge states something new of."""
-        overrides = [each for each in self._ledger.find_open_overrides(names) if each.is_in_force(view.at)]
-        settled = self._ledger.read_last_applied({each.model for each in overrides}) if overrides else {}
-        for name in sorted({each.model for each in overrides} & view.models.keys()):
-            before, after = sides.base.desired.find_model_intent(name), sides.merged.desired.find_model_intent(name)
-            observed = view.models[name].observed
-            valid = [each for each in overrides if each.model == name and observed and observed.still_has(each.target)]
-            overridden = before.apply_overrides(valid) if before else None
-            outlooks = build_override_outlooks(overridden, observed, settled.get(name, {})) if overridden else {}
+        for name, intent in sorted(due.intents.items()):
+            after = sides.merged.desired.find_model_intent(name)
+            outlooks = build_override_outlooks(intent, view.models[name].observed, due.settled.get(name, {}))
             for alias, outlook in sorted(outlooks.items()):
                 stated = after.aliases.get(alias) if after else None
                 if stated != outlook.declared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -231,6 +232,19 @@ def test_an_override(pull_app: PullRequestApp) -> None:
     assert pull_app.plan.status_description == (
         "v2 is to serve m@champion under an override until 2026-11-24 12:00 UTC; this counts after that"
     )
+
+
+def test_an_override_of_a_replaced_version(pull_app: PullRequestApp) -> None:
+    """It stands in for nothing on the base either: what the base states is due anyway, and the merge does not bring it."""
+    app = pull_app.app
+    at = app.time.at
+    record = NewAuditRecord(
+        at, RecordKind.OVERRIDE, "m", "champion", 1, 2, actor="ada", reason="bad", until=at + timedelta(hours=24)
+    )
+    app.ledger.record_override(replace(record, to_identity="another version"))
+    app.commit(GATED.format(3, 1))
+    pull_app.propose(GATED.format(3, 2))
+    assert pull_app.verdicts == {("m", "shadow"): (2, None)}
 
 
 def test_a_pull_request_that_states_what_an_override_has(pull_app: PullRequestApp) -> None:
