@@ -243,7 +243,7 @@ class MergeResultReporter:
                 update_comment(self._forge, last.number, RESULT_MARKER, text)
             except PermanentError as error:  # such as a pull request whose conversation is locked
                 unwritten = error
-        if _differs(last.status, status):
+        if not status.is_shown_by(last.status):
             self._forge.set_commit_status(last.revision, status, CommitStatusName.APPLIED)
             last.status = status
             facts = {"state": status.state.value, "description": status.description, "pull_request": last.number}
@@ -292,10 +292,6 @@ class MergeResultReporter:
 
 def _has_success(status: CommitStatus | None) -> bool:
     return status is not None and status.state is CommitStatusState.SUCCESS
-
-
-def _differs(has: CommitStatus | None, wanted: CommitStatus) -> bool:
-    return has is None or (has.state, has.description) != (wanted.state, wanted.description)
 
 
 def _collect_remedies(result: MergeResult, declaration: Declaration | None) -> dict[AliasKey, Sequence[str]]:

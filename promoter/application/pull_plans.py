@@ -101,7 +101,8 @@ class PullPlanUpdater:
             update_comment(self._forge, pull.number, COMMENT_MARKER, text, own)
         # Also where nothing of ours is touched: a check that is required and never comes would hold up the merge for ever.
         try:
-            self._update_status(head, status)
+            if _update_status(self._forge, head, status):
+                log.info("status of a pull request", revision=head, state=status.state.value, description=status.description)
         except PermanentError as error:
             self._require_other_head(pull.number, head, error)
             return
@@ -119,11 +120,13 @@ class PullPlanUpdater:
             raise TransientError(self._forge.name, f"{now.url} has another head by now")
         log.info("closed while its plan was written", pull_request=now.url)
 
-    def _update_status(self, head: str, wanted: CommitStatus) -> None:
-        has = self._forge.read_commit_status(head)
-        if has is None or (has.state, has.description) != (wanted.state, wanted.description):
-            self._forge.set_commit_status(head, wanted)
-            log.info("status of a pull request", revision=head, state=wanted.state.value, description=wanted.description)
+
+def _update_status(forge: Forge, head: str, wanted: CommitStatus) -> bool:
+    """Give the commit that status, and return True, unless it shows it already."""
+    if wanted.is_shown_by(forge.read_commit_status(head)):
+        return False
+    forge.set_commit_status(head, wanted)
+    return True
 
 
 class ForkNotices:
@@ -169,10 +172,7 @@ class ForkNotices:
     def _write_notice(self, listed: PullRequest) -> None:
         if not self._forge.shows_fork_statuses:
             update_comment(self._forge, listed.number, self._mark, self._render_comment(listed))
-            return
-        has = self._forge.read_commit_status(listed.head)
-        if has is None or (has.state, has.description) != (self._status.state, self._status.description):
-            self._forge.set_commit_status(listed.head, self._status)
+        elif _update_status(self._forge, listed.head, self._status):
             log.info("a pull request from a fork is not planned", number=listed.number, revision=listed.head)
 
     def _render_comment(self, listed: PullRequest) -> str:

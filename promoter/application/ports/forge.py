@@ -93,6 +93,10 @@ class CommitStatus:
         """Cuts the line: GitHub takes no more, and what is written is to be what is read back."""
         object.__setattr__(self, "description", self.description[:STATUS_LENGTH_LIMIT])
 
+    def is_shown_by(self, there: CommitStatus | None) -> bool:
+        """Whether a commit with that status needs no other one: a forge may have dropped the address."""
+        return there is not None and (there.state, there.description) == (self.state, self.description)
+
 
 class Forge(Protocol):
     """One repository on a forge, and pull requests into its watched branch.
