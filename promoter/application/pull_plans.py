@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
@@ -44,9 +44,9 @@ class PullPlanUpdater:
         self._branch = branch
         self._pages = pages
         self._verified = VerifiedStates(planner.clock)
-        self._fork_notices = ForkNotices(forge, branch, COMMENT_MARKER, pages.promoter)
+        self._fork_notices = ForkNotices(forge, branch, pages.promoter)
         self._listed: dict[int, PullRequest] = {}
-        self._planned_heads: dict[str, int] = {}
+        self._planned_heads: frozenset[str] = frozenset()
 
     def find_relevant_numbers(self, opened: Iterable[PullRequest]) -> Sequence[int]:
         """Return the numbers of the pull requests that need a plan, or the notice that they get none, as those from forks.
@@ -57,7 +57,7 @@ class PullPlanUpdater:
         found = {pull.number: pull for pull in opened if pull.state is PullRequestState.OPEN and pull.base == self._branch}
         self._verified.retain_pull_requests(found)
         self._fork_notices.retain_pull_requests(found)
-        self._planned_heads = {pull.head: pull.number for pull in found.values() if not pull.fork}
+        self._planned_heads = frozenset(pull.head for pull in found.values() if not pull.fork)
         self._listed = dict(found)
         return list(found)
 
@@ -136,10 +136,9 @@ class ForkNotices:
     check must not turn green, and nothing that could be waited for follows by itself.
     """
 
-    def __init__(self, forge: Forge, branch: str, mark: str, url: str | None = None) -> None:
-        """`branch` is the watched one, `mark` that of the comment with a plan; `url` is where the status leads."""
+    def __init__(self, forge: Forge, branch: str, url: str | None) -> None:
+        """`branch` is the watched one; `url` is where the status leads."""
         self._forge = forge
-        self._mark = mark
         self._command = f"`promoter plan --base {branch}`"
         description = (
             f"from a fork, so not planned: a plan shows registry data. Push it to a branch here, or run {self._command}"
@@ -152,10 +151,10 @@ class ForkNotices:
         for number in self._noticed.keys() - numbers:
             self._noticed.pop(number, None)
 
-    def update_notice(self, listed: PullRequest, planned: Mapping[str, int]) -> None:
+    def update_notice(self, listed: PullRequest, planned: Collection[str]) -> None:
         """Write the notice once for each head, unless a pull request of this repository has the same one, and its plan.
 
-        `planned` has the numbers of those by their heads. A forge that refuses the notice is logged, and left alone.
+        `planned` has the heads of those. A forge that refuses the notice is logged, and left alone.
         """
         number, head = listed.number, listed.head
         if head in planned:
@@ -166,19 +165,19 @@ class ForkNotices:
         try:
             self._write_notice(listed)
         except PermanentError as error:
-            log.warning("a pull request from a fork is not told that it is not planned", number=number, answer=error.message)
+            log.warning("a pull request from a fork gets no notice that it is not planned", number=number, answer=error.message)
         self._noticed[number] = head
 
     def _write_notice(self, listed: PullRequest) -> None:
         if not self._forge.shows_fork_statuses:
-            update_comment(self._forge, listed.number, self._mark, self._render_comment(listed))
+            update_comment(self._forge, listed.number, COMMENT_MARKER, self._render_comment(listed))
         elif _update_status(self._forge, listed.head, self._status):
             log.info("a pull request from a fork is not planned", number=listed.number, revision=listed.head)
 
     def _render_comment(self, listed: PullRequest) -> str:
         command = f"{self._command[:-1]} --head {listed.head}`"
         return (
-            f"{self._mark}\n### ✗ Promoter does not plan this: it comes from a fork\n\n"
+            f"{COMMENT_MARKER}\n### ✗ Promoter does not plan this: it comes from a fork\n\n"
             "A plan shows what the registry has, and anybody may propose something from a fork.\n\n"
             "- If it is merged, Promoter plans its changes then, and the policies decide about each of them.\n"
             "- If it changes files that Promoter reads, get a plan before the merge: push its branch to this repository and "
