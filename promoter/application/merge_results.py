@@ -253,12 +253,12 @@ class MergeResultReporter:
 
     def _build_result(self, group: tuple[TrackedCommit, ...], seen: _Observation) -> MergeResult | None:
         """Return what came of the commits; None: the branch has just moved, and the next call knows more."""
-        last, reader, declaration = group[-1], self._repository.folder, seen.declaration
+        last, declaration = group[-1], seen.declaration
         result = MergeResult(
             last.revision,
             is_watched=any(each.is_watched for each in group),
             in_force=declaration.revision if declaration else None,
-            reader=f"the Promoter of {reader}" if reader.path else "Promoter",
+            folder=self._repository.folder,
         )
         if declaration is None or not self._is_in_force(last.revision, declaration):
             refused = self._find_refusal(last.revision)

@@ -45,6 +45,11 @@ class RepositoryFolder:
         return f"{self.path}/" if self.path else "the top of the repository"
 
     @property
+    def reader(self) -> str:
+        """Return who reads the files in it, in words: other folders of the repository may have a Promoter of their own."""
+        return f"the Promoter of {self}" if self.path else "Promoter"
+
+    @property
     def chain(self) -> tuple[str, ...]:
         """The folders that lead to it, and itself, the topmost first; none for the top of the repository."""
         parts = self.path.split("/") if self.path else []

@@ -11,6 +11,7 @@ from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordKi
 from promoter.domain.commit_status import CommitStatusState, shorten_to_line
 from promoter.domain.decision import Decision, Verdict
 from promoter.domain.fields import format_utc
+from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.plan import Change, ChangeCause, ModelComparison
 from promoter.domain.text import format_count, version_label
 
@@ -124,8 +125,8 @@ class MergeResult:
     """The revision that is in force; None: none is."""
     aliases: tuple[AliasResult, ...] = ()
     """What came of each alias, those first that somebody has to do something about."""
-    reader: str = "Promoter"
-    """Who reads the files, in words."""
+    folder: RepositoryFolder = TOP_FOLDER
+    """The folder of the repository that has the files."""
 
     @property
     def state(self) -> CommitStatusState:
@@ -170,7 +171,7 @@ class MergeResult:
             first, *more = self.refused.splitlines()
             return f"refused, nothing of it is carried out: {first}" + (f"; and {len(more)} more" if more else "")
         if not self.is_watched:
-            return f"in force; it changes no file that {self.reader} reads"
+            return f"in force; it changes no file that {self.folder.reader} reads"
         if not self.aliases:
             return "in force; it moves no alias"
         left = self.open_aliases

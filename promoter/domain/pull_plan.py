@@ -108,11 +108,6 @@ class PullPlan:
         return self.plan or Plan(self.head)
 
     @property
-    def reader(self) -> str:
-        """Return who reads the files, in words: other folders of the repository may have a Promoter of their own."""
-        return f"the Promoter of {self.folder}" if self.folder.path else "Promoter"
-
-    @property
     def already_due_changes(self) -> tuple[Change, ...]:
         """Return the changes that are due without the pull request. They decide nothing here."""
         mine = {each.difference.identity_key for each in self.brought.changes}
@@ -175,7 +170,7 @@ class PullPlan:
         left = [f"{each.model}@{each.alias}" for each in brought.unmanaged]
         leaving = f"; no longer managed: {_join_file_names(tuple(left))}" if left else ""
         if not brought.changes:
-            return f"it moves no alias{leaving}" if self.touched else f"it changes no file that {self.reader} reads"
+            return f"it moves no alias{leaving}" if self.touched else f"it changes no file that {self.folder.reader} reads"
         watched = f", {len(brought.audit_only_changes)} only as their policy just watches" if brought.audit_only_changes else ""
         return f"{format_count(len(brought.changes), 'change')}, all allowed{watched}{leaving}"
 

@@ -83,7 +83,7 @@ def _render_title(result: MergeResult) -> list[str]:
         words = f"{count}not carried out{yet}"
     else:
         words = "carried out"
-    whose = result.reader if result.reader == "Promoter" else inline_text(result.reader)
+    whose = inline_text(result.folder.reader)
     return [f"### {STATE_MARK[result.state]} {whose[0].upper()}{whose[1:]}: {words}"]
 
 

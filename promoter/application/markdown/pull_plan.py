@@ -66,7 +66,7 @@ def render_pull_plan_markdown(found: PullPlan, pages: PageAddresses = NO_PAGES) 
 def render_withdrawn_markdown(found: PullPlan) -> str:
     """Write the comment of a pull request that no longer touches any file that Promoter reads."""
     title = f"### {STATE_MARK[CommitStatusState.SUCCESS]} {_name_promoter(found)}: nothing to plan"
-    return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that {inline_text(found.reader)} reads.\n"
+    return f"{COMMENT_MARKER}\n{title}\n\nIt no longer changes any file that {inline_text(found.folder.reader)} reads.\n"
 
 
 def _name_promoter(found: PullPlan) -> str:
