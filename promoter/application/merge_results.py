@@ -35,7 +35,6 @@ from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, PermanentError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE
 from promoter.domain.merge_result import (
-    ABSENT,
     STATING_CAUSES,
     AliasCircumstances,
     AliasResult,
@@ -310,7 +309,6 @@ def _find_circumstances(
     """Return what is known of the alias. A snapshot from before its revision came into force says nothing of it."""
     declared = declaration.desired.find_model_intent(statement.model)
     alias = declared.aliases.get(statement.alias) if declared else None
-    stated: int | str | None = None if alias is None else ABSENT if alias.absent else alias.version
     snapshot = seen.snapshots.get(statement.model)
     looked = snapshot.intent.aliases.get(statement.alias) if snapshot else None
     before_override = (looked.declared or looked) if looked else None
@@ -319,7 +317,7 @@ def _find_circumstances(
     changes = snapshot.changes if snapshot else ()
     return AliasCircumstances(
         records=records,
-        declared=stated,
+        declared=alias if alias and alias.has_declared_target else None,
         compared=snapshot.compared if snapshot and current else None,
         change=next((each for each in changes if each.difference.alias == statement.alias), None),
         held=observed.aliases.get(statement.alias) if observed else None,

@@ -10,13 +10,12 @@ from enum import StrEnum
 from promoter.domain.audit import AliasKey, AuditRecord, ChangeOutcome, RecordKind, is_alias_move
 from promoter.domain.commit_status import CommitStatusState, shorten_to_line
 from promoter.domain.decision import Decision, Verdict
+from promoter.domain.desired import AliasIntent
 from promoter.domain.fields import format_utc
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.plan import Change, ChangeCause, ModelComparison
 from promoter.domain.text import format_count, version_label
 
-ABSENT = "absent"
-"""What stands for a version where an alias must not exist."""
 STATING_CAUSES = frozenset({ChangeCause.COMMIT.value, ChangeCause.ABSENT.value, ChangeCause.PRUNE.value})
 """The causes of changes that a commit brings. Drift and overrides are not of its making."""
 
@@ -207,8 +206,8 @@ class AliasCircumstances:
 
     records: Sequence[AuditRecord] = ()
     """The ledger's records of the alias, oldest first."""
-    declared: int | str | None = None
-    """What the revision in force states: a version, `absent`; None: nothing."""
+    declared: AliasIntent | None = None
+    """What the revision in force states of it; None: nothing."""
     compared: ModelComparison | None = None
     """The model, compared after that revision came into force; None: it has not been looked at since."""
     change: Change | None = None
@@ -257,11 +256,10 @@ def _explain_missing_change(statement: AliasStatement, known: AliasCircumstances
 
 def _find_obstacle(statement: AliasStatement, known: AliasCircumstances) -> AliasResult | None:
     """Return the result where something other than a policy decides; None: nothing does."""
-    if known.declared != (ABSENT if statement.version is None else statement.version):
-        by_now = (
-            "nothing of it" if known.declared is None else known.declared if known.declared == ABSENT else f"v{known.declared}"
-        )
-        return AliasResult(statement, AliasOutcome.OVERTAKEN, known.held, reason=f"a later commit states {by_now}")
+    declared = known.declared
+    if declared is None or declared.version != statement.version:
+        stated = "nothing of it" if declared is None else "absent" if declared.absent else version_label(declared.version)
+        return AliasResult(statement, AliasOutcome.OVERTAKEN, known.held, reason=f"a later commit states {stated}")
     if known.override and known.held != statement.version:
         reason = f"an override stands in for git: {known.override}"
         helps = "merge or close the pull request of the override, or wait until it ends"
