@@ -64,7 +64,6 @@ REFUSED_PAUSE = timedelta(minutes=10)
 WATCHED_PATHS = (REGISTRY_FILE, APPROVERS_FILE, POLICIES_FOLDER, "signers")
 _SEARCHED_COMMITS = 10
 _MAX_STATED = 64
-_UNKNOWN_NUMBER = -1
 
 Trouble = Mapping[str, str]
 """Why the work on models fails, by model."""
@@ -81,8 +80,10 @@ class TrackedCommit:
     """Whether it changes a file that Promoter reads."""
     has_moved: bool = False
     """Whether an alias has just moved because of it: a success that was reported before may not say so."""
-    number: int | None = _UNKNOWN_NUMBER
-    """The pull request that brought it; None: it was pushed."""
+    is_identified: bool = False
+    """Whether the forge was asked which pull request brought it."""
+    number: int | None = None
+    """The pull request that brought it, as far as the forge was asked; None: it was pushed."""
     is_settled: bool = False
     """Whether the forge had time to work out which pull request brought it."""
     status: CommitStatus | None = None
@@ -185,9 +186,9 @@ class MergeResultReporter:
 
         A success of before is believed, and never taken back, unless what the commit states is known not to be so.
         """
-        if tracked.number is None and not tracked.is_settled and self._is_settled(tracked):
-            self._find_number(tracked)
-        if tracked.number != _UNKNOWN_NUMBER:
+        if tracked.is_identified:
+            if tracked.number is None and not tracked.is_settled and self._is_settled(tracked):
+                self._find_number(tracked)
             return True
         if tracked.status is None:
             tracked.status = self._forge.read_commit_status(tracked.revision, CommitStatusName.APPLIED)
@@ -204,6 +205,7 @@ class MergeResultReporter:
         """Ask what brought the commit; what was reported without a pull request that is known now is reported anew."""
         tracked.is_settled = not tracked.is_watched or self._is_settled(tracked)
         tracked.number = self._forge.find_introducing_number(tracked.revision)
+        tracked.is_identified = True
         tracked.reported = None if tracked.number else tracked.reported
 
     def _is_settled(self, tracked: TrackedCommit) -> bool:
