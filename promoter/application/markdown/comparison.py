@@ -94,7 +94,7 @@ Block = Sequence[str]
 
 def render_versions(
     model: str, comparison: VersionComparison, pages: PageAddresses, words: tuple[str, str] = ("replaced", "proposed")
-) -> Block:
+) -> list[str]:
     """Write where the two versions come from, with links as far as the addresses are known.
 
     `words` name the version that is replaced, and the other.
@@ -114,7 +114,7 @@ def render_versions(
     ]
     lines = render_table(["", "version", "training run", *(["copy of"] if copied else [])], rows)
     page = pages.link_page(model)
-    return ["### Versions", "", *lines, *(["", render_link(inline_text(f"{model} in Promoter"), page)] if page else [])]
+    return [*lines, *(["", render_link(inline_text(f"{model} in Promoter"), page)] if page else [])]
 
 
 def render_copy_origin(origin: CopyOrigin, pages: PageAddresses) -> str:

@@ -10,6 +10,7 @@ from promoter.application.markdown.plan import (
     code_span,
     inline_text,
     render_findings_markdown,
+    render_link,
     render_table,
     table_cell,
 )
@@ -137,19 +138,16 @@ def _render_single(result: AliasResult, url: str | None) -> str:
 
 def _render_page_link(model: str, url: str | None) -> str:
     link = build_page_link(url, model)
-    return f" [{inline_text(f'{model} in Promoter')}]({link})" if link else ""
+    return f" {render_link(inline_text(f'{model} in Promoter'), link)}" if link else ""
 
 
 def _build_row(result: AliasResult, url: str | None) -> list[str]:
     statement, moved = result.statement, result.outcome is AliasOutcome.MOVED
     since = format_utc(result.at) if result.at else ""
     since += f", ledger entry {result.entry}" if result.entry else ""
-    model = table_cell(statement.model)
-    if link := build_page_link(url, statement.model):
-        model = f"[{model}]({link})"
     came_from = result.held if moved else statement.before
     return [
-        model,
+        render_link(table_cell(statement.model), build_page_link(url, statement.model)),
         table_cell(statement.alias),
         version_label(came_from),
         version_label(statement.version),

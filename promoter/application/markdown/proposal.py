@@ -170,13 +170,16 @@ def _describe_answers(proposal: Proposal) -> tuple[str, str, str]:
 def _render_evidence(
     proposal: Proposal, comparison: VersionComparison | None, outlook: OverrideOutlook | None, pages: PageAddresses
 ) -> Iterator[Block]:
-    if comparison is not None and proposal.aim is not ProposalReason.PUT_BACK:
+    if proposal.aim is ProposalReason.PUT_BACK:
+        comparison = None  # no version moves, so that there is none to compare
+    if comparison is not None:
         adopted = proposal.aim is ProposalReason.ADOPT
-        yield render_versions(proposal.edit.model, comparison, pages, _IN_GIT if adopted else ("replaced", "proposed"))
+        words = _IN_GIT if adopted else ("replaced", "proposed")
+        yield ["### Versions", "", *render_versions(proposal.edit.model, comparison, pages, words)]
     if proposal.decision:
         shown = _describe_for_readers(proposal.decision)
         yield ["### Decision", "", *render_decision_markdown(shown, guards=proposal.aim is ProposalReason.GUARD)]
-    if comparison is None or proposal.aim is ProposalReason.PUT_BACK:  # no version moves, so that there is none to compare
+    if comparison is None:
         return
     yield from render_metrics(comparison)
     if comparison.past and comparison.past.points:

@@ -139,15 +139,15 @@ def _render_decision(found: PullPlan, change: Change, pages: PageAddresses) -> I
 
 def _render_comparison(model: str, compared: VersionComparison, pages: PageAddresses) -> Block:
     """Write where both versions come from, and the metrics: those that the policy reads, or else those that changed most."""
-    lines = render_versions(model, compared, pages)[2:]
-    rows, others = compared.metrics, (*compared.other_metrics,)
-    if rows:
-        lines = [*lines, "", *render_metric_table(compared, rows, directed=True)]
+    lines = render_versions(model, compared, pages)
+    others = compared.other_metrics
+    if compared.metrics:
+        lines += ["", *render_metric_table(compared, compared.metrics, directed=True)]
     elif others:
-        lines = [*lines, "", *render_metric_table(compared, others[:_MAX_METRICS])]
+        lines += ["", *render_metric_table(compared, others[:_MAX_METRICS])]
         left = len(others) + compared.more - _MAX_METRICS
         lines += ["", f"Not shown: {format_count(left, 'metric')}, those that changed least."] if left > 0 else []
-    return [*lines]
+    return lines
 
 
 def _render_policy(step: PolicyStep) -> Block:
