@@ -431,7 +431,7 @@ def _render_reason(change: Change, subject: str | None) -> str:
             return "pruned: registry.yaml does not list it"
         case ChangeCause.OVERRIDE:
             override = change.difference.intent.override if change.difference.intent else None
-            return f"override until {override.until:%Y-%m-%dT%H:%M:%SZ}: {override.reason}" if override else "override"
+            return f"override until {format_utc_minute(override.until)}: {override.reason}" if override else "override"
         case _:
             replacement = f"; {change.difference.replacement}" if change.difference.replacement else ""
             return (subject or "stated in registry.yaml") + replacement

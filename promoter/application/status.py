@@ -131,7 +131,7 @@ class WaitingItem:
 
 
 def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingItem]:
-    """What of the model is due, blocked or adrift, and candidates of which a rule cannot say yet (a plain no is no wait)."""
+    """What of the model is due, blocked or adrift, overrides that nobody has decided on, and candidates that may still pass."""
     whole = next((each for each in snapshot.compared.blocked if each.alias is None), None)
     if whole:
         return [WaitingItem(whole.model, None, None, None, BLOCKED, whole.reason)]
@@ -149,7 +149,9 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
             target = row.override.override.version if row.override else row.stated
             item = _build_waiting_item(row, target, row.status, row.detail, change.decision if change else None)
             found.append(replace(item, note=change.difference.replacement) if change else item)
-        elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status not in (HOLD, OVERRIDE):
+        elif row.status == OVERRIDE:
+            found.append(_build_waiting_item(row, None, OVERRIDE, row.detail, None))
+        elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status != HOLD:
             found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
     return found
 

@@ -18,6 +18,7 @@ from promoter.application.status import (
     DRIFT,
     DUE,
     GUARD,
+    OVERRIDE,
     WaitingItem,
     build_model_rows,
     find_waiting_items,
@@ -34,7 +35,7 @@ RECORDS_SHOWN = 15
 REWRITES_SHOWN = timedelta(days=7)
 """How long a forced push is shown."""
 LIVE_SECONDS = 10
-_URGENCY = (GUARD, BLOCKED, DRIFT, DUE, CANDIDATE)
+_URGENCY = (GUARD, BLOCKED, OVERRIDE, DRIFT, DUE, CANDIDATE)
 _MAX_PAGE_NUMBER = 10**9
 
 
@@ -94,7 +95,7 @@ def _build_waiting_part(snapshots: Iterable[ModelSnapshot], now: datetime) -> di
     shown = waiting[:WAITING_SHOWN]
     return {
         "waiting": shown,
-        "listed": {(each.model, each.alias): f"v{each.target} waits" if each.target else "waits" for each in shown},
+        "listed": {(each.model, each.alias): _name_waiting_link(each) for each in shown},
         "more": max(0, len(waiting) - WAITING_SHOWN),
         "counts": {status: sum(each.status == status for each in waiting) for status in _URGENCY},
     }
@@ -104,6 +105,12 @@ def _build_refused_part(snapshots: Iterable[ModelSnapshot]) -> dict[str, Any]:
     """Build the list of what persons refused, the newest first: the first of them, and how many there are."""
     refused = list_effective_refusals(snapshots)
     return {"refused": refused[:WAITING_SHOWN], "refused_count": len(refused)}
+
+
+def _name_waiting_link(item: WaitingItem) -> str:
+    if item.status == OVERRIDE:
+        return "waits for a decision"
+    return f"v{item.target} waits" if item.target else "waits"
 
 
 def format_moment(at: datetime) -> str:

@@ -84,7 +84,7 @@ def test_while_it_stands_the_registry_follows_it_and_a_steady_state_writes_nothi
     assert watched_app.aliases() == {"champion": 1}
     fact = watched_app.records()[-1].fact
     assert (fact.cause, fact.actor, fact.verdict, fact.policy, fact.revision) == ("override", "alice", "pass", None, None)
-    assert fact.reason == "override until 2026-11-24T12:00:00Z: bad recall"
+    assert fact.reason == "override until 2026-11-24 12:00 UTC: bad recall"
     assert numbers(watched_app.ledger.read_last_applied()) == {"m": {"champion": 2}}
     count = len(watched_app.records())
     watched_app.converge()
@@ -267,7 +267,8 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
         "returns": 2,
         "then": "v2 returns, the version that was rolled back",
     }
-    assert find_waiting_items(view(watched_app).models["m"], watched_app.time.now()) == []
+    (waits,) = find_waiting_items(view(watched_app).models["m"], watched_app.time.now())
+    assert (waits.status, waits.held, waits.target, waits.reason) == (OVERRIDE, 1, None, told.detail)
     assert watched_app.revisions.declaration_in_force
     explainer = DecisionExplainer(watched_app.registry, watched_app.ledger, watched_app.planner, watched_app.clock)
     explained = explainer.explain_alias(watched_app.revisions.declaration_in_force, "m", "champion")
