@@ -73,14 +73,12 @@ def _print_part(console: Console, part: Part) -> None:
 
 
 def _print_notes(console: Console, notes: Notes) -> None:
-    if not notes.hanging:
-        for line in notes.lines:
-            console.print(Text(notes.prefix + escape_lines(line), style=notes.style))
-        return
-    grid = Table.grid(padding=(0, 1))
+    indent = " " * len(notes.prefix)
     for line in notes.lines:
-        grid.add_row(notes.prefix, Text(escape_lines(line), style=notes.style, overflow="fold"))
-    console.print(grid)
+        rows = Text(escape_lines(line)).wrap(console, console.width - len(indent))
+        for number, row in enumerate(rows):
+            row.rstrip()
+            console.print(Text.assemble(indent if number else notes.prefix, row, style=notes.style))
 
 
 def _print_facts(console: Console, facts: Facts) -> None:

@@ -139,6 +139,6 @@ def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:
     else:
         title = Title(done.title_line, style="bold" if done.done else "bold red")
         messages = map(escape_invisible, done.messages)
-        print_report(output, [title, Notes(messages, prefix=" -", style="", hanging=True)])
+        print_report(output, [title, Notes(messages, prefix=" - ", style="")])
     if not done.done:
         raise typer.Exit(NOT_DONE)

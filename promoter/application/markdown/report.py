@@ -59,11 +59,9 @@ class Notes:
 
     lines: Iterable[str]
     prefix: str = ""
-    """The text before each of them on a terminal."""
+    """The text before each of them on a terminal, which indents what does not fit on the first line by as much."""
     style: str = "yellow"
     escape: Escape = inline_text
-    hanging: bool = False
-    """Whether a terminal indents what does not fit on the first line."""
 
 
 @dataclass(frozen=True)

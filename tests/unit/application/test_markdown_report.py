@@ -35,7 +35,7 @@ PARTS: list[Part] = [
     TerminalOnly([Paragraph("only here"), Facts([("key", "k" * 150)], label_format="{:<5}")]),
     MarkdownOnly(Paragraph("only there")),
     Notes(["*one*"], escape=str),
-    Notes(["words " * 30], prefix=" -", hanging=True),
+    Notes(["words " * 30], prefix=" - "),
 ]
 MARKDOWN = f"""\
 **m@&#8203;champion: v2**
