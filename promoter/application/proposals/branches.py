@@ -14,7 +14,6 @@ from promoter.application.ports import (
     PullRequest,
     PullRequestState,
     Repository,
-    Sources,
 )
 from promoter.application.snapshots import ModelSnapshot, RegistrySnapshot
 from promoter.domain.desired import AliasIntent, Override, ProposalSettings
@@ -256,8 +255,6 @@ class ProposalContext:
     """The registered model."""
     base: str
     """The head of the watched branch."""
-    sources: Sources
-    """Its files."""
     view: RegistrySnapshot
     """The snapshot of the registry."""
     snapshot: ModelSnapshot | None

@@ -258,7 +258,7 @@ class ProposalReconciler:
             return False
         view = self._planner(declaration, {model})
         base, seen = declaration.revision, view.models.get(model)
-        context = ProposalContext(model, base, self._repository.read_sources(base), view, seen)
+        context = ProposalContext(model, base, view, seen)
         found_proposals = find_pull_request_proposals(seen)
         desired: list[DesiredPullRequest] = []
         trouble: list[PermanentError] = []
