@@ -137,10 +137,8 @@ class AllowancePowers:
         """Return the accounts that approve the pull request as it is, or merged it, and are named; no author approves."""
         members = (member for team in self.teams for member in origin.teams.get(team, ()))
         named = {name.casefold() for name in (*self.names, *members) if "/" not in name}
-        authors = {name.casefold() for name in (*origin.authors, origin.author)}
-        approving = {review.by for review in origin.reviews if not review.stale and review.by.casefold() not in authors}
-        found = {*approving, *([origin.merged_by] if origin.merged and origin.merged_by else [])}
-        return tuple(sorted(name for name in found if name.casefold() in named))
+        merging = [origin.merged_by] if origin.merged and origin.merged_by else []
+        return tuple(sorted(name for name in {*origin.approving_accounts, *merging} if name.casefold() in named))
 
     def __str__(self) -> str:
         rest = len(self.names) - _SHOWN_NAMES

@@ -41,6 +41,12 @@ class ChangeOrigin:
     teams: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The members of the teams that rules name, by team."""
 
+    @property
+    def approving_accounts(self) -> frozenset[str]:
+        """The accounts, none of them an author, whose approval of the newest commit is in force."""
+        authors = {name.casefold() for name in (self.author, *self.authors)}
+        return frozenset(each.by for each in self.reviews if not each.stale and each.by.casefold() not in authors)
+
     def to_json(self) -> dict[str, Any]:
         """For audit records: `pull_request`, `number`, `author`, `reviewers`, `merged_by`, `merge_commit`."""
         return {

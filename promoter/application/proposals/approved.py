@@ -21,7 +21,6 @@ from promoter.domain.decision import Decision, Verdict
 from promoter.domain.errors import Conflict
 from promoter.domain.policy.evaluate import hinges_on_review
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
-from promoter.domain.review import ChangeOrigin
 from promoter.domain.text import version_label
 
 log = structlog.get_logger(__name__)
@@ -77,7 +76,7 @@ class ApprovedProposals:
             return True
         if self._approved.is_verified(pull.number, pull.head):
             return True
-        approved = bool(find_approvers(self._forge.read_pull_request_origin(pull.number)))
+        approved = bool(self._forge.read_pull_request_origin(pull.number).approving_accounts)
         if approved:
             self._approved.record_verified(pull.number, pull.head)
         return approved
@@ -104,12 +103,6 @@ def _render_waiting_note(revise: str, version: int | None, better: int | None) -
     )
 
 
-def find_approvers(origin: ChangeOrigin) -> tuple[str, ...]:
-    """Return the accounts, none of them an author, whose approval of the newest commit is in force."""
-    authors = {name.casefold() for name in (origin.author, *origin.authors)}
-    return tuple(sorted({each.by for each in origin.reviews if not each.stale and each.by.casefold() not in authors}))
-
-
 class ApprovalNotices:
     """Tells the people who approved a pull request that its branch was made again, and asks them again.
 
@@ -131,7 +124,7 @@ class ApprovalNotices:
         pull = self._forge.read_pull_request(site.pull.number)
         if pull.state is not PullRequestState.OPEN:
             raise Conflict(self._forge.name, f"{site.pull.url} is not open any more")
-        approvers = find_approvers(origin)
+        approvers = tuple(sorted(origin.approving_accounts))
         if not approvers:
             return marker
         written = replace(
