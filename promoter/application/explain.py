@@ -96,12 +96,12 @@ class DecisionExplainer:
         if any(each.alias in (None, alias) for each in snapshot.compared.blocked):
             stated = render_declared_version(snapshot.intent.aliases[alias])
             return DecisionExplanation(f"git says {stated} for {model}@{alias}, and that cannot be", None, notes, missing=True)
-        change = next((each for each in snapshot.changes if each.difference.alias == alias and each.decision), None)
-        if change:
+        change = snapshot.find_change(alias)
+        if change and change.decision:
             source = "an override" if change.difference.cause is ChangeCause.OVERRIDE else "git"
             subject = f"{source} says v{change.difference.to_version} for {model}@{alias}"
             return DecisionExplanation(subject, change.decision, notes, guards=guards)
-        rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+        rotation_status = snapshot.find_rotation_status(alias)
         if rotation_status and rotation_status.decisions:
             return _explain_candidate(rotation_status, notes, guards)
         return self._explain_holder(declaration, snapshot, observed, alias)
@@ -132,7 +132,7 @@ class DecisionExplainer:
         policy = declaration.policies.get(intent.policy) if intent.policy else None
         decision = self.decide_version(declaration, observed, alias, version, policy) if policy else None
         notes = list_rotation_obstacles(intent, policy, observed, version, self._clock.now())
-        rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+        rotation_status = snapshot.find_rotation_status(alias)
         if rotation_status and rotation_status.proposal and rotation_status.proposal.edit.version != version:
             notes.append(f"v{rotation_status.proposal.edit.version} comes first: {rotation_status.reason}")
         refused = [each for each in snapshot.refusals.get(alias, ()) if each.version == version]
@@ -203,7 +203,7 @@ def _explain_candidate(
 def _rank_candidates(declaration: Declaration, snapshot: ModelSnapshot, observed: ObservedModel, alias: str) -> AliasCandidates:
     intent = snapshot.intent.aliases[alias]
     policy = declaration.policies.get(intent.policy) if intent.policy else None
-    status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+    status = snapshot.find_rotation_status(alias)
     decisions = status.decisions if status else ()
     best = status.proposal.edit.version if status and status.proposal else None
     ranked = sorted(decisions, key=lambda each: (_compute_order(policy, each), each.version), reverse=True)
@@ -245,7 +245,7 @@ def _find_guard_decisions(snapshot: ModelSnapshot, alias: str) -> tuple[Decision
 
 def _render_alias_notes(snapshot: ModelSnapshot, alias: str) -> tuple[str, ...]:
     intent = snapshot.intent.aliases[alias]
-    held = snapshot.observed.aliases.get(alias) if snapshot.observed else None
+    held = snapshot.find_held_version(alias)
     stated = render_declared_version(intent.declared or intent)
     notes = [f"the registry has {f'v{held}' if held else 'nothing'}, git says {stated}"]
     notes += [f"an override stands in for git: {intent.override.description}"] if intent.override else []

@@ -14,12 +14,7 @@ from promoter.domain.evidence import TagObservation
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ObservedModel
 from promoter.domain.overrides import OverrideOutlook
-from promoter.domain.plan import (
-    Change,
-    ChangeCause,
-    ModelComparison,
-    Plan,
-)
+from promoter.domain.plan import Change, ChangeCause, ModelComparison, Plan
 from promoter.domain.policy.guards import GuardStatus
 from promoter.domain.proposal import Proposal
 from promoter.domain.refusals import ProposalRefusal
@@ -55,6 +50,22 @@ class ModelSnapshot:
     """What people turned down, by alias, the oldest first."""
     has_unrecorded: bool = False
     """Whether some of that differs from what the ledger knew, rather than being seen for the first time."""
+
+    def find_change(self, alias: str) -> Change | None:
+        """Return what differs between git and the registry for the alias; None where nothing does."""
+        return next((each for each in self.changes if each.difference.alias == alias), None)
+
+    def find_rotation_status(self, alias: str) -> RotationStatus | None:
+        """Return the state of the alias's rotation; None where it does not rotate."""
+        return next((each for each in self.rotation_statuses if each.alias == alias), None)
+
+    def find_guard_status(self, alias: str) -> GuardStatus | None:
+        """Return the state of the alias's guards; None where it has none, or nobody holds it."""
+        return next((each for each in self.guards if each.alias == alias), None)
+
+    def find_held_version(self, alias: str) -> int | None:
+        """Return the version that the registry has at the alias; None where nobody holds it."""
+        return self.observed.aliases.get(alias) if self.observed else None
 
     @property
     def active_overrides(self) -> tuple[Override, ...]:
@@ -103,8 +114,8 @@ class RegistrySnapshot:
         """Every decision that was made: gates of changes, candidates of rotations, and guards that are broken."""
         made = [change.decision for change in self.plan.changes if change.decision]
         for snapshot in self.models.values():
-            made += [each for rotation_status in snapshot.rotation_statuses for each in rotation_status.decisions]
-            made += [rotation_status.decision for rotation_status in snapshot.guards if rotation_status.proposal]
+            made += [decision for status in snapshot.rotation_statuses for decision in status.decisions]
+            made += [status.decision for status in snapshot.guards if status.proposal]
         return tuple(made)
 
     @property
@@ -117,8 +128,8 @@ class RegistrySnapshot:
             if name in changing
             or snapshot.has_unrecorded
             or any(snapshot.intent.aliases[each.edit.alias].rotation == "commit" for each in snapshot.proposals)
-            or any(rotation_status.checks for rotation_status in snapshot.guards)
-            or any(rotation_status.missing for rotation_status in snapshot.rotation_statuses)
+            or any(status.checks for status in snapshot.guards)
+            or any(status.missing for status in snapshot.rotation_statuses)
         ) | {
             *self.withheld,
             *(each.model for each in self.ended_overrides if each.model in self.models),

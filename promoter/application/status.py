@@ -138,14 +138,12 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
     found = []
     for row in build_alias_rows(snapshot, {}, now):
         if row.status == GUARD:
-            broken = tuple(guard.finding for each in _find_guard_statuses(snapshot, row.alias) for guard in each.broken_guards)
-            found.append(
-                WaitingItem(
-                    row.model, row.alias, row.held, _find_return_version(snapshot, row.alias), GUARD, row.detail, broken
-                )
-            )
+            guards = snapshot.find_guard_status(row.alias)
+            broken = tuple(each.finding for each in guards.broken_guards) if guards else ()
+            target = _find_return_version(guards) if guards else None
+            found.append(WaitingItem(row.model, row.alias, row.held, target, GUARD, row.detail, broken))
         elif row.status in (BLOCKED, DUE, DRIFT):
-            change = next((each for each in snapshot.changes if each.difference.alias == row.alias), None)
+            change = snapshot.find_change(row.alias)
             target = row.override.override.version if row.override else row.stated
             item = _build_waiting_item(row, target, row.status, row.detail, change.decision if change else None)
             found.append(replace(item, note=change.difference.replacement) if change else item)
@@ -163,7 +161,7 @@ def _build_waiting_item(row: AliasRow, target: int | None, status: str, reason: 
 
 def _find_open_candidate(snapshot: ModelSnapshot, alias: str) -> Decision | None:
     """The newest candidate that is neither taken nor turned down."""
-    rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == alias), None)
+    rotation_status = snapshot.find_rotation_status(alias)
     if rotation_status is None or rotation_status.proposal:
         return None
     open_ones = (each for each in reversed(rotation_status.decisions) if each.verdict in (Verdict.PENDING, Verdict.ERROR))
@@ -177,11 +175,12 @@ def load_alias_history(ledger: AuditLog, model: str, alias: str) -> list[AliasSp
 
 def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | None, now: datetime) -> AliasRow:
     intent = snapshot.intent.aliases.get(alias)
-    held = _find_held_version(snapshot, alias)
+    held = snapshot.find_held_version(alias)
     status, detail = _find_alias_status(snapshot, alias, intent, now)
     declared = (intent.declared or intent) if intent else None
     stated, absent = (declared.version, declared.absent) if declared else (None, False)
-    failing = "; ".join(f"guard {row}" for each in _find_guard_statuses(snapshot, alias) for row in each.rows if row.failed)
+    guards = snapshot.find_guard_status(alias)
+    failing = "; ".join(f"guard {row}" for row in guards.rows if row.failed) if guards else ""
     override = snapshot.outlooks.get(alias)
     refusals = find_effective_refusals(snapshot, alias)
     return AliasRow(snapshot.intent.name, alias, held, stated, status, detail, last, absent, failing, override, refusals)
@@ -189,16 +188,17 @@ def _build_alias_row(snapshot: ModelSnapshot, alias: str, last: AuditRecord | No
 
 def find_effective_refusals(snapshot: ModelSnapshot, alias: str) -> tuple[ProposalRefusal, ...]:
     """Find the refusals of what would be considered for the alias now. The others are history, such as of older versions."""
-    rotated = [each for status in snapshot.rotation_statuses if status.alias == alias for each in status.refused]
-    broken = {each.version for each in _find_guard_statuses(snapshot, alias) if each.broken_guards and not each.proposal}
+    rotation_status, guards = snapshot.find_rotation_status(alias), snapshot.find_guard_status(alias)
+    rotated = rotation_status.refused if rotation_status else ()
+    broken = guards.version if guards and guards.broken_guards and not guards.proposal else None
     adopts = snapshot.intent.on_drift == "adopt"
     moved = {each.from_version for each in snapshot.compared.reported if each.alias == alias and adopts}
     declared = snapshot.intent.aliases.get(alias)
-    standing = (_find_held_version(snapshot, alias), declared.version if declared else None)
+    standing = (snapshot.find_held_version(alias), declared.version if declared else None)
     others = (
         each
         for each in snapshot.refusals.get(alias, ())
-        if (each.aim is ProposalReason.GUARD and each.replaces in broken)
+        if (each.aim is ProposalReason.GUARD and each.replaces == broken)
         or (each.aim is ProposalReason.ADOPT and each.version in moved)
         or (each.aim is ProposalReason.PUT_BACK and (each.version, each.replaces) == standing)
     )
@@ -220,7 +220,7 @@ def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent 
     blocked = next((each for each in snapshot.compared.blocked if each.alias in (None, alias)), None)
     if blocked:
         return BLOCKED, blocked.reason
-    change = next((each for each in snapshot.changes if each.difference.alias == alias), None)
+    change = snapshot.find_change(alias)
     if change:
         return _describe_change(change)
     reported = next((each for each in snapshot.compared.reported if each.alias == alias), None)
@@ -231,7 +231,7 @@ def _find_alias_status(snapshot: ModelSnapshot, alias: str, intent: AliasIntent 
         return DRIFT, f"git says {version_label(reported.to_version)}; {ending}"
     if intent is None:
         return OPEN, "not in registry.yaml"
-    if snapshot.compared.blocked and intent.has_declared_target and _find_held_version(snapshot, alias) != intent.version:
+    if snapshot.compared.blocked and intent.has_declared_target and snapshot.find_held_version(alias) != intent.version:
         return (
             BLOCKED,
             f"{version_label(intent.version)}: waits for {snapshot.compared.blocked[0].alias}, to be carried out with it",
@@ -248,15 +248,16 @@ def _describe_change(change: Change) -> tuple[str, str]:
 
 
 def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now: datetime) -> tuple[str, str]:
-    if any(each.broken_guards for each in _find_guard_statuses(snapshot, intent.alias)):
-        return GUARD, _describe_broken_guard(snapshot, intent.alias)
+    guards = snapshot.find_guard_status(intent.alias)
+    if guards and guards.broken_guards:
+        return GUARD, _describe_broken_guard(guards)
     if intent.override and intent.declared:
         stated = f"{intent.override.description}; git says {render_declared_version(intent.declared)}"
         outlook = snapshot.outlooks.get(intent.alias)
         return OVERRIDE, f"{stated}. {outlook.warning}" if outlook else stated
     if intent.hold and intent.hold.is_in_force(now):
         return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
-    rotation_status = next((each for each in snapshot.rotation_statuses if each.alias == intent.alias), None)
+    rotation_status = snapshot.find_rotation_status(intent.alias)
     settled = IN_STEP if intent.has_declared_target else OPEN
     if rotation_status is None or not rotation_status.refused:
         return settled, rotation_status.reason if rotation_status else ""
@@ -269,23 +270,14 @@ def _describe_refusals(refusals: Iterable[ProposalRefusal]) -> str:
     return "; ".join(each.description for each in refusals)
 
 
-def _find_guard_statuses(snapshot: ModelSnapshot, alias: str) -> tuple[GuardStatus, ...]:
-    return tuple(each for each in snapshot.guards if each.alias == alias)
+def _find_return_version(guards: GuardStatus) -> int | None:
+    return guards.proposal.edit.version if guards.proposal else None
 
 
-def _find_return_version(snapshot: ModelSnapshot, alias: str) -> int | None:
-    return next((each.proposal.edit.version for each in _find_guard_statuses(snapshot, alias) if each.proposal), None)
-
-
-def _describe_broken_guard(snapshot: ModelSnapshot, alias: str) -> str:
+def _describe_broken_guard(guards: GuardStatus) -> str:
     """What follows from a broken guard, in words."""
-    target = _find_return_version(snapshot, alias)
-    reasons = [each.reason for each in _find_guard_statuses(snapshot, alias) if each.reason]
-    return f"back to v{target}" if target else f"nothing is proposed: {'; '.join(reasons)}"
-
-
-def _find_held_version(snapshot: ModelSnapshot, alias: str) -> int | None:
-    return snapshot.observed.aliases.get(alias) if snapshot.observed else None
+    target = _find_return_version(guards)
+    return f"back to v{target}" if target else f"nothing is proposed: {guards.reason}"
 
 
 def render_declared_version(declared: AliasIntent) -> str:

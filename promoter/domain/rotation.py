@@ -34,6 +34,10 @@ class RotationStatus:
     refused: tuple[ProposalRefusal, ...] = ()
     """The versions that would be candidates, had nobody refused them."""
 
+    def find_decision(self, version: int | None) -> Decision | None:
+        """Return the decision on that version; None where it is no candidate."""
+        return next((each for each in self.decisions if each.version == version), None)
+
 
 @dataclass(frozen=True)
 class CandidateSearch:

@@ -84,10 +84,8 @@ class ApprovedProposals:
 
 def _find_decision(context: ProposalContext, marker: PullRequestMarker) -> Decision | None:
     """Return the decision on the version of the marker; None: it is no candidate, or fails."""
-    statuses = context.snapshot.rotation_statuses if context.snapshot else ()
-    standing = next((each for each in statuses if each.alias == marker.alias), None)
-    found = (each for each in (standing.decisions if standing else ()) if each.version == marker.version)
-    decision = next(found, None)
+    status = context.snapshot.find_rotation_status(marker.alias) if context.snapshot else None
+    decision = status.find_decision(marker.version) if status else None
     return None if decision is None or decision.verdict is Verdict.FAIL else decision
 
 

@@ -110,7 +110,7 @@ def _check_adoption(model: ModelSnapshot, marker: PullRequestMarker) -> str | No
 
 
 def _check_put_back(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
-    change = next((each for each in model.changes if each.difference.alias == marker.alias), None)
+    change = model.find_change(marker.alias)
     if change is None:
         return "git and the registry agree by now"
     unknown = change.decision is not None and change.decision.verdict is Verdict.ERROR
@@ -127,23 +127,23 @@ _CHECKS: Mapping[ProposalReason, Callable[[ModelSnapshot, PullRequestMarker], st
 
 
 def _check_guard(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
-    guards = next((each for each in model.guards if each.alias == marker.alias), None)
-    if guards is not None and guards.broken_guards:
-        return guards.reason or None
+    status = model.find_guard_status(marker.alias)
+    if status is not None and status.broken_guards:
+        return status.reason or None
     return "no guard is broken any more"
 
 
 def _check_candidate(model: ModelSnapshot, marker: PullRequestMarker) -> str | None:
-    standing = next((each for each in model.rotation_statuses if each.alias == marker.alias), None)
-    if standing is None:
+    status = model.find_rotation_status(marker.alias)
+    if status is None:
         return "the alias does not rotate any more"
-    if standing.missing is not None:
+    if status.missing is not None:
         return None  # what is to be copied first may be judged no better
-    decision = next((each for each in standing.decisions if each.version == marker.version), None)
+    decision = status.find_decision(marker.version)
     if decision is not None:
         return f"v{marker.version}: {decision.summary_line}" if decision.verdict is Verdict.FAIL else None
-    others = ", ".join(f"v{each.version}" for each in standing.decisions)
-    return f"v{marker.version} is no candidate any more" + (f", {others} is" if others else f": {standing.reason}")
+    others = ", ".join(f"v{each.version}" for each in status.decisions)
+    return f"v{marker.version} is no candidate any more" + (f", {others} is" if others else f": {status.reason}")
 
 
 def _is_source_unreadable(view: RegistrySnapshot, alias: AliasIntent) -> bool:
