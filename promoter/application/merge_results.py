@@ -309,19 +309,17 @@ def _find_circumstances(
     statement: AliasStatement, declaration: Declaration, seen: _Observation, records: Sequence[AuditRecord]
 ) -> AliasCircumstances:
     """Return what is known of the alias. A snapshot from before its revision came into force says nothing of it."""
-    declared = declaration.desired.find_model_intent(statement.model)
-    alias = declared.aliases.get(statement.alias) if declared else None
+    alias = declaration.desired.find_alias_intent(statement.model, statement.alias)
     snapshot = seen.snapshots.get(statement.model)
     looked = snapshot.intent.aliases.get(statement.alias) if snapshot else None
     before_override = (looked.declared or looked) if looked else None
     current = before_override is not None and alias is not None and before_override.version == alias.version
     observed = snapshot.observed if snapshot else None
-    changes = snapshot.changes if snapshot else ()
     return AliasCircumstances(
         records=records,
         declared=alias if alias and alias.has_declared_target else None,
         compared=snapshot.compared if snapshot and current else None,
-        change=next((each for each in changes if each.difference.alias == statement.alias), None),
+        change=snapshot.find_change(statement.alias) if snapshot else None,
         held=observed.aliases.get(statement.alias) if observed else None,
         override=looked.override.description if looked and looked.override else None,
         trouble=seen.trouble.get(statement.model, ""),

@@ -456,7 +456,7 @@ def _find_unmanaged(
         for alias in aliases
     }
     for intent in _list_base_aliases(base, seen, names) if base else ():
-        now = _find_alias_intent(declaration, intent.model, intent.alias)
+        now = declaration.desired.find_alias_intent(intent.model, intent.alias)
         if now is None or (intent.has_declared_target and not now.has_declared_target):
             found[intent.model, intent.alias] = intent.version
     return [_describe_unmanaged(declaration, seen, key, found, base) for key in sorted(found)]
@@ -466,11 +466,6 @@ def _list_base_aliases(base: Declaration, seen: RegistryObservation, names: Coll
     for name in sorted({*base.desired.listed, *seen.observed} if names is None else names):
         intent = base.desired.find_model_intent(name)
         yield from intent.aliases.values() if intent else ()
-
-
-def _find_alias_intent(declaration: Declaration, model: str, alias: str) -> AliasIntent | None:
-    intent = declaration.desired.find_model_intent(model)
-    return intent.aliases.get(alias) if intent else None
 
 
 def _describe_unmanaged(
@@ -484,6 +479,6 @@ def _describe_unmanaged(
     intent = declaration.desired.find_model_intent(model)
     listed = intent.aliases if intent else {}
     known = seen.last_applied.get(model, {}).keys()
-    new = [name for name in listed if name not in known and not (base and _find_alias_intent(base, model, name))]
+    new = [name for name in listed if name not in known and not (base and base.desired.find_alias_intent(model, name))]
     similar = get_close_matches(alias, new, n=1)
     return UnmanagedAlias(model, alias, found[key], alias in listed, similar[0] if similar and alias not in listed else None)

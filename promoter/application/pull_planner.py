@@ -234,8 +234,7 @@ class _SplitProvenance(OpenProvenance):
         return super().find_change_origin(difference, declaration, teams)
 
     def _is_already_declared(self, difference: AliasDifference) -> bool:
-        intent = self._base.desired.find_model_intent(difference.model)
-        declared = intent.aliases.get(difference.alias) if intent else None
+        declared = self._base.desired.find_alias_intent(difference.model, difference.alias)
         return declared is not None and declared.has_declared_target and declared.version == difference.to_version
 
 
@@ -426,12 +425,7 @@ def _build_comparison_subject(change: Change, view: RegistrySnapshot, base: Decl
 
 def _select_declared(unmanaged: Iterable[UnmanagedAlias], base: Declaration) -> tuple[UnmanagedAlias, ...]:
     """Select those that the base declares: it is the merge that leaves them."""
-    found = []
-    for each in unmanaged:
-        intent = base.desired.find_model_intent(each.model)
-        if intent is not None and each.alias in intent.aliases:
-            found.append(each)
-    return tuple(found)
+    return tuple(each for each in unmanaged if base.desired.find_alias_intent(each.model, each.alias) is not None)
 
 
 def _find_change_key(change: Change) -> AliasKey:
@@ -440,8 +434,7 @@ def _find_change_key(change: Change) -> AliasKey:
 
 def _is_gate_changed(change: Change, sides: _JudgedSides) -> bool:
     what = change.difference
-    merged = sides.merged.desired.find_model_intent(what.model)
-    declared = merged.aliases.get(what.alias) if merged else None
+    declared = sides.merged.desired.find_alias_intent(what.model, what.alias)
     after = sides.merged.policies.get(declared.policy or "") if declared else None
     before = sides.base.policies.get(what.intent.policy or "") if what.intent else None
     return after is not None and (before is None or _identify_policy(before) != _identify_policy(after))

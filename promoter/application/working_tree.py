@@ -65,8 +65,7 @@ class TreeGates:
 
     def _list_reasons(self, model: str, alias: str) -> Iterator[str]:
         for declaration, where in ((self.tree, "here"), *((each, "on the branch") for each in self.branch)):
-            intent = declaration.desired.find_model_intent(model)
-            declared = intent.aliases.get(alias) if intent else None
+            declared = declaration.desired.find_alias_intent(model, alias)
             if declared and declared.policy:
                 yield f"policy {declared.policy} gates it {where}: only what the branch says moves it, so merge the change"
         if not self.branch:

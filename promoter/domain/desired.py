@@ -371,6 +371,11 @@ class DesiredState:
             return self.listed[name]
         return _merge_model_settings(self.document, name, None) if _find_matching_family(self.document, name) else None
 
+    def find_alias_intent(self, model: str, alias: str) -> AliasIntent | None:
+        """Return what git says of an alias; None where it says nothing."""
+        intent = self.find_model_intent(model)
+        return intent.aliases.get(alias) if intent else None
+
     def require_model_intent(self, name: str) -> ModelIntent:
         """Return what git says of a registered model. Raises `PermanentError` where git does not manage it."""
         intent = self.find_model_intent(name)

@@ -142,10 +142,9 @@ def _find_known_approvers(declaration: Declaration) -> Mapping[str, Any]:
 def _find_replaced_policy(base: Declaration, merged: Declaration, name: str) -> str | None:
     before: set[str | None] = set()
     for model, intent in merged.desired.listed.items():
-        was = base.desired.find_model_intent(model)
         for alias, declared in intent.aliases.items():
             if declared.policy == name:
-                own = was.aliases.get(alias) if was else None
+                own = base.desired.find_alias_intent(model, alias)
                 before.add(own.policy if own else None)
     return before.pop() if len(before) == 1 else None
 

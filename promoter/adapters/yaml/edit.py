@@ -45,8 +45,7 @@ def release_alias(content: bytes, edit: RegistryEdit) -> bytes:
         raise Faults(faults)
     path: DocumentPath = ("models", edit.model, "aliases", edit.alias)
     desired = DesiredState.from_document(document)
-    intent = desired.find_model_intent(edit.model)
-    alias = intent.aliases.get(edit.alias) if intent else None
+    alias = desired.find_alias_intent(edit.model, edit.alias)
     if alias is None or alias.hold is None:
         return content
     if shared := desired.find_shared_hold(edit.model, edit.alias):

@@ -206,12 +206,10 @@ class ProposalRequestReader:
 
     def _read_alias_intent(self, site: ProposalBranch, tip: str) -> AliasIntent | None:
         try:
-            intent = self._documents.parse_declaration(self._repository.read_sources(tip), tip).desired.find_model_intent(
-                site.model
-            )
+            declaration = self._documents.parse_declaration(self._repository.read_sources(tip), tip)
         except Faults as faults:
             raise PermanentError(site.branch, f"cannot be read: {faults}", _FIX, about_one_model=True) from None
-        return intent.aliases.get(site.alias) if intent else None
+        return declaration.desired.find_alias_intent(site.model, site.alias)
 
 
 def build_override_proposal(override: Override, declared: AliasIntent | None) -> Proposal:
@@ -262,8 +260,7 @@ class ProposalContext:
 
     def find_declared_intent(self, alias: str) -> AliasIntent | None:
         """Return what git states of the alias, without overrides."""
-        intent = self.view.declaration.desired.find_model_intent(self.model)
-        return intent.aliases.get(alias) if intent else None
+        return self.view.declaration.desired.find_alias_intent(self.model, alias)
 
     def find_outlook(self, alias: str) -> OverrideOutlook | None:
         """Return the override on the alias, and what follows its end."""

@@ -169,8 +169,8 @@ class ProposalCommitter:
             commits = self._repository.list_commits(None, declaration.revision or "", REGISTRY_FILE, last=_HOLD_SEARCH_LIMIT)
             for commit in reversed(commits):
                 sources = self._repository.read_sources(commit.revision)
-                intent = self._documents.parse_declaration(sources, None).desired.find_model_intent(declared.model)
-                alias = intent.aliases.get(declared.alias) if intent else None
+                desired = self._documents.parse_declaration(sources, None).desired
+                alias = desired.find_alias_intent(declared.model, declared.alias)
                 if alias is None or alias.hold != declared.hold:
                     return found
                 found = commit
@@ -218,11 +218,10 @@ def _find_waiting_proposal(
     if tip is None or merged is None or merged.conflicts:
         return None
     try:
-        intent = documents.parse_declaration(merged.sources, None).desired.find_model_intent(model)
+        intent = documents.parse_declaration(merged.sources, None).desired.find_alias_intent(model, alias)
     except Faults:
         return None
-    found = intent.aliases.get(alias) if intent else None
-    return WaitingProposal(found, repository.read_commit(tip), branch) if found else None
+    return WaitingProposal(intent, repository.read_commit(tip), branch) if intent else None
 
 
 def require_no_other_rollback(repository: Repository, documents: DeclarationDocuments, base: str, proposal: Proposal) -> None:
