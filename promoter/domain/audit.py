@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from promoter.domain.fields import format_utc_minute
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.review import describe_origin
 
@@ -143,7 +144,7 @@ class AuditRecord:
         """The reason; where an override begins, also when it expires."""
         fact = self.fact
         if fact.kind is RecordKind.OVERRIDE and self.intent is None and fact.until:
-            return f"until {fact.until:%Y-%m-%d %H:%M} UTC: {fact.reason}"
+            return f"until {format_utc_minute(fact.until)}: {fact.reason}"
         return fact.reason
 
     @property

@@ -14,7 +14,16 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from promoter.domain.allowance import ChangeAllowance
 from promoter.domain.errors import DocumentPath, PermanentError
-from promoter.domain.fields import AliasName, Document, FormatVersion, ModelName, Moment, PolicyName, VersionNumber
+from promoter.domain.fields import (
+    AliasName,
+    Document,
+    FormatVersion,
+    ModelName,
+    Moment,
+    PolicyName,
+    VersionNumber,
+    format_utc_minute,
+)
 from promoter.domain.folder import REGISTRY_FILE
 from promoter.domain.identity import RememberedVersion
 from promoter.domain.policy.document import Policy
@@ -61,7 +70,7 @@ class Override:
     @property
     def description(self) -> str:
         """Version, end, person and reason in one line."""
-        return f"v{self.version} until {self.until:%Y-%m-%d %H:%M} UTC, by {self.by}: {self.reason}"
+        return f"v{self.version} until {format_utc_minute(self.until)}, by {self.by}: {self.reason}"
 
     def is_in_force(self, now: datetime) -> bool:
         """Return whether it has not expired."""
