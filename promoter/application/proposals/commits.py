@@ -40,18 +40,12 @@ class RotationProposer:
         if proposal is None or declaration.revision is None:
             return None
         require_signing_key(self._repository, declaration)
-        sources = dict(self._repository.read_sources(declaration.revision))
-        try:
-            edited = self._documents.edit_registry_file(require_content(sources, REGISTRY_FILE), proposal.edit)
-        except Faults as faults:
-            message = f"rotation cannot write its proposal: {faults}"
-            raise PermanentError(REGISTRY_FILE, message, about_one_model=True) from None
-        if edited == sources[REGISTRY_FILE]:
+        wanted = build_proposed_content(self._repository, self._documents, declaration.revision, proposal)
+        if wanted is None:
             return None
-        # Parsed before it is pushed: an edit that could not be read back must never reach the branch.
-        after = self._documents.parse_declaration({**sources, REGISTRY_FILE: edited}, None)
+        content, after = wanted
         try:
-            revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, edited, proposal.commit_message)
+            revision = self._repository.commit_file(declaration.revision, REGISTRY_FILE, content, proposal.commit_message)
         except BranchProtected as protected:
             name = f"{proposal.edit.model}@{proposal.edit.alias}"
             message = f"{protected.message}: `rotation: commit` cannot write there, and {proposal.subject_line!r} waits"
@@ -111,8 +105,8 @@ class OpenedProposal:
 Opener = Callable[[Proposal], OpenedProposal]
 """Puts a proposal on its branch, and opens or revises its pull request.
 
-Raises `TransientError` or `PermanentError` where git fails. A forge that fails is told, not raised: the branch is there
-then, and whoever looks next opens the pull request.
+Raises `TransientError` or `PermanentError` where git fails. Where the forge fails, the result says so: the branch is there
+then, and the next run opens the pull request.
 """
 
 
