@@ -7,12 +7,13 @@ after a ledger was lost. Opening a pull request again takes the refusal back tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 
 import structlog
 
-from promoter.application.markdown.proposal import find_answer_key, parse_marker
+from promoter.application.markdown.proposal import parse_marker
 from promoter.application.ports import Clock, Forge, ObservationLog, PullRequest, PullRequestState, Registry
 from promoter.application.proposals.branches import ProposalBranch
 from promoter.domain.errors import PermanentError
@@ -20,7 +21,7 @@ from promoter.domain.folder import RepositoryFolder
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.domain.observed import ObservedModel
 from promoter.domain.proposal import IDENTITY_TRAILER, Proposal
-from promoter.domain.refusals import ProposalRefusal, RefusalMemory, RefusedAnswer
+from promoter.domain.refusals import ProposalRefusal, RefusalMemory, RefusedAnswer, find_answer_key
 from promoter.domain.rollback import require_person
 
 log = structlog.get_logger(__name__)
@@ -115,8 +116,7 @@ class RefusalRecorder:
         at, identity = pull.closed_at or self._clock.now(), _find_refused_identity(site, pull, answer.version, observed)
         refusal = ProposalRefusal(site.model, site.alias, key, answer.version, at, None, pull.url, identity)
         if not self._reader.is_known(refusal, pull.closed_at):  # only then the forge is asked who it was
-            by = self._find_closing_account(pull)
-            yield ProposalRefusal(site.model, site.alias, key, answer.version, at, by, pull.url, identity)
+            yield replace(refusal, by=self._find_closing_account(pull))
 
     def _iterate_remembered(
         self, site: ProposalBranch, pull: PullRequest, observed: ObservedModel

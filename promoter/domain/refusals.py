@@ -39,6 +39,11 @@ def build_answer_key(aim: ProposalReason, version: int | None, replaces: int | N
     return f"{aim}:{version}" + (f":{replaces}" if aim in _WAYS_BACK else "")
 
 
+def find_answer_key(proposal: Proposal) -> str:
+    """Find the key of what a person turns down by closing the pull request of that proposal."""
+    return build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
+
+
 @dataclass(frozen=True)
 class RefusedAnswer:
     """What a key says was turned down."""
@@ -148,7 +153,7 @@ class ProposalRefusal:
 
 def find_refusal(refusals: Iterable[ProposalRefusal], proposal: Proposal) -> ProposalRefusal | None:
     """Return which of an alias's refusals is about that proposal; None where nobody turned it down."""
-    key = build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
+    key = find_answer_key(proposal)
     return next((each for each in refusals if each.answer_key == key), None)
 
 

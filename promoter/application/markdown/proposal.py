@@ -286,11 +286,6 @@ class PullRequestMarker:
         return f"<!-- promoter:proposal {_escape_comment(text)} -->"
 
 
-def find_answer_key(proposal: Proposal) -> str:
-    """Build the key of a proposal that is not written yet."""
-    return build_answer_key(proposal.aim, proposal.edit.version, proposal.replaces)
-
-
 def parse_marker(body: str) -> PullRequestMarker | None:
     """Find the first marker in a body; None where there is no valid one."""
     found = _MARKER.search(body)

@@ -13,7 +13,6 @@ from promoter.application.markdown.comparison import render_metric_chart, render
 from promoter.application.markdown.proposal import (
     MAX_BODY_LENGTH,
     PullRequestMarker,
-    find_answer_key,
     insert_marker,
     parse_marker,
     remove_marker,
@@ -28,6 +27,7 @@ from promoter.domain.observed import CopyOrigin, MetricRef, Unreadable
 from promoter.domain.policy.rules import RuleContext
 from promoter.domain.policy.rules.review import ReviewRule, ReviewTerms
 from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
+from promoter.domain.refusals import find_answer_key
 
 HERE = Path(__file__).parent / "proposal_bodies"
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
