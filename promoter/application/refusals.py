@@ -55,7 +55,10 @@ class RefusalReader:
         return tuple(sorted(alias for alias, refusals in found.items() if any(each.version == version for each in refusals)))
 
     def is_known(self, refusal: ProposalRefusal, closed: datetime | None) -> bool:
-        """Whether the ledger has this answer. One that a later pull request remembers: whether it has any to that."""
+        """Return whether the ledger has recorded this closing; without a pull request, whether it has any answer of that key.
+
+        `closed` is when the forge says that the pull request was closed.
+        """
         with self._lock:
             self._update()
             memory = self._memory
@@ -66,7 +69,7 @@ class RefusalReader:
 
 
 class RefusalRecorder:
-    """Records what people decided about pull requests of Promoter's: a no where one was closed, and a second thought."""
+    """Records refusals where people close pull requests of Promoter's, and takes them back where they open these again."""
 
     def __init__(self, forge: Forge, ledger: ObservationLog, clock: Clock) -> None:
         self._forge = forge
@@ -77,9 +80,9 @@ class RefusalRecorder:
     def record_answers(
         self, site: ProposalBranch, pull: PullRequest | None, found: Proposal | None, observed: ObservedModel
     ) -> bool:
-        """Record each no that the branch's newest pull request knows and the ledger does not; return whether any was.
+        """Record each refusal that the branch's newest pull request has and the ledger has not; return whether there was one.
 
-        `found` is what is proposed now: where somebody removed the marker from the body, the title tells what was refused.
+        `found` is what is proposed now: where somebody removed the marker from the body, the title shows what was refused.
         """
         if pull is None:
             return False
@@ -92,8 +95,8 @@ class RefusalRecorder:
             recorded = True
         return recorded
 
-    def record_second_thought(self, site: ProposalBranch, pull: PullRequest) -> bool:
-        """Take back the no that closing the pull request was, where somebody has opened it again; return whether it was one."""
+    def record_reopening(self, site: ProposalBranch, pull: PullRequest) -> bool:
+        """Take back what was refused by closing the pull request, if it is open again; return whether anything was."""
         standing = self._reader.find_standing(site.model, site.alias)
         mine = [each for each in standing if each.pull_request == pull.url]
         if not mine or self._forge.read_pull_request(pull.number).state is not PullRequestState.OPEN:
@@ -105,7 +108,7 @@ class RefusalRecorder:
     def _iterate_own(
         self, site: ProposalBranch, pull: PullRequest, found: Proposal | None, observed: ObservedModel
     ) -> Iterator[ProposalRefusal]:
-        """Yield what closing it refused: nothing where Promoter closed it, or where it answered the request of a person."""
+        """Yield what was refused by closing it: nothing where Promoter closed it, or where a person had asked for it."""
         marker = parse_marker(pull.body)
         if pull.state is not PullRequestState.CLOSED or (marker and marker.withdrawn):
             return
@@ -121,7 +124,7 @@ class RefusalRecorder:
     def _iterate_remembered(
         self, site: ProposalBranch, pull: PullRequest, observed: ObservedModel
     ) -> Iterator[ProposalRefusal]:
-        """Yield what the marker remembers of earlier pull requests, of versions that were there before it was closed."""
+        """Yield the refusals of earlier pull requests in the marker, of versions that were there before it was closed."""
         marker = parse_marker(pull.body)
         for key in marker.declined if marker else ():
             answer = RefusedAnswer.parse(key)
@@ -134,11 +137,11 @@ class RefusalRecorder:
                 yield refusal
 
     def _find_closing_account(self, pull: PullRequest) -> str | None:
-        """Find who closed it. A forge that may not be asked that is logged: the no counts without a name."""
+        """Find who closed it. Where the forge does not let Promoter read that, the refusal counts without a name."""
         try:
             return self._forge.find_closing_account(pull.number)
         except PermanentError as error:
-            log.warning("the forge does not tell who closed it", pull_request=pull.url, answer=error.message)
+            log.warning("who closed it cannot be read", pull_request=pull.url, answer=error.message)
             return None
 
 
@@ -153,7 +156,7 @@ def _find_refused_identity(site: ProposalBranch, pull: PullRequest, version: int
 
 
 class RefusalReconsiderer:
-    """Takes back a person's no: the version is proposed again, once it is the best candidate."""
+    """Takes a refusal back when a person asks for that: the version is proposed again, once it is the best candidate."""
 
     def __init__(
         self,
@@ -172,7 +175,7 @@ class RefusalReconsiderer:
         self._reader = RefusalReader(ledger)
 
     def __call__(self, model: str, alias: str, version: int, by: str, reason: str | None) -> tuple[ProposalRefusal, ...]:
-        """Return each no that was taken back. Raises `PermanentError` where nobody refused the version for the alias."""
+        """Return each refusal that was taken back. Raises `PermanentError` where nobody refused the version for the alias."""
         by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
         require_person(by, _WHAT)
         if len(by) > _NAME_LIMIT or len(reason or "") > _REASON_LIMIT:
@@ -190,7 +193,7 @@ class RefusalReconsiderer:
         return tuple(each for each in self._reader.find_standing(model, alias) if each.version == version)
 
     def _read_forge(self, model: str, alias: str) -> bool:
-        """Record what the alias's last pull request knows and the ledger does not; return whether there was anything."""
+        """Record the refusals that only the alias's last pull request has; return whether there was one."""
         forge, branch = self._find_forge(), self._folder.build_branch_name(model, alias)
         last = forge.find_latest_pull_request(branch) if forge else None
         if forge is None or last is None:

@@ -1,7 +1,7 @@
 """Refusals: what a person turned down for an alias by closing its pull request, and how that is taken back.
 
-The ledger keeps each no and each taking back as a lifecycle event. A no stands until a later event of the same alias and
-version takes it back, and only for the version that had the number then.
+The ledger keeps each refusal, and each time one is taken back, as a lifecycle event. A refusal stands until a later event of
+the same alias and version takes it back, and only for the version that had the number then.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class RefusedAnswer:
 
 @dataclass(frozen=True)
 class ProposalRefusal:
-    """A no of a person to one proposal for an alias."""
+    """One proposal for an alias that a person turned down."""
 
     model: str
     """The registered model."""
@@ -85,7 +85,7 @@ class ProposalRefusal:
     at: datetime
     """When the pull request was closed, or when Promoter learned of it."""
     by: str | None = None
-    """The account that closed it; None: the forge does not tell."""
+    """The account that closed it; None: the forge does not name it."""
     pull_request: str | None = None
     """The address of the pull request; None: a later pull request remembered it, and the ledger did not."""
     identity: str | None = None
@@ -113,7 +113,7 @@ class ProposalRefusal:
 
     @property
     def description(self) -> str:
-        """The no in one line: what, by whom, when and where."""
+        """What was refused, by whom, when and where, in one line."""
         if self.pull_request is None:
             return f"{self.answer} was refused in an earlier pull request; by whom and when is not known"
         by = self.by or "an account that the forge does not name"
@@ -196,9 +196,9 @@ class RefusalMemory:
         return tuple(sorted(of_alias.values(), key=lambda each: (each.at, each.answer_key)))
 
     def find_of_model(self, model: str, observed: ObservedModel | None = None) -> dict[str, tuple[ProposalRefusal, ...]]:
-        """Return by alias what stands refused, but for what another version was refused for that had the number before.
+        """Return by alias what stands refused of the versions in `observed`; None: of any versions.
 
-        `observed` None: whatever the versions are now.
+        What was refused of an earlier version with the same number is left out.
         """
         aliases = [alias for name, alias in self._standing if name == model]
         found = {alias: self.find_standing(model, alias) for alias in aliases}
@@ -209,13 +209,14 @@ class RefusalMemory:
         return {alias: refusals for alias, refusals in kept.items() if refusals}
 
     def knows_key(self, refusal: ProposalRefusal) -> bool:
-        """Whether the ledger has any answer about that alias and key: then it decides, and not the text of a pull request."""
+        """Return whether the ledger has any answer of that alias and key: then the text of a pull request counts no more."""
         return ((refusal.model, refusal.alias), refusal.answer_key) in self._answered
 
     def knows_answer(self, refusal: ProposalRefusal, closed: datetime | None) -> bool:
-        """Whether exactly this closing is recorded, whatever became of it since. No clock is compared with another one.
+        """Return whether exactly this closing is recorded, also where it was taken back since.
 
-        `closed`: when the forge says that it was closed; None: it does not say, and one closing of the pull request is all.
+        `closed` is when the forge says that it was closed; None: it does not say, and any closing of the pull request counts.
+        Only moments that the forge gave are compared, so that no clock has to agree with another one.
         """
         known = self._answered.get(((refusal.model, refusal.alias), refusal.answer_key), set())
         return any(url == refusal.pull_request and closed in (None, at) for url, at in known)

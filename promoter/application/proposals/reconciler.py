@@ -323,12 +323,12 @@ class ProposalReconciler:
     def _record_answers(
         self, site: ProposalBranch, pull: PullRequest | None, found: Proposal | None, context: ProposalContext
     ) -> None:
-        """Record a person's no to the branch's last pull request, and a no that is taken back by opening it again.
+        """Record what a person refused by closing the branch's last pull request, and what opening it again takes back.
 
         Raises `Conflict` where something was recorded: other candidates come next then.
         """
         observed = context.observed_model
-        again = pull is not None and pull.state is PullRequestState.OPEN and self._refusals.record_second_thought(site, pull)
+        again = pull is not None and pull.state is PullRequestState.OPEN and self._refusals.record_reopening(site, pull)
         if self._refusals.record_answers(site, pull, found, observed) or again:
             raise _AnswerRecorded(self._forge.name, f"a person answered the proposal for {site.model}@{site.alias}")
 
@@ -395,9 +395,8 @@ class ProposalReconciler:
             self._withdraw_pull_request(site.pull, marker, why)
         elif site.head_revision is not None:
             last = self._forge.find_latest_pull_request(site.branch)
-            if (
-                last is not None and last.state is PullRequestState.OPEN
-            ):  # a forge would close it with its branch, as if a person said no
+            if last is not None and last.state is PullRequestState.OPEN:
+                # A forge would close it with its branch, as if a person refused it.
                 raise Conflict(self._forge.name, f"{last.url} is open by now")
         if site.head_revision is not None:
             self._repository.delete_branch(site.branch, site.head_revision)
