@@ -22,7 +22,7 @@ from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventTyp
 from promoter.domain.observed import ObservedModel
 from promoter.domain.proposal import IDENTITY_TRAILER, Proposal
 from promoter.domain.refusals import ProposalRefusal, RefusalMemory, RefusedAnswer, find_answer_key
-from promoter.domain.rollback import require_person
+from promoter.domain.rollback import parse_person, parse_reason
 
 log = structlog.get_logger(__name__)
 
@@ -176,10 +176,7 @@ class RefusalReconsiderer:
 
     def __call__(self, model: str, alias: str, version: int, by: str, reason: str | None) -> tuple[ProposalRefusal, ...]:
         """Return each refusal that was taken back. Raises `PermanentError` where nobody refused the version for the alias."""
-        by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
-        require_person(by, _WHAT)
-        if len(by) > _NAME_LIMIT or len(reason or "") > _REASON_LIMIT:
-            raise PermanentError(_WHAT, "the name has at most 200 characters, and the reason 1,000", "shorten them")
+        by, reason = parse_person(by, _WHAT), parse_reason(reason, _WHAT)
         refused = self._find_refusals(model, alias, version) or (
             self._find_refusals(model, alias, version) if self._read_forge(model, alias) else ()
         )
@@ -214,7 +211,6 @@ class RefusalReconsiderer:
 
 
 _WHAT = "reconsider"
-_NAME_LIMIT, _REASON_LIMIT = 200, 1_000
 
 
 def _record_reconsidered(

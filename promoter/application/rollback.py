@@ -40,9 +40,10 @@ from promoter.domain.rollback import (
     check_named_version,
     find_latest_good_version,
     find_service_end,
+    parse_person,
+    parse_reason,
     propose_release,
     propose_rollback,
-    require_person,
     validate_rollback_request,
 )
 from promoter.domain.text import version_label
@@ -464,10 +465,7 @@ class HoldRelease:
 
     def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> RollbackResult:
         """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""
-        by, reason = " ".join(by.split()), " ".join((reason or "").split()) or None
-        if not by:
-            raise PermanentError(WHAT, "it needs the name of who asks for it", "--by NAME")
-        require_person(by, WHAT)
+        by, reason = parse_person(by, WHAT), parse_reason(reason, WHAT)
         for _ in range(MAX_ATTEMPTS):
             declaration = self._refresh_declaration()
             declared = find_declared_intent(declaration, model, alias)

@@ -120,15 +120,14 @@ def find_requester_name(given: str | None) -> str:
 
     from promoter.adapters.git.checkout import WorkTree
     from promoter.domain.errors import PermanentError
-    from promoter.domain.rollback import require_person
+    from promoter.domain.rollback import parse_person
 
-    name = WorkTree(Path()).find_user_name() if given is None else " ".join(given.split())
+    name = WorkTree(Path()).find_user_name() if given is None else given.strip()
     if name is None:
         raise PermanentError(_NAME_OPTION, "it is not known who asks for this: git has no `user.name` here", "give --by NAME")
     if not name:
         raise PermanentError(_NAME_OPTION, "the name is empty", "give --by NAME")
-    require_person(name, _NAME_OPTION)
-    return name
+    return parse_person(name, _NAME_OPTION)
 
 
 def _print_rollback_result(done: RollbackResult, output: OutputFormat) -> None:

@@ -18,6 +18,8 @@ from promoter.domain.proposal import Proposal, ProposalReason, RegistryEdit
 from promoter.domain.text import version_label
 
 ROLLBACK_PART = "rollback"
+_NAME_LIMIT, _REASON_LIMIT = 200, 1_000
+"""The most characters of a name and of a reason: what a hold can say."""
 _NO_PERSONS = frozenset({"promoter", "unknown", "somebody", "nobody"})
 _SAME_REQUEST = timedelta(minutes=5)
 """So long after an override began, the same command with the same `--for` is taken for a repetition."""
@@ -258,21 +260,34 @@ def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Propo
     return Proposal(edit, declared.version, None, ProposalReason.RELEASE, by, reason)
 
 
-def require_person(by: str, what: str) -> None:
-    """Raise `PermanentError` for a name that records give to Promoter itself, or to nobody."""
-    seen = "".join(each for each in normalize("NFKC", by) if each.isprintable())  # as a reader sees it
+def parse_person(by: str, part: str) -> str:
+    """Return the name of who asks for something, in one line.
+
+    Raises `PermanentError` where it is empty or too long, and for a name that records give to Promoter itself, or to nobody.
+    """
+    name = " ".join(by.split())
+    if not 1 <= len(name) <= _NAME_LIMIT:
+        raise PermanentError(part, f"it needs the name of who asks for it, of 1 to {_NAME_LIMIT} characters", "--by NAME")
+    seen = "".join(each for each in normalize("NFKC", name) if each.isprintable())  # as a reader sees it
     if seen.partition("<")[0].strip(" .,:;'\"").casefold() in _NO_PERSONS:
-        raise PermanentError(what, f"`{by}` is no person: records of Promoter's own have that name", "give --by NAME")
+        raise PermanentError(part, f"`{name}` is no person: records of Promoter's own have that name", "give --by NAME")
+    return name
+
+
+def parse_reason(reason: str | None, part: str) -> str | None:
+    """Return the reason in one line; None where there is none. Raises `PermanentError` where it is too long."""
+    text = " ".join((reason or "").split())
+    if len(text) > _REASON_LIMIT:
+        raise PermanentError(part, f"a reason has at most {_REASON_LIMIT:,} characters", "--reason TEXT")
+    return text or None
 
 
 def validate_rollback_request(request: RollbackRequest) -> RollbackRequest:
     """Return the request with reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
-    reason, by = " ".join(request.reason.split()), " ".join(request.by.split())
-    if not 1 <= len(reason) <= 1_000:  # noqa: PLR2004  # what a hold can say
-        raise PermanentError(ROLLBACK_PART, "a rollback needs a reason of 1 to 1,000 characters", "--reason TEXT")
-    if not 1 <= len(by) <= 200:  # noqa: PLR2004
-        raise PermanentError(ROLLBACK_PART, "it needs the name of who asks for it, of 1 to 200 characters", "--by NAME")
-    require_person(by, ROLLBACK_PART)
+    reason = parse_reason(request.reason, ROLLBACK_PART)
+    if reason is None:
+        raise PermanentError(ROLLBACK_PART, f"a rollback needs a reason of 1 to {_REASON_LIMIT:,} characters", "--reason TEXT")
+    by = parse_person(request.by, ROLLBACK_PART)
     if request.without_artifact_check and request.to is None:
         raise PermanentError(ROLLBACK_PART, f"{UNCHECKED_OPTION} is for a version that you name", "--to N")
     if not timedelta(0) < request.override_duration <= LONGEST_OVERRIDE:

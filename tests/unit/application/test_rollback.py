@@ -117,7 +117,9 @@ def test_what_git_and_the_registry_have_already_is_nothing_to_do(watched_app: Ap
     ("asked", "said"),
     [
         ({"reason": "  "}, "needs a reason"),
+        ({"reason": "x" * 1_001}, "at most 1,000 characters"),
         ({"by": ""}, "needs the name"),
+        ({"by": "x" * 201}, "of 1 to 200 characters"),
         ({"by": " promoter <p@localhost>"}, "is no person"),
         ({"by": "Unknown"}, "is no person"),
         ({"by": "Pro\u200bmoter"}, "is no person"),
