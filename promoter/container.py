@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from promoter.application.audit import CheckpointSigner
     from promoter.application.proposals.reconciler import ProposalReconciler
     from promoter.application.refusals import RefusalReconsiderer
-    from promoter.application.rollback import AliasRollback, HoldRelease
+    from promoter.application.release import HoldRelease
+    from promoter.application.rollback import AliasRollback
     from promoter.domain.proposal import Proposal
 
 
@@ -160,7 +161,7 @@ class Container(ConfiguredAdapters):
     @property
     def hold_release(self) -> HoldRelease:
         """What carries out a person's release of a hold."""
-        from promoter.application.rollback import HoldRelease
+        from promoter.application.release import HoldRelease
 
         return HoldRelease(
             ledger=self.ledger,

@@ -1,4 +1,4 @@
-"""Rollback and release: a person puts an earlier version back under a hold, or lifts the hold."""
+"""Rollback: a person puts an earlier version of an alias back, under a hold."""
 
 from __future__ import annotations
 
@@ -40,9 +40,6 @@ from promoter.domain.rollback import (
     check_named_version,
     find_latest_good_version,
     find_service_end,
-    parse_person,
-    parse_reason,
-    propose_release,
     propose_rollback,
     validate_rollback_request,
 )
@@ -320,13 +317,7 @@ class AliasRollback:
             result.record_failure(f"The branch could not be pushed: {error}. Run this again, or let the daemon do it.")
             return
         result.revision, result.pull_request = opened.revision, opened.url
-        if opened.revision is None:
-            result.messages.append("Git says all of it by now: there is nothing to propose.")
-            return
-        if opened.url:
-            result.messages.append(f"The branch takes no pushes. Merge {opened.url}: {_describe_hold(draft)}.")
-        if opened.next_step:
-            result.messages.append(f"The watched branch takes no pushes. {opened.branch} is pushed: {opened.next_step}.")
+        result.messages += opened.describe(_describe_hold(draft))
         result.done = result.done and opened.done
 
     def _ensure_override(self, asked: RollbackRequest, draft: _RollbackDraft) -> Override:
@@ -440,92 +431,3 @@ def _describe_declared(declared: AliasIntent) -> str:
 def _describe_release(asked: RollbackRequest) -> str:
     until = f"until `promoter release {asked.alias_name}`"
     return f"Rotation leaves {asked.alias_name} alone {until}; the quarantine stays after that, too."
-
-
-WHAT = "release"
-
-
-class HoldRelease:
-    """One person's release of one alias."""
-
-    def __init__(
-        self,
-        *,
-        ledger: AuditLog,
-        clock: Clock,
-        revisions: RevisionTracker,
-        committer: ProposalCommitter,
-        open_proposal: Opener,
-    ) -> None:
-        self._ledger = ledger
-        self._clock = clock
-        self._revisions = revisions
-        self._committer = committer
-        self._open_branch = open_proposal
-
-    def __call__(self, model: str, alias: str, by: str, reason: str | None = None) -> RollbackResult:
-        """Take the hold out of git, by a commit or a pull request. Raises where there is none, or where it may not go yet."""
-        by, reason = parse_person(by, WHAT), parse_reason(reason, WHAT)
-        for _ in range(MAX_ATTEMPTS):
-            declaration = self._refresh_declaration()
-            declared = find_declared_intent(declaration, model, alias)
-            self._require_releasable(declaration, declared)
-            proposal = propose_release(declared, reason, by)
-            result = RollbackResult(model, alias, declared.version, declared.version, released=True)
-            hold = f"v{declared.version or '?'} was held" if declared.version else "It was held"
-            result.messages.append(
-                f"{model}@{alias}: {hold} by {declared.hold.by}: {declared.hold.reason}." if declared.hold else ""
-            )
-            try:
-                after = self._committer.commit_proposal(proposal, declaration)
-            except Conflict:
-                continue
-            except BranchProtected:
-                return self._open_proposal(proposal, declared, result)
-            result.path, result.revision = "commit", after.revision
-            result.messages.append(f"Committed as {(after.revision or '')[:10]}.")
-            result.messages += _describe_next_steps(declared)
-            return result
-        raise TransientError("git", "others kept pushing to the branch", "run it again")
-
-    def _refresh_declaration(self) -> Declaration:
-        self._revisions.refresh_head()
-        if self._revisions.refusal_reason:
-            raise PermanentError(
-                REGISTRY_FILE, f"the branch's head cannot be used: {self._revisions.refusal_reason}", "mend it first"
-            )
-        if self._revisions.declaration_in_force is None:
-            raise PermanentError("git", "no revision is in force")
-        return self._revisions.declaration_in_force
-
-    def _require_releasable(self, declaration: Declaration, declared: AliasIntent) -> None:
-        name = f"{declared.model}@{declared.alias}"
-        if active_override := find_active_override(self._ledger, self._clock, declared):
-            fix = f"merge or close the pull request from {self._committer.name_branch(declared.model, declared.alias)} first"
-            raise PermanentError(WHAT, f"an override stands in for git: {active_override.description}", fix)
-        if declared.hold is None:
-            raise PermanentError(WHAT, f"nothing to release: git holds nothing of {name}")
-        waiting = self._committer.find_waiting_intent(declaration, declared.model, declared.alias)
-        if waiting and waiting.hold and waiting.hold != declared.hold:
-            fix = f"merge or close the pull request from {self._committer.name_branch(declared.model, declared.alias)} first"
-            raise PermanentError(WHAT, f"another hold of {name} waits for a decision: {waiting.hold.reason}", fix)
-
-    def _open_proposal(self, proposal: Proposal, declared: AliasIntent, result: RollbackResult) -> RollbackResult:
-        opened = self._open_branch(proposal)
-        result.path, result.revision, result.pull_request = "pull-request", opened.revision, opened.url
-        if opened.revision is None:
-            result.messages.append("Git says so by now: there is nothing to propose.")
-        elif opened.url:
-            result.messages.append(f"The branch takes no pushes. Merge {opened.url}.")
-        if opened.next_step:
-            result.messages.append(f"The watched branch takes no pushes. {opened.branch} is pushed: {opened.next_step}.")
-        result.messages += _describe_next_steps(declared)
-        result.done = opened.done
-        return result
-
-
-def _describe_next_steps(declared: AliasIntent) -> list[str]:
-    moves = "It does not rotate (`rotation: off`): a commit moves it."
-    notes = [moves if declared.rotation == "off" else "From then on, rotation may move it again."]
-    bad = ", ".join(f"v{each}" for each in sorted(declared.quarantine))
-    return notes + ([f"{bad} stays in quarantine, until a person takes it out of registry.yaml."] if bad else [])

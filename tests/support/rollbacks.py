@@ -6,7 +6,8 @@ from typing import Any
 
 from promoter.application.proposals.commits import BranchOpener, Opener, ProposalCommitter
 from promoter.application.proposals.reconciler import ProposalOpener
-from promoter.application.rollback import AliasRollback, HoldRelease
+from promoter.application.release import HoldRelease
+from promoter.application.rollback import AliasRollback
 from promoter.domain.audit import RecordKind
 from promoter.domain.desired import AliasIntent
 from promoter.domain.rollback import RollbackRequest, RollbackResult

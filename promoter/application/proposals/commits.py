@@ -101,6 +101,14 @@ class OpenedProposal:
     branch: str = ""
     """The branch."""
 
+    def describe(self, effect: str) -> list[str]:
+        """Return what came of the proposal and what is left to do, one sentence each; `effect` is what a merge brings."""
+        if self.revision is None:
+            return ["Git says all of it by now: there is nothing to propose."]
+        merge = [f"The branch takes no pushes. Merge {self.url}: {effect}."] if self.url else []
+        push = f"The watched branch takes no pushes. {self.branch} is pushed: {self.next_step}."
+        return [*merge, push] if self.next_step else merge
+
 
 Opener = Callable[[Proposal], OpenedProposal]
 """Puts a proposal on its branch, and opens or revises its pull request.
