@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from promoter.application.ports import EvidenceTarget, Registry, VersionKey
 from promoter.domain.comparison import Differences, MetricHistory, MetricRow, VersionComparison, VersionOrigin
@@ -174,6 +175,10 @@ class VersionComparer:
         return [_build_comparison(subject, read) for subject in asked]
 
 
+_SIGNATURE = (VersionSignature.describe_differences, ("it has no signature any more", "it has a signature now"))
+_REQUIREMENTS = (describe_requirement_changes, ("it lists none any more", "it lists some now"))
+
+
 def _build_comparison(subject: ComparisonSubject, read: _ComparisonReads) -> VersionComparison | None:
     edit, replaces = subject.proposal.edit, subject.proposal.replaces
     if edit.version is None:
@@ -189,8 +194,8 @@ def _build_comparison(subject: ComparisonSubject, read: _ComparisonReads) -> Ver
         more=max(len(rows) - MAX_METRIC_ROWS, 0),
         origin=_find_origin(subject.observed, edit.version),
         replaced_origin=_find_origin(subject.observed, replaces),
-        signature=_compare_signatures(*(read.signatures.get(key) for key in keys)) if both else None,
-        requirements=_compare_requirements(*(read.requirements.get(key) for key in keys)) if both else None,
+        signature=_compare_files(read.signatures, *keys, *_SIGNATURE) if both else None,
+        requirements=_compare_files(read.requirements, *keys, *_REQUIREMENTS) if both else None,
         past=_build_metric_history(subject, read),
     )
 
@@ -231,27 +236,22 @@ def _build_metric_history(subject: ComparisonSubject, read: _ComparisonReads) ->
     )
 
 
-def _compare_signatures(
-    ours: VersionSignature | Unreadable | None, theirs: VersionSignature | Unreadable | None
-) -> Differences:
-    for each in (ours, theirs):
-        if isinstance(each, Unreadable):
-            return each
-    mine = ours if isinstance(ours, VersionSignature) else None
-    other = theirs if isinstance(theirs, VersionSignature) else None
-    if mine is None or other is None:
-        return () if mine is other else ("it has no signature any more" if mine is None else "it has a signature now",)
-    return tuple(mine.describe_differences(other))
+_File = TypeVar("_File")
 
 
-def _compare_requirements(
-    ours: tuple[str, ...] | Unreadable | None, theirs: tuple[str, ...] | Unreadable | None
+def _compare_files(
+    files: Mapping[VersionKey, _File | Unreadable | None],
+    version: VersionKey,
+    other: VersionKey,
+    describe: Callable[[_File, _File], Iterable[str]],
+    one_sided: tuple[str, str],
 ) -> Differences:
-    for each in (ours, theirs):
-        if isinstance(each, Unreadable):
-            return each
-    mine = ours if isinstance(ours, tuple) else None
-    other = theirs if isinstance(theirs, tuple) else None
-    if mine is None or other is None:
-        return () if mine is other else ("it lists none any more" if mine is None else "it lists some now",)
-    return tuple(describe_requirement_changes(mine, other))
+    """Return what differs; one of `one_sided` where only the other version, or only this one, has the file."""
+    ours, theirs = files.get(version), files.get(other)
+    if isinstance(ours, Unreadable):
+        return ours
+    if isinstance(theirs, Unreadable):
+        return theirs
+    if ours is None or theirs is None:
+        return () if ours is theirs else (one_sided[0 if ours is None else 1],)
+    return tuple(describe(ours, theirs))
