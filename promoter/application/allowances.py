@@ -73,7 +73,7 @@ def _list_merged(commits: CommitLister, commit: GitCommit) -> Iterator[GitCommit
 def explain_refusal(refused: str, request: AllowanceRequest | None, count: int, powers: AllowancePowers) -> str | None:
     """Return the refusal with what is wrong with the request, or how one is made; None: the request only has to be given."""
     if request is None:
-        return f"{refused}, {powers.way_out}" if powers.names else refused
+        return f"{refused}{powers.way_out}"
     if request.changes < count:
         return f"{refused}; {request} allows fewer"
     if not powers.names:
@@ -169,7 +169,8 @@ class ChangeAllowances:
 
     def has_requests(self, last: Declaration, declaration: Declaration) -> bool:
         """Return whether a commit since the last revision in force asks for an allowance."""
-        return bool(last.revision and declaration.revision and self._list_requests(last.revision, declaration.revision))
+        base, head = last.revision, declaration.revision
+        return bool(base and head and list_requests(self._repository, base, head))
 
     def decide_refused_plan(self, last: Declaration, declaration: Declaration, plan: Plan) -> str | None:
         """Record the allowance that lets the refused plan through, and return None; else return why it stays refused.
@@ -179,7 +180,7 @@ class ChangeAllowances:
         refused, head = plan.refused or "", declaration.revision
         if last.revision is None or head is None:
             return refused
-        requests = self._list_requests(last.revision, head)
+        requests = list_requests(self._repository, last.revision, head)
         powers = AllowancePowers.from_declaration(last)
         why = explain_refusal(refused, select_largest_request(requests), plan.counted_changes, powers)
         if why is not None:
@@ -196,9 +197,6 @@ class ChangeAllowances:
                 return None
             reasons.append(f"{request}: {reason}")
         return f"{refused}; {'; '.join(dict.fromkeys(reasons))}"
-
-    def _list_requests(self, base: str, head: str) -> list[AllowanceRequest]:
-        return list_requests(self._repository, base, head)
 
     def _find_giving_origin(self, request: AllowanceRequest, powers: AllowancePowers) -> tuple[ChangeOrigin | None, str]:
         """Return the pull request that gives the allowance; else None and the reason."""

@@ -1,4 +1,4 @@
-"""Allowances: leave for one large change to go past the mass-change limit, given by a person whom a `review` rule names.
+"""Allowances: permission for one large change to go past the mass-change limit, given by a person whom a `review` rule names.
 
 A commit asks for it by a trailer, `Promoter-Allow-Changes: 250`. It is given by the pull request that brings the commit: one of
 the accounts that `review` rules of policies in force name under `from` approves it, or merges it. Who wrote the commit counts
@@ -52,7 +52,7 @@ def parse_allowed_changes(trailers: Mapping[str, str]) -> int | None:
 
 @dataclass(frozen=True)
 class ChangeAllowance:
-    """Leave for one revision to change more aliases than the mass-change limit lets through."""
+    """The permission for one revision to change more aliases than the mass-change limit lets through."""
 
     revision: str
     """The revision of the branch that was let through."""
@@ -146,11 +146,10 @@ class AllowancePowers:
 
     @property
     def way_out(self) -> str:
-        """How a large change is allowed once, in words that follow a semicolon; empty where nobody may."""
+        """How a large change is allowed once, in words that follow a refusal; empty where nobody may."""
         trailer = f"`{ALLOW_CHANGES_TRAILER}: NUMBER`"
-        return (
-            f"or put the trailer {trailer} on a commit of a pull request that {self} approves or merges" if self.names else ""
-        )
+        way = f", or put the trailer {trailer} on a commit of a pull request that {self} approves or merges"
+        return way if self.names else ""
 
 
 def _list_reviewers(rule: BaseRule) -> Iterator[str]:
