@@ -340,7 +340,7 @@ def _describe_move(record: AuditRecord, of: EventType) -> str:
 def _explain_override_end(record: AuditRecord) -> str:
     """Return how an override ended, and what follows; a merge moves nothing."""
     fact, end = record.fact, OverrideEnd.from_record(record)
-    if end and end.word == DECIDED:
+    if end and end.outcome == DECIDED:
         return f"git states {version_label(fact.to_version)} now, and nothing moves"
     return fact.reason or ""
 

@@ -1,4 +1,4 @@
-"""What follows the end of an override, when its end is announced, and how a record tells of it."""
+"""What follows the end of an override, when its end is announced, and how records of it are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPIRY_NOTICE = timedelta(hours=1)
 """So long before its end an override is announced to expire; one that lasts no longer is announced with its beginning."""
 
 DECIDED, DECLINED, EXPIRED, REPLACED, VOID = "decided", "declined", "expired", "replaced", "void"
-"""The first word of the record that ends an override: how it ended."""
+"""How an override ended: the first word of the reason in the record that ends it."""
 
 
 def is_expiring(override: Override, now: datetime) -> bool:
@@ -54,7 +54,7 @@ class OverrideOutlook:
     held: int | None
     """The version that the registry has there now."""
     on_drift: str
-    """What the model's `on_drift` says."""
+    """The model's `on_drift`."""
     difference: AliasDifference | None = None
     """What git and the registry differ in without the override; None: nothing."""
     obstacle: str | None = None
@@ -159,7 +159,7 @@ class OverrideEnd:
     by: str
     """The person who asked for the override."""
     reason: str
-    """How it ended, and what follows: its first word is one of those above."""
+    """How it ended, and what follows: the first word is the outcome."""
     without_artifact_check: bool = False
     """Whether its version returned without a check of its artifact, and does so again once git states it."""
 
@@ -174,14 +174,14 @@ class OverrideEnd:
         return cls(record.intent, fact.at, *versions, by, fact.reason or "", bool(fact.without_artifact_check))
 
     @property
-    def word(self) -> str:
-        """How it ended, in a word."""
+    def outcome(self) -> str:
+        """How it ended: one of the words above, or in an old record another one."""
         return self.reason.partition(":")[0].partition(" ")[0]
 
     @property
     def clause(self) -> str:
         """How it ended, in a clause: `nobody decided`."""
-        if self.word == EXPIRED:
+        if self.outcome == EXPIRED:
             return "nobody decided"
         return self.reason.partition(": ")[2].partition("; ")[0] or self.reason
 

@@ -100,10 +100,10 @@ def render_ended_comment(name: str, end: OverrideEnd) -> str:
     closed = (
         "this was closed unmerged" if end.clause.endswith("was closed unmerged") else "this was merged with another version"
     )
-    why = closed if end.word == DECLINED else end.clause
+    why = closed if end.outcome == DECLINED else end.clause
     follows = f" So **{then}**." if then else ""
     lines = [f"**The override of {code_span(name)} to {version} has ended: {inline_text(why)}.**{follows}"]
-    if end.word == EXPIRED:
+    if end.outcome == EXPIRED:
         when = "at once" if end.without_artifact_check else "as soon as that is found to load"
         lines += [
             "",

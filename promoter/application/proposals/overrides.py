@@ -1,4 +1,4 @@
-"""The word on a pull request about its override: comments when it begins, ends soon, and has ended, each of them once."""
+"""Comments on a pull request about its override: when it begins, when it ends soon, and when it has ended, each once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SEARCHED_RECORDS = 200
 
 
 class OverrideNotices:
-    """Comments on the pull request of an override. What is there already is read, so that a stop repeats nothing.
+    """Writes the comments about overrides. It reads which are there already, so that it repeats none after a stop.
 
-    The opening of a pull request says that its override began. A comment says so only where it was open already.
+    The body of a new pull request says that its override began; a comment says so only where the pull request was open before.
     """
 
     def __init__(self, forge: Forge, ledger: Ledger, clock: Clock) -> None:
@@ -40,10 +40,10 @@ class OverrideNotices:
     def update_comments(
         self, pull: PullRequest, marker: PullRequestMarker | None, outlook: OverrideOutlook | None, *, managed: bool
     ) -> bool:
-        """Write what is to be said on the open pull request. Return False where its body has to stay as it is for now.
+        """Comment that the override ended or ends soon. Return False where the body has to stay as it is for now.
 
-        That is so while the override that the body names is over, and the ledger does not say yet how it ended. It will:
-        the model's next reconcile records that, where git still manages the model (`managed`).
+        That is so while the override that the body names is over, and the ledger does not have its end yet. The model's next
+        reconcile records the end, where git still manages the model (`managed`).
         """
         named = marker.override if marker else None
         active = outlook.override if outlook else None
@@ -51,7 +51,7 @@ class OverrideNotices:
             begun, end = self._find_end(marker.model, marker.alias, named)
             if begun and end is None and managed:
                 return False
-            if end and end.word in (EXPIRED, VOID, DECLINED):
+            if end and end.outcome in (EXPIRED, VOID, DECLINED):
                 self._write_once(pull, named, ENDED, render_ended_comment(f"{marker.model}@{marker.alias}", end))
         answers = marker and active and (marker.aim, marker.version) == (ProposalReason.ROLL_BACK, active.version)
         if outlook and active and answers and self._is_announced(active):
@@ -61,9 +61,9 @@ class OverrideNotices:
     def write_started_comment(
         self, pull: PullRequest, marker: PullRequestMarker | None, proposal: Proposal, outlook: OverrideOutlook
     ) -> None:
-        """Say on a pull request that is open already that it becomes the one of an override; not again once its body does.
+        """Comment on a pull request that is open already that it is the one of an override now, unless its body says so.
 
-        A rollback to another version is none: the override is not decided by it.
+        A rollback to another version does not decide on the override, and gets no comment.
         """
         override = outlook.override
         answers = (proposal.aim, proposal.edit.version) == (ProposalReason.ROLL_BACK, override.version)
@@ -71,7 +71,7 @@ class OverrideNotices:
             self._write_once(pull, override.id, STARTED, render_started_comment(outlook))
 
     def write_declined_comment(self, pull: PullRequest, override: Override, reason: str) -> None:
-        """Say on a pull request that a person closed what follows, before it follows. What the forge answers stops nothing."""
+        """Comment on a pull request that a person closed what follows, before it follows. A forge that fails stops nothing."""
         name = f"{override.model}@{override.alias}"
         versions, unchecked = (override.version, override.replaces), override.without_artifact_check
         end = OverrideEnd(override.id, self._clock.now(), *versions, override.by, reason, unchecked)
@@ -81,7 +81,7 @@ class OverrideNotices:
             log.warning("no comment says that an override ended", pull_request=pull.url, error=str(error))
 
     def _is_announced(self, override: Override) -> bool:
-        """Return whether the ledger announced its end. It does so once, in the last hour, and is asked only then."""
+        """Return whether the ledger has announced the end of the override, which it does once, in the last hour."""
         expiring = is_expiring(override, self._clock.now())
         return expiring and override.id in self._ledger.find_announced_overrides([override.id])
 
@@ -101,7 +101,7 @@ class OverrideNotices:
         return [each for each in find_marked_comments(self._forge, pull.number, OVERRIDE_MARK) if own in each.body]
 
     def _find_end(self, model: str, alias: str, number: int) -> tuple[bool, OverrideEnd | None]:
-        """Return whether the ledger has that override of the alias, and how it ended; None: it has not."""
+        """Return whether the ledger has that override of the alias, and its end; None: it has not ended."""
         where = RecordFilter(model, alias, kind=RecordKind.OVERRIDE, newest=True, limit=_SEARCHED_RECORDS)
         records: Sequence[AuditRecord] = self._ledger.find_audit_records(where)
         begun = any(each.id == number and each.intent is None for each in records)

@@ -147,7 +147,7 @@ def test_only_what_an_override_left_behind_is_its_own(records: list[AuditRecord]
     end = find_causing_end(records, held)
     assert (end is not None) is found
     if end:
-        assert (end.by, end.word, end.clause, end.aftermath) == ("alice", "expired", "nobody decided", "v2 returns")
+        assert (end.by, end.outcome, end.clause, end.aftermath) == ("alice", "expired", "nobody decided", "v2 returns")
 
 
 def test_an_end_is_read_from_its_record_alone() -> None:
@@ -155,7 +155,7 @@ def test_an_end_is_read_from_its_record_alone() -> None:
     assert OverrideEnd.from_record(record(1, RecordKind.OVERRIDE, 1, reason="bad recall")) is None
     old = OverrideEnd.from_record(record(4, RecordKind.OVERRIDE, 1, 1, reason="declined: https://forge/1 was closed unmerged"))
     assert old is not None
-    assert (old.word, old.clause, old.aftermath) == ("declined", "https://forge/1 was closed unmerged", "")
+    assert (old.outcome, old.clause, old.aftermath) == ("declined", "https://forge/1 was closed unmerged", "")
 
 
 @pytest.mark.parametrize(
