@@ -14,7 +14,7 @@ from promoter.domain.desired import AliasIntent
 from promoter.domain.fields import format_utc
 from promoter.domain.folder import TOP_FOLDER, RepositoryFolder
 from promoter.domain.plan import Change, ChangeCause, ModelComparison
-from promoter.domain.text import format_count, version_label
+from promoter.domain.text import format_count, summarize_lines, version_label
 
 STATING_CAUSES = frozenset({ChangeCause.COMMIT.value, ChangeCause.ABSENT.value, ChangeCause.PRUNE.value})
 """The causes of changes that a commit brings. Drift and overrides are not of its making."""
@@ -167,8 +167,7 @@ class MergeResult:
 
     def _describe(self) -> str:
         if self.refused:
-            first, *more = self.refused.splitlines()
-            return f"refused, nothing of it is carried out: {first}" + (f"; and {len(more)} more" if more else "")
+            return f"refused, nothing of it is carried out: {summarize_lines(self.refused)}"
         if not self.is_watched:
             return f"in force; it changes no file that {self.folder.reader} reads"
         if not self.aliases:

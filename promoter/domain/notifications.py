@@ -16,7 +16,7 @@ from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventTyp
 from promoter.domain.links import NO_ADDRESSES, MlflowAddresses, build_model_uri, build_page_link
 from promoter.domain.overrides import DECIDED, OverrideEnd
 from promoter.domain.plan import ChangeCause
-from promoter.domain.text import escape_invisible, version_label
+from promoter.domain.text import escape_invisible, summarize_lines, version_label
 
 EVENT_SCHEMA = 1
 """The version of `data`. Fields are added without another one."""
@@ -354,11 +354,9 @@ def _describe_expiring_override(facts: Mapping[str, Any]) -> str:
 
 
 def _describe_refused_revision(facts: Mapping[str, Any]) -> str:
-    first, *more = str(facts["reason"]).splitlines() or [""]
-    others = f"; and {len(more)} more" if more else ""
     by = str(facts.get("author") or "").partition(" <")[0]
     refused = f"revision {str(facts['revision'])[:10]} is refused, and nothing of it is carried out"
-    return f"{refused}: {first}{others}" + (f" (by {by})" if by else "")
+    return f"{refused}: {summarize_lines(str(facts['reason']))}" + (f" (by {by})" if by else "")
 
 
 _SENTENCES: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {

@@ -38,6 +38,12 @@ def format_count(number: int, one: str, many: str = "") -> str:
     return f"{number} {plural(number, one, many)}"
 
 
+def summarize_lines(text: str) -> str:
+    """The first of several lines, and how many there are besides: `m has no version 3; and 2 more`."""
+    first, *others = text.splitlines() or [""]
+    return first + (f"; and {len(others)} more" if others else "")
+
+
 def suggest_known_name(name: str, known: Iterable[str]) -> str | None:
     """Return `did you mean ...?` where one of the known names is close; else None."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
