@@ -68,11 +68,11 @@ IN_MEMORY = [ -w /dev/shm ] && [ "$$(df -k --output=avail /dev/shm | tail -n 1)"
 	&& ! findmnt -n -o OPTIONS --target /dev/shm | grep -qw noexec
 
 .PHONY: test
-test: lint chromium signers sandbox ## lint, then the tests, but for the slow ones (ARGS="-k word" for some)
+test: lint chromium signers sandbox openmp ## lint, then the tests, but for the slow ones (ARGS="-k word" for some)
 	@$(call run_tests,-m 'not slow' --hypothesis-profile=fast)
 
 .PHONY: test-slow
-test-slow: $(INSTALLED) chromium signers sandbox ## the slow tests: kills, races, outages, every database, all examples
+test-slow: $(INSTALLED) chromium signers sandbox openmp ## the slow tests: kills, races, outages, every database, all examples
 	@$(call run_tests,-m 'slow or property_based')
 
 define run_tests
@@ -126,6 +126,17 @@ sandbox: ## the program that models are loaded in
 	      bubblewrap >/dev/null; then exit 0; fi; \
 	fi; \
 	echo 'The tests that load models need bwrap on PATH, and skip without another sandbox.' >&2
+
+.PHONY: openmp
+openmp: $(INSTALLED) ## the library that LightGBM needs
+	@if $(BIN)/python -c 'import lightgbm' 2>/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'Installing libgomp1 for LightGBM (once, a few seconds) ...'; \
+	  export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes; \
+	  if apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends --yes \
+	      libgomp1 >/dev/null; then exit 0; fi; \
+	fi; \
+	echo 'The tests that train with LightGBM need the library libgomp, and it is not there.' >&2
 
 .PHONY: bench
 bench: $(INSTALLED) ## a benchmark (BENCH=chaos, latency, commits, ledger, ledger_kills, false_promotions, replay, two_hosts or two_promoters; ARGS=--help)

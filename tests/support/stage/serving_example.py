@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from promoter.demo.servers.mlflow import find_free_port
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "serve.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "tabular" / "serve.py"
 SECRET = "s3cret-of-the-channel"
 ODD = """\
 import sys, time
@@ -86,7 +86,7 @@ def signed(body: bytes, delivery: str = "msg", stamp: int | None = None, key: by
 
 
 class Example:
-    """`examples/serve.py` for the model's champion. Ended by process id, whatever happens."""
+    """`examples/tabular/serve.py` for the model's champion. Ended by process id, whatever happens."""
 
     def __init__(self, folder: Path, uri: str, name: str, *, every: float = 3600, secret: str = SECRET) -> None:
         """Starts nothing yet."""
