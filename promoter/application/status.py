@@ -19,8 +19,8 @@ from promoter.domain.proposal import ProposalReason
 from promoter.domain.refusals import ProposalRefusal
 from promoter.domain.text import version_label
 
-IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN = "in step", "due", "blocked", "drift", "hold", "not stated"
-GUARD = "guard broken"
+SYNCED, OUT_OF_SYNC, BLOCKED, DRIFT, HELD, OPEN = "synced", "out of sync", "blocked", "drift", "held", "not stated"
+GUARD = "guard failing"
 OVERRIDE = "override"
 REFUSED = "refused"
 """A person refused what rotation would propose, and nothing else passes."""
@@ -142,14 +142,14 @@ def find_waiting_items(snapshot: ModelSnapshot, now: datetime) -> list[WaitingIt
             broken = tuple(each.finding for each in guards.broken_guards) if guards else ()
             target = _find_return_version(guards) if guards else None
             found.append(WaitingItem(row.model, row.alias, row.held, target, GUARD, row.detail, broken))
-        elif row.status in (BLOCKED, DUE, DRIFT):
+        elif row.status in (BLOCKED, OUT_OF_SYNC, DRIFT):
             change = snapshot.find_change(row.alias)
             target = row.override.override.version if row.override else row.stated
             item = _build_waiting_item(row, target, row.status, row.detail, change.decision if change else None)
             found.append(replace(item, note=change.difference.replacement) if change else item)
         elif row.status == OVERRIDE:
             found.append(_build_waiting_item(row, None, OVERRIDE, row.detail, None))
-        elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status != HOLD:
+        elif (candidate := _find_open_candidate(snapshot, row.alias)) and row.status != HELD:
             found.append(_build_waiting_item(row, candidate.version, CANDIDATE, candidate.summary_line, candidate))
     return found
 
@@ -243,7 +243,7 @@ def _describe_change(change: Change) -> tuple[str, str]:
     target = version_label(change.difference.to_version)
     note = f"; {change.difference.replacement}" if change.difference.replacement else ""
     if change.decision is None or change.is_allowed:
-        return DUE, f"to be {target}{note}"
+        return OUT_OF_SYNC, f"to be {target}{note}"
     return BLOCKED, f"{target}: {change.decision.summary_line}{note}"
 
 
@@ -256,9 +256,9 @@ def _describe_unchanged_alias(snapshot: ModelSnapshot, intent: AliasIntent, now:
         outlook = snapshot.outlooks.get(intent.alias)
         return OVERRIDE, f"{stated}. {outlook.warning}" if outlook else stated
     if intent.hold and intent.hold.is_in_force(now):
-        return HOLD, f"by {intent.hold.by}: {intent.hold.reason}"
+        return HELD, f"by {intent.hold.by}: {intent.hold.reason}"
     rotation_status = snapshot.find_rotation_status(intent.alias)
-    settled = IN_STEP if intent.has_declared_target else OPEN
+    settled = SYNCED if intent.has_declared_target else OPEN
     if rotation_status is None or not rotation_status.refused:
         return settled, rotation_status.reason if rotation_status else ""
     judged = [rotation_status.reason] if rotation_status.decisions else []

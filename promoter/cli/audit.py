@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from promoter.application.audit import RecordPage
+    from promoter.domain.audit import RecordFilter
     from promoter.domain.ledger.checkpoints import BranchRewrite
 
 
@@ -42,8 +43,10 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     ] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this moment on: {_TIME_HELP}")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this moment.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind: change, observed or override.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="Only this one: intended, applied, failed or recovered.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: change, observed, override or replaced.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="Only this one: intended, applied, failed, recovered, or another word of that column.")
+    ] = None,
     verdict: Annotated[str | None, typer.Option(help="Only this one: pass, fail, pending or error.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many: the newest, or the first behind --after.")] = 100,
     after: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is newer.")] = None,
@@ -55,7 +58,7 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     Examples: promoter audit list --model fraud-detector --format json; promoter audit list --since 7d --outcome failed
     """
     from promoter.application.audit import find_page_rewrites, read_record_page
-    from promoter.domain.audit import ChangeOutcome, RecordFilter, RecordKind
+    from promoter.domain.audit import RecordFilter, RecordKind
     from promoter.domain.decision import Verdict
 
     container = build_container()
@@ -65,9 +68,10 @@ def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
         raise typer.BadParameter("it is not after --since", param_hint="--until")
     where = RecordFilter(
         model=model, alias=alias, actor=actor, since=begin, until=end, after=after, before=before, limit=limit,
-        kind=_parse_enum_option(kind, RecordKind, "--kind"), outcome=_parse_enum_option(outcome, ChangeOutcome, "--outcome"),
-        verdict=_parse_enum_option(verdict, Verdict, "--verdict"), newest=after is None,
+        kind=_parse_enum_option(kind, RecordKind, "--kind"), verdict=_parse_enum_option(verdict, Verdict, "--verdict"),
+        newest=after is None,
     )  # fmt: skip
+    where = _restrict_to_outcome(where, outcome)
     ledger = container.existing_ledger
     _print_record_page(read_record_page(ledger, where), find_page_rewrites(ledger, where) or [], output)
 
@@ -114,6 +118,15 @@ def _parse_enum_option(text: str | None, choices: type[Word], option: str) -> Wo
         return None if text is None else choices(text)
     except ValueError:
         raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}", param_hint=option) from None
+
+
+def _restrict_to_outcome(where: RecordFilter, outcome: str | None) -> RecordFilter:
+    from promoter.domain.audit import restrict_to_status_label
+
+    try:
+        return where if outcome is None else restrict_to_status_label(where, outcome)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--outcome") from None
 
 
 class ExportFormat(StrEnum):

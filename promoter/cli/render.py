@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -38,6 +39,22 @@ from promoter.domain.text import escape_invisible, escape_lines, version_label
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130
 """The width from which on an audit record fits on one line."""
+
+
+class TrimmedTable(Table):
+    """A table whose lines do not end with spaces, so that what is copied out of it has none."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the segments of the table, without the spaces that fill the last column."""
+        segments = (each for each in super().__rich_console__(console, options) if isinstance(each, Segment))
+        for line in Segment.split_lines(segments):
+            while line and not line[-1].text.rstrip(" "):
+                line.pop()
+            if line:
+                text, style, control = line[-1]
+                line[-1] = Segment(text.rstrip(" "), style, control)
+            yield from line
+            yield Segment.line()
 
 
 def print_report(output: OutputFormat, parts: Iterable[Part]) -> None:
@@ -86,7 +103,7 @@ def _print_facts(console: Console, facts: Facts) -> None:
         for name, value in facts.rows:
             console.print(Text(facts.label_format.format(name) + escape_lines(value)), soft_wrap=True)
         return
-    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid = TrimmedTable(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     for name, value in facts.rows:
@@ -102,7 +119,7 @@ def _print_table(console: Console, table: ReportTable) -> None:
 
 def build_plain_table(columns: Iterable[str], rows: Iterable[Iterable[Cell | Text]]) -> Table:
     """Build a table without lines, whose cells fold instead of being cut."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = TrimmedTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
@@ -191,9 +208,10 @@ def _format_decision_subject(decision: Decision, *, guards: bool) -> str:
 
 def _add_finding_branch(tree: Tree, finding: RuleFinding) -> None:
     style = VERDICT_STYLE[finding.verdict]
-    seen = "nothing" if finding.value is None else str(finding.value)
+    value, expected = finding.shown_figures
+    seen = value or "nothing"
     label = Text.assemble((f"{MARK[finding.verdict]} {finding.verdict.value:<7} ", style), finding.rule)
-    label.append(f"  {seen}" if finding.children else f"  saw {seen}, expected {finding.expected}", style="dim")
+    label.append(f"  {seen}" if finding.children else f"  saw {seen}, expected {expected}", style="dim")
     for note in finding.extra_notes:
         label.append(f"; {note}", style="yellow" if finding.waived else "dim")
     branch = tree.add(label)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json, require_server_packages
+from promoter.application.markdown.report import Notes, Paragraph, Part, Table
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json, require_server_packages
+from promoter.cli.render import print_report
+from promoter.domain.text import format_count
+
+if TYPE_CHECKING:
+    from promoter.adapters.mlflow.webhooks import InstallResult
 
 webhooks_app = typer.Typer(no_args_is_help=True)
 
@@ -63,7 +70,7 @@ def install(
     url: Annotated[str, typer.Option(help="The daemon as the MLflow server reaches it, such as https://promoter.example.com.")],
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Install Promoter's webhook on the MLflow server, or bring it up to date. Running it again changes nothing.
+    """Install Promoter's webhook on the MLflow server, or bring it up to date. Running it again writes its secret again.
 
     Example: PROMOTER_MLFLOW_WEBHOOK_SECRET=... promoter webhooks install --url https://promoter.example.com
     """
@@ -82,9 +89,15 @@ def install(
 
         print_json(InstallResponse.from_value(done))
     else:
-        sys.stdout.write(
-            f"{done.outcome.value}: {done.webhook.name} -> {done.webhook.url} ({len(done.webhook.events)} events)\n"
-        )
+        print_report(output, _build_install_report(done))
+
+
+def _build_install_report(done: InstallResult) -> Iterator[Part]:
+    webhook = done.webhook
+    yield Paragraph(f"{done.outcome.value}: {webhook.name} -> {webhook.url} ({format_count(len(webhook.events), 'event')})")
+    if done.outcome is not done.outcome.CREATED:
+        written = "its secret was written again: MLflow does not show which one it had"
+        yield Notes([f"{written}; the daemon needs the same PROMOTER_MLFLOW_WEBHOOK_SECRET"], prefix="  ", style="")
 
 
 @webhooks_app.command("list")
@@ -93,8 +106,6 @@ def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
 
     Example: promoter webhooks list --format json
     """
-    from promoter.cli import render
-
     found = build_container().mlflow_webhooks.list_webhooks()
     if output is OutputFormat.JSON:
         from promoter.application.responses.operations import WebhooksResponse
@@ -102,7 +113,7 @@ def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
         print_json(WebhooksResponse.from_values(webhooks=found))
     elif found:
         rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
-        create_console().print(render.build_plain_table(["NAME", "URL", "STATE", "EVENTS"], rows))
+        print_report(output, [Table(["name", "url", "state", "events"], rows)])
     else:
         sys.stdout.write("The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one.\n")
 

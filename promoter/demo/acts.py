@@ -184,7 +184,7 @@ class DemoActs:
         self.system.mlflow_client.set_model_version_tag(MODEL, str(version), "approved_by", "risk")
         seconds, row = self.observer.reconcile_and_wait(since)
         now = self.clone.remote_head_revision
-        if row["champion"]["status"] != "hold" or row["champion"]["version"] != held or now != head:
+        if row["champion"]["status"] != "held" or row["champion"]["version"] != held or now != head:
             seen = f"champion is {row['champion']}, and main went from {head[:10]} to {now[:10]}"
             raise PermanentError("demo", f"expected the hold to keep v{held} as champion, without a commit; {seen}")
         self.narrator.print_effect(

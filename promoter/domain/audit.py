@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -42,6 +42,10 @@ class ChangeOutcome(StrEnum):
     """The write was not made."""
     RECOVERED = "recovered"
     """The write was made, and a crash came before its record."""
+
+
+OVERRIDE_OVER = "override over"
+"""The status label of the record that ends an override."""
 
 
 class RevisionState(StrEnum):
@@ -136,7 +140,7 @@ class AuditRecord:
     def status_label(self) -> str:
         """The outcome of a change, otherwise the kind of record, in a word or two."""
         if self.fact.kind is RecordKind.OVERRIDE:
-            return "override over" if self.intent else "override"
+            return OVERRIDE_OVER if self.intent else RecordKind.OVERRIDE.value
         return (self.fact.outcome or self.fact.kind).value
 
     @property
@@ -179,10 +183,28 @@ class RecordFilter:
     """Only records with a smaller number, for paging downwards."""
     actor: str | None = None
     verdict: str | None = None
+    closing: bool | None = None
+    """Whether only records that end another one, or only those that do not."""
     since: datetime | None = None
     """The first moment that counts."""
     until: datetime | None = None
     """The first moment that counts no more."""
+
+
+STATUS_LABELS = (*ChangeOutcome, RecordKind.OBSERVED, RecordKind.REPLACED, RecordKind.OVERRIDE, OVERRIDE_OVER)
+"""Every word that `AuditRecord.status_label` has."""
+
+
+def restrict_to_status_label(where: RecordFilter, label: str) -> RecordFilter:
+    """Return the filter, for the records with that status label only. Raises `ValueError` where there is none such."""
+    if label in tuple(ChangeOutcome):
+        return replace(where, outcome=ChangeOutcome(label))
+    if label not in STATUS_LABELS:
+        raise ValueError(f"`{label}` is none of {', '.join(STATUS_LABELS)}")
+    kind = RecordKind.OVERRIDE if label == OVERRIDE_OVER else RecordKind(label)
+    if where.kind not in {None, kind}:
+        raise ValueError(f"no record of kind {where.kind} is `{label}`")
+    return replace(where, kind=kind, closing=label == OVERRIDE_OVER if kind is RecordKind.OVERRIDE else None)
 
 
 WEBHOOK_TRIGGER = "webhook:"

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from promoter.domain.evidence import Evidence
-from promoter.domain.text import escape_invisible, format_number
+from promoter.domain.text import escape_invisible, format_number, shorten_figures
 
 FindingValue = str | int | float | bool | None
 
@@ -100,6 +100,14 @@ class RuleFinding:
         """Its interval and its waiver, in words."""
         waived = f"{self.waived.waiver} (it was {self.waived.verdict})" if self.waived else ""
         return tuple(note for note in (str(self.interval or ""), waived) if note)
+
+    @property
+    def shown_figures(self) -> tuple[str | None, str]:
+        """The value and what is expected, as people read them: six significant digits, and all where fewer would mislead."""
+        value = self.value
+        if isinstance(value, float) and math.isfinite(value):
+            return shorten_figures(value, self.expected)
+        return None if value is None else str(value), self.expected
 
     @property
     def json_value(self) -> FindingValue:
@@ -259,4 +267,5 @@ class Decision:
 
 
 def _describe_seen_value(finding: RuleFinding) -> str:
-    return "nothing seen" if finding.value is None else f"saw {finding.value}, expected {finding.expected}"
+    seen, expected = finding.shown_figures
+    return "nothing seen" if seen is None else f"saw {seen}, expected {expected}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-_USER_INFO = re.compile(r"(?<=://)[^/?#@]*@")
+_USER_INFO = re.compile(r"\A([^:/?#@]*://)[^/?#@]*@")
 _WEB_SCHEMES = ("http://", "https://")
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 
@@ -20,7 +20,7 @@ def strip_credentials(address: str | None) -> str | None:
     """Return the address without user, password, query and fragment; None where that cannot be done for certain."""
     if not address:
         return None
-    bare = _USER_INFO.sub("", address.strip(), count=1)
+    bare = _USER_INFO.sub(r"\1", address.strip())
     if "@" in bare or not bare.isprintable():
         return None
     return re.split(r"[?#]", bare, maxsplit=1)[0].rstrip("/") or None

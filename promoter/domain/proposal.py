@@ -219,9 +219,10 @@ class CommitRequest:
 
 
 def _render_finding_lines(finding: RuleFinding, depth: int) -> list[str]:
-    seen = "" if finding.value is None else f": {finding.value}"
+    value, expected = finding.shown_figures
+    seen = "" if value is None else f": {value}"
     notes = "".join(f"; {note}" for note in finding.extra_notes)
-    line = f"{'  ' * depth}- {finding.verdict}: {finding.rule}{seen}, expected {finding.expected}{notes}"
+    line = f"{'  ' * depth}- {finding.verdict}: {finding.rule}{seen}, expected {expected}{notes}"
     return [line.replace("\n", " "), *(line for child in finding.children for line in _render_finding_lines(child, depth + 1))]
 
 

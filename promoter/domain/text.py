@@ -61,6 +61,33 @@ def format_number(value: float) -> str:
     return f"{exact:f}" if exact.adjusted() in _PLAIN_EXPONENTS else str(exact).lower()
 
 
+_SIGNIFICANT_DIGITS = 6
+"""How many digits of a figure people are shown. JSON has all of them."""
+_FIGURE = re.compile(r"(?<![\w.:])-?\d+\.\d+(?:e[+-]?\d+)?(?!\w|\.\d|:)")
+"""A figure with a fraction in running text: no part of a version such as 1.2.3, and none of a time."""
+
+
+def shorten_number(value: float) -> str:
+    """The number with six significant digits."""
+    return format_number(float(f"{value:.{_SIGNIFICANT_DIGITS}g}"))
+
+
+def shorten_figures(value: float, text: str) -> tuple[str, str]:
+    """The value, and the text with the figures that it is compared with: six significant digits of each.
+
+    All digits stay where fewer would make two figures look equal that are not.
+    """
+    figures = [float(found) for found in _FIGURE.findall(text)]
+    shown = float(shorten_number(value))
+    if any(_compare(value, each) != _compare(shown, float(shorten_number(each))) for each in figures):
+        return format_number(value), text
+    return shorten_number(value), _FIGURE.sub(lambda found: shorten_number(float(found[0])), text)
+
+
+def _compare(one: float, other: float) -> int:
+    return (one > other) - (one < other)
+
+
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Letters and marks that leave nothing to see, though they count as printable: fillers, joiners, blanks, selectors."""
 _PICTURE = re.compile("[\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff]")

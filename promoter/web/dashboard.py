@@ -16,8 +16,8 @@ from promoter.application.status import (
     BLOCKED,
     CANDIDATE,
     DRIFT,
-    DUE,
     GUARD,
+    OUT_OF_SYNC,
     OVERRIDE,
     WaitingItem,
     build_model_rows,
@@ -35,7 +35,7 @@ RECORDS_SHOWN = 15
 REWRITES_SHOWN = timedelta(days=7)
 """How long a forced push is shown."""
 LIVE_SECONDS = 10
-_URGENCY = (GUARD, BLOCKED, OVERRIDE, DRIFT, DUE, CANDIDATE)
+_URGENCY = (GUARD, BLOCKED, OVERRIDE, DRIFT, OUT_OF_SYNC, CANDIDATE)
 _MAX_PAGE_NUMBER = 10**9
 
 

@@ -102,7 +102,7 @@ def test_what_the_registry_lacks(stage: Stage, fresh_name: str) -> None:
         AppDependencies(world.settings, watch, world.ledger, world.clock, lambda _item, _trigger: None, lambda: 0)
     ).test_client()
     told = {model["name"]: model["aliases"] for model in client.get("/api/v1/models").get_json()["models"]}
-    assert [row["status"] for row in told[there]] == ["in step"]
+    assert [row["status"] for row in told[there]] == ["synced"]
     assert [(row["status"], row["detail"]) for row in told[lacking]] == [
         ("blocked", "the registry has no model of this name: register it, or take it out of registry.yaml")
     ]

@@ -105,7 +105,7 @@ def test_what_registry_yaml_may_say(stage: Stage, fresh_name: str) -> None:
     assert [(row.status, row.detail, row.held) for row in rows] == [("drift", "git says v1; only reported", 2)]
     assert stage.moves(reported, "champion") == [(None, 1), (1, 2)]
     assert stage.aliases(held) == {"champion": 1}
-    assert build_alias_rows(watch.snapshots[held], {}, world.clock.now())[0].status == "hold"
+    assert build_alias_rows(watch.snapshots[held], {}, world.clock.now())[0].status == "held"
     assert stage.aliases(shunned) == {"champion": 2}
     assert stage.aliases(pruned) == {"champion": 1}
     assert stage.moves(pruned, "stray") == [(1, None)]

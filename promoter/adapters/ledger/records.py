@@ -167,6 +167,8 @@ class SqlAuditLog(SqlAliasHistory):
             before_mail = f"{where.actor} <"
             named = func.substr(records.c.actor, 1, len(before_mail)) == before_mail  # LIKE knows no case on SQLite
             conditions.append((records.c.actor == where.actor) | named)
+        if where.closing is not None:
+            conditions.append(records.c.intent.is_not(None) if where.closing else records.c.intent.is_(None))
         bounds = (
             (where.after, operator.gt, records.c.id),
             (where.before, operator.lt, records.c.id),

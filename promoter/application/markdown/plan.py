@@ -106,9 +106,9 @@ def _render_subject(decision: Decision, *, guards: bool) -> str:
 
 
 def _render_finding(finding: RuleFinding, depth: int) -> list[str]:
-    seen = "nothing" if finding.value is None else finding.value
+    value, expected = finding.shown_figures
     text = f"{MARK[finding.verdict]} {finding.verdict.value}: {code_span(finding.rule)}, "
-    text += inline_text("; ".join([f"saw {seen}, expected {finding.expected}", *finding.extra_notes]))
+    text += inline_text("; ".join([f"saw {value or 'nothing'}, expected {expected}", *finding.extra_notes]))
     return [f"{'  ' * depth}- {text}", *(more for child in finding.children for more in _render_finding(child, depth + 1))]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from promoter.application.responses import Answer, Moment, Recorded, Response, attribute, enum_words, left_out
 from promoter.application.responses.ledger import DecisionResponse, RecordResponse, ReviewResponse
-from promoter.application.status import BLOCKED, DRIFT, DUE, GUARD, HOLD, IN_STEP, OPEN, OVERRIDE, REFUSED
+from promoter.application.status import BLOCKED, DRIFT, GUARD, HELD, OPEN, OUT_OF_SYNC, OVERRIDE, REFUSED, SYNCED
 from promoter.domain.history import Certainty
 from promoter.domain.refusals import REFUSABLE_REASONS
 
@@ -77,7 +77,7 @@ class AliasResponse(Response):
     """What git says; null: nothing, or that it must not exist (`absent`)."""
     absent: bool
     """Git says that it must not exist."""
-    status: Annotated[str, enum_words((IN_STEP, DUE, BLOCKED, DRIFT, HOLD, OPEN, GUARD, OVERRIDE, REFUSED))]
+    status: Annotated[str, enum_words((SYNCED, OUT_OF_SYNC, BLOCKED, DRIFT, HELD, OPEN, GUARD, OVERRIDE, REFUSED))]
     detail: str
     failing: str
     """Guards that failed when they were last asked."""

@@ -63,8 +63,8 @@ class VerdictMismatch:
         """The value seen and the expectation, in words."""
         if self.finding is None:
             return self.summary
-        value = "nothing" if self.finding.value is None else self.finding.value
-        return f"saw {value}, wanted {self.finding.expected}"
+        value, expected = self.finding.shown_figures
+        return f"saw {value or 'nothing'}, wanted {expected}"
 
 
 @dataclass(frozen=True)

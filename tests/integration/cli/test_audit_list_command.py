@@ -41,6 +41,9 @@ def moves(count: int) -> list[NewAuditRecord]:
         (["--alias", "champion"], lambda each: each["alias"] == "champion"),
         (["--kind", "override"], lambda each: each["kind"] == "override"),
         (["--outcome", "failed"], lambda each: each["outcome"] == "failed"),
+        (["--outcome", "observed"], lambda each: each["kind"] == "observed"),
+        (["--outcome", "override"], lambda each: each["kind"] == "override" and not each["intent"]),
+        (["--outcome", "override over"], lambda each: each["kind"] == "override" and each["intent"]),
         (["--actor", "alice"], lambda each: each["actor"] == "alice"),
         (
             ["--verdict", "pass", "--outcome", "intended"],
@@ -100,6 +103,7 @@ def test_words_for_people(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "said"),
     [
         (["--outcome", "done"], "`done` is none of intended, applied, failed, recovered"),
+        (["--outcome", "observed", "--kind", "change"], "no record of kind change is `observed`"),
         (["--kind", "x"], "`x` is none of change, observed, override"),
         (["--verdict", "x"], "`x` is none of pass, fail, pending, error"),
         (["--since", "yesterday-ish"], "--since"),

@@ -73,9 +73,9 @@ def test_the_list(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert out == (
-        "ID  CHANNEL  EVENT          STATE    TRIES  NEXT                 REASON    \n"
+        "ID  CHANNEL  EVENT          STATE    TRIES  NEXT                 REASON\n"
         "1   serving  7/changed      waiting  3      2026-11-23 18:35:00  status 503\n"
-        "3   team     7/rolled-back  dead     36     -                    [bold]no  \n"
+        "3   team     7/rolled-back  dead     36     -                    [bold]no\n"
     )
     assert max(map(len, out.splitlines())) <= 80
     assert [line.split()[0] for line in run("list", "--dead")[1].splitlines()] == ["ID", "3"]

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from promoter.cli.render import build_records_table, render_report_text
+from promoter.application.markdown.report import Facts, Table
+from promoter.cli.common import OutputFormat
+from promoter.cli.render import build_records_table, print_report, render_report_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
 from promoter.web.dashboard import describe_cause
 
@@ -48,3 +50,13 @@ def test_the_page_names_who_reviewed_a_change() -> None:
     """Where a pull request brought it."""
     assert describe_cause(AuditRecord(6, CHANGED)) == "Promote v2, by Ada; #12 by bot[bot], reviewed by al"
     assert describe_cause(AuditRecord(7, MOVED)) == "moved outside Promoter"
+
+
+def test_no_line_of_a_table_ends_with_spaces(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither those that are shorter than the longest one, nor those that fold, nor the column's title."""
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [("a", "short"), ("b", "much longer, so that it has to fold at this width"), ("c", "")]
+    print_report(OutputFormat.TEXT, [Table(["name", "value"], rows), Facts([("x", "y"), ("longer", "")])])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > len(rows) + 2
+    assert [line for line in lines if line != line.rstrip()] == []

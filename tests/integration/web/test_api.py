@@ -45,7 +45,7 @@ def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
         "version": 6,
         "stated": 6,
         "absent": False,
-        "status": "in step",
+        "status": "synced",
         "detail": "",
         "failing": "",
         "override": None,
@@ -55,7 +55,7 @@ def test_models_are_listed_with_their_aliases(busy: WebSite) -> None:
     assert champion["last_change"]["outcome"] == "applied"
     assert champion["last_change"]["actor"] == "Alice Doe <alice@example.org>"
     statuses = {row["status"] for model in body["models"] for row in model["aliases"]}
-    assert statuses == {"in step", "due", "blocked", "drift", "hold", "not stated"}
+    assert statuses == {"synced", "out of sync", "blocked", "drift", "held", "not stated"}
     shadow = by_name["prices"]["aliases"][1]
     assert (shadow["alias"], shadow["stated"], shadow["absent"]) == ("shadow", None, True)
 
@@ -380,11 +380,11 @@ def test_metrics_are_readable_by_prometheus(busy: WebSite) -> None:
         ("promoter_failing_models",): 0,
         ("promoter_models",): 10,
         ("promoter_revision_refused",): 0,
-        ("promoter_aliases", "in_step"): 6,
-        ("promoter_aliases", "due"): 2,
+        ("promoter_aliases", "synced"): 6,
+        ("promoter_aliases", "out_of_sync"): 2,
         ("promoter_aliases", "blocked"): 3,
         ("promoter_aliases", "drift"): 1,
-        ("promoter_aliases", "hold"): 1,
+        ("promoter_aliases", "held"): 1,
         ("promoter_aliases", "not_stated"): 1,
     }
     busy.registry.error = TransientError("MLflow", "gone")

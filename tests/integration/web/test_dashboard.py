@@ -101,7 +101,7 @@ def test_it_says_what_serves_since_when_and_why(web_site: WebSite, visit: Open) 
     champion = model.get_by_role("row", name="champion")
     assert champion.get_by_role("cell").all_inner_texts() == [
         "v6",
-        "in step",
+        "synced",
         "2026-11-17 18:17 5 d ago",
         "Fraud: v6 has better recall on card-not-present, by Alice Doe 0101010101",
     ]
@@ -121,8 +121,8 @@ def test_it_says_what_waits_and_for_what(web_site: WebSite, visit: Open) -> None
         "blocked churn@champion v4 → to v5 " + rules.format("fail saw 0.71", f"fail saw {dashboard_states.HOSTILE}"),
         "blocked not-registered the registry has no model of this name: register it, or take it out of registry.yaml",
         "drift demand-berlin@champion v3 → to v2 moved outside Promoter: git says v2; only reported",
-        "due prices@champion v2 → to v3 allowed: moves with the next look",
-        "due prices@shadow v1 → to none allowed: moves with the next look",
+        "out of sync prices@champion v2 → to v3 allowed: moves with the next look",
+        "out of sync prices@shadow v1 → to none allowed: moves with the next look",
         "candidate Umsatz Süd 東京@champion v1 → to v2 " + tag.format(unseen),
         "candidate recommender@champion v4 → to v5 " + rules.format(unseen, unseen),
     ]
@@ -255,9 +255,9 @@ def test_a_broken_guard_comes_first(web_site: WebSite, visit: Open) -> None:
     dashboard_states.guarded(web_site)
     page = visit()
     first = page.locator(".waits > li").first
-    expect(first).to_contain_text("guard broken")
+    expect(first).to_contain_text("guard failing")
     expect(first).to_contain_text("ranker@champion")
     expect(first).to_contain_text("nothing is proposed: `rotation: off`: a person decides")
-    expect(page.locator("header dl")).to_contain_text("Guard broken")
+    expect(page.locator("header dl")).to_contain_text("Guard failing")
     expect(page.locator("table.serving")).to_contain_text("metric live_auc at_least 0.85: fail, 1 of 2 in a row failed")
     expect(page.locator(".waits")).to_contain_text("frozen until 2026-11-23 20:00:00 UTC")

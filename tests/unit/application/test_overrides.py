@@ -14,9 +14,9 @@ from promoter.application.snapshots import RegistrySnapshot
 from promoter.application.status import (
     BLOCKED,
     DRIFT,
-    DUE,
-    IN_STEP,
+    OUT_OF_SYNC,
     OVERRIDE,
+    SYNCED,
     AliasRow,
     build_alias_rows,
     find_waiting_items,
@@ -248,7 +248,7 @@ def test_a_restart_in_the_middle_of_its_move_changes_nothing(watched_app: App) -
 def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
     """Until when, by whom, why, and what git says meanwhile."""
     number = override(watched_app)
-    assert (row(watched_app).status, row(watched_app).detail) == (DUE, "to be v1")
+    assert (row(watched_app).status, row(watched_app).detail) == (OUT_OF_SYNC, "to be v1")
     (waits,) = find_waiting_items(view(watched_app).models["m"], watched_app.time.now())
     assert (waits.held, waits.target) == (2, 1)
     watched_app.converge()
@@ -283,7 +283,7 @@ def test_it_is_told_wherever_the_alias_is(watched_app: App) -> None:
     assert note.endswith("by then, the override ends, and git counts again, which stated v2 last")
     watched_app.time.pass_time(hours=24)
     watched_app.converge()
-    assert (row(watched_app).status, row(watched_app).override) == (IN_STEP, None)
+    assert (row(watched_app).status, row(watched_app).override) == (SYNCED, None)
 
 
 def test_other_aliases_of_the_model_go_on(watched_app: App) -> None:

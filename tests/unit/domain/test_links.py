@@ -22,6 +22,7 @@ from promoter.domain.links import MlflowAddresses, build_model_uri, build_page_l
         ("https://u:p?w@mlflow.example.com", None),
         ("https://u:p#w@mlflow.example.com", None),
         ("https://u:p@w@mlflow.example.com", None),
+        ("https://u:p://@mlflow.example.com", None),
         ("https://mlflow.example.com/\n", "https://mlflow.example.com"),
         ("https://mlflow.example.com/\x1b[2J", None),
         ("", None),

@@ -201,7 +201,7 @@ def test_every_unexpected_verdict_is_told_with_what_was_seen() -> None:
         ("rules", "any_of (rule 2)", "fail", "pending", "saw 0 of 2 pass, wanted at least one passes"),
         ("rules", "tag by present", "pass", "pending", "saw nothing, wanted present"),
         ("rules", "not (rule 2.2)", "pass", "fail", "saw 1 of 1 pass, wanted it fails"),
-        ("rules", "metric p99 at_most 50", "fail", "pass", "saw 40.0, wanted at most 50"),
+        ("rules", "metric p99 at_most 50", "fail", "pass", "saw 40, wanted at most 50"),
         ("guards", "metric live at_least 0.8", "pass", "pending", "saw nothing, wanted at least 0.8"),
     ]
 

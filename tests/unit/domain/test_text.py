@@ -16,6 +16,7 @@ from promoter.domain.text import (
     format_number,
     plural,
     replace_unstorable,
+    shorten_figures,
     version_label,
 )
 
@@ -129,3 +130,20 @@ def test_no_forge_obeys_a_commit_message(text: str, disarmed: str) -> None:
     """What would stop checks, close issues or notify people stays readable, and does neither; twice is the same as once."""
     assert disarm_commit_text(text) == disarmed
     assert disarm_commit_text(disarmed) == disarmed
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "shown"),
+    [
+        (0.9731182795698925, "at least 0.9", ("0.973118", "at least 0.9")),
+        (50.0, "at most 50 (champion v7 has 49.123456789)", ("50", "at most 50 (champion v7 has 49.1235)")),
+        (0.9499999996, "at least 0.95", ("0.9499999996", "at least 0.95")),
+        (0.9500000004, "better than 0.9500000001", ("0.9500000004", "better than 0.9500000001")),
+        (123456789.5, "at least 1.0", ("123457000", "at least 1")),
+        (0.1, "at 12:00:01.1234567 with 1.2.3456789", ("0.1", "at 12:00:01.1234567 with 1.2.3456789")),
+        (1e-9, "at most 1.23456789e-8", ("0.000000001", "at most 0.0000000123457")),
+    ],
+)
+def test_people_are_shown_six_digits(value: float, text: str, shown: tuple[str, str]) -> None:
+    """All digits stay where fewer would make two figures look equal; times and versions stay as they are."""
+    assert shorten_figures(value, text) == shown
