@@ -30,20 +30,25 @@ help: ## this list
 .PHONY: setup
 setup: $(INSTALLED) ## .venv with everything in it (the targets below call it)
 
+# Sets the variable `python`, or says what is missing.
+define find_python
+for candidate in $(CANDIDATES); do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+done; \
+if [ -z "$${python:-}" ]; then \
+  echo 'There is no Python 3.11 or newer here (tried: $(CANDIDATES)).' >&2; \
+  echo 'Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python' >&2; \
+  exit 1; \
+fi; \
+if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+  echo "$$python cannot make a virtual environment: its venv or ensurepip module is missing." >&2; \
+  echo 'Install it (Debian: apt-get install python3-venv), or name another: make PYTHON=/path/to/python' >&2; \
+  exit 1; \
+fi
+endef
+
 $(LOCKED): requirements/dev.lock requirements/installer.lock
-	@set -e; for candidate in $(CANDIDATES); do \
-	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
-	done; \
-	if [ -z "$${python:-}" ]; then \
-	  echo 'There is no Python 3.11 or newer here (tried: $(CANDIDATES)).' >&2; \
-	  echo 'Install one (Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python' >&2; \
-	  exit 1; \
-	fi; \
-	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "$$python cannot make a virtual environment: its venv or ensurepip module is missing." >&2; \
-	  echo 'Install it (Debian: apt-get install python3-venv), or name another: make PYTHON=/path/to/python' >&2; \
-	  exit 1; \
-	fi; \
+	@set -e; $(find_python); \
 	echo "Setting up .venv with $$("$$python" --version) (once, a minute or two) ..."; \
 	rm -rf .venv; \
 	"$$python" -m venv .venv
@@ -57,6 +62,16 @@ $(INSTALLED): $(LOCKED) pyproject.toml
 	@echo '  installing promoter itself ...'
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: dist
+dist: ## a wheel of Promoter in dist/, to install anywhere (docs/start.md)
+	@set -e; $(find_python); \
+	tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	"$$python" -m venv "$$tools"; \
+	"$$tools/bin/python" -m pip -qq --disable-pip-version-check --no-input install --require-hashes --requirement requirements/build.lock; \
+	rm -rf dist; \
+	"$$tools/bin/python" -m pip -qq --disable-pip-version-check --no-input wheel --no-deps --no-build-isolation --wheel-dir dist .; \
+	ls dist/*.whl
 
 .PHONY: demo
 demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through and stop)
