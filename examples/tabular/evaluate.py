@@ -1,0 +1,77 @@
+"""Compare the runs of an experiment, and register the best model. It moves no alias: that is what git and Promoter are for.
+
+  export MLFLOW_TRACKING_URI=http://127.0.0.1:5000
+  python evaluate.py                       # registers the best run's model as the next version of fraud-detector
+
+Where the best model is registered already, nothing is registered.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+FLOOR = 0.80
+SHOWN = 5
+
+
+def main() -> None:
+    """Print the best runs, register the best model, and tag its version."""
+    options = parse_options()
+    runs = find_best_runs(options.experiment, options.floor)
+    if not runs:
+        raise SystemExit(f"no finished run of {options.experiment} has a val_auc above {options.floor}: train some first")
+    print_comparison(runs)
+    client, best = MlflowClient(), runs[0]
+    known = find_registered_version(client, options.model, best.info.run_id)
+    if known is not None:
+        print(f"the best run is {options.model} v{known} already")
+        return
+    # The run's own model, by its id. `runs:/RUN/model` would do as well, and names the run only.
+    model_id = best.outputs.model_outputs[0].model_id
+    made = mlflow.register_model(f"models:/{model_id}", options.model)
+    tags = {"library": best.data.tags["library"], "data": best.inputs.dataset_inputs[0].dataset.digest}
+    for name, value in tags.items():
+        client.set_model_version_tag(options.model, made.version, name, value)
+    print(f"registered {options.model} v{made.version}, val_auc {best.data.metrics['val_auc']:.4f}")
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Compare the runs of an experiment, and register the best model.")
+    parser.add_argument("--experiment", default="fraud-detection", help="the experiment of the runs (%(default)s)")
+    parser.add_argument("--model", default="fraud-detector", help="the registered model (%(default)s)")
+    parser.add_argument("--floor", type=float, default=FLOOR, help="the val_auc that a run must exceed (%(default)s)")
+    return parser.parse_args()
+
+
+def find_best_runs(experiment: str, floor: float) -> list[Any]:
+    """Find the finished runs above the floor, the best first."""
+    return mlflow.search_runs(
+        experiment_names=[experiment],
+        filter_string=f"metrics.val_auc > {floor} AND attributes.status = 'FINISHED'",
+        order_by=["metrics.val_auc DESC"],
+        max_results=SHOWN,
+        output_format="list",
+    )
+
+
+def print_comparison(runs: list[Any]) -> None:
+    """Print a line for each run: what it is, and what it shows."""
+    print(f"{'run':24} {'val_auc':>8}  {'trees':>5}  {'depth':>5}")
+    for run in runs:
+        trees, depth = run.data.params["n_estimators"], run.data.params["max_depth"]
+        print(f"{run.info.run_name:24} {run.data.metrics['val_auc']:8.4f}  {trees:>5}  {depth:>5}")
+
+
+def find_registered_version(client: MlflowClient, model: str, run_id: str) -> int | None:
+    """Find the version that was registered from the run."""
+    found = client.search_model_versions(f"name = '{model}' AND run_id = '{run_id}'")
+    return max((int(each.version) for each in found), default=None)
+
+
+if __name__ == "__main__":
+    main()
