@@ -120,6 +120,20 @@ def _check_web_address(value: str) -> str:
     return value
 
 
+_HOST_WITHOUT_SCHEME = re.compile(
+    r"(?:\S*@)?((?:localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9a-fA-F:]+\])(?::\d+)?|[\w-]+:\d+)(?:/\S*)?"
+)
+"""`mlflow.example.com:5000`: a host, perhaps with a port, which MLflow's client would take for a folder or for a scheme."""
+
+
+def _find_address_faults(addresses: Mapping[str, str]) -> Iterator[Fault]:
+    """Find addresses of servers without `http://` or `https://`, by the names of their settings."""
+    for name, address in addresses.items():
+        host = _HOST_WITHOUT_SCHEME.fullmatch(address.strip())
+        if host and "://" not in address and not Path(address).exists():
+            yield Fault(f"{name}: the address `{host[1]}` has no scheme", fix=f"write https://{host[1]} or http://{host[1]}")
+
+
 def _check_folder(value: str) -> str:
     return RepositoryFolder.parse(value).path
 
@@ -342,6 +356,8 @@ def load_settings(**overrides: Any) -> Settings:
         faults += _find_json_faults()
     else:
         faults += _find_credential_faults(settings.registries)
+        registries = {f"PROMOTER_REGISTRIES ({name})": address for name, address in settings.registries.items()}
+        faults += _find_address_faults({"MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri or "", **registries})
         if not faults:
             return settings
     finally:

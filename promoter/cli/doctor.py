@@ -79,7 +79,7 @@ def _print_checks(found: list[DoctorCheck]) -> None:
 
     words = {True: Text("good", "green"), False: Text("bad", "red"), None: Text("not set", "yellow")}
     rows = [(each.name, words[each.good], each.message, each.fix or "") for each in found]
-    create_console().print(render.build_plain_table(["CHECK", "STATE", "FOUND", "TO MEND IT"], rows))
+    create_console().print(render.build_plain_table(["CHECK", "STATE", "FOUND", "HOW TO FIX"], rows))
 
 
 def _run_check(name: str, check: Callable[[Container], DoctorCheck], container: Container) -> DoctorCheck:

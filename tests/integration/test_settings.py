@@ -81,6 +81,39 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch,
     assert len(both.value.faults) == 2
 
 
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("localhost:5000", "localhost:5000"),
+        ("mlflow:5000", "mlflow:5000"),
+        ("mlflow.example.com", "mlflow.example.com"),
+        ("10.0.0.1:5000/base", "10.0.0.1:5000"),
+        ("[::1]:5000", "[::1]:5000"),
+        ("bot:pw-1@mlflow.example.com:5000", "mlflow.example.com:5000"),
+    ],
+)
+def test_an_address_without_a_scheme_is_told_as_that(monkeypatch: pytest.MonkeyPatch, address: str, host: str) -> None:
+    """Of this registry and of others, all at once, without a password."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("PROMOTER_REGISTRIES", f'{{"staging": "{address}", "live": "https://bot:pw@mlflow.example.com"}}')
+    with pytest.raises(Faults) as caught:
+        load_settings()
+    fix = f"the address `{host}` has no scheme (write https://{host} or http://{host})"
+    assert [str(each) for each in caught.value.faults] == [
+        f"MLFLOW_TRACKING_URI: {fix}",
+        f"PROMOTER_REGISTRIES (staging): {fix}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address", ["databricks", "databricks://profile", "sqlite:////srv/mlflow.db", "https://u:p@mlflow:5000", "/srv/mlruns"]
+)
+def test_other_addresses_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """MLflow's client knows them."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert load_settings().mlflow_tracking_uri == address
+
+
 def test_a_secret_of_the_wrong_type_is_not_repeated() -> None:
     """The fault names the setting, not what stands there."""
     Path("settings.yaml").write_text("mlflow_webhook_secret: {value: hunter2}\n")
