@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,62 +11,18 @@ import pytest
 import yaml
 
 from promoter.cli.files import check_working_tree
-from promoter.demo.training import QUIET_ENVIRONMENT
-from tests.support.fixtures.git import git
 from tests.support.shared_server import SharedMlflow
+from tests.support.stage.newcomer import Newcomer
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "examples" / "tabular"
 LIBRARIES = ("scikit-learn", "xgboost", "lightgbm")
 
 
-class Newcomer:
-    """Somebody in a copy of the example, with a model of their own on the shared server."""
-
-    def __init__(self, folder: Path, uri: str, model: str) -> None:
-        self.folder, self.model, self.experiment = folder, model, f"experiment-{model}"
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PROMOTER_", "GIT_"))}
-        ledger = f"sqlite:///{folder.with_suffix('.db')}"
-        self._environment = (
-            kept | QUIET_ENVIRONMENT | {"MLFLOW_TRACKING_URI": uri, "PROMOTER_REPO": ".", "PROMOTER_DATABASE_URL": ledger}
-        )
-        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        registry = folder / "registry.yaml"
-        registry.write_text(registry.read_text().replace("fraud-detector", model))
-        git(folder, "init", "-q", "--initial-branch", "main")
-        self.commit("Manage the model")
-
-    def script(self, name: str, *words: str) -> str:
-        """Run a script of the example, and return what it prints."""
-        return self._run(str(self.folder / name), *words)
-
-    def promoter(self, *words: str, code: int = 0) -> str:
-        """Run a command of Promoter, which ends with that code; return what it prints."""
-        return self._run("-m", "promoter", *words, code=code)
-
-    def state(self, alias: str, version: int) -> None:
-        """Commit the version to the registry's file."""
-        registry = self.folder / "registry.yaml"
-        registry.write_text(registry.read_text().replace(f"{alias}: {{policy", f"{alias}: {{version: {version}, policy"))
-        self.commit(f"{alias} is v{version}")
-
-    def commit(self, message: str) -> None:
-        """Commit everything."""
-        git(self.folder, "add", ".")
-        git(self.folder, "commit", "-q", "-m", message)
-
-    def _run(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == code, (words, done.stdout, done.stderr)
-        return done.stdout
-
-
 @pytest.fixture
 def newcomer(tmp_path: Path, mlflow_server: SharedMlflow, mlflow_client: Any, fresh_name: str) -> Iterator[Newcomer]:
     """Their model and experiment are gone afterwards."""
-    someone = Newcomer(tmp_path / "copy", mlflow_server.uri, fresh_name)
+    someone = Newcomer(EXAMPLE, tmp_path / "copy", mlflow_server.uri, ("fraud-detector", fresh_name))
     yield someone
     experiment = mlflow_client.get_experiment_by_name(someone.experiment)
     if experiment:
