@@ -35,7 +35,9 @@ def test_the_policy_reads_what_autolog_logs(
         select = ("--experiment", newcomer.experiment, "--model", newcomer.model, "--size", str(size))
         assert newcomer.script("train.py", library, *select).endswith(f"registered {newcomer.model} v{version}\n")
     first = mlflow_client.get_model_version(newcomer.model, "1")
-    mlflow_client.create_model_version(newcomer.model, first.source, first.run_id)
+    mlflow_client.create_model_version(
+        newcomer.model, first.source, first.run_id, model_id=first.source.removeprefix("models:/")
+    )
     newcomer.promoter("init", "--ledger")
     for version, code in ((1, 0), (2, 0), (3, 3)):
         newcomer.state("champion", version)
