@@ -74,7 +74,7 @@ def test_merged_without_the_reviews_and_again_with_them(hosted_stage: HostedStag
         "If nobody does anything, v1 goes on serving, and git states v2",
     )
     assert stage.aliases(model) == {"champion": 1}
-    blocks = [line for line in daemon.log().splitlines() if "change blocked" in line and model in line]
+    blocks = [line for line in daemon.log().splitlines() if "] change blocked" in line and model in line]
     assert len(blocks) == 1, blocks
     for part in ("champion", "v2", "review at_least 2 from [bob, cy]"):
         assert part in blocks[0], blocks[0]
