@@ -12,7 +12,7 @@ from typing import Any
 
 from promoter.adapters.ledger import SqlLedger
 from promoter.application.controller import Controller
-from promoter.application.ports import Absence, EvidenceTarget, GitCommit, RegistryServer, Sources, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, GitCommit, ModelLabels, RegistryServer, Sources, VersionKey
 from promoter.application.work_items import GIT, REGISTRY, WorkItem, WorkKind
 from promoter.container import Container
 from promoter.domain.errors import Conflict, ExternalError
@@ -85,6 +85,11 @@ class MemoryRegistry:
         """As in the port."""
         self._answer()
         return {name: model for name, model in self.models.items() if names is None or name in names}
+
+    def read_model_labels(self) -> Mapping[str, ModelLabels]:
+        """As in the port: the models have no tags and no stages."""
+        self._answer()
+        return {name: ModelLabels({}, {}) for name in self.models}
 
     def read_server(self) -> RegistryServer:
         """As in the port: it does not tell when it was set up."""

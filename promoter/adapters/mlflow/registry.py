@@ -41,7 +41,7 @@ from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoad
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
 from promoter.adapters.mlflow.sandbox import SandboxTerms
-from promoter.application.ports import Absence, EvidenceTarget, RegistryServer, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, ModelLabels, RegistryServer, VersionKey
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -256,6 +256,16 @@ class MlflowRegistry:
         everything = self._observe_all_models()
         return {name: everything[name] for name in requested if name in everything}
 
+    def read_model_labels(self) -> Mapping[str, ModelLabels]:
+        """Read the tags of all registered models, and the stages of their versions, which MLflow 3 still keeps."""
+        with self._translate_registry_errors("read the tags and stages of all models"):
+            found = {row.name: ModelLabels(dict(row.tags or {}), {}) for row in self._iterate_model_entities()}
+            stages: dict[str, dict[int, str]] = {}
+            for row in self._iterate_version_entities(None):
+                if (stage := getattr(row, "current_stage", None)) not in (None, "", "None"):
+                    stages.setdefault(row.name, {})[int(row.version)] = stage
+            return {name: replace(labels, stages=stages.get(name, {})) for name, labels in found.items()}
+
     def read_server(self) -> RegistryServer:
         """Read when the server's database was set up: MLflow makes the Default experiment then, and keeps it."""
         address = redact_server_address(find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere))
@@ -450,12 +460,15 @@ class MlflowRegistry:
         return {version.number: version for model, version in self._iterate_versions(build_name_filter(name)) if model == name}
 
     def _search_all_models(self) -> list[_ModelRow]:
+        return [_parse_model_row(row.name, row) for row in self._iterate_model_entities()]
+
+    def _iterate_model_entities(self) -> Iterator[Any]:
         rows = iterate_pages(
             lambda token: self._mlflow_client.search_registered_models(
                 max_results=_MODELS_PER_PAGE, order_by=["name ASC"], page_token=token
             )
         )
-        return [_parse_model_row(row.name, row) for row in rows if _can_be_recorded(row.name)]
+        return (row for row in rows if _can_be_recorded(row.name))
 
     def _search_all_versions(self) -> dict[str, VersionsByNumber]:
         found: dict[str, VersionsByNumber] = {}
@@ -464,9 +477,12 @@ class MlflowRegistry:
         return found
 
     def _iterate_versions(self, where: str | None) -> Iterator[tuple[str, ModelVersion]]:
+        return ((row.name, parse_model_version(row)) for row in self._iterate_version_entities(where))
+
+    def _iterate_version_entities(self, where: str | None) -> Iterator[Any]:
         rows = iterate_pages(
             lambda token: self._mlflow_client.search_model_versions(
                 where, max_results=_VERSIONS_PER_PAGE, order_by=["name ASC", "version_number ASC"], page_token=token
             )
         )
-        return ((row.name, parse_model_version(row)) for row in rows if _can_be_recorded(row.name))
+        return (row for row in rows if _can_be_recorded(row.name))

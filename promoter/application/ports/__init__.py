@@ -19,6 +19,7 @@ from promoter.application.ports.ledger import AuditLog, ChainReader, DecisionLog
 from promoter.application.ports.registry import (
     Absence,
     EvidenceTarget,
+    ModelLabels,
     Registry,
     RegistryServer,
     VersionCopies,
@@ -95,6 +96,7 @@ __all__ = [
     "Ledger",
     "Locks",
     "MergePreview",
+    "ModelLabels",
     "ObservationLog",
     "PullRequest",
     "PullRequestComment",

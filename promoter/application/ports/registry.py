@@ -69,6 +69,16 @@ class RegistryServer:
     """When it was set up, to the millisecond; None where it does not tell."""
 
 
+@dataclass(frozen=True)
+class ModelLabels:
+    """What `promoter init` reads of a registered model besides what every command reads."""
+
+    tags: Mapping[str, str]
+    """The tags of the registered model."""
+    stages: Mapping[int, str]
+    """MLflow 2's stage of each version that has one: Staging, Production or Archived."""
+
+
 VersionKey = tuple[str, int]
 """A version: the model's name, and its number."""
 
@@ -78,6 +88,10 @@ class Registry(Protocol):
 
     def observe_models(self, names: Collection[str] | None = None) -> Mapping[str, ObservedModel]:
         """The named models (those that exist), or all; prompts are left out. Read in bulk."""
+        ...
+
+    def read_model_labels(self) -> Mapping[str, ModelLabels]:
+        """The tags of all registered models, and the stages of their versions. Read in bulk."""
         ...
 
     def read_server(self) -> RegistryServer:

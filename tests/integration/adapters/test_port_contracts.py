@@ -59,11 +59,25 @@ def test_registry(some_registry: tuple[Registry, Register], fresh_name: str) -> 
     assert {key: (run.status, run.metrics) for key, run in registry.read_runs([run_id, "0" * 32]).items()} == {
         run_id: ("FINISHED", {"auc": 0.9})
     }
+    labels = registry.read_model_labels()[fresh_name]
+    assert (dict(labels.tags), dict(labels.stages)) == ({}, {})
     registry.delete_alias(fresh_name, "champion")
     registry.delete_alias(fresh_name, "champion")
     assert registry.read_aliases(fresh_name) == {}
     with pytest.raises(PermanentError):
         registry.set_alias(fresh_name, "champion", 99)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # MLflow has deprecated stages, and serves them
+def test_labels_of_a_real_server(registry: MlflowRegistry, mlflow_client: Any, fresh_name: str) -> None:
+    """The tags of the registered model, and the stage of each version that has one."""
+    for _ in range(3):
+        make_version(mlflow_client, fresh_name, mlmodel=None)
+    mlflow_client.set_registered_model_tag(fresh_name, "owner", "risk")
+    mlflow_client.transition_model_version_stage(fresh_name, "1", "Archived")
+    mlflow_client.transition_model_version_stage(fresh_name, "3", "Production")
+    labels = registry.read_model_labels()[fresh_name]
+    assert (labels.tags, labels.stages) == ({"owner": "risk"}, {1: "Archived", 3: "Production"})
 
 
 def test_repository(some_repository: tuple[Repository, Push]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from promoter.application.ports import Absence, EvidenceTarget, RegistryServer, VersionKey
+from promoter.application.ports import Absence, EvidenceTarget, ModelLabels, RegistryServer, VersionKey
 from promoter.domain.errors import PermanentError, TransientError
 from promoter.domain.observed import (
     LoadingResult,
@@ -56,6 +56,10 @@ class FakeRegistry:
         self.all_signatures: dict[VersionKey, VersionSignature | Unreadable] = {}
         self.all_requirements: dict[VersionKey, tuple[str, ...] | Unreadable] = {}
         self.loads: dict[VersionKey, LoadingResult] = {}
+        self.model_tags: dict[str, dict[str, str]] = {}
+        """Tags of registered models."""
+        self.stages: dict[VersionKey, str] = {}
+        """MLflow 2's stages of versions."""
         self.server = RegistryServer("http://mlflow", START)
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
@@ -99,6 +103,16 @@ class FakeRegistry:
         self._called("observe", None if names is None else frozenset(names))
         found = {name: model for name, model in self.models.items() if names is None or name in names}
         return {name: replace(model, aliases={}) for name, model in found.items()} if self.loses_aliases else found
+
+    def read_model_labels(self) -> Mapping[str, ModelLabels]:
+        """As the port says."""
+        self._called("labels")
+        return {
+            name: ModelLabels(
+                self.model_tags.get(name, {}), {number: text for (model, number), text in self.stages.items() if model == name}
+            )
+            for name in self.models
+        }
 
     def read_server(self) -> RegistryServer:
         """As the port says; of no interest to who counts calls."""
