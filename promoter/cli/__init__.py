@@ -18,6 +18,7 @@ from promoter.cli import (
     explain,
     files,
     history,
+    init,
     notifications,
     plan,
     policy,
@@ -57,7 +58,7 @@ _START, _CHECK, _CHANGE = "Start", "Check a change", "Change what serves"
 _PAST, _DAEMON = "Look back", "Run the daemon"
 
 app.command("demo", rich_help_panel=_START)(serve.demo)
-app.command("init", rich_help_panel=_START)(files.init)
+app.command("init", rich_help_panel=_START)(init.init)
 app.command("doctor", rich_help_panel=_START)(doctor.doctor)
 app.command("schema", rich_help_panel=_START)(files.schema)
 

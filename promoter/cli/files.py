@@ -1,8 +1,7 @@
-"""`promoter init`, `validate` and `schema`: the files of a GitOps repository are written and checked."""
+"""`promoter validate` and `schema`: the files of a GitOps repository are checked, and their schemas printed."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.common import FormatOption, OutputFormat, print_json
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
-    from promoter.container import Container
     from promoter.domain.desired import Declaration
     from promoter.domain.errors import Fault
     from promoter.domain.policy.test_cases import CaseFile
@@ -56,71 +54,6 @@ def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: An
         return
     lines = ["**valid**"] if not found else [f"**{len(found)} faults**", "", *(f"- {fault}" for fault in found)]
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def init(
-    path: Annotated[Path, typer.Argument(help="The folder to write to; else PROMOTER_PATH or this one.")] = Path(),
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Begin the ledger of PROMOTER_DATABASE_URL, and write no files.")
-    ] = False,
-) -> None:
-    """Write registry.yaml from the aliases of the live registry, starter policies, and schemas for editors. Overwrites nothing.
-
-    Where PROMOTER_DATABASE_URL has no ledger yet, one begins there: `promoter apply` and `promoter rollback` need it.
-
-    Examples: promoter init && git add registry.yaml policies schemas && git commit -m "State the registry";
-    promoter init --ledger
-    """
-    if ledger:
-        _begin_ledger(build_container(creates_ledger=True))
-        return
-    from promoter.adapters.yaml import render_starter_policies, render_starter_registry
-    from promoter.adapters.yaml.json_schema import SCHEMAS_FOLDER, render_schema_files
-    from promoter.domain.errors import Fault, Faults
-
-    path = _choose_target(path)
-    schemas = {f"{SCHEMAS_FOLDER}/{name}": text for name, text in render_schema_files().items()}
-    files = render_starter_policies() | {
-        name: text for name, text in schemas.items() if not _has_same_content(path / name, text)
-    }
-    taken = [name for name in ("registry.yaml", *files) if os.path.lexists(path / name)]  # a link is not written through
-    if taken:
-        fix = "init writes new files only: move it away first, or edit it by hand"
-        raise Faults([Fault("exists already", file=str(path / name), fix=fix) for name in taken])
-    container = build_container(creates_ledger=True)
-    models = container.registry.observe_models()
-    _begin_ledger(container)
-    files["registry.yaml"] = render_starter_registry(
-        {name: dict(model.aliases) for name, model in models.items() if model.aliases}
-    )
-    for name, text in sorted(files.items()):
-        _write_new_file(path / name, text)
-    aliases = sum(len(model.aliases) for model in models.values())
-    sys.stdout.write(f"{aliases} aliases of {sum(bool(m.aliases) for m in models.values())} models stated.\n")
-
-
-def _choose_target(path: Path) -> Path:
-    from promoter.adapters.git.checkout import WorkTree
-    from promoter.settings import load_folder
-
-    folder = load_folder() if path == Path() else None
-    return path if folder is None else WorkTree(path, folder).root_folder
-
-
-def _write_new_file(target: Path, text: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8", newline="\n")
-    sys.stdout.write(f"wrote {target}\n")
-
-
-def _begin_ledger(container: Container) -> None:
-    container.require_ledger()
-    where = container.ledger_location
-    sys.stdout.write(f"began the ledger {where}\n" if container.is_ledger_new else f"there is a ledger already: {where}\n")
-
-
-def _has_same_content(target: Path, text: str) -> bool:
-    return target.is_file() and target.read_bytes() == text.encode()
 
 
 def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.TEXT) -> None:

@@ -80,7 +80,7 @@ def test_from_init_to_history(stage: Stage, fresh_name: str, run: Run) -> None:
     colleague = cloned(stage)
     file = colleague.folder / "registry.yaml"
 
-    assert run(stage, "init").code == 0
+    assert run(stage, "init", "--metric", "val_auc").code == 0
     assert run(stage, "init").code == 1, "init overwrites nothing"
     assert run(stage, "validate").code == 0
     written = yaml.safe_load(file.read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from promoter.adapters.yaml.documents import YamlDocuments, render_starter_policies, render_starter_registry
+from promoter.adapters.yaml.documents import YamlDocuments
+from promoter.adapters.yaml.starter import render_starter_policies, render_starter_registry
 
 __all__ = ["YamlDocuments", "render_starter_policies", "render_starter_registry"]

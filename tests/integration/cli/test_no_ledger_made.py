@@ -14,7 +14,7 @@ import pytest
 
 from promoter.__main__ import main
 from promoter.adapters.ledger import SqlLedger
-from promoter.cli import files
+from promoter.cli import init
 from promoter.cli.doctor import _check_ledger
 from promoter.container import Container
 from promoter.domain.errors import PermanentError
@@ -110,7 +110,7 @@ def test_init_begins_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: R
     made = tmp_path / "new"
     monkeypatch.setenv("PROMOTER_DATABASE_URL", f"sqlite:///{tmp_path / 'one.db'}")
     monkeypatch.setattr(
-        files,
+        init,
         "build_container",
         lambda **kwargs: Container(Settings(database_url=os.environ["PROMOTER_DATABASE_URL"]), registry=registry, **kwargs),
     )
