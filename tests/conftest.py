@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.fixtures.ledger",
     "tests.support.fixtures.forged_ledger",
     "tests.support.fixtures.sandbox",
+    "tests.support.fixtures.basic_auth",
     "tests.support.fixtures.s3",
     "tests.support.fixtures.signing",
     "tests.support.fixtures.warm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from promoter.container import Container
     from promoter.domain.desired import DesiredState
+    from promoter.domain.registry_rights import RightNeed
 
 
 MIN_SECRET_LENGTH = 16
@@ -26,6 +27,10 @@ MIN_SECRET_LENGTH = 16
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 """The variable that names the registry's server where it is another one than the tracking server."""
 MAX_ALIASES_NAMED = 3
+MAX_RUNS_READ = 8
+"""Runs that are read to see whether they may be: one request each."""
+RIGHTS_FIX = "see docs/operate.md, rights in MLflow"
+LOCK_FIX = "to let Promoter alone move them, see docs/environments.md, the lock"
 REACHABILITY_FIX = "see that it runs, that its address is right, and that this host reaches it"
 
 
@@ -42,7 +47,7 @@ class DoctorCheck:
 
 
 def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
-    """Check MLflow, git, forge, ledger, registry, secrets, webhook delivery, artifacts and loading, and say how to repair each.
+    """Check MLflow, git, forge, ledger, registry, secrets, webhooks, artifacts, rights and loading, and say how to repair each.
 
     Exit code 0: all is well, 1: something is not.
 
@@ -58,6 +63,8 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
         ("secrets", _check_webhook_secrets),
         ("webhook", _check_webhook_delivery),
         ("artifacts", _check_artifacts),
+        ("rights", _check_own_rights),
+        ("alias writers", _check_alias_writers),
         ("loading", _check_loading),
     ]
     checks += [(f"registry {name}", partial(_check_registry, name)) for name in _find_registry_names(container)]
@@ -241,7 +248,12 @@ def _check_webhook_secrets(container: Container) -> DoctorCheck:
 
 
 def _check_webhook_delivery(container: Container) -> DoctorCheck:
-    mine = [each for each in container.mlflow_webhooks.list_webhooks() if each.name == "promoter"]
+    from promoter.domain.errors import RightMissing
+
+    try:
+        mine = [each for each in container.mlflow_webhooks.list_webhooks() if each.name == "promoter"]
+    except RightMissing as error:  # Promoter's work takes no such right
+        return DoctorCheck("webhook", None, error.message, "to check it, run `promoter webhooks test` as an administrator")
     if not mine:
         return DoctorCheck(
             "webhook", None, "not installed: new versions are found by polling", "promoter webhooks install --url URL"
@@ -269,6 +281,87 @@ def _check_artifacts(container: Container) -> DoctorCheck:
         fix = "rules such as `signature` cannot read it; log the model again, with a flavor"
         return DoctorCheck("artifacts", None, f"{name} v{number}: {found.flaw or found.status or 'it is gone'}", fix)
     return DoctorCheck("artifacts", good=True, message=f"{name} v{number} can be fetched: {', '.join(found.flavors)}")
+
+
+def _check_own_rights(container: Container) -> DoctorCheck:
+    """Check that Promoter's user may do with each managed model what git asks for, and may read the runs of its versions."""
+    from promoter.domain.registry_rights import AccessControl, find_missing_rights
+
+    needs, runs = _find_needed_rights(container), _find_recent_runs(container)
+    if needs is None:
+        return DoctorCheck("rights", None, "what git asks for cannot be read: not checked", "see the row git")
+    rights = container.registry.read_rights([each.model for each in needs], list(runs))
+    if rights.control is not AccessControl.ROLES:
+        word = "asks for no user" if rights.control is AccessControl.NONE else "tells nothing of grants"
+        return DoctorCheck("rights", None, f"{container.registry.read_server().address} {word}: not checked", RIGHTS_FIX)
+    missing = [str(each) for each in find_missing_rights(needs, rights)]
+    missing += [f"READ on the experiment of run {run_id} ({runs[run_id]})" for run_id in rights.withheld_runs]
+    if missing:
+        message = f"user {rights.user} lacks {_join_first(missing)}"
+        return DoctorCheck("rights", good=False, message=message, fix=f"grant it in MLflow: {RIGHTS_FIX}")
+    models = format_count(len(rights.permissions), "model")
+    may = "is an administrator of MLflow, and may do everything" if rights.is_admin else f"may do what git asks for on {models}"
+    return DoctorCheck("rights", good=True, message=f"user {rights.user} {may}")
+
+
+def _find_needed_rights(container: Container) -> tuple[RightNeed, ...] | None:
+    """Find what git asks for; None where it cannot be read, which the row `git` is about."""
+    from promoter.domain.errors import ExternalError, Faults
+    from promoter.domain.registry_rights import find_needed_rights
+
+    try:
+        head = container.repository.fetch_branch()
+        desired: DesiredState = container.documents.parse_declaration(container.repository.read_sources(head), head).desired
+    except (ExternalError, Faults):
+        return None
+    names = sorted({*desired.listed, *container.registry.observe_models()})
+    return find_needed_rights(intent for name in names if (intent := desired.find_model_intent(name)))
+
+
+def _find_recent_runs(container: Container) -> dict[str, str]:
+    """Find the runs of the newest versions of each model, a few of them, with their versions."""
+    newest = [(model.versions[number].created_at, f"{model.name} v{number}", model.versions[number].run_id)
+              for model in container.registry.observe_models().values()
+              for number in model.versions.keys() & {*model.aliases.values(), model.newest_version or 0}]  # fmt: skip
+    return {run_id: version for _, version, run_id in sorted(newest, reverse=True)[:MAX_RUNS_READ] if run_id}
+
+
+def _check_alias_writers(container: Container) -> DoctorCheck:
+    """Check who else may move the aliases that git manages. It warns only: a team may want it so."""
+    from promoter.domain.registry_rights import EDIT, AccessControl, find_alias_writers, suffices
+
+    name, address = "alias writers", container.registry.read_server().address
+    needs = _find_needed_rights(container)
+    if needs is None:
+        return DoctorCheck(name, None, "which aliases git manages cannot be read: not checked", "see the row git")
+    models = [each.model for each in needs if suffices(each.permission, EDIT)]
+    rights = container.registry.read_rights([])
+    if rights.control is AccessControl.NONE:
+        return DoctorCheck(name, None, f"{address} asks for no user: whoever reaches it may move every alias", LOCK_FIX)
+    if rights.control is AccessControl.OTHER or rights.roles is None:
+        fix = "ask whoever administers MLflow who may edit these models, or run `promoter doctor` as an administrator of it"
+        return DoctorCheck(name, None, f"{address} does not tell Promoter who else may move an alias", fix)
+    if rights.default is not None and suffices(rights.default, EDIT):
+        message = f"every user of MLflow may move every alias: `default_permission` is {rights.default}"
+        return DoctorCheck(name, None, message, LOCK_FIX)
+    others = [f"{model}: {', '.join(map(str, found[:MAX_ALIASES_NAMED]))}" + _count_more(found)
+              for model, found in find_alias_writers(rights, models).items()]  # fmt: skip
+    admins = f"; and administrators: {', '.join(rights.administrators)}" if rights.administrators else ""
+    unknown = "" if rights.default is not None else "; what `default_permission` gives to everybody cannot be read"
+    if others:
+        return DoctorCheck(
+            name, None, f"beside {rights.user}, these may move aliases of {_join_first(others)}{admins}{unknown}", LOCK_FIX
+        )
+    message = f"nobody beside {rights.user} may move an alias of {format_count(len(models), 'model')}{admins}{unknown}"
+    return DoctorCheck(name, None if unknown else True, message, LOCK_FIX if unknown else None)
+
+
+def _join_first(parts: list[str]) -> str:
+    return "; ".join(parts[:MAX_ALIASES_NAMED]) + _count_more(parts)
+
+
+def _count_more(parts: Sequence[object]) -> str:
+    return f" and {len(parts) - MAX_ALIASES_NAMED} more" if len(parts) > MAX_ALIASES_NAMED else ""
 
 
 def _check_loading(container: Container) -> DoctorCheck:

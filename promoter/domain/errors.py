@@ -68,6 +68,10 @@ class PermanentError(ExternalError):  # not retryable
     """The same attempt fails until a person changes something: no permission, no such object."""
 
 
+class RightMissing(PermanentError):  # noqa: N818  # it says what is so
+    """The system knows Promoter's user, and does not let it do this one thing."""
+
+
 class ModelsWithheld(PermanentError):  # noqa: N818  # it says what is so
     """The registry does not let Promoter read these models: nothing is known of them, not even that they are gone."""
 

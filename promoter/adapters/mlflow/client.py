@@ -28,7 +28,14 @@ from promoter.adapters.mlflow.credentials import (
     install_bound_auth,
     list_secrets,
 )
-from promoter.domain.errors import ExternalError, ModelsWithheld, PermanentError, TimeLimitError, TransientError
+from promoter.domain.errors import (
+    ExternalError,
+    ModelsWithheld,
+    PermanentError,
+    RightMissing,
+    TimeLimitError,
+    TransientError,
+)
 from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, TrainingRun, shorten_description
 
 SERVICE_NAME = "MLflow"
@@ -37,7 +44,7 @@ PERMISSION_DENIED_CODE = "PERMISSION_DENIED"
 
 _FIXES = {
     NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
-    PERMISSION_DENIED_CODE: "give Promoter's MLflow user EDIT to set aliases, MANAGE to delete them, admin for webhooks",
+    PERMISSION_DENIED_CODE: "give Promoter's MLflow user {right}: see docs/operate.md, rights in MLflow",
     "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "CUSTOMER_UNAUTHORIZED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     "INVALID_PARAMETER_VALUE": "MLflow does not accept that name or value",
@@ -52,7 +59,6 @@ _FIXES = {
 _CODES_OF_ONE_MODEL = frozenset(
     {
         NOT_FOUND_CODE,
-        PERMISSION_DENIED_CODE,
         "INVALID_PARAMETER_VALUE",
         "BAD_REQUEST",
         "RESOURCE_ALREADY_EXISTS",
@@ -64,6 +70,9 @@ _CODES_OF_ONE_MODEL = frozenset(
 _WRITE_COLLISION = re.compile(r"IntegrityError|UniqueViolation")
 """MLflow calls it a bad request where two clients insert one row in the same moment: the second one only has to ask again."""
 
+_ANY_RIGHT = "the right that this takes"
+_REFUSAL = "Response body: 'Permission denied'"
+"""What MLflow's basic-auth answers, as the client's message ends: it has no JSON, and names neither right nor model."""
 _CERTIFICATE_FIX = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of the authority that signed it"
 _ANSWER_FIX = "look for a gateway, a proxy or a sign-in page that answers in MLflow's place; until then nothing is recorded"
 _LOCAL_SCHEMES = ("", "file")
@@ -125,19 +134,22 @@ def require_server_address(tracking_uri: str, variable: str = TRACKING_VARIABLE)
 
 
 @contextmanager
-def translate_mlflow_errors(doing: str, server: str) -> Iterator[None]:
-    """Turn what MLflow or the network raises inside into an error in words. `doing`: "read model x". Bugs pass through."""
+def translate_mlflow_errors(doing: str, server: str, right: str = "") -> Iterator[None]:
+    """Turn what MLflow or the network raises inside into an error in words. `doing`: "read model x". Bugs pass through.
+
+    `right`: what Promoter's user needs for it in MLflow, "EDIT on model x".
+    """
     try:
         yield
     except Exception as error:
-        fault = convert_mlflow_error(error, doing, server)
+        fault = convert_mlflow_error(error, doing, server, right)
         if fault is None:
             raise
         raise fault from None  # the original's text may hold the address with its password
 
 
-def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalError | None:
-    """Convert an error of MLflow or the network into one in words; None for any other."""
+def convert_mlflow_error(error: Exception, doing: str, server: str, right: str = "") -> ExternalError | None:
+    """Convert an error of MLflow or the network into one in words; None for any other. `right`: what MLflow grants for it."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
@@ -155,10 +167,22 @@ def convert_mlflow_error(error: Exception, doing: str, server: str) -> ExternalE
     if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
         return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
-        fix = _FIXES[code].format(variable=_select_variable(server))
-        one = code in _CODES_OF_ONE_MODEL
-        return PermanentError(SERVICE_NAME, f"cannot {doing} at {server}: {message}", fix, about_one_model=one)
+        return _convert_refusal(code, f"cannot {doing} at {server}: ", message, _select_variable(server), right)
     return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: {message}")
+
+
+def _convert_refusal(code: str, doing: str, message: str, variable: str, right: str) -> PermanentError:
+    """Convert what MLflow refuses for certain. `doing` begins the message."""
+    if code == PERMISSION_DENIED_CODE:
+        refusal = "Permission denied" if message.endswith(_REFUSAL) else message
+        missing = f", it takes {right}" if right else ""
+        return RightMissing(SERVICE_NAME, f"{doing}{refusal}{missing}", _build_right_fix(right), about_one_model=True)
+    fix = _FIXES[code].format(variable=variable)
+    return PermanentError(SERVICE_NAME, doing + message, fix, about_one_model=code in _CODES_OF_ONE_MODEL)
+
+
+def _build_right_fix(right: str) -> str:
+    return _FIXES[PERMISSION_DENIED_CODE].format(right=right or _ANY_RIGHT)
 
 
 def _convert_database_error(causes: Iterable[BaseException], doing: str, server: str) -> TransientError | None:
@@ -198,7 +222,8 @@ def is_permission_denied(error: Exception) -> bool:
 
 def build_withheld_error(models: Iterable[str]) -> ModelsWithheld:
     """Build the error for models that MLflow does not let Promoter read."""
-    return ModelsWithheld(SERVICE_NAME, models, _FIXES[PERMISSION_DENIED_CODE])
+    names = sorted(set(models))
+    return ModelsWithheld(SERVICE_NAME, names, _build_right_fix(f"READ on {', '.join(names)}, and EDIT to set aliases"))
 
 
 def find_refusal_message(error: Exception) -> str | None:

@@ -19,6 +19,7 @@ from promoter.adapters.mlflow.client import (
     describe_registry_address,
     find_registry_uri,
     get_error_code,
+    is_permission_denied,
     parse_model_version,
     redact_server_address,
     translate_mlflow_errors,
@@ -27,8 +28,9 @@ from promoter.adapters.mlflow.copy_runs import RunCopyWriter, SourceSnapshot, re
 from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import describe_size_limit, fetch_artifact, upload_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
+from promoter.application.ports import Absence
 from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error
-from promoter.domain.errors import ExternalError, PermanentError, TransientError
+from promoter.domain.errors import ExternalError, ModelsWithheld, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
 
 EXPERIMENT_PREFIX = "promoter/"
@@ -87,10 +89,12 @@ class VersionTransfer:
     def __call__(self, source: SourceVersion, model: str, withheld_tags: Collection[str] = ()) -> int:
         """Copy the version; return the copy's number. The source is read as it is now: what is measured later stays there."""
         with tempfile.TemporaryDirectory(prefix="promoter-", ignore_cleanup_errors=True) as folder:
-            with translate_mlflow_errors(f"read {source}", self._source.address):
+            right = f"READ there on model {source.model}, and on the experiment of its run"
+            with translate_mlflow_errors(f"read {source}", self._source.address, right):
                 snapshot = read_source(self._source.client, self._source.uri, source, self._bounds.points)
                 location = self._source.client.get_model_version_download_uri(source.model, str(source.version.number))
-            with translate_mlflow_errors(f"copy {source} to model {model}", self._target.address):
+            right = f"EDIT on the experiment {EXPERIMENT_PREFIX}{model}"
+            with translate_mlflow_errors(f"copy {source} to model {model}", self._target.address, right):
                 tags = source.select_copied_tags(withheld_tags)
                 return self._write_copy(
                     snapshot, model, tags, lambda: self._fetch_artifact(location, source, Path(folder, "artifact"))
@@ -119,7 +123,8 @@ class VersionTransfer:
             run.write_measurements(snapshot, model_id, run_id)
         if run_id:
             run.finish_run(snapshot, run_id)
-        with translate_mlflow_errors(f"register {snapshot.source} as a version of {model}", self._target.registry_address):
+        doing = f"register {snapshot.source} as a version of {model}"
+        with translate_mlflow_errors(doing, self._target.registry_address, f"EDIT on model {model}"):
             return self._register_version(snapshot, model, tags, run_id, model_id)
 
     def _ensure_experiment(self, model: str) -> str:
@@ -176,11 +181,13 @@ class VersionTransfer:
 
 
 def _ensure_model(client: Any, model: str) -> None:
-    """Register the model, unless it is registered."""
+    """Register the model, unless it is registered. MLflow says so only to users who may make models."""
     try:
         client.create_registered_model(model)
     except Exception as error:
-        if get_error_code(error) != _ALREADY_EXISTS:
+        if is_permission_denied(error):
+            client.get_registered_model(model)
+        elif get_error_code(error) != _ALREADY_EXISTS:
             raise
 
 
@@ -259,7 +266,28 @@ class MlflowCopies:
             models = self._observe_registry(name, {place.model for place in places})
         except ExternalError as error:
             return [SourceAlias(place, trouble=error) for place in places]
-        return [SourceAlias(place, _find_alias_holder(place, models.get(place.model))) for place in places]
+        withheld = self._find_withheld_models(name, {place.model for place in places} - models.keys())
+        return [
+            SourceAlias(place, trouble=withheld[place.model])
+            if place.model in withheld
+            else SourceAlias(place, _find_alias_holder(place, models.get(place.model)))
+            for place in places
+        ]
+
+    def _find_withheld_models(self, name: str, missing: Collection[str]) -> Mapping[str, ExternalError]:
+        """Find those that are not gone: a read of several models leaves out what Promoter may not read."""
+        if not missing:
+            return {}
+        registry = self._own if not name else self._require_other_registry(name)
+        try:
+            run_with_deadline(_READ_SECONDS, lambda: registry.confirm_absences([Absence(each) for each in sorted(missing)]))
+        except ModelsWithheld as error:
+            return {model: _build_withheld_error(name, model) for model in error.models}
+        except ArtifactError:
+            return dict.fromkeys(missing, _build_silence_error(name, registry))
+        except ExternalError as error:
+            return dict.fromkeys(missing, error)
+        return {}
 
     def _observe_registry(self, name: str, models: Collection[str]) -> Mapping[str, ObservedModel]:
         registry = self._own if not name else self._require_other_registry(name)
@@ -270,8 +298,9 @@ class MlflowCopies:
         try:
             return run_with_deadline(_READ_SECONDS, lambda: registry.observe_models(models))
         except ArtifactError:
-            message = f"{registry.registry_address} does not answer within {_READ_SECONDS:.0f} s"
-            error: ExternalError = TransientError(name or "MLflow", message)
+            error: ExternalError = _build_silence_error(name, registry)
+        except ModelsWithheld as fault:
+            raise _build_withheld_error(name, *fault.models) from None
         except ExternalError as fault:
             error = type(fault)(name or fault.what, fault.message, fault.fix)
         if isinstance(error, TransientError):
@@ -303,16 +332,15 @@ class MlflowCopies:
         return ready[-1]
 
     def _copy_within_server(self, source: SourceVersion, model: str, withheld_tags: Collection[str]) -> int:
-        """Copy as `copy_model_version` of MLflow does, which can leave no tag out."""
-        with translate_mlflow_errors(f"copy {source} to model {model}", self._own.registry_address):
+        """Copy as `copy_model_version` of MLflow does. That leaves no tag out, and asks for the right to make models."""
+        right = f"EDIT on model {model}, and READ on model {source.model}"
+        with translate_mlflow_errors(f"copy {source} to model {model}", self._own.registry_address, right):
             client, number = create_mlflow_client(self._uri), str(source.version.number)
             present = client.get_model_version(source.model, number)
             read, location = parse_model_version(present), f"models:/{source.model}/{number}"
             if read.created_at != source.version.created_at:
                 raise TransientError("MLflow", f"{source} was registered anew; the next look goes on from there")
             tags = replace(source, version=read).select_copied_tags(withheld_tags)
-            if tags == read.tags:
-                return int(client.copy_model_version(location, model).version)
             _ensure_model(client, model)
             copied = client.create_model_version(
                 model,
@@ -334,6 +362,18 @@ class MlflowCopies:
             TrackingServer(self._uri, create_mlflow_client(self._uri)),
             self._bounds,
         )
+
+
+def _build_silence_error(name: str, registry: MlflowRegistry) -> TransientError:
+    message = f"{registry.registry_address} does not answer within {_READ_SECONDS:.0f} s"
+    return TransientError(name or SERVICE_NAME, message)
+
+
+def _build_withheld_error(name: str, *models: str) -> PermanentError:
+    """Build the error for models that Promoter is to copy from, and may not read. MLflow refuses absent ones alike."""
+    names, user = ", ".join(sorted(models)), f"the user that Promoter has in {name}" if name else "Promoter's MLflow user"
+    message = f"{user} may not read {names}, or it is not there: it takes READ on it"
+    return PermanentError(name or SERVICE_NAME, message, f"give {user} READ on {names}", about_one_model=True)
 
 
 def _find_alias_holder(place: AliasRef, model: ObservedModel | None) -> SourceVersion | None:

@@ -22,6 +22,7 @@ from promoter.adapters.mlflow.artifacts import (
 from promoter.adapters.mlflow.client import (
     NOT_FOUND_CODE,
     PERMISSION_DENIED_CODE,
+    SERVICE_NAME,
     build_name_filter,
     build_withheld_error,
     create_mlflow_client,
@@ -39,9 +40,11 @@ from promoter.adapters.mlflow.client import (
 from promoter.adapters.mlflow.credentials import HostCredentials
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
+from promoter.adapters.mlflow.rights import RightsReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
 from promoter.adapters.mlflow.sandbox import SandboxTerms
 from promoter.application.ports import Absence, EvidenceTarget, ModelLabels, RegistryServer, VersionKey
+from promoter.domain.errors import ModelsWithheld, RightMissing
 from promoter.domain.observed import (
     LoadingResult,
     LoggedModel,
@@ -55,6 +58,7 @@ from promoter.domain.observed import (
     VersionSignature,
 )
 from promoter.domain.policy.evaluate import READY_STATUS
+from promoter.domain.registry_rights import RegistryRights
 
 
 class ReadinessChecker:
@@ -279,6 +283,13 @@ class MlflowRegistry:
             created = experiment.creation_time
             return RegistryServer(address, datetime.fromtimestamp(created / 1_000, UTC) if created else None)
 
+    def read_rights(self, models: Collection[str], run_ids: Collection[str] = ()) -> RegistryRights:
+        """Read what Promoter's user may do with these models, which of these runs it may not read, and who else may what."""
+        with self._translate_registry_errors("read rights"):
+            client = self._mlflow_client  # comes first: it binds Promoter's credentials to the server
+            uri = find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere)
+            return RightsReader(client, uri).read_rights(models, run_ids)
+
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """Read the runs that exist, by id, with the last value of each metric (which may be NaN)."""
         with self._translate_errors("read runs"):
@@ -319,7 +330,8 @@ class MlflowRegistry:
 
     def set_version_tag(self, model: str, version: int, key: str, value: str) -> None:
         """Set a tag of a version."""
-        with self._translate_registry_errors(f"set tag {key} of version {version} of model {model}"):
+        right = f"READ on model {model}, and EDIT on its versions or on it"
+        with self._translate_registry_errors(f"set tag {key} of version {version} of model {model}", right):
             self._mlflow_client.set_model_version_tag(model, str(version), key, value)
 
     def read_aliases(self, model: str) -> Mapping[str, int] | None:
@@ -345,12 +357,12 @@ class MlflowRegistry:
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point the alias at the version."""
-        with self._translate_registry_errors(f"set {model}@{alias} to version {version}"):
+        with self._translate_registry_errors(f"set {model}@{alias} to version {version}", f"EDIT on model {model}"):
             self._mlflow_client.set_registered_model_alias(model, alias, str(version))
 
     def delete_alias(self, model: str, alias: str) -> None:
         """Remove the alias; an absent one is no error."""
-        with self._translate_registry_errors(f"delete {model}@{alias}"):
+        with self._translate_registry_errors(f"delete {model}@{alias}", f"MANAGE on model {model}"):
             self._mlflow_client.delete_registered_model_alias(model, alias)
 
     def check_readiness(self, model: str, version: int) -> ReadinessCheck:
@@ -362,8 +374,8 @@ class MlflowRegistry:
     def _translate_errors(self, doing: str) -> AbstractContextManager[None]:
         return translate_mlflow_errors(doing, self.address)
 
-    def _translate_registry_errors(self, doing: str) -> AbstractContextManager[None]:
-        return translate_mlflow_errors(doing, self.registry_address)
+    def _translate_registry_errors(self, doing: str, right: str = "") -> AbstractContextManager[None]:
+        return translate_mlflow_errors(doing, self.registry_address, right)
 
     @cached_property
     def _mlflow_client(self) -> Any:
@@ -428,8 +440,17 @@ class MlflowRegistry:
             rows += self._fetch_unlisted_models(found.keys() - {row.model.name for row in rows})
             if not rows:
                 # `{}` is what an empty registry answers, and whatever answers in its place: only MLflow refuses this name.
-                AbsenceChecker(self._mlflow_client).check_absences([Absence(_NO_SUCH_MODEL)])
+                self._confirm_emptiness()
             return {row.model.name: self._add_versions(row, found.get(row.model.name, {})) for row in rows}
+
+    def _confirm_emptiness(self) -> None:
+        try:
+            AbsenceChecker(self._mlflow_client).check_absences([Absence(_NO_SUCH_MODEL)])
+        except ModelsWithheld:  # MLflow refuses a name that is not there like one that is withheld
+            message = f"Promoter's user may read no model at {self.registry_address}, or there is none"
+            raise RightMissing(
+                SERVICE_NAME, message, "give it READ on each model that git lists, once it is registered"
+            ) from None
 
     def _fetch_unlisted_models(self, names: Collection[str]) -> list[_ModelRow]:
         """Read the models that have versions and are in no list: they came, or went, between the two reads."""

@@ -32,6 +32,7 @@ WEBHOOK_EVENTS = (
     "registered_model.created",
 )
 _PAGE_SIZE = 100
+_RIGHT = "the rights of an administrator"
 _OLD_SERVER_FIX = "use MLflow 3.3 or newer; until then Promoter finds changes by polling"
 _BROKEN_SERVER_FIX = (
     "give the server a SQL database as its backend store, and the MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY that its webhooks were "
@@ -160,7 +161,7 @@ class MlflowWebhooks:
         except ExternalError:
             raise
         except Exception as error:
-            fault = convert_mlflow_error(error, doing, self.address)
+            fault = convert_mlflow_error(error, doing, self.address, _RIGHT)
             if fault is None:
                 raise
             raise (self._explain_unsupported(error, fault) or fault) from None

@@ -20,6 +20,7 @@ from promoter.domain.observed import (
     Unreadable,
     VersionSignature,
 )
+from promoter.domain.registry_rights import RegistryRights
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Registry(Protocol):
 
     def read_server(self) -> RegistryServer:
         """Which server this is."""
+        ...
+
+    def read_rights(self, models: Collection[str], run_ids: Collection[str] = ()) -> RegistryRights:
+        """What Promoter's user may do with these models, which of these runs it may not read, and who else may what."""
         ...
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:

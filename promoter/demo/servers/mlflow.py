@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,11 +41,21 @@ class MlflowServer:
     `workers` is MLflow's number of server processes (MLflow's own default is 4).
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, workers: int = 1) -> None:
-        """Start nothing yet. `port` None: a free one."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        workers: int = 1,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start nothing yet. `port` None: a free one. `options` and `variables` are further ones of `mlflow server`."""
         self.folder = folder.resolve()
         self.port = port or find_free_port()
         self.workers = workers
+        self._options = tuple(options)
+        self._variables = dict(variables or {})
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -116,7 +127,7 @@ class MlflowServer:
     def _build_command(self) -> list[str]:
         command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(self.port)]
         command += ["--workers", str(self.workers), "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        return [*command, "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
+        return [*command, "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts"), *self._options]
 
     def _build_environment(self) -> dict[str, str]:
         # What the surrounding shell says of MLflow is about its client, or another server: none of it is for this one.
@@ -132,6 +143,7 @@ class MlflowServer:
             "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             # Without one key for all its processes, MLflow loses most events of a webhook that has a secret.
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": self._load_webhook_key(),
+            **self._variables,
         }
 
     def _load_webhook_key(self) -> str:

@@ -39,3 +39,10 @@ def test_one_server_for_all() -> None:
         "fraud-detector-staging": "fraud-detector-dev@champion",
         "fraud-detector": "fraud-detector-staging@champion",
     }
+
+
+def test_the_lock() -> None:
+    """The model that serves gets its versions from the one that trainers may write; tests run the guide's grants."""
+    sources = {"registry.yaml": FILES["lock/registry.yaml"].encode(), POLICY: FILES[POLICY].encode()}
+    desired = YamlDocuments().parse_declaration(sources, None).desired
+    assert str(AliasRef.from_intent(desired.listed["fraud"].aliases["champion"])) == "fraud-dev@candidate"

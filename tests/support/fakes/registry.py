@@ -22,6 +22,7 @@ from promoter.domain.observed import (
     Unreadable,
     VersionSignature,
 )
+from promoter.domain.registry_rights import AccessControl, RegistryRights
 from tests.support.fakes.repository import START, FakeRepository
 
 __all__ = ["START", "FakeClock", "FakeRegistry", "FakeRepository", "FreeLocks"]
@@ -60,6 +61,7 @@ class FakeRegistry:
         """Tags of registered models."""
         self.stages: dict[VersionKey, str] = {}
         """MLflow 2's stages of versions."""
+        self.rights = RegistryRights(AccessControl.NONE)
         self.server = RegistryServer("http://mlflow", START)
         self.calls: list[tuple[object, ...]] = []
         self.on: Callable[[str], None] = lambda _call: None
@@ -117,6 +119,11 @@ class FakeRegistry:
     def read_server(self) -> RegistryServer:
         """As the port says; of no interest to who counts calls."""
         return self.server
+
+    def read_rights(self, models: Collection[str], run_ids: Collection[str] = ()) -> RegistryRights:
+        """As the port says; of no interest to who counts calls."""
+        del models, run_ids
+        return self.rights
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As the port says."""

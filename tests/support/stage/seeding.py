@@ -36,12 +36,13 @@ def make_version(
     *,
     status: str | None = "FINISHED",
     mlmodel: str | None = MLMODEL,
+    experiment: str = "0",
 ) -> int:
     """The next version of the model (registered where it is not yet), from a run of its own; its number.
 
     `mlmodel` is the content of its `MLmodel` file; None leaves the artifact without one.
     """
-    run = make_run(client, metrics, status=status)
+    run = make_run(client, metrics, status=status, experiment=experiment)
     if mlmodel is not None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "MLmodel")
