@@ -23,6 +23,11 @@ class MetricRef:
     dataset: str | None = None
     """The dataset that the logged model was measured on; None: no dataset is named."""
 
+    @property
+    def is_system_metric(self) -> bool:
+        """Whether MLflow measured it of the machine, such as `system/cpu_utilization_percentage`, and not of the model."""
+        return self.name.startswith("system/")
+
     def __str__(self) -> str:
         if self.dataset is not None:
             return f"{self.name} on {self.dataset}"

@@ -207,7 +207,10 @@ def _find_origin(observed: ObservedModel, number: int | None) -> VersionOrigin:
 def _build_metric_rows(
     subject: ComparisonSubject, read: _ComparisonReads
 ) -> tuple[tuple[MetricRow, ...], tuple[MetricRow, ...]]:
-    """Return the metrics that the policy reads, and the other metrics of both runs, those that changed most first."""
+    """Return the metrics that the policy reads, and the other metrics of both runs, those that changed most first.
+
+    Those of the machine are left out, unless the policy reads them: they change most of all, and say nothing of the model.
+    """
     found = {each.version.number: read.build_evidence(each) for each in subject.compared_versions}
     ours = found.get(subject.proposal.edit.version or 0)
     theirs = found.get(subject.proposal.replaces or 0)
@@ -217,7 +220,8 @@ def _build_metric_rows(
     def build_row(metric: MetricRef) -> MetricRow:
         return MetricRow(str(metric), _find_metric_value(ours, metric), _find_metric_value(theirs, metric), used.get(metric))
 
-    rows = sorted(map(build_row, logged - used.keys()), key=lambda row: (-row.change_size, row.metric))
+    others = (metric for metric in logged - used.keys() if not metric.is_system_metric)
+    rows = sorted(map(build_row, others), key=lambda row: (-row.change_size, row.metric))
     return tuple(map(build_row, used)), tuple(rows)
 
 

@@ -90,3 +90,18 @@ def test_metrics_of_logged_models() -> None:
     assert found.metrics[0] == MetricRow("auc of the logged model", 3.0, 0.2, "highest")
     assert found.past == MetricHistory(MetricRef("auc", "logged_model"), ((29, 2.9), (30, 3.0)))
     assert [str(call[0]) for call in made.calls].count("logged_models") == 1
+
+
+def test_metrics_of_the_machine() -> None:
+    """They are left out, of runs and of logged models, unless the policy reads one."""
+    made = FakeRegistry()
+    for number in (2, 30):
+        made.version("m", **{"auc": 0.9, "system/cpu_utilization_percentage": 10.0 * number, "system_load": 1.0})
+    found = compared(made, Proposal(RegistryEdit("m", "champion", 2), 1, None, ProposalReason.ADOPT), None)
+    assert found is not None
+    assert [row.metric for row in found.other_metrics] == ["auc", "system_load"]
+    reads = {"version": 1, "rules": [{"metric": "system/cpu_utilization_percentage", "at_most": 90}]}
+    read = compared(made, proposal(2, 1), Policy("p", "d", PolicyDocument.model_validate(reads)))
+    assert read is not None
+    assert [row.metric for row in read.metrics] == ["system/cpu_utilization_percentage"]
+    assert [row.metric for row in read.other_metrics] == ["auc", "system_load"]
