@@ -131,6 +131,9 @@ _INHERITED_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+_KERAS_LIBRARIES = {"jax": ("jax", "jaxlib"), "tensorflow": ("tensorflow",), "torch": ("torch",)}
+"""The modules of each backend of Keras."""
+_DEFAULT_KERAS_BACKEND = "tensorflow"
 _GARBLED = LoadingResult("untried", "its code wrote where only the loader answers")
 _ADDRESS_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{6,}")
 
@@ -213,11 +216,15 @@ class ModelLoader:
 
     def _load_in_child(self, artifact: Path, sandbox: Sandbox) -> LoadingResult:
         bounds, token = self._bounds, secrets.token_hex(16)
+        description = _read_description(artifact)
+        flavors, environment = list_flavors(description), _build_model_environment(self._terms.environment)
+        if backend := _find_keras_backend(description):
+            environment = {"KERAS_BACKEND": backend, **environment}  # what the deployment says counts before the model's word
         ended = sandbox.run_command(
             LOAD_COMMAND,
-            {"flavors": _read_flavors(artifact), "token": token},
+            {"flavors": flavors, "token": token},
             artifact,
-            _build_model_environment(self._terms.environment),
+            environment,
             SandboxLimits(seconds=bounds.load_seconds, memory=bounds.memory, scratch=bounds.artifact),
         )
         answer = ended.answer or {}
@@ -229,17 +236,35 @@ class ModelLoader:
         # The detail goes into the ledger: the same failure is to read the same the next time.
         detail = detail.replace(sandbox.paths.artifact, "artifact").replace(sandbox.paths.home, "tmp")
         detail = redact_message(_ADDRESS_IN_MEMORY.sub("0x…", detail))
+        if outcome == "untried" and "keras" in flavors:
+            detail += _describe_missing_backend(detail, environment.get("KERAS_BACKEND"))
         if outcome in ("loaded", "failed", "untried"):
             return LoadingResult(outcome, detail)
         return LoadingResult("untried", subprocesses.describe_exit_status(ended.status or 0))
 
 
-def _read_flavors(artifact: Path) -> list[str]:
+def _read_description(artifact: Path) -> Mapping[str, Any]:
     try:
         content = read_bounded_file(artifact / MLMODEL_FILE)
     except OSError:
         raise ArtifactError("no MLmodel file", certain=True) from None
-    return list_flavors(parse_mlmodel(content))
+    return parse_mlmodel(content)
+
+
+def _find_keras_backend(description: Mapping[str, Any]) -> str | None:
+    """Find the library that a Keras 3 model was logged on, as MLflow notes it; None where it notes none that is known."""
+    keras = description["flavors"].get("keras")
+    backend = keras.get("keras_backend") if isinstance(keras, dict) else None
+    return backend if isinstance(backend, str) and backend in _KERAS_LIBRARIES else None
+
+
+def _describe_missing_backend(detail: str, backend: str | None) -> str:
+    """Say what to do where the library is missing that Keras runs on; nothing where it is another one."""
+    name = backend or _DEFAULT_KERAS_BACKEND
+    if not any(f"No module named '{each}'" in detail for each in _KERAS_LIBRARIES.get(name, ())):
+        return ""
+    others = " or ".join(sorted(_KERAS_LIBRARIES.keys() - {name}))
+    return f"; Keras runs on {name} here: install it beside Promoter, or set KERAS_BACKEND to {others} if that is installed"
 
 
 def _build_model_environment(further: Collection[str]) -> Mapping[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -115,6 +117,66 @@ def test_the_models_code_sees_no_secret_and_is_confined(
     cpu = PATIENT.load_seconds * (os.cpu_count() or 1)
     seen = f"[] {[PATIENT.memory, 0, cpu]} tmp ['tmp', 'tmp', 'jax', '--chosen']"
     assert result == LoadingResult("failed", f"ValueError: {seen}")
+
+
+NOTED = CUSTOM + "  keras:\n    keras_backend: {}\n"
+ECHO = "import os\ndef _load_pyfunc(path): raise ValueError(os.environ.get('KERAS_BACKEND'))"
+
+
+@pytest.mark.parametrize(
+    ("noted", "chosen", "seen"),
+    [
+        ("jax", None, "jax"),
+        ("jax", "torch", "torch"),
+        ("LD_PRELOAD", None, "None"),
+        ("[jax]", None, "None"),
+    ],
+)
+def test_the_backend_of_keras(
+    sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, noted: str, chosen: str | None, seen: str
+) -> None:
+    """It is the one that the model was logged on, unless the deployment chooses; a word that names none is not handed on."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if chosen:
+        monkeypatch.setenv("KERAS_BACKEND", chosen)
+    assert loaded(sandbox, folder, NOTED.format(noted), ECHO) == LoadingResult("failed", f"ValueError: {seen}")
+
+
+@pytest.mark.parametrize(
+    ("noted", "module", "advice"),
+    [
+        ("torch", "torch", "; Keras runs on torch here: install it beside Promoter, or set KERAS_BACKEND to jax or tensorflow"),
+        (
+            "null",
+            "tensorflow",
+            "; Keras runs on tensorflow here: install it beside Promoter, or set KERAS_BACKEND to jax or torch",
+        ),
+        ("jax", "layers_of_our_own", None),
+    ],
+)
+def test_a_backend_of_keras_that_is_not_installed(
+    sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch, noted: str, module: str, advice: str | None
+) -> None:
+    """The result names the library that Keras runs on, and the way out; another missing library is named as it is."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    absent = f"No module named '{module}'"
+    code = f"def _load_pyfunc(path): raise ModuleNotFoundError({absent!r})"
+    missing = f"a library is not installed: {absent}"
+    expected = f"{missing}{advice} if that is installed" if advice else missing
+    assert loaded(sandbox, folder, NOTED.format(noted), code) == LoadingResult("untried", expected)
+
+
+@pytest.mark.slow
+def test_a_real_keras_model_on_jax_loads(sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what MLflow notes of it, where Promoter's environment names no backend."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    place = folder / "saved"
+    script = (
+        "import keras, mlflow.keras, sys; net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]); "
+        "mlflow.keras.save_model(net, sys.argv[1], pip_requirements=[])"
+    )
+    subprocess.run([sys.executable, "-c", script, str(place)], env={**os.environ, "KERAS_BACKEND": "jax"}, check=True)
+    assert ModelLoader(None, "", PATIENT)._load_in_child(place, sandbox) == LoadingResult("loaded", "python_function")
 
 
 @pytest.mark.slow
