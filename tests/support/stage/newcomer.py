@@ -16,8 +16,8 @@ from tests.support.fixtures.git import git
 class Newcomer:
     """Somebody in a copy of the example, with a model of their own on the shared server."""
 
-    def __init__(self, example: Path, folder: Path, uri: str, names: tuple[str, str]) -> None:
-        """`names`: the model's name in the example, and the one that it gets instead."""
+    def __init__(self, example: Path, folder: Path, uri: str, names: tuple[str, str], **variables: str) -> None:
+        """`names`: the model's name in the example, and the one that it gets instead. `variables`: further settings."""
         named, model = names
         self.folder, self.model, self.experiment = folder, model, f"experiment-{model}"
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW_", "PROMOTER_", "GIT_"))}
@@ -31,6 +31,7 @@ class Newcomer:
                 "PROMOTER_REPO": ".",
                 "PROMOTER_DATABASE_URL": ledger,
             }
+            | variables
         )
         shutil.copytree(example, folder, ignore=shutil.ignore_patterns("__pycache__"))
         registry = folder / "registry.yaml"
