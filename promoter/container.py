@@ -24,9 +24,9 @@ from promoter.domain.errors import ExternalError, Faults
 
 if TYPE_CHECKING:
     from promoter.application.audit import CheckpointSigner
+    from promoter.application.holds import HoldWriter
     from promoter.application.proposals.reconciler import ProposalReconciler
     from promoter.application.refusals import RefusalReconsiderer
-    from promoter.application.release import HoldRelease
     from promoter.application.rollback import AliasRollback
     from promoter.domain.proposal import Proposal
 
@@ -159,11 +159,12 @@ class Container(ConfiguredAdapters):
         )
 
     @property
-    def hold_release(self) -> HoldRelease:
-        """What carries out a person's release of a hold."""
-        from promoter.application.release import HoldRelease
+    def hold_writer(self) -> HoldWriter:
+        """What carries out a person's hold, quarantine, or the end of one."""
+        from promoter.application.holds import HoldWriter
 
-        return HoldRelease(
+        return HoldWriter(
+            registry=self.registry,
             ledger=self.ledger,
             clock=self.clock,
             revisions=self.revisions,

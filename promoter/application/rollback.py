@@ -14,6 +14,7 @@ from promoter.application.proposals.commits import (
     Opener,
     ProposalCommitter,
     describe_waiting_rollback,
+    is_hold_commit,
     is_rollback_commit,
 )
 from promoter.application.reconciler import ModelReconciler
@@ -195,7 +196,8 @@ class AliasRollback:
         hold, way_out = declared.hold, f"`promoter release {asked.alias_name}` lifts the hold"
         if hold and hold.is_in_force(self._clock.now()):
             commit = self._committer.find_hold_commit(declaration, declared)
-            if not declared.quarantine and not (commit and is_rollback_commit(commit)):
+            by_hand = not declared.quarantine and not (commit and is_rollback_commit(commit))
+            if by_hand or (commit and is_hold_commit(commit)):
                 return None  # a person wrote the hold, and took nothing back with it
             what = f"put {_describe_declared(declared)} under a hold, by a commit,"
             return StandingRollback(hold.by, hold.reason, declared.version, what, commit.at if commit else None, way_out)
@@ -233,7 +235,7 @@ class AliasRollback:
 
     def _start_result(self, asked: RollbackRequest, draft: _RollbackDraft) -> RollbackResult:
         target, version = draft.target, draft.target.version
-        result = RollbackResult(asked.model, asked.alias, draft.held, version)
+        result = RollbackResult(asked.model, asked.alias, draft.held, version, version=version)
         if draft.is_already_done:
             return result
         holder = f"v{draft.held} holds" if draft.held else "Nobody holds"

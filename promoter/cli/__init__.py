@@ -71,6 +71,8 @@ app.command("replay", rich_help_panel=_CHECK)(replay.replay)
 app.command("apply", rich_help_panel=_CHANGE)(apply.apply)
 app.command("approve", rich_help_panel=_CHANGE)(approve.approve)
 app.command("rollback", rich_help_panel=_CHANGE)(rollback.rollback)
+app.command("hold", rich_help_panel=_CHANGE)(rollback.hold)
+app.command("quarantine", rich_help_panel=_CHANGE)(rollback.quarantine)
 app.command("release", rich_help_panel=_CHANGE)(rollback.release)
 app.command("reconsider", rich_help_panel=_CHANGE)(reconsider.reconsider)
 

@@ -1,4 +1,4 @@
-"""`promoter rollback` and `promoter release`: holds are made and lifted."""
+"""`promoter rollback`, `hold`, `release` and `quarantine`: what a person does to an alias by a commit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from promoter.container import Container
+    from promoter.domain.proposal import ProposalReason
     from promoter.domain.rollback import RollbackResult
 
 
@@ -25,6 +26,7 @@ RequesterOption = Annotated[
     str | None, typer.Option(_NAME_OPTION, "--as", metavar="NAME", help="Who asks for it; left out, git's user.name.")
 ]
 
+LiftOption = Annotated[bool, typer.Option("--lift", help="Take it back.")]
 DurationOption = Annotated[
     str | None,
     typer.Option("--for", metavar="TIME", help="How long such an override lasts, from now: 24h if left out, up to 7d."),
@@ -89,9 +91,111 @@ def release(
 
     Example: promoter release fraud-detector@champion --reason "v9 is fixed by v10"
     """
+    from promoter.domain.proposal import ProposalReason
+
+    _write_hold(ProposalReason.RELEASE, what, by, reason, output)
+
+
+def hold(  # one for each option
+    what: AliasArgument,
+    reason: Annotated[str | None, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it ends: `24h` or `7d` from now, a day, or ISO 8601 with its zone."),
+    ] = None,
+    lift: LiftOption = False,
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Keep rotation and guards away from an alias, until a time or until a person lifts the hold. Nothing moves.
+
+    A commit to PROMOTER_BRANCH of PROMOTER_REPO; a pull request where the branch takes no pushes. To run it again is safe. A
+    later commit still moves the alias. With --lift it is what `promoter release` is.
+
+    Exit code 0: done, or held already, 1: refused, or something is left to do, which the output says.
+
+    Examples: promoter hold fraud-detector@champion --reason "audit until Friday" --until 72h; promoter hold
+    fraud-detector@champion --lift
+    """
+    from promoter.domain.proposal import ProposalReason
+
+    if lift and until is not None:
+        raise typer.BadParameter("--until goes without --lift", param_hint="--until")
+    act = ProposalReason.RELEASE if lift else ProposalReason.HOLD
+    _write_hold(act, what, by, _require_reason(reason, lift=lift), output, until=until)
+
+
+def quarantine(  # one for each option
+    what: AliasArgument,
+    version: Annotated[int | None, typer.Argument(min=1, metavar="N", show_default=False, help="The version.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why: it stands in the commit and in the ledger.")] = None,
+    lift: LiftOption = False,
+    by: RequesterOption = None,
+    output: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Keep a version away from an alias: rotation never proposes it, and no rollback or guard returns to it. Nothing moves.
+
+    A commit to PROMOTER_BRANCH of PROMOTER_REPO; a pull request where the branch takes no pushes. To run it again is safe. A
+    version that holds the alias stays there: `promoter rollback` puts an earlier one back.
+
+    Exit code 0: done, or in quarantine already, 1: refused, or something is left to do, which the output says.
+
+    Examples: promoter quarantine fraud-detector@champion 9 --reason "trained on leaked labels"; promoter quarantine
+    fraud-detector@champion 9 --lift
+    """
+    from promoter.domain.proposal import ProposalReason
+
+    if version is None:
+        raise typer.BadParameter(_explain_missing_version(what))
+    act = ProposalReason.LIFT_QUARANTINE if lift else ProposalReason.QUARANTINE
+    _write_hold(act, what, by, _require_reason(reason, lift=lift), output, version=version)
+
+
+def _explain_missing_version(what: str) -> str:
+    """Return what to write in the place of an alias alone, or of MODEL/VERSION: a version is kept away from one alias."""
+    model, found, number = what.rpartition("/")
+    if found and "@" not in what and number.isascii() and number.isdigit():
+        return f"`{what}` names no alias, and a quarantine is one of an alias: write `{model}@champion {number}`"
+    return "it needs the version, such as fraud-detector@champion 9"
+
+
+def _require_reason(reason: str | None, *, lift: bool) -> str | None:
+    if reason is None and not lift:
+        raise typer.BadParameter("it needs a reason: --reason TEXT", param_hint="--reason")
+    return reason
+
+
+def _write_hold(  # what the command line has
+    act: ProposalReason,
+    what: str,
+    by: str | None,
+    reason: str | None,
+    output: OutputFormat,
+    *,
+    version: int | None = None,
+    until: str | None = None,
+) -> None:
+    from promoter.domain.rollback import HoldRequest
+
     model, alias = parse_alias_argument(what)
     container = _build_git_container()
-    _print_rollback_result(container.hold_release(model, alias, find_requester_name(by), reason), output)
+    end = _parse_hold_end(until, container.clock.now()) if until is not None else None
+    asked = HoldRequest(act, model, alias, find_requester_name(by), reason, version, end)
+    _print_rollback_result(container.hold_writer(asked), output)
+
+
+def _parse_hold_end(text: str, now: datetime) -> datetime:
+    """Return a time to come: so long from now, a day (its beginning in UTC), or ISO 8601 with its zone."""
+    from promoter.domain.fields import parse_duration, parse_moment
+
+    try:
+        return (now + parse_duration(text)).replace(microsecond=0)
+    except ValueError:
+        pass
+    try:
+        return parse_moment(text, now, None)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--until") from None
 
 
 def _build_git_container() -> Container:

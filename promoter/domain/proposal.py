@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.desired import Hold, ModelIntent
-from promoter.domain.fields import find_model_name_flaw
+from promoter.domain.fields import find_model_name_flaw, format_utc_minute
 from promoter.domain.plan import ModelComparison
 from promoter.domain.policy.rules.review import describe_within_pull_request
 from promoter.domain.text import disarm_commit_text, escape_invisible, escape_lines, version_label
@@ -18,13 +18,20 @@ IDENTITY_TRAILER = "Promoter-Identity"
 """The trailer of a commit that names the identity of the proposed version, since its number may be another one's later."""
 
 
+QUARANTINE_TRAILER = "Promoter-Quarantine"
+"""The trailer of a commit that names the version that it puts into quarantine, or takes out of it."""
+
+
 class ProposalReason(StrEnum):
-    """Why a proposal exists. A person asks for rollbacks and releases; Promoter finds the others by itself."""
+    """Why a proposal exists. A person asks for rollbacks, holds and quarantines; Promoter finds the others by itself."""
 
     ROTATE = "rotate"
     GUARD = "guard"
     ROLL_BACK = "rollback"
+    HOLD = "hold"
     RELEASE = "release"
+    QUARANTINE = "quarantine"
+    LIFT_QUARANTINE = "lift-quarantine"
     ADOPT = "adopt"
     PUT_BACK = "put-back"
     """Git goes back to what the registry has, since what git states was merged without the reviews that its policy asks for."""
@@ -32,7 +39,13 @@ class ProposalReason(StrEnum):
     @property
     def is_requested(self) -> bool:
         """Return whether a person asked for it."""
-        return self in (ProposalReason.ROLL_BACK, ProposalReason.RELEASE)
+        return self is ProposalReason.ROLL_BACK or self.moves_nothing
+
+    @property
+    def moves_nothing(self) -> bool:
+        """Return whether a person asks for a hold or a quarantine alone, or for the end of one: no alias gets a version."""
+        aims = (ProposalReason.HOLD, ProposalReason.RELEASE, ProposalReason.QUARANTINE, ProposalReason.LIFT_QUARANTINE)
+        return self in aims
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,13 @@ class RegistryEdit:
     """Versions that are added to the quarantine."""
     release: bool = False
     """Whether the present hold is removed."""
+    lifted: int | None = None
+    """A version that is taken out of the quarantine."""
+
+    @property
+    def quarantined(self) -> int | None:
+        """The one version that a person puts into quarantine, or takes out of it; None where the edit is about none or more."""
+        return self.lifted or (self.quarantine[0] if len(self.quarantine) == 1 else None)
 
 
 @dataclass(frozen=True)
@@ -83,9 +103,9 @@ class Proposal:
         edit = self.edit
         name = disarm_commit_text(escape_invisible(f"{edit.model}@{edit.alias}"))
         was, to = version_label(self.replaces), f"v{edit.version}"
+        if self.aim.moves_nothing:
+            return self._render_hold_subject(name)
         match self.aim:
-            case ProposalReason.RELEASE:
-                return f"Release {name}"
             case ProposalReason.ADOPT:
                 return f"Adopt {to} as {name}, from {was}"
             case ProposalReason.ROTATE:
@@ -94,6 +114,35 @@ class Proposal:
                 return f"Put git back to {to} for {name}, from {was}"
             case _:
                 return f"Roll back {name} from {was} to {to}"
+
+    def _render_hold_subject(self, name: str) -> str:
+        match self.aim:
+            case ProposalReason.HOLD:
+                return f"Hold {name} at v{self.replaces}" if self.replaces else f"Hold {name}"
+            case ProposalReason.RELEASE:
+                return f"Release {name}"
+            case ProposalReason.QUARANTINE:
+                return f"Quarantine v{self.edit.quarantined} for {name}"
+            case _:
+                return f"Take v{self.edit.quarantined} out of quarantine for {name}"
+
+    @property
+    def effect(self) -> str:
+        """What follows from a hold, a quarantine, or the end of one, in a sentence without its full stop; else empty."""
+        alias, bad = self.edit.alias, f"v{self.edit.quarantined}"
+        match self.aim:
+            case ProposalReason.HOLD:
+                until = self.edit.hold.until if self.edit.hold else None
+                end = f"until {format_utc_minute(until)}" if until else "until a person lifts it"
+                return f"The hold keeps rotation and guards away from {alias} {end}"
+            case ProposalReason.RELEASE:
+                return f"The hold on {alias} is lifted: rotation may move it again"
+            case ProposalReason.QUARANTINE:
+                return f"{bad} is in quarantine: rotation never proposes it for {alias}, and no rollback returns to it"
+            case ProposalReason.LIFT_QUARANTINE:
+                return f"{bad} is out of quarantine: rotation may propose it for {alias} again, and a rollback may return to it"
+            case _:
+                return ""
 
     @property
     def unchecked_note(self) -> str:
@@ -112,8 +161,8 @@ class Proposal:
 
     def _build_body(self) -> list[str]:
         edit, decision = self.edit, self.decision
-        if self.aim is ProposalReason.RELEASE:
-            return [*([self.reason] if self.reason else []), f"The hold on {edit.alias} is lifted: rotation may move it again."]
+        if self.aim.moves_nothing:
+            return [*([self.reason] if self.reason else []), f"{self.effect}."]
         if self.aim is ProposalReason.ADOPT:
             return ["Somebody moved the alias in the registry, and `on_drift: adopt` asks whether that is to stay."]
         if self.aim is ProposalReason.PUT_BACK:
@@ -136,9 +185,9 @@ class Proposal:
         trailers = [f"Promoter-Aim: {self.aim}", f"Promoter-Model: {edit.model}", f"Promoter-Alias: {edit.alias}"]
         trailers += [f"Promoter-Version: {edit.version}"] if edit.version else []
         trailers += [f"Promoter-By: {' '.join(self.by.split())}"] if self.by else []
-        trailers += (
-            [f"Promoter-Reason: {' '.join(self.reason.split())}"] if self.reason and self.aim is ProposalReason.RELEASE else []
-        )
+        if self.aim.moves_nothing:
+            trailers += [f"{QUARANTINE_TRAILER}: {edit.quarantined}"] if edit.quarantined else []
+            trailers += [f"Promoter-Reason: {' '.join(self.reason.split())}"] if self.reason else []
         if decision is None or self.aim not in (ProposalReason.ROTATE, ProposalReason.GUARD):
             return trailers
         trailers += [f"Promoter-Policy: {decision.policy}", f"Promoter-Decision: {decision.compute_digest()}"]
@@ -184,7 +233,7 @@ class CommitRequest:
     model: str
     alias: str
     version: int | None
-    """The version that it states; None for a release."""
+    """The version that it gives the alias; None where it moves nothing."""
     by: str
     """The person."""
     reason: str | None

@@ -25,7 +25,10 @@ _WHAT = {
     ProposalReason.ADOPT: "the adoption of {version}",
     ProposalReason.PUT_BACK: "the way back in git from {replaces} to {version}",
 }
-"""What a person turns down, by the reason of the proposal. Rollbacks and releases are requests: closing them answers these."""
+"""What a person turns down, by the reason of the proposal.
+
+Rollbacks, holds and quarantines are requests: closing them answers these.
+"""
 REFUSABLE_REASONS = tuple(_WHAT)
 _WAYS_BACK = (ProposalReason.GUARD, ProposalReason.PUT_BACK)
 """What is refused as a way from one version to another."""

@@ -1,4 +1,4 @@
-"""A rollback by a person: which version returns, which ones go into quarantine, and the proposal that puts it into git."""
+"""Rollbacks, holds and quarantines by a person: what is asked for, what it means, and the proposal that puts it into git."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class StandingRollback:
 
 @dataclass
 class RollbackResult:
-    """What a rollback or a release did."""
+    """What a rollback, a hold or a quarantine did."""
 
     model: str
     alias: str
@@ -110,19 +110,41 @@ class RollbackResult:
     """What was done, one sentence each."""
     done: bool = True
     """Whether nothing is left to do; if something is, `messages` name it."""
-    released: bool = False
-    """Whether it was a release, which moves nothing."""
+    act: ProposalReason = ProposalReason.ROLL_BACK
+    """What a person did."""
+    version: int | None = None
+    """The version that it is about: the one that returns, that is held, or that goes into quarantine or leaves it."""
+    hold_end: datetime | None = None
+    """When the hold ends that a person asked for; None: a person lifts it."""
+
+    @property
+    def until(self) -> datetime | None:
+        """When it ends by itself: the override, or the hold; None: it does not."""
+        return self.override.until if self.override else self.hold_end
 
     @property
     def title_line(self) -> str:
         """What happened, and by which path, in one line."""
         name = f"{self.model}@{self.alias}"
         if self.path is None:
-            return f"{name} stays at v{self.to_version}"
-        was, to = version_label(self.from_version), version_label(self.to_version)
+            return f"{name} stays at v{self.to_version}" if self.act is ProposalReason.ROLL_BACK else f"{name}: {self._what}"
         through = {"commit": "commit", "pull-request": "pull request", "override": "override"}[self.path]
         left = "" if self.done else "; something is left to do"
-        return f"{name}: released, by {through}{left}" if self.released else f"{name}: {was} -> {to}, by {through}{left}"
+        return f"{name}: {self._what}, by {through}{left}"
+
+    @property
+    def _what(self) -> str:
+        match self.act:
+            case ProposalReason.HOLD:
+                return f"held at {version_label(self.version)}" if self.version else "held"
+            case ProposalReason.RELEASE:
+                return "released"
+            case ProposalReason.QUARANTINE:
+                return f"{version_label(self.version)} in quarantine"
+            case ProposalReason.LIFT_QUARANTINE:
+                return f"{version_label(self.version)} out of quarantine"
+            case _:
+                return f"{version_label(self.from_version)} -> {version_label(self.to_version)}"
 
     def record_failure(self, message: str) -> None:
         """Record that something is left to do."""
@@ -197,7 +219,8 @@ def check_named_version(  # what is known of the version, and what the person as
     name = f"{intent.model}@{intent.alias}"
     if obstacle := _find_version_obstacle(intent, observed, version):
         quarantined = version in intent.quarantine
-        fix = "take it out of `quarantine` in registry.yaml first, if it is meant" if quarantined else "name another version"
+        out = f"if it is meant, `promoter quarantine {name} {version} --lift` takes it out first"
+        fix = out if quarantined else "name another version"
         raise PermanentError(ROLLBACK_PART, f"{name}: {obstacle}", fix)
     if without_artifact_check and not past.has_served:
         message = f"{name}: v{version} never held it, as far as the ledger knows, so that its artifact has to be checked"
@@ -254,10 +277,58 @@ def propose_rollback(  # what is known of the alias, and what the person asked f
     return Proposal(edit, declared.version or held, None, ProposalReason.ROLL_BACK, by, reason, goes_past=goes_past)
 
 
-def propose_release(declared: AliasIntent, reason: str | None, by: str) -> Proposal:
-    """Return the proposal that lifts the hold of an alias and leaves the rest as it is."""
-    edit = RegistryEdit(declared.model, declared.alias, None, release=True)
-    return Proposal(edit, declared.version, None, ProposalReason.RELEASE, by, reason)
+@dataclass(frozen=True)
+class HoldRequest:
+    """What a person asks for of the hold or the quarantine of an alias."""
+
+    act: ProposalReason
+    """HOLD, RELEASE, QUARANTINE or LIFT_QUARANTINE."""
+    model: str
+    alias: str
+    by: str
+    reason: str | None = None
+    """Why; a hold and a quarantine need one."""
+    version: int | None = None
+    """The version that goes into quarantine, or leaves it."""
+    until: datetime | None = None
+    """When a hold ends; None: once a person lifts it."""
+
+    @property
+    def alias_name(self) -> str:
+        """`MODEL@ALIAS`."""
+        return f"{self.model}@{self.alias}"
+
+
+def validate_hold_request(request: HoldRequest, now: datetime) -> HoldRequest:
+    """Return the request with reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
+    part = request.act.value
+    reason = parse_reason(request.reason, part)
+    if reason is None and request.act in (ProposalReason.HOLD, ProposalReason.QUARANTINE):
+        raise PermanentError(part, f"a {part} needs a reason of 1 to {_REASON_LIMIT:,} characters", "--reason TEXT")
+    if request.until is not None and request.until <= now:
+        raise PermanentError(part, f"{format_utc(request.until)} is over: it is {format_utc(now)}", "give --until a later time")
+    return replace(request, reason=reason, by=parse_person(request.by, part))
+
+
+def propose_hold_request(asked: HoldRequest, declared: AliasIntent, now: datetime) -> Proposal:
+    """Return the proposal that puts the request into git and leaves the rest of the alias as it is.
+
+    A hold that takes the place of one in force keeps its word on the check of an artifact.
+    """
+    hold, lifted = None, None
+    bad: tuple[int, ...] = ()
+    match asked.act, asked.version:
+        case ProposalReason.HOLD, _:
+            present = declared.hold if declared.hold and declared.hold.is_in_force(now) else None
+            unchecked = present.without_artifact_check if present else None
+            hold = Hold(reason=asked.reason or "", by=asked.by, until=asked.until, without_artifact_check=unchecked)
+        case ProposalReason.QUARANTINE, int(version):
+            bad = (version,)
+        case _:
+            lifted = asked.version
+    release = asked.act is ProposalReason.RELEASE
+    edit = RegistryEdit(declared.model, declared.alias, None, hold, bad, release=release, lifted=lifted)
+    return Proposal(edit, declared.version, None, asked.act, asked.by, asked.reason)
 
 
 def parse_person(by: str, part: str) -> str:

@@ -269,3 +269,32 @@ def test_git_is_down(hosted_stage: HostedStage, fresh_name: str) -> None:
     assert_ended(stage, model, "decided")
     assert stage.aliases(model) == {"champion": 1}
     assert f'hold: {{reason: "{REASON}", by: alice}}, quarantine: [2]' in stage.stated()
+
+
+@pytest.mark.slow
+@GITHUB
+def test_a_hold_and_a_quarantine_on_a_protected_branch(hosted_stage: HostedStage, fresh_name: str) -> None:
+    """Each is a pull request; once it is merged, rotation leaves the alias alone, then the version, and goes on when lifted."""
+    stage, model = hosted_stage, fresh_name
+    watched_app(stage, model)
+    stage.daemon()
+    name, who = f"{model}@champion", ("--by", "alice", "--format", "json")
+    for words, title in (
+        (("hold", name, "--reason", "audit"), f"Hold {name} at v2"),
+        (("quarantine", name, "3", "--reason", "leaked"), f"Quarantine v3 for {name}"),
+    ):
+        if words[0] == "quarantine":
+            stage.version(model, 0.95)
+        ran = stage.run(*words, *who)
+        assert ran.code == 0, ran.out + ran.err
+        pull = stage.until_open(model, title)
+        assert (ran.told["path"], ran.told["pull_request"].endswith(f"/{pull.number}")) == ("pull-request", True)
+        stage.merge(pull, "cy")
+        until(lambda: stage.pulls(state="open") == [], "nothing is open", told=stage.told)
+    assert stage.aliases(model) == {"champion": 2}
+    assert "hold: {reason: audit, by: alice}, quarantine: [3]" in stage.stated()
+    assert stage.run("hold", name, "--lift", *who).told["path"] == "pull-request"
+    stage.merge(stage.until_open(model, f"Release {name}"), "cy")
+    stage.version(model, 0.9)
+    stage.until_open(model, f"Rotate {name} from v2 to v4")
+    assert "hold" not in stage.stated()

@@ -294,6 +294,13 @@ def test_changes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     compare("registry/rollback.json", without(run(*words), *revisions))
     words = ["release", "fraud@champion", "--by", "erin", "--reason", "v3 will do", "--format", "json"]
     compare("registry/release.json", without(run(*words), *revisions))
+    words = ["hold", "fraud@champion", "--by", "erin", "--reason", "audit", "--until", "2027-01-01", "--format", "json"]
+    compare("registry/hold.json", without(run(*words), *revisions))
+    compare("registry/hold-lifted.json", without(run(*words[:4], "--lift", "--format", "json"), *revisions))
+    words = ["quarantine", "fraud@champion", "3", "--by", "erin", "--reason", "leaked", "--format", "json"]
+    compare("registry/quarantine.json", without(run(*words), *revisions))
+    compare("registry/quarantine-again.json", without(run(*words), *revisions))
+    compare("registry/quarantine-lifted.json", without(run(*words[:5], "--lift", "--format", "json"), *revisions))
     compare("registry/refused.json", run("release", "fraud@champion", "--by", "erin", "--format", "json"))
     compare("registry/history.json", without(run("history", "fraud@champion", "--format", "json"), *revisions, hashes))
     words = ["history", "fraud@champion", "--at", "2026-11-23T12:00Z", "--format", "json"]

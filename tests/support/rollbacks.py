@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from promoter.application.holds import HoldWriter
 from promoter.application.proposals.commits import BranchOpener, Opener, ProposalCommitter
 from promoter.application.proposals.reconciler import ProposalOpener
-from promoter.application.release import HoldRelease
 from promoter.application.rollback import AliasRollback
 from promoter.domain.audit import RecordKind
 from promoter.domain.desired import AliasIntent
-from promoter.domain.rollback import RollbackRequest, RollbackResult
+from promoter.domain.proposal import ProposalReason
+from promoter.domain.rollback import HoldRequest, RollbackRequest, RollbackResult
 from tests.support.app import App
 
 POLICY = b"""version: 1
@@ -53,14 +54,20 @@ def back(app: App, *, forge: bool = True, **asked: Any) -> RollbackResult:
 
 def release(app: App, *, forge: bool = True, by: str = "bob") -> RollbackResult:
     """Bob lifts the hold."""
-    release = HoldRelease(
+    return ask_hold(app, ProposalReason.RELEASE, forge=forge, by=by)
+
+
+def ask_hold(app: App, act: ProposalReason, *, forge: bool = True, alias: str = "champion", **asked: Any) -> RollbackResult:
+    """Carol holds the champion, keeps a version out of it, or takes that back."""
+    write = HoldWriter(
+        registry=app.registry,
         ledger=app.ledger,
         clock=app.clock,
         revisions=app.revisions,
         committer=committer(app),
         open_proposal=opener(app, forge=forge),
     )
-    return release("m", "champion", by)
+    return write(HoldRequest(act, "m", alias, **{"by": "carol", **asked}))
 
 
 def git(app: App, revision: str | None = None) -> AliasIntent:

@@ -5,7 +5,7 @@ The result is parsed again before it is used, and must state what the file state
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from promoter.adapters.yaml.load import YamlTree, parse_registry_document, read_yaml_tree
@@ -20,12 +20,13 @@ from promoter.adapters.yaml.splice import (
     find_column,
     open_as_block,
     prepend_pairs,
+    remove_item,
     remove_pair,
     replace_scalar,
     rewrite_mapping,
 )
 from promoter.adapters.yaml.tree import MappingNode, ScalarNode, SequenceNode, YamlNode
-from promoter.domain.desired import ABSENT, DesiredState, Hold
+from promoter.domain.desired import ABSENT, DesiredState, Hold, RegistryDocument
 from promoter.domain.errors import DocumentPath, Fault, Faults
 from promoter.domain.fields import validate_alias_name, validate_model_name
 from promoter.domain.folder import REGISTRY_FILE
@@ -39,11 +40,8 @@ def release_alias(content: bytes, edit: RegistryEdit) -> bytes:
 
     Raises `Faults` where the file is faulty, where that cannot be done safely, or where the hold is shared with others.
     """
-    before = read_yaml_tree(REGISTRY_FILE, content)
-    document, faults = parse_registry_document(before)
-    if faults or document is None or before.root is None:
-        raise Faults(faults)
-    path: DocumentPath = ("models", edit.model, "aliases", edit.alias)
+    before, document = _read_valid_document(content)
+    path = _build_alias_path(edit)
     desired = DesiredState.from_document(document)
     alias = desired.find_alias_intent(edit.model, edit.alias)
     if alias is None or alias.hold is None:
@@ -54,12 +52,59 @@ def release_alias(content: bytes, edit: RegistryEdit) -> bytes:
     node = _require_alias_mapping(before, edit, path)
     hold = node.pairs["hold"]
     if hold.anchored:
-        raise _build_release_fault(before, edit, hold.start, "is shared through an anchor (`&` or `*`)")
-    result = apply_splices(before.text, [remove_pair(before.text.content, node, "hold")])
-    after = read_yaml_tree(REGISTRY_FILE, result)
-    released_document, _ = parse_registry_document(after)
-    if released_document is None or after.root is None or after.root.value != _remove_hold(before.root.value, path):
+        raise _build_release_fault(before, edit, hold.start, _SHARED)
+    splice = remove_pair(before.text.content, node, "hold")
+    if (result := _apply_checked(before, path, splice, {"hold": None})) is None:
         raise _build_release_fault(before, edit, hold.start, "cannot be released without changing something else")
+    return result
+
+
+def lift_quarantine(content: bytes, edit: RegistryEdit) -> bytes:
+    """Return the file without that version in the alias's quarantine; the very same bytes where it is not there.
+
+    Raises `Faults` where the file is faulty, or where that cannot be done safely.
+    """
+    while True:
+        before, document = _read_valid_document(content)
+        alias = DesiredState.from_document(document).find_alias_intent(edit.model, edit.alias)
+        if alias is None or edit.lifted not in alias.quarantine:
+            return content
+        path = _build_alias_path(edit)
+        node = _require_alias_mapping(before, edit, path)
+        there = node.pairs["quarantine"]
+        if there.anchored or not isinstance(there, SequenceNode):
+            raise _build_release_fault(before, edit, there.start, _SHARED)
+        place, text = there.value.index(edit.lifted), before.text.content
+        left = [*there.value[:place], *there.value[place + 1 :]]
+        splice = remove_item(text, there, place) if left else remove_pair(text, node, "quarantine")
+        lifted = _apply_checked(before, path, splice, {"quarantine": left or None})
+        if lifted is None:
+            raise _build_release_fault(before, edit, there.start, f"cannot lose v{edit.lifted} from its quarantine alone")
+        content = lifted  # a number may stand in the list twice
+
+
+_SHARED = "is shared through an anchor (`&` or `*`)"
+
+
+def _read_valid_document(content: bytes) -> tuple[YamlTree, RegistryDocument]:
+    tree = read_yaml_tree(REGISTRY_FILE, content)
+    document, faults = parse_registry_document(tree)
+    if faults or document is None or tree.root is None:
+        raise Faults(faults)
+    return tree, document
+
+
+def _build_alias_path(edit: RegistryEdit) -> DocumentPath:
+    return ("models", edit.model, "aliases", edit.alias)
+
+
+def _apply_checked(before: YamlTree, path: DocumentPath, splice: TextSplice, changes: Mapping[str, object]) -> bytes | None:
+    """Return the file with the splice; None where it does not state exactly these changes. None as a value: no such key."""
+    result = apply_splices(before.text, [splice])
+    after = read_yaml_tree(REGISTRY_FILE, result)
+    document, _ = parse_registry_document(after)
+    if document is None or after.root is None or after.root.value != _change_value(_require_root(before).value, path, changes):
+        return None
     return result
 
 
@@ -68,18 +113,18 @@ def _require_alias_mapping(tree: YamlTree, edit: RegistryEdit, path: DocumentPat
     node: YamlNode | None = tree.root
     for part in (*path, None):
         if node is None or node.anchored or node.target is not node or not isinstance(node, MappingNode):
-            raise _build_release_fault(tree, edit, node.start if node else 0, "is shared through an anchor (`&` or `*`)")
+            raise _build_release_fault(tree, edit, node.start if node else 0, _SHARED)
         if part is None:
             return node
         node = node.pairs.get(str(part))
     raise AssertionError("a path ends")
 
 
-def _remove_hold(value: Any, path: DocumentPath) -> Any:
+def _change_value(value: Any, path: DocumentPath, changes: Mapping[str, object]) -> Any:
     """Return what the file is to state, copied only along the path to the alias."""
     if not path:
-        return {key: item for key, item in value.items() if key != "hold"}
-    return {**value, path[0]: _remove_hold(value[path[0]], path[1:])}
+        return {key: item for key, item in {**value, **changes}.items() if key not in changes or changes[key] is not None}
+    return {**value, path[0]: _change_value(value[path[0]], path[1:], changes)}
 
 
 def _build_release_fault(tree: YamlTree, edit: RegistryEdit, start: int, why: str) -> Faults:
@@ -92,6 +137,8 @@ def edit_registry(content: bytes, edit: RegistryEdit) -> bytes:
     _validate_edit_names(edit)
     if edit.release and not edit.hold:
         content = release_alias(content, edit)
+    if edit.lifted:
+        content = lift_quarantine(content, edit)
     before = read_yaml_tree(REGISTRY_FILE, content)
     document, faults = parse_registry_document(before)
     if faults:
@@ -216,7 +263,7 @@ class _RegistryEdit:
 
     def _require_unshared(self, node: YamlNode) -> None:
         if node.anchored or node.target is not node:
-            raise self._build_edit_fault(node.start, "is shared through an anchor (`&` or `*`)")
+            raise self._build_edit_fault(node.start, _SHARED)
 
     def _require_own_mapping(self, node: YamlNode) -> MappingNode:
         self._require_unshared(node)

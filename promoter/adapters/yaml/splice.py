@@ -194,14 +194,23 @@ def remove_pair(text: str, node: MappingNode, key: str) -> TextSplice:
     """Remove a key that the mapping has: whole lines of a block, one pair in braces."""
     value, names = node.pairs[key], list(node.pairs)
     if not node.flow:
-        return _remove_from_block(text, value, alone=len(names) == 1)
+        return _remove_from_block(text, value, _find_pair_span(text, value), alone=len(names) == 1)
     place = names.index(key)
     return _remove_from_braces(text, value, node.pairs[names[place - 1]] if place else None)
 
 
-def _remove_from_block(text: str, value: YamlNode, *, alone: bool) -> TextSplice:
-    """Remove whole lines. Comments in them, or behind them, become lines of their own."""
+def remove_item(text: str, node: SequenceNode, place: int) -> TextSplice:
+    """Remove one item of a list that has others: whole lines of a block, one item in brackets."""
+    value = node.items[place]
+    if node.flow:
+        return _remove_from_braces(text, value, node.items[place - 1] if place else None)
     begin, end = _find_pair_span(text, value)
+    return _remove_from_block(text, value, (text.rindex("-", 0, begin), end), alone=False)
+
+
+def _remove_from_block(text: str, value: YamlNode, span: tuple[int, int], *, alone: bool) -> TextSplice:
+    """Remove whole lines. Comments in them, or behind them, become lines of their own."""
+    begin, end = span
     line, end = find_line_start(text, begin), _find_line_end(text, end)
     indent = text[line:begin]
     kept_lines = [indent + each for each in [*(["{}"] if alone else []), *_collect_comments(text, begin, end, value)]]

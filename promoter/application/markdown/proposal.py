@@ -91,15 +91,29 @@ def _render_opening(proposal: Proposal, outlook: OverrideOutlook | None, copied:
                 "",
                 *_render_hold_notice(proposal),
             ]
-        case ProposalReason.RELEASE:
-            sentence = f"The hold on {name} is to be lifted: rotation may move it again."
-            return [sentence, "", _render_requester(proposal)]
+        case ProposalReason.HOLD | ProposalReason.RELEASE | ProposalReason.QUARANTINE | ProposalReason.LIFT_QUARANTINE:
+            return [_render_hold_opening(proposal, name), "", _render_requester(proposal)]
         case ProposalReason.PUT_BACK:
             merged = f"{was} was merged without the reviews that its policy asks for. Nobody can give them after the merge."
             return [f"Git is to say **{to}** for {name} again, as the registry does. {merged} The alias is still at {to}."]
         case ProposalReason.ADOPT:
             declared = f"says {was}" if proposal.replaces else "says nothing of it, or that it must not exist"
             return [f"Somebody moved {name} to **{to}** in the registry, and git {declared}. Is it to stay there?"]
+
+
+def _render_hold_opening(proposal: Proposal, name: str) -> str:
+    """Return what a hold or a quarantine is to bring, and that nothing moves."""
+    bad, held = version_label(proposal.edit.quarantined), version_label(proposal.replaces)
+    match proposal.aim:
+        case ProposalReason.RELEASE:
+            return f"The hold on {name} is to be lifted: rotation may move it again."
+        case ProposalReason.HOLD:
+            what = f"{name} is to be held{f' at **{held}**' if proposal.replaces else ''}."
+        case ProposalReason.QUARANTINE:
+            what = f"**{bad}** is to go into quarantine for {name}."
+        case _:
+            what = f"**{bad}** is to leave the quarantine of {name}."
+    return f"{what} No alias moves."
 
 
 def _render_copy_notice(comparison: VersionComparison | None, pages: PageAddresses) -> str:
@@ -156,8 +170,8 @@ def _describe_answers(proposal: Proposal) -> tuple[str, str, str]:
         case ProposalReason.ROLL_BACK:
             moves = f"the alias moves to {to} at once." if proposal.unchecked_note else loads
             return moves, f"{stays}.", f"{stays}, and this stays open."
-        case ProposalReason.RELEASE:
-            return "the hold is lifted, and rotation may move the alias again.", "the hold stays.", "the hold stays."
+        case ProposalReason.HOLD | ProposalReason.RELEASE | ProposalReason.QUARANTINE | ProposalReason.LIFT_QUARANTINE:
+            return _describe_hold_answers(proposal)
         case ProposalReason.PUT_BACK:
             agree = f"no alias moves: git and the registry agree on {to}. Rotation proposes {was} anew if it is still the best"
             waits = f"git goes on stating {was}, the alias stays at {to}, and rotation waits until a person changes git."
@@ -165,6 +179,13 @@ def _describe_answers(proposal: Proposal) -> tuple[str, str, str]:
         case ProposalReason.ADOPT:
             differs = f"the registry keeps {to}, git does not state it, and Promoter only reports that"
             return f"git states {to} too, and nothing moves.", f"{differs}.", f"{differs}. If the alias goes back, this closes."
+
+
+def _describe_hold_answers(proposal: Proposal) -> tuple[str, str, str]:
+    if proposal.aim is ProposalReason.RELEASE:
+        return "the hold is lifted, and rotation may move the alias again.", "the hold stays.", "the hold stays."
+    effect = inline_text(proposal.effect)
+    return f"{effect[0].lower()}{effect[1:]}.", "nothing changes.", "nothing changes, and this stays open."
 
 
 def _render_evidence(

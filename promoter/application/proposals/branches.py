@@ -24,6 +24,7 @@ from promoter.domain.overrides import OverrideOutlook
 from promoter.domain.policy.document import Policy
 from promoter.domain.proposal import (
     IDENTITY_TRAILER,
+    QUARANTINE_TRAILER,
     CommitRequest,
     Proposal,
     ProposalReason,
@@ -192,8 +193,12 @@ class ProposalRequestReader:
                 RegistryEdit(site.model, site.alias, None, release=True), None, None, site.requested_reason, by, reason
             )
         alias = self._read_alias_intent(site, site.tip.revision)
+        if site.requested_reason.moves_nothing:
+            edit = _read_hold_edit(site, site.requested_reason, site.tip, alias)
+            was = declared.version if declared else None
+            return Proposal(edit, was, None, site.requested_reason, by, edit.hold.reason if edit.hold else reason)
         if alias is None or alias.version is None:
-            raise PermanentError(site.branch, "does not say what its commit says", _FIX, about_one_model=True)
+            raise _build_branch_error(site)
         bad = sorted(alias.quarantine - (declared.quarantine if declared else frozenset()))
         edit = RegistryEdit(site.model, site.alias, alias.version, alias.hold, tuple(bad))
         replaces = bad[-1] if bad else declared.version if declared else None
@@ -210,6 +215,23 @@ class ProposalRequestReader:
         except Faults as faults:
             raise PermanentError(site.branch, f"cannot be read: {faults}", _FIX, about_one_model=True) from None
         return declaration.desired.find_alias_intent(site.model, site.alias)
+
+
+def _read_hold_edit(site: ProposalBranch, aim: ProposalReason, tip: GitCommit, alias: AliasIntent | None) -> RegistryEdit:
+    """Return the hold that the branch states, or what its commit says of the quarantine. Raises where they do not agree."""
+    number = tip.trailers.get(QUARANTINE_TRAILER, "")
+    version = int(number) if number.isascii() and number.isdigit() else None
+    if alias is not None and aim is ProposalReason.HOLD and alias.hold:
+        return RegistryEdit(site.model, site.alias, None, alias.hold)
+    if alias is not None and aim is ProposalReason.QUARANTINE and version and version in alias.quarantine:
+        return RegistryEdit(site.model, site.alias, None, quarantine=(version,))
+    if alias is not None and aim is ProposalReason.LIFT_QUARANTINE and version and version not in alias.quarantine:
+        return RegistryEdit(site.model, site.alias, None, lifted=version)
+    raise _build_branch_error(site)
+
+
+def _build_branch_error(site: ProposalBranch) -> PermanentError:
+    return PermanentError(site.branch, "does not say what its commit says", _FIX, about_one_model=True)
 
 
 def build_override_proposal(override: Override, declared: AliasIntent | None) -> Proposal:

@@ -16,8 +16,8 @@ from promoter.domain.desired import AliasIntent, Declaration
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
 from promoter.domain.fields import CHAMPION
 from promoter.domain.folder import REGISTRY_FILE
-from promoter.domain.proposal import Proposal, ProposalReason
-from promoter.domain.rollback import StandingRollback
+from promoter.domain.proposal import QUARANTINE_TRAILER, Proposal, ProposalReason
+from promoter.domain.rollback import HoldRequest, StandingRollback
 
 log = structlog.get_logger(__name__)
 
@@ -164,6 +164,21 @@ class ProposalCommitter:
             return None
         return find_waiting_rollback(self._repository, self._documents, declaration.revision, (model, alias))
 
+    def find_other_request(self, declaration: Declaration, asked: HoldRequest) -> str | None:
+        """Return the subject of another request of a person that waits on the alias's branch; None where there is none."""
+        if declaration.revision is None:
+            return None
+        found = _find_waiting_proposal(self._repository, self._documents, declaration.revision, (asked.model, asked.alias))
+        marker = parse_commit_marker(found.tip) if found else None
+        if found is None or marker is None or not marker.aim.is_requested:
+            return None
+        number = found.tip.trailers.get(QUARANTINE_TRAILER)
+        if (marker.aim, number) == (asked.act, str(asked.version) if asked.version else None):
+            return None
+        merged = self._repository.preview_merge(declaration.revision, found.tip.revision)
+        same = merged.sources == self._repository.read_sources(declaration.revision)
+        return None if same else found.tip.subject
+
     def find_hold_commit(self, declaration: Declaration, declared: AliasIntent) -> GitCommit | None:
         """Return the commit that brought the hold which git declares now; None where git cannot tell."""
         found = None
@@ -208,6 +223,12 @@ def is_rollback_commit(commit: GitCommit) -> bool:
     """Return whether the commit says that it rolls an alias back, for a person or for a broken guard."""
     marker = parse_commit_marker(commit)
     return marker is not None and marker.aim in (ProposalReason.ROLL_BACK, ProposalReason.GUARD)
+
+
+def is_hold_commit(commit: GitCommit) -> bool:
+    """Return whether the commit says that a person holds an alias where it is, and takes no version back."""
+    marker = parse_commit_marker(commit)
+    return marker is not None and marker.aim is ProposalReason.HOLD
 
 
 def _find_waiting_proposal(

@@ -119,6 +119,9 @@ def _check_put_back(model: ModelSnapshot, marker: PullRequestMarker) -> str | No
 
 _CHECKS: Mapping[ProposalReason, Callable[[ModelSnapshot, PullRequestMarker], str | None]] = {
     ProposalReason.RELEASE: lambda _model, _marker: "there is no hold any more",
+    ProposalReason.HOLD: lambda _model, _marker: "git holds the alias by now, or nobody asks for it any more",
+    ProposalReason.QUARANTINE: lambda _model, _marker: "git says so by now, or nobody asks for it any more",
+    ProposalReason.LIFT_QUARANTINE: lambda _model, _marker: "git says so by now, or nobody asks for it any more",
     ProposalReason.ROLL_BACK: lambda _model, _marker: "nobody asks for it any more",
     ProposalReason.ADOPT: _check_adoption,
     ProposalReason.PUT_BACK: _check_put_back,

@@ -140,17 +140,22 @@ class PullPlanResponse(Inlined, Answer):
 
 
 class RollbackResponse(Answer):
-    """What came of a rollback or a release."""
+    """What came of a rollback, a hold or a quarantine."""
 
     model: str
     alias: str
+    act: str
+    """`rollback`, `hold`, `release`, `quarantine` or `lift-quarantine`."""
+    version: int | None
+    """The version that it is about: the one that returns, that is held, or that goes into quarantine or leaves it."""
     from_version: int | None = attribute("from_version", "from")
     to_version: int | None = attribute("to_version", "to")
     path: str | None
     revision: str | None
     pull_request: str | None
     override: int | None = attribute("override.id", default=None)
-    until: Moment | None = attribute("override.until", default=None)
+    until: Moment | None
+    """When it ends by itself: the override, or the hold."""
     done: bool
     messages: list[str] = attribute("messages", "told")
 

@@ -373,3 +373,54 @@ def test_any_reason_is_read_back_as_it_was(reason: str, by: str, old: str) -> No
     )
     assert alias.hold == hold
     assert len(result.splitlines(keepends=False)) <= len(f"{MODEL}{old}".split("\n")) + 2
+
+
+LIFTED = RegistryEdit("fraud", "champion", None, lifted=9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{version: 8, quarantine: [9], policy: p}  # c", "{version: 8, policy: p}  # c"),
+        ("{version: 8, quarantine: [3, 9, 4] }", "{version: 8, quarantine: [3, 4] }"),
+        ("{version: 8, quarantine: [9, 4]}", "{version: 8, quarantine: [4]}"),
+        ("{version: 8, quarantine: [ 4 , 9 ]}", "{version: 8, quarantine: [ 4 ]}"),
+        ("{version: 8, quarantine: [4, 9,]}", "{version: 8, quarantine: [4, ]}"),
+        ("{version: 8, quarantine: [9, 4, 9]}", "{version: 8, quarantine: [4]}"),
+        ("{quarantine: [9]}", "{}"),
+        (
+            "\n        version: 8 # v\n        quarantine: # b\n        - 4\n        # why\n        - 9 # nine\n        - 5",
+            "\n        version: 8 # v\n        quarantine: # b\n        - 4\n        # why\n        # nine\n        - 5",
+        ),
+        (
+            "\n        quarantine:\n          -   9\n          -   4\n        version: 8",
+            "\n        quarantine:\n          -   4\n        version: 8",
+        ),
+        ("\n        version: 8\n        quarantine:\n          - 9 # leaked", "\n        version: 8\n        # leaked"),
+        ("{version: 8, quarantine: [4]}", "{version: 8, quarantine: [4]}"),
+        ("8", "8"),
+        ("absent", "absent"),
+    ],
+)
+def test_a_version_leaves_the_quarantine(old: str, new: str) -> None:
+    """In every style, with what people wrote beside it, and however often it stands there; where it is not, nothing changes."""
+    before, after = (f"{MODEL}      champion: {each}\n      shadow: 1".replace(":  #", ": #") for each in (old, new))
+    assert edited(before, LIFTED) == after
+    assert edited(before.replace("\n", "\r\n"), LIFTED) == after.replace("\n", "\r\n")
+    assert edited(after, LIFTED) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("      champion: {version: 8, quarantine: &q [9]}\n", "5:42: fraud@champion is shared through an anchor"),
+        ("      x: {quarantine: &q [9]}\n      champion: {version: 8, quarantine: *q}\n", "6:42: fraud@champion is shared"),
+        ("      champion: &c {version: 8, quarantine: [9]}\n", "5:17: fraud@champion is shared through an anchor"),
+    ],
+)
+def test_a_quarantine_that_cannot_be_changed_alone_is_refused(text: str, fault: str) -> None:
+    """Shared lists, and ways of writing that leave no place: a person edits them."""
+    with pytest.raises(Faults) as caught:
+        edited(MODEL + text, LIFTED)
+    (printed,) = (str(found) for found in caught.value.faults)
+    assert printed.startswith(f"registry.yaml:{fault}")

@@ -245,3 +245,17 @@ def test_replay_and_approvals_in_a_folder(clone: Path, run_promoter: Run, monkey
         "approve", "deep/2", "--policy", "signed", "--by", "alice", "--key", str(clone.parent / "alice.pem")
     )
     assert "there is no policy" not in err
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_hold_and_a_quarantine_of_a_folder(clone: Path, run_promoter: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of that folder is edited, and the one at the top stays."""
+    monkeypatch.setenv("PROMOTER_REPO", str(clone.parent / "remote.git"))
+    monkeypatch.setenv("PROMOTER_PATH", "teams/ml")
+    assert run_promoter("hold", "deep@champion", "--reason", "audit", "--by", "alice")[0] == 0
+    assert run_promoter("quarantine", "deep@champion", "1", "--reason", "leaked", "--by", "alice")[0] == 0
+    stated = git(clone.parent / "remote.git", "show", "main:teams/ml/registry.yaml")
+    assert "policy: champion, hold: {reason: audit, by: alice}, quarantine: [1]" in stated
+    assert git(clone.parent / "remote.git", "show", "main:registry.yaml").strip() == declared("top", 2).strip()
+    code, _, err = run_promoter("hold", "top@champion", "--reason", "audit", "--by", "alice")
+    assert (code, "`top` is not managed" in err) == (1, True)

@@ -130,6 +130,8 @@ def test_json_and_markdown(rollback_site: RollbackSite, run: Run) -> None:
         "schema": 1,
         "model": "m",
         "alias": "champion",
+        "act": "rollback",
+        "version": 1,
         "from": 2,
         "to": 1,
         "path": "commit",
@@ -147,6 +149,69 @@ def test_json_and_markdown(rollback_site: RollbackSite, run: Run) -> None:
     code, out, err = run("release", "m@champion", "--by", "bob")
     assert (code, out) == (1, "")
     assert err == "promoter: release: nothing to release: git holds nothing of m@champion\n"
+
+
+def test_a_hold_and_its_end(rollback_site: RollbackSite, run: Run) -> None:
+    """Both are commits that leave comments alone; what is there already is nothing to do, and its end twice is refused."""
+    held = ("hold", "m@champion", "--reason", "audit", "--by", "alice")
+    code, out, _ = run(*held)
+    head = git(rollback_site.remote.path, "rev-parse", "main")[:10]
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "m@champion: held at v2, by commit",
+            f" - Committed as {head}.",
+            " - From then on, rotation and guards leave m@champion alone until `promoter hold",
+            "   m@champion --lift`. A commit still moves it.",
+        ],
+    )
+    stated = git(rollback_site.remote.path, "show", "main:registry.yaml")
+    assert "champion: {version: 2, hold: {reason: audit, by: alice}} # serves" in stated
+    assert "Promoter-By: alice" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+    code, out, _ = run("hold", "m@champion", "--reason", "mine", "--by", "bob")
+    assert (code, out.splitlines()[1]) == (0, " - Nothing to do: alice holds m@champion already: audit.")
+    code, out, _ = run("hold", "m@champion", "--lift", "--by", "bob", "--format", "markdown")
+    assert (code, out.splitlines()[0]) == (0, "**m@&#8203;champion: released, by commit**")
+    assert "champion: {version: 2} # serves" in git(rollback_site.remote.path, "show", "main:registry.yaml")
+    code, out, err = run("hold", "m@champion", "--lift", "--by", "bob")
+    assert (code, out, err) == (1, "", "promoter: release: nothing to release: git holds nothing of m@champion\n")
+
+
+def test_a_quarantine_and_its_end(rollback_site: RollbackSite, run: Run) -> None:
+    """It moves nothing, and says what does; lifted, the file is as before."""
+    put = ("quarantine", "m@champion", "2", "--by", "alice")
+    code, out, _ = run(*put, "--reason", "leaked", "--format", "json")
+    shown = json.loads(out)
+    assert (code, shown["act"], shown["version"], shown["from"], shown["to"]) == (0, "quarantine", 2, 2, 2)
+    assert "v2 holds m@champion now and stays there" in shown["told"][-1]
+    assert rollback_site.mlflow.models["m"].aliases == {"champion": 2}
+    assert "champion: {version: 2, quarantine: [2]} # serves" in git(rollback_site.remote.path, "show", "main:registry.yaml")
+    (event,) = rollback_site.world().ledger.find_commit_requests({shown["revision"]})
+    assert (event.facts["by"], event.facts["reason"], event.facts["aim"]) == ("alice", "leaked", "quarantine")
+    code, out, err = run(*put[:2], "7", "--reason", "r", "--by", "alice")
+    assert (code, out, err) == (1, "", "promoter: MLflow: `m` has no v7 (it has v2, v1)\n")
+    code, out, _ = run(*put, "--lift")
+    assert (code, out.splitlines()[0]) == (0, "m@champion: v2 out of quarantine, by commit")
+    assert "champion: {version: 2} # serves" in git(rollback_site.remote.path, "show", "main:registry.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("hold", "m@champion"), "it needs a reason: --reason TEXT"),
+        (("hold", "m", "--reason", "r"), "`m` is not MODEL@ALIAS"),
+        (("hold", "m@champion", "--lift", "--until", "2h"), "--until goes without --lift"),
+        (("hold", "m@champion", "--reason", "r", "--until", "soon"), "`soon` is no moment"),
+        (("quarantine", "m@champion", "2"), "it needs a reason: --reason TEXT"),
+        (("quarantine", "m@champion", "--reason", "r"), "it needs the version, such as fraud-detector@champion 9"),
+        (("quarantine", "m/2", "--reason", "r"), "a quarantine is one of an alias: write `m@champion 2`"),
+    ],
+)
+def test_a_hold_that_is_asked_for_wrongly_is_explained(run: Run, words: tuple[str, ...], shown: str) -> None:
+    """Usage errors, exit code 1."""
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert shown in " ".join(err.replace("\u2502", " ").split())
 
 
 def test_a_protected_branch_without_a_forge(rollback_site: RollbackSite, run: Run) -> None:

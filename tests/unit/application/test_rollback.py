@@ -480,7 +480,7 @@ def test_a_release_takes_the_hold_away_and_leaves_the_quarantine(watched_app: Ap
     assert (done.path, done.done, done.revision) == ("commit", True, watched_app.git.head)
     assert watched_app.git.subjects[-1] == "Release m@champion"
     assert (git(watched_app).hold, git(watched_app).version, git(watched_app).quarantine) == (None, 2, frozenset({3}))
-    assert done.messages[-1] == "v3 stays in quarantine, until a person takes it out of registry.yaml."
+    assert done.messages[-1] == "v3 stays in quarantine, until `promoter quarantine m@champion N --lift` takes it out."
     watched_app.converge()
     assert watched_app.aliases() == {"champion": 2}
     watched_app.mlflow.version("m", auc=0.9)

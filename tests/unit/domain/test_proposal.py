@@ -49,6 +49,35 @@ WAITING = Decision("m", "champion", 9, "p", "d", Verdict.PENDING, (), datetime(2
             ),
         ),
         (
+            Proposal(RegistryEdit("m", "champion", None, HOLD), 7, None, ProposalReason.HOLD, "alice", "bad recall"),
+            (
+                "Hold m@champion at v7\n\nbad recall\n\n"
+                "The hold keeps rotation and guards away from champion until a person lifts it.\n\n"
+                "Promoter-Aim: hold\nPromoter-Model: m\nPromoter-Alias: champion\nPromoter-By: alice\n"
+                "Promoter-Reason: bad recall\n"
+            ),
+        ),
+        (
+            Proposal(
+                RegistryEdit("m", "champion", None, quarantine=(9,)), 7, None, ProposalReason.QUARANTINE, "alice", "leaked"
+            ),
+            (
+                "Quarantine v9 for m@champion\n\nleaked\n\n"
+                "v9 is in quarantine: rotation never proposes it for champion, and no rollback returns to it.\n\n"
+                "Promoter-Aim: quarantine\nPromoter-Model: m\nPromoter-Alias: champion\nPromoter-By: alice\n"
+                "Promoter-Quarantine: 9\nPromoter-Reason: leaked\n"
+            ),
+        ),
+        (
+            Proposal(RegistryEdit("m", "champion", None, lifted=9), 7, None, ProposalReason.LIFT_QUARANTINE, "alice"),
+            (
+                "Take v9 out of quarantine for m@champion\n\nv9 is out of quarantine: rotation may propose it for champion "
+                "again, and a rollback may return to it.\n\n"
+                "Promoter-Aim: lift-quarantine\nPromoter-Model: m\nPromoter-Alias: champion\nPromoter-By: alice\n"
+                "Promoter-Quarantine: 9\n"
+            ),
+        ),
+        (
             Proposal(RegistryEdit("m", "champion", 9), None, None, ProposalReason.ADOPT),
             (
                 "Adopt v9 as m@champion, from none\n\n"
@@ -67,7 +96,7 @@ WAITING = Decision("m", "champion", 9, "p", "d", Verdict.PENDING, (), datetime(2
             ),
         ),
     ],
-    ids=["rollback", "release", "adopt", "reviews"],
+    ids=["rollback", "release", "hold", "quarantine", "lift", "adopt", "reviews"],
 )
 def test_the_commit_says_what_it_is_for(proposal: Proposal, message: str) -> None:
     """In words, and in trailers that are read back; nothing that a person says can pass for another trailer."""
