@@ -15,7 +15,8 @@ import mlflow
 from mlflow import MlflowClient
 
 FLOOR = 0.80
-SHOWN = 5
+OWNER = "risk-team"
+READ, SHOWN = 100, 5
 
 
 def main() -> None:
@@ -23,8 +24,10 @@ def main() -> None:
     options = parse_options()
     runs = find_best_runs(options.experiment, options.floor)
     if not runs:
-        raise SystemExit(f"no finished run of {options.experiment} has a val_auc above {options.floor}: train some first")
-    print_comparison(runs)
+        raise SystemExit(
+            f"no finished run of {options.experiment} has a model and a val_auc above {options.floor}: run train.py first"
+        )
+    print_comparison(runs[:SHOWN])
     client, best = MlflowClient(), runs[0]
     known = find_registered_version(client, options.model, best.info.run_id)
     if known is not None:
@@ -33,7 +36,9 @@ def main() -> None:
     # The run's own model, by its id. `runs:/RUN/model` would do as well, and names the run only.
     model_id = best.outputs.model_outputs[0].model_id
     made = mlflow.register_model(f"models:/{model_id}", options.model)
-    tags = {"library": best.data.tags["library"], "data": best.inputs.dataset_inputs[0].dataset.digest}
+    tags = {"owner": OWNER, "library": best.data.tags["library"]}
+    if best.inputs.dataset_inputs:
+        tags["data"] = best.inputs.dataset_inputs[0].dataset.digest
     for name, value in tags.items():
         client.set_model_version_tag(options.model, made.version, name, value)
     print(f"registered {options.model} v{made.version}, val_auc {best.data.metrics['val_auc']:.4f}")
@@ -49,21 +54,22 @@ def parse_options() -> argparse.Namespace:
 
 
 def find_best_runs(experiment: str, floor: float) -> list[Any]:
-    """Find the finished runs above the floor, the best first."""
-    return mlflow.search_runs(
+    """Find the finished runs above the floor, the best first. Runs that are not of train.py, or have no model, are left out."""
+    runs = mlflow.search_runs(
         experiment_names=[experiment],
-        filter_string=f"metrics.val_auc > {floor} AND attributes.status = 'FINISHED'",
+        filter_string=f"metrics.val_auc > {floor} AND attributes.status = 'FINISHED' AND tags.library LIKE '%'",
         order_by=["metrics.val_auc DESC"],
-        max_results=SHOWN,
+        max_results=READ,
         output_format="list",
     )
+    return [run for run in runs if run.outputs and run.outputs.model_outputs]
 
 
 def print_comparison(runs: list[Any]) -> None:
     """Print a line for each run: what it is, and what it shows."""
     print(f"{'run':24} {'val_auc':>8}  {'trees':>5}  {'depth':>5}")
     for run in runs:
-        trees, depth = run.data.params["n_estimators"], run.data.params["max_depth"]
+        trees, depth = (run.data.params.get(name, "-") for name in ("n_estimators", "max_depth"))
         print(f"{run.info.run_name:24} {run.data.metrics['val_auc']:8.4f}  {trees:>5}  {depth:>5}")
 
 

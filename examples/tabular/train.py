@@ -13,7 +13,7 @@ Each run has its parameters, `val_auc`, `fold_auc` (a step for each fold), and t
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from typing import Any
 
@@ -108,8 +108,7 @@ def log_model(library: str, model: Any, train: pd.DataFrame) -> None:
         "pip_requirements": [f"{each}=={version(each)}" for each in ("pandas", "scikit-learn")],
     }
     if library == "xgboost":
-        # `xgboost-cpu` is the same library without what it needs for graphics processors.
-        described["pip_requirements"] += [f"xgboost=={version('xgboost-cpu')}"]
+        described["pip_requirements"] += [f"xgboost=={find_xgboost_version()}"]
         mlflow.xgboost.log_model(model, **described)
     elif library == "lightgbm":
         described["pip_requirements"] += [f"lightgbm=={version('lightgbm')}"]
@@ -120,6 +119,14 @@ def log_model(library: str, model: Any, train: pd.DataFrame) -> None:
         described["pip_requirements"] += [f"skops=={version('skops')}"]
         trusted = ["sklearn.tree._tree.Tree"]
         mlflow.sklearn.log_model(model, serialization_format="skops", skops_trusted_types=trusted, **described)
+
+
+def find_xgboost_version() -> str:
+    """Find the version, under whichever name it is installed: `xgboost-cpu` is XGBoost without graphics processors."""
+    try:
+        return version("xgboost-cpu")
+    except PackageNotFoundError:
+        return version("xgboost")
 
 
 if __name__ == "__main__":

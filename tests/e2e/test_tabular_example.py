@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from promoter.cli.files import check_working_tree
 from tests.support.shared_server import SharedMlflow
@@ -17,6 +18,44 @@ from tests.support.stage.newcomer import Newcomer
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "examples" / "tabular"
 LIBRARIES = ("scikit-learn", "xgboost", "lightgbm")
+STEADY = """\
+version: 1
+candidates: {from: any, rank: {metric: val_auc, order: highest}}
+rules: [{metric: fold_auc, beats: challenger, confidence: 0.95}]
+"""
+GUIDE = """\
+import sys
+import mlflow.sklearn
+from sklearn.datasets import make_classification
+from sklearn.ensemble import GradientBoostingClassifier
+
+X_train, y_train = make_classification(40, 4, random_state=0)
+mlflow.set_experiment(sys.argv[1])
+with mlflow.start_run(run_name="gbm-v3"):
+    model = GradientBoostingClassifier(n_estimators=1).fit(X_train, y_train)
+    mlflow.sklearn.log_model(
+        model,
+        artifact_path="model",
+        registered_model_name=sys.argv[2],
+        input_example=X_train[:5],
+        signature=mlflow.models.infer_signature(X_train, model.predict(X_train)),
+    )
+"""
+OTHERS = """\
+import sys
+import mlflow.sklearn
+from sklearn.linear_model import LinearRegression
+
+mlflow.set_experiment(sys.argv[1])
+with mlflow.start_run():
+    mlflow.log_metric("val_auc", 0.99)
+with mlflow.start_run():
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    mlflow.sklearn.log_model(model, name="model", pip_requirements=[], registered_model_name=sys.argv[2])
+    mlflow.log_metric("other", 0.99)
+with mlflow.start_run(tags={"library": "scikit-learn"}):
+    mlflow.log_metric("val_auc", 0.98)
+"""
 
 
 @pytest.fixture
@@ -52,6 +91,22 @@ def test_from_training_to_an_audit(newcomer: Newcomer, mlflow_client: Any, libra
     audited = newcomer.script("audit.py", f"{newcomer.model}/1")
     assert f"val_auc {max(scores):.4f}" in audited
     assert "for the 5 rows that it was logged with" in audited
+    assert mlflow_client.get_model_version(newcomer.model, "1").tags["owner"] == "risk-team"
+    register_worst_run(newcomer, mlflow_client)
+    newcomer.state("challenger", 2)
+    assert "beats challenger" in newcomer.promoter("apply", code=3)
+    assert mlflow_client.get_registered_model(newcomer.model).aliases == {"challenger": "1", "champion": "1"}
+    (newcomer.folder / "policies" / "steady.yaml").write_text(STEADY)
+    assert "over 5 " in newcomer.promoter("explain", f"{newcomer.model}/2", "--policy", "steady", code=3)
+
+
+def register_worst_run(newcomer: Newcomer, client: Any) -> None:
+    """Register the model of the run that did worst, as somebody in a hurry would, with an approval."""
+    experiment = client.get_experiment_by_name(newcomer.experiment).experiment_id
+    run = client.search_runs([experiment], order_by=["metrics.val_auc ASC"], max_results=1)[0]
+    logged = run.outputs.model_outputs[0].model_id
+    tags = {"approved_by": "risk-team"}
+    client.create_model_version(newcomer.model, f"models:/{logged}", run.info.run_id, tags=tags, model_id=logged)
 
 
 @pytest.mark.slow
@@ -79,13 +134,52 @@ def test_the_workflows_are_those_of_the_guide() -> None:
         assert yaml.safe_load((EXAMPLE / name).read_text()) in shown
 
 
-def test_why_the_example_names_the_type_of_trees(tmp_path: Path) -> None:
-    """MLflow refuses to store gradient boosting as it is, with the words that the example's comment has."""
-    import mlflow.sklearn
-    from mlflow.exceptions import MlflowException
-    from sklearn.ensemble import GradientBoostingClassifier
+def test_why_the_example_names_the_type_of_trees(newcomer: Newcomer, mlflow_client: Any) -> None:
+    """The call that many guides show fails, with the words that the example's comment quotes, and registers nothing."""
+    quoted = re.findall(r'# .*"(.*untrusted types)"', (EXAMPLE / "train.py").read_text())
+    assert len(quoted) == 1
+    (newcomer.folder / "guide.py").write_text(GUIDE)
+    refused = newcomer.script("guide.py", newcomer.experiment, newcomer.model, code=1)
+    assert quoted[0] in refused
+    assert "['sklearn.tree._tree.Tree']" in refused
+    assert not mlflow_client.search_model_versions(f"name = '{newcomer.model}'")
 
-    model = GradientBoostingClassifier(n_estimators=1).fit([[0.0], [1.0]], [0, 1])
-    with pytest.raises(MlflowException, match="untrusted types"):
-        mlflow.sklearn.save_model(model, str(tmp_path / "model"), pip_requirements=[])
-    assert '("untrusted types")' in (EXAMPLE / "train.py").read_text()
+
+def test_xgboost_can_be_installed_everywhere() -> None:
+    """`xgboost-cpu` has no build for a Mac, so the requirements name XGBoost itself there, and one of the two anywhere."""
+    lines = (EXAMPLE / "requirements.txt").read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if line.startswith("xgboost")]
+    for platform, name in (("darwin", "xgboost"), ("linux", "xgboost-cpu"), ("win32", "xgboost-cpu")):
+        chosen = [each.name for each in wanted if not each.marker or each.marker.evaluate({"sys_platform": platform})]
+        assert chosen == [name]
+
+
+@pytest.mark.parametrize("words", ["nobody/1", "nobody/x", "nobody", "nobody@champion", "/1"])
+@pytest.mark.slow_except("nobody/1")
+def test_an_audit_of_nothing(newcomer: Newcomer, words: str) -> None:
+    """What is no version is answered in words, and never with a traceback."""
+    refused = newcomer.script("audit.py", words, code=1 if words == "nobody/1" else 2)
+    assert "Traceback" not in refused
+    assert ("not found" if words == "nobody/1" else "NAME/VERSION") in refused
+
+
+@pytest.mark.slow
+def test_runs_of_others(newcomer: Newcomer, mlflow_client: Any) -> None:
+    """A run without a model of train.py is not compared, and a version without run, metrics or example can be audited."""
+    (newcomer.folder / "others.py").write_text(OTHERS)
+    newcomer.script("others.py", newcomer.experiment, newcomer.model)
+    select = ("--experiment", newcomer.experiment, "--model", newcomer.model)
+    refused = newcomer.script("evaluate.py", *select, code=1)
+    assert "no finished run" in refused
+    assert "Traceback" not in refused
+    source = mlflow_client.get_model_version(newcomer.model, "1").source
+    mlflow_client.create_model_version(newcomer.model, source, model_id=source.removeprefix("models:/"))
+    for number in (1, 2):
+        assert "logged without an example" in newcomer.script("audit.py", f"{newcomer.model}/{number}")
+
+
+def test_nothing_to_compare(newcomer: Newcomer) -> None:
+    """Without the experiment there is no run, and a person is told what to do."""
+    refused = newcomer.script("evaluate.py", "--experiment", "no-such-experiment", code=1)
+    assert "Traceback" not in refused
+    assert "train.py first" in refused

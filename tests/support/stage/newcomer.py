@@ -39,9 +39,9 @@ class Newcomer:
         git(folder, "init", "-q", "--initial-branch", "main")
         self.commit("Manage the model")
 
-    def script(self, name: str, *words: str) -> str:
-        """Run a script of the example, and return what it prints."""
-        return self._run(str(self.folder / name), *words)
+    def script(self, name: str, *words: str, code: int = 0) -> str:
+        """Run a script of the example, which ends with that code. Return what it prints, with its errors where it fails."""
+        return self._run(str(self.folder / name), *words, code=code, errors=code != 0)
 
     def promoter(self, *words: str, code: int = 0) -> str:
         """Run a command of Promoter, which ends with that code; return what it prints."""
@@ -60,9 +60,9 @@ class Newcomer:
         git(self.folder, "add", ".")
         git(self.folder, "commit", "-q", "-m", message)
 
-    def _run(self, *words: str, code: int = 0) -> str:
+    def _run(self, *words: str, code: int = 0, errors: bool = False) -> str:
         done = subprocess.run(
             [sys.executable, *words], cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == code, (words, done.stdout, done.stderr)
-        return done.stdout
+        return done.stdout + done.stderr * errors
