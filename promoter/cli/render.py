@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.markup import escape
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -35,26 +34,11 @@ from promoter.domain.history import AliasSpan
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import describe_origin
 from promoter.domain.text import escape_invisible, escape_lines, version_label
+from promoter.terminal import TrimmedTable
 
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130
 """The width from which on an audit record fits on one line."""
-
-
-class TrimmedTable(Table):
-    """A table whose lines do not end with spaces, so that what is copied out of it has none."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the segments of the table, without the spaces that fill the last column."""
-        segments = (each for each in super().__rich_console__(console, options) if isinstance(each, Segment))
-        for line in Segment.split_lines(segments):
-            while line and not line[-1].text.rstrip(" "):
-                line.pop()
-            if line:
-                text, style, control = line[-1]
-                line[-1] = Segment(text.rstrip(" "), style, control)
-            yield from line
-            yield Segment.line()
 
 
 def print_report(output: OutputFormat, parts: Iterable[Part]) -> None:

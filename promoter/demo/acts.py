@@ -10,12 +10,14 @@ from promoter.demo import training
 from promoter.demo.git_edits import CommitAuthor, WorkingClone, insert_alias_line
 from promoter.demo.narrator import StoryNarrator, render_rule_lines
 from promoter.demo.observer import ModelObserver, ObservedEffect
+from promoter.demo.scoring import ScoredPayments, score_payments
 from promoter.demo.system import DemoSystem
 from promoter.demo.training import FittedModel, LoggedTraining, ModelRecipe
 from promoter.domain.errors import PermanentError
 
-MODEL = "tumour-classifier"
+MODEL, EXPERIMENT = "fraud-detector", "fraud-detection"
 CAROL = CommitAuthor("Carol")
+GOOD_RUNS = f"metrics.val_auc > {training.REFUSED_BELOW:.2f} AND attributes.status = 'FINISHED'"
 LIVE_AUC, GUARD_CHECKS = 0.81, 3
 CHECK_INTERVAL_SECONDS = 1.2
 """Longer than the guard's `every`: checks that lie closer together count once."""
@@ -24,7 +26,7 @@ EXPLAIN_NOT_PASSED, PLAN_HAS_CHANGES = 3, 2
 
 @dataclass
 class DemoActs:
-    """Alice trains models, Bob approves, Carol reviews, Erin moves an alias by hand, and monitoring measures what serves."""
+    """Alice trains models, Bob approves, Carol reviews, Dana audits, Erin moves an alias by hand, monitoring measures."""
 
     narrator: StoryNarrator
     """Prints the story."""
@@ -36,7 +38,7 @@ class DemoActs:
     """Reads what happened."""
     clone: WorkingClone = field(init=False)
     """The clone in which people work."""
-    _logged: dict[str, LoggedTraining] = field(default_factory=dict)
+    _served: dict[int, ScoredPayments] = field(default_factory=dict)
     _registered: int = 0
 
     def __post_init__(self) -> None:
@@ -45,60 +47,58 @@ class DemoActs:
 
     def play_story(self) -> None:
         """Play all acts in order."""
-        self.train_model_grid()
-        first = self.choose_first_champion()
+        self.train_first_grid()
+        first = self.register_first_version()
+        self.serve_champion(first)
         weak = self.register_failing_version()
-        better, newer = self.choose_challenger(weak)
+        better, newer = self.register_better_version(weak)
         self.approve_champion(better, first)
         self.merge_registry_change(newer)
         self.revert_manual_move(weak, better)
         self.break_champion_guard(first, better)
+        self.audit_served_version(better)
 
-    def train_model_grid(self) -> None:
-        """Fit six models, and log each as an MLflow run."""
-        self.narrator.print_act_heading("A grid of models")
-        grid = [self.fitted[recipe.display_name] for recipe in training.GRID]
-        self.narrator.print_deed(
-            "Alice", f"has fitted {len(grid)} models on scikit-learn's breast cancer data, and logs each as a run"
-        )
-        with self.narrator.track_progress("Logging parameters, metrics, models, signatures and input examples") as work:
-            for done, fitted in enumerate(grid):
-                work.show_progress(f"Logging run {done + 1} of {len(grid)}: {fitted.recipe.display_name}")
-                self._log_training_run(fitted.recipe)
-        self.narrator.print_table(
-            ["BOOSTING WITH", "val_auc", "fold_auc (mean)", "p99_ms"],
-            [
-                (f.recipe.display_name, f"{f.val_auc}", f"{sum(f.fold_auc) / len(f.fold_auc):.4f}", f"{f.p99_ms:.1f}")
-                for f in grid
-            ],
-        )
+    def train_first_grid(self) -> None:
+        """Fit a grid of models, and log each as an MLflow run."""
+        self.narrator.print_act_heading("Train: a grid of models, each logged as a run")
+        self._train_grid(training.FIRST_GRID)
 
-    def choose_first_champion(self) -> int:
-        """Let rotation find a challenger where nobody holds an alias yet, and a champion once it is approved."""
-        self.narrator.print_act_heading("The first champion")
+    def register_first_version(self) -> int:
+        """Register the best run; rotation finds a challenger where nobody holds an alias yet, and a champion once approved."""
+        self.narrator.print_act_heading("Compare the runs, register the best, and let git move the aliases")
+        best = self._compare_runs()
         self.narrator.print_note(
             "registry.yaml names the aliases champion and challenger, and no version yet: rotation finds them."
         )
-        version, since = self._register_version(training.FIRST)
+        version, since = self._register_version(best)
         self._report_alias_move(self.observer.wait_for_alias("challenger", version, since))
+        self._tag_lineage(version, best)
         self._approve_version(version, "champion")
         return version
 
+    def serve_champion(self, version: int) -> None:
+        """Load the champion by its alias, as production does."""
+        self.narrator.print_act_heading("Load by alias, and serve")
+        self.narrator.print_code(f'model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")')
+        self._score_as_service(version)
+
     def register_failing_version(self) -> int:
         """Register a version whose metrics are below what the policy asks for."""
-        self.narrator.print_act_heading("A version that fails the policy")
-        version, since = self._register_version(training.WEAK)
+        self.narrator.print_act_heading("A version that fails its policy gets no alias")
+        version, since = self._register_version(self._find_run(training.WEAK))
         self._expect_unchanged_alias("challenger", version, since)
-        self._show_explanation("challenger")
         return version
 
-    def choose_challenger(self, weak: int) -> tuple[int, int]:
-        """Let rotation choose the best of the new versions, not the newest."""
-        self.narrator.print_act_heading("A challenger is chosen")
+    def register_better_version(self, weak: int) -> tuple[int, int]:
+        """Train a second grid; rotation chooses the best of the new versions, not the newest."""
+        self.narrator.print_act_heading("A better model: train, compare and register again")
+        self._train_grid(training.SECOND_GRID)
+        best = self._compare_runs()
         self.narrator.print_note(f"policies/challenger.yaml wants more than a newer version, and v{weak} stays where it is.")
-        better, since = self._register_version(training.BETTER)
+        better, since = self._register_version(best)
         self._report_alias_move(self.observer.wait_for_alias("challenger", better, since))
-        newer, since = self._register_version(training.NO_BETTER)
+        self._tag_lineage(better, best)
+        newer, since = self._register_version(self._find_run(training.NO_BETTER))
         self._expect_unchanged_alias("challenger", newer, since)
         self.narrator.print_note("The champion does not follow by itself: policies/champion.yaml wants an approval.")
         self._show_explanation("champion")
@@ -108,13 +108,14 @@ class DemoActs:
         """Approve a version, and let the champion rotate by a commit."""
         self.narrator.print_act_heading("An approval arrives, and the champion rotates")
         self._approve_version(version, "champion", why=False)
+        self._score_as_service(version)
         self.clone.pull_main()
         self.narrator.print_note(f"v{before} is no longer the champion. The commit that says so, and why:")
         self.narrator.print_block(self.clone.read_commit_message())
 
     def merge_registry_change(self, version: int) -> None:
         """Work as with a pull request: a branch, a plan, a merge commit."""
-        self.narrator.print_act_heading("A change of registry.yaml is merged")
+        self.narrator.print_act_heading("A reviewed change of registry.yaml is merged")
         self.clone.pull_main()
         self.clone.create_branch("add-shadow")
         self.narrator.print_deed("Carol", "wants one more alias, and commits it on a branch")
@@ -134,7 +135,7 @@ class DemoActs:
 
     def revert_manual_move(self, wrong: int, right: int) -> None:
         """Move an alias by hand, and let Promoter revert the drift."""
-        self.narrator.print_act_heading("Somebody moves an alias by hand")
+        self.narrator.print_act_heading("Somebody moves an alias by hand, and Promoter puts it back")
         since = self.narrator.print_deed("Erin", f"points champion at v{wrong} in the MLflow UI, past git and every policy")
         self.system.mlflow_client.set_registered_model_alias(MODEL, "champion", str(wrong))
         effect = self.observer.wait_for_alias("champion", right, since)
@@ -153,9 +154,9 @@ class DemoActs:
 
     def break_champion_guard(self, first: int, better: int) -> None:
         """Log a bad live metric, and let the previous champion return under a hold."""
-        self.narrator.print_act_heading("Quality drops in production, and a guard puts the previous champion back")
+        self.narrator.print_act_heading("Quality drops in production: roll back")
         self.narrator.print_note(
-            f"policies/champion.yaml guards the champion: {GUARD_CHECKS} looks in a row that find live_auc too low."
+            f"policies/champion.yaml guards the champion: {GUARD_CHECKS} checks in a row that find live_auc too low."
         )
         run_id = self.system.mlflow_client.get_model_version(MODEL, str(better)).run_id
         since = self.narrator.print_deed("Monitoring", f"logs live_auc {LIVE_AUC} on the run of v{better}")
@@ -171,13 +172,92 @@ class DemoActs:
             time.sleep(CHECK_INTERVAL_SECONDS)
         self.observer.reconcile_and_wait(since)
         self._report_alias_move(self.observer.wait_for_alias("champion", first, since))
-        self.clone.pull_main()
-        self.narrator.print_block(self.clone.read_commit_message())
+        self._score_as_service(first)
         self.narrator.print_note("It held the alias before, so that it needs no new approval, only an artifact that is there.")
         self._check_hold_is_kept(first)
 
+    def audit_served_version(self, version: int) -> None:
+        """Show who held the champion when, and load a former champion by its number."""
+        self.narrator.print_act_heading("Audit: who served when, from which run, and does everything agree")
+        command = ("history", f"{MODEL}@champion")
+        self.narrator.print_command_output(
+            f"promoter {' '.join(command)}",
+            self.system.run_promoter(*command, cwd=self.clone.folder, extra=self.narrator.command_environment).output,
+        )
+        self.narrator.print_deed("Dana", f"loads v{version} by its number, which never points at another model")
+        self.narrator.print_code(f'model = mlflow.pyfunc.load_model("models:/{MODEL}/{version}")')
+        scored = score_payments(self.system.mlflow_client, MODEL, f"/{version}")
+        if (scored.version, scored.predictions) != (version, self._served[version].predictions):
+            raise PermanentError("demo", f"{scored.address} does not answer as it did while it was the champion")
+        registered = self.system.mlflow_client.get_model_version(MODEL, str(version))
+        run = self.system.mlflow_client.get_run(registered.run_id)
+        tags = ", ".join(f"{name}={value}" for name, value in sorted(registered.tags.items()))
+        parameters = ", ".join(f"{name}={value}" for name, value in sorted(run.data.params.items()))
+        self.narrator.print_table(
+            ["", ""],
+            [
+                ("answers", f"the {len(scored.predictions)} payments as it did while it was the champion"),
+                ("run", f"{run.info.run_id} of {run.data.tags['mlflow.user']}, val_auc {run.data.metrics['val_auc']:.4f}"),
+                ("parameters", parameters),
+                ("tags", tags),
+            ],
+        )
+
+    def _train_grid(self, recipes: tuple[ModelRecipe, ...]) -> None:
+        grid = [self.fitted[recipe.display_name] for recipe in recipes]
+        self.narrator.print_deed(
+            "Alice", f"has fitted {len(grid)} models on 1,400 payments, and logs each as a run of {EXPERIMENT}"
+        )
+        with self.narrator.track_progress(
+            "Logging parameters, metrics, the data set, models with signature and example"
+        ) as work:
+            for done, fitted in enumerate(grid):
+                work.show_progress(f"Logging run {done + 1} of {len(grid)}: {fitted.recipe.display_name}")
+                training.log_training_run(fitted, self.system.mlflow.uri, EXPERIMENT, "alice")
+        self.narrator.print_table(
+            ["BOOSTING WITH", "val_auc", "fold_auc (mean)", "p99_ms"],
+            [
+                (f.recipe.display_name, f"{f.val_auc:.4f}", f"{sum(f.fold_auc) / len(f.fold_auc):.4f}", f"{f.p99_ms:.1f}")
+                for f in grid
+            ],
+        )
+
+    def _compare_runs(self) -> LoggedTraining:
+        """Search the runs as people do, print them, and return the best."""
+        self.narrator.print_code(
+            f'runs = client.search_runs([experiment_id], "{GOOD_RUNS}",\n'
+            f'                          order_by=["{training.BEST_FIRST}"], max_results={training.COMPARED_RUNS})'
+        )
+        found = training.find_best_runs(self.system.mlflow_client, EXPERIMENT, GOOD_RUNS)
+        self.narrator.print_table(
+            ["RUN", "val_auc", "ID"], [(each.run_name, f"{each.val_auc:.4f}", each.run_id) for each in found]
+        )
+        return found[0]
+
+    def _find_run(self, recipe: ModelRecipe) -> LoggedTraining:
+        named = f"attributes.run_name = '{recipe.display_name}'"
+        return training.find_best_runs(self.system.mlflow_client, EXPERIMENT, named)[0]
+
+    def _score_as_service(self, expected: int) -> None:
+        """Let the service load the champion and answer; it has to be served by that version."""
+        with self.narrator.track_progress("The service loads the champion") as work:
+            scored = score_payments(self.system.mlflow_client, MODEL, "@champion")
+            work.show_progress("The service answers")
+        if scored.version != expected or not scored.is_complete:
+            raise PermanentError("demo", f"expected v{expected} to answer every payment; {scored.summary}")
+        self._served[scored.version] = scored
+        self.narrator.print_fact(f"The service answers as champion: {scored.summary}.")
+
+    def _tag_lineage(self, version: int, logged: LoggedTraining) -> None:
+        tags = {"library": training.LIBRARY, "data": logged.data_digest}
+        shown = " and ".join(f"{name}={value}" for name, value in tags.items())
+        self.narrator.print_deed("Alice", f"tags v{version} for lineage: {shown}")
+        for name, value in tags.items():
+            self.system.mlflow_client.set_model_version_tag(MODEL, str(version), name, value)
+
     def _check_hold_is_kept(self, held: int) -> None:
-        version, since = self._register_version(training.ANOTHER)
+        training.log_training_run(self.fitted[training.ANOTHER.display_name], self.system.mlflow.uri, EXPERIMENT, "alice")
+        version, since = self._register_version(self._find_run(training.ANOTHER))
         self._report_alias_move(self.observer.wait_for_alias("challenger", version, since))
         head = self.clone.remote_head_revision
         since = self.narrator.print_deed("Bob", f"approves v{version} as well, with approved_by=risk")
@@ -191,20 +271,12 @@ class DemoActs:
             seconds, f"champion stays v{held}, and main at {head[:10]}: on hold {row['champion']['detail']}"
         )
 
-    def _log_training_run(self, recipe: ModelRecipe) -> LoggedTraining:
-        if recipe.display_name not in self._logged:
-            self._logged[recipe.display_name] = training.log_training_run(
-                self.fitted[recipe.display_name], self.system.mlflow.uri, MODEL, "alice"
-            )
-        return self._logged[recipe.display_name]
-
-    def _register_version(self, recipe: ModelRecipe) -> tuple[int, float]:
+    def _register_version(self, logged: LoggedTraining) -> tuple[int, float]:
         """Return the new version, and when its registration was requested."""
-        logged, number = self._log_training_run(recipe), self._registered + 1
-        since = self.narrator.print_deed(
-            "Alice", f"registers version {number}: {recipe.display_name}, val_auc {self.fitted[recipe.display_name].val_auc}"
-        )
-        version = training.register_model_version(self.system.mlflow_client, logged, MODEL, recipe.display_name)
+        number = self._registered + 1
+        what = f"registers the model of the run “{logged.run_name}” as version {number}, val_auc {logged.val_auc:.4f}"
+        since = self.narrator.print_deed("Alice", what)
+        version = training.register_model_version(self.system.mlflow_client, logged, MODEL)
         if version != number:
             raise PermanentError(
                 "demo", f"MLflow calls it version {version}: somebody else registers versions of {MODEL} as well"

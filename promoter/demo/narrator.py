@@ -17,6 +17,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from promoter.terminal import TrimmedBlock
+
 PIPE_WIDTH = 120
 _LEFT = 10
 _MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "pending": ("…", "yellow"), "error": ("!", "magenta")}
@@ -87,14 +89,18 @@ class StoryNarrator:
         self._print_row("", Text(f"$ {command}", style="bold"))
         self.print_block(Text.from_ansi(output.rstrip("\n")))
 
+    def print_code(self, code: str) -> None:
+        """Print what a person writes in Python."""
+        self.print_block(Text(code, style="bold"))
+
     def print_block(self, content: RenderableType) -> None:
         """Print a block set apart; text is shown as it is."""
         shown = Text(content) if isinstance(content, str) else content
-        self.console.print(Padding(shown, (0, 0, 0, _LEFT), expand=False))
+        self.console.print(TrimmedBlock(Padding(shown, (0, 0, 0, _LEFT), expand=False)), end="")
 
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
         """Print a small table set apart; cells fold instead of being cut."""
-        made = Table(box=None, pad_edge=False, header_style="bold")
+        made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
         for column in columns:
             made.add_column(column, overflow="fold")
         for row in rows:
@@ -121,7 +127,7 @@ class StoryNarrator:
         row.add_column(width=indent - 1, justify="right" if left.startswith("+") else "left", style="dim")
         row.add_column(overflow="fold")
         row.add_row(left, right)
-        self.console.print(row)
+        self.console.print(TrimmedBlock(row), end="")
 
 
 def render_rule_lines(

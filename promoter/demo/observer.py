@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from promoter.adapters.git.checkout import WorkTree
 from promoter.adapters.yaml import YamlDocuments
-from promoter.demo import training
 from promoter.demo.git_edits import WorkingClone
+from promoter.demo.scoring import score_payments
 from promoter.demo.system import DemoSystem
 from promoter.domain.errors import ExternalError
 
@@ -107,6 +107,7 @@ class ModelObserver:
 
 
 CLOSING_OUTCOMES = (*APPLIED_OUTCOMES, "failed")
+CHECKS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True)
@@ -121,19 +122,27 @@ class AgreementCheck:
     """What was found."""
 
 
-def run_final_checks(observer: ModelObserver) -> Iterator[AgreementCheck]:
-    """Yield every check. They read a fresh clone, the registry, and the ledger through the command line."""
+def run_final_checks(observer: ModelObserver) -> list[AgreementCheck]:
+    """Run every check, some of them at a time. They read a fresh clone, the registry, and the ledger by the command line."""
     clone = WorkingClone(observer.system.git.url, observer.system.folder / "verdict")
-    records: list[dict[str, Any]] = json.loads(
-        observer.system.run_promoter("audit", "list", "--format", "json", "--limit", "10000", cwd=clone.folder).output
-    )["records"]
-    yield _run_check_safely("registry = git", lambda: _check_registry_against_git(observer, clone))
-    yield _run_check_safely("ledger = registry", lambda: _check_ledger_against_registry(observer, records))
-    yield _run_check_safely("intents closed", lambda: _check_intents_closed(records))
-    yield _run_check_safely("nothing to do", lambda: _check_plan_is_empty(observer, clone.folder))
-    yield _run_check_safely("decisions again", lambda: _check_decisions_rerun(observer, clone.folder))
-    yield _run_check_safely("chain holds", lambda: _check_ledger_chain(observer, clone.folder))
-    yield _run_check_safely("champion predicts", lambda: _check_champion_predicts(observer))
+    with ThreadPoolExecutor(CHECKS_AT_A_TIME) as pool:
+        records = pool.submit(_read_audit_records, observer, clone.folder)
+        checks: Mapping[str, Callable[[], tuple[bool, str]]] = {
+            "registry = git": lambda: _check_registry_against_git(observer, clone),
+            "ledger = registry": lambda: _check_ledger_against_registry(observer, records.result()),
+            "intents closed": lambda: _check_intents_closed(records.result()),
+            "nothing to do": lambda: _check_plan_is_empty(observer, clone.folder),
+            "decisions again": lambda: _check_decisions_rerun(observer, clone.folder),
+            "chain holds": lambda: _check_ledger_chain(observer, clone.folder),
+            "champion predicts": lambda: _check_champion_predicts(observer),
+        }
+        return list(pool.map(_run_check_safely, checks, checks.values()))
+
+
+def _read_audit_records(observer: ModelObserver, folder: Path) -> list[dict[str, Any]]:
+    listed = observer.system.run_promoter("audit", "list", "--format", "json", "--limit", "10000", cwd=folder)
+    found: list[dict[str, Any]] = json.loads(listed.output)["records"]
+    return found
 
 
 def _run_check_safely(name: str, check: Callable[[], tuple[bool, str]]) -> AgreementCheck:
@@ -188,18 +197,8 @@ def _check_ledger_chain(observer: ModelObserver, folder: Path) -> tuple[bool, st
 
 
 def _check_champion_predicts(observer: ModelObserver) -> tuple[bool, str]:
-    import mlflow.pyfunc
-    from mlflow.exceptions import MlflowException
-
-    rows, answers = training.load_training_data().validation, training.load_training_data().validation_answers
-    uri = f"models:/{observer.model}@champion"
-    try:
-        predicted = [float(value) for value in mlflow.pyfunc.load_model(uri).predict(rows)]
-    except (MlflowException, OSError, ValueError) as error:
-        return False, f"{uri}: {error}"
-    right = sum(value == answer for value, answer in zip(predicted, answers, strict=True))
-    finite = all(math.isfinite(value) for value in predicted)
-    return finite and len(predicted) == len(rows), f"{uri}: {right} of {len(rows)} rows right"
+    scored = score_payments(observer.system.mlflow_client, observer.model, "@champion")
+    return scored.is_complete, f"{scored.address}: {scored.summary}"
 
 
 def _format_alias_versions(aliases: dict[str, int] | dict[str, int | None]) -> str:

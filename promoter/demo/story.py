@@ -50,14 +50,8 @@ def _play_and_check(narrator: StoryNarrator, system: DemoSystem, *, leave: bool)
     )
     acts = DemoActs(narrator, system, _start_system(narrator, system))
     acts.play_story()
-    narrator.print_act_heading("What came of it")
-    command = ("history", f"{MODEL}@champion")
-    narrator.print_command_output(
-        f"promoter {' '.join(command)}",
-        system.run_promoter(*command, cwd=acts.clone.folder, extra=narrator.command_environment).output,
-    )
     with narrator.track_progress("Checking that registry, git and the ledger agree"):
-        found = list(run_final_checks(acts.observer))
+        found = run_final_checks(acts.observer)
     words = {True: Text("good", style="green"), False: Text("BAD", style="bold red")}
     narrator.print_table(["CHECK", "RESULT", "SEEN"], [(each.name, words[each.good], each.seen) for each in found])
     bad = [each.name for each in found if not each.good]
@@ -76,7 +70,7 @@ def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, trai
     narrator.print_act_heading("A whole system on this machine")
     pool = ThreadPoolExecutor(1)
     try:
-        fitting = pool.submit(training.fit_all_recipes, (*training.GRID, training.ANOTHER))
+        fitting = pool.submit(training.fit_all_recipes, training.ALL_RECIPES)
         with narrator.track_progress(
             "Starting an MLflow server, a git remote and the daemon, and fitting models meanwhile"
         ) as work:

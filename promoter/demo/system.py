@@ -86,7 +86,7 @@ class DemoSystem:
         now("starting the git remote")
         self._cleanup.callback(self.git.stop)
         self.git.start()
-        self.git.commit_files(_load_initial_files(), "Manage tumour-classifier", "Carol <carol@example.org>")
+        self.git.commit_files(_load_initial_files(), "Manage fraud-detector", "Carol <carol@example.org>")
         self.git.notify = PushNotification(f"{self.page_url}/webhooks/github", self._webhook_secrets["GITHUB"])
         now("starting the daemon")
         self._start_daemon()

@@ -1,4 +1,4 @@
-"""A data scientist's work: fit a small grid on data that scikit-learn ships, and log each fit with its metrics."""
+"""A data scientist's work: fit a small grid that finds fraud, log each fit with its metrics, compare the runs, register one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 from promoter.domain.errors import PermanentError
 from promoter.domain.text import plural
 
-SEED = 11
-FOLDS = 5
-TIMED_CALLS = 100
+SEED = 7
+FOLDS = 3
+TIMED_CALLS = 50
+LIBRARY = "scikit-learn"
 SCORE_DIGITS = 4
 REFUSED_BELOW, SERVES_FROM, MARGIN = 0.90, 0.95, 0.005
 """What `policies/` ask of val_auc."""
+BEST_FIRST, COMPARED_RUNS = "metrics.val_auc DESC", 5
 QUIET_ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -28,40 +30,37 @@ QUIET_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """What to fit."""
+    """Gradient boosting with these hyperparameters."""
 
-    learner: str
-    """`boosting` or `logistic-regression`."""
-    parameters: Mapping[str, float]
-    """The hyperparameters."""
+    trees: int
+    """How many trees."""
+    depth: int
+    """How deep each of them is."""
+    learning_rate: float = 0.1
+    """How much each tree counts."""
 
     @property
     def display_name(self) -> str:
         """Return the name that people read."""
-        if self.learner == "boosting":
-            trees, depth = self.parameters["n_estimators"], self.parameters["max_depth"]
-            return f"{trees} {plural(trees, 'tree')} of depth {depth}"
-        return f"{self.learner} with C={self.parameters['C']:g}"
+        return f"{self.trees} {plural(self.trees, 'tree')} of depth {self.depth}"
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Return the hyperparameters as scikit-learn names them."""
+        return {"n_estimators": self.trees, "max_depth": self.depth, "learning_rate": self.learning_rate}
 
 
-def build_boosting_recipe(trees: int, depth: int) -> ModelRecipe:
-    """Return gradient boosting with so many trees of that depth."""
-    return ModelRecipe("boosting", {"n_estimators": trees, "max_depth": depth, "learning_rate": 0.1})
-
-
-GRID = tuple(build_boosting_recipe(trees, depth) for trees in (1, 5, 40) for depth in (1, 2))
-FIRST, WEAK, BETTER, NO_BETTER = (
-    build_boosting_recipe(5, 1),
-    build_boosting_recipe(1, 1),
-    build_boosting_recipe(40, 2),
-    build_boosting_recipe(5, 2),
-)
-ANOTHER = ModelRecipe("logistic-regression", {"C": 1.0})
+FIRST_GRID = tuple(ModelRecipe(trees, depth) for trees in (1, 20) for depth in (1, 3))
+SECOND_GRID = tuple(ModelRecipe(trees, depth) for trees in (40, 80) for depth in (2, 3))
+FIRST, WEAK, BETTER, NO_BETTER = ModelRecipe(20, 3), ModelRecipe(1, 1), ModelRecipe(80, 3), ModelRecipe(80, 2)
+ANOTHER = ModelRecipe(80, 4, learning_rate=0.3)
+ALL_RECIPES = (*FIRST_GRID, *SECOND_GRID, ANOTHER)
+COLUMNS = ("amount", "hour", "age_of_account", "distance", "failed_logins", "items", "refunds", "device_age")
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Measurements of breast tumours (malignant 0, benign 1), split into rows to learn from and rows to measure on."""
+    """Payments (fraud 1, honest 0), split into rows to learn from and rows to measure on."""
 
     train: Any
     """The rows to learn from."""
@@ -91,24 +90,33 @@ class FittedModel:
 
 @dataclass(frozen=True)
 class LoggedTraining:
-    """Where MLflow keeps a fitted model."""
+    """A run, and the model that it logged."""
 
     run_id: str
     """The run."""
+    run_name: str
+    """The name that people read."""
     model_id: str
     """The logged model."""
-    model_uri: str
-    """The address of its artifacts."""
+    data_digest: str
+    """The digest of the data set that it learned from."""
+    val_auc: float
+    """The area under the ROC curve on the validation rows."""
 
 
 @cache
 def load_training_data() -> TrainingData:
-    """Return the data with the same split every time. It ships with scikit-learn: nothing is downloaded."""
-    from sklearn.datasets import load_breast_cancer
+    """Return 2,000 made-up payments, of which one in eight is fraud, with the same split every time."""
+    import pandas as pd
+    from sklearn.datasets import make_classification
     from sklearn.model_selection import train_test_split
 
-    features, answers = load_breast_cancer(return_X_y=True, as_frame=True)
-    parts = train_test_split(features, answers, test_size=0.35, stratify=answers, random_state=SEED)
+    rows, answers = make_classification(
+        2_000, len(COLUMNS), n_informative=5, weights=[0.875], class_sep=1.4, flip_y=0, random_state=SEED
+    )
+    # Answers are floats: whole numbers would leave no room in the signature for one that is missing.
+    features, labels = pd.DataFrame(rows, columns=list(COLUMNS)), pd.Series(answers.astype(float), name="fraud")
+    parts = train_test_split(features, labels, test_size=0.3, stratify=labels, random_state=SEED)
     return TrainingData(parts[0], parts[2], parts[1], parts[3])
 
 
@@ -141,8 +149,8 @@ def fit_recipe(recipe: ModelRecipe) -> FittedModel:
     )
 
 
-def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, author: str) -> LoggedTraining:
-    """Log a run with parameters, metrics, and the model with its signature and an input example.
+def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, author: str) -> None:
+    """Log a run with parameters, metrics, the data set, and the model with its signature and an input example.
 
     The run is finished on return.
     """
@@ -154,12 +162,14 @@ def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, au
     rows = load_training_data()
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=fitted.recipe.display_name, tags={"mlflow.user": author}) as run:
-        mlflow.log_params({"learner": fitted.recipe.learner, **fitted.recipe.parameters, "seed": SEED})
+    tags = {"mlflow.user": author, "library": LIBRARY}
+    with mlflow.start_run(run_name=fitted.recipe.display_name, tags=tags):
+        mlflow.log_params({**fitted.recipe.parameters, "seed": SEED})
+        mlflow.log_input(_describe_training_data(), context="train")
         mlflow.log_metrics({"val_auc": fitted.val_auc, "p99_ms": fitted.p99_ms})
         for step, score in enumerate(fitted.fold_auc):
             mlflow.log_metric("fold_auc", score, step=step)
-        info = mlflow.sklearn.log_model(
+        mlflow.sklearn.log_model(
             fitted.model,
             name="model",
             signature=infer_signature(rows.train, fitted.model.predict(rows.train)),
@@ -170,10 +180,29 @@ def log_training_run(fitted: FittedModel, tracking_uri: str, experiment: str, au
             serialization_format="skops",
             skops_trusted_types=["sklearn.tree._tree.Tree"],
         )
-    return LoggedTraining(run.info.run_id, info.model_id, info.model_uri)
 
 
-def register_model_version(client: Any, logged: LoggedTraining, name: str, description: str) -> int:
+def find_best_runs(client: Any, experiment: str, filter_string: str) -> list[LoggedTraining]:
+    """Return the five best of the runs that the filter lets through, the highest `val_auc` first."""
+    found = client.search_runs(
+        experiment_ids=[client.get_experiment_by_name(experiment).experiment_id],
+        filter_string=filter_string,
+        order_by=[BEST_FIRST],
+        max_results=COMPARED_RUNS,
+    )
+    return [
+        LoggedTraining(
+            run_id=run.info.run_id,
+            run_name=run.info.run_name,
+            model_id=run.outputs.model_outputs[0].model_id,
+            data_digest=run.inputs.dataset_inputs[0].dataset.digest,
+            val_auc=run.data.metrics["val_auc"],
+        )
+        for run in found
+    ]
+
+
+def register_model_version(client: Any, logged: LoggedTraining, name: str) -> int:
     """Register the next version, and the model where it does not exist yet. Return the number."""
     from mlflow.exceptions import MlflowException
 
@@ -182,7 +211,8 @@ def register_model_version(client: Any, logged: LoggedTraining, name: str, descr
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(name, logged.model_uri, logged.run_id, description=description, model_id=logged.model_id)
+    source = f"models:/{logged.model_id}"
+    made = client.create_model_version(name, source, logged.run_id, description=logged.run_name, model_id=logged.model_id)
     return int(made.version)
 
 
@@ -196,11 +226,12 @@ def check_score_order(fitted: Mapping[str, FittedModel]) -> None:
     first, weak, better, no_better, another = (
         fitted[recipe.display_name].val_auc for recipe in (FIRST, WEAK, BETTER, NO_BETTER, ANOTHER)
     )
+    best = [max(grid, key=lambda recipe: fitted[recipe.display_name].val_auc) for grid in (FIRST_GRID, SECOND_GRID)]
     holds = (
-        weak < REFUSED_BELOW < SERVES_FROM <= first
+        best == [FIRST, BETTER]
+        and weak < REFUSED_BELOW < SERVES_FROM <= first
         and better >= first + MARGIN
-        and no_better < better
-        and another >= better + MARGIN
+        and REFUSED_BELOW <= no_better < better < another
     )
     if not holds:
         seen = ", ".join(f"{each.recipe.display_name} {each.val_auc:.4f}" for each in fitted.values())
@@ -210,13 +241,16 @@ def check_score_order(fitted: Mapping[str, FittedModel]) -> None:
 
 def _build_learner(recipe: ModelRecipe) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    if recipe.learner == "boosting":
-        return GradientBoostingClassifier(**recipe.parameters, random_state=SEED)
-    return make_pipeline(StandardScaler(), LogisticRegression(**recipe.parameters, random_state=SEED))
+    return GradientBoostingClassifier(**recipe.parameters, random_state=SEED)
+
+
+@cache
+def _describe_training_data() -> Any:
+    import mlflow.data
+
+    rows = load_training_data()
+    return mlflow.data.from_pandas(rows.train.assign(fraud=rows.train_answers), targets="fraud", name="payments")
 
 
 def _measure_p99_latency(model: Any, row: Any) -> float:
