@@ -14,6 +14,7 @@ from promoter.cli import (
     audit,
     audit_rerun,
     audit_verify,
+    completion,
     doctor,
     explain,
     files,
@@ -61,6 +62,7 @@ app.command("demo", rich_help_panel=_START)(serve.demo)
 app.command("init", rich_help_panel=_START)(init.init)
 app.command("doctor", rich_help_panel=_START)(doctor.doctor)
 app.command("schema", rich_help_panel=_START)(files.schema)
+app.command("completion", rich_help_panel=_START)(completion.completion)
 
 app.command("validate", rich_help_panel=_CHECK)(files.validate)
 app.command("plan", rich_help_panel=_CHECK)(plan.plan)

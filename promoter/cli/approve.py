@@ -20,6 +20,7 @@ from promoter.cli.common import (
     parse_version_argument,
     print_json,
 )
+from promoter.cli.completion import complete_policies, complete_version_names
 from promoter.cli.render import print_report
 from promoter.domain.errors import PermanentError
 
@@ -82,9 +83,16 @@ NOT_COUNTED = 1
 
 def approve(
     name: Annotated[str, typer.Option("--by", "--as", metavar="NAME", help="Who approves: a name in approvers.yaml.")],
-    what: Annotated[str | None, typer.Argument(metavar="MODEL/VERSION", help="The version to approve.")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL/VERSION", help="The version to approve.", autocompletion=complete_version_names),
+    ] = None,
     policy: Annotated[
-        str | None, typer.Option(help="For which policy; left out: the one of the model's aliases that asks for approvals.")
+        str | None,
+        typer.Option(
+            help="For which policy; left out: the one of the model's aliases that asks for approvals.",
+            autocompletion=complete_policies,
+        ),
     ] = None,
     key: Annotated[
         Path | None, typer.Option(envvar=KEY_FILE_VARIABLE, help="The private key: Ed25519, PEM or OpenSSH.")

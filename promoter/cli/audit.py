@@ -15,6 +15,13 @@ import typer
 
 from promoter.application.markdown.report import Facts, MarkdownOnly, Notes, Paragraph, Part, Table, TerminalOnly
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.completion import (
+    complete_aliases,
+    complete_models,
+    complete_outcomes,
+    complete_record_kinds,
+    complete_verdicts,
+)
 from promoter.cli.render import build_records_table, print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
 from promoter.domain.errors import PermanentError
@@ -36,18 +43,27 @@ Word = TypeVar("Word", bound=StrEnum)
 
 @app.command("list")
 def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.", autocompletion=complete_models)] = None,
+    alias: Annotated[str | None, typer.Option(help="Only this alias.", autocompletion=complete_aliases)] = None,
     actor: Annotated[
         str | None, typer.Option(help="Only what this person did: 'Alice', or 'Alice <alice@example.org>'.")
     ] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this moment on: {_TIME_HELP}")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this moment.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind: change, observed, override or replaced.")] = None,
-    outcome: Annotated[
-        str | None, typer.Option(help="Only this one: intended, applied, failed, recovered, or another word of that column.")
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only this kind: change, observed, override or replaced.", autocompletion=complete_record_kinds),
     ] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only this one: pass, fail, pending or error.")] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this one: intended, applied, failed, recovered, or another word of that column.",
+            autocompletion=complete_outcomes,
+        ),
+    ] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="Only this one: pass, fail, pending or error.", autocompletion=complete_verdicts)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many: the newest, or the first behind --after.")] = 100,
     after: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is newer.")] = None,
     before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is older.")] = None,

@@ -17,6 +17,7 @@ from promoter.cli.common import (
     parse_version_argument,
     print_json,
 )
+from promoter.cli.completion import complete_aliases, complete_policies, complete_subjects
 from promoter.cli.registry import warn_of_binding_mismatch
 from promoter.cli.render import print_report
 from promoter.domain.text import version_label
@@ -30,9 +31,14 @@ _MAX_OTHERS = 20
 
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="MODEL | MODEL@ALIAS | MODEL/VERSION")],
-    policy: Annotated[str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.")] = None,
-    alias: Annotated[str | None, typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.")] = None,
+    what: Annotated[str, typer.Argument(metavar="MODEL | MODEL@ALIAS | MODEL/VERSION", autocompletion=complete_subjects)],
+    policy: Annotated[
+        str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.", autocompletion=complete_policies)
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.", autocompletion=complete_aliases),
+    ] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show a decision as a tree: each rule, the value seen against what was expected. Of a model: every candidate, ranked.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, print_json
+from promoter.cli.completion import complete_words
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
@@ -86,7 +87,11 @@ def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.
 
 def schema(
     document: Annotated[
-        str | None, typer.Argument(help="Whose: registry, policy, approvers or policy-tests; or event: the data of events.")
+        str | None,
+        typer.Argument(
+            help="Whose: registry, policy, approvers or policy-tests; or event: the data of events.",
+            autocompletion=complete_words("registry", "policy", "approvers", "policy-tests", "event"),
+        ),
     ] = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="DIR", file_okay=False, help="Write all of them to this folder instead.")

@@ -24,6 +24,7 @@ from promoter.application.markdown.report import (
 )
 from promoter.cli import render
 from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
+from promoter.cli.completion import complete_alias_names, complete_models
 from promoter.domain.audit import AuditRecord, RecordKind
 from promoter.domain.decision import Decision
 from promoter.domain.fields import format_utc, format_utc_window
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def history(
-    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS")],
+    what: Annotated[str, typer.Argument(metavar="MODEL@ALIAS", autocompletion=complete_alias_names)],
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Who held it then, and what put it there.")] = None,
     between: Annotated[
         tuple[str, str] | None, typer.Option(metavar="FROM TO", help="Who held it from the one time up to the other.")
@@ -70,7 +71,7 @@ def state(
     at: Annotated[
         str, typer.Option(metavar="TIME", help="Such as `now`, `yesterday 14:05`, `30d`, a day, or ISO 8601 with its zone.")
     ],
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.", autocompletion=complete_models)] = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show where every alias of the registry stood at a time, as the ledger knows it.

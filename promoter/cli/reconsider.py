@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
+from promoter.cli.completion import complete_versions
 from promoter.cli.rollback import AliasArgument, RequesterOption, find_requester_name
 
 
 def reconsider(
     what: AliasArgument,
-    version: Annotated[int, typer.Argument(min=1, metavar="N", help="The version that was refused.")],
+    version: Annotated[
+        int, typer.Argument(min=1, metavar="N", help="The version that was refused.", autocompletion=complete_versions)
+    ],
     by: RequesterOption = None,
     reason: Annotated[str | None, typer.Option(help="Why: it stands in the ledger.")] = None,
     output: FormatOption = OutputFormat.TEXT,

@@ -11,6 +11,7 @@ import typer
 from promoter.application.markdown.plan import table_cell
 from promoter.application.markdown.report import Heading, Notes, Paragraph, Part, Table, TerminalOnly, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, load_declaration, print_json
+from promoter.cli.completion import complete_aliases, complete_models, complete_policies
 from promoter.cli.render import print_report
 from promoter.domain.replay.as_of import EvidenceBasis, EvidenceSource
 from promoter.domain.replay.report import ModelReplay, PolicyReplay, ReplayReport, describe_evidence_sources, list_replay_notes
@@ -22,15 +23,30 @@ if TYPE_CHECKING:
 
 
 def replay(
-    policy: Annotated[str, typer.Option(help="The policy to replay: a file of the working tree, committed or not.")],
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="The policy to replay: a file of the working tree, committed or not.", autocompletion=complete_policies
+        ),
+    ],
     since: Annotated[
         str, typer.Option(help="From when on: 2026-11-01, 2026-11-01T08:00:00Z, 30d, `3 days ago`, `yesterday 14:05`.")
     ],
     model: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Registered models by name, instead of those that the policy gates.")
+        str | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Registered models by name, instead of those that the policy gates.",
+            autocompletion=complete_models,
+        ),
     ] = None,
-    alias: Annotated[str | None, typer.Option(help="The alias, instead of the one that names the policy, or champion.")] = None,
-    compare: Annotated[str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.")] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="The alias, instead of the one that names the policy, or champion.", autocompletion=complete_aliases),
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.", autocompletion=complete_policies)
+    ] = None,
     output: FormatOption = OutputFormat.TEXT,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", dir_okay=False, help="Also draw who held the alias when.")

@@ -8,6 +8,7 @@ import typer
 
 from promoter.application.markdown.report import Notes, Title
 from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
+from promoter.cli.completion import complete_alias_names, complete_versions
 from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 NOT_DONE = 1
-AliasArgument = Annotated[str, typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.")]
+AliasArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL@ALIAS", help="Such as fraud-detector@champion.", autocompletion=complete_alias_names),
+]
 _NAME_OPTION = "--by"
 RequesterOption = Annotated[
     str | None, typer.Option(_NAME_OPTION, "--as", metavar="NAME", help="Who asks for it; left out, git's user.name.")
@@ -43,7 +47,13 @@ def rollback(  # noqa: PLR0913, PLR0917  # one for each option
     what: AliasArgument,
     reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
     to: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The version that returns; left out, the last good one.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The version that returns; left out, the last good one.",
+            autocompletion=complete_versions,
+        ),
     ] = None,
     now: Annotated[
         bool,
@@ -127,7 +137,10 @@ def hold(  # one for each option
 
 def quarantine(  # one for each option
     what: AliasArgument,
-    version: Annotated[int | None, typer.Argument(min=1, metavar="N", show_default=False, help="The version.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(min=1, metavar="N", show_default=False, help="The version.", autocompletion=complete_versions),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Why: it stands in the commit and in the ledger.")] = None,
     lift: LiftOption = False,
     by: RequesterOption = None,
