@@ -80,12 +80,14 @@ class ConfiguredAdapters:
         creates_ledger: bool = True,
         lock_patience: float = 60.0,
         place: RepositoryFolder | None = None,
+        report_step: Callable[[str], None] = lambda _step: None,
         **ports: Unpack[Ports],
     ) -> None:
         """`enqueue_work` and `enqueue_channel` ask for work in the daemon's queues; a command that ends needs none.
 
         `creates_ledger`: whether a ledger begins where there is none. `lock_patience`: for how many seconds the lock of a model
         is waited for. `place`: the folder of the clone that a command stands in, which counts where `PROMOTER_PATH` is not set.
+        `report_step` hears what a command does next that may take a while, for the person who waits.
         `ports` stand in for what the settings ask for.
         """
         self.settings = settings
@@ -95,6 +97,7 @@ class ConfiguredAdapters:
         self._creates_ledger = creates_ledger
         self._lock_patience = lock_patience
         self._place = place
+        self._report_step = report_step
 
     def with_ports(self, **ports: Unpack[Ports]) -> Self:
         """Return another container with the same settings, in which these ports stand in as well."""
@@ -106,6 +109,7 @@ class ConfiguredAdapters:
             creates_ledger=self._creates_ledger,
             lock_patience=self._lock_patience,
             place=self._place,
+            report_step=self._report_step,
             **merged,
         )
 

@@ -156,6 +156,8 @@ class Container(ConfiguredAdapters):
             committer=self._proposal_committer,
             open_proposal=self._open_proposal,
             has_forge=lambda: self._configured_forge is not None,
+            poll_interval=timedelta(seconds=self.settings.poll_interval),
+            report_step=self._report_step,
         )
 
     @property
@@ -170,6 +172,7 @@ class Container(ConfiguredAdapters):
             revisions=self.revisions,
             committer=self._proposal_committer,
             open_proposal=self._open_proposal,
+            report_step=self._report_step,
         )
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from promoter.application.ports import AuditLog, Clock, Registry
 from promoter.application.proposals.commits import MAX_ATTEMPTS, Opener, ProposalCommitter
 from promoter.application.revisions import RevisionTracker
@@ -29,6 +31,7 @@ class HoldWriter:
         revisions: RevisionTracker,
         committer: ProposalCommitter,
         open_proposal: Opener,
+        report_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
@@ -36,6 +39,7 @@ class HoldWriter:
         self._revisions = revisions
         self._committer = committer
         self._open_branch = open_proposal
+        self._report_step = report_step
 
     def __call__(self, asked: HoldRequest) -> RollbackResult:
         """Put the request into git, by a commit or a pull request.
@@ -46,6 +50,7 @@ class HoldWriter:
         asked = validate_hold_request(asked, self._clock.now())
         first: AliasIntent | None = None
         for _ in range(MAX_ATTEMPTS):
+            self._report_step("reading git")
             declaration = self._refresh_declaration()
             declared = find_declared_intent(declaration, asked.model, asked.alias)
             first = first or declared
@@ -57,6 +62,7 @@ class HoldWriter:
             proposal = propose_hold_request(asked, declared, self._clock.now())
             result = _start_result(asked, declared)
             result.messages += _describe_opening(asked, declared, first)
+            self._report_step("committing to git")
             try:
                 after = self._committer.commit_proposal(proposal, declaration)
             except Conflict:
@@ -114,6 +120,7 @@ class HoldWriter:
     def _require_registered(self, asked: HoldRequest) -> int | None:
         """Return who holds the alias in the registry. Raises `PermanentError` where the version is not registered."""
         model, version = asked.model, asked.version
+        self._report_step("reading MLflow")
         observed = self._registry.observe_models({model}).get(model)
         if observed is None:
             raise PermanentError("MLflow", f"there is no registered model `{model}`")
@@ -128,6 +135,7 @@ class HoldWriter:
     def _open_proposal(
         self, asked: HoldRequest, proposal: Proposal, result: RollbackResult, next_steps: list[str]
     ) -> RollbackResult:
+        self._report_step("opening a pull request")
         opened = self._open_branch(proposal)
         result.path, result.revision, result.pull_request = "pull-request", opened.revision, opened.url
         result.messages += [*opened.describe(_EFFECTS[asked.act]), *next_steps]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -24,8 +25,9 @@ from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.decision import RuleFinding
 from promoter.domain.desired import AliasIntent, Declaration, ModelIntent, Override
 from promoter.domain.errors import BranchProtected, Conflict, ExternalError, Faults, PermanentError, TransientError
-from promoter.domain.fields import format_utc_minute
+from promoter.domain.fields import format_duration, format_utc_minute
 from promoter.domain.folder import REGISTRY_FILE
+from promoter.domain.ledger.checkpoints import HEARTBEAT_INTERVAL, find_present_daemons
 from promoter.domain.observed import ObservedModel, build_copy_facts
 from promoter.domain.overrides import build_override_outlooks
 from promoter.domain.plan import ChangeCause
@@ -92,7 +94,12 @@ class AliasRollback:
         open_proposal: Opener,
         binding: RegistryBinding,
         has_forge: Callable[[], bool],
+        poll_interval: timedelta = timedelta(minutes=1),
+        report_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
+        """`poll_interval`: how often the daemon looks at git. `report_step` hears what is done next."""
+        self._poll_interval = poll_interval
+        self._report_step = report_step
         self._binding = binding
         self._has_forge = has_forge
         self._registry = registry
@@ -109,7 +116,9 @@ class AliasRollback:
         asked = validate_rollback_request(asked)
         self._binding.require_own_registry()
         for _ in range(MAX_ATTEMPTS):
+            self._report_step("reading git")
             declaration, trouble = self._refresh_declaration(asked)
+            self._report_step("reading MLflow and the ledger")
             draft = self._draft_rollback(asked, declaration, reachable=trouble is None)
             result = self._start_result(asked, draft)
             if draft.is_already_done:
@@ -121,6 +130,7 @@ class AliasRollback:
                 return result
             if trouble:
                 return self._bypass_git(asked, draft, result, trouble)
+            self._report_step("committing to git")
             try:
                 after = self._committer.commit_proposal(draft.proposal, declaration)
             except Conflict:
@@ -223,6 +233,7 @@ class AliasRollback:
         moves = self._ledger.find_alias_moves({(asked.model, asked.alias)}).get((asked.model, asked.alias), ())
 
         def check(version: int) -> RuleFinding:
+            self._report_step(f"checking that v{version} can serve")
             return check_readiness(self._registry.check_readiness(asked.model, version))
 
         if asked.to is None:
@@ -258,9 +269,20 @@ class AliasRollback:
         if asked.now:
             self._reconcile_now(asked, result)
         else:
-            result.messages.append("The daemon moves the alias when it sees the commit; with --now it moves at once.")
+            result.messages.append(f"{self._describe_timing()}; with --now it moves at once.")
         result.messages.append(_describe_release(asked))
         return result
+
+    def _describe_timing(self) -> str:
+        """Return when the commit moves the alias, without a full stop: nobody waits for a daemon that does not run."""
+        now, found = self._clock.now(), None
+        with suppress(ExternalError):  # the commit is there, whatever the ledger answers
+            found = find_present_daemons(self._ledger.find_lifecycle_events(now - 3 * HEARTBEAT_INTERVAL), now)
+        if found == []:
+            runs = "`promoter serve` or `promoter apply` runs"
+            return f"No daemon works on this ledger now: the alias moves once {runs}"
+        every = f"else with its next poll, every {format_duration(self._poll_interval)} by PROMOTER_POLL_INTERVAL"
+        return f"The daemon moves the alias when it sees the commit: at once where a webhook reports the push, {every}"
 
     def _bypass_git(
         self, asked: RollbackRequest, draft: _RollbackDraft, result: RollbackResult, trouble: ExternalError
@@ -311,6 +333,7 @@ class AliasRollback:
         ]
 
     def _open_proposal(self, asked: RollbackRequest, draft: _RollbackDraft, result: RollbackResult) -> None:
+        self._report_step("opening a pull request")
         try:
             opened = self._open_branch(draft.proposal)
         except ExternalError as error:
@@ -362,6 +385,7 @@ class AliasRollback:
 
     def _reconcile_now(self, asked: RollbackRequest, result: RollbackResult) -> None:
         """Reconcile the model now. What this cannot do, the daemon does with its next reconcile."""
+        self._report_step("moving the alias")
         try:
             snapshot = self._model_reconciler.reconcile(asked.model, TRIGGER, rotate=False)
         except ExternalError as error:

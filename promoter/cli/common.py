@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,7 +123,24 @@ def _build_missing_packages_error(names: Iterable[str]) -> PermanentError:
     return PermanentError("command line", message, "pip install 'promoter[server]'")
 
 
-def build_container(*, creates_ledger: bool = False) -> Container:
+@contextmanager
+def show_progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is done now, and that it goes on, on a terminal's standard error; a pipe sees nothing of it.
+
+    Yield what takes the next step, in a few words. All of it is gone from the screen at the end.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _step: None
+        return
+    from rich.text import Text
+
+    from promoter.domain.text import escape_lines
+
+    with create_console(stderr=True).status(Text(f"{escape_lines(what)} ...")) as status:
+        yield lambda step: status.update(Text(f"{escape_lines(what)}: {escape_lines(step)} ..."))
+
+
+def build_container(*, creates_ledger: bool = False, report_step: Callable[[str], None] = lambda _step: None) -> Container:
     """Build the adapters from the settings in force. Logs go to standard error, and only warnings.
 
     A command begins no ledger, unless that is what it is for: one at a wrong address would know nothing, and look like one.
@@ -137,7 +155,7 @@ def build_container(*, creates_ledger: bool = False) -> Container:
     configure_logging("text", level="warning")
     settings = load_settings()
     place = WorkTree(Path()).find_folder() if settings.folder is None else None
-    return Container(settings, creates_ledger=creates_ledger, place=place)
+    return Container(settings, creates_ledger=creates_ledger, place=place, report_step=report_step)
 
 
 def find_work_tree(container: Container) -> WorkTree:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promoter.application.markdown.report import Notes, Title
-from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, show_progress
 from promoter.cli.completion import complete_alias_names, complete_versions
 from promoter.cli.render import print_report
 from promoter.domain.text import escape_invisible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from promoter.container import Container
@@ -82,9 +83,11 @@ def rollback(  # noqa: PLR0913, PLR0917  # one for each option
 
     model, alias = parse_alias_argument(what)
     lasting = _parse_override_duration(lasts) if lasts is not None else None
-    container = _build_git_container()
-    asked = RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting, unchecked)
-    _print_rollback_result(container.alias_rollback(asked), output)
+    with show_progress(f"rolling back {what}") as report_step:
+        container = _build_git_container(report_step)
+        asked = RollbackRequest(model, alias, reason, find_requester_name(by), to, now, lasting, unchecked)
+        result = container.alias_rollback(asked)
+    _print_rollback_result(result, output)
 
 
 def release(
@@ -191,10 +194,12 @@ def _write_hold(  # what the command line has
     from promoter.domain.rollback import HoldRequest
 
     model, alias = parse_alias_argument(what)
-    container = _build_git_container()
-    end = _parse_hold_end(until, container.clock.now()) if until is not None else None
-    asked = HoldRequest(act, model, alias, find_requester_name(by), reason, version, end)
-    _print_rollback_result(container.hold_writer(asked), output)
+    with show_progress(f"{act.value} of {what}") as report_step:
+        container = _build_git_container(report_step)
+        end = _parse_hold_end(until, container.clock.now()) if until is not None else None
+        asked = HoldRequest(act, model, alias, find_requester_name(by), reason, version, end)
+        result = container.hold_writer(asked)
+    _print_rollback_result(result, output)
 
 
 def _parse_hold_end(text: str, now: datetime) -> datetime:
@@ -211,8 +216,8 @@ def _parse_hold_end(text: str, now: datetime) -> datetime:
         raise typer.BadParameter(str(error), param_hint="--until") from None
 
 
-def _build_git_container() -> Container:
-    container = build_container()
+def _build_git_container(report_step: Callable[[str], None]) -> Container:
+    container = build_container(report_step=report_step)
     container.require_settings("mlflow_tracking_uri", "repo")
     container.require_ledger()
     return container

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +18,12 @@ from promoter.__main__ import main
 from promoter.cli import rollback
 from promoter.container import Container
 from promoter.demo.servers.git import GitHttpServer
+from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
 from promoter.logs import configure_logging
 from promoter.settings import Settings
 from tests.support.fakes.registry import FakeClock, FakeRegistry
 from tests.support.fixtures.git import GIT_TOKEN, Colleague, git
+from tests.support.stage.terminal import at_a_terminal
 
 REGISTRY = b"version: 1\nmodels:\n  m:\n    aliases:\n      champion: 1 # serves\n"
 POLICY = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
@@ -84,7 +89,7 @@ def run(
     def promoter(*arguments: str, **changed: Any) -> tuple[int, str, str]:
         with monkeypatch.context() as patched:
             configure_logging("text", level="warning")  # as `world` does, in whose place this is
-            patched.setattr(rollback, "build_container", lambda: rollback_site.world(**changed))
+            patched.setattr(rollback, "build_container", lambda **_given: rollback_site.world(**changed))
             patched.setattr(sys, "argv", ["promoter", *arguments])
             patched.setenv("COLUMNS", "80")
             patched.chdir(tmp_path)
@@ -109,8 +114,8 @@ def test_a_rollback_is_told_in_full(rollback_site: RollbackSite, run: Run) -> No
         " - v2 holds m@champion; v1 returns: it held champion last in good standing",
         "   before v2.",
         f" - Committed as {head}: v1 under a hold, v2 in quarantine.",
-        " - The daemon moves the alias when it sees the commit; with --now it moves at",
-        "   once.",
+        " - No daemon works on this ledger now: the alias moves once `promoter serve` or",
+        "   `promoter apply` runs; with --now it moves at once.",
         " - Rotation leaves m@champion alone until `promoter release m@champion`; the",
         "   quarantine stays after that, too.",
     ]
@@ -118,6 +123,47 @@ def test_a_rollback_is_told_in_full(rollback_site: RollbackSite, run: Run) -> No
     told = git(rollback_site.remote.path, "show", "main:registry.yaml")
     assert 'champion: {version: 1, hold: {reason: "bad recall", by: alice}, quarantine: [2]} # serves' in told
     assert "Promoter-By: alice" in git(rollback_site.remote.path, "log", "-1", "--format=%B", "main")
+
+
+def test_a_rollback_says_when_the_daemon_acts(rollback_site: RollbackSite, run: Run) -> None:
+    """Where one works on the ledger: at the push or at its next poll; at once with --now, where nothing is left to wait for."""
+    world = rollback_site.world()
+    facts = {"run": "r", "host": "h", "process": 1, "since": world.clock.now().isoformat()}
+    world.ledger.record_lifecycle_event(LifecycleEvent(world.clock.now(), LifecycleEventType.STARTED, facts))
+    _, out, _ = run(*BACK, poll_interval=30)
+    when = (
+        "The daemon moves the alias when it sees the commit: at once where a webhook reports the push, else with its next poll"
+    )
+    assert f"{when}, every 30s by PROMOTER_POLL_INTERVAL; with --now it moves at once." in " ".join(out.split())
+    _, out, _ = run(*BACK, "--now")
+    assert ("The registry has v1 now." in out, "poll" in out) == (True, False)
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_progress_is_for_a_terminal_alone(rollback_site: RollbackSite, tmp_path: Path, no_color: str) -> None:
+    """What it waits for shows on a terminal, without colours where NO_COLOR says so; in a pipe there is the result alone."""
+    environment = {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "PROMOTER_REPO": rollback_site.remote.url,
+        "PROMOTER_GIT_TOKEN": GIT_TOKEN,
+        "PROMOTER_DATABASE_URL": f"sqlite:///{rollback_site.folder / 'promoter.db'}",
+        "TERM": "xterm-256color",
+        "NO_COLOR": no_color,
+    }
+    words = ["hold", "m@champion", "--reason", "audit", "--by", "alice"]
+    code, screen = at_a_terminal(tmp_path, environment, words, {})
+    assert (code, "hold of m@champion" in screen, "held at v2, by commit" in screen) == (0, True, True)
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", screen)) == (not no_color)
+    piped = subprocess.run(
+        [sys.executable, "-m", "promoter", *words],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert piped.stdout.startswith("m@champion: held at v2\n - Nothing to do")
 
 
 def test_json_and_markdown(rollback_site: RollbackSite, run: Run) -> None:
