@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.table import Table
+from rich.tree import Tree
 
 
 class TrimmedTable(Table):
@@ -14,6 +15,15 @@ class TrimmedTable(Table):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the segments of the table, without the spaces that fill the last column."""
+        segments = (each for each in super().__rich_console__(console, options) if isinstance(each, Segment))
+        yield from trim_line_ends(segments)
+
+
+class TrimmedTree(Tree):
+    """A tree whose lines do not end with spaces."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the segments of the tree, without the spaces that fill its lines."""
         segments = (each for each in super().__rich_console__(console, options) if isinstance(each, Segment))
         yield from trim_line_ends(segments)
 

@@ -26,7 +26,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test
 
 SEED = 7
 FOLDS = 5
-GRID = {"n_estimators": (10, 80), "max_depth": (1, 3)}
 LEARNING_RATE = 0.1
 COLUMNS = ("amount", "hour", "age_of_account", "distance", "failed_logins", "items", "refunds", "device_age")
 
@@ -39,8 +38,8 @@ def main() -> None:
         # Models are logged below, where they get a signature and their measurements.
         mlflow.autolog(log_models=False, silent=True)
     rows, answers = load_transactions()
-    for point in product(*GRID.values()):
-        parameters = {**dict(zip(GRID, point, strict=True)), "learning_rate": LEARNING_RATE}
+    for trees, depth in product(options.trees, options.depths):
+        parameters = {"n_estimators": trees, "max_depth": depth, "learning_rate": LEARNING_RATE}
         train_once(options.library, parameters, rows, answers)
 
 
@@ -49,6 +48,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a small grid of models, and log each with MLflow.")
     parser.add_argument("--experiment", default="fraud-detection", help="the experiment of the runs (%(default)s)")
     parser.add_argument("--library", default="scikit-learn", choices=("scikit-learn", "xgboost", "lightgbm"))
+    parser.add_argument("--trees", metavar="N", type=int, nargs="+", default=(10, 80), help="one side of the grid (%(default)s)")
+    parser.add_argument("--depths", metavar="N", type=int, nargs="+", default=(1, 3), help="the other side (%(default)s)")
     parser.add_argument("--autolog", action="store_true", help="let MLflow log what it finds besides")
     return parser.parse_args()
 

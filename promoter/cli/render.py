@@ -34,7 +34,7 @@ from promoter.domain.history import AliasSpan
 from promoter.domain.plan import Change, Plan
 from promoter.domain.review import describe_origin
 from promoter.domain.text import escape_invisible, escape_lines, version_label
-from promoter.terminal import TrimmedTable
+from promoter.terminal import TrimmedTable, TrimmedTree
 
 VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.PENDING: "yellow", Verdict.ERROR: "magenta"}
 WIDE_TERMINAL_COLUMNS = 130
@@ -173,11 +173,12 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
         console.print()
 
 
-def build_decision_tree(decision: Decision, *, guards: bool = False) -> Tree:
+def build_decision_tree(decision: Decision, *, guards: bool = False) -> TrimmedTree:
     """Build a tree of the rules, each with the value seen and what was expected. `guards`: they are guards of a holder."""
     verdict = (decision.verdict.value, VERDICT_STYLE[decision.verdict])
     watched = " (would block: the policy only watches)" if decision.would_block and not guards else ""
-    tree = Tree(Text.assemble(f"{_format_decision_subject(decision, guards=guards)}: ", verdict, watched), guide_style="dim")
+    subject = _format_decision_subject(decision, guards=guards)
+    tree = TrimmedTree(Text.assemble(f"{subject}: ", verdict, watched), guide_style="dim")
     for finding in decision.findings:
         _add_finding_branch(tree, finding)
     return tree
