@@ -48,7 +48,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a small grid of models, and log each with MLflow.")
     parser.add_argument("--experiment", default="fraud-detection", help="the experiment of the runs (%(default)s)")
     parser.add_argument("--library", default="scikit-learn", choices=("scikit-learn", "xgboost", "lightgbm"))
-    parser.add_argument("--trees", metavar="N", type=int, nargs="+", default=(10, 80), help="one side of the grid (%(default)s)")
+    parser.add_argument("--trees", metavar="N", type=int, nargs="+", default=(10, 80), help="a side of the grid (%(default)s)")
     parser.add_argument("--depths", metavar="N", type=int, nargs="+", default=(1, 3), help="the other side (%(default)s)")
     parser.add_argument("--autolog", action="store_true", help="let MLflow log what it finds besides")
     return parser.parse_args()
