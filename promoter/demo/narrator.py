@@ -55,9 +55,9 @@ class StoryNarrator:
 
     def print_title(self, text: str, *below: str) -> None:
         """Print the title, with lines below it."""
-        self.console.print(Text(text, style="bold"))
+        self._print_trimmed(Text(text, style="bold"))
         for line in below:
-            self.console.print(line, markup=False)
+            self._print_trimmed(Text(line))
 
     def print_act_heading(self, heading: str) -> None:
         """Print the heading of a new act."""
@@ -96,7 +96,7 @@ class StoryNarrator:
     def print_block(self, content: RenderableType) -> None:
         """Print a block set apart; text is shown as it is."""
         shown = Text(content) if isinstance(content, str) else content
-        self.console.print(TrimmedBlock(Padding(shown, (0, 0, 0, _LEFT), expand=False)), end="")
+        self._print_trimmed(Padding(shown, (0, 0, 0, _LEFT), expand=False))
 
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
         """Print a small table set apart; cells fold instead of being cut."""
@@ -110,7 +110,7 @@ class StoryNarrator:
     def print_failure(self, text: str) -> None:
         """Print what went wrong."""
         self.console.print()
-        self.console.print(Text.assemble(("The demo failed. ", "bold red"), text[:1].upper(), text[1:]))
+        self._print_trimmed(Text.assemble(("The demo failed. ", "bold red"), text[:1].upper(), text[1:]))
 
     @contextmanager
     def track_progress(self, text: str) -> Iterator[WorkProgress]:
@@ -127,7 +127,10 @@ class StoryNarrator:
         row.add_column(width=indent - 1, justify="right" if left.startswith("+") else "left", style="dim")
         row.add_column(overflow="fold")
         row.add_row(left, right)
-        self.console.print(TrimmedBlock(row), end="")
+        self._print_trimmed(row)
+
+    def _print_trimmed(self, content: RenderableType) -> None:
+        self.console.print(TrimmedBlock(content), end="")
 
 
 def render_rule_lines(

@@ -19,23 +19,26 @@ STOPPED = 130
 _POLL_SECONDS = 0.5
 
 
-def run_demo(*, leave: bool) -> int:
-    """Play the story, and return the exit code. `leave`: stop everything at its end instead of waiting for Ctrl-C."""
+def run_demo(*, leave: bool, production: bool = False) -> int:
+    """Play the story, and return the exit code.
+
+    `leave`: stop everything at its end instead of waiting for Ctrl-C. `production`: on PostgreSQL and S3 instead of files.
+    """
     narrator = StoryNarrator()
     clean_environment()
     training.silence_mlflow_output()
     code = 1
     with allow_interrupts():
-        system = DemoSystem()
+        system = DemoSystem(production=production)
         try:
             code = _play_and_check(narrator, system, leave=leave)
         except KeyboardInterrupt:
             code = STOPPED
         except (ExternalError, Faults) as error:
-            narrator.print_failure(str(error).removeprefix("demo: "))
+            narrator.print_failure(system.hide_secrets(str(error).removeprefix("demo: ")))
         except Exception as error:  # noqa: BLE001  # a demo's user is told in words; the traceback is kept for those who mend it
-            (system.folder / "demo.log").write_text(traceback.format_exc())
-            narrator.print_failure(f"{type(error).__name__}: {error}")
+            (system.folder / "demo.log").write_text(system.hide_secrets(traceback.format_exc()))
+            narrator.print_failure(system.hide_secrets(f"{type(error).__name__}: {error}"))
         finally:
             with ignore_interrupts():
                 _stop_and_clean_up(narrator, system, code)
@@ -72,7 +75,7 @@ def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, trai
     try:
         fitting = pool.submit(training.fit_all_recipes, training.ALL_RECIPES)
         with narrator.track_progress(
-            "Starting an MLflow server, a git remote and the daemon, and fitting models meanwhile"
+            f"Starting {system.topology.name}, a git remote and the daemon, and fitting models meanwhile"
         ) as work:
             system.start_servers(lambda what: work.show_progress(f"Fitting models, and {what}"))
             work.show_progress("Fitting models")
@@ -80,7 +83,8 @@ def _start_system(narrator: StoryNarrator, system: DemoSystem) -> dict[str, trai
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     training.check_score_order(fitted)
-    narrator.print_fact(f"MLflow server (SQLite) at {system.mlflow.uri}")
+    for description in system.topology.descriptions:
+        narrator.print_fact(description)
     narrator.print_fact(f"git remote (smart HTTP) at {system.git.url}")
     narrator.print_fact(f"promoter serve at {system.page_url}")
     command = ("webhooks", "install", "--url", system.page_url)
@@ -112,7 +116,7 @@ def _wait_for_interrupt(narrator: StoryNarrator, system: DemoSystem) -> None:
 
 def _stop_and_clean_up(narrator: StoryNarrator, system: DemoSystem, code: int) -> None:
     """Stop everything, and remove the folder unless it is needed to find out what went wrong."""
-    with narrator.track_progress("Stopping the daemon, the git remote and the MLflow server"):
+    with narrator.track_progress("Stopping the daemon, the git remote and the servers"):
         system.stop_servers()
     if code in (0, STOPPED):
         system.remove_folder()

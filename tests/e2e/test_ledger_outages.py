@@ -16,7 +16,7 @@ import pytest
 from promoter.adapters.ledger import SqlLedger
 from promoter.domain.audit import ChangeOutcome, RecordKind, RevisionState, is_alias_move
 from tests.e2e.conftest import MakeStage
-from tests.support.fixtures.postgres import PostgresServer, new_database
+from tests.support.fixtures.postgres import SharedPostgres, new_database
 from tests.support.kills.checks import broken_links
 from tests.support.kills.kill_run import KillStage
 from tests.support.stage.ledger_outages import Outage, Patient, held, moved_away, no_room, small_disk, stopped, tables_held
@@ -38,7 +38,7 @@ OUTAGES: dict[str, tuple[Outage, str]] = {
 
 
 @pytest.fixture
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path | None, PostgresServer | None]]:
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path | None, SharedPostgres | None]]:
     """A database with nothing in it; the small disk that it lies on, or the server that keeps it."""
     with contextlib.ExitStack() as stack:
         if str(request.getfixturevalue("name")).startswith("sqlite"):
@@ -121,7 +121,7 @@ class OutageCase:
 @pytest.mark.parametrize("name", OUTAGES)
 def test_ledger_out_of_order(
     name: str,
-    home: tuple[str, Path | None, PostgresServer | None],
+    home: tuple[str, Path | None, SharedPostgres | None],
     make_stage: MakeStage,
     proxy: Proxy,
     fresh_name: str,

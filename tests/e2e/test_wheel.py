@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-NEEDED = ("Makefile", "LICENSE", "README.md", "pyproject.toml", "requirements", "promoter")
+PACKED = ("policies", "registry.yaml", "schemas")
+NEEDED = ("Makefile", "LICENSE", "README.md", "pyproject.toml", "requirements", "promoter", *PACKED)
 
 
 @pytest.mark.slow
 def test_the_wheel_has_everything(tmp_path: Path) -> None:
-    """Every file of the package is in it; the command runs from it alone, and checks files."""
+    """Every file of the package and of the demo is in it; the command runs from it alone, and checks files."""
     checkout = tmp_path / "checkout"
     for name in NEEDED:
         source = PROJECT / name
@@ -34,7 +35,10 @@ def test_the_wheel_has_everything(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("promoter/")}
         archive.extractall(tmp_path / "installed")
-    assert packed == {str(path.relative_to(checkout)) for path in (checkout / "promoter").rglob("*") if path.is_file()}
+    expected = {str(path.relative_to(checkout)) for path in (checkout / "promoter").rglob("*") if path.is_file()}
+    paths = [path for name in PACKED for path in (checkout / name, *(checkout / name).rglob("*")) if path.is_file()]
+    expected |= {f"promoter/demo/repository/{path.relative_to(checkout)}" for path in paths}
+    assert packed == expected
     repository = tmp_path / "repository"
     shutil.copytree(PROJECT / "policies", repository / "policies")
     shutil.copy(PROJECT / "registry.yaml", repository)

@@ -10,21 +10,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.fixtures.postgres import PostgresServer, reap
+from tests.support.fixtures.postgres import SharedPostgres, reap
 
 pytestmark = pytest.mark.slow
 
 CHILD = """
 import sys
-from tests.support.fixtures.postgres import PostgresServer
-server = PostgresServer()
+from tests.support.fixtures.postgres import SharedPostgres
+server = SharedPostgres()
 print(server.folder, flush=True)
 sys.stdin.read()
 """
 
 
 def test_a_server_ends_with_the_tests_that_are_killed_and_the_next_ones_remove_its_data(
-    postgres_server: PostgresServer,
+    postgres_server: SharedPostgres,
 ) -> None:
     """And not that of tests that are still there."""
     root = Path(__file__).parents[2]

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from promoter.demo.servers.processes import delay_interrupts
+
 HOST = "127.0.0.1"
 _LOG_LINES_SHOWN = 20
 _POLL_SECONDS = 0.1
@@ -47,15 +49,24 @@ class MlflowServer:
         *,
         port: int | None = None,
         workers: int = 1,
+        backend_store_uri: str | None = None,
+        artifact_root: str | None = None,
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Start nothing yet. `port` None: a free one. `options` and `variables` are further ones of `mlflow server`."""
+        """Start nothing yet. `port` None: a free one. `options` and `variables` are further ones of `mlflow server`.
+
+        `backend_store_uri` None: SQLite in the folder. `artifact_root` is where clients write artifacts themselves, such as
+        `s3://bucket/path`; None: the server takes them, and keeps them in the folder.
+        """
         self.folder = folder.resolve()
         self.port = port or find_free_port()
         self.workers = workers
+        self._artifact_root = artifact_root
         self._options = tuple(options)
-        self._variables = dict(variables or {})
+        # Not an argument: it may have a password, and everybody on the machine sees arguments.
+        self._variables = {"MLFLOW_BACKEND_STORE_URI": backend_store_uri or f"sqlite:///{self.folder / 'mlflow.db'}"}
+        self._variables |= variables or {}
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +89,7 @@ class MlflowServer:
         if self.is_running:
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log, delay_interrupts():
             self._child = subprocess.Popen(  # noqa: S603  # a fixed program, its arguments ours
                 self._build_command(),
                 cwd=self.folder,
@@ -126,8 +137,12 @@ class MlflowServer:
 
     def _build_command(self) -> list[str]:
         command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(self.port)]
-        command += ["--workers", str(self.workers), "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        return [*command, "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts"), *self._options]
+        command += ["--workers", str(self.workers)]
+        if self._artifact_root is None:
+            command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
+        else:
+            command += ["--no-serve-artifacts", "--default-artifact-root", self._artifact_root]
+        return [*command, *self._options]
 
     def _build_environment(self) -> dict[str, str]:
         # What the surrounding shell says of MLflow is about its client, or another server: none of it is for this one.

@@ -17,14 +17,14 @@ from promoter.adapters.ledger.schema import VERSION_TABLE, metadata
 from promoter.domain.audit import RecordFilter, RevisionState
 from promoter.domain.errors import PermanentError
 from tests.support.fixtures.ledger import NOW, fill, outside, rows
-from tests.support.fixtures.postgres import PostgresServer, new_database
+from tests.support.fixtures.postgres import SharedPostgres, new_database
 from tests.support.remembered import numbers
 
 PASSWORD = "d4e5f6"
 
 
 @pytest.fixture
-def owner(postgres_server: PostgresServer) -> Iterator[str]:
+def owner(postgres_server: SharedPostgres) -> Iterator[str]:
     """A database that its owner has migrated."""
     with new_database(postgres_server.url()) as url:
         SqlLedger.open(url).close_connections()
@@ -32,7 +32,7 @@ def owner(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def role(postgres_server: PostgresServer, owner: str) -> Iterator[str]:
+def role(postgres_server: SharedPostgres, owner: str) -> Iterator[str]:
     """A user without any rights."""
     name = f"daemon-{uuid.uuid4().hex[:8]}"
     with postgres_server.superuser(str(make_url(owner).database)) as administrator:
@@ -118,7 +118,7 @@ def test_without_its_rights_the_error_names_them(daemon: str) -> None:
             SqlLedger.open(daemon, read_only=read_only)
 
 
-def test_only_the_owner_migrates(postgres_server: PostgresServer, daemon: str) -> None:
+def test_only_the_owner_migrates(postgres_server: SharedPostgres, daemon: str) -> None:
     """A database that its user may not make a ledger in is refused, in words."""
     with new_database(postgres_server.url()) as empty:
         url = make_url(daemon).set(database=make_url(empty).database).render_as_string(hide_password=False)

@@ -15,7 +15,7 @@ from promoter.demo.servers.mlflow import find_free_port
 from promoter.domain.audit import NewAuditRecord, RecordFilter, RecordKind
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
 from tests.support.fixtures.ledger import inside, outside
-from tests.support.fixtures.postgres import PostgresServer, new_database
+from tests.support.fixtures.postgres import SharedPostgres, new_database
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ CHANGE = NewAuditRecord(NOW, RecordKind.CHANGE, "fraud", "champion", 1, 2)
 
 
 @pytest.fixture
-def url(postgres_server: PostgresServer) -> Iterator[str]:
+def url(postgres_server: SharedPostgres) -> Iterator[str]:
     """A database with an empty ledger in it, on the server of the tests."""
     with new_database(postgres_server.url()) as found:
         SqlLedger.open(found).close_connections()
@@ -70,13 +70,13 @@ def test_a_server_that_lets_nobody_in_is_reported_in_words(
     assert not [secret for secret in ("hunter2", str(there.password)) if secret in full_text(caught.value)]
 
 
-def _written_while_it_stops(ledger: SqlLedger, server: PostgresServer) -> None:
+def _written_while_it_stops(ledger: SqlLedger, server: SharedPostgres) -> None:
     ledger.record_intent(CHANGE, None)
     server.stop()
     ledger.record_intent(CHANGE, None)
 
 
-def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postgres_server: PostgresServer) -> None:
+def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postgres_server: SharedPostgres) -> None:
     """Unavailable while it is down, for readers and writers; what was being written is not there; then all goes on."""
     ledger, reader = SqlLedger.open(url), SqlLedger.open(url, read_only=True)
     ledger.record_intent(CHANGE, None)
@@ -98,7 +98,7 @@ def test_a_ledger_recovers_by_itself_from_a_server_that_was_gone(url: str, postg
     reader.close_connections()
 
 
-def test_connections_that_the_server_closed_are_no_fault(url: str, postgres_server: PostgresServer) -> None:
+def test_connections_that_the_server_closed_are_no_fault(url: str, postgres_server: SharedPostgres) -> None:
     """Nothing was under way on them: new ones are made."""
     ledger = SqlLedger.open(url)
     ledger.record_intent(CHANGE, None)

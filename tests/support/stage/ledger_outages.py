@@ -17,7 +17,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from tests.support.fixtures.ledger import locked
-from tests.support.fixtures.postgres import PostgresServer
+from tests.support.fixtures.postgres import SharedPostgres
 from tests.support.stage.stage import Daemon
 
 DISK = 4 * 2**20
@@ -31,7 +31,7 @@ class Patient:
     daemon: Daemon
     database: str
     disk: Path | None
-    server: PostgresServer | None
+    server: SharedPostgres | None
 
     @property
     def file(self) -> Path:
