@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +49,9 @@ def score_payments(client: Any, model: str, reference: str) -> ScoredPayments:
 
     address, rows = f"models:/{model}{reference}", training.load_training_data()
     try:
-        loaded = mlflow.pyfunc.load_model(address)
-        predictions = tuple(float(each) for each in loaded.predict(rows.validation))
+        with tempfile.TemporaryDirectory(prefix="promoter-demo-model-") as folder:  # MLflow's own would stay
+            loaded = mlflow.pyfunc.load_model(address, dst_path=folder)
+            predictions = tuple(float(each) for each in loaded.predict(rows.validation))
     except (MlflowException, OSError, ValueError) as error:
         raise PermanentError("demo", f"{address} does not answer: {error}") from error
     labels = [float(each) for each in rows.validation_answers]
