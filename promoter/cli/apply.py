@@ -224,6 +224,7 @@ def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]]
 
 def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
     from promoter.application.markdown.plan import render_plan_markdown
+    from promoter.application.markdown.report import Notes, Paragraph, render_report_markdown
     from promoter.cli import render
 
     found = result.view.plan
@@ -232,11 +233,11 @@ def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
 
         print_json(AppliedPlanResponse.from_value(result))
         return
+    failed = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]
+    summary = f"Applied {format_count(len(result.changes), 'change')}, {format_count(len(result.failed), 'model')} failed."
     if output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_plan_markdown(found))
-    else:
-        render.render_plan_text(create_console(), found)
-    print_lines(
-        *(escape_invisible(f"failed {model}: {why}") for model, why in sorted(result.failed.items())),
-        f"Applied {format_count(len(result.changes), 'change')}, {format_count(len(result.failed), 'model')} failed.",
-    )
+        sys.stdout.write(render_plan_markdown(found) + "\n")
+        sys.stdout.write(render_report_markdown([*([Notes(failed)] if failed else []), Paragraph(summary)]))
+        return
+    render.render_plan_text(create_console(), found)
+    print_lines(*map(escape_invisible, failed), summary)

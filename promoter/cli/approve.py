@@ -137,8 +137,11 @@ def _create_approver_key(path: Path, name: str, output: OutputFormat) -> None:
 
         print_json(ApproverKeyResponse(file=str(path), approver=name, key=signer.public_key, line=line))
         return
-    sys.stdout.write(f"{path}: the private key. Keep it to yourself.\nCommit this line to approvers.yaml, under `approvers`:\n")
-    sys.stdout.write(f"  {line}\n")
+    if output is OutputFormat.MARKDOWN:
+        line = f"```yaml\n{line}\n```"
+    indent, apart = ("", "\n") if output is OutputFormat.MARKDOWN else ("  ", "")
+    sys.stdout.write(f"{path}: the private key. Keep it to yourself.\n{apart}")
+    sys.stdout.write(f"Commit this line to approvers.yaml, under `approvers`:\n{apart}{indent}{line}\n")
 
 
 def _sign_approval(

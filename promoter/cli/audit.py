@@ -25,6 +25,7 @@ from promoter.cli.completion import (
 from promoter.cli.render import build_records_table, print_report
 from promoter.cli.rollback import RequesterOption, find_requester_name
 from promoter.domain.errors import PermanentError
+from promoter.domain.fields import format_utc
 from promoter.domain.text import NO_VERSION, format_count
 
 if TYPE_CHECKING:
@@ -97,23 +98,24 @@ def _print_record_page(found: RecordPage, rewrites: list[BranchRewrite], output:
         from promoter.application.responses.ledger import RecordPageResponse
 
         print_json(RecordPageResponse.from_values(records=found.records, next=found, rewrites=rewrites or None))
-    elif output is OutputFormat.TEXT and not found.records:
-        sys.stdout.write("The ledger has no such record.\n")
-    else:
-        print_report(output, _build_records_report(found))
-    if output is not OutputFormat.JSON and rewrites:
-        print_report(output, [Notes([f"{each.at:%Y-%m-%d %H:%M:%S} {each.description}" for each in rewrites], style="yellow")])
+        return
+    notes = (
+        [Notes([f"{each.at:%Y-%m-%d %H:%M:%S} {each.description}" for each in rewrites], style="yellow")] if rewrites else []
+    )
+    records = _build_records_report(found) if found.records else [Paragraph("The ledger has no such record.")]
+    print_report(output, [*records, *notes])
 
 
 def _build_records_report(found: RecordPage) -> Iterator[Part]:
     columns = ["id", "at", "model", "alias", "from", "to", "outcome", "actor", "revision", "review"]
     records = [
-        {**record.to_event_data(), "outcome": record.status_label, "review": record.review_summary or None}
+        {**record.to_event_data(), "at": format_utc(record.fact.at), "outcome": record.status_label,
+         "review": record.review_summary or None}
         for record in found.records
-    ]
+    ]  # fmt: skip
     for row in records:
         row |= {end: NO_VERSION for end in ("from", "to") if row[end] is None}
-    yield MarkdownOnly(Table(columns, [[str(row[column]) for column in columns] for row in records]))
+    yield MarkdownOnly(Table(columns, [["-" if row[name] is None else str(row[name]) for name in columns] for row in records]))
     more = [f"older: --before {found.older}"] if found.older else []
     more += [f"newer: --after {found.newer}"] if found.newer else []
     ending = [Paragraph(f"There are more; {', '.join(more)}", style="dim")] if more else []
@@ -283,8 +285,6 @@ def prune(
 
     Example: promoter audit prune --older-than 400d --yes
     """
-    from promoter.domain.fields import format_utc
-
     container = build_container()
     at = container.clock.now()
     before = at - _parse_minimum_age(older_than)
@@ -299,10 +299,8 @@ def prune(
         print_json(PruneResponse.from_values(before=before, pieces=count, dropped=yes))
         return
     pieces = f"{format_count(count, 'piece')} of evidence from before {format_utc(before)}"
-    if yes:
-        sys.stdout.write(f"Dropped {pieces}. Their digests stay.\n")
-    else:
-        sys.stdout.write(f"Would drop {pieces}; nothing is changed. Say --yes to do it.\n")
+    done = f"Dropped {pieces}. Their digests stay."
+    print_report(output, [Paragraph(done if yes else f"Would drop {pieces}; nothing is changed. Say --yes to do it.")])
 
 
 def _parse_minimum_age(text: str) -> timedelta:

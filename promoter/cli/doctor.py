@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, create_console, print_json
+from promoter.application.markdown.report import StyledText, Table
+from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
+from promoter.cli.render import print_report
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
@@ -74,19 +76,11 @@ def doctor(output: FormatOption = OutputFormat.TEXT) -> None:
 
         print_json(DoctorResponse.from_values(checks=found))
     else:
-        _print_checks(found)
+        words = {True: StyledText("good", "green"), False: StyledText("bad", "red"), None: StyledText("not set", "yellow")}
+        rows = [(each.name, words[each.good], each.message, each.fix or "") for each in found]
+        print_report(output, [Table(["check", "state", "found", "how to fix"], rows)])
     if any(check.good is False for check in found):
         raise typer.Exit(1)
-
-
-def _print_checks(found: list[DoctorCheck]) -> None:
-    from rich.text import Text
-
-    from promoter.cli import render
-
-    words = {True: Text("good", "green"), False: Text("bad", "red"), None: Text("not set", "yellow")}
-    rows = [(each.name, words[each.good], each.message, each.fix or "") for each in found]
-    create_console().print(render.build_plain_table(["CHECK", "STATE", "FOUND", "HOW TO FIX"], rows))
 
 
 def _run_check(name: str, check: Callable[[Container], DoctorCheck], container: Container) -> DoctorCheck:

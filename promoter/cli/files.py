@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from promoter.application.markdown.report import Notes, Title
 from promoter.cli.common import FormatOption, OutputFormat, print_json
 from promoter.cli.completion import complete_words
+from promoter.cli.render import print_report
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def print_fault_report(output: OutputFormat, faults: Iterable[Fault], **head: An
 
         print_json((ValidationResponse if head else FaultsResponse).from_values(**head, faults=found))
         return
-    lines = ["**valid**"] if not found else [f"**{len(found)} faults**", "", *(f"- {fault}" for fault in found)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    title = Title(format_count(len(found), "fault") if found else "valid")
+    print_report(output, [title, *([Notes(map(str, found))] if found else [])])
 
 
 def validate(path: FolderArgument = Path(), output: FormatOption = OutputFormat.TEXT) -> None:

@@ -218,9 +218,10 @@ def build_alias_between_report(found: AliasBetween) -> Iterator[Part]:
 
 
 def _build_spans_parts(spans: Sequence[AliasSpan]) -> Iterator[Part]:
-    """Report who held an alias when, oldest first. Markdown has moments and commits in full."""
+    """Report who held an alias when, oldest first. Markdown has commits and people in full."""
     rows = [
-        [version_label(s.version), str(s.since or "unknown"), str(s.until or "now"), s.actor or "unknown", s.revision or "-",
+        [version_label(s.version), format_utc(s.since) if s.since else "unknown",
+         format_utc(s.until) if s.until else "now", s.actor or "unknown", s.revision or "-",
          describe_origin(s.review) or "-"]
         for s in spans
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.markdown.report import Table
+from promoter.application.markdown.report import Paragraph, Table
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
 from promoter.cli.render import print_report
 
@@ -36,7 +36,8 @@ def list_letters(
 
         print_json(UndeliveredResponse.from_values(notifications=undelivered))
     elif not undelivered:
-        sys.stdout.write("Nothing was given up.\n" if dead else "Nothing waits, and nothing was given up.\n")
+        nothing = "Nothing was given up." if dead else "Nothing waits, and nothing was given up."
+        print_report(output, [Paragraph(nothing)])
     else:
         rows = [(str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each)) for each in undelivered]
         print_report(output, [Table(["id", "channel", "event", "state", "tries", "next", "reason"], rows)])

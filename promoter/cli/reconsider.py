@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json, print_lines
+from promoter.application.markdown.report import Notes, Title
+from promoter.cli.common import FormatOption, OutputFormat, build_container, parse_alias_argument, print_json
 from promoter.cli.completion import complete_versions
+from promoter.cli.render import print_report
 from promoter.cli.rollback import AliasArgument, RequesterOption, find_requester_name
 
 
@@ -41,6 +43,7 @@ def reconsider(
     if output is OutputFormat.JSON:
         print_json(ReconsiderResponse.from_values(model=model, alias=alias, version=version, refused=refused, also=also))
     else:
-        until_now = [f" - until now: {each.description}" for each in (*also, refused)]
-        follows = " - from the daemon's next look on, it is proposed again where it is the best that passes"
-        print_lines(f"{model}@{alias}: v{version} may be proposed again", *until_now, follows)
+        until_now = [f"until now: {each.description}" for each in (*also, refused)]
+        follows = "from the daemon's next look on, it is proposed again where it is the best that passes"
+        title = Title(f"{model}@{alias}: v{version} may be proposed again", style="")
+        print_report(output, [title, Notes([*until_now, follows], prefix=" - ", style="")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,30 +121,42 @@ def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
         from promoter.application.responses.operations import WebhooksResponse
 
         print_json(WebhooksResponse.from_values(webhooks=found))
-    elif found:
+    elif not found:
+        nothing = "The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one."
+        print_report(output, [Paragraph(nothing)])
+    else:
         rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
         print_report(output, [Table(["name", "url", "state", "events"], rows)])
-    else:
-        sys.stdout.write("The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one.\n")
 
 
-@webhooks_app.command()
-def test() -> None:
+@webhooks_app.command("test")
+def send_test(output: FormatOption = OutputFormat.TEXT) -> None:
     """Have the MLflow server send a test event to the daemon. Exit code 0: it was accepted.
 
     Example: promoter webhooks test
     """
     done = build_container().mlflow_webhooks.send_test_event()
     status = f"status {done.status}" if done.status else "no answer"
-    sys.stdout.write(f"delivered: {status}\n" if done.ok else f"not delivered: {done.error or status}\n")
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import WebhookTestResponse
+
+        print_json(WebhookTestResponse.from_value(done))
+    else:
+        print_report(output, [Paragraph(f"delivered: {status}" if done.ok else f"not delivered: {done.error or status}")])
     if not done.ok:
         raise typer.Exit(1)
 
 
 @webhooks_app.command()
-def remove() -> None:
+def remove(output: FormatOption = OutputFormat.TEXT) -> None:
     """Remove Promoter's webhook from the MLflow server; others' stay.
 
     Example: promoter webhooks remove
     """
-    sys.stdout.write(f"removed {build_container().mlflow_webhooks.remove_webhooks()}\n")
+    count = build_container().mlflow_webhooks.remove_webhooks()
+    if output is OutputFormat.JSON:
+        from promoter.application.responses.operations import RemovedWebhooksResponse
+
+        print_json(RemovedWebhooksResponse.from_values(removed=count))
+    else:
+        print_report(output, [Paragraph(f"removed {count}")])

@@ -106,6 +106,21 @@ class InstallResponse(Answer):
     url: str = attribute("webhook.url")
 
 
+class WebhookTestResponse(Answer):
+    """What came of a test event."""
+
+    delivered: bool = attribute("ok", "delivered")
+    status: int | None
+    """The status that the daemon answered; null: no answer."""
+    error: str | None
+
+
+class RemovedWebhooksResponse(Answer):
+    """How many of Promoter's webhooks were removed."""
+
+    removed: int
+
+
 class DeliveryResponse(Response):
     """An event that has not arrived, and how it stands with it."""
 
