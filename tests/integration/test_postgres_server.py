@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from promoter.demo.servers.postgres import PostgresServer
 from tests.support.fixtures.postgres import SharedPostgres, reap
 
 pytestmark = pytest.mark.slow
 
 CHILD = """
 import sys
+from promoter.demo.servers.postgres import PostgresServer
 from tests.support.fixtures.postgres import SharedPostgres
 server = SharedPostgres()
 print(server.folder, flush=True)
@@ -46,3 +49,12 @@ def test_a_server_ends_with_the_tests_that_are_killed_and_the_next_ones_remove_i
     reap()
     assert not folder.exists()
     assert postgres_server.folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user runs the server only where root starts it")
+def test_a_folder_that_its_user_cannot_enter_is_named(tmp_path: Path) -> None:
+    """And what to do, before anything is made in it."""
+    tmp_path.chmod(0o700)
+    with pytest.raises(RuntimeError, match=f"cannot enter {tmp_path}.*TMPDIR"):
+        PostgresServer(tmp_path).create_cluster()
+    assert list(tmp_path.iterdir()) == []

