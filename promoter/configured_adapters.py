@@ -334,9 +334,13 @@ class ConfiguredAdapters:
     @property
     def page_addresses(self) -> PageAddresses:
         """Where others find the pages; MLflow's own variable names the registry, where that is another server."""
+        from promoter.adapters.forges.detect import find_commit_pages
+
         settings, registry = self.settings, os.environ.get("MLFLOW_REGISTRY_URI") or self.settings.mlflow_tracking_uri
         mlflow = MlflowAddresses.build(settings.mlflow_tracking_uri, registry, settings.mlflow_ui_url)
-        return PageAddresses.build(settings.url, mlflow, settings.registries)
+        place = (settings.forge, settings.forge_url, settings.forge_project)
+        commits = find_commit_pages(settings.repo or "", *place)
+        return PageAddresses.build(settings.url, mlflow, settings.registries, commits)
 
     @cached_property
     def notification_channels(self) -> Sequence[NotificationChannel]:

@@ -221,7 +221,7 @@ class Container(ConfiguredAdapters):
             provenance=self.provenance,
             locks=self.locks,
             clock=self.clock,
-            url=pages.promoter,
+            pages=pages,
         )
         return PullRequestWork(forge, proposals, plans, results)
 

@@ -34,6 +34,7 @@ from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError, Faults, PermanentError
 from promoter.domain.folder import APPROVERS_FILE, POLICIES_FOLDER, REGISTRY_FILE
+from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.merge_result import (
     STATING_CAUSES,
     AliasCircumstances,
@@ -125,16 +126,16 @@ class MergeResultReporter:
         provenance: GitProvenance,
         locks: Locks,
         clock: Clock,
-        url: str | None = None,
+        pages: PageAddresses = NO_PAGES,
     ) -> None:
-        """`url`: the address of Promoter's page, where statuses and comments lead."""
+        """`pages`: where people find Promoter's page, where statuses and comments lead, and commits."""
         self._forge = forge
         self._repository = repository
         self._ledger = ledger
         self._revisions = revisions
         self._locks = locks
         self._clock = clock
-        self._url = url
+        self._pages = pages
         self._commits = _CommitCollector(repository, ledger, revisions, provenance, clock)
         self._statements = _StatementReader(repository, documents)
         self._in_force: FIFOCache[tuple[str, str], bool] = FIFOCache(MAX_TRACKED * 2)
@@ -232,14 +233,14 @@ class MergeResultReporter:
 
     def _publish(self, last: TrackedCommit, result: MergeResult, declaration: Declaration | None) -> None:
         """Write the comment, then the status: where the status is right, so is the comment."""
-        status = CommitStatus(result.state, result.description, self._url)
+        status = CommitStatus(result.state, result.description, self._pages.promoter)
         if last.reported is not None:  # another Promoter may have been first since it was read
             last.status = self._forge.read_commit_status(last.revision, CommitStatusName.APPLIED)
         if _has_success(last.status) and result.is_final and result.state is not CommitStatusState.SUCCESS:
             return
         unwritten: PermanentError | None = None
         if last.number and result.is_watched and not result.is_untried:
-            text = render_merge_result_markdown(result, _collect_remedies(result, declaration), self._url)
+            text = render_merge_result_markdown(result, _collect_remedies(result, declaration), self._pages)
             try:
                 update_comment(self._forge, last.number, RESULT_MARKER, text)
             except PermanentError as error:  # such as a pull request whose conversation is locked

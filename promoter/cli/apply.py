@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from promoter.application.reconciler import AppliedPlan
     from promoter.container import Container
     from promoter.domain.desired import Declaration
+    from promoter.domain.links import PageAddresses
 
 
 FAILED, BLOCKED = 1, 3
@@ -64,7 +65,7 @@ def apply(
     carry_out = _prepare_tree(container) if from_working_tree else _prepare_branch(container, revision)
     with create_console(stderr=True).status("Applying") as status:
         result = carry_out(lambda done, of: status.update(f"Applying: {done} of {of} models"))
-    _print_apply_result(result, output)
+    _print_apply_result(result, output, container.page_addresses)
     if result.failed or result.view.plan.refused:
         raise typer.Exit(FAILED)
     if result.view.plan.blocked:
@@ -222,7 +223,7 @@ def _prepare_tree(container: Container) -> Callable[[Callable[[int, int], None]]
     return lambda progress: applier(declaration, _TREE_TRIGGER, progress, person=find_system_user())
 
 
-def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
+def _print_apply_result(result: AppliedPlan, output: OutputFormat, pages: PageAddresses) -> None:
     from promoter.application.markdown.plan import render_plan_markdown
     from promoter.application.markdown.report import Notes, Paragraph, render_report_markdown
     from promoter.cli import render
@@ -236,7 +237,7 @@ def _print_apply_result(result: AppliedPlan, output: OutputFormat) -> None:
     failed = [f"failed {model}: {why}" for model, why in sorted(result.failed.items())]
     summary = f"Applied {format_count(len(result.changes), 'change')}, {format_count(len(result.failed), 'model')} failed."
     if output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_plan_markdown(found) + "\n")
+        sys.stdout.write(render_plan_markdown(found, pages) + "\n")
         sys.stdout.write(render_report_markdown([*([Notes(failed)] if failed else []), Paragraph(summary)]))
         return
     render.render_plan_text(create_console(), found)

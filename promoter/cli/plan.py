@@ -83,7 +83,7 @@ def _plan_working_tree(container: Container, output: OutputFormat, json_file: Pa
         notes += describe_lost_gates(base, declaration, view.models.keys() | declaration.desired.listed.keys())
     notes += [outlook.description for model in view.models.values() for outlook in model.outlooks.values()]
     found = replace(view.plan, notes=(*view.plan.notes, *notes))
-    _print_plan(found, output, json_file)
+    _print_plan(found, output, json_file, container.page_addresses)
     if found.blocked or found.refused:
         return BLOCKED
     return CHANGES if found.changes or found.unmanaged else 0
@@ -117,7 +117,7 @@ def _load_branch(container: Container) -> tuple[Declaration | None, list[str]]:
         return None, notes  # no clone: there is no branch to compare with
 
 
-def _print_plan(found: Plan, output: OutputFormat, json_file: Path | None) -> None:
+def _print_plan(found: Plan, output: OutputFormat, json_file: Path | None, pages: PageAddresses) -> None:
     from promoter.application.markdown.plan import render_plan_markdown
     from promoter.application.responses.plans import PlanResponse
     from promoter.cli import render
@@ -127,7 +127,7 @@ def _print_plan(found: Plan, output: OutputFormat, json_file: Path | None) -> No
     if output is OutputFormat.JSON:
         print_json(PlanResponse.from_value(found))
     elif output is OutputFormat.MARKDOWN:
-        sys.stdout.write(render_plan_markdown(found))
+        sys.stdout.write(render_plan_markdown(found, pages))
     else:
         render.render_plan_text(create_console(), found)
 

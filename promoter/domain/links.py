@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 _USER_INFO = re.compile(r"\A([^:/?#@]*://)[^/?#@]*@")
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _WEB_SCHEMES = ("http://", "https://")
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 
@@ -79,11 +80,21 @@ class PageAddresses:
     """The server of this registry and its runs."""
     elsewhere: Mapping[str, MlflowAddresses] = field(default_factory=dict)
     """The servers of other registries, by their names in the settings."""
+    commits: str | None = None
+    """The address of the forge's pages of commits, without the slash behind which the id stands; None: not known."""
 
     @classmethod
-    def build(cls, promoter: str | None, mlflow: MlflowAddresses, registries: Mapping[str, str]) -> Self:
+    def build(
+        cls, promoter: str | None, mlflow: MlflowAddresses, registries: Mapping[str, str], commits: str | None = None
+    ) -> Self:
         """Build them. `registries`: the addresses of the other registries, by their names in the settings."""
-        return cls(promoter, mlflow, {name: MlflowAddresses.build(each, each, None) for name, each in registries.items()})
+        others = {name: MlflowAddresses.build(each, each, None) for name, each in registries.items()}
+        return cls(promoter, mlflow, others, _keep_web_address(strip_credentials(commits)))
+
+    def link_commit(self, revision: str | None) -> str | None:
+        """Return the address of the page of the commit; None where there is none, and for a name such as `HEAD`."""
+        known = self.commits and revision and _COMMIT_ID.fullmatch(revision)
+        return f"{self.commits}/{revision}" if known else None
 
     def link_page(self, model: str) -> str | None:
         """Return the address of Promoter's page of the model; None where it is not known."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import structlog
 from pydantic import SecretStr
@@ -36,11 +36,13 @@ class ForgeType:
     """Whether the public instance is meant where neither the repository's URL nor the settings name one."""
     api_path: str = ""
     """What the address of another instance has before that of its API begins."""
+    commit_path: str = "commit"
+    """What stands between a project's address and the id of a commit."""
 
 
 FORGES: dict[ForgeKind, ForgeType] = {
     "github": ForgeType("GitHub", "https://api.github.com", ("github.com", "ssh.github.com"), api_path="/api/v3"),
-    "gitlab": ForgeType("GitLab", "https://gitlab.com", ("gitlab.com", "altssh.gitlab.com")),
+    "gitlab": ForgeType("GitLab", "https://gitlab.com", ("gitlab.com", "altssh.gitlab.com"), commit_path="-/commit"),
     "gitea": ForgeType("Gitea", "https://codeberg.org", ("codeberg.org",), is_default=False),
 }
 _KNOWN_HOSTS: dict[str, ForgeKind] = {host: kind for kind, forge in FORGES.items() for host in forge.hosts}
@@ -109,6 +111,29 @@ def connect_forge(  # noqa: PLR0913  # what the settings say of the forge, most 
     if token is None or not token.get_secret_value():
         raise PermanentError(name, f"no token is set for {project} at {url}", TOKEN_FIX)
     return _import_forge_class(kind)(url, project, branch, token, account, folder=folder)
+
+
+def find_commit_pages(
+    repo: str, kind: ForgeKind | None = None, url: str | None = None, project: str | None = None
+) -> str | None:
+    """Find the address of the forge's pages of commits, to which a commit's id is added; None where no forge is known.
+
+    It takes the settings as `connect_forge` does, and needs neither a token nor a client library.
+    """
+    detected = parse_forge_address(repo)
+    kind = kind or (detected.kind if detected else None)
+    if kind is None:
+        return None
+    forge = FORGES[kind]
+    api = (url or "").strip().rstrip("/") or _derive_api_url(kind, detected)
+    try:
+        name = (project or "").strip("/") or _derive_project(repo, api)
+    except ValueError:
+        return None  # the forge's address is none, which whoever needs the forge is told
+    if not api or not name:
+        return None
+    pages = f"https://{forge.hosts[0]}" if api == forge.url else api.removesuffix(forge.api_path)
+    return f"{pages}/{quote(name)}/{forge.commit_path}/"
 
 
 def _can_connect(kind: ForgeKind, token: SecretStr | None) -> bool:

@@ -9,6 +9,7 @@ from promoter.application.markdown.plan import (
     STATE_MARK,
     code_span,
     inline_text,
+    render_commit,
     render_findings_markdown,
     render_link,
     render_table,
@@ -17,7 +18,7 @@ from promoter.application.markdown.plan import (
 from promoter.domain.audit import AliasKey
 from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.fields import format_utc
-from promoter.domain.links import build_page_link
+from promoter.domain.links import NO_PAGES, PageAddresses, build_page_link
 from promoter.domain.merge_result import AliasOutcome, AliasResult, MergeResult
 from promoter.domain.text import format_count, plural, version_label
 
@@ -46,18 +47,18 @@ Remedies = Mapping[AliasKey, Sequence[str]]
 """What a person can do about each alias that its policy keeps back."""
 
 
-def render_merge_result_markdown(result: MergeResult, remedies: Remedies, url: str | None = None) -> str:
-    """Write the comment. The same result gives the same text. `url`: the address of Promoter's page."""
+def render_merge_result_markdown(result: MergeResult, remedies: Remedies, pages: PageAddresses = NO_PAGES) -> str:
+    """Write the comment. The same result gives the same text. `pages`: where people find Promoter's page, and commits."""
     blocks = [_render_title(result)]
     if result.refused:
-        blocks += _render_refusal(result)
+        blocks += _render_refusal(result, pages)
     elif not result.aliases:
         blocks.append(["It is in force, and moves no alias by itself."])
     else:
-        blocks.append(_render_moves(result, url))
+        blocks.append(_render_moves(result, pages.promoter))
         left = [each for each in result.open_aliases if each.outcome is not AliasOutcome.DUE]
         for each in left[:MAX_DETAILED]:
-            blocks.append(_render_open_alias(result, each, remedies.get(each.statement.key, ())))
+            blocks.append(_render_open_alias(result, each, remedies.get(each.statement.key, ()), pages))
         if len(left) > MAX_DETAILED:
             blocks.append([f"{len(left) - MAX_DETAILED} more did not move; `promoter plan` shows why."])
     return _join_blocks(blocks)
@@ -88,13 +89,16 @@ def _render_title(result: MergeResult) -> list[str]:
     return [f"### {STATE_MARK[result.state]} {whose[0].upper()}{whose[1:]}: {words}"]
 
 
-def _render_refusal(result: MergeResult) -> list[list[str]]:
+def _render_refusal(result: MergeResult, pages: PageAddresses) -> list[list[str]]:
     faults = (result.refused or "").splitlines()
     if result.is_superseded:
-        later = f" {code_span(result.in_force[:10])}, a later commit, is in force." if result.in_force else ""
-        return [[f"Commit {code_span(result.revision[:10])} was not carried out: its files cannot be used.{later}"]]
-    stays = f"Revision {code_span(result.in_force[:10])}, the last good one, stays in force." if result.in_force else ""
-    why = [f"Commit {code_span(result.revision[:10])} is not in force, and nothing of it is carried out. {stays}".rstrip(), ""]
+        later = f" {render_commit(result.in_force, pages)}, a later commit, is in force." if result.in_force else ""
+        return [[f"Commit {render_commit(result.revision, pages)} was not carried out: its files cannot be used.{later}"]]
+    stays = f"Revision {render_commit(result.in_force, pages)}, the last good one, stays in force." if result.in_force else ""
+    why = [
+        f"Commit {render_commit(result.revision, pages)} is not in force, and nothing of it is carried out. {stays}".rstrip(),
+        "",
+    ]
     shown = [f"- {inline_text(each)}" for each in faults[:MAX_TABLE_ROWS]]
     shown += [f"- {len(faults) - MAX_TABLE_ROWS} more"] if len(faults) > MAX_TABLE_ROWS else []
     return [
@@ -160,7 +164,7 @@ def _shorten(reason: str) -> str:
     return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"
 
 
-def _render_open_alias(result: MergeResult, alias: AliasResult, remedies: Sequence[str]) -> list[str]:
+def _render_open_alias(result: MergeResult, alias: AliasResult, remedies: Sequence[str], pages: PageAddresses) -> list[str]:
     """Say why an alias did not move, what to do, and what comes of it if nobody does anything."""
     statement, decision = alias.statement, alias.decision
     several = len(result.aliases) > 1
@@ -180,18 +184,18 @@ def _render_open_alias(result: MergeResult, alias: AliasResult, remedies: Sequen
     return [
         *lines,
         "",
-        *_render_remedies(result, alias, remedies),
+        *_render_remedies(result, alias, remedies, pages),
         "",
         f"If nobody does anything, {stays}, and git states {version_label(statement.version)} all the same. {next_look}",
     ]
 
 
-def _render_remedies(result: MergeResult, alias: AliasResult, remedies: Sequence[str]) -> list[str]:
+def _render_remedies(result: MergeResult, alias: AliasResult, remedies: Sequence[str], pages: PageAddresses) -> list[str]:
     """List what to do: what is missing first, then the way back. Git's word is to be true again, one way or the other."""
     statement = alias.statement
     before = version_label(statement.before) if statement.before else "nothing"
     others = ", which takes its other changes back as well" if len(result.aliases) > 1 else ""
-    revert = f"revert {code_span(result.revision[:10])}{others}"
+    revert = f"revert {render_commit(result.revision, pages)}{others}"
     back = f"or take it back: {revert}, so that git states {before} of the alias again"
     ways = [inline_text(each) for each in (*remedies, alias.remedy) if each]
     if not ways and alias.decision is not None and alias.outcome is AliasOutcome.BLOCKED:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from promoter.domain.commit_status import CommitStatusState
 from promoter.domain.decision import Decision, RuleFinding, Verdict
+from promoter.domain.links import NO_PAGES, PageAddresses
 from promoter.domain.plan import Change, Plan, UnmanagedAlias
 from promoter.domain.text import escape_invisible, version_label
 
@@ -122,9 +123,18 @@ def _rank_change(change: Change) -> tuple[bool, int]:
     return change.is_allowed, _UNGATED if verdict is None else _GRAVITY[verdict]
 
 
-def render_plan_markdown(plan: Plan) -> str:
+def render_commit(revision: str, pages: PageAddresses = NO_PAGES) -> str:
+    """Write the beginning of a commit's id as code: as a link to its page, where the forge is known."""
+    return render_link(code_span(revision[:10]), pages.link_commit(revision))
+
+
+def render_plan_markdown(plan: Plan, pages: PageAddresses = NO_PAGES) -> str:
     """Write the summary, the changes, what blocks them, and each decision."""
-    lines = [f"**{render_plan_summary(plan)}**", ""]
+    address = pages.link_commit(plan.revision)
+    summary = render_plan_summary(plan)
+    if address and plan.revision:
+        summary = summary.replace(f"at {plan.revision[:10]}", f"at {render_link(plan.revision[:10], address)}", 1)
+    lines = [f"**{summary}**", ""]
     if plan.changes:
         rows = (map(table_cell, build_change_row(plan, each)) for each in sort_changes(plan.changes))
         lines += [*render_table(["model", "alias", "from", "to", "cause", "verdict"], rows), ""]

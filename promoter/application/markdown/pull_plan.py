@@ -14,6 +14,7 @@ from promoter.application.markdown.plan import (
     code_span,
     describe_change_state,
     inline_text,
+    render_commit,
     render_decision_markdown,
     render_details,
     render_findings_markdown,
@@ -49,7 +50,7 @@ NamedBlock = tuple[str, Block]
 
 def render_pull_plan_markdown(found: PullPlan, pages: PageAddresses = NO_PAGES) -> str:
     """Write the comment, cut to what a forge takes, with a note that names what is left out."""
-    text = "\n".join(_render_header(found)) + "\n"
+    text = "\n".join(_render_header(found, pages)) + "\n"
     left: dict[str, int] = {}
     for name, block in _render_blocks(found, pages):
         more = "\n" + "\n".join(block) + "\n"
@@ -73,11 +74,11 @@ def _name_promoter(found: PullPlan) -> str:
     return f"Promoter of {code_span(str(found.folder))}" if found.folder.path else "Promoter"
 
 
-def _render_header(found: PullPlan) -> Block:
+def _render_header(found: PullPlan, pages: PageAddresses) -> Block:
     state = f"{STATE_MARK[found.status_state]} {_name_promoter(found)}"
     title = f"### {state}: {found.status_state.value}, {inline_text(shorten_to_words(found.status_sentence, _TITLE_LENGTH))}"
     judged = "Planned as it would be merged, and judged by the policies of the branch that it is to be merged into."
-    return [COMMENT_MARKER, title, "", f"{code_span(found.head[:10])} {judged[0].lower()}{judged[1:]}"]
+    return [COMMENT_MARKER, title, "", f"{render_commit(found.head, pages)} {judged[0].lower()}{judged[1:]}"]
 
 
 def _render_blocks(found: PullPlan, pages: PageAddresses) -> Iterator[NamedBlock]:

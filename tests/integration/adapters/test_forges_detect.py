@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from promoter.adapters.forges import ForgeAddress, connect_forge, parse_forge_address
+from promoter.adapters.forges.detect import find_commit_pages
 from promoter.domain.errors import PermanentError
 
 GITHUB = ForgeAddress("github", "https://api.github.com", "acme/registry")
@@ -131,3 +133,31 @@ def test_a_client_library_that_is_not_installed(kind: str, library: str, monkeyp
     assert caught.value.fix == f"pip install 'promoter[{kind}]'"
     known = {"github": "github.com", "gitlab": "gitlab.com", "gitea": "codeberg.org"}[kind]
     assert connect_forge(f"https://{known}/acme/registry", "main", token=TOKEN) is None  # nobody asked for pull requests
+
+
+@pytest.mark.parametrize(
+    ("repo", "settings", "pages"),
+    [
+        ("git@github.com:acme/registry.git", {}, "https://github.com/acme/registry/commit/"),
+        ("https://ada:s3cret@gitlab.com/acme/models/registry", {}, "https://gitlab.com/acme/models/registry/-/commit/"),
+        ("https://codeberg.org/acme/registry.git", {}, "https://codeberg.org/acme/registry/commit/"),
+        (
+            "https://git.example.org:8443/acme/registry.git",
+            {"kind": "gitea"},
+            "https://git.example.org:8443/acme/registry/commit/",
+        ),
+        ("https://ghe.example.org/acme/registry.git", {"kind": "github"}, "https://ghe.example.org/acme/registry/commit/"),
+        (
+            "/srv/git/registry.git",
+            {"kind": "gitlab", "url": "https://lab.example.org/git/", "project": "acme/a b"},
+            "https://lab.example.org/git/acme/a%20b/-/commit/",
+        ),
+        ("https://git.example.org/acme/registry.git", {}, None),
+        ("/srv/git/acme/registry.git", {"kind": "gitea"}, None),
+        ("https://git.example.org/acme/registry.git", {"kind": "gitea", "url": "http://["}, None),
+        ("", {}, None),
+    ],
+)
+def test_pages_of_commits(repo: str, settings: dict[str, Any], pages: str | None) -> None:
+    """Each forge's own path, also where nobody set a token; none where the forge is not known."""
+    assert find_commit_pages(repo, **settings) == pages

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from promoter.application.markdown.pull_plan import render_pull_plan_markdown
 from promoter.application.ports import UnsignedCommit
 from promoter.application.pull_plans import PullPlanUpdater
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.commit_status import CommitStatusState
+from promoter.domain.links import MlflowAddresses, PageAddresses
 from promoter.domain.plan import ChangeCause
 from promoter.domain.policy_diff import PolicyStepKind
 from tests.support.app import POLICY, App
@@ -322,3 +324,24 @@ def test_what_a_changed_policy_would_have_blocked(pull_app: PullRequestApp) -> N
     pull_app.look()
     assert pull_app.status == ("success", "it moves no alias")
     assert "Its effect is not known: no alias of a registered model names policy `spare`" in pull_app.comment
+
+
+def test_a_change_that_no_policy_gates_is_compared_as_well(pull_app: PullRequestApp) -> None:
+    """The metrics of both versions, and links to the versions, their runs and the commit, as far as addresses are known."""
+    pull_app.propose(GATED.format(1, 2))
+    mlflow = MlflowAddresses.build("https://mlflow.example", "https://mlflow.example", None)
+    pages = PageAddresses.build("https://p.example", mlflow, {}, "https://git.example/acme/registry/commit/")
+    text = render_pull_plan_markdown(pull_app.plan, pages)
+    head = pull_app.plan.head
+    assert f"[`{head[:10]}`](https://git.example/acme/registry/commit/{head}) planned as it would be merged" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert (
+        "| proposed | [v2](https://mlflow.example/#/models/m/versions/2) | [`m-2`](https://mlflow.example/#/runs/m-2) |" in rows
+    )
+    assert (
+        "| replaced | [v1](https://mlflow.example/#/models/m/versions/1) | [`m-1`](https://mlflow.example/#/runs/m-1) |" in rows
+    )
+    assert "| auc | 0.9 | 0.8 | +0.1 |" in rows
+    bare = render_pull_plan_markdown(pull_app.plan)
+    assert f"`{head[:10]}` planned" in bare
+    assert "](http" not in bare

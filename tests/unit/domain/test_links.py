@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promoter.domain.links import MlflowAddresses, build_model_uri, build_page_link, strip_credentials
+from promoter.domain.links import MlflowAddresses, PageAddresses, build_model_uri, build_page_link, strip_credentials
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,20 @@ def test_where_people_reach_mlflow() -> None:
     assert given_pages.link_run("r") == "https://mlflow.example.com/ui/#/runs/r"
     store = MlflowAddresses.build("sqlite:///mlflow.db", "sqlite:///mlflow.db", None)
     assert (store.link_run("r"), store.link_version("m", 1)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("commits", "revision", "link"),
+    [
+        ("https://bot:pw@git.example/a/b/commit/", "a" * 40, f"https://git.example/a/b/commit/{'a' * 40}"),
+        ("https://git.example/a/b/commit/", "0f" * 32, f"https://git.example/a/b/commit/{'0f' * 32}"),
+        ("https://git.example/a/b/commit/", "HEAD", None),
+        ("https://git.example/a/b/commit/", "../../evil", None),
+        ("https://git.example/a/b/commit/", None, None),
+        ("nowhere/a/b/commit/", "a" * 40, None),
+        (None, "a" * 40, None),
+    ],
+)
+def test_the_page_of_a_commit(commits: str | None, revision: str | None, link: str | None) -> None:
+    """Of an id alone, and on the web alone."""
+    assert PageAddresses.build(None, MlflowAddresses(), {}, commits).link_commit(revision) == link
