@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.markdown.report import Cell, DecisionTree, Notes, Paragraph, Part, Table, TerminalOnly, Title
+from promoter.application.markdown.report import (
+    Cell,
+    DecisionTree,
+    MarkdownOnly,
+    Notes,
+    Paragraph,
+    Part,
+    Table,
+    TerminalOnly,
+    Title,
+)
 from promoter.cli.common import (
     FormatOption,
     OutputFormat,
@@ -109,7 +119,8 @@ def _print_explanation(found: DecisionExplanation, output: OutputFormat) -> None
 
 def build_explanation_report(found: DecisionExplanation) -> Iterator[Part]:
     """Report the decision, what the guards say, and, on a terminal, a line for each other version."""
-    yield Title(found.subject)
+    # On a terminal, the tree begins with the same words.
+    yield Title(found.subject) if found.notes else MarkdownOnly(Title(found.subject))
     yield Notes(found.notes, prefix="  ", style="")
     yield DecisionTree(found.decision)
     for guarding in found.guards:

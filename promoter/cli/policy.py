@@ -19,10 +19,11 @@ from promoter.application.markdown.plan import render_table
 from promoter.application.policy_tests import CaseResult, PolicyTestReport
 from promoter.cli.common import FormatOption, OutputFormat, create_console, print_json
 from promoter.cli.files import FolderArgument, check_working_tree, print_fault_report
-from promoter.cli.render import VERDICT_STYLE, WIDE_TERMINAL_COLUMNS, build_decision_tree, build_plain_table
+from promoter.cli.render import VERDICT_STYLE, WIDE_TERMINAL_COLUMNS, build_decision_tree, build_plain_table, print_wrapped
 from promoter.domain.errors import PermanentError
 from promoter.domain.policy.test_runner import VerdictMismatch
 from promoter.domain.text import escape_invisible, escape_lines, format_count
+from promoter.terminal import TrimmedBlock
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -77,15 +78,14 @@ def render_test_report_text(console: Console, report: PolicyTestReport) -> None:
         console.print()
     elif report.failed_count:
         for line in _render_mismatch_lines(report):
-            console.print(line)
+            console.print(TrimmedBlock(line), end="")
         console.print()
     gaps = [(never, Text(policy), Text(rule)) for never, policy, rule in _find_coverage_gaps(report)]
     if gaps:
         console.print(build_plain_table(["NEVER SEEN TO", "POLICY", "RULE"], gaps))
         console.print()
-    console.print(
-        Text(summarize_test_report(report), style="red" if report.failed_count else "green" if report.case_count else "")
-    )
+    style = "red" if report.failed_count else "green" if report.case_count else ""
+    print_wrapped(console, Text(summarize_test_report(report), style=style))
 
 
 def render_test_report_markdown(report: PolicyTestReport) -> str:

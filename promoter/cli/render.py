@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -58,9 +57,9 @@ def render_report_text(console: Console, parts: Iterable[Part]) -> None:
 def _print_part(console: Console, part: Part) -> None:
     match part:
         case Title():
-            console.print(Text.assemble((escape_lines(part.text), part.style), _style_cell(part.ending or "")))
+            print_wrapped(console, Text.assemble((escape_lines(part.text), part.style), _style_cell(part.ending or "")))
         case Heading() | Paragraph():
-            console.print(Text(escape_lines(part.text), style=part.style))
+            print_wrapped(console, Text(escape_lines(part.text), style=part.style))
         case Notes():
             _print_notes(console, part)
         case Facts():
@@ -71,6 +70,13 @@ def _print_part(console: Console, part: Part) -> None:
             console.print(build_decision_tree(decision, guards=part.guards))
         case TerminalOnly():
             render_report_text(console, part.parts or [Paragraph("")])
+
+
+def print_wrapped(console: Console, text: Text) -> None:
+    """Print a text of any length. No line of it ends with spaces."""
+    for row in text.wrap(console, console.width) or [text]:
+        row.rstrip()
+        console.print(row)
 
 
 def _print_notes(console: Console, notes: Notes) -> None:
@@ -125,7 +131,7 @@ def render_plan_text(console: Console, plan: Plan) -> None:
         console.print(build_changes_table(plan, plan.changes))
     render_decision_trees(console, plan.changes)
     _render_plan_notes(console, plan)
-    console.print(escape(render_plan_summary(plan)))
+    print_wrapped(console, Text(render_plan_summary(plan)))
 
 
 def build_changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
@@ -154,21 +160,21 @@ def _render_plan_notes(console: Console, plan: Plan) -> None:
     for change in plan.changes:
         what = change.difference
         if what.replacement:
-            console.print(Text.assemble(("replaced ", "yellow"), f"{what.model}@{what.alias}: {what.replacement}"))
+            print_wrapped(console, Text.assemble(("replaced ", "yellow"), f"{what.model}@{what.alias}: {what.replacement}"))
     for each in rest:
         name = f"{each.model}@{each.alias}" if each.alias else each.model
-        console.print(Text.assemble(("blocked ", "red"), escape_invisible(f"{name}: {each.reason}")))
+        print_wrapped(console, Text.assemble(("blocked ", "red"), escape_invisible(f"{name}: {each.reason}")))
     for drift in plan.reported:
         declared, held = version_label(drift.to_version), version_label(drift.from_version)
         drifted = f"{drift.model}@{drift.alias}: git says {declared}, the registry {held} (reported only)"
-        console.print(Text.assemble(("drift ", "yellow"), escape_invisible(drifted)))
+        print_wrapped(console, Text.assemble(("drift ", "yellow"), escape_invisible(drifted)))
     for left in plan.unmanaged:
         gone = escape_invisible(f"{left.model}@{left.alias}: {left.description}")
-        console.print(Text.assemble(("no longer managed ", "bold yellow"), gone))
+        print_wrapped(console, Text.assemble(("no longer managed ", "bold yellow"), gone))
     if plan.refused:
-        console.print(Text.assemble(("refused ", "bold red"), plan.refused))
+        print_wrapped(console, Text.assemble(("refused ", "bold red"), plan.refused))
     for note in plan.notes:
-        console.print(Text.assemble(("note ", "yellow"), escape_invisible(note)))
+        print_wrapped(console, Text.assemble(("note ", "yellow"), escape_invisible(note)))
     if plan.changes or rest or plan.reported or plan.unmanaged or plan.notes:
         console.print()
 
