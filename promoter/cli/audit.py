@@ -22,7 +22,7 @@ from promoter.cli.completion import (
     complete_record_kinds,
     complete_verdicts,
 )
-from promoter.cli.render import build_records_table, print_report
+from promoter.cli.render import build_records_table, print_report, print_sentence
 from promoter.cli.rollback import RequesterOption, find_requester_name
 from promoter.domain.errors import PermanentError
 from promoter.domain.fields import format_utc
@@ -300,7 +300,7 @@ def prune(
         return
     pieces = f"{format_count(count, 'piece')} of evidence from before {format_utc(before)}"
     done = f"Dropped {pieces}. Their digests stay."
-    print_report(output, [Paragraph(done if yes else f"Would drop {pieces}; nothing is changed. Say --yes to do it.")])
+    print_sentence(output, done if yes else f"Would drop {pieces}; nothing is changed. Say --yes to do it.")
 
 
 def _parse_minimum_age(text: str) -> timedelta:

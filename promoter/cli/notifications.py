@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promoter.application.markdown.report import Paragraph, Table
+from promoter.application.markdown.report import Table
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json
-from promoter.cli.render import print_report
+from promoter.cli.render import print_report, print_sentence
 
 if TYPE_CHECKING:
     from promoter.domain.notifications import DeliveryAttempt
@@ -37,7 +37,7 @@ def list_letters(
         print_json(UndeliveredResponse.from_values(notifications=undelivered))
     elif not undelivered:
         nothing = "Nothing was given up." if dead else "Nothing waits, and nothing was given up."
-        print_report(output, [Paragraph(nothing)])
+        print_sentence(output, nothing)
     else:
         rows = [(str(each.id), each.channel, _shorten_event_id(each), *_build_state_cells(each)) for each in undelivered]
         print_report(output, [Table(["id", "channel", "event", "state", "tries", "next", "reason"], rows)])

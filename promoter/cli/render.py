@@ -26,7 +26,7 @@ from promoter.application.markdown.report import (
     render_report_markdown,
 )
 from promoter.application.markdown.report import Table as ReportTable
-from promoter.cli.common import OutputFormat, create_console
+from promoter.cli.common import OutputFormat, create_console, print_lines
 from promoter.domain.audit import AuditRecord
 from promoter.domain.decision import Decision, RuleFinding, Verdict
 from promoter.domain.history import AliasSpan
@@ -46,6 +46,14 @@ def print_report(output: OutputFormat, parts: Iterable[Part]) -> None:
         sys.stdout.write(render_report_markdown(parts))
     else:
         render_report_text(create_console(), parts)
+
+
+def print_sentence(output: OutputFormat, text: str) -> None:
+    """Write one sentence to standard output: as Markdown, or on one line, however long it is."""
+    if output is OutputFormat.MARKDOWN:
+        print_report(output, [Paragraph(text)])
+    else:
+        print_lines(text)
 
 
 def render_report_text(console: Console, parts: Iterable[Part]) -> None:

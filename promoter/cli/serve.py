@@ -9,7 +9,7 @@ import typer
 
 from promoter.application.markdown.report import Notes, Paragraph, Part, Table
 from promoter.cli.common import FormatOption, OutputFormat, build_container, print_json, require_server_packages
-from promoter.cli.render import print_report
+from promoter.cli.render import print_report, print_sentence
 from promoter.domain.text import format_count
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def list_webhooks(output: FormatOption = OutputFormat.TEXT) -> None:
         print_json(WebhooksResponse.from_values(webhooks=found))
     elif not found:
         nothing = "The MLflow server has no webhooks. `promoter webhooks install --url URL` makes one."
-        print_report(output, [Paragraph(nothing)])
+        print_sentence(output, nothing)
     else:
         rows = [(each.name, each.url, "active" if each.active else "disabled", ", ".join(each.events)) for each in found]
         print_report(output, [Table(["name", "url", "state", "events"], rows)])
@@ -142,7 +142,7 @@ def send_test(output: FormatOption = OutputFormat.TEXT) -> None:
 
         print_json(WebhookTestResponse.from_value(done))
     else:
-        print_report(output, [Paragraph(f"delivered: {status}" if done.ok else f"not delivered: {done.error or status}")])
+        print_sentence(output, f"delivered: {status}" if done.ok else f"not delivered: {done.error or status}")
     if not done.ok:
         raise typer.Exit(1)
 
@@ -159,4 +159,4 @@ def remove(output: FormatOption = OutputFormat.TEXT) -> None:
 
         print_json(RemovedWebhooksResponse.from_values(removed=count))
     else:
-        print_report(output, [Paragraph(f"removed {count}")])
+        print_sentence(output, f"removed {count}")

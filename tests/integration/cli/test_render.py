@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from promoter.application.markdown.report import Facts, Table
+from promoter.application.markdown.report import Facts, Heading, Paragraph, StyledText, Table, Title
 from promoter.cli.common import OutputFormat
 from promoter.cli.render import build_records_table, print_report, render_report_text
 from promoter.domain.audit import AuditRecord, ChangeOutcome, NewAuditRecord, RecordKind
@@ -60,3 +60,16 @@ def test_no_line_of_a_table_ends_with_spaces(monkeypatch: pytest.MonkeyPatch, ca
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > len(rows) + 2
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_no_line_of_running_text_ends_with_a_space(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a title, a heading or a paragraph that takes several lines; an empty one is an empty line."""
+    monkeypatch.setenv("COLUMNS", "20")
+    words = "nine words that do not fit on one line"
+    print_report(
+        OutputFormat.TEXT, [Title(f"{words}: ", StyledText(words, "bold")), Heading(words), Paragraph(""), Paragraph(words)]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert " ".join(filter(None, lines)) == f"{words}: {words} {words} {words}"
+    assert lines.count("") == 1
