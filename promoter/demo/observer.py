@@ -123,26 +123,19 @@ class AgreementCheck:
 
 
 def run_final_checks(observer: ModelObserver) -> list[AgreementCheck]:
-    """Run every check, some of them at a time. They read a fresh clone, the registry, and the ledger by the command line."""
+    """Run every check, some of them at a time. They read a fresh clone, the registry, and the ledger."""
     clone = WorkingClone(observer.system.git.url, observer.system.folder / "verdict")
     with ThreadPoolExecutor(CHECKS_AT_A_TIME) as pool:
-        records = pool.submit(_read_audit_records, observer, clone.folder)
         checks: Mapping[str, Callable[[], tuple[bool, str]]] = {
             "registry = git": lambda: _check_registry_against_git(observer, clone),
-            "ledger = registry": lambda: _check_ledger_against_registry(observer, records.result()),
-            "intents closed": lambda: _check_intents_closed(records.result()),
+            "ledger = registry": lambda: _check_ledger_against_registry(observer),
+            "intents closed": lambda: _check_intents_closed(observer),
             "nothing to do": lambda: _check_plan_is_empty(observer, clone.folder),
             "decisions again": lambda: _check_decisions_rerun(observer, clone.folder),
             "chain holds": lambda: _check_ledger_chain(observer, clone.folder),
             "champion predicts": lambda: _check_champion_predicts(observer),
         }
         return list(pool.map(_run_check_safely, checks, checks.values()))
-
-
-def _read_audit_records(observer: ModelObserver, folder: Path) -> list[dict[str, Any]]:
-    listed = observer.system.run_promoter("audit", "list", "--format", "json", "--limit", "10000", cwd=folder)
-    found: list[dict[str, Any]] = json.loads(listed.output)["records"]
-    return found
 
 
 def _run_check_safely(name: str, check: Callable[[], tuple[bool, str]]) -> AgreementCheck:
@@ -162,15 +155,17 @@ def _check_registry_against_git(observer: ModelObserver, clone: WorkingClone) ->
     )
 
 
-def _check_ledger_against_registry(observer: ModelObserver, records: list[dict[str, Any]]) -> tuple[bool, str]:
+def _check_ledger_against_registry(observer: ModelObserver) -> tuple[bool, str]:
+    records = observer.fetch_audit_records()
     moves = [each for each in records if each["kind"] == "observed" or each["outcome"] in APPLIED_OUTCOMES]
-    known = {each["alias"]: each["to"] for each in moves if each["model"] == observer.model}
+    known = {each["alias"]: each["to"] for each in moves}
     held = observer.read_aliases()
     recorded = {alias: version for alias, version in known.items() if version is not None}
     return bool(recorded) and recorded == held, f"ledger {_format_alias_versions(recorded)}; {len(records)} records"
 
 
-def _check_intents_closed(records: list[dict[str, Any]]) -> tuple[bool, str]:
+def _check_intents_closed(observer: ModelObserver) -> tuple[bool, str]:
+    records = observer.fetch_audit_records()
     intents = [each["id"] for each in records if each["outcome"] == "intended"]
     outcomes = [each["intent"] for each in records if each["outcome"] in CLOSING_OUTCOMES]
     failed = sum(each["outcome"] == "failed" for each in records)

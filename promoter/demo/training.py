@@ -36,7 +36,7 @@ class ModelRecipe:
     """How many trees."""
     depth: int
     """How deep each of them is."""
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     """How much each tree counts."""
 
     @property
@@ -50,10 +50,10 @@ class ModelRecipe:
         return {"n_estimators": self.trees, "max_depth": self.depth, "learning_rate": self.learning_rate}
 
 
-FIRST_GRID = tuple(ModelRecipe(trees, depth) for trees in (1, 20) for depth in (1, 3))
-SECOND_GRID = tuple(ModelRecipe(trees, depth) for trees in (40, 80) for depth in (2, 3))
-FIRST, WEAK, BETTER, NO_BETTER = ModelRecipe(20, 3), ModelRecipe(1, 1), ModelRecipe(80, 3), ModelRecipe(80, 2)
-ANOTHER = ModelRecipe(80, 4, learning_rate=0.3)
+FIRST_GRID = tuple(ModelRecipe(trees, depth) for trees in (1, 10) for depth in (1, 3))
+SECOND_GRID = tuple(ModelRecipe(trees, depth) for trees in (20, 40) for depth in (2, 3))
+FIRST, WEAK, BETTER, NO_BETTER = ModelRecipe(10, 3), ModelRecipe(1, 1), ModelRecipe(40, 3), ModelRecipe(40, 2)
+ANOTHER = ModelRecipe(40, 4, learning_rate=0.3)
 ALL_RECIPES = (*FIRST_GRID, *SECOND_GRID, ANOTHER)
 COLUMNS = ("amount", "hour", "age_of_account", "distance", "failed_logins", "items", "refunds", "device_age")
 

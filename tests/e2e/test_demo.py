@@ -81,7 +81,7 @@ def test_training_logs_what_a_decision_needs(
     assert (version, again) == (1, 2)
     run = mlflow_client.get_run(mlflow_client.get_model_version(fresh_name, "1").run_id)
     assert (run.info.run_id, run.info.status) == (logged.run_id, "FINISHED")
-    assert run.data.params == {"n_estimators": "1", "max_depth": "1", "learning_rate": "0.1", "seed": "7"}
+    assert run.data.params == {"n_estimators": "1", "max_depth": "1", "learning_rate": "0.2", "seed": "7"}
     assert run.data.metrics["val_auc"] == logged.val_auc == fitted.val_auc < training.REFUSED_BELOW
     assert run.data.metrics["p99_ms"] > 0
     folds = mlflow_client.get_metric_history(run.info.run_id, "fold_auc")
