@@ -55,6 +55,8 @@ _OTHER_VARIABLES = frozenset(
 )
 """Variables that are no settings, and known nevertheless."""
 _PATH_VARIABLE = "PROMOTER_PATH"
+_WORKSPACE_VARIABLE = "MLFLOW_WORKSPACE"
+"""MLflow's own variable: it counts in the environment only, where MLflow reads it."""
 _TEST_PREFIX = "PROMOTER_TEST_"
 _REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWORD)", re.ASCII)
 _SERVICE_VARIABLE = re.compile(r"PROMOTER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
@@ -132,6 +134,16 @@ def _find_address_faults(addresses: Mapping[str, str]) -> Iterator[Fault]:
         host = _HOST_WITHOUT_SCHEME.fullmatch(address.strip())
         if host and "://" not in address and not Path(address).exists():
             yield Fault(f"{name}: the address `{host[1]}` has no scheme", fix=f"write https://{host[1]} or http://{host[1]}")
+
+
+_WORKSPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _find_workspace_faults(names: Mapping[str, str]) -> Iterator[Fault]:
+    """Find names that no workspace of an MLflow server can have, by the variables that give them."""
+    for variable, name in names.items():
+        if name and not _WORKSPACE_NAME.fullmatch(name):
+            yield Fault(f"{variable} must be the name of a workspace: small letters, digits, and dashes between them")
 
 
 def _check_folder(value: str) -> str:
@@ -358,6 +370,7 @@ def load_settings(**overrides: Any) -> Settings:
         faults += _find_credential_faults(settings.registries)
         registries = {f"PROMOTER_REGISTRIES ({name})": address for name, address in settings.registries.items()}
         faults += _find_address_faults({"MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri or "", **registries})
+        faults += _find_workspace_faults({_WORKSPACE_VARIABLE: os.environ.get(_WORKSPACE_VARIABLE, "").strip()})
         if not faults:
             return settings
     finally:

@@ -11,6 +11,7 @@ load_profiles()
 pytest_plugins = [
     "tests.support.fixtures.postgres",
     "tests.support.fixtures.mlflow",
+    "tests.support.fixtures.workspaces",
     "tests.support.fixtures.git",
     "tests.support.fixtures.ledger",
     "tests.support.fixtures.forged_ledger",

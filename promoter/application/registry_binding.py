@@ -1,7 +1,8 @@
 """The binding of a ledger to its registry and to its repository: what a ledger remembers says nothing of others.
 
 A server is known by when the database behind it was set up, which MLflow shows as the creation of its Default experiment; where
-that cannot be read, by when the models were registered that the ledger remembers.
+that cannot be read, by when the models were registered that the ledger remembers. Each workspace of a server is a registry of
+its own: models of one name in two of them have nothing in common.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from threading import Lock
 
 import structlog
 
-from promoter.application.ports import Clock, Ledger, Registry, RegistryServer, Repository
+from promoter.application.ports import (
+    DEFAULT_WORKSPACE,
+    Clock,
+    Ledger,
+    Registry,
+    RegistryServer,
+    Repository,
+    describe_place,
+)
 from promoter.domain.audit import RecordFilter, RevisionState
 from promoter.domain.errors import PermanentError
 from promoter.domain.fields import format_utc
@@ -33,6 +42,11 @@ _FIX = (
     "registry was replaced on purpose, `promoter registry accept --reason TEXT` goes on with this one, "
     "where every version is a new decision"
 )
+_WORKSPACE_FIX = (
+    "set MLFLOW_WORKSPACE to the workspace of this ledger, or PROMOTER_DATABASE_URL to a ledger for this workspace; if the "
+    "models were moved on purpose, `promoter registry accept --reason TEXT` goes on with this workspace, where every version "
+    "that the ledger does not know is a new decision"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,20 @@ class RegistryComparison:
     """The entry that binds the ledger; None: the ledger is not bound yet."""
     mismatch: str | None
     """Why it is another registry than the ledger's, in a sentence; None: nothing speaks for that."""
+    is_other_workspace: bool = False
+    """Whether it is another workspace of the ledger's server."""
+
+    @property
+    def fix(self) -> str | None:
+        """What to do about the mismatch."""
+        return (_WORKSPACE_FIX if self.is_other_workspace else _FIX) if self.mismatch else None
+
+    @property
+    def states_too_little(self) -> bool:
+        """Whether the ledger does not say yet which registry it is about, and this one can be told from others."""
+        if self.bound is None:
+            return self.server.created_at is not None or self.server.workspace is not None
+        return self.server.workspace is not None and "workspace" not in self.bound.facts
 
 
 class RegistryBinding:
@@ -56,6 +84,15 @@ class RegistryBinding:
         self._clock = clock
         self._lock = Lock()
         self._checked_at: datetime | None = None
+        self._seen: RegistryServer | None = None
+
+    @property
+    def workspace(self) -> str | None:
+        """The workspace that Promoter works in, as of the last comparison; before the first one, that of the ledger."""
+        if self._seen is not None:
+            return self._seen.workspace
+        bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REGISTRY)
+        return read_bound_workspace(bound)
 
     def require_own_registry(self, *, fresh: bool = False) -> None:
         """Raise `PermanentError` where the registry is not the ledger's. A ledger that is not bound yet is bound to it.
@@ -69,17 +106,20 @@ class RegistryBinding:
             found = self.compare()
             if found.mismatch:
                 self._checked_at = None
-                raise PermanentError(_LEDGER, found.mismatch, _FIX)
-            if found.bound is None and found.server.created_at is not None:
+                raise PermanentError(_LEDGER, found.mismatch, found.fix)
+            if found.states_too_little:
                 self._ledger.record_lifecycle_event(_build_event(found.server, now))
-                log.info("the ledger is about this registry from now on", registry=found.server.address)
+                log.info("the ledger is about this registry from now on", registry=found.server.place)
             self._checked_at = now
 
     def compare(self) -> RegistryComparison:
         """Compare without recording anything."""
-        server = self._registry.read_server()
+        self._seen = server = self._registry.read_server()
         bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REGISTRY)
-        return RegistryComparison(server, bound, self._find_mismatch(server, bound))
+        if mismatch := self._find_other_server(server, bound):
+            return RegistryComparison(server, bound, mismatch)
+        mismatch = find_other_workspace(server, bound)
+        return RegistryComparison(server, bound, mismatch, is_other_workspace=mismatch is not None)
 
     def accept(self, actor: str, reason: str) -> RegistryComparison:
         """Bind the ledger to the registry as it is now, in the name of a person. Return how the two compared before.
@@ -95,12 +135,13 @@ class RegistryBinding:
         self._ledger.record_lifecycle_event(_build_event(found.server, now, actor=actor, reason=reason))
         return found
 
-    def _find_mismatch(self, server: RegistryServer, bound: LifecycleEvent | None) -> str | None:
+    def _find_other_server(self, server: RegistryServer, bound: LifecycleEvent | None) -> str | None:
         created_at, known = server.created_at, _read_server_time(bound)
         if created_at is None or (bound is not None and known is None):
             return self._compare_models(server, bound)
         if bound is None:
-            return self._compare_with_first_record(server, created_at)
+            other = self._compare_with_first_record(server, created_at)
+            return other or (self._compare_models(server, bound) if server.workspace else None)
         if known == created_at:
             return None
         was = f"{bound.facts.get('address')}, set up {format_utc(known)}" if known else "another one"
@@ -130,7 +171,7 @@ class RegistryBinding:
         if len(present) < _ENOUGH_MODELS or any(remembered[name] == moment for name, moment in present.items()):
             return None
         return (
-            f"this ledger is about another registry than {server.address}: "
+            f"this ledger is about another registry than {server.place}: "
             f"all {len(present)} models that both know were registered at other times"
         )
 
@@ -151,9 +192,37 @@ def _read_server_time(bound: LifecycleEvent | None) -> datetime | None:
         return None
 
 
+def read_bound_workspace(bound: LifecycleEvent | None) -> str | None:
+    """Read the workspace that the ledger is about; None where it does not say, or is about a server without workspaces.
+
+    `bound` is the last entry of the type REGISTRY.
+    """
+    found = bound.facts.get("workspace") if bound else None
+    return str(found) if found else None
+
+
+def find_other_workspace(server: RegistryServer, bound: LifecycleEvent | None) -> str | None:
+    """Return why the ledger is about another workspace of the same server, in a sentence; None: nothing speaks for that.
+
+    A server without workspaces has what its default workspace has once they are enabled. An entry that says when the server was
+    set up, and nothing of workspaces, was written in the default workspace: no other one showed that then.
+    """
+    if bound is None:
+        return None
+    stated = read_bound_workspace(bound)
+    if stated is None and _read_server_time(bound) is None:
+        return None
+    if (stated or DEFAULT_WORKSPACE) == (server.workspace or DEFAULT_WORKSPACE):
+        return None
+    was = describe_place(str(bound.facts.get("address")), stated or DEFAULT_WORKSPACE)
+    now = f"this Promoter works in workspace {server.workspace}" if server.workspace else f"{server.address} has no workspaces"
+    return f"this ledger is about {was} (as of {format_utc(bound.at)}), and {now}"
+
+
 def _build_event(server: RegistryServer, at: datetime, **facts: str) -> LifecycleEvent:
     created: Mapping[str, str] = {"server": server.created_at.isoformat()} if server.created_at else {}
-    return LifecycleEvent(at, LifecycleEventType.REGISTRY, {**created, "address": server.address, **facts})
+    workspace: Mapping[str, str] = {"workspace": server.workspace} if server.workspace else {}
+    return LifecycleEvent(at, LifecycleEventType.REGISTRY, {**created, "address": server.address, **workspace, **facts})
 
 
 _REPOSITORY_FIX = (

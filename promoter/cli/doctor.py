@@ -208,7 +208,8 @@ def _check_registry_binding(container: Container) -> DoctorCheck:
 
     found = container.reading_registry_binding.compare()
     if found.mismatch:
-        fix = "mend MLFLOW_TRACKING_URI or PROMOTER_DATABASE_URL; `promoter registry accept` if it was replaced on purpose"
+        variable = "MLFLOW_WORKSPACE" if found.is_other_workspace else "MLFLOW_TRACKING_URI"
+        fix = f"mend {variable} or PROMOTER_DATABASE_URL; `promoter registry accept` if it was replaced on purpose"
         return DoctorCheck("registry", good=False, message=found.mismatch, fix=fix)
     replaced = find_replaced_versions(container.registry, container.reading_ledger)
     if replaced:
@@ -217,7 +218,7 @@ def _check_registry_binding(container: Container) -> DoctorCheck:
         fix = "see `promoter plan`: each is a new decision; if a backup was restored by mistake, restore the right one"
         return DoctorCheck("registry", good=False, message=message, fix=fix)
     since = f"the one of this ledger since {found.bound.at:%Y-%m-%d}" if found.bound else "not bound to the ledger yet"
-    return DoctorCheck("registry", good=True, message=f"{found.server.address} is {since}")
+    return DoctorCheck("registry", good=True, message=f"{found.server.place} is {since}")
 
 
 def _check_webhook_secrets(container: Container) -> DoctorCheck:

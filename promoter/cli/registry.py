@@ -24,7 +24,8 @@ OTHER_REGISTRY = 1
 def show(output: FormatOption = OutputFormat.TEXT) -> None:
     """Show which registry the ledger is about, beside the one that MLFLOW_TRACKING_URI names. Changes nothing.
 
-    Exit code 0: it is the same, or the ledger is not bound to any yet, 1: it is another one.
+    Of a server with workspaces, the registry is the one workspace that MLFLOW_WORKSPACE names. Exit code 0: it is the same, or
+    the ledger is not bound to any yet, 1: it is another one.
 
     Example: promoter registry show
     """
@@ -115,7 +116,7 @@ def _print_registry(found: RegistryComparison, output: OutputFormat) -> None:
 
         print_json(RegistryBindingResponse.from_value(found))
     else:
-        sentence = _describe_binding(found, found.server.address, binding="the first command that writes")
+        sentence = _describe_binding(found, found.server.place, binding="the first command that writes")
         print_report(output, [Title("The registry of the ledger"), Notes([sentence], prefix="  ")])
 
 

@@ -29,8 +29,11 @@ class SharedMlflow:
 
 
 @contextlib.contextmanager
-def share_mlflow(folder: Path) -> Iterator[SharedMlflow]:
-    """Use the server whose data are in that folder; it is started for its first user, and stopped after its last one."""
+def share_mlflow(folder: Path, *options: str) -> Iterator[SharedMlflow]:
+    """Use the server whose data are in that folder; it is started for its first user, and stopped after its last one.
+
+    `options`: further ones of `mlflow server`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     keeper = None
     try:
@@ -39,7 +42,7 @@ def share_mlflow(folder: Path) -> Iterator[SharedMlflow]:
             with (folder / "starting").open("w") as starting:
                 fcntl.flock(starting, fcntl.LOCK_EX)
                 if not (folder / "uri").exists():
-                    keeper = _start_keeper(folder)
+                    keeper = _start_keeper(folder, *options)
             yield SharedMlflow((folder / "uri").read_text())
     finally:
         if keeper is not None:
@@ -47,8 +50,8 @@ def share_mlflow(folder: Path) -> Iterator[SharedMlflow]:
                 keeper.wait(_END_SECONDS)
 
 
-def _start_keeper(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.support.shared_server", str(folder)]
+def _start_keeper(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.support.shared_server", str(folder), *options]
     with (folder / "keeper.log").open("ab") as log:
         # An interrupt of the tests is theirs: the keeper ends behind the last of them.
         keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -59,10 +62,10 @@ def _start_keeper(folder: Path) -> subprocess.Popen[bytes]:
     return keeper
 
 
-def keep(folder: Path) -> None:
+def keep(folder: Path, *options: str) -> None:
     """Run the server until nobody uses it."""
     address, new = folder / "uri", folder / "uri.new"
-    with (folder / "users").open("w") as users, MlflowServer(folder / "data") as server:
+    with (folder / "users").open("w") as users, MlflowServer(folder / "data", options=options) as server:
         new.write_text(server.uri)
         new.rename(address)
         fcntl.flock(users, fcntl.LOCK_EX)
@@ -71,4 +74,4 @@ def keep(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    keep(Path(sys.argv[1]), *sys.argv[2:])

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from promoter.adapters._text import to_one_line
+from promoter.adapters.mlflow.credentials import is_own_server
 from promoter.domain.text import replace_unstorable
 
 _REQUIRED_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -175,13 +176,20 @@ def _build_store_classes() -> tuple[Callable[..., Any], Callable[..., Any]]:
     from mlflow.store.tracking.rest_store import RestStore as TrackingRestStore
     from mlflow.utils.credentials import get_default_host_creds
 
-    class CheckedRegistryStore(RegistryRestStore):  # type: ignore[misc]  # MLflow has no types
+    class OwnWorkspaceMixin:
+        """MLflow's client takes the workspace in the environment for that of every server: it is that of Promoter's own."""
+
+        def _validate_workspace_support_if_specified(self) -> None:
+            if is_own_server(self.get_host_creds().host):  # type: ignore[attr-defined]
+                super()._validate_workspace_support_if_specified()  # type: ignore[misc]
+
+    class CheckedRegistryStore(OwnWorkspaceMixin, RegistryRestStore):  # type: ignore[misc]  # MLflow has no types
         """The registry's store: every answer is checked."""
 
         def _call_endpoint(self, api: Any, json_body: Any = None, *args: Any, **kwargs: Any) -> Any:
             return _check_call(super()._call_endpoint, api, json_body, *args, **kwargs)
 
-    class CheckedTrackingStore(TrackingRestStore):  # type: ignore[misc]  # MLflow has no types
+    class CheckedTrackingStore(OwnWorkspaceMixin, TrackingRestStore):  # type: ignore[misc]  # MLflow has no types
         """The store of runs, experiments and logged models: every answer is checked."""
 
         def _call_endpoint(self, api: Any, json_body: Any = None, *args: Any, **kwargs: Any) -> Any:

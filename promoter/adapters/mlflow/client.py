@@ -22,12 +22,15 @@ from promoter.adapters.mlflow.credentials import (
     REGISTRY_VARIABLE,
     TOKEN_VARIABLE,
     TRACKING_VARIABLE,
+    BoundServer,
     HostCredentials,
+    address_server,
     bind_other_server,
     bind_own_server,
     install_bound_auth,
     list_secrets,
 )
+from promoter.adapters.mlflow.workspaces import build_unsupported_error, has_workspaces
 from promoter.domain.errors import (
     ExternalError,
     ModelsWithheld,
@@ -41,6 +44,7 @@ from promoter.domain.observed import ModelVersion, ObservedModel, RunDataset, Tr
 SERVICE_NAME = "MLflow"
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
 PERMISSION_DENIED_CODE = "PERMISSION_DENIED"
+_NO_SUCH_WORKSPACE, _NO_WORKSPACES = "WORKSPACE_DOES_NOT_EXIST", "WORKSPACES_DISABLED"
 
 _FIXES = {
     NOT_FOUND_CODE: "check the name and the version; somebody may have deleted it",
@@ -54,7 +58,16 @@ _FIXES = {
     "FEATURE_DISABLED": "enable it on the MLflow server",
     "NOT_IMPLEMENTED": "the server's store does not support this: use a SQL database as its backend store",
     "ENDPOINT_NOT_FOUND": "check that {variable} names an MLflow server, 3.3 or newer",
+    _NO_SUCH_WORKSPACE: "set MLFLOW_WORKSPACE (of another registry: PROMOTER_REGISTRY_NAME_WORKSPACE) to one that is there",
+    _NO_WORKSPACES: "unset MLFLOW_WORKSPACE, or start the MLflow server with --enable-workspaces",
 }
+
+_WORKSPACE_CODES = {
+    NOT_FOUND_CODE: (re.compile(r"Workspace '[^']*' not found"), _NO_SUCH_WORKSPACE),
+    "FEATURE_DISABLED": (re.compile(r"workspace", re.IGNORECASE), _NO_WORKSPACES),
+    "INVALID_PARAMETER_VALUE": (re.compile(r"could not determine whether the server supports workspaces"), _NO_WORKSPACES),
+}
+"""What MLflow's codes mean where the message is about the workspace: it says of no model that it is gone."""
 
 _CODES_OF_ONE_MODEL = frozenset(
     {
@@ -162,8 +175,8 @@ def convert_mlflow_error(error: Exception, doing: str, server: str, right: str =
         return _build_doubt_error(doing, server, reason)
     if not isinstance(error, MlflowException):
         return _convert_database_error(causes, doing, server)
-    code = error.error_code
-    message = redact_message(error.message.removeprefix(f"{code}: "))
+    code = get_error_code(error) or ""
+    message = redact_message(error.message.removeprefix(f"{error.error_code}: "))
     if code == "BAD_REQUEST" and _WRITE_COLLISION.search(error.message):
         return TransientError(SERVICE_NAME, f"cannot {doing} at {server} now: another client wrote the same in that moment")
     if code in _FIXES:
@@ -206,8 +219,13 @@ def explain_error_text(text: str) -> str:
 
 
 def get_error_code(error: Exception) -> str | None:
-    """Return MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's."""
-    return getattr(error, "error_code", None)
+    """Return MLflow's own code of the error, such as `RESOURCE_DOES_NOT_EXIST`; None where it is not MLflow's.
+
+    A workspace that is not there has a code of its own: MLflow answers then as if the model were not there.
+    """
+    code: str | None = getattr(error, "error_code", None)
+    words, about_workspace = _WORKSPACE_CODES.get(code or "", (None, None))
+    return about_workspace if words and words.search(str(getattr(error, "message", ""))) else code
 
 
 def is_not_found(error: Exception) -> bool:
@@ -229,6 +247,8 @@ def build_withheld_error(models: Iterable[str]) -> ModelsWithheld:
 def find_refusal_message(error: Exception) -> str | None:
     """Return MLflow's message where it refuses this one thing for certain; None where another try may help."""
     code = get_error_code(error)
+    if code in (_NO_SUCH_WORKSPACE, _NO_WORKSPACES):
+        return None
     return redact_message(str(getattr(error, "message", "")).removeprefix(f"{code}: ")) if code in _FIXES else None
 
 
@@ -305,25 +325,74 @@ def prepare_environment(tracking_uri: str, *, elsewhere: bool = False) -> None:
         _ProcessState.fresh_connections = tracking_uri.lower().startswith("http://")
 
 
-def create_mlflow_client(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> Any:
+class AddressedClient:
+    """An `MlflowClient` of another registry: each of its calls names that registry's workspace, and brings its credentials.
+
+    Several registries may be workspaces of one server, so that no address tells them apart.
+    """
+
+    def __init__(self, client: Any, server: BoundServer, address: str, uri: str) -> None:
+        """`address`: that of the server without secrets."""
+        self.server = server
+        self._client = client
+        self._address = address
+        self._uri = uri
+        self._is_checked = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the method of the client that does so."""
+        method = getattr(self._client, name)
+        if not callable(method):
+            return method
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            with address_server(self.server):
+                self._require_workspaces()
+                return method(*arguments, **named)
+
+        return call
+
+    def _require_workspaces(self) -> None:
+        """Raise `PermanentError` where a workspace is named and the server has none: an old one would answer all the same."""
+        named = self.server.read_workspace()
+        if named and not self._is_checked:
+            if not has_workspaces(self._uri):
+                raise build_unsupported_error(self._address, named, "PROMOTER_REGISTRY_NAME_WORKSPACE")
+            self._is_checked = True
+
+
+def create_mlflow_client(
+    tracking_uri: str,
+    *,
+    elsewhere: bool = False,
+    credentials: HostCredentials | None = None,
+    workspace: str | None = None,
+) -> Any:
     """Create an `MlflowClient` for that server; where the registry has a URI of its own, `MLFLOW_REGISTRY_URI` has it.
 
-    `elsewhere`: another server than Promoter's own, and that variable is not for it; it is sent `credentials`, and never those
-    of Promoter's own server. Sends nothing yet. Raises `PermanentError` for an address that is none.
+    `elsewhere`: another registry than Promoter's own, and that variable is not for it; it is sent `credentials` and its
+    `workspace`, and never those of Promoter's own registry. Sends nothing yet. Raises `PermanentError` for an address that is
+    none.
     """
     registry_uri = find_registry_uri(tracking_uri, elsewhere=elsewhere)
     require_server_address(tracking_uri)
     require_server_address(registry_uri, REGISTRY_VARIABLE)
     prepare_environment(tracking_uri, elsewhere=elsewhere)
-    bind_credentials(tracking_uri, elsewhere=elsewhere, credentials=credentials)
+    server = bind_credentials(tracking_uri, elsewhere=elsewhere, credentials=credentials, workspace=workspace)
     register_checked_stores()
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri, registry_uri)
+    client = MlflowClient(tracking_uri, registry_uri)
+    return AddressedClient(client, server, redact_server_address(tracking_uri), tracking_uri) if server else client
 
 
-def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None) -> None:
-    """See to it that MLflow's client sends this server its own credentials, and no host any other's. Imports MLflow."""
+def bind_credentials(
+    tracking_uri: str, *, elsewhere: bool = False, credentials: HostCredentials | None = None, workspace: str | None = None
+) -> BoundServer | None:
+    """See to it that MLflow's client sends this server its own credentials, and no host any other's. Imports MLflow.
+
+    Return the binding of another registry; None for Promoter's own, and for what is no web address.
+    """
     install_bound_auth()
     token = os.environ.get(TOKEN_VARIABLE, "")
     if token != token.strip() or not token.isprintable():
@@ -332,9 +401,9 @@ def bind_credentials(tracking_uri: str, *, elsewhere: bool = False, credentials:
             SERVICE_NAME, f"{TOKEN_VARIABLE} cannot be sent: it has characters that are no part of a token", fix
         )
     if elsewhere:
-        bind_other_server(tracking_uri, credentials or HostCredentials())
-    else:
-        bind_own_server(tracking_uri)
+        return bind_other_server(tracking_uri, credentials or HostCredentials(), workspace)
+    bind_own_server(tracking_uri)
+    return None
 
 
 class FreshConnection:

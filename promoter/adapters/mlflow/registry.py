@@ -37,12 +37,13 @@ from promoter.adapters.mlflow.client import (
     redact_server_address,
     translate_mlflow_errors,
 )
-from promoter.adapters.mlflow.credentials import HostCredentials
+from promoter.adapters.mlflow.credentials import HostCredentials, read_own_workspace
 from promoter.adapters.mlflow.loading import SWITCHED_OFF, LoadBounds, ModelLoader
 from promoter.adapters.mlflow.logged_models import LoggedModelReader, SeriesReader
 from promoter.adapters.mlflow.rights import RightsReader
 from promoter.adapters.mlflow.runs import ExperimentCatalog, MetricHistoryReader, RunReader
 from promoter.adapters.mlflow.sandbox import SandboxTerms
+from promoter.adapters.mlflow.workspaces import read_workspace
 from promoter.application.ports import Absence, EvidenceTarget, ModelLabels, RegistryServer, VersionKey
 from promoter.domain.errors import ModelsWithheld, RightMissing
 from promoter.domain.observed import (
@@ -232,13 +233,15 @@ class MlflowRegistry:
         sandbox: SandboxTerms | None = None,
         elsewhere: bool = False,
         credentials: HostCredentials | None = None,
+        workspace: str | None = None,
     ) -> None:
         """`tracking_uri` may hold user and password: neither is ever shown. `load_models` False: no model's code ever runs.
 
         `sandbox`: what the deployment decides about the place where it runs. `elsewhere`: another registry than Promoter's own,
-        which is sent `credentials`.
+        which is sent `credentials`, and read in that `workspace`.
         """
         self._credentials = credentials
+        self._workspace = workspace
         self._tracking_uri = tracking_uri
         self._elsewhere = elsewhere
         self._load_models = load_models
@@ -271,17 +274,24 @@ class MlflowRegistry:
             return {name: replace(labels, stages=stages.get(name, {})) for name, labels in found.items()}
 
     def read_server(self) -> RegistryServer:
-        """Read when the server's database was set up: MLflow makes the Default experiment then, and keeps it."""
-        address = redact_server_address(find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere))
+        """Read when the server's database was set up: MLflow makes the Default experiment then, and keeps it.
+
+        That experiment lies in the default workspace, whichever one Promoter works in.
+        """
+        uri = find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere)
+        address = redact_server_address(uri)
+        with self._translate_registry_errors("read the workspace"):
+            client = self._server_client  # comes first: it binds Promoter's credentials to the server
+            workspace = None if self._elsewhere else read_workspace(uri, address, read_own_workspace())
         with self._translate_registry_errors("read the Default experiment"):
             try:
-                experiment = self._server_client.get_experiment(_DEFAULT_EXPERIMENT)
+                experiment = client.get_experiment(_DEFAULT_EXPERIMENT)
             except Exception as error:
                 if get_error_code(error) in _HIDDEN_CODES:
-                    return RegistryServer(address, None)
+                    return RegistryServer(address, None, workspace)
                 raise
             created = experiment.creation_time
-            return RegistryServer(address, datetime.fromtimestamp(created / 1_000, UTC) if created else None)
+            return RegistryServer(address, datetime.fromtimestamp(created / 1_000, UTC) if created else None, workspace)
 
     def read_rights(self, models: Collection[str], run_ids: Collection[str] = ()) -> RegistryRights:
         """Read what Promoter's user may do with these models, which of these runs it may not read, and who else may what."""
@@ -379,14 +389,19 @@ class MlflowRegistry:
 
     @cached_property
     def _mlflow_client(self) -> Any:
-        return create_mlflow_client(self._tracking_uri, elsewhere=self._elsewhere, credentials=self._credentials)
+        return create_mlflow_client(
+            self._tracking_uri, elsewhere=self._elsewhere, credentials=self._credentials, workspace=self._workspace
+        )
 
     @cached_property
     def _server_client(self) -> Any:
-        """The client for the server that has the models, which MLflow lets be another one than that of the runs."""
-        client = self._mlflow_client  # comes first: it binds Promoter's credentials to both servers
+        """The client for the server that has the models, which MLflow lets be another one than that of the runs.
+
+        It names no workspace.
+        """
+        _ = self._mlflow_client  # comes first: it binds Promoter's credentials to both servers
         uri = find_registry_uri(self._tracking_uri, elsewhere=self._elsewhere)
-        return client if uri == self._tracking_uri else create_mlflow_client(uri, elsewhere=True)
+        return create_mlflow_client(uri, elsewhere=True, credentials=self._credentials)
 
     @cached_property
     def _experiment_catalog(self) -> ExperimentCatalog:

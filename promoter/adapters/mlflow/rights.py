@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from typing import Any, TypeVar
 from promoter.adapters._http import BoundedSession
 from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.client import is_not_found, is_permission_denied, redact_server_address
+from promoter.adapters.mlflow.credentials import read_own_workspace
+from promoter.application.ports import DEFAULT_WORKSPACE
 from promoter.domain.registry_rights import (
     EDIT,
     MANAGE,
@@ -38,7 +39,6 @@ _OK = 200
 _MAX_THREADS = 8
 _PROBE_SECONDS = 6.0
 _OWN_GRANTS_ROLE = re.compile(r"__user_(\d+)__")  # the role in which MLflow keeps what one user was granted alone
-_WORKSPACE_VARIABLE, _DEFAULT_WORKSPACE = "MLFLOW_WORKSPACE", "default"
 
 
 _Kind = TypeVar("_Kind")
@@ -59,7 +59,7 @@ class RightsReader:
         """`client` is an `MlflowClient`: it reads models and runs; `registry_uri` is the address of the models' server."""
         self._client = client
         self._uri = registry_uri
-        self._workspace = os.environ.get(_WORKSPACE_VARIABLE) or _DEFAULT_WORKSPACE
+        self._workspace = read_own_workspace() or DEFAULT_WORKSPACE
 
     def read_rights(self, models: Collection[str], run_ids: Collection[str]) -> RegistryRights:
         """Read what Promoter's user may do with these models, which of these runs it may not read, and all roles."""

@@ -21,7 +21,7 @@ from promoter.adapters.mlflow.client import (
     prepare_environment,
     redact_server_address,
 )
-from promoter.adapters.mlflow.credentials import read_environment_credentials
+from promoter.adapters.mlflow.credentials import read_environment_credentials, read_own_workspace
 
 
 def run_transfer_child() -> None:
@@ -38,7 +38,12 @@ def _fetch_artifact(request: dict[str, Any]) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_file, one_file))
     try:
         prepare_environment(request["tracking_uri"], elsewhere=True)
-        bind_credentials(request["tracking_uri"], elsewhere=not request["own"], credentials=read_environment_credentials())
+        bind_credentials(
+            request["tracking_uri"],
+            elsewhere=not request["own"],
+            credentials=read_environment_credentials(),  # this child's environment has those of this one server
+            workspace=read_own_workspace(),
+        )
         from mlflow.artifacts import download_artifacts
 
         if link := _find_outside_link(request["location"], request["tracking_uri"]):

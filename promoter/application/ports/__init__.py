@@ -17,6 +17,7 @@ from promoter.application.ports.forge import (
 )
 from promoter.application.ports.ledger import AuditLog, ChainReader, DecisionLog, LastApplied, Ledger, ObservationLog
 from promoter.application.ports.registry import (
+    DEFAULT_WORKSPACE,
     Absence,
     EvidenceTarget,
     ModelLabels,
@@ -24,6 +25,7 @@ from promoter.application.ports.registry import (
     RegistryServer,
     VersionCopies,
     VersionKey,
+    describe_place,
 )
 from promoter.application.ports.repository import (
     DeclarationDocuments,
@@ -80,6 +82,7 @@ class Locks(Protocol):
 
 
 __all__ = [
+    "DEFAULT_WORKSPACE",
     "Absence",
     "AuditLog",
     "ChainReader",
@@ -110,5 +113,6 @@ __all__ = [
     "UnusableFile",
     "VersionCopies",
     "VersionKey",
+    "describe_place",
     "require_content",
 ]

@@ -60,6 +60,10 @@ class Absence:
         return f"tag {self.tag} of {version}" if self.tag else version
 
 
+DEFAULT_WORKSPACE = "default"
+"""The workspace of a request that names none. It has all that was on a server before that had workspaces."""
+
+
 @dataclass(frozen=True)
 class RegistryServer:
     """What tells one registry from another."""
@@ -68,6 +72,18 @@ class RegistryServer:
     """Its address, without secrets."""
     created_at: datetime | None
     """When it was set up, to the millisecond; None where it does not tell."""
+    workspace: str | None = None
+    """The workspace of the server that Promoter works in; None where the server has no workspaces."""
+
+    @property
+    def place(self) -> str:
+        """The address, behind the workspace where there is one."""
+        return describe_place(self.address, self.workspace)
+
+
+def describe_place(address: str, workspace: str | None) -> str:
+    """Name a registry by its address, behind the workspace where there is one."""
+    return f"workspace {workspace} of {address}" if workspace else address
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class Registry(Protocol):
         ...
 
     def read_server(self) -> RegistryServer:
-        """Which server this is."""
+        """Which server this is, and in which workspace of it Promoter works."""
         ...
 
     def read_rights(self, models: Collection[str], run_ids: Collection[str] = ()) -> RegistryRights:

@@ -41,6 +41,8 @@ class RegistryBindingResponse(Answer):
     """The registry as it is, and whether it is the one that the ledger is about."""
 
     address: str = attribute("server.address")
+    workspace: str | None = attribute("server.workspace", left_out=True)
+    """The workspace of it that Promoter works in; not there where the server has no workspaces."""
     set_up: Moment | None = attribute("server.created_at")
     """When the registry was set up; null: it does not tell."""
     since: Moment | None = attribute("bound.at", default=None)

@@ -145,7 +145,8 @@ class LifecycleEvent:
     started; older Promoters wrote none of these three). RETENTION: `before`, `dropped` (how many texts), `actor`.
     SUCCEEDED: `other` (the name of the other ledger), `actor`, `reason`. CHECKPOINT: `entry`, `hash`, `key`, `signature`.
     REQUESTED: the fields of `CommitRequest`. REWRITTEN: the facts of a `BranchRewrite`. REGISTRY: `server` (when it was set
-    up), `address`; where a person accepted it in the place of another one, `actor` and `reason`. REPOSITORY: `address` (without
+    up), `address`, `workspace` (only where the server has workspaces); where a person accepted it in the place of another one,
+    `actor` and `reason`. REPOSITORY: `address` (without
     credentials), `folder` (empty: the top); where a person accepted it, `actor` and `reason`. ALLOWED: the facts of a
     `ChangeAllowance`. OVERRIDE_EXPIRING: `override` (the number of its record), `model`, `alias`, `version`, `replaces`,
     `until` (an ISO 8601 moment), `by`, `reason`, `then` (what follows, in a clause). REVISION_REFUSED: `revision`, `reason`

@@ -1,0 +1,85 @@
+"""Workspaces of a real MLflow server: a Promoter works in one of them, and so does its ledger."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import MakeStage
+from tests.support.fixtures.ledger import begin_ledger
+from tests.support.fixtures.workspaces import MODEL, Workspace, WorkspacesMlflow
+from tests.support.shared_server import SharedMlflow
+from tests.support.stage.stage import POLICY, Stage
+from tests.support.stage.versions import Run, run
+
+__all__ = ["run"]
+
+Teams = tuple[Workspace, Workspace]
+STATED = f"{MODEL}: {{aliases: {{champion: 2}}}}"
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage, teams: Teams) -> Stage:
+    """A repository that states v2 as the champion, and a ledger that is about nothing yet."""
+    stage = make_stage(client=teams[0].client, uri=teams[0].uri)
+    begin_ledger(stage.database)
+    stage.commit(STATED, champion=POLICY)
+    stage.git("clone", "--quiet", str(stage.remote.path), str(stage.folder / "clone"))
+    return stage
+
+
+def test_one_ledger_serves_one_workspace(stage: Stage, run: Run, teams: Teams) -> None:
+    """`apply` moves the alias of its own team only; with the other team's workspace, or none, the same ledger refuses."""
+    own, other = teams
+    code, _, words = run(stage, "apply", **own.environment)
+    assert (code, own.aliases(), other.aliases()) == (0, {"champion": 2}, {}), words
+    for elsewhere in (other.name, ""):
+        code, _, words = run(stage, "apply", MLFLOW_WORKSPACE=elsewhere)
+        assert (code, other.aliases()) == (1, {})
+        assert f"this ledger is about workspace {own.name} of {own.uri}" in words
+        assert f"this Promoter works in workspace {elsewhere or 'default'}" in words
+        assert "set MLFLOW_WORKSPACE to the workspace of this ledger" in words
+        code, shown, _ = run(stage, "registry", "show", MLFLOW_WORKSPACE=elsewhere)
+        assert (code, shown["workspace"]) == (1, elsewhere or "default")
+        assert own.name in shown["mismatch"]
+    assert "warning: this ledger is about workspace" in run(stage, "plan", **other.environment)[2]
+    code, shown, _ = run(stage, "registry", "show", **own.environment)
+    assert (code, shown["workspace"], shown["mismatch"]) == (0, own.name, None)
+    code, shown, _ = run(stage, "registry", "accept", "--reason", "moved", "--by", "alice", **other.environment)
+    assert (code, shown["workspace"], shown["accepted_by"]) == (0, other.name, "alice")
+    assert run(stage, "apply", **other.environment)[0] == 0
+    assert other.aliases() == {"champion": 2}
+    assert run(stage, "apply", **own.environment)[0] == 1
+
+
+@pytest.mark.slow
+def test_a_workspace_that_is_not_there(stage: Stage, run: Run, workspaces: WorkspacesMlflow) -> None:
+    """No command takes it for a registry in which every model is gone; each says what is wrong."""
+    missing = f"{workspaces.prefix}-nobody"
+    for command in (["apply"], ["plan"], ["explain", f"{MODEL}@champion"], ["registry", "show"]):
+        code, _, words = run(stage, *command, MLFLOW_WORKSPACE=missing)
+        assert code == 1, command
+        assert f"there is no workspace {missing} at {workspaces.uri}" in words or f"Workspace '{missing}' not found" in words
+    checks = {each["name"]: each for each in run(stage, "doctor", MLFLOW_WORKSPACE=missing)[1]["checks"]}
+    assert (checks["MLflow"]["good"], checks["registry"]["good"]) == (False, False)
+    assert "not found" in checks["MLflow"]["said"]
+    assert checks["registry"]["fix"] == "set MLFLOW_WORKSPACE to another one, or create it in MLflow"
+    assert "MLFLOW_WORKSPACE" in checks["MLflow"]["fix"]
+    code, _, words = run(stage, "apply", MLFLOW_WORKSPACE="Team A")
+    assert (code, "MLFLOW_WORKSPACE must be the name of a workspace" in words) == (1, True)
+    assert stage.records(MODEL) == []
+
+
+@pytest.mark.slow
+def test_a_server_without_workspaces_has_none_to_name(
+    stage: Stage, run: Run, teams: Teams, mlflow_server: SharedMlflow
+) -> None:
+    """A name of one is refused in words; without one, nothing is said of workspaces."""
+    elsewhere = {"MLFLOW_TRACKING_URI": mlflow_server.uri}
+    code, _, words = run(stage, "apply", **elsewhere, MLFLOW_WORKSPACE=teams[0].name)
+    assert code == 1
+    assert f"MLFLOW_WORKSPACE names the workspace {teams[0].name}, and {mlflow_server.uri} has no workspaces" in words
+    assert "unset MLFLOW_WORKSPACE" in words
+    checks = {each["name"]: each for each in run(stage, "doctor", **elsewhere, MLFLOW_WORKSPACE=teams[0].name)[1]["checks"]}
+    assert (checks["MLflow"]["good"], checks["registry"]["good"]) == (False, False)
+    code, shown, _ = run(stage, "registry", "show", **elsewhere)
+    assert (code, "workspace" in shown) == (0, False)
