@@ -70,7 +70,8 @@ def test_merged_without_the_reviews_and_again_with_them(hosted_stage: HostedStag
         stage,
         pull,
         "not carried out",
-        f"revert `{commit[:10]}`",
+        f"revert [`{commit[:10]}`](",
+        f"/commit/{commit}), so that git states v1 of the alias again",
         "If nobody does anything, v1 goes on serving, and git states v2",
     )
     assert stage.aliases(model) == {"champion": 1}
@@ -138,7 +139,7 @@ def test_a_merge_that_is_refused(hosted_stage: HostedStage, fresh_name: str) -> 
         mending = stage.propose("ada/mend", "ada", f"{model}: {{aliases: {{champion: 2}}}}")
         mended = stage.merge(mending, "cy")
         until_applied(stage, mended, "success", f"{model}@champion v1 → v2 at ")
-        until_said(stage, pull, f"`{mended[:10]}`, a later commit, is in force")
+        until_said(stage, pull, f"[`{mended[:10]}`](", f"/commit/{mended}), a later commit, is in force")
         until(lambda: server.came, "the event arrives", told=stage.told)
         (event,) = {json.loads(each.body)["id"]: json.loads(each.body) for each in server.came}.values()
     assert (event["type"], event["subject"]) == ("dev.promoter.revision.refused", commit)
