@@ -41,6 +41,7 @@ EXAMPLE = """example:
 CHANGED = "dev.promoter.alias.changed"
 EVENT_LIMIT, BODY_LIMIT = 64 * 1024, 8 * 1024 * 1024
 WINDOW_SECONDS, DRAIN_SECONDS = 300, 20
+THREADS = 8
 BAD_REQUEST = 400
 log = logging.getLogger("serve")
 
@@ -88,8 +89,9 @@ class Follower:
                 loaded = self._load(wanted)
                 again = self._stated()  # loading takes time: a version that lost the alias meanwhile never serves
                 if again == wanted:
-                    self.serving = loaded
+                    loaded, self.serving = self.serving, loaded
                     log.info("version %s serves %s@%s", wanted, self.name, self.alias)
+                self._discard(loaded)
                 wanted = again
             self.trouble = None
             self.checked = datetime.now(UTC).isoformat()
@@ -111,6 +113,9 @@ class Follower:
             model.predict(model.input_example)
         return Serving(version, datetime.now(UTC).isoformat(), model, folder)
 
+    def _discard(self, replaced: Serving | None) -> None:
+        """For a version that serves no more, or never did. Nothing is to be done here: its files go with the last reference."""
+
 
 def authentic(headers: Headers, body: bytes, key: bytes) -> bool:
     """Whether this was signed with the secret, in the way of Standard Webhooks, within the last minutes."""
@@ -128,12 +133,14 @@ def create_app(follower: Follower, key: bytes) -> Flask:
     app = Flask(__name__)
     app.add_url_rule("/predict", "predict", lambda: predict(follower.serving), methods=["POST"])
     app.add_url_rule("/events", "events", lambda: take_event(follower, key), methods=["POST"])
-    app.add_url_rule("/model", "model", lambda: _told(200, follower.as_json()))
-    app.add_url_rule("/healthz", "healthz", lambda: _told(200 if follower.serving else 503, {"ready": bool(follower.serving)}))
+    app.add_url_rule("/model", "model", lambda: answer_json(200, follower.as_json()))
+    app.add_url_rule(
+        "/healthz", "healthz", lambda: answer_json(200 if follower.serving else 503, {"ready": bool(follower.serving)})
+    )
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:
-        return _told(error.code or 500, {"error": error.description or error.name})
+        return answer_json(error.code or 500, {"error": error.description or error.name})
 
     return app
 
@@ -142,17 +149,17 @@ def predict(serving: Serving | None) -> Response:
     """Answers with that version, whatever happens meanwhile. Takes the JSON that MLflow's own scoring server takes."""
     if serving is None:
         abort(503, "no version is loaded yet")
-    told, answer, version = _json_object(), io.StringIO(), {"X-Model-Version": str(serving.version)}
+    rows, answer, version = _json_object(), io.StringIO(), {"X-Model-Version": str(serving.version)}
     try:
-        rows = infer_and_parse_data(told, serving.model.metadata.get_input_schema())
+        rows = infer_and_parse_data(rows, serving.model.metadata.get_input_schema())
         predictions_to_json(serving.model.predict(rows), answer, {"version": serving.version})
     except Exception as error:
         if isinstance(error, MlflowException) and error.get_http_status_code() == BAD_REQUEST:
-            return _told(BAD_REQUEST, {"error": error.message}, version)  # the rows do not fit the model's signature
+            return answer_json(BAD_REQUEST, {"error": error.message}, version)  # the rows do not fit the model's signature
         log.exception("version %s failed to answer", serving.version)
-        return _told(500, {"error": "the model failed, see the log"}, version)
+        return answer_json(500, {"error": "the model failed, see the log"}, version)
     # NaN, which JSON has no word for, becomes null.
-    return _told(200, json.loads(answer.getvalue(), parse_constant=lambda _: None), version)
+    return answer_json(200, json.loads(answer.getvalue(), parse_constant=lambda _: None), version)
 
 
 def take_event(follower: Follower, key: bytes) -> Response:
@@ -165,28 +172,36 @@ def take_event(follower: Follower, key: bytes) -> Response:
     if event.get("specversion") != "1.0":
         abort(400, "this is no CloudEvent 1.0 in structured mode")
     if (event.get("type"), event.get("subject")) != (CHANGED, f"{follower.name}@{follower.alias}"):
-        return _told(200, {"result": "not for us"})
+        return answer_json(200, {"result": "not for us"})
     follower.wake.set()
-    return _told(202, {"result": "accepted"})
+    return answer_json(202, {"result": "accepted"})
 
 
 def _json_object() -> dict[str, Any]:
     """The body. 400 where it is anything else."""
     try:
-        told = json.loads(request.get_data())
+        body = json.loads(request.get_data())
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        body = None
+    if not isinstance(body, dict):
         abort(400, "the body is not a JSON object")
-    return told
+    return body
 
 
-def _told(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+def answer_health(follower: Follower) -> Response:
+    """Answer 200 once a version serves."""
+    ready = bool(follower.serving)
+    return answer_json(200 if ready else 503, {"ready": ready})
+
+
+def answer_json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a line of JSON."""
     return Response(json.dumps(body) + "\n", status, headers, mimetype="application/json")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Serve the version that an alias of MLflow points at.", epilog=EXAMPLE)
+def read_arguments(description: str, example: str) -> argparse.Namespace:
+    """Read the command line, and the secret from the environment."""
+    parser = argparse.ArgumentParser(description=description, epilog=example)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="NAME@ALIAS", help="what to serve, e.g. fraud-detector@champion")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
@@ -206,7 +221,7 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _drain(server: Any) -> None:
+def drain(server: Any) -> None:
     """Take no new connection, answer the requests that have begun, hang up."""
 
     def turn_away() -> None:
@@ -225,24 +240,29 @@ def _drain(server: Any) -> None:
         time.sleep(0.05)
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
+def run_server(given: argparse.Namespace, follower: Follower, app: Flask) -> None:
+    """Follow the alias, and answer requests, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the next look tries again anyway
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    given, stopping = _arguments(), threading.Event()
+    stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    follower = Follower(given.name, given.alias, given.every)
     listening = socket.create_server((given.host, given.port))
-    app = create_app(follower, given.key)
-    server = create_server(app, sockets=[listening], threads=8, max_request_body_size=BODY_LIMIT, ident=None)
+    server = create_server(app, sockets=[listening], threads=THREADS, max_request_body_size=BODY_LIMIT, ident=None)
     for name, work in (("follower", follower.run), ("web", server.run)):
         threading.Thread(target=work, name=name, daemon=True).start()
     log.info("listening on %s:%s for %s", given.host, given.port, given.model)
     stopping.wait()
-    _drain(server)
+    drain(server)
     log.info("stopped")
+
+
+def main() -> None:
+    """Serve the alias of the command line."""
+    given = read_arguments("Serve the version that an alias of MLflow points at.", EXAMPLE)
+    follower = Follower(given.name, given.alias, given.every)
+    run_server(given, follower, create_app(follower, given.key))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import http.client
 import json
@@ -19,9 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from promoter.demo.servers.mlflow import find_free_port
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "tabular" / "serve.py"
+SUPERVISED = EXAMPLE.with_name("supervise.py")
 SECRET = "s3cret-of-the-channel"
 ODD = """\
 import sys, time
@@ -86,15 +90,18 @@ def signed(body: bytes, delivery: str = "msg", stamp: int | None = None, key: by
 
 
 class Example:
-    """`examples/tabular/serve.py` for the model's champion. Ended by process id, whatever happens."""
+    """A server of `examples/tabular` for the model's champion. Ended by process id, whatever happens."""
 
-    def __init__(self, folder: Path, uri: str, name: str, *, every: float = 3600, secret: str = SECRET) -> None:
+    def __init__(
+        self, folder: Path, uri: str, name: str, *, every: float = 3600, secret: str = SECRET, script: Path = EXAMPLE
+    ) -> None:
         """Starts nothing yet."""
         self.name, self.port = name, find_free_port()
+        self.path = "/invocations" if script == SUPERVISED else "/predict"
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self._log, self._known = folder / "serve.log", 0
-        self._command = [sys.executable, str(EXAMPLE), f"{name}@champion", "--port", str(self.port), "--every", str(every)]
+        self._command = [sys.executable, str(script), f"{name}@champion", "--port", str(self.port), "--every", str(every)]
         told = {"MLFLOW_TRACKING_URI": uri, "PROMOTER_EVENTS_SECRET": secret, "TMPDIR": str(self.temporary)}
         self._environment = {**os.environ, **told}
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,10 +114,27 @@ class Example:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Ends it."""
+        """Ends it, and what it started."""
         if self._process:
+            children = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
             self._process.kill()
             self._process.wait()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process
+        return self._process.pid
+
+    def until_or_not(self, done: Callable[[], Any], seconds: float) -> bool:
+        """Waits until that is so, and no longer than that. Whether it came to be so."""
+        deadline = time.monotonic() + seconds
+        while not (found := bool(done())) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
 
     def stop(self) -> int:
         """SIGTERM; its exit code. Fails where it waits for as long as it may: then something holds it up."""
@@ -158,7 +182,8 @@ class Example:
 
     def predict(self, *x: Any) -> Answer:
         """One prediction for each."""
-        return self.ask("POST", "/predict", json.dumps({"dataframe_records": [{"x": each} for each in x]}).encode())
+        body = json.dumps({"dataframe_records": [{"x": each} for each in x]})
+        return self.ask("POST", self.path, body.encode(), {"Content-Type": "application/json"})
 
     def event(self, **other: Any) -> bytes:
         """What Promoter says when the alias moved."""
@@ -186,8 +211,12 @@ class RequestStream:
     example: Example
     slopes: Mapping[int, float]
     threads: int = 4
+    pause: float = 0
+    """Seconds between two requests of a thread."""
     answers: list[int] = field(default_factory=list)
     faults: list[object] = field(default_factory=list)
+    times: list[tuple[float, int]] = field(default_factory=list)
+    """When each answer came, in seconds of the system's clock, and its version."""
     _over: threading.Event = field(default_factory=threading.Event)
     _running: list[threading.Thread] = field(default_factory=list)
 
@@ -210,18 +239,21 @@ class RequestStream:
         while not self._over.is_set():
             x += 1
             try:
-                connection.request("POST", "/predict", json.dumps({"dataframe_records": [{"x": x}]}))
+                body = json.dumps({"dataframe_records": [{"x": x}]})
+                connection.request("POST", self.example.path, body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 self._check(x, answer.status, answer.getheader("X-Model-Version"), answer.read())
             except Exception as error:  # noqa: BLE001  # whatever it is, it is a fault, and the next request is asked
                 self.faults.append(error)
                 connection.close()
+            self._over.wait(self.pause)
         connection.close()
 
     def _check(self, x: int, status: int, version: str | None, body: bytes) -> None:
         told = json.loads(body)
         number = int(version or 0)
         self.answers.append(number)
+        self.times.append((time.time(), number))
         right = self.slopes.get(number, math.nan) * x
-        if status != 200 or told["version"] != number or not abs(told["predictions"][0] - right) < 1e-6 * x:
+        if status != 200 or told.get("version", number) != number or not abs(told["predictions"][0] - right) < 1e-6 * x:
             self.faults.append((status, version, body))
