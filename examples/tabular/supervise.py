@@ -38,7 +38,7 @@ EXAMPLE = """example:
   python supervise.py fraud-detector@champion --host 0.0.0.0
   curl localhost:8000/invocations --json '{"dataframe_records": [{"amount": 9.5}]}'"""
 
-START_SECONDS, ANSWER_SECONDS, RESTART_SECONDS, STOP_SECONDS = 120, 60, 30, 10
+START_SECONDS, ANSWER_SECONDS, RESTART_SECONDS, STOP_SECONDS = 120, 60, 60, 10
 PASSED_ON = ("Content-Type", "Accept")
 log = logging.getLogger("supervise")
 
