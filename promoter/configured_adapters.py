@@ -333,11 +333,12 @@ class ConfiguredAdapters:
 
     @property
     def page_addresses(self) -> PageAddresses:
-        """Where others find the pages; MLflow's own variable names the registry, where that is another server."""
+        """Where others find the pages; MLflow's own variables name another server for the registry, and the workspace."""
         from promoter.adapters.forges.detect import find_commit_pages
 
         settings, registry = self.settings, os.environ.get("MLFLOW_REGISTRY_URI") or self.settings.mlflow_tracking_uri
-        mlflow = MlflowAddresses.build(settings.mlflow_tracking_uri, registry, settings.mlflow_ui_url)
+        workspace = os.environ.get("MLFLOW_WORKSPACE", "").strip() or None
+        mlflow = MlflowAddresses.build(settings.mlflow_tracking_uri, registry, settings.mlflow_ui_url, workspace)
         place = (settings.forge, settings.forge_url, settings.forge_project)
         commits = find_commit_pages(settings.repo or "", *place)
         return PageAddresses.build(settings.url, mlflow, settings.registries, commits)

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 _PAGE_SIZE = 500
 _COLUMNS = (
     "id", "at", "kind", "model", "alias", "from", "to", "outcome", "actor", "reason", "cause", "trigger", "revision", "review",
-    "policy", "verdict", "hold", "until", "not_before", "intent", "decision", "hash",
+    "policy", "verdict", "hold", "until", "not_before", "intent", "decision", "hash", "workspace",
 )  # fmt: skip
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -91,7 +91,7 @@ def export_spreadsheet(ledger: AuditLog, behind: int) -> Iterator[bytes]:
         values = record.to_event_data()
         review = values["review"]
         values["review"] = None if review is None else json.dumps(review, ensure_ascii=False, sort_keys=True)
-        yield _render_csv_row(tuple(_escape_formula(values[column]) for column in _COLUMNS))
+        yield _render_csv_row(tuple(_escape_formula(values.get(column)) for column in _COLUMNS))
 
 
 def export_cloud_events(

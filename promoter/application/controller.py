@@ -223,6 +223,11 @@ class Controller:
         """What knows which revision is in force."""
         return self._revisions
 
+    @property
+    def workspace(self) -> str | None:
+        """The workspace of the registry; None where its server has none, or nobody knows yet."""
+        return self._model_reconciler.workspace
+
     def run_work_item(self, item: WorkItem, trigger: Trigger) -> float | None:
         """Carry the item out. Return None, or the seconds until it is due again; external errors are logged, never raised."""
         with self.figures.measure(item.kind):

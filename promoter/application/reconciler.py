@@ -104,6 +104,11 @@ class ModelReconciler:
         """The figures of the work, for monitoring."""
         return self._executor.figures
 
+    @property
+    def workspace(self) -> str | None:
+        """The workspace of the registry; None where its server has none."""
+        return self._binding.workspace
+
     def plan_all(self, trigger: str | None = None) -> RegistrySnapshot | None:
         """Plan everything that is managed, and record what is seen for the first time. None: no revision is in force."""
         declaration = self._revisions.declaration_in_force

@@ -8,6 +8,7 @@ its own: models of one name in two of them have nothing in common.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -24,7 +25,7 @@ from promoter.application.ports import (
     describe_place,
 )
 from promoter.domain.audit import RecordFilter, RevisionState
-from promoter.domain.errors import PermanentError
+from promoter.domain.errors import ExternalError, PermanentError
 from promoter.domain.fields import format_utc
 from promoter.domain.folder import RepositoryFolder
 from promoter.domain.identity import UNIDENTIFIED, IdentityTimes, RememberedVersion, describe_replacement
@@ -88,11 +89,15 @@ class RegistryBinding:
 
     @property
     def workspace(self) -> str | None:
-        """The workspace that Promoter works in, as of the last comparison; before the first one, that of the ledger."""
+        """The workspace that Promoter works in, as of the last comparison; before the first one, that of the ledger.
+
+        None also where the ledger cannot be read now.
+        """
         if self._seen is not None:
             return self._seen.workspace
-        bound = self._ledger.find_last_lifecycle_event(LifecycleEventType.REGISTRY)
-        return read_bound_workspace(bound)
+        with suppress(ExternalError):
+            return read_bound_workspace(self._ledger.find_last_lifecycle_event(LifecycleEventType.REGISTRY))
+        return None
 
     def require_own_registry(self, *, fresh: bool = False) -> None:
         """Raise `PermanentError` where the registry is not the ledger's. A ledger that is not bound yet is bound to it.

@@ -14,7 +14,7 @@ from promoter.domain.review import describe_origin
 
 AliasKey = tuple[str, str]
 """Model and alias."""
-_WHERE_KNOWN = ("from_identity", "to_identity", "run_id", "without_artifact_check", "copied_from")
+_WHERE_KNOWN = ("from_identity", "to_identity", "run_id", "without_artifact_check", "copied_from", "workspace")
 """Fields that are shown only where they are known."""
 
 
@@ -109,6 +109,8 @@ class NewAuditRecord:
     """Of an override: True where the person asked for the version although its artifact may not pass its check."""
     copied_from: Mapping[str, Any] | None = None
     """The version that `to_version` is a copy of, as `CopyOrigin.facts` has it; None: it is no copy, or the record is older."""
+    workspace: str | None = None
+    """The workspace of the registry, which the ledger adds; None: the server has none, or the record is older."""
 
     @property
     def target(self) -> RememberedVersion:

@@ -47,23 +47,31 @@ class MlflowAddresses:
     """Where people reach its pages of runs; None: there are none."""
     version_pages: str | None = None
     """Where people reach its pages of versions: those of the registry, where that is a server of its own."""
+    workspace: str | None = None
+    """The workspace that its pages show; None: the server's default workspace, or it has none."""
 
     @classmethod
-    def build(cls, tracking_uri: str | None, registry_uri: str | None, ui_url: str | None) -> Self:
+    def build(
+        cls, tracking_uri: str | None, registry_uri: str | None, ui_url: str | None, workspace: str | None = None
+    ) -> Self:
         """Build them from the settings. `ui_url`: where people reach MLflow's pages, if not at the tracking URI."""
         tracking, registry = strip_credentials(tracking_uri), strip_credentials(registry_uri)
         pages = strip_credentials(ui_url)
-        return cls(tracking, pages or _keep_web_address(tracking), pages or _keep_web_address(registry))
+        return cls(tracking, pages or _keep_web_address(tracking), pages or _keep_web_address(registry), workspace)
 
     def link_version(self, model: str, version: int | None) -> str | None:
         """Return the address of the page of the version; None where there is no version, or no such page."""
         if version is None or self.version_pages is None:
             return None
-        return f"{self.version_pages}/#/models/{_quote_part(model)}/versions/{version}"
+        return f"{self.version_pages}/#/models/{_quote_part(model)}/versions/{version}{self._workspace_query}"
 
     def link_run(self, run: str | None) -> str | None:
         """Return the address of the page of the run, which MLflow finds without its experiment; None where there is none."""
-        return f"{self.run_pages}/#/runs/{_quote_part(run)}" if run and self.run_pages else None
+        return f"{self.run_pages}/#/runs/{_quote_part(run)}{self._workspace_query}" if run and self.run_pages else None
+
+    @property
+    def _workspace_query(self) -> str:
+        return f"?workspace={_quote_part(self.workspace)}" if self.workspace else ""
 
 
 NO_ADDRESSES = MlflowAddresses()

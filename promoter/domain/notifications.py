@@ -45,6 +45,13 @@ class EntryContext:
     """The address of the pull request that brings the change, where the entry does not name it."""
     is_return: bool = False
     """Whether the version that the alias moves to held it before, as git stated then."""
+    workspace: str | None = None
+    """The workspace that the ledger was about, where the entry does not name it."""
+
+    @property
+    def workspace_facts(self) -> Mapping[str, str]:
+        """The workspace as a fact of an event; empty where there is none."""
+        return {"workspace": self.workspace} if self.workspace else {}
 
 
 NO_CONTEXT = EntryContext()
@@ -197,7 +204,7 @@ class EventBuilder:
         of = LIFECYCLE_SOURCES.get(event.event)
         if of is None:
             return ()
-        facts = {"id": event.id, "at": event.at.isoformat(), **event.facts}
+        facts = {"id": event.id, "at": event.at.isoformat(), **event.facts, **context.workspace_facts}
         target = _EventTarget.from_facts(event.facts, context)
         return (self._build_event(event.id, of, target, event.at, _SENTENCES[of](event.facts), facts),)
 
@@ -213,6 +220,7 @@ class EventBuilder:
             "trigger": decision.trigger,
             "tool": decision.tool,
             "hash": decision.hash,
+            **context.workspace_facts,
         }
         target, words = _EventTarget.from_facts({**tree, "decision": decision.id}, context), _describe_blocked_change(tree)
         return (self._build_event(decision.id, EventType.BLOCKED, target, decision.at, words, facts),)

@@ -83,7 +83,7 @@ def build_api_blueprint(controller: Controller, ledger: Ledger, clock: Clock, en
         names = sorted(snapshots)[start : start + limit]
         late, failing = controller.health.late_models, controller.health.failing_models
         rows = [build_model_rows(snapshots[name], ledger, clock.now(), late, failing) for name in names]
-        return answer_json(ModelPageResponse.from_values(total=len(snapshots), models=rows))
+        return answer_json(ModelPageResponse.from_values(total=len(snapshots), models=rows, workspace=controller.workspace))
 
     @routes.get("/models/<name>")
     def one(name: str) -> Response:

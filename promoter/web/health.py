@@ -37,9 +37,9 @@ def check_readiness(controller: Controller) -> tuple[bool, dict[str, Any]]:
     declaration = controller.revisions.declaration_in_force
     trouble = dict(controller.health.current_problems)
     checked, ages = controller.health.checked, controller.health.look_ages
-    folder = controller.revisions.folder.path
+    place = {"folder": controller.revisions.folder.path, "workspace": controller.workspace}
     status = {
-        **({"folder": folder} if folder else {}),
+        **{name: value for name, value in place.items() if value},
         "ready": declaration is not None and not trouble,
         "revision": declaration.revision if declaration else None,
         "refused": controller.revisions.refusal_reason,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+from urllib.request import urlopen
+
 import pytest
 
 from tests.e2e.conftest import MakeStage
 from tests.support.fixtures.ledger import begin_ledger
 from tests.support.fixtures.workspaces import MODEL, Workspace, WorkspacesMlflow
 from tests.support.shared_server import SharedMlflow
-from tests.support.stage.stage import POLICY, Stage
+from tests.support.stage.stage import POLICY, Stage, until
 from tests.support.stage.versions import Run, run
 
 __all__ = ["run"]
@@ -83,3 +87,39 @@ def test_a_server_without_workspaces_has_none_to_name(
     assert (checks["MLflow"]["good"], checks["registry"]["good"]) == (False, False)
     code, shown, _ = run(stage, "registry", "show", **elsewhere)
     assert (code, "workspace" in shown) == (0, False)
+
+
+@pytest.mark.slow
+def test_the_daemon_names_its_workspace(stage: Stage, run: Run, teams: Teams) -> None:
+    """In its answers, on its page, in records, events and exports; and it leaves the other team's model alone."""
+    own, other = teams
+    other.client.set_registered_model_alias(MODEL, "champion", "1")
+    daemon = stage.daemon(**own.environment)
+    until(lambda: own.aliases() == {"champion": 2}, "the alias is set", told=daemon.log)
+    assert daemon.until_ready()["workspace"] == own.name
+    assert daemon.ask("/api/v1/models")[1]["workspace"] == own.name
+    with urlopen(daemon.url, timeout=10) as page:
+        assert f'<dt>Workspace</dt><dd class="code">{own.name}</dd>' in page.read().decode()
+    assert {each.fact.workspace for each in stage.records(MODEL)} == {own.name}
+    lines = export(stage, "jsonl")
+    bindings = [line for line in lines if line.get("event") == "registry"]
+    assert [each["workspace"] for each in bindings] == [own.name]
+    assert {line["workspace"] for line in lines if line.get("table") == "records"} == {own.name}
+    events = export(stage, "cloudevents", **own.environment)
+    assert [each["data"]["workspace"] for each in events] == [own.name]
+    assert events[0]["data"]["links"]["version"].endswith(f"/#/models/{MODEL}/versions/2?workspace={own.name}")
+    assert other.aliases() == {"champion": 1}
+    assert daemon.stop() == 0
+    assert run(stage, "audit", "verify")[1]["sound"]
+    refused = stage.daemon(**other.environment)
+    assert f"this ledger is about workspace {own.name}" in refused.until_trouble("ledger")
+    assert refused.ask("/readyz")[1]["workspace"] == other.name
+    assert other.aliases() == {"champion": 1}
+
+
+def export(stage: Stage, form: str, **environment: str) -> list[dict[str, Any]]:
+    """The lines of `promoter audit export`."""
+    words = ["audit", "export", "--format", form]
+    done = stage.warm.run("promoter", words, stage.folder, stage.environment(**environment))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -69,6 +69,7 @@ class MemoryRegistry:
     models: dict[str, ObservedModel] = field(default_factory=dict)
     measured: dict[str, TrainingRun] = field(default_factory=dict)
     error: ExternalError | None = None
+    workspace: str | None = None
 
     def add(self, name: str, count: int, metrics: Mapping[str, float] | None = None, **aliases: int) -> None:
         """Register versions 1 to `count`, each from a run with those metrics, and point the aliases."""
@@ -94,7 +95,7 @@ class MemoryRegistry:
     def read_server(self) -> RegistryServer:
         """As in the port: it does not tell when it was set up."""
         self._answer()
-        return RegistryServer("memory", None)
+        return RegistryServer("memory", None, self.workspace)
 
     def read_runs(self, run_ids: Collection[str], *, experiments: bool = False) -> Mapping[str, TrainingRun]:
         """As in the port."""

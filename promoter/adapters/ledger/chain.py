@@ -55,15 +55,47 @@ class RecentDeliveries:
         return self._by_trigger.get(trigger)
 
 
+class BoundWorkspace:
+    """The workspace that the ledger is about, as of the last entry that was looked at: each entry is looked at once."""
+
+    def __init__(self) -> None:
+        self._upto = 0
+        self._workspace: str | None = None
+        self._lock = Lock()
+
+    def read(self, connection: Connection, last: int) -> str | None:
+        """Read it as of the entry `last`, the newest one; None where the ledger names no workspace."""
+        with self._lock:
+            if last > self._upto:
+                for _, workspace in list_bound_workspaces(connection, self._upto):
+                    self._workspace = workspace
+                self._upto = last
+            return self._workspace
+
+
+def list_bound_workspaces(connection: Connection, after: int = 0) -> list[tuple[int, str | None]]:
+    """List the entries behind that one that bind the ledger to a registry: their numbers and workspaces, in order."""
+    number, event = lifecycle_events.c.id, lifecycle_events.c.event
+    binding = select(number, lifecycle_events.c.body).where(number > after, event == LifecycleEventType.REGISTRY.value)
+    return [(row.id, json.loads(row.body).get("workspace")) for row in connection.execute(binding.order_by(number))]
+
+
 class ChainWriter:
     """The end of the chain in one write transaction, which no other writer shares."""
 
-    def __init__(self, connection: Connection, recent: RecentDeliveries | None = None) -> None:
+    def __init__(
+        self, connection: Connection, recent: RecentDeliveries | None = None, bound: BoundWorkspace | None = None
+    ) -> None:
         """`recent`: deliveries that are appended in front of the first entry that names one as its trigger."""
         self.connection = connection
         self._recent = recent
+        self._bound = bound or BoundWorkspace()
         self._chained_triggers: set[str] = set()
         self._head = read_head(connection)
+
+    def read_workspace(self) -> str | None:
+        """Read the workspace that the ledger is about; None where it names none."""
+        return self._bound.read(self.connection, self._head.entry)
 
     def append_entry(self, table: Table, facts: Mapping[str, Any]) -> int:
         """Append an entry of these facts, without those that are None, and return its number."""

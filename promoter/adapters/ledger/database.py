@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from promoter.adapters.ledger.chain import ChainWriter, RecentDeliveries
+from promoter.adapters.ledger.chain import BoundWorkspace, ChainWriter, RecentDeliveries
 from promoter.adapters.ledger.schema import LEDGER, SCHEMA_REVISION, VERSION_TABLE
 from promoter.adapters.ledger.sqlite import create_empty_engine
 from promoter.domain.errors import ExternalError, PermanentError, TransientError
@@ -80,6 +80,7 @@ class LedgerDatabase:
         self.is_new = False
         """Whether this program has just begun the ledger: it knows nothing of what was before."""
         self.recent_deliveries = RecentDeliveries()
+        self._bound_workspace = BoundWorkspace()
         self._backend = backend
         self._read_only = read_only
         self._engine = self._writing_engine = create_empty_engine()
@@ -109,7 +110,7 @@ class LedgerDatabase:
     def append_transaction(self) -> Iterator[ChainWriter]:
         """Open a write transaction at the end of the chain, and call `on_append` behind it."""
         with self.write_transaction() as connection:
-            yield ChainWriter(connection, self.recent_deliveries)
+            yield ChainWriter(connection, self.recent_deliveries, self._bound_workspace)
         self._on_append()
 
     def find_schema_version(self, connection: Connection) -> str | None:

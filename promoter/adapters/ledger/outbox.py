@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select
 
-from promoter.adapters.ledger.chain import read_ledger_name
+from promoter.adapters.ledger.chain import list_bound_workspaces, read_ledger_name
 from promoter.adapters.ledger.database import SqlRepository, reading
 from promoter.adapters.ledger.decisions import DECISION_COLUMNS, parse_decision_row
 from promoter.adapters.ledger.history import RECORD_COLUMNS, parse_record_row
@@ -33,6 +33,7 @@ from promoter.domain.identity import RememberedVersion
 from promoter.domain.ledger.checkpoints import LifecycleEvent
 from promoter.domain.notifications import (
     LIFECYCLE_SOURCES,
+    NO_CONTEXT,
     OPEN_STATES,
     ChannelCursor,
     DeliveryAttempt,
@@ -76,8 +77,9 @@ class SqlOutbox(SqlRepository):
         found.sort(key=lambda entry: entry.id)
         upto = found[limit - 1].id if len(found) >= limit else max(after, _find_last_event_entry(connection))
         entries = found[:limit]
-        contexts = {each.id: context for each in entries if (context := _read_context(connection, each))}
-        return SourceEntryPage(entries, upto, contexts)
+        named = [] if all(isinstance(each, AuditRecord) for each in entries) else list_bound_workspaces(connection)
+        contexts = {each.id: _read_context(connection, each, named) for each in entries}
+        return SourceEntryPage(entries, upto, {number: each for number, each in contexts.items() if each != NO_CONTEXT})
 
     def start_channel(self, channel: str, at: datetime) -> None:
         """Insert a row that the channel starts with the entries to come, unless it has any row."""
@@ -137,21 +139,22 @@ class SqlOutbox(SqlRepository):
         return counted
 
 
-def _read_context(connection: Connection, entry: SourceEntry) -> EntryContext | None:
-    """Read what the entries before one, and its evidence, tell of it; None where it says all of it itself."""
+def _read_context(connection: Connection, entry: SourceEntry, named: Sequence[tuple[int, str | None]]) -> EntryContext:
+    """Read what the entries before one, and its evidence, tell of it. `named`: the entries that name the ledger's workspace."""
     if isinstance(entry, AuditRecord):
-        return EntryContext(is_return=_has_stood_before(connection, entry)) if may_be_return(entry) else None
+        return EntryContext(is_return=_has_stood_before(connection, entry)) if may_be_return(entry) else NO_CONTEXT
+    workspace = next((name for number, name in reversed(named) if number < entry.id), None)
     if isinstance(entry, LifecycleEvent):
         started = connection.scalar(select(records.c.body).where(records.c.id == entry.facts.get("override"), OVERRIDE))
-        return EntryContext(run_id=json.loads(started).get("run_id")) if started else None
+        return EntryContext(run_id=json.loads(started).get("run_id") if started else None, workspace=workspace)
     if not is_blocked_change(entry):
-        return None
+        return NO_CONTEXT
     digest = entry.evidence_digest
     text = connection.scalar(select(contents.c.body).where(contents.c.digest == digest)) if digest else None
     evidence = json.loads(text) if text else {}
     run, origin = (evidence.get("candidate") or {}).get("run_id"), evidence.get("origin")
     url = origin.get("url") if isinstance(origin, dict) else None
-    return EntryContext(_find_holder(connection, entry), run, url)
+    return EntryContext(_find_holder(connection, entry), run, url, workspace=workspace)
 
 
 def _find_holder(connection: Connection, decision: RecordedDecision) -> int | None:

@@ -93,7 +93,7 @@ class SqlAuditLog(SqlAliasHistory):
 
         def append(chain: ChainWriter, new: Sequence[NewAuditRecord]) -> None:
             continuing = _select_continuing_moves(chain.connection, new) if only_next else new
-            chain.append_entries(records, map(_build_record_facts, continuing))
+            chain.append_entries(records, _build_facts(chain, continuing))
 
         candidates = list(moves)
         if only_first and candidates:
@@ -114,7 +114,7 @@ class SqlAuditLog(SqlAliasHistory):
         recorded: list[NewAuditRecord] = []
 
         def append(chain: ChainWriter, new: Sequence[NewAuditRecord]) -> None:
-            chain.append_entries(records, map(_build_record_facts, new))
+            chain.append_entries(records, _build_facts(chain, new))
             recorded.extend(new)
 
         self.append_if_new(list(replacements), _select_new_replacements, append)
@@ -181,16 +181,19 @@ class SqlAuditLog(SqlAliasHistory):
         return [parse_record_row(row) for row in (reversed(rows) if where.newest else rows)]
 
 
-def _build_record_facts(record: NewAuditRecord) -> dict[str, Any]:
-    """Build the facts of an entry, under the keys of `AuditRecord.to_json`."""
-    return {FIELD_KEYS.get(name, name): fact for name, fact in vars(record).items()}
+def _build_facts(chain: ChainWriter, new: Iterable[NewAuditRecord]) -> list[dict[str, Any]]:
+    """Build the facts of each entry, under the keys of `RecordResponse`, with the workspace that the ledger is about."""
+    workspace = chain.read_workspace()
+    stated = (vars(record) | {"workspace": record.workspace or workspace} for record in new)
+    return [{FIELD_KEYS.get(name, name): fact for name, fact in facts.items()} for facts in stated]
 
 
 def _append_record(
     chain: ChainWriter, record: NewAuditRecord, *, intent: int | None = None, decision: int | None = None
 ) -> int:
     """Append one record and return its number. `intent`: the record that this one closes or ends."""
-    return chain.append_entry(records, _build_record_facts(record) | {"intent": intent, "decision": decision})
+    (facts,) = _build_facts(chain, [record])
+    return chain.append_entry(records, facts | {"intent": intent, "decision": decision})
 
 
 def _select_first_moves(connection: Connection, moves: Iterable[NewAuditRecord]) -> list[NewAuditRecord]:

@@ -107,6 +107,8 @@ class EventDataResponse(Response):
     """Whether the version of an override returns although its artifact may not pass its check."""
     copied_from: CopyOriginResponse = left_out()
     """The version that the version afterwards is a copy of."""
+    workspace: str = left_out()
+    """The workspace of the MLflow server that the model is in, where the server has workspaces."""
     policy_digest: str | None = left_out()
     """SHA-256 of the policy."""
     rules: list[RuleResponse] = left_out()

@@ -95,6 +95,8 @@ class RecordResponse(Response):
     """Whether the version of an override returns although its artifact may not pass its check."""
     copied_from: Recorded[CopyOriginResponse] | None = attribute("fact.copied_from", left_out=True)
     """The version that the version `to` is a copy of."""
+    workspace: str | None = attribute("fact.workspace", left_out=True)
+    """The workspace of the MLflow server, where it has workspaces."""
 
 
 class NeighboursResponse(Response):

@@ -119,6 +119,8 @@ class ModelPageResponse(Answer):
     total: int
     """How many there are."""
     models: list[ModelResponse]
+    workspace: str | None = left_out()
+    """The workspace of the MLflow server that they are in, where the server has workspaces."""
 
 
 class SpanResponse(Response):

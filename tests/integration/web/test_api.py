@@ -201,6 +201,22 @@ def test_a_ledger_that_cannot_be_read_is_503(web_site: WebSite, log_lines: ReadL
     assert web_site.ask("/").status == 200
 
 
+def test_which_workspace_it_is_about(web_site: WebSite) -> None:
+    """Answers, records and the page name the workspace of the MLflow server; where it has none, none of them does."""
+    web_site.registry.add("m", 2, champion=1)
+    web_site.repository.push({"registry.yaml": b"version: 1\nmodels: {m: {aliases: {champion: 2}}}\n"})
+    web_site.look()
+    for path in ("/readyz", "/api/v1/models"):
+        assert "workspace" not in web_site.ask(path).json
+    assert "Workspace" not in web_site.ask("/").text
+    web_site.registry.workspace = "team-a"
+    web_site.look("m")
+    for path in ("/readyz", "/api/v1/models"):
+        assert web_site.ask(path).json["workspace"] == "team-a"
+    assert [each.get("workspace") for each in web_site.ask("/api/v1/audit").json["records"]] == [None, "team-a", "team-a"]
+    assert '<dt>Workspace</dt><dd class="code">team-a</dd>' in web_site.ask("/").text
+
+
 def test_which_folder_it_is_about(web_site: WebSite) -> None:
     """The answer and the page name the folder of the repository; at its top there is nothing to name."""
     assert "folder" not in web_site.ask("/readyz").json

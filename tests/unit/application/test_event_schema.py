@@ -66,9 +66,9 @@ SOURCES: list[tuple[SourceEntry, EntryContext]] = [
     (AuditRecord(1, CHANGE, 2, 3, "h"), EntryContext(is_return=True)),
     (AuditRecord(2, replace(CHANGE, kind=RecordKind.OBSERVED, outcome=None, not_before=NOW, to_version=None)), EntryContext()),
     (AuditRecord(3, replace(CHANGE, kind=RecordKind.REPLACED, outcome=None, cause="replaced")), EntryContext()),
-    (AuditRecord(4, OVERRIDE), EntryContext()),
+    (AuditRecord(4, replace(OVERRIDE, workspace="team-a")), EntryContext()),
     (AuditRecord(5, OVERRIDE, intent=4), EntryContext()),
-    (BLOCKED, EntryContext(8, "run-9", REVIEW["pull_request"])),
+    (BLOCKED, EntryContext(8, "run-9", REVIEW["pull_request"], workspace="team-a")),
     (
         LifecycleEvent(NOW, LifecycleEventType.OVERRIDE_EXPIRING, {**EXPIRING, "until": NOW.isoformat()}, 6),
         EntryContext(run_id="run-7"),

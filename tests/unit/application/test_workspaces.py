@@ -12,12 +12,14 @@ from promoter.application.registry_binding import RegistryBinding, find_other_wo
 from promoter.domain.audit import NewAuditRecord, RecordKind
 from promoter.domain.errors import PermanentError
 from promoter.domain.ledger.checkpoints import LifecycleEvent, LifecycleEventType
+from promoter.domain.notifications import EventBuilder
 from promoter.domain.observed import ObservedModel
 from tests.support.app import App
 from tests.support.fakes.registry import START
 
 HERE = "http://mlflow"
 STATED = "m: {aliases: {champion: 1}}"
+FLOOR = b"version: 1\nrules: [{metric: auc, at_least: 0.5}]\n"
 
 
 def on(workspace: str | None) -> RegistryServer:
@@ -152,3 +154,47 @@ def test_a_ledger_from_before_workspaces_knows_its_models(app: App) -> None:
     app.mlflow.models.update(kept)
     app.registry_binding.require_own_registry()
     assert [each["workspace"] for each in bindings(app)] == ["team-a"]
+
+
+def test_records_name_the_workspace(in_team_a: App) -> None:
+    """Of every kind, also after a person accepted another workspace; those from before keep what they said."""
+    app = in_team_a
+    assert {each.fact.workspace for each in app.records()} == {"team-a"}
+    app.mlflow.place("m", "champion", None)
+    app.converge()
+    app.mlflow.server = on("team-b")
+    app.registry_binding.accept("alice", "the models were moved")
+    app.mlflow.place("m", "champion", None)
+    app.time.pass_time(minutes=1)
+    app.another().converge()
+    named = [each.fact.workspace for each in app.records()]
+    assert named == sorted(named)
+    assert set(named) == {"team-a", "team-b"}
+
+
+def test_events_name_the_workspace(in_team_a: App) -> None:
+    """That of the ledger as of their entry, whatever they stand for; without workspaces there is no such field."""
+    app = in_team_a
+    app.commit("m: {aliases: {champion: {version: 1, policy: p}, shadow: {version: 1, policy: p}}}", p=FLOOR)
+    app.converge()
+    app.git.push({"registry.yaml": b"no: file\n"})
+    app.converge()
+    page = app.event_outbox.read_source_entries(0, 100)
+    events = [each for entry in page.entries for each in EventBuilder("l").build_events(entry, page.find_context(entry))]
+    assert {each.type.short_name for each in events} == {"changed", "blocked", "revision-refused"}
+    assert {each.data["workspace"] for each in events} == {"team-a"}
+    app.mlflow.server = on("team-b")
+    app.registry_binding.accept("alice", "the models were moved")
+    again = app.event_outbox.read_source_entries(0, 100)
+    assert [again.find_context(each) for each in again.entries] == [page.find_context(each) for each in page.entries]
+
+
+def test_a_server_without_workspaces_leaves_none(app: App) -> None:
+    """Neither in the entry's own line nor in an event."""
+    app.mlflow.version("m")
+    app.commit(STATED)
+    app.converge()
+    assert not [each for each in app.ledger.iterate_entries() if b"workspace" in each.body]
+    page = app.event_outbox.read_source_entries(0, 100)
+    (event,) = [each for entry in page.entries for each in EventBuilder("l").build_events(entry, page.find_context(entry))]
+    assert "workspace" not in event.data

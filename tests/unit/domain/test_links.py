@@ -57,6 +57,9 @@ def test_where_people_reach_mlflow() -> None:
     assert given_pages.link_run("r") == "https://mlflow.example.com/ui/#/runs/r"
     store = MlflowAddresses.build("sqlite:///mlflow.db", "sqlite:///mlflow.db", None)
     assert (store.link_run("r"), store.link_version("m", 1)) == (None, None)
+    in_workspace = MlflowAddresses.build("https://m.example", "https://m.example", None, "team-a")
+    assert in_workspace.link_run("r") == "https://m.example/#/runs/r?workspace=team-a"
+    assert in_workspace.link_version("m", 1) == "https://m.example/#/models/m/versions/1?workspace=team-a"
 
 
 @pytest.mark.parametrize(
