@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.request import urlopen
 
@@ -115,6 +116,32 @@ def test_the_daemon_names_its_workspace(stage: Stage, run: Run, teams: Teams) ->
     assert f"this ledger is about workspace {own.name}" in refused.until_trouble("ledger")
     assert refused.ask("/readyz")[1]["workspace"] == other.name
     assert other.aliases() == {"champion": 1}
+
+
+@pytest.mark.slow
+def test_webhooks_are_of_a_workspace(stage: Stage, run: Run, teams: Teams) -> None:
+    """Installed within it; what another team's webhook sends to the same daemon is not for it, though it has the secret."""
+    own, other = teams
+    daemon = stage.daemon(**own.environment, PROMOTER_POLL_INTERVAL="1h")
+    until(lambda: own.aliases() == {"champion": 2}, "the alias is set", told=daemon.log)
+    for team in teams:
+        assert run(stage, "webhooks", "install", "--url", daemon.url, **team.environment)[1]["outcome"] == "created"
+        (listed,) = run(stage, "webhooks", "list", **team.environment)[1]["webhooks"]
+        assert listed["url"] == f"{daemon.url}/webhooks/mlflow"
+
+    def heard(team: Workspace, result: str) -> bool:
+        # MLflow remembers webhooks by their events only: just after a write in one workspace, one in another is not sent.
+        team.client.set_model_version_tag(MODEL, "1", "seen", "yes")
+        time.sleep(1.5)
+        return f"result={result}" in daemon.log()
+
+    until(lambda: heard(other, "'not for us'"), "the other team's webhook is heard", told=daemon.log)
+    assert "result=accepted" not in daemon.log()
+    until(lambda: heard(own, "accepted"), "the own team's webhook is heard", told=daemon.log)
+    own.client.set_registered_model_alias(MODEL, "champion", "1")
+    until(lambda: heard(own, "accepted") and own.aliases() == {"champion": 2}, "it is put back", told=daemon.log)
+    assert [each.trigger.partition(":")[0] for each in (r.fact for r in stage.records(MODEL)) if each.trigger][-1] == "webhook"
+    assert other.aliases() == {}
 
 
 def export(stage: Stage, form: str, **environment: str) -> list[dict[str, Any]]:

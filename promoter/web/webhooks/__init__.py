@@ -125,10 +125,12 @@ class WebhookReceiver:
         return secret.get_secret_value()
 
     def _select_items(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
-        """Select the work to do: none for models that git does not manage, or for pull requests where no forge is configured.
+        """Select the work to do: none for models that are not managed here, or for pull requests where no forge is configured.
 
         A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models.
         """
+        if self._is_of_another_workspace(event):
+            return ()
         declaration = self.controller.revisions.declaration_in_force
         if event.model is not None and "\0" in event.model:  # no registry.yaml and no ledger can hold the name
             return ()
@@ -139,6 +141,12 @@ class WebhookReceiver:
         if self.controller.pull_request_work:
             return event.items
         return tuple(item for item in event.items if item.kind not in (WorkKind.PULL, WorkKind.PULLS))
+
+    def _is_of_another_workspace(self, event: WebhookEvent) -> bool:
+        if event.workspace is None:
+            return False
+        own = self.controller.workspace
+        return own is not None and event.workspace != own
 
     def _is_known(self, model: str, declaration: Declaration | None) -> bool:
         return declaration is not None and (model in declaration.desired.listed or model in self.controller.snapshots)

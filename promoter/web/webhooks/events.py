@@ -41,6 +41,8 @@ class WebhookEvent:
     """The event's name, for the log and the ledger."""
     model: str | None = None
     """The model that it names."""
+    workspace: str | None = None
+    """The workspace of the MLflow server that has the webhook; None: the server has no workspaces."""
 
 
 @dataclass(frozen=True)

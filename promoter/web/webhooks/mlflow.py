@@ -35,14 +35,21 @@ def verify_signature(headers: Headers, body: bytes, secret: str, now: datetime) 
 
 
 def parse_event(payload: Any, event: str, branch: str) -> WebhookEvent:
-    """Read `entity`, `action`, `data.name`; whatever else the payload says is read from the registry, not from here."""
+    """Read `entity`, `action`, `data.name`, `workspace`; all else that the payload says is read from the registry.
+
+    `workspace` is that of the webhook. MLflow remembers webhooks by their events only: for a minute, it may send them what
+    happens in another workspace as well.
+    """
     del event, branch
     entity, action, data = require_text(payload, "entity"), require_text(payload, "action"), require_object(payload, "data")
     name = f"{entity}.{action}"
     if entity not in _ENTITIES:
         return WebhookEvent((), name)
     model = _read_model_name(data)
-    return WebhookEvent((WorkItem(WorkKind.MODEL, model),), name, model)
+    workspace = payload.get("workspace")
+    return WebhookEvent(
+        (WorkItem(WorkKind.MODEL, model),), name, model, workspace if isinstance(workspace, str) and workspace else None
+    )
 
 
 def _read_model_name(data: dict[str, Any]) -> str:

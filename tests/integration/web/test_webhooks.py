@@ -90,6 +90,20 @@ def test_a_body_in_tiny_chunks_is_read(web_site: WebSite) -> None:
     assert answer.status == 202
 
 
+def test_another_workspace_is_not_ours(web_site: WebSite, log_lines: ReadLines) -> None:
+    """What a webhook of another workspace sends asks for nothing; where the payload names none, or nonsense, it is a hint."""
+    web_site.registry.workspace = "team-a"
+    stand(web_site)
+    log_lines()
+    sent = {"team-b": 200, "default": 200, "team-a": 202, "": 202, None: 202, 7: 202}
+    for number, (workspace, status) in enumerate(sent.items()):
+        answer = send_mlflow(web_site, {**ALIAS_SET, "workspace": workspace}, f"w-{number}")
+        assert (answer.status, answer.json["result"]) == (status, "accepted" if status == 202 else "not for us"), workspace
+    assert [line["result"] for line in log_lines()] == ["not for us"] * 2 + ["accepted"] * 4
+    assert {item for item, _ in web_site.puts} == {"model:fraud"}
+    assert len(web_site.puts) == 4
+
+
 @pytest.mark.parametrize("secret", [None, ""], ids=["none", "empty"])
 def test_without_a_secret_everything_is_refused(make_web_site: MakeWebSite, log_lines: ReadLines, secret: str | None) -> None:
     """Also what is signed with nothing, and also what is not signed at all."""
