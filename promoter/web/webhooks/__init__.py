@@ -18,6 +18,7 @@ from promoter.application.controller import Controller
 from promoter.application.ports import Clock, ObservationLog
 from promoter.application.work_items import REGISTRY, EnqueueWork, WorkItem, WorkKind
 from promoter.domain.audit import WebhookDelivery, build_webhook_trigger
+from promoter.domain.copy_source import AliasRef
 from promoter.domain.desired import Declaration
 from promoter.domain.errors import ExternalError
 from promoter.domain.standard_webhooks import InvalidSignature
@@ -127,20 +128,36 @@ class WebhookReceiver:
     def _select_items(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
         """Select the work to do: none for models that are not managed here, or for pull requests where no forge is configured.
 
-        A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models.
+        A model that git does not list, and no survey has seen, may not exist: one survey looks for all such models. An event
+        about a model that others copy from is one about these, too.
         """
         if self._is_of_another_workspace(event):
             return ()
         declaration = self.controller.revisions.declaration_in_force
         if event.model is not None and "\0" in event.model:  # no registry.yaml and no ledger can hold the name
             return ()
+        copying = self._find_copying_models(event) if event.model is not None else ()
         if event.model is not None and declaration is not None and not declaration.desired.manages_model(event.model):
-            return ()
+            return copying
         if event.model is not None and not self._is_known(event.model, declaration):
             return (REGISTRY,) if event.items else ()
         if self.controller.pull_request_work:
-            return event.items
-        return tuple(item for item in event.items if item.kind not in (WorkKind.PULL, WorkKind.PULLS))
+            return (*event.items, *copying)
+        return (*(item for item in event.items if item.kind not in (WorkKind.PULL, WorkKind.PULLS)), *copying)
+
+    def _find_copying_models(self, event: WebhookEvent) -> tuple[WorkItem, ...]:
+        """Find the models of this registry that copy versions from the event's model (`promote_from`)."""
+        if not event.items:
+            return ()
+        sources = {
+            name: {place for alias in snapshot.intent.aliases.values() if (place := AliasRef.from_intent(alias))}
+            for name, snapshot in self.controller.snapshots.items()
+        }
+        return tuple(
+            WorkItem(WorkKind.MODEL, name)
+            for name, places in sorted(sources.items())
+            if any(not place.registry and place.model == event.model for place in places)
+        )
 
     def _is_of_another_workspace(self, event: WebhookEvent) -> bool:
         if event.workspace is None:

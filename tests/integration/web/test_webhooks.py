@@ -182,6 +182,25 @@ def test_a_model_that_git_does_not_manage_is_not_for_us(web_site: WebSite) -> No
     assert not web_site.puts
 
 
+def test_an_event_about_a_source_of_copies_is_about_the_models_that_copy_it(web_site: WebSite) -> None:
+    """Also where git does not manage the source. A source of that name in another registry is another model."""
+    policies = {"policies/p.yaml": b"version: 1\nrules: [{run: {status: FINISHED}}]\n"}
+    lines = {
+        "fraud": "{policy: p, rotation: commit, promote_from: {model: fraud-dev, alias: candidate}}",
+        "other": "1",
+    }
+    models = "".join(f"  {name}: {{aliases: {{champion: {line}}}}}\n" for name, line in lines.items())
+    web_site.repository.push({"registry.yaml": f"version: 1\nmodels:\n{models}".encode(), **policies})
+    for name in ("fraud", "other"):
+        web_site.registry.add(name, 1, champion=1)
+    web_site.look()
+    web_site.puts.clear()
+    assert send_mlflow(web_site, {**ALIAS_SET, "data": {"name": "fraud-dev"}}, "source").status == 202
+    assert send_mlflow(web_site, {**ALIAS_SET, "data": {"name": "other"}}, "itself").status == 202
+    assert send_mlflow(web_site, {**ALIAS_SET, "data": {"name": "fraud-lab"}}, "stranger").status == 200
+    assert web_site.puts == [("model:fraud", "webhook:mlflow:source"), ("model:other", "webhook:mlflow:itself")]
+
+
 def test_models_that_nobody_has_seen_ask_for_one_survey(web_site: WebSite) -> None:
     """Their family matches, and they may not exist: the first delivery since the last survey began is its trigger."""
     families = "families: [{match: 'demand-*', aliases: {champion: {rotation: off}}}]"
