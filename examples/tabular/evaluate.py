@@ -35,7 +35,10 @@ def main() -> None:
         return
     # The run's own model, by its id. `runs:/RUN/model` would do as well, and names the run only.
     model_id = best.outputs.model_outputs[0].model_id
-    made = mlflow.register_model(f"models:/{model_id}", options.model)
+    # `mlflow.register_model` would do both steps. It asks for the right to make models even where the model is there already.
+    if not client.search_registered_models(f"name = '{options.model}'"):
+        client.create_registered_model(options.model)
+    made = client.create_model_version(options.model, f"models:/{model_id}", best.info.run_id, model_id=model_id)
     tags = {"owner": OWNER, "library": best.data.tags["library"]}
     if best.inputs.dataset_inputs:
         tags["data"] = best.inputs.dataset_inputs[0].dataset.digest
