@@ -171,7 +171,7 @@ lock: $(INSTALLED) ## the locks anew from pyproject.toml (ARGS=--upgrade: newest
 	$(UV_COMPILE) $(ARGS) --output-file requirements/check.lock pyproject.toml --extra check --extra expressions \
 	  --constraint requirements/dev.lock
 	echo hatchling | $(UV_COMPILE) --output-file requirements/build.lock --constraint requirements/dev.lock -
-	echo psycopg2-binary | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock -
+	printf 'psycopg2-binary\nboto3\nFlask-WTF<2\n' | $(UV_COMPILE) $(ARGS) --output-file requirements/mlflow.lock --constraint requirements/dev.lock -
 	echo uv | $(UV_COMPILE) $(ARGS) --output-file requirements/installer.lock -
 
 .PHONY: clean

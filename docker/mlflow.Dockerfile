@@ -1,4 +1,4 @@
-# MLflow's own image, and the PostgreSQL driver that it lacks.
+# MLflow's own image, and what it lacks: the driver of PostgreSQL, the client of S3, and a package of its sign-in (basic-auth).
 ARG MLFLOW=ghcr.io/mlflow/mlflow:v3.17.2
 FROM ${MLFLOW}
 COPY requirements/mlflow.lock /tmp/mlflow.lock

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = re.findall(r"^([A-Z]+) (.*(?:\\\n.*)*)", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE), re.MULTILINE)
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+PRODUCTION: dict[str, Any] = yaml.safe_load((ROOT / "compose.production.yaml").read_text())
 PROMOTER = COMPOSE["services"]["promoter"]
 EXAMPLE = (ROOT / ".env.example").read_text()
 
@@ -43,9 +44,35 @@ def test_what_compose_cannot_name_has_a_file() -> None:
 
 
 def test_the_example_names_settings_only() -> None:
-    """Each line of .env.example is one that compose.yaml reads."""
+    """Each line of .env.example is one that a compose file reads, and each that one requires is there."""
     named = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE))
-    assert named <= set(re.findall(r"[A-Z_]{4,}", (ROOT / "compose.yaml").read_text()))
+    text = (ROOT / "compose.yaml").read_text() + (ROOT / "compose.production.yaml").read_text()
+    assert named <= set(re.findall(r"[A-Z_]{4,}", text))
+    assert set(re.findall(r"\$\{([A-Z_]+):\?see .env.example}", text)) <= named
+
+
+def test_production_adds_to_services_that_there_are() -> None:
+    """Its own services have an image, its volumes and configs are declared, and every file that it mounts is there."""
+    services, added = COMPOSE["services"], PRODUCTION["services"]
+    for name, service in added.items():
+        assert ("image" in service) == (name not in services), name
+        assert set(service.get("depends_on", ())) <= {*services, *added}
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in PRODUCTION["volumes"] or (ROOT / source).is_file(), source
+        for config in service.get("configs", ()):
+            assert config["source"] in PRODUCTION["configs"]
+    command = added["mlflow"]["command"]
+    assert {"--app-name", "--enable-workspaces", "--no-serve-artifacts"} <= set(command)
+    assert _read_pins("mlflow.lock").keys() >= {"boto3", "flask-wtf", "psycopg2-binary"}
+
+
+def test_every_database_is_made() -> None:
+    """Each that a service of production connects to: by the image of PostgreSQL, or by the script that it runs."""
+    text = (ROOT / "compose.yaml").read_text() + (ROOT / "compose.production.yaml").read_text()
+    made = set(re.findall(r"CREATE DATABASE (\w+);", (ROOT / "docker/databases.sql").read_text()))
+    first = COMPOSE["services"]["postgres"]["environment"]["POSTGRES_DB"]
+    assert set(re.findall(r"@postgres:5432/(\w+)", text)) == made | {first}
 
 
 def test_keys_are_mounted_and_never_committed(tmp_path: Path) -> None:
