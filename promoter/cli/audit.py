@@ -41,30 +41,33 @@ app = typer.Typer(no_args_is_help=True)
 _TIME_HELP = "`now`, `10:00`, `yesterday 14:05`, `30d`, `3 days ago`, a day, or ISO 8601 with its zone."
 Word = TypeVar("Word", bound=StrEnum)
 
+ActorOption = Annotated[str | None, typer.Option(help="Only what this person did: 'Alice', or 'Alice <alice@example.org>'.")]
+KindOption = Annotated[
+    str | None,
+    typer.Option(help="Only this kind: change, observed, override or replaced.", autocompletion=complete_record_kinds),
+]
+OutcomeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only this one: intended, applied, failed, recovered, or another word of that column.",
+        autocompletion=complete_outcomes,
+    ),
+]
+VerdictOption = Annotated[
+    str | None, typer.Option(help="Only this one: pass, fail, pending or error.", autocompletion=complete_verdicts)
+]
+
 
 @app.command("list")
 def list_records(  # noqa: PLR0913, PLR0917  # as many as there are filters
     model: Annotated[str | None, typer.Option(help="Only this model.", autocompletion=complete_models)] = None,
     alias: Annotated[str | None, typer.Option(help="Only this alias.", autocompletion=complete_aliases)] = None,
-    actor: Annotated[
-        str | None, typer.Option(help="Only what this person did: 'Alice', or 'Alice <alice@example.org>'.")
-    ] = None,
+    actor: ActorOption = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this moment on: {_TIME_HELP}")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this moment.")] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="Only this kind: change, observed, override or replaced.", autocompletion=complete_record_kinds),
-    ] = None,
-    outcome: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this one: intended, applied, failed, recovered, or another word of that column.",
-            autocompletion=complete_outcomes,
-        ),
-    ] = None,
-    verdict: Annotated[
-        str | None, typer.Option(help="Only this one: pass, fail, pending or error.", autocompletion=complete_verdicts)
-    ] = None,
+    kind: KindOption = None,
+    outcome: OutcomeOption = None,
+    verdict: VerdictOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many: the newest, or the first behind --after.")] = 100,
     after: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is newer.")] = None,
     before: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, metavar="ID", help="Only what is older.")] = None,

@@ -39,16 +39,18 @@ if TYPE_CHECKING:
 NOT_PASSED = 3
 _MAX_OTHERS = 20
 
+AbsenceOption = Annotated[
+    str | None,
+    typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.", autocompletion=complete_aliases),
+]
+
 
 def explain(
     what: Annotated[str, typer.Argument(metavar="MODEL | MODEL@ALIAS | MODEL/VERSION", autocompletion=complete_subjects)],
     policy: Annotated[
         str | None, typer.Option(help="With MODEL/VERSION: the policy to judge it by.", autocompletion=complete_policies)
     ] = None,
-    alias: Annotated[
-        str | None,
-        typer.Option(help="With MODEL/VERSION: why that version does not hold this alias.", autocompletion=complete_aliases),
-    ] = None,
+    alias: AbsenceOption = None,
     output: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Show a decision as a tree: each rule, the value seen against what was expected. Of a model: every candidate, ranked.

@@ -21,32 +21,35 @@ from promoter.domain.text import escape_lines, format_count, plural, version_lab
 if TYPE_CHECKING:
     from datetime import datetime
 
+PolicyOption = Annotated[
+    str,
+    typer.Option(help="The policy to replay: a file of the working tree, committed or not.", autocompletion=complete_policies),
+]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Registered models by name, instead of those that the policy gates.",
+        autocompletion=complete_models,
+    ),
+]
+ReplayedAliasOption = Annotated[
+    str | None,
+    typer.Option(help="The alias, instead of the one that names the policy, or champion.", autocompletion=complete_aliases),
+]
+CompareOption = Annotated[
+    str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.", autocompletion=complete_policies)
+]
+
 
 def replay(
-    policy: Annotated[
-        str,
-        typer.Option(
-            help="The policy to replay: a file of the working tree, committed or not.", autocompletion=complete_policies
-        ),
-    ],
+    policy: PolicyOption,
     since: Annotated[
         str, typer.Option(help="From when on: 2026-11-01, 2026-11-01T08:00:00Z, 30d, `3 days ago`, `yesterday 14:05`.")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GLOB",
-            help="Registered models by name, instead of those that the policy gates.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
-    alias: Annotated[
-        str | None,
-        typer.Option(help="The alias, instead of the one that names the policy, or champion.", autocompletion=complete_aliases),
-    ] = None,
-    compare: Annotated[
-        str | None, typer.Option(metavar="OTHER", help="A second policy to replay beside it.", autocompletion=complete_policies)
-    ] = None,
+    model: ModelsOption = None,
+    alias: ReplayedAliasOption = None,
+    compare: CompareOption = None,
     output: FormatOption = OutputFormat.TEXT,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", dir_okay=False, help="Also draw who held the alias when.")

@@ -43,19 +43,18 @@ UncheckedOption = Annotated[
     ),
 ]
 
+ReturningOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="The version that returns; left out, the last good one.", autocompletion=complete_versions
+    ),
+]
+
 
 def rollback(  # noqa: PLR0913, PLR0917  # one for each option
     what: AliasArgument,
     reason: Annotated[str, typer.Option(help="Why: it stands in the hold, in the commit and in the ledger.")],
-    to: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="The version that returns; left out, the last good one.",
-            autocompletion=complete_versions,
-        ),
-    ] = None,
+    to: ReturningOption = None,
     now: Annotated[
         bool,
         typer.Option("--now", help="Move the alias at once; where git cannot be had, under a recorded, expiring override."),
