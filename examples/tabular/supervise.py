@@ -171,8 +171,8 @@ class Supervisor(Follower):
 def forward(supervisor: Supervisor) -> Response:
     """Let the version that serves answer.
 
-    Where its process ends before the answer is there, the request is asked again: a prediction changes nothing. One that
-    takes too long is not.
+    Where the connection breaks before the answer is there, as when the process ends, the request is asked again: a prediction
+    changes nothing. One that takes too long is not.
     """
     headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
     body, deadline = request.get_data(), time.monotonic() + RESTART_SECONDS

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from urllib3.exceptions import ProtocolError
 
 from tests.support.shared_server import SharedMlflow
 from tests.support.stage.seeding import make_logged_version
 from tests.support.stage.serving_example import SUPERVISED, Example, RequestStream, save_line, save_odd
 
-pytestmark = pytest.mark.slow
-
 LINES = {1: 2.0, 2: -3.0}
+
+
+class EndingServer:
+    """In the place of a model server: its process lives or has ended, and a request is answered or breaks off."""
+
+    def __init__(self, version: int, answers: list[str | None]) -> None:
+        """`answers`: the texts, one for each request; None: the connection breaks."""
+        self.version, self.since, self.busy, self.stopped = version, "now", 0, False
+        self._answers = answers
+        self.process = SimpleNamespace(poll=lambda: None)
+
+    def ask(self, *_: Any) -> Any:
+        """The next answer."""
+        found = self._answers.pop(0)
+        if found is None:
+            raise ProtocolError("broken")
+        return SimpleNamespace(status=200, data=found, headers={"Content-Type": "application/json"})
+
+    def stop(self) -> None:
+        """Note it."""
+        self.stopped = True
+
+
 Champion = Callable[[int], None]
 
 
@@ -63,6 +87,44 @@ def find_servers(example: Example) -> list[psutil.Process]:
     return [each for each in children if each.status() != psutil.STATUS_ZOMBIE and "serve" in each.cmdline()]
 
 
+@pytest.fixture
+def supervise(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the script defines."""
+    monkeypatch.syspath_prepend(str(SUPERVISED.parent))
+    return runpy.run_path(str(SUPERVISED))
+
+
+def test_a_request_outlives_its_server(supervise: dict[str, Any]) -> None:
+    """It is asked again where the connection broke; without any server the answer is 503; unsigned events are refused."""
+    supervisor = supervise["Supervisor"]("fraud", "champion", 30)
+    client = supervise["create_app"](supervisor, b"key").test_client()
+    assert client.post("/invocations", data=b"{}").status_code == 503
+    assert client.get("/healthz").status_code == 503
+    supervisor.serving, supervisor._served = EndingServer(3, [None, '{"predictions": [1]}']), True
+    answer = client.post("/invocations", data=b"{}")
+    assert (answer.status_code, answer.headers["X-Model-Version"], answer.json) == (200, "3", {"predictions": [1]})
+    assert client.post("/events", data=b"{}").status_code == 401
+    assert client.get("/docs").status_code == 404
+
+
+def test_a_server_is_stopped_after_its_last_answer(supervise: dict[str, Any]) -> None:
+    """Whoever borrowed it before the change still has it."""
+    supervisor = supervise["Supervisor"]("fraud", "champion", 30)
+    old = EndingServer(1, [])
+    supervisor.serving, supervisor._served = old, True
+    supervisor.servers.append(old)
+    with supervisor.borrow() as server:
+        supervisor.serving = EndingServer(2, [])
+        retiring = threading.Thread(target=supervisor._retire, args=(server,))
+        retiring.start()
+        retiring.join(0.3)
+        assert not old.stopped
+    retiring.join(20)
+    assert old.stopped
+    assert supervisor.servers == []
+
+
+@pytest.mark.slow
 def test_changes_under_load(example: Example, champion: Champion) -> None:
     """Not one request fails, each is answered by the version that it names, and the server of the old version is gone."""
     with RequestStream(example, LINES) as stream:
@@ -76,6 +138,7 @@ def test_changes_under_load(example: Example, champion: Champion) -> None:
 
 
 @pytest.mark.parametrize("broken", [{"fails": True, "example": True}, {"ends": True}], ids=str)
+@pytest.mark.slow
 def test_a_version_that_cannot_serve(
     example: Example, champion: Champion, mlflow_client: Any, tmp_path: Path, broken: dict[str, bool]
 ) -> None:
@@ -91,6 +154,7 @@ def test_a_version_that_cannot_serve(
     assert len(find_servers(example)) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed(example: Example) -> None:
     """Requests wait for the next one, and none fails."""
     (server,) = find_servers(example)
@@ -106,6 +170,7 @@ def test_a_server_that_is_killed(example: Example) -> None:
     assert "of version 1 ended with code -9" in example.log()
 
 
+@pytest.mark.slow
 def test_events_that_prove_nothing(example: Example, champion: Champion) -> None:
     """Unsigned: 401, and nobody looks. Paths that MLflow's server does not have are not passed on."""
     champion(2)
@@ -115,6 +180,7 @@ def test_events_that_prove_nothing(example: Example, champion: Champion) -> None
     assert example.model["version"] == 1
 
 
+@pytest.mark.slow
 def test_what_the_model_refuses(example: Example) -> None:
     """MLflow's own answer, with the version that gave it."""
     headers = {"Content-Type": "application/json"}
@@ -122,6 +188,7 @@ def test_what_the_model_refuses(example: Example) -> None:
     assert (status, answered["X-Model-Version"]) == (400, "1")
 
 
+@pytest.mark.slow
 def test_sigterm(mlflow_server: SharedMlflow, mlflow_client: Any, model: str, champion: Champion, tmp_path: Path) -> None:
     """The request that has begun is answered, and no process is left."""
     number, *_ = make_logged_version(mlflow_client, model, folder=save_odd(tmp_path / "slow", answer_seconds=2))

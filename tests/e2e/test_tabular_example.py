@@ -145,9 +145,10 @@ def test_why_the_example_names_the_type_of_trees(newcomer: Newcomer, mlflow_clie
     assert not mlflow_client.search_model_versions(f"name = '{newcomer.model}'")
 
 
-def test_xgboost_can_be_installed_everywhere() -> None:
+@pytest.mark.parametrize("example", ["tabular", "autolog"])
+def test_xgboost_can_be_installed_everywhere(example: str) -> None:
     """`xgboost-cpu` has no build for a Mac, so the requirements name XGBoost itself there, and one of the two anywhere."""
-    lines = (EXAMPLE / "requirements.txt").read_text().splitlines()
+    lines = (EXAMPLE.with_name(example) / "requirements.txt").read_text().splitlines()
     wanted = [Requirement(line) for line in lines if line.startswith("xgboost")]
     for platform, name in (("darwin", "xgboost"), ("linux", "xgboost-cpu"), ("win32", "xgboost-cpu")):
         chosen = [each.name for each in wanted if not each.marker or each.marker.evaluate({"sys_platform": platform})]
