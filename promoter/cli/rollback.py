@@ -163,7 +163,7 @@ def quarantine(  # one for each option
     if version is None:
         raise typer.BadParameter(_explain_missing_version(what))
     act = ProposalReason.LIFT_QUARANTINE if lift else ProposalReason.QUARANTINE
-    _write_hold(act, what, by, _require_reason(reason, lift=lift), output, version=version)
+    _write_hold(act, what, by, reason, output, version=version)
 
 
 def _explain_missing_version(what: str) -> str:

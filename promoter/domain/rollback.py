@@ -303,7 +303,7 @@ def validate_hold_request(request: HoldRequest, now: datetime) -> HoldRequest:
     """Return the request with reason and name in one line each. Raises `PermanentError` for what cannot be written down."""
     part = request.act.value
     reason = parse_reason(request.reason, part)
-    if reason is None and request.act in (ProposalReason.HOLD, ProposalReason.QUARANTINE):
+    if reason is None and request.act is ProposalReason.HOLD:
         raise PermanentError(part, f"a {part} needs a reason of 1 to {_REASON_LIMIT:,} characters", "--reason TEXT")
     if request.until is not None and request.until <= now:
         raise PermanentError(part, f"{format_utc(request.until)} is over: it is {format_utc(now)}", "give --until a later time")

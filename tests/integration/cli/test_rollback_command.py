@@ -248,7 +248,6 @@ def test_a_quarantine_and_its_end(rollback_site: RollbackSite, run: Run) -> None
         (("hold", "m", "--reason", "r"), "`m` is not MODEL@ALIAS"),
         (("hold", "m@champion", "--lift", "--until", "2h"), "--until goes without --lift"),
         (("hold", "m@champion", "--reason", "r", "--until", "soon"), "`soon` is no moment"),
-        (("quarantine", "m@champion", "2"), "it needs a reason: --reason TEXT"),
         (("quarantine", "m@champion", "--reason", "r"), "it needs the version, such as fraud-detector@champion 9"),
         (("quarantine", "m/2", "--reason", "r"), "a quarantine is one of an alias: write `m@champion 2`"),
     ],

@@ -85,8 +85,8 @@ def test_a_quarantine_keeps_a_version_from_being_proposed(watched_app: App) -> N
 
 
 def test_a_quarantine_of_the_holder_says_that_it_stays(watched_app: App) -> None:
-    """Nothing moves; a rollback is what puts an earlier version back, and goes on from there."""
-    done = ask_hold(watched_app, QUARANTINE, reason="leaked labels", version=3)
+    """Nothing moves, with a reason or without; a rollback is what puts an earlier version back, and goes on from there."""
+    done = ask_hold(watched_app, QUARANTINE, version=3)
     stays = "v3 holds m@champion now and stays there, since a quarantine moves nothing: `promoter rollback"
     assert done.messages[-1].startswith(stays)
     watched_app.converge()
@@ -108,7 +108,6 @@ def test_a_hold_and_a_quarantine_by_a_person_stop_no_rollback(watched_app: App) 
     ("act", "asked", "words"),
     [
         (HOLD, {}, "a hold needs a reason"),
-        (QUARANTINE, {"version": 3}, "a quarantine needs a reason"),
         (HOLD, {"reason": "x" * 1_001}, "at most 1,000 characters"),
         (HOLD, {"reason": WHY, "by": "Promoter"}, "is no person"),
         (RELEASE, {}, "nothing to release: git holds nothing of m@champion"),
