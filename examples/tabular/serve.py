@@ -89,6 +89,7 @@ class Follower:
                 loaded = self._load(wanted)
                 again = self._stated()  # loading takes time: a version that lost the alias meanwhile never serves
                 if again == wanted:
+                    self._confirm(loaded)
                     loaded, self.serving = self.serving, loaded
                     log.info("version %s serves %s@%s", wanted, self.name, self.alias)
                 self._discard(loaded)
@@ -112,6 +113,9 @@ class Follower:
         if model.input_example is not None:
             model.predict(model.input_example)
         return Serving(version, datetime.now(UTC).isoformat(), model, folder)
+
+    def _confirm(self, loaded: Serving) -> None:
+        """Raise where it cannot serve any more. A model in this process always can."""
 
     def _discard(self, replaced: Serving | None) -> None:
         """For a version that serves no more, or never did. Nothing is to be done here: its files go with the last reference."""

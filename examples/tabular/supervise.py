@@ -28,7 +28,7 @@ from flask import Flask, Response, abort, request
 from mlflow.models.utils import load_serving_example
 from serve import THREADS, Follower, answer_health, answer_json, read_arguments, run_server, take_event
 from urllib3 import HTTPConnectionPool, Timeout
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as NoAnswer
 from werkzeug.exceptions import HTTPException
 
@@ -38,7 +38,7 @@ EXAMPLE = """example:
   python supervise.py fraud-detector@champion --host 0.0.0.0
   curl localhost:8000/invocations --json '{"dataframe_records": [{"amount": 9.5}]}'"""
 
-START_SECONDS, ANSWER_SECONDS, RESTART_SECONDS, STOP_SECONDS = 120, 60, 60, 10
+START_SECONDS, ANSWER_SECONDS, RESTART_SECONDS, STOP_SECONDS, END_SECONDS = 120, 60, 60, 10, 2
 PASSED_ON = ("Content-Type", "Accept")
 log = logging.getLogger("supervise")
 
@@ -81,6 +81,13 @@ class ModelServer:
             if answer.status != HTTPStatus.OK:
                 raise RuntimeError(f"it answers its own example with status {answer.status}")
 
+    def has_ended(self) -> bool:
+        """Whether the process has ended, or does so in a moment."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+            return True
+        return False
+
     def _has_loaded(self) -> bool:
         with suppress(HTTPError):
             return bool(self.ask("GET", "/ping").status == HTTPStatus.OK)
@@ -120,7 +127,14 @@ class Supervisor(Follower):
         self._served = True
         return server
 
+    def _confirm(self, loaded: Any) -> None:
+        if loaded.process.poll() is not None:
+            self._stop(loaded)
+            raise RuntimeError("mlflow models serve ended right after its start")
+
     def _discard(self, replaced: Any) -> None:
+        if self.serving and self.serving.process.poll() is not None:
+            self._drop(self.serving)  # it ended while it took over, when nobody watched for that yet
         if replaced:
             threading.Thread(target=self._retire, args=(replaced,), daemon=True).start()
 
@@ -141,12 +155,15 @@ class Supervisor(Follower):
     def _watch(self, server: ModelServer) -> None:
         """Have another one started where it ends by itself: at once, or with the next look if it ended soon after its start."""
         begun = time.monotonic()
-        code = server.process.wait()
+        server.process.wait()
         if self.serving is server:
-            log.error("mlflow models serve of version %s ended with code %s", server.version, code)
-            self.serving = None
+            self._drop(server)
             if time.monotonic() - begun > 2 * STOP_SECONDS:
                 self.wake.set()
+
+    def _drop(self, server: ModelServer) -> None:
+        log.error("mlflow models serve of version %s ended with code %s", server.version, server.process.poll())
+        self.serving = None
 
     @contextmanager
     def borrow(self) -> Iterator[ModelServer]:
@@ -171,19 +188,25 @@ class Supervisor(Follower):
 def forward(supervisor: Supervisor) -> Response:
     """Let the version that serves answer.
 
-    Where the connection breaks before the answer is there, as when the process ends, the request is asked again: a prediction
-    changes nothing. One that takes too long is not.
+    A request that its server never had is asked again. So is one, once, whose server ended before it had answered: a prediction
+    changes nothing. Any other one is not: 502 where the server broke off, 504 where it takes too long.
     """
-    headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-    body, deadline = request.get_data(), time.monotonic() + RESTART_SECONDS
+    headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers} | {"Connection": "close"}
+    body, deadline, resent = request.get_data(), time.monotonic() + RESTART_SECONDS, False
     while True:
         with supervisor.borrow() as server:
             try:
                 answer = server.ask(request.method, request.full_path, body, headers)
+            except NewConnectionError:
+                if time.monotonic() > deadline:
+                    abort(503, "the model server takes no connections")
+            except NoAnswer:
+                abort(504, "the model gave no answer in time")
             except HTTPError as error:
-                log.warning("version %s gave no answer: %s", server.version, type(error).__name__)
-                if time.monotonic() > deadline or (isinstance(error, NoAnswer) and server.process.poll() is None):
-                    abort(504, "the model gave no answer in time")
+                log.warning("version %s broke off: %s", server.version, type(error).__name__)
+                if resent or not server.has_ended():
+                    abort(502, "the model server broke off")
+                resent = True
             else:
                 kind = answer.headers.get("Content-Type")
                 return Response(answer.data, answer.status, {"X-Model-Version": str(server.version)}, content_type=kind)

@@ -25,11 +25,12 @@ LINES = {1: 2.0, 2: -3.0}
 class EndingServer:
     """In the place of a model server: its process lives or has ended, and a request is answered or breaks off."""
 
-    def __init__(self, version: int, answers: list[str | None]) -> None:
-        """`answers`: the texts, one for each request; None: the connection breaks."""
+    def __init__(self, version: int, answers: list[str | None], code: int | None = None) -> None:
+        """`answers`: the texts, one for each request; None: the connection breaks. `code`: that of the process that ended."""
         self.version, self.since, self.busy, self.stopped = version, "now", 0, False
         self._answers = answers
-        self.process = SimpleNamespace(poll=lambda: None)
+        self.process = SimpleNamespace(poll=lambda: code)
+        self.ends = False
 
     def ask(self, *_: Any) -> Any:
         """The next answer."""
@@ -37,6 +38,10 @@ class EndingServer:
         if found is None:
             raise ProtocolError("broken")
         return SimpleNamespace(status=200, data=found, headers={"Content-Type": "application/json"})
+
+    def has_ended(self) -> bool:
+        """As the test says."""
+        return self.ends
 
     def stop(self) -> None:
         """Note it."""
@@ -95,16 +100,37 @@ def supervise(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_request_outlives_its_server(supervise: dict[str, Any]) -> None:
-    """It is asked again where the connection broke; without any server the answer is 503; unsigned events are refused."""
+    """It is asked again, once, where the server ended; without any server the answer is 503; unsigned events are refused."""
     supervisor = supervise["Supervisor"]("fraud", "champion", 30)
     client = supervise["create_app"](supervisor, b"key").test_client()
     assert client.post("/invocations", data=b"{}").status_code == 503
     assert client.get("/healthz").status_code == 503
-    supervisor.serving, supervisor._served = EndingServer(3, [None, '{"predictions": [1]}']), True
+    supervisor.serving, supervisor._served = EndingServer(3, [None, "{}"]), True
+    assert client.post("/invocations", data=b"{}").status_code == 502
+    supervisor.serving = EndingServer(3, [None, None, "{}"])
+    supervisor.serving.ends = True
+    assert client.post("/invocations", data=b"{}").status_code == 502
+    supervisor.serving = EndingServer(3, [None, '{"predictions": [1]}'])
+    supervisor.serving.ends = True
     answer = client.post("/invocations", data=b"{}")
     assert (answer.status_code, answer.headers["X-Model-Version"], answer.json) == (200, "3", {"predictions": [1]})
     assert client.post("/events", data=b"{}").status_code == 401
     assert client.get("/docs").status_code == 404
+
+
+def test_a_server_that_ends_while_it_takes_over(supervise: dict[str, Any]) -> None:
+    """Before that, the old one serves on, and the trouble is shown; in the same moment, another one is started."""
+    supervisor = supervise["Supervisor"]("fraud", "champion", 30)
+    old, *started = EndingServer(1, []), EndingServer(2, [], code=-9), EndingServer(2, [], code=-9), EndingServer(2, [])
+    supervisor.serving, supervisor._served = old, True
+    supervisor.servers.append(old)
+    supervisor._stated = lambda: 2
+    supervisor._load = lambda _version: supervisor.servers.append(started[0]) or started.pop(0)
+    supervisor._look()
+    assert (supervisor.serving, supervisor.trouble["version"], old.stopped) == (old, 2, False)
+    supervisor._confirm = lambda _loaded: None
+    supervisor._look()
+    assert (supervisor.serving.process.poll(), supervisor.trouble) == (None, None)
 
 
 def test_a_server_is_stopped_after_its_last_answer(supervise: dict[str, Any]) -> None:
