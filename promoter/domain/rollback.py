@@ -287,7 +287,7 @@ class HoldRequest:
     alias: str
     by: str
     reason: str | None = None
-    """Why; a hold and a quarantine need one."""
+    """Why; a hold needs one."""
     version: int | None = None
     """The version that goes into quarantine, or leaves it."""
     until: datetime | None = None

@@ -12,7 +12,7 @@ from promoter.domain.identity import RememberedVersion
 from promoter.domain.observed import ModelVersion, ObservedModel
 from promoter.domain.plan import MASS_CHANGE_FLOOR, Change, ChangeCause, ChangeGate, ModelComparison, build_plan, compare_model
 from promoter.domain.proposal import ProposalReason
-from promoter.domain.rollback import propose_release, propose_rollback
+from promoter.domain.rollback import HoldRequest, propose_hold_request, propose_rollback
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OVERRIDE = Override(7, NOW, "m", "champion", 1, 2, "bad recall", "alice", NOW + timedelta(hours=24))
@@ -89,7 +89,8 @@ def test_the_proposals_of_persons() -> None:
     assert back.edit.hold == Hold(reason="bad recall", by="alice")
     assert propose_rollback(SAID, 3, 2, "r", "alice").edit.quarantine == (3,)
     assert propose_rollback(replace(SAID, version=None), 3, 1, "r", "alice").replaces == 3
-    free = propose_release(SAID, "fixed by v10", "bob")
+    asked = HoldRequest(ProposalReason.RELEASE, "m", "champion", "bob", "fixed by v10")
+    free = propose_hold_request(asked, SAID, datetime(2026, 11, 24, tzinfo=UTC))
     assert (free.edit.version, free.edit.release, free.aim) == (None, True, ProposalReason.RELEASE)
     assert free.commit_message.splitlines()[:3] == ["Release m@champion", "", "fixed by v10"]
     assert "Promoter-By: bob" in free.commit_message
