@@ -170,9 +170,9 @@ class ConfiguredAdapters:
         """The registries that the settings name, for reading."""
         from promoter.adapters.mlflow.registry import MlflowRegistry
 
-        credentials = self._registry_credentials
+        credentials, workspaces = self._registry_credentials, self.settings.registry_workspaces
         return {
-            name: MlflowRegistry(uri, elsewhere=True, credentials=credentials[name])
+            name: MlflowRegistry(uri, elsewhere=True, credentials=credentials[name], workspace=workspaces.get(name))
             for name, uri in self.settings.registries.items()
         }
 
@@ -192,7 +192,12 @@ class ConfiguredAdapters:
         from promoter.adapters.mlflow.copy import MlflowCopies
 
         settings = self.settings
-        return MlflowCopies(settings.mlflow_tracking_uri or "", settings.registries, credentials=self._registry_credentials)
+        return MlflowCopies(
+            settings.mlflow_tracking_uri or "",
+            settings.registries,
+            credentials=self._registry_credentials,
+            workspaces=settings.registry_workspaces,
+        )
 
     @cached_property
     def mlflow_webhooks(self) -> MlflowWebhooks:
@@ -341,7 +346,7 @@ class ConfiguredAdapters:
         mlflow = MlflowAddresses.build(settings.mlflow_tracking_uri, registry, settings.mlflow_ui_url, workspace)
         place = (settings.forge, settings.forge_url, settings.forge_project)
         commits = find_commit_pages(settings.repo or "", *place)
-        return PageAddresses.build(settings.url, mlflow, settings.registries, commits)
+        return PageAddresses.build(settings.url, mlflow, settings.registries, commits, settings.registry_workspaces)
 
     @cached_property
     def notification_channels(self) -> Sequence[NotificationChannel]:

@@ -58,7 +58,7 @@ _PATH_VARIABLE = "PROMOTER_PATH"
 _WORKSPACE_VARIABLE = "MLFLOW_WORKSPACE"
 """MLflow's own variable: it counts in the environment only, where MLflow reads it."""
 _TEST_PREFIX = "PROMOTER_TEST_"
-_REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWORD)", re.ASCII)
+_REGISTRY_VARIABLE = re.compile(r"PROMOTER_REGISTRY_(\w+)_(TOKEN|USERNAME|PASSWORD|WORKSPACE)", re.ASCII)
 _SERVICE_VARIABLE = re.compile(r"PROMOTER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _UNKNOWN = "Extra inputs are not permitted"
@@ -136,6 +136,7 @@ def _find_address_faults(addresses: Mapping[str, str]) -> Iterator[Fault]:
             yield Fault(f"{name}: the address `{host[1]}` has no scheme", fix=f"write https://{host[1]} or http://{host[1]}")
 
 
+_WORKSPACE = "workspace"
 _WORKSPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -241,6 +242,11 @@ def name_registry_variable(registry: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", registry).upper()
 
 
+def name_workspace_variable(registry: str) -> str:
+    """Return the variable that names the workspace in which that other registry is read."""
+    return f"{PREFIX}REGISTRY_{name_registry_variable(registry)}_WORKSPACE"
+
+
 def _parse_variable_names(value: object) -> tuple[str, ...]:
     """Parse a list of names, or names with commas or blanks between them. Promoter's own and MLflow's access are refused."""
     names = tuple(map(str, value)) if isinstance(value, list | tuple) else tuple(str(value).replace(",", " ").split())
@@ -297,17 +303,24 @@ class Settings(BaseSettings):
     load_environment: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_variable_names)] = ()
     log_format: str = "text"
     _registry_credentials: Mapping[str, RegistryCredentials] = PrivateAttr(default_factory=dict)
+    _registry_workspaces: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, _context: object) -> None:
-        """Read the credentials of the other registries: their variables have the registries' names in them."""
+        """Read credentials and workspaces of the other registries: their variables have the registries' names in them."""
         rows = _read_registry_variables()
-        self._registry_credentials = {
-            name: RegistryCredentials(**rows.get(name_registry_variable(name), {})) for name in self.registries
-        }
+        given = {name: dict(rows.get(name_registry_variable(name), {})) for name in self.registries}
+        found = {name: row.pop(_WORKSPACE, None) for name, row in given.items()}
+        self._registry_workspaces = {name: each.get_secret_value() for name, each in found.items() if each}
+        self._registry_credentials = {name: RegistryCredentials(**row) for name, row in given.items()}
 
     def find_registry_credentials(self, name: str) -> RegistryCredentials:
         """Return what this registry alone is sent; all of it is None where no variable names it."""
         return self._registry_credentials.get(name) or RegistryCredentials()
+
+    @property
+    def registry_workspaces(self) -> Mapping[str, str]:
+        """The workspaces in which the other registries are read, by their names; for one that is left out, its default one."""
+        return self._registry_workspaces
 
     @property
     def folder(self) -> RepositoryFolder | None:
@@ -370,7 +383,8 @@ def load_settings(**overrides: Any) -> Settings:
         faults += _find_credential_faults(settings.registries)
         registries = {f"PROMOTER_REGISTRIES ({name})": address for name, address in settings.registries.items()}
         faults += _find_address_faults({"MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri or "", **registries})
-        faults += _find_workspace_faults({_WORKSPACE_VARIABLE: os.environ.get(_WORKSPACE_VARIABLE, "").strip()})
+        variables = {name_workspace_variable(name): each for name, each in settings.registry_workspaces.items()}
+        faults += _find_workspace_faults({_WORKSPACE_VARIABLE: os.environ.get(_WORKSPACE_VARIABLE, "").strip(), **variables})
         if not faults:
             return settings
     finally:
@@ -405,7 +419,10 @@ def _read_settings_file() -> ConfigFile:
 
 
 def _read_registry_variables() -> dict[str, dict[str, SecretStr]]:
-    """Read `PROMOTER_REGISTRY_NAME_TOKEN` and the like, from the file and, before it, from the environment; by NAME."""
+    """Read `PROMOTER_REGISTRY_NAME_TOKEN` and the like, from the file and, before it, from the environment; by NAME.
+
+    A workspace is no secret; it is kept like the others until each is known to belong to a registry.
+    """
     rows: dict[str, dict[str, SecretStr]] = {}
     in_file = {f"{PREFIX}{key}".upper(): value for key, value in _CONFIG_FILE.get().values.items()}
     for variable, value in (*in_file.items(), *((name.upper(), value) for name, value in os.environ.items())):
@@ -432,7 +449,7 @@ def _find_credential_faults(registries: Mapping[str, str]) -> Iterator[Fault]:
             yield Fault(f"{variables} could belong to any of {', '.join(owners)}", fix="give one of them another name")
         elif ("password" in row) != ("username" in row) and "token" not in row:
             yield Fault(f"{variables}: a user name needs a password, and a password a user name", fix="set both, or a token")
-        elif "@" in registries[owners[0]].partition("?")[0]:
+        elif row.keys() != {_WORKSPACE} and "@" in registries[owners[0]].partition("?")[0]:
             yield Fault(f"{variables}: the address of {owners[0]} has a user in it as well", fix="give credentials once")
 
 

@@ -174,12 +174,16 @@ def _check_registry(name: str, container: Container) -> DoctorCheck:
     try:
         models = container.source_registries[name].observe_models()
     except ExternalError as error:
-        from promoter.settings import name_registry_variable
+        from promoter.settings import name_registry_variable, name_workspace_variable
 
         variable = f"PROMOTER_REGISTRY_{name_registry_variable(name)}_TOKEN"
         fix = f"see that `registries: {name}` has its address, and a user who may read: set {variable}"
+        if name in container.settings.registry_workspaces:
+            fix = f"see that {name_workspace_variable(name)} names a workspace that is there; {fix}"
         return DoctorCheck(f"registry {name}", good=False, message=error.message, fix=fix)
-    message = f"answers: {format_count(len(models), 'model')} can be read"
+    workspace = container.settings.registry_workspaces.get(name)
+    where = f" in workspace {workspace}" if workspace else ""
+    message = f"answers: {format_count(len(models), 'model')} can be read{where}"
     return DoctorCheck(f"registry {name}", good=True, message=message)
 
 

@@ -93,10 +93,16 @@ class PageAddresses:
 
     @classmethod
     def build(
-        cls, promoter: str | None, mlflow: MlflowAddresses, registries: Mapping[str, str], commits: str | None = None
+        cls,
+        promoter: str | None,
+        mlflow: MlflowAddresses,
+        registries: Mapping[str, str],
+        commits: str | None = None,
+        workspaces: Mapping[str, str] | None = None,
     ) -> Self:
-        """Build them. `registries`: the addresses of the other registries, by their names in the settings."""
-        others = {name: MlflowAddresses.build(each, each, None) for name, each in registries.items()}
+        """Build them. `registries`: the addresses of the other registries, and `workspaces`, by their names in the settings."""
+        named = workspaces or {}
+        others = {name: MlflowAddresses.build(each, each, None, named.get(name)) for name, each in registries.items()}
         return cls(promoter, mlflow, others, _keep_web_address(strip_credentials(commits)))
 
     def link_commit(self, revision: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from typing import Any
 from urllib.request import urlopen
@@ -13,6 +14,7 @@ from tests.e2e.conftest import MakeStage
 from tests.support.fixtures.ledger import begin_ledger
 from tests.support.fixtures.workspaces import MODEL, Workspace, WorkspacesMlflow
 from tests.support.shared_server import SharedMlflow
+from tests.support.stage.seeding import make_version
 from tests.support.stage.stage import POLICY, Stage, until
 from tests.support.stage.versions import Run, run
 
@@ -142,6 +144,58 @@ def test_webhooks_are_of_a_workspace(stage: Stage, run: Run, teams: Teams) -> No
     until(lambda: heard(own, "accepted") and own.aliases() == {"champion": 2}, "it is put back", told=daemon.log)
     assert [each.trigger.partition(":")[0] for each in (r.fact for r in stage.records(MODEL)) if each.trigger][-1] == "webhook"
     assert other.aliases() == {}
+
+
+FROM_DEV = f"promote_from: {{registry: dev, model: {MODEL}, alias: candidate}}"
+COPYING = f"served: {{aliases: {{champion: {{policy: copied, rotation: commit, {FROM_DEV}}}}}}}"
+COPIED = b"""version: 1
+rules:
+  - {tag: promoter.source.registry, equals: dev, copied: accept}
+  - {metric: auc, at_least: 0.8}
+"""
+
+
+@pytest.mark.slow
+def test_versions_come_from_another_workspace(stage: Stage, run: Run, teams: Teams) -> None:
+    """Of the same server: run, metrics, artifact and version travel to the own one, and nothing is written to the other."""
+    own, dev = teams
+    dev.client.set_registered_model_alias(MODEL, "candidate", "2")
+    stage.commit(COPYING, copied=COPIED)
+    named = {"PROMOTER_REGISTRIES": json.dumps({"dev": dev.uri}), "PROMOTER_REGISTRY_DEV_WORKSPACE": dev.name}
+    before = dev.client.search_experiments(), dev.client.search_registered_models()
+    daemon = stage.daemon(**own.environment, **named)
+    until(lambda: "served" in {each.name for each in own.client.search_registered_models()}, "it is copied", told=daemon.log)
+    until(lambda: own.aliases("served") == {"champion": 1}, "the copy is champion", told=daemon.log)
+    copy = own.client.get_model_version("served", "1")
+    assert (copy.tags["promoter.source.registry"], copy.tags["promoter.source.version"]) == ("dev", "2")
+    assert own.client.get_run(copy.run_id).data.metrics == {"auc": 0.9}
+    assert own.client.get_model_version_download_uri("served", "1").startswith(f"mlflow-artifacts:/workspaces/{own.name}/")
+    assert [each.path for each in own.client.list_artifacts(copy.run_id, "model")] == ["model/MLmodel"]
+    after = dev.client.search_experiments(), dev.client.search_registered_models()
+    assert [[each.name for each in found] for found in after] == [[each.name for each in found] for found in before]
+    (record,) = [each.fact for each in stage.records("served") if each.fact.outcome == "applied"]
+    assert record.copied_from
+    assert (record.workspace, record.copied_from["registry"]) == (own.name, "dev")
+    assert daemon.stop() == 0
+    checks = {each["name"]: each["said"] for each in run(stage, "doctor", **own.environment, **named)[1]["checks"]}
+    assert checks["registry dev"] == f"answers: 1 model can be read in workspace {dev.name}"
+    subprocess.run(["git", "-C", str(stage.folder / "clone"), "pull", "--quiet"], check=True)
+    itself = named | {"PROMOTER_REGISTRY_DEV_WORKSPACE": own.name}
+    assert "it is this registry itself" in json.dumps(run(stage, "explain", "served@champion", **own.environment, **itself))
+
+
+@pytest.mark.slow
+def test_the_own_workspace_is_not_named_to_another_server(
+    stage: Stage, teams: Teams, mlflow_server: SharedMlflow, passing_client: Any, fresh_name: str
+) -> None:
+    """It has no workspaces, and would refuse the name."""
+    own, _ = teams
+    make_version(passing_client, fresh_name, {"auc": 0.9})
+    passing_client.set_registered_model_alias(fresh_name, "candidate", "1")
+    stage.commit(COPYING.replace(MODEL, fresh_name), copied=COPIED)
+    daemon = stage.daemon(**own.environment, PROMOTER_REGISTRIES=json.dumps({"dev": mlflow_server.uri}))
+    until(lambda: "served" in {each.name for each in own.client.search_registered_models()}, "it is copied", told=daemon.log)
+    until(lambda: own.aliases("served") == {"champion": 1}, "the copy is champion", told=daemon.log)
 
 
 def export(stage: Stage, form: str, **environment: str) -> list[dict[str, Any]]:

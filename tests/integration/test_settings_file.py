@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from promoter.domain.errors import Faults
-from promoter.settings import Settings, load_folder, load_settings
+from promoter.settings import RegistryCredentials, Settings, load_folder, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -274,6 +274,8 @@ def test_a_token_loses_the_line_break_that_its_file_had(tmp_path: Path, monkeypa
         ('{"staging": "http://s"}', ["STAGING_USERNAME"], "a user name needs a password, and a password a user name"),
         ('{"staging": "http://s"}', ["STAGING_PASSWORD"], "a user name needs a password, and a password a user name"),
         ('{"staging": "http://u:p@s"}', ["STAGING_TOKEN"], "has a user in it as well"),
+        ('{"staging": "http://u:p@s"}', ["STAGING_TOKEN", "STAGING_WORKSPACE"], "has a user in it as well"),
+        ("{}", ["STAGING_WORKSPACE"], "there is no such registry"),
     ],
 )
 def test_credentials_that_fit_no_registry_are_faults(
@@ -286,3 +288,17 @@ def test_credentials_that_fit_no_registry_are_faults(
     (fault,) = load_faults()
     assert expected in fault
     assert "hunter2" not in fault
+
+
+def test_workspaces_of_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a variable with the registry's name; a name that no workspace has is a fault, for MLflow's own variable as well."""
+    monkeypatch.setenv("PROMOTER_REGISTRIES", '{"staging": "http://u:p@s", "eu-1": "http://e"}')
+    monkeypatch.setenv("PROMOTER_REGISTRY_STAGING_WORKSPACE", " team-a ")
+    settings = load_settings()
+    assert settings.registry_workspaces == {"staging": "team-a"}
+    assert settings.find_registry_credentials("staging") == RegistryCredentials()
+    monkeypatch.setenv("PROMOTER_REGISTRY_EU_1_WORKSPACE", "Team A")
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "-team")
+    own, other = load_faults()
+    assert own.startswith("MLFLOW_WORKSPACE must be the name of a workspace: small letters, digits, and dashes")
+    assert other.startswith("PROMOTER_REGISTRY_EU_1_WORKSPACE must be the name of a workspace")

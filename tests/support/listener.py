@@ -20,6 +20,8 @@ class Listener:
     body: str = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none here"}'
     heard: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and `Authorization` of each request."""
+    workspaces: list[str | None] = field(default_factory=list)
+    """`X-MLFLOW-WORKSPACE` of each request."""
 
     @property
     def proofs(self) -> set[str | None]:
@@ -35,6 +37,7 @@ def listen() -> Iterator[Listener]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"] or 0))
             listener.heard.append((self.path, self.headers["Authorization"]))
+            listener.workspaces.append(self.headers["X-MLFLOW-WORKSPACE"])
             self.send_response(307 if listener.location else listener.status)
             if listener.location:
                 self.send_header("Location", listener.location + self.path)

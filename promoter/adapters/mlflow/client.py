@@ -361,6 +361,11 @@ class AddressedClient:
             self._is_checked = True
 
 
+def find_client_server(client: Any) -> BoundServer | None:
+    """Find the binding that each call of the client goes by; None for a client of Promoter's own registry."""
+    return client.server if isinstance(client, AddressedClient) else None
+
+
 def create_mlflow_client(
     tracking_uri: str,
     *,

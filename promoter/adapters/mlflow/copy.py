@@ -17,6 +17,7 @@ from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
     create_mlflow_client,
     describe_registry_address,
+    find_client_server,
     find_registry_uri,
     get_error_code,
     is_permission_denied,
@@ -25,10 +26,10 @@ from promoter.adapters.mlflow.client import (
     translate_mlflow_errors,
 )
 from promoter.adapters.mlflow.copy_runs import RunCopyWriter, SourceSnapshot, read_source
-from promoter.adapters.mlflow.credentials import HostCredentials
+from promoter.adapters.mlflow.credentials import HostCredentials, address_server, read_own_workspace
 from promoter.adapters.mlflow.loading import describe_size_limit, fetch_artifact, upload_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.application.ports import Absence
+from promoter.application.ports import DEFAULT_WORKSPACE, Absence
 from promoter.domain.copy_source import AliasRef, SourceAlias, SourceVersion, build_unknown_registry_error
 from promoter.domain.errors import ExternalError, ModelsWithheld, PermanentError, TransientError
 from promoter.domain.observed import ObservedModel
@@ -58,7 +59,7 @@ class TrackingServer:
     uri: str
     """The tracking URI, with its secrets."""
     client: Any
-    """An `MlflowClient` for it."""
+    """An `MlflowClient` for it, or an `AddressedClient`."""
 
     def __repr__(self) -> str:
         return f"TrackingServer({self.address!r})"
@@ -102,7 +103,10 @@ class VersionTransfer:
 
     def _fetch_artifact(self, location: str, source: SourceVersion, folder: Path) -> Path:
         try:
-            return fetch_artifact(location, self._source.uri, folder, seconds=self._bounds.seconds, limit=self._bounds.artifact)
+            with address_server(find_client_server(self._source.client)):
+                return fetch_artifact(
+                    location, self._source.uri, folder, seconds=self._bounds.seconds, limit=self._bounds.artifact
+                )
         except ArtifactError as flawed:
             kind = ArtifactTooLarge if flawed.reason == describe_size_limit(self._bounds.artifact) else TransientError
             raise kind(SERVICE_NAME, f"{source} cannot be copied: {flawed.reason}") from None
@@ -208,18 +212,22 @@ class MlflowCopies:
         registries: Mapping[str, str],
         bounds: CopyBounds | None = None,
         credentials: Mapping[str, HostCredentials] | None = None,
+        workspaces: Mapping[str, str] | None = None,
     ) -> None:
         """`registries`: name to tracking URI of the others. Any URI may hold user and password: neither is ever shown.
 
-        `credentials`: by the same names, what each of them is sent.
+        By the same names: `credentials`, what each of them is sent, and `workspaces`, those in which they are read.
         """
         self._uri = tracking_uri
         self._uris = dict(registries)
         self._bounds = bounds or CopyBounds()
         self._own = MlflowRegistry(tracking_uri)
         self._credentials = dict(credentials or {})
+        self._workspaces = dict(workspaces or {})
         self._others = {
-            name: MlflowRegistry(uri, elsewhere=True, credentials=self._credentials.get(name))
+            name: MlflowRegistry(
+                uri, elsewhere=True, credentials=self._credentials.get(name), workspace=self._workspaces.get(name)
+            )
             for name, uri in registries.items()
         }
         self._silent: TTLCache[str, ExternalError] = TTLCache(_CACHE_SIZE, _RETRY_AFTER_SECONDS)
@@ -311,11 +319,17 @@ class MlflowCopies:
     def _require_other_registry(self, name: str) -> MlflowRegistry:
         if name not in self._others:
             raise build_unknown_registry_error(name)
-        if redact_server_address(self._uris[name]) == redact_server_address(find_registry_uri(self._uri)):
+        if self._is_own_registry(name):
             raise PermanentError(
                 name, "it is this registry itself", "leave `registry` out of `promote_from`, and name the `model`"
             )
         return self._others[name]
+
+    def _is_own_registry(self, name: str) -> bool:
+        """Whether it is this registry by another name; another workspace of its server is none."""
+        address, own = redact_server_address(self._uris[name]), redact_server_address(find_registry_uri(self._uri))
+        workspace = self._workspaces.get(name) or DEFAULT_WORKSPACE
+        return address == own and workspace == (read_own_workspace() or DEFAULT_WORKSPACE)
 
     def _find_ready_copy(self, source: SourceVersion, model: str) -> int | None:
         observed = self._own.observe_models({model}).get(model)
@@ -356,12 +370,15 @@ class MlflowCopies:
 
     def _build_transfer(self, source: SourceVersion) -> VersionTransfer:
         self._require_other_registry(source.registry)
-        source_uri, credentials = self._uris[source.registry], self._credentials.get(source.registry)
-        return VersionTransfer(
-            TrackingServer(source_uri, create_mlflow_client(source_uri, elsewhere=True, credentials=credentials)),
-            TrackingServer(self._uri, create_mlflow_client(self._uri)),
-            self._bounds,
+        uri = self._uris[source.registry]
+        client = create_mlflow_client(
+            uri,
+            elsewhere=True,
+            credentials=self._credentials.get(source.registry),
+            workspace=self._workspaces.get(source.registry),
         )
+        own = TrackingServer(self._uri, create_mlflow_client(self._uri))
+        return VersionTransfer(TrackingServer(uri, client), own, self._bounds)
 
 
 def _build_silence_error(name: str, registry: MlflowRegistry) -> TransientError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from promoter.adapters.mlflow.client import (
     SERVICE_NAME,
+    find_client_server,
     is_not_found,
     iterate_pages,
     parse_model_version,
@@ -93,7 +94,7 @@ def read_source(client: Any, tracking_uri: str, source: SourceVersion, budget: i
         raise TransientError(
             SERVICE_NAME, f"{source} is not copied yet: its run is {run.info.status}, and may still measure something"
         )
-    histories = MetricHistoryReader(tracking_uri)
+    histories = MetricHistoryReader(tracking_uri, find_client_server(client))
     logged_model, logged = _read_logged_model(client, histories, source)
     if len(logged) > budget:
         logged = _select_last_values(logged)

@@ -97,6 +97,7 @@ class CredentialBindings:
 
     def __init__(self) -> None:
         self._servers: dict[Origin, dict[str, BoundServer]] = {}
+        self._of_others: set[HostCredentials] = set()
         self._lock = Lock()
 
     def bind_server(
@@ -109,7 +110,7 @@ class CredentialBindings:
     ) -> BoundServer | None:
         """Bind credentials and a workspace to the server, and return the binding; None for what is no web address.
 
-        Promoter's own server keeps its binding, whatever else is bound to its address.
+        Promoter's own server keeps its binding, whatever else is bound to its address; of others, the last one counts there.
         """
         parts = _split_address(address)
         origin = _find_origin(parts)
@@ -118,6 +119,8 @@ class CredentialBindings:
         bound = BoundServer(origin, parts.path.rstrip("/"), read_credentials, own, read_workspace)
         with self._lock:
             servers = self._servers.setdefault(origin, {})
+            if not own:
+                self._of_others.add(read_credentials())
             if own or bound.path not in servers or not servers[bound.path].own:
                 servers[bound.path] = bound
         return bound
@@ -141,10 +144,9 @@ class CredentialBindings:
     def list_secrets(self) -> Iterator[str]:
         """Yield every secret of the other registries."""
         with self._lock:
-            servers = [each for rows in self._servers.values() for each in rows.values() if not each.own]
-        for each in servers:
-            credentials = each.read_credentials()
-            yield from filter(None, (credentials.password, credentials.token))
+            given = list(self._of_others)
+        for each in given:
+            yield from filter(None, (each.password, each.token))
 
 
 BINDINGS = CredentialBindings()

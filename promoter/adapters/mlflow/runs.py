@@ -26,6 +26,7 @@ from promoter.adapters.mlflow.client import (
     restore_infinity,
     split_into_chunks,
 )
+from promoter.adapters.mlflow.credentials import BoundServer, address_server
 from promoter.domain.observed import TrainingRun
 
 _EXPERIMENTS_PER_PAGE = 10_000
@@ -238,8 +239,10 @@ class MetricPoint:
 class MetricHistoryReader:
     """Reads histories of metrics in parallel. MLflow has no public call that reads those of several runs at once."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, server: BoundServer | None = None) -> None:
+        """`server`: the binding of another registry; None: Promoter's own."""
         self._tracking_uri = tracking_uri
+        self._server = server
 
     def read_histories(self, requested: Collection[RunMetric]) -> dict[RunMetric, list[MetricPoint]]:
         """Read by run and metric; empty where there is no such metric, left out where it cannot be read or is too long."""
@@ -260,7 +263,8 @@ class MetricHistoryReader:
         token = None
         while len(points) <= MAX_HISTORY_POINTS:
             try:
-                page = self._tracking_store.get_metric_history(run_id, name, max_results=_POINTS_PER_PAGE, page_token=token)
+                with address_server(self._server):
+                    page = self._tracking_store.get_metric_history(run_id, name, max_results=_POINTS_PER_PAGE, page_token=token)
             except Exception as error:
                 if find_refusal_message(error) is None:
                     raise

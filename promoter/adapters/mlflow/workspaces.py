@@ -121,7 +121,7 @@ def _name_others(uri: str) -> str:
     rows = found.get("workspaces") if found else None
     names = [str(row["name"]) for row in rows if "name" in row] if isinstance(rows, list) else []
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f", only {', '.join(names[:_MAX_NAMED])}{more}" if names else ""
+    return f"; Promoter sees {', '.join(names[:_MAX_NAMED])}{more} there" if names else ""
 
 
 def _parse_object(answer: Any) -> dict[str, Any] | None:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from promoter.adapters.mlflow import credentials as bound
+from promoter.adapters.mlflow import workspaces
+from promoter.adapters.mlflow.answers import ImpossibleAnswer
 from promoter.adapters.mlflow.artifacts import ArtifactError, read_mlmodel_file
-from promoter.adapters.mlflow.client import create_mlflow_client, redact_message
-from promoter.adapters.mlflow.credentials import CredentialBindings, HostCredentials
+from promoter.adapters.mlflow.client import create_mlflow_client, find_client_server, redact_message
+from promoter.adapters.mlflow.credentials import CredentialBindings, HostCredentials, address_server
 from promoter.adapters.mlflow.loading import fetch_artifact
 from promoter.adapters.mlflow.registry import MlflowRegistry
-from promoter.domain.errors import PermanentError
+from promoter.domain.errors import PermanentError, TransientError
 from tests.support.listener import Listener, listen
 
 TOKEN = "of-production"
@@ -30,6 +32,7 @@ def _token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     monkeypatch.setattr(bound, "BINDINGS", CredentialBindings())
+    workspaces._known.clear()
 
 
 @pytest.fixture
@@ -147,6 +150,74 @@ def test_the_file_of_the_user_is_for_promoters_own_server(
     MlflowRegistry(own.uri).read_aliases("m")
     MlflowRegistry(other.uri, elsewhere=True).read_aliases("m")
     assert (own.proofs, other.proofs) == ({BASIC}, {None})
+
+
+def test_the_workspace_is_named_to_promoters_own_server_alone(
+    own: Listener, other: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """MLflow's client names it to every host; a registry with one of its own gets that one, and no other host gets any."""
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
+    own.status = other.status = 200
+    own.body = other.body = '{"workspaces_enabled": true}'
+    for registry in (
+        MlflowRegistry(own.uri),
+        MlflowRegistry(other.uri, elsewhere=True),
+        MlflowRegistry(other.uri, elsewhere=True, workspace="team-b"),
+    ):
+        with pytest.raises(TransientError, match="cannot be true"):
+            registry.read_aliases("m")
+    assert set(own.workspaces) == {"team-a"}
+    assert other.workspaces[0] is None
+    assert set(other.workspaces[1:]) == {"team-b"}
+    other.workspaces.clear()
+    with pytest.raises(ArtifactError):
+        read_mlmodel_file(f"{other.uri}/api/2.0/mlflow-artifacts/artifacts/x", own.uri, "the server")
+    assert other.workspaces
+    assert "team-a" not in other.workspaces
+    for server, workspace in ((own, "team-a"), (other, "team-b")):
+        assert bound.build_child_environment(server.uri)["MLFLOW_WORKSPACE"] == workspace
+        with pytest.raises(ArtifactError):
+            fetch_artifact("mlflow-artifacts:/x", server.uri, tmp_path / workspace, seconds=60, limit=10)
+        assert server.workspaces[-1] == workspace
+
+
+def test_two_workspaces_of_one_server_have_credentials_of_their_own(
+    own: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A registry on Promoter's own server is sent what was given for it, else what Promoter itself is known by."""
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "production")
+    own.status, own.body = 200, '{"workspaces_enabled": true}'
+    create_mlflow_client(own.uri)
+    others = {
+        workspace: create_mlflow_client(
+            own.uri, elsewhere=True, credentials=HostCredentials(token=token) if token else None, workspace=workspace
+        )
+        for workspace, token in (("staging", "of-staging"), ("dev", "of-dev"), ("lab", None))
+    }
+    for workspace, proof in (("staging", "of-staging"), ("dev", "of-dev"), ("lab", TOKEN), ("staging", "of-staging")):
+        own.heard.clear()
+        own.workspaces.clear()
+        with pytest.raises(ImpossibleAnswer):
+            others[workspace].get_registered_model("m")
+        folder = tmp_path / f"{workspace}-{len(list(tmp_path.iterdir()))}"
+        with address_server(find_client_server(others[workspace])), pytest.raises(ArtifactError):
+            fetch_artifact("mlflow-artifacts:/x", own.uri, folder, seconds=60, limit=10)
+        assert own.proofs == {f"Bearer {proof}"}
+        assert set(own.workspaces) == {workspace}
+        assert len(own.heard) > 1
+    own.workspaces.clear()
+    with pytest.raises(TransientError):
+        MlflowRegistry(own.uri).read_aliases("m")
+    assert set(own.workspaces) == {"production"}
+    assert redact_message("of-staging of-dev") == "*** ***"
+
+
+def test_a_workspace_of_a_server_that_has_none(other: Listener) -> None:
+    """An old server would leave the name unread, and answer for all of its models: nothing is asked of it."""
+    registry = MlflowRegistry(other.uri, elsewhere=True, workspace="team-b")
+    with pytest.raises(PermanentError, match=f"names the workspace team-b, and {other.uri} has no workspaces"):
+        registry.observe_models(["m"])
+    assert {path for path, _ in other.heard} == {"/api/3.0/mlflow/server-info", "/api/3.0/mlflow/server-features"}
 
 
 class _Stamp:
