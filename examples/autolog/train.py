@@ -1,7 +1,7 @@
 """Train on handwritten digits with a library of your choice. MLflow's autolog logs everything; nothing is logged by hand.
 
   export MLFLOW_TRACKING_URI=http://127.0.0.1:5000
-  python train.py lightgbm                 # or scikit-learn, xgboost, keras
+  python train.py lightgbm                 # or scikit-learn, xgboost, keras, lightning
   python train.py lightgbm --size 30       # a larger model
 
 The model is registered as the next version of `digits-LIBRARY`. README.md says what autolog logs for each library.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib.metadata import version
 from typing import NamedTuple
 
 # Keras 3 runs on several libraries; JAX is the one that installs from PyPI for every processor. It is chosen before the import.
@@ -74,11 +75,57 @@ def train_keras(digits: Digits, size: int) -> None:
     model.fit(parts[0], parts[2], epochs=size, batch_size=64, validation_data=(parts[1], parts[3]), verbose=0)
 
 
+def train_lightning(digits: Digits, size: int) -> None:
+    """Train a small net of PyTorch for so many epochs. The names in `log` are the metrics' names.
+
+    The model is logged here: MLflow 3.17 stores one of PyTorch with an example only, and its autolog passes none.
+    """
+    import lightning
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class DigitNet(lightning.LightningModule):
+        """A net with one hidden layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            """Return a weight for each digit."""
+            return self.layers(pictures)
+
+        def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
+            """Measure the loss of a batch, which the trainer lowers."""
+            loss = torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+            self.log("loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch: list[torch.Tensor]) -> None:
+            """Measure rows that the net does not learn from."""
+            accuracy = (self(batch[0]).argmax(dim=1) == batch[1]).float().mean()
+            self.log("val_accuracy", accuracy, on_step=False, on_epoch=True)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            """Return what changes the weights."""
+            return torch.optim.Adam(self.parameters(), 0.005)
+
+    lightning.seed_everything(SEED)
+    parts = [torch.tensor(each.to_numpy()) for each in digits]
+    train, held_back = (TensorDataset(parts[place].float(), parts[place + 2].long()) for place in (0, 1))
+    trainer = lightning.Trainer(max_epochs=size, accelerator="cpu", logger=False, enable_progress_bar=False)
+    mlflow.pytorch.autolog(log_models=False, checkpoint=False, silent=True)
+    trainer.fit(net := DigitNet(), DataLoader(train, 64, shuffle=True), DataLoader(held_back, 720))
+    packages = [f"{each}=={version(each).partition('+')[0]}" for each in ("torch", "lightning", "numpy")]
+    mlflow.pytorch.log_model(net, name="model", input_example=held_back.tensors[0][:5].numpy(), pip_requirements=packages)
+
+
 LIBRARIES = {
     "scikit-learn": train_scikit_learn,
     "xgboost": train_xgboost,
     "lightgbm": train_lightgbm,
     "keras": train_keras,
+    "lightning": train_lightning,
 }
 
 
