@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Keras 3 runs on several libraries; JAX is the one that installs from PyPI for every processor. It is chosen before the import.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -76,7 +76,7 @@ def train_keras(digits: Digits, size: int) -> None:
 
 
 def train_lightning(digits: Digits, size: int) -> None:
-    """Train a small net of PyTorch for so many epochs. The names in `log` are the metrics' names.
+    """Train a small net of PyTorch for so many epochs.
 
     The model is logged here: MLflow 3.17 stores one of PyTorch with an example only, and its autolog passes none.
     """
@@ -84,8 +84,23 @@ def train_lightning(digits: Digits, size: int) -> None:
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    class DigitNet(lightning.LightningModule):
-        """A net with one hidden layer."""
+    lightning.seed_everything(SEED)
+    parts = [torch.tensor(each.to_numpy()) for each in digits]
+    train, held_back = (TensorDataset(parts[place].float(), parts[place + 2].long()) for place in (0, 1))
+    trainer = lightning.Trainer(max_epochs=size, accelerator="cpu", logger=False, enable_progress_bar=False)
+    mlflow.pytorch.autolog(log_models=False, checkpoint=False, silent=True)
+    trainer.fit(net := build_lightning_net(), DataLoader(train, 64, shuffle=True), DataLoader(held_back, 720))
+    packages = [f"{each}=={version(each).partition('+')[0]}" for each in ("torch", "lightning", "numpy")]
+    mlflow.pytorch.log_model(net, name="model", input_example=held_back.tensors[0][:5].numpy(), pip_requirements=packages)
+
+
+def build_lightning_net() -> Any:
+    """Make a net with one hidden layer. The names that it passes to `log` are the metrics' names."""
+    import lightning
+    import torch
+
+    class PictureNet(lightning.LightningModule):
+        """What Lightning trains."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -110,14 +125,7 @@ def train_lightning(digits: Digits, size: int) -> None:
             """Return what changes the weights."""
             return torch.optim.Adam(self.parameters(), 0.005)
 
-    lightning.seed_everything(SEED)
-    parts = [torch.tensor(each.to_numpy()) for each in digits]
-    train, held_back = (TensorDataset(parts[place].float(), parts[place + 2].long()) for place in (0, 1))
-    trainer = lightning.Trainer(max_epochs=size, accelerator="cpu", logger=False, enable_progress_bar=False)
-    mlflow.pytorch.autolog(log_models=False, checkpoint=False, silent=True)
-    trainer.fit(net := DigitNet(), DataLoader(train, 64, shuffle=True), DataLoader(held_back, 720))
-    packages = [f"{each}=={version(each).partition('+')[0]}" for each in ("torch", "lightning", "numpy")]
-    mlflow.pytorch.log_model(net, name="model", input_example=held_back.tensors[0][:5].numpy(), pip_requirements=packages)
+    return PictureNet()
 
 
 LIBRARIES = {
