@@ -6,14 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promoter.adapters.mlflow.client import create_mlflow_client
+from promoter.adapters.mlflow.copy import MlflowCopies
+from promoter.adapters.mlflow.sandbox import Sandbox
 from promoter.demo.servers.mlflow import MlflowServer
+from promoter.domain.copy_source import AliasRef
 from tests.support.fixtures.s3 import ObjectStore
+from tests.support.stage.seeding import make_logged_version
+from tests.support.stage.serving_example import save_line
 
 MLMODEL = """\
 flavors: {python_function: {loader_module: none}}
@@ -74,3 +80,40 @@ def test_rules_read_an_object_store(server: MlflowServer, object_store: ObjectSt
     (tmp_path / "registry.yaml").write_text("version: 1\nmodels: {fraud: {aliases: {champion: {version: 1, policy: p}}}}\n")
     decision = run_program(tmp_path, server.uri, "explain", "fraud/1", "--policy", "p", **object_store.environment)
     assert decision["verdict"] == "pass", decision
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_and_copied(
+    object_store: ObjectStore, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule `loads` passes on a model that only S3 has, and the copy in another server's bucket loads as well."""
+    del sandbox  # where there is none, nothing is loaded
+    for name, value in {**object_store.environment, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    keys = {"PROMOTER_LOAD_MODELS": "true", "PROMOTER_LOAD_USER": "nobody", **object_store.environment}
+    with ExitStack() as stack:
+        staging, production = (
+            stack.enter_context(
+                MlflowServer(
+                    tmp_path / name, artifact_root=f"s3://{object_store.bucket}/{name}", variables=object_store.environment
+                )
+            )
+            for name in ("staging", "production")
+        )
+        client = create_mlflow_client(staging.uri, elsewhere=True)
+        make_logged_version(client, "fraud", folder=save_line(tmp_path / "line", 2.0))
+        client.set_registered_model_alias("fraud", "champion", "1")
+        copies = MlflowCopies(production.uri, {"staging": staging.uri})
+        place = AliasRef("staging", "fraud", "champion")
+        found = copies.read_source_aliases([place])[place].holder
+        assert found
+        create_mlflow_client(production.uri, elsewhere=True).create_registered_model("fraud")
+        assert copies.copy_version(found, "fraud") == 1
+        (tmp_path / "policies").mkdir()
+        (tmp_path / "policies/p.yaml").write_text("version: 1\nrules: [{signature: {present: true}}, {loads: true}]\n")
+        (tmp_path / "registry.yaml").write_text("version: 1\nmodels: {fraud: {aliases: {champion: {version: 1, policy: p}}}}\n")
+        for server in (staging, production):
+            decision = run_program(tmp_path, server.uri, "explain", "fraud/1", "--policy", "p", **keys)
+            assert decision["verdict"] == "pass", decision
+        stored = object_store.client.list_objects_v2(Bucket=object_store.bucket, Prefix="production/")
+        assert any(each["Key"].endswith("MLmodel") for each in stored["Contents"])
