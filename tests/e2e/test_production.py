@@ -89,15 +89,22 @@ class Production:
 
 @pytest.fixture
 def production(
-    object_store: ObjectStore, postgres_home: str, postgres_url: str, make_stage: MakeStage, tmp_path: Path
+    request: pytest.FixtureRequest,
+    object_store: ObjectStore,
+    postgres_home: str,
+    postgres_url: str,
+    make_stage: MakeStage,
+    tmp_path: Path,
 ) -> Iterator[Production]:
-    """Started for one test."""
+    """Started for one test. The parameter is the workspace in which everybody works; None: nobody names one."""
+    workspace: str | None = request.param
     with new_database(postgres_home) as tracking, new_database(postgres_home) as users:
         driver = "postgresql+psycopg2"
         stores = [make_url(url).set(drivername=driver).render_as_string(hide_password=False) for url in (tracking, users)]
         with guard_mlflow(
             tmp_path / "mlflow",
             users_database=stores[1],
+            workspace=workspace,
             backend_store_uri=stores[0],
             artifact_root=f"s3://{object_store.bucket}/artifacts",
             options=["--enable-workspaces"],
@@ -115,7 +122,7 @@ def refuse(call: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("object_store", ["moto", "seaweedfs"], indirect=True)
+@pytest.mark.parametrize(("object_store", "production"), [("moto", "team-a"), ("seaweedfs", None)], indirect=True)
 def test_from_training_to_an_audit_in_production(production: Production) -> None:
     """A trainer's versions become champion by copy, webhook, policy and approval; one is rolled back; all of it is recorded."""
     daemon = production.stage.daemon(**production.settings)
@@ -138,6 +145,8 @@ def test_from_training_to_an_audit_in_production(production: Production) -> None
     assert spans[-1]["actor"] == "alice"
     assert "The ledger is sound" in production.promoter("audit", "verify")
     assert "artifacts" in production.promoter("doctor")
+    bound = json.loads(production.promoter("registry", "show", "--format", "json"))
+    assert bound["workspace"] == (production.mlflow.workspace or "default")
     assert len(json.loads(production.promoter("audit", "list", "--format", "json"))["records"]) > 4
     assert not list(production.team.folder.parent.rglob("promoter.db")), "a ledger is in SQLite"
     assert production.store.client.list_objects_v2(Bucket=production.store.bucket, Prefix="artifacts/")["KeyCount"] > 8
