@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from promoter.adapters.mlflow.client import create_mlflow_client
 from promoter.adapters.mlflow.copy import MlflowCopies
 from promoter.adapters.mlflow.sandbox import Sandbox
 from promoter.demo.servers.mlflow import MlflowServer
 from promoter.domain.copy_source import AliasRef
+from tests.e2e.conftest import MakeStage
+from tests.support.fixtures.postgres import new_database
 from tests.support.fixtures.s3 import ObjectStore
 from tests.support.stage.seeding import make_logged_version
 from tests.support.stage.serving_example import save_line
@@ -117,3 +120,42 @@ def test_a_model_is_loaded_and_copied(
             assert decision["verdict"] == "pass", decision
         stored = object_store.client.list_objects_v2(Bucket=object_store.bucket, Prefix="production/")
         assert any(each["Key"].endswith("MLmodel") for each in stored["Contents"])
+
+
+def test_a_version_becomes_champion_on_postgresql_and_s3(  # the short form of test_production.py
+    object_store: ObjectStore,
+    postgres_home: str,
+    migrated_postgres_url: str,
+    make_stage: MakeStage,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`apply` fetches from S3, loads, and moves the alias of a server on PostgreSQL; the ledger on PostgreSQL has it."""
+    del sandbox  # where there is none, nothing is loaded
+    for name, value in {**object_store.environment, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    with new_database(postgres_home) as tracking:
+        store = make_url(tracking).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        root = f"s3://{object_store.bucket}/artifacts"
+        with MlflowServer(
+            tmp_path / "mlflow", backend_store_uri=store, artifact_root=root, variables=object_store.environment
+        ) as server:
+            client = create_mlflow_client(server.uri, elsewhere=True)
+            make_logged_version(client, "fraud", folder=save_line(tmp_path / "line", 2.0))
+            stage = make_stage(client=client, uri=server.uri)
+            stage.commit(
+                "fraud: {aliases: {champion: {version: 1, policy: p}}}",
+                p=b"version: 1\nrules: [{signature: {present: true}}, {loads: true}]\n",
+            )
+            stage.git("clone", "--quiet", str(stage.remote.path), str(stage.folder / "clone"))
+            keys = {
+                "PROMOTER_DATABASE_URL": migrated_postgres_url,
+                "PROMOTER_LOAD_MODELS": "true",
+                "PROMOTER_LOAD_USER": "nobody",
+            }
+            environment = {"MLFLOW_TRACKING_URI": server.uri, **keys, **object_store.environment}
+            run_program(stage.folder / "clone", server.uri, "apply", **environment)
+            assert stage.aliases("fraud") == {"champion": 1}
+            records = run_program(stage.folder / "clone", server.uri, "audit", "list", **environment)["records"]
+            assert "applied" in [each.get("outcome") for each in records], records
